@@ -1,0 +1,276 @@
+"""One builder for every architecture: backbone, then head."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import keras
+
+from alloyk.errors import AlloykError
+from alloyk.models.applications import (
+    APPLICATIONS,
+    build_efficientnetb0,
+    build_resnet50,
+    build_vgg16,
+    build_vgg19,
+)
+from alloyk.models.plain import build_cnn, build_fnn
+from alloyk.models.resnet import build_resnet18, build_resnet34
+from alloyk.models.seeds import SeedStream
+from alloyk.models.weights import expects_unit_range, is_imagenet, load_weights
+
+ACTIVATIONS = {
+    "relu": "relu",
+    "leakyrelu": "leaky_relu",
+    "gelu": "gelu",
+    "swish": "silu",
+    "silu": "silu",
+}
+
+
+class Architecture(NamedTuple):
+    """What `build_model` knows about a name.
+
+    Attributes:
+        build: Makes the backbone.
+        activation: The study's choice, for training from scratch.
+        pretrained_activation: The one behind published weights; None if there are none.
+        imagenet_input: Standardisation that published weights expect, see `_imagenet_input`.
+        options: Backbone options that mean something here.
+    """
+
+    build: Callable[..., keras.Model]
+    activation: str
+    pretrained_activation: str | None = None
+    imagenet_input: Literal["torch", "caffe"] | None = None
+    options: frozenset[str] = frozenset()
+
+
+_BATCH_NORM = frozenset({"batch_norm_momentum"})
+_STEM = _BATCH_NORM | {"stem_stride"}
+_RESIDUAL = _STEM | {"stochastic_depth"}
+
+ARCHITECTURES = {
+    "fnn": Architecture(build_fnn, "relu"),
+    "cnn": Architecture(build_cnn, "relu", options=_BATCH_NORM),
+    "resnet18": Architecture(build_resnet18, "relu", "relu", "torch", _RESIDUAL),
+    "resnet34": Architecture(build_resnet34, "leaky_relu", "relu", "torch", _RESIDUAL),
+    "resnet50": Architecture(build_resnet50, "gelu", "relu", "caffe", _STEM),
+    "vgg16": Architecture(build_vgg16, "relu", "relu", "caffe"),
+    "vgg19": Architecture(build_vgg19, "relu", "relu", "caffe"),
+    # Keras' own chain of rescaling layers amounts to torchvision's standardisation.
+    "efficientnetb0": Architecture(build_efficientnetb0, "silu", "silu", "torch", _RESIDUAL),
+}
+
+
+def build_model(
+    name: str,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    activation: str | None = None,
+    weights: str | Path | None = None,
+    hidden_units: int = 512,
+    dropout: float = 0.3,
+    seed: int | None = None,
+    imagenet_input: bool | None = None,
+    kernel_initializer: str | None = None,
+    batch_norm_momentum: float | None = None,
+    stochastic_depth: float | None = None,
+    stem_stride: int | None = None,
+) -> keras.Model:
+    """Build a classifier: backbone, global average pooling, dense, activation, dropout, dense.
+
+    Without ImageNet weights the input is a standardised image. With them it is an image in
+    [0, 1]: the standardisation that the weights expect is then part of the model
+    (`expects_unit_range` tells which). A one-channel image is repeated to three channels where the
+    backbone wants colour.
+
+    Args:
+        name: Key of `ARCHITECTURES`.
+        image_shape: `(H, W, C)`, C 1 or 3.
+        num_classes: Number of classes, at least 2.
+        activation: `relu`, `leaky_relu`, `gelu` or `swish`, in backbone and head. None takes the
+            study's for random weights and the published one for ImageNet weights.
+        weights: None for random weights; `imagenet` (downloaded, Keras Applications only); or a
+            file, see `alloyk.models.weights`.
+        hidden_units: Width of the head's dense layer; 0 leaves dense, activation and dropout out.
+        dropout: Rate in the head.
+        seed: Same seed, same initial weights and dropout masks; None draws anew.
+        imagenet_input: Put ImageNet's standardisation inside, or not. None decides by `weights`;
+            True rebuilds the graph of a pretrained model without loading weights.
+        kernel_initializer: Keras initialiser of the backbone's kernels. None takes He-normal;
+            EfficientNet's own for EfficientNet.
+        batch_norm_momentum: Share of the old moving average kept at each step. None takes 0.9
+            for cnn, resnet18 and resnet34, and Keras' 0.99 for resnet50 and efficientnetb0.
+        stochastic_depth: Chance of skipping the last residual block in training. None takes 0 for
+            resnet18 and resnet34 and the published 0.2 for efficientnetb0.
+        stem_stride: Stride of the first convolution, 1 or 2 (None: 2).
+
+    Returns:
+        Functional model, `(batch, H, W, C)` float32 to `(batch, num_classes)` float32 logits. Its
+        layer `backbone` is a model of its own.
+
+    Raises:
+        AlloykError: Unknown name, an option the architecture does not have, weights that do not
+            fit or cannot be read.
+        ValueError: A number out of its range.
+
+    Example:
+        >>> model = build_model("resnet18", (64, 64, 1), 6, seed=0)
+        >>> model.output_shape
+        (None, 6)
+    """
+    architecture = _architecture(name)
+    _check_numbers(image_shape, num_classes, hidden_units, dropout, stem_stride)
+    weights = None if weights == "none" else weights
+    pretrained = is_imagenet(weights)
+    activation = _choose_activation(name, architecture, activation, pretrained)
+    options = {
+        "batch_norm_momentum": batch_norm_momentum,
+        "stochastic_depth": stochastic_depth,
+        "stem_stride": stem_stride,
+    }
+    options = {key: value for key, value in options.items() if value is not None}
+    if unknown := options.keys() - architecture.options:
+        raise AlloykError(
+            f"{name} has no {sorted(unknown)[0]}; leave it out, or choose one of "
+            + ", ".join(k for k, a in ARCHITECTURES.items() if unknown <= a.options)
+        )
+    if kernel_initializer is not None:
+        options["kernel_initializer"] = kernel_initializer
+    if imagenet_input is None:
+        imagenet_input = expects_unit_range(weights)
+    if (pretrained or imagenet_input) and architecture.imagenet_input is None:
+        raise AlloykError(
+            f"{name} has no published weights, found weights={weights}; take weights=none"
+        )
+
+    seeds = SeedStream(seed)
+    inputs = x = keras.Input(image_shape, name="image", dtype="float32")
+    if image_shape[-1] == 1 and (imagenet_input or name in APPLICATIONS):
+        x = keras.layers.Concatenate(name="gray_to_rgb")([x, x, x])
+    if imagenet_input:
+        x = _imagenet_input(x, architecture.imagenet_input)
+    backbone = architecture.build(tuple(x.shape[1:]), activation=activation, seeds=seeds, **options)
+    x = backbone(x)
+    if len(x.shape) == 4:
+        x = keras.layers.Identity(name="features")(x)
+        x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    if hidden_units:
+        x = keras.layers.Dense(
+            hidden_units, kernel_initializer=seeds.initializer("he_normal"), name="hidden"
+        )(x)
+        x = keras.layers.Activation(activation, name="hidden_activation")(x)
+        x = keras.layers.Dropout(dropout, seed=seeds(), name="dropout")(x)
+    logits = keras.layers.Dense(
+        num_classes,
+        kernel_initializer=seeds.initializer("glorot_uniform"),
+        dtype="float32",  # Also under mixed precision: float16 logits overflow in the loss.
+        name="logits",
+    )(x)
+    model = keras.Model(inputs, logits, name=name)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
+    """Freeze or unfreeze the backbone; the model must be compiled again afterwards.
+
+    Batch norm in a frozen backbone runs in inference mode and leaves its moving averages alone.
+
+    Args:
+        model: Result of `build_model`, or a model that contains one.
+        trainable: False to train the head alone.
+    """
+    backbone = _find_layer(model, "backbone")
+    if backbone is None:
+        raise ValueError(f"Wanted a model of build_model. Received: model={model.name}")
+    backbone.trainable = trainable
+
+
+def feature_layer(model: keras.Model) -> keras.layers.Layer:
+    """Find the layer whose output is the last convolutional feature map, as Grad-CAM needs it.
+
+    Args:
+        model: Result of `build_model`.
+
+    Returns:
+        Layer with output `(batch, h, w, filters)`, reachable from `model.inputs`.
+
+    Raises:
+        AlloykError: The architecture has no feature map (fnn).
+
+    Example:
+        >>> model = build_model("cnn", (32, 32, 1), 2)
+        >>> keras.Model(model.inputs, [feature_layer(model).output, model.output]).output_shape
+        [(None, 2, 2, 256), (None, 2)]
+    """
+    layer = _find_layer(model, "features")
+    if layer is None:
+        raise AlloykError(
+            f"a convolutional network is wanted, but {model.name} has no feature map; "
+            "choose another architecture or another method"
+        )
+    return layer
+
+
+def _find_layer(model, name):
+    for layer in model.layers:
+        if layer.name == name:
+            return layer
+        if isinstance(layer, keras.Model) and (found := _find_layer(layer, name)) is not None:
+            return found
+    return None
+
+
+def _imagenet_input(x, style):
+    """Take an RGB image in [0, 1] to what ImageNet weights of the given origin were trained on."""
+    if style == "torch":  # (x − mean) / standard deviation, per channel
+        mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        scale = [1 / d for d in deviation]
+        offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
+    else:  # caffe: 0…255 minus the mean, channels in the order blue, green, red
+        x = keras.ops.flip(x, axis=-1)
+        scale, offset = 255.0, [-103.939, -116.779, -123.68]
+    # float32 also under mixed precision: half precision would round 16-bit radiographs.
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="imagenet_input")(x)
+
+
+def _architecture(name):
+    if name not in ARCHITECTURES:
+        raise AlloykError(
+            f"unknown architecture {name!r}; choose one of {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[name]
+
+
+def _choose_activation(name, architecture, activation, pretrained):
+    published = architecture.pretrained_activation
+    if activation is None:
+        return published if pretrained and published else architecture.activation
+    key = activation.lower().replace("_", "").replace("-", "")
+    if key not in ACTIVATIONS:
+        raise AlloykError(
+            f"unknown activation {activation!r}; choose relu, leaky_relu, gelu or swish"
+        )
+    if pretrained and published != ACTIVATIONS[key]:
+        raise AlloykError(
+            f"{name} with ImageNet weights keeps its activation {published}, found "
+            f"{activation}; leave the activation out or take weights=none"
+        )
+    return ACTIVATIONS[key]
+
+
+def _check_numbers(image_shape, num_classes, hidden_units, dropout, stem_stride):
+    if len(image_shape) != 3 or image_shape[-1] not in (1, 3):
+        raise ValueError(f"Wanted (H, W, 1) or (H, W, 3). Received: image_shape={image_shape}")
+    if num_classes < 2:
+        raise ValueError(f"Wanted two classes or more. Received: num_classes={num_classes}")
+    if hidden_units < 0:
+        raise ValueError(f"Wanted 0 or more. Received: hidden_units={hidden_units}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"Wanted 0 <= dropout < 1. Received: dropout={dropout}")
+    if stem_stride not in (None, 1, 2):
+        raise ValueError(f"Wanted 1 or 2. Received: stem_stride={stem_stride}")

@@ -1,0 +1,104 @@
+"""ResNet with basic blocks, laid out and named as torchvision's, whose weight files then fit."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import keras
+from keras import layers
+
+from alloyk.models.seeds import SeedStream
+
+
+def _convolution(x, filters, size, stride, *, initializer, name):
+    # Padded on all sides by hand: "same" with stride 2 pads an even image at the far sides only,
+    # and torchvision's weights expect every pixel half a step further.
+    if size > 1:
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters, size, stride, use_bias=False, kernel_initializer=initializer(), name=name
+    )(x)
+
+
+def basic_block(x, filters: int, stride: int, *, convolve, norm, activate, drop_path, name: str):
+    """Two 3×3 convolutions beside a shortcut, which is a 1×1 convolution where shapes differ."""
+    shortcut = x
+    if stride > 1 or x.shape[-1] != filters:
+        shortcut = convolve(x, filters, 1, stride, name=f"{name}.downsample.0")
+        shortcut = norm(name=f"{name}.downsample.1")(shortcut)
+    x = convolve(x, filters, 3, stride, name=f"{name}.conv1")
+    x = norm(name=f"{name}.bn1")(x)
+    x = activate(name=f"{name}.activation1")(x)
+    x = convolve(x, filters, 3, 1, name=f"{name}.conv2")
+    x = norm(name=f"{name}.bn2")(x)
+    x = layers.Add(name=f"{name}.add")([drop_path(x), shortcut])
+    return activate(name=f"{name}.activation2")(x)
+
+
+def build_resnet(
+    image_shape: tuple[int, int, int],
+    *,
+    block: Callable,
+    stage_blocks: Sequence[int],
+    activation: str,
+    seeds: SeedStream,
+    kernel_initializer: str = "he_normal",
+    batch_norm_momentum: float = 0.9,
+    stochastic_depth: float = 0.0,
+    stem_stride: int = 2,
+) -> keras.Model:
+    """Residual backbone: 7×7 stem, 3×3 max pooling, one stage of blocks per entry.
+
+    Args:
+        image_shape: `(H, W, C)`.
+        block: Function with the signature of `basic_block`.
+        stage_blocks: Blocks per stage; stage i has 64 · 2ⁱ filters.
+        activation: Name of a Keras activation.
+        seeds: Where initialisers and dropouts take their seeds from.
+        kernel_initializer: Name of a Keras initialiser.
+        batch_norm_momentum: Share of the old moving average that is kept at each step;
+            torchvision's 0.1 is 0.9 in this convention.
+        stochastic_depth: Chance of skipping the last block in training; earlier ones are skipped
+            less, in proportion to their position (Huang et al., 2016).
+        stem_stride: Stride of the first convolution: 2, or 1 for small images.
+
+    Returns:
+        Model from `(H, W, C)` to a feature map `(H/32, W/32, 64 · 2ⁿ⁻¹)`, rounded up.
+
+    Reference: [He et al., 2015](https://arxiv.org/abs/1512.03385).
+    """
+    convolve = partial(_convolution, initializer=partial(seeds.initializer, kernel_initializer))
+    norm = partial(layers.BatchNormalization, momentum=batch_norm_momentum, epsilon=1e-5)
+    activate = partial(layers.Activation, activation)
+
+    inputs = x = keras.Input(image_shape)
+    x = convolve(x, 64, 7, stem_stride, name="conv1")
+    x = norm(name="bn1")(x)
+    x = activate(name="activation1")(x)
+    x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)
+    x = layers.MaxPooling2D(3, 2, name="maxpool")(x)
+    done = 0
+    for stage, blocks in enumerate(stage_blocks):
+        for index in range(blocks):
+            done += 1
+            name = f"layer{stage + 1}.{index}"
+            drop_path = layers.Dropout(
+                stochastic_depth * done / sum(stage_blocks),
+                noise_shape=(None, 1, 1, 1),
+                seed=seeds(),
+                name=f"{name}.drop_path",
+            )
+            x = block(
+                x,
+                64 * 2**stage,
+                2 if stage and not index else 1,
+                convolve=convolve,
+                norm=norm,
+                activate=activate,
+                drop_path=drop_path if stochastic_depth else lambda x: x,
+                name=name,
+            )
+    return keras.Model(inputs, x, name="backbone")
+
+
+build_resnet18 = partial(build_resnet, block=basic_block, stage_blocks=(2, 2, 2, 2))
+build_resnet34 = partial(build_resnet, block=basic_block, stage_blocks=(3, 4, 6, 3))

@@ -1,0 +1,34 @@
+"""Seeds for initialisers and dropouts, drawn one after the other from one number."""
+
+import keras
+import numpy as np
+
+
+class SeedStream:
+    """A row of independent seeds that depends on one number alone.
+
+    Keras' own default is to draw from a process-wide state, so that a model would depend on what
+    was built before it.
+
+    Args:
+        seed: Integer, or None for seeds that differ from run to run.
+
+    Example:
+        >>> SeedStream(7)() == SeedStream(7)()
+        True
+    """
+
+    def __init__(self, seed: int | None = None):
+        self._generator = np.random.default_rng(np.random.SeedSequence(seed))
+
+    def __call__(self) -> int:
+        """Return the next seed, 0 <= seed < 2 ** 31."""
+        return int(self._generator.integers(2**31))
+
+    def initializer(self, identifier) -> keras.initializers.Initializer:
+        """Return a copy of a Keras initialiser (name, config or object) with the next seed."""
+        initializer = keras.initializers.get(identifier)
+        config = initializer.get_config()
+        if "seed" in config:
+            config["seed"] = self()
+        return type(initializer).from_config(config)

@@ -1,0 +1,246 @@
+"""Weights for a built classifier, from a download or from a file. No pickle is ever opened.
+
+| `weights` | holds | fits |
+|---|---|---|
+| `imagenet` | Keras Applications' download | resnet50, vgg16, vgg19, efficientnetb0 |
+| `*.h5` | the same, as a file fetched by hand | the same |
+| `*.safetensors` | ImageNet weights under torchvision's names | resnet18, resnet34 |
+| `*.keras`, `*.weights.h5` | a model saved by alloyk | the same architecture |
+
+Every source is read into one form, layer name → arrays in Keras' order, and checked against the
+backbone by name and shape before anything is assigned. The classifier of an ImageNet file is left
+out; of alloyk's own files the head is taken along where its shapes are the same.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.models.applications import APPLICATIONS, MIN_SIDE
+
+LayerArrays = dict[str, list[np.ndarray]]
+
+PICKLES = {".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".th"}
+HEAD = ("hidden", "logits")
+TORCHVISION = {
+    keras.layers.Conv2D: ("weight",),
+    keras.layers.BatchNormalization: ("weight", "bias", "running_mean", "running_var"),
+}
+
+
+def is_imagenet(weights: str | Path | None) -> bool:
+    """Tell whether a value of `weights` stands for published ImageNet weights.
+
+    Example:
+        >>> is_imagenet("imagenet"), is_imagenet("run/model.keras"), is_imagenet(None)
+        (True, False, False)
+    """
+    return _kind(weights) in ("imagenet", ".h5", ".safetensors")
+
+
+def expects_unit_range(weights: str | Path | None) -> bool:
+    """Tell whether a model with these weights takes an image in [0, 1], not a standardised one.
+
+    So it is for ImageNet weights, and for a `.keras` file that began with them. A `.weights.h5`
+    file does not say; build with `imagenet_input=True` if its model did.
+    """
+    if _kind(weights) == ".keras" and zipfile.is_zipfile(weights):
+        with zipfile.ZipFile(weights) as archive:
+            return b'"imagenet_input"' in archive.read("config.json")
+    return is_imagenet(weights)
+
+
+def load_weights(model: keras.Model, weights: str | Path) -> None:
+    """Load weights into a classifier of `build_model`.
+
+    Args:
+        model: The classifier; its name says the architecture.
+        weights: `imagenet` or the path of a file, see the table above.
+
+    Raises:
+        AlloykError: No such file, a pickle, an unknown kind, a download that failed, or names or
+            shapes that differ. The model is unchanged then.
+    """
+    kind = _kind(weights)
+    if kind != "imagenet":
+        _check_file(Path(weights), kind)
+    if kind == "imagenet":
+        arrays = _download(model.name)
+    elif kind == ".safetensors":
+        arrays = _read_torchvision(Path(weights), model)
+    else:
+        try:
+            arrays = READERS[kind](Path(weights))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise AlloykError(
+                f"weights of a {kind} file are wanted, but {weights} cannot be read as one "
+                f"({error}); give another file"
+            ) from error
+    backbone = model.get_layer("backbone")
+    _check_fit(backbone, arrays, origin=f"{weights}", name=model.name)
+    for layer in backbone.layers:
+        if layer.weights:
+            layer.set_weights(arrays[layer.name])
+    for name in HEAD:
+        head = {layer.name: layer for layer in model.layers}.get(name)
+        if head and _shapes(arrays.get(name, ())) == _shapes(head.weights):
+            head.set_weights(arrays[name])
+
+
+def _kind(weights):
+    """Reduce a value of `weights` to `imagenet`, a suffix, or None."""
+    if weights is None or weights == "imagenet":
+        return weights
+    name = Path(weights).name.lower()
+    return ".weights.h5" if name.endswith(".weights.h5") else Path(name).suffix
+
+
+def _check_file(path, kind):
+    if kind in PICKLES:
+        raise AlloykError(
+            f"safe weights are wanted, found {path}: a {kind} file is a pickle, which can run any "
+            "code when it is opened; convert it to .safetensors where you trust it"
+        )
+    if kind != ".safetensors" and kind not in READERS:
+        raise AlloykError(
+            f"weights are wanted as none, imagenet, or a file .keras, .weights.h5, .h5 or "
+            f".safetensors, found {path}"
+        )
+    if not path.is_file():
+        raise AlloykError(f"no file of weights {path}; check the path or take weights=none")
+
+
+def _check_fit(backbone, arrays, *, origin, name):
+    wanted = {layer.name: _shapes(layer.weights) for layer in backbone.layers if layer.weights}
+    found = {layer: _shapes(values) for layer, values in arrays.items() if layer not in HEAD}
+    if missing := [layer for layer in wanted if layer not in found]:
+        problem = f"it lacks {len(missing)} layers, the first {missing[0]}"
+    elif extra := [layer for layer in found if layer not in wanted]:
+        problem = f"it has {len(extra)} layers too many, the first {extra[0]}"
+    elif differing := [layer for layer in wanted if wanted[layer] != found[layer]]:
+        layer = differing[0]
+        problem = f"layer {layer} has shapes {found[layer]}, wanted {wanted[layer]}"
+    else:
+        return
+    raise AlloykError(
+        f"weights of {name} are wanted, but {origin} does not fit: {problem}; "
+        "choose the architecture the file was made for, or another file"
+    )
+
+
+def _shapes(arrays):
+    return [tuple(array.shape) for array in arrays]
+
+
+def _download(name):
+    if name not in APPLICATIONS:
+        raise AlloykError(
+            f"{name} has no weights to download; give a local .safetensors file with torchvision's "
+            "names (--set model.weights=FILE), or --set model.weights=none"
+        )
+    try:
+        source = APPLICATIONS[name](
+            include_top=False, weights="imagenet", input_shape=(MIN_SIDE, MIN_SIDE, 3)
+        )
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
+        reason = " ".join(str(error).split())
+        raise AlloykError(
+            f"ImageNet weights of {name} could not be downloaded ({reason}); check the network, "
+            "or --set model.weights=none, or give a local file --set model.weights=FILE.h5"
+        ) from error
+    return {
+        layer.name: layer.get_weights()
+        for layer in source.layers
+        if layer.weights and not isinstance(layer, keras.layers.Normalization)
+    }
+
+
+def _read_applications(path) -> LayerArrays:
+    """Read Keras Applications' HDF5 layout, with or without the classifier on top."""
+    import h5py
+
+    with h5py.File(path) as file:
+        group = file["model_weights"] if "model_weights" in file else file
+        layers = {_text(name): group[_text(name)] for name in group.attrs["layer_names"]}
+        arrays = {
+            name: [np.asarray(layer[_text(w)]) for w in layer.attrs["weight_names"]]
+            for name, layer in layers.items()
+        }
+    classifier = ("predictions", "fc1", "fc2", "normalization")
+    return {
+        name: values
+        for name, values in arrays.items()
+        if values and not name.startswith(classifier)
+    }
+
+
+def _text(name):
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _read_own(path) -> LayerArrays:
+    """Read the backbone and head from a model saved by alloyk; its configuration stays unread."""
+    import h5py
+
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            source = io.BytesIO(archive.read("model.weights.h5"))
+    else:
+        source = path
+    names = {}
+    with h5py.File(source) as file:
+
+        def visit(place, group):
+            if isinstance(group, h5py.Group) and "name" in group.attrs:
+                names[place.removesuffix("vars").rstrip("/")] = _text(group.attrs["name"])
+
+        file.visititems(visit)
+        backbones = [place for place, name in names.items() if name == "backbone"]
+        if len(backbones) != 1:
+            raise ValueError("it holds no model of alloyk")
+        arrays = {}
+        for place, name in names.items():
+            if place.startswith(f"{backbones[0]}/layers/".lstrip("/")) or name in HEAD:
+                variables = file[f"{place}/vars"]
+                arrays[name] = [np.asarray(variables[str(i)]) for i in range(len(variables))]
+    return {name: values for name, values in arrays.items() if values}
+
+
+def _read_torchvision(path, model) -> LayerArrays:
+    """Read torchvision's names: they are the backbone's layer names with a suffix per array."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if model.name not in ("resnet18", "resnet34"):
+        raise AlloykError(
+            f"a .safetensors file fits resnet18 and resnet34 only, found {path} for {model.name}; "
+            "take weights=imagenet or an .h5 file of Keras Applications"
+        )
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise AlloykError(
+            f"weights of a .safetensors file are wanted, but {path} cannot be read as one "
+            f"({error}); give another file"
+        ) from error
+    arrays = {}
+    for layer in model.get_layer("backbone").layers:
+        if suffixes := TORCHVISION.get(type(layer)):
+            names = [f"{layer.name}.{suffix}" for suffix in suffixes]
+            values = [tensors.pop(name) for name in names if name in tensors]
+            if values:
+                # PyTorch keeps kernels as (out, in, height, width), Keras the other way round.
+                arrays[layer.name] = [
+                    (v.transpose(2, 3, 1, 0) if v.ndim == 4 else v).astype("float32")
+                    for v in values
+                ]
+    ignored = ("fc.", "num_batches_tracked")
+    rest = [name for name in tensors if not any(part in name for part in ignored)]
+    return arrays | {name: [tensors[name]] for name in rest}
+
+
+READERS = {".h5": _read_applications, ".keras": _read_own, ".weights.h5": _read_own}
