@@ -1,0 +1,204 @@
+"""Random changes of a batch of training images, each set of draws fixed by one seed.
+
+The whole batch is changed at once, and all geometry is one projective transform: the image is
+sampled once, not once per operation.
+"""
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+# Range of the erased rectangle's area (part of the image) and of its height : width, as in
+# Zhong et al., 2017, https://arxiv.org/abs/1708.04896, section 4.
+ERASED_AREA = (0.02, 0.33)
+ERASED_ASPECT = (0.3, 1 / 0.3)
+
+# Coarse grid of the elastic displacement: its waves are about a quarter of the image long.
+ELASTIC_GRID = 5
+
+
+class _Draws:
+    """Stateless random numbers: every draw of a batch takes the next seed of its own."""
+
+    def __init__(self, seed):
+        self.seed = tf.cast(seed, tf.int32)
+        self.drawn = 0
+
+    def _next(self):
+        self.drawn += 1
+        return tf.random.experimental.stateless_fold_in(self.seed, self.drawn)
+
+    def uniform(self, shape, low, high):
+        return tf.random.stateless_uniform(shape, self._next(), low, high)
+
+    def normal(self, shape):
+        return tf.random.stateless_normal(shape, self._next())
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths of the random changes; 0 or False is off.
+
+    Call it with images ``(batch, height, width, 1)`` in [0, 1] and a seed of two integers; the
+    same seed gives the same result. The result stays in [0, 1].
+
+    Attributes:
+        horizontal_flip: Mirror left and right with probability 1/2.
+        vertical_flip: Mirror top and bottom with probability 1/2.
+        rotation_deg: Angle uniform within ± this.
+        scale: Magnification uniform in 1 ± this.
+        shift: Displacement of each axis uniform within ± this part of the side.
+        crop: Cut out a window whose side is uniform in [1 - this, 1] at a random place, and
+            enlarge it to the whole image.
+        elastic: Root-mean-square displacement of a smooth random warp, part of the side.
+        brightness: Offset uniform within ± this.
+        contrast: Factor about the image's mean, uniform in 1 ± this.
+        cutout: Side of a square, part of the image's, that is set to the image's mean.
+        erasing: Probability that a random rectangle is replaced by uniform noise.
+        noise: Standard deviation of Gaussian noise.
+        fill: What lies beyond the edge: ``reflect``, ``nearest`` or ``constant`` (0).
+    """
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    rotation_deg: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    crop: float = 0.0
+    elastic: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    cutout: float = 0.0
+    erasing: float = 0.0
+    noise: float = 0.0
+    fill: str = "reflect"
+
+    @property
+    def _geometric(self):
+        return any(
+            (self.horizontal_flip, self.vertical_flip, self.rotation_deg, self.scale, self.shift,
+             self.crop)
+        )  # fmt: skip
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is switched on."""
+        photometric = (self.brightness, self.contrast, self.cutout, self.erasing, self.noise)
+        return self._geometric or bool(self.elastic) or any(photometric)
+
+    def __call__(self, images, seed):
+        draws = _Draws(seed)
+        if self._geometric:
+            images = self._transform(images, draws)
+        if self.elastic:
+            images = self._warp(images, draws)
+        if self.contrast or self.brightness:
+            images = self._jitter(images, draws)
+        if self.cutout:
+            images = self._cut_out(images, draws)
+        if self.erasing:
+            images = self._erase(images, draws)
+        if self.noise:
+            images = images + self.noise * draws.normal(tf.shape(images))
+        return tf.clip_by_value(images, 0.0, 1.0) if self.active else images
+
+    def _transform(self, images, draws):
+        """Flip, rotation, scale, shift and crop as one projective transform."""
+        shape = tf.shape(images)
+        batch = shape[0]
+        height, width = tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
+
+        def signs(active):
+            coin = draws.uniform([batch], 0.0, 1.0)
+            return tf.where(coin < 0.5, -1.0, 1.0) if active else tf.ones([batch])
+
+        limit = math.radians(self.rotation_deg)
+        angle = draws.uniform([batch], -limit, limit)
+        magnification = draws.uniform([batch], 1 - self.scale, 1 + self.scale)
+        window = draws.uniform([batch], 1 - self.crop, 1.0)
+        shift = draws.uniform([2, batch], -self.shift, self.shift)
+        corner = draws.uniform([2, batch], -0.5, 0.5) * (1 - window)
+        flip_x, flip_y = signs(self.horizontal_flip), signs(self.vertical_flip)
+
+        # Output pixel (x, y) comes from input pixel (a0 x + a1 y + a2, b0 x + b1 y + b2).
+        zoom = window / magnification
+        a0, a1 = zoom * tf.cos(angle) * flip_x, -zoom * tf.sin(angle) * flip_y
+        b0, b1 = zoom * tf.sin(angle) * flip_x, zoom * tf.cos(angle) * flip_y
+        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+        a2 = centre_x - a0 * centre_x - a1 * centre_y + (shift[0] + corner[0]) * width
+        b2 = centre_y - b0 * centre_x - b1 * centre_y + (shift[1] + corner[1]) * height
+        zero = tf.zeros([batch])
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=images,
+            transforms=tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1),
+            output_shape=shape[1:3],
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode=self.fill.upper(),
+        )
+
+    def _warp(self, images, draws):
+        """Sample at places displaced by a smooth random field; the edge pixel continues."""
+        shape = tf.shape(images)
+        batch, height, width = shape[0], shape[1], shape[2]
+        side = tf.cast(tf.minimum(height, width), tf.float32)
+        coarse = draws.normal([batch, ELASTIC_GRID, ELASTIC_GRID, 2])
+        field = tf.image.resize(coarse, [height, width], method="bicubic") * self.elastic * side
+        rows = tf.cast(tf.range(height), tf.float32)[None, :, None] + field[..., 0]
+        columns = tf.cast(tf.range(width), tf.float32)[None, None, :] + field[..., 1]
+        rows = tf.clip_by_value(rows, 0.0, tf.cast(height - 1, tf.float32))
+        columns = tf.clip_by_value(columns, 0.0, tf.cast(width - 1, tf.float32))
+        top, left = tf.floor(rows), tf.floor(columns)
+
+        def pixel(row, column):
+            row = tf.minimum(tf.cast(row, tf.int32), height - 1)
+            column = tf.minimum(tf.cast(column, tf.int32), width - 1)
+            return tf.gather_nd(images, tf.stack([row, column], axis=-1), batch_dims=1)
+
+        down, right = (rows - top)[..., None], (columns - left)[..., None]
+        upper = pixel(top, left) * (1 - right) + pixel(top, left + 1) * right
+        lower = pixel(top + 1, left) * (1 - right) + pixel(top + 1, left + 1) * right
+        return upper * (1 - down) + lower * down
+
+    def _jitter(self, images, draws):
+        batch = tf.shape(images)[0]
+        factor = draws.uniform([batch, 1, 1, 1], 1 - self.contrast, 1 + self.contrast)
+        offset = draws.uniform([batch, 1, 1, 1], -self.brightness, self.brightness)
+        mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+        return images * factor + (mean * (1 - factor) + offset)
+
+    def _cut_out(self, images, draws):
+        side = tf.fill([tf.shape(images)[0]], self.cutout)
+        inside = _rectangles(images, draws, side, side)
+        return tf.where(inside, tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True), images)
+
+    def _erase(self, images, draws):
+        batch = tf.shape(images)[0]
+        area = draws.uniform([batch], *ERASED_AREA)
+        aspect = tf.exp(draws.uniform([batch], *map(math.log, ERASED_ASPECT)))
+        chosen = draws.uniform([batch], 0.0, 1.0) < self.erasing
+        area = tf.where(chosen, area, 0.0)
+        inside = _rectangles(images, draws, tf.sqrt(area * aspect), tf.sqrt(area / aspect))
+        return tf.where(inside, draws.uniform(tf.shape(images), 0.0, 1.0), images)
+
+
+def _rectangles(images, draws, height, width):
+    """Boolean mask ``(batch, H, W, 1)`` of one rectangle per image, wholly inside it.
+
+    Args:
+        images: The batch whose shape counts.
+        draws: Where the places come from.
+        height: ``(batch,)`` part of the image's height; clipped to 1.
+        width: ``(batch,)`` part of the image's width; clipped to 1.
+    """
+    shape = tf.shape(images)
+
+    def along(length, extent):
+        extent = tf.minimum(extent, 1.0)
+        start = draws.uniform([shape[0]], 0.0, 1.0) * (1 - extent)
+        centres = (tf.cast(tf.range(length), tf.float32) + 0.5) / tf.cast(length, tf.float32)
+        return (centres >= start[:, None]) & (centres < (start + extent)[:, None])
+
+    rows, columns = along(shape[1], height), along(shape[2], width)
+    return (rows[:, :, None] & columns[:, None, :])[..., None]

@@ -1,0 +1,254 @@
+"""What happens around each epoch: history, best weights, resumable state, guards, progress.
+
+A callback whose decisions depend on earlier epochs has ``get_state()`` and ``set_state(state)``
+over JSON values; `Checkpoint` keeps them beside the weights, so that a killed training goes on as
+if nothing had happened.
+"""
+
+import csv
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+
+from alloyk.errors import AlloykError
+
+HISTORY_COLUMNS = (
+    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
+)  # fmt: skip
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Append one row per epoch to ``history.csv``; epochs count from 1."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = Path(path)
+
+    def keep_until(self, epochs_done: int) -> None:
+        """Drop rows after `epochs_done`: their epochs are about to be trained again."""
+        rows = []
+        if epochs_done and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs_done]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, HISTORY_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {
+            **{name: logs[name] for name in HISTORY_COLUMNS if name in logs},
+            "epoch": epoch + 1,
+            "learning_rate": learning_rate,
+            "seconds": round(time.perf_counter() - self._started, 3),
+        }
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, HISTORY_COLUMNS).writerow(row)
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Remember the best epoch and its weights; stop when it has not been beaten for a while.
+
+    Args:
+        folder: Where the weights of the best epoch lie meanwhile.
+        monitor: ``val_loss`` (falling is better) or ``val_accuracy`` (rising).
+        patience: Epochs without a better one before training stops; None never stops it.
+        start_from_epoch: Epoch from which the patience counts; the best may lie before.
+    """
+
+    def __init__(self, folder: Path, *, monitor="val_loss", patience=None, start_from_epoch=0):
+        super().__init__()
+        self.folder = Path(folder)
+        self.monitor = monitor
+        self.patience = patience
+        self.start_from_epoch = start_from_epoch
+        self.best = None
+        self.best_epoch = None
+
+    def get_state(self):
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def set_state(self, state):
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+    def _file(self, epoch):
+        return self.folder / f"best-{epoch}.npz"
+
+    def _better(self, value):
+        if self.best is None:
+            return True
+        return value < self.best if self.monitor.endswith("loss") else value > self.best
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._better(logs[self.monitor]):
+            self.best, self.best_epoch = logs[self.monitor], epoch
+            _save_arrays(self._file(epoch), self.model.get_weights())
+        waited = epoch - max(self.best_epoch, self.start_from_epoch)
+        if self.patience and waited >= self.patience:
+            self.model.stop_training = True
+
+    def forget_others(self):
+        """Delete the weights of epochs that are no longer the best."""
+        for file in self.folder.glob("best-*.npz"):
+            if file != self._file(self.best_epoch):
+                file.unlink()
+
+    def restore(self):
+        """Give the model the weights of the best epoch."""
+        self.model.set_weights(_load_arrays(self._file(self.best_epoch)))
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Write everything that training goes on from, at the end of every epoch.
+
+    That is: every variable of the model (weights, batch-norm statistics, dropout seeds) and of the
+    optimizer (slots, iteration, on which the schedule depends), the epoch, and the state of the
+    other callbacks. Order and augmentation need nothing: they follow from seed and epoch.
+
+    Args:
+        folder: Folder of the file ``state.npz``, replaced as a whole.
+        best: The `BestEpoch` of this training.
+        others: Further callbacks with ``get_state`` and ``set_state``.
+    """
+
+    def __init__(self, folder: Path, best: BestEpoch, others=()):
+        super().__init__()
+        self.path = Path(folder) / "state.npz"
+        self.best = best
+        self.stateful = (best, *others)
+
+    def epochs_done(self) -> int:
+        """Epochs that the file on disk has behind it; 0 without a file."""
+        return self._read_header()["epochs_done"] if self.path.exists() else 0
+
+    def stopped(self) -> bool:
+        """Whether training had ended early when the file was written."""
+        return self.path.exists() and self._read_header()["stopped"]
+
+    def _read_header(self):
+        with np.load(self.path, allow_pickle=False) as arrays:
+            return json.loads(str(arrays["header"]))
+
+    def _variables(self):
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def on_epoch_end(self, epoch, logs=None):
+        header = {
+            "epochs_done": epoch + 1,
+            "stopped": bool(self.model.stop_training),
+            "callbacks": [callback.get_state() for callback in self.stateful],
+        }
+        arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
+        _save_arrays(self.path, arrays, header=json.dumps(header))
+        self.best.forget_others()
+
+    def restore(self) -> None:
+        """Put the file's state into the model, its optimizer and the other callbacks.
+
+        Raises:
+            AlloykError: The file belongs to another network or optimizer.
+        """
+        header = self._read_header()
+        variables, arrays = self._variables(), _load_arrays(self.path)
+        if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+            raise AlloykError(
+                f"{self.path} holds another network or optimizer than the configuration asks for: "
+                "resume with the run's own config.yaml, or train into a new folder"
+            )
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        for callback, state in zip(self.stateful, header["callbacks"], strict=True):
+            callback.set_state(state)
+
+
+def _save_arrays(path: Path, arrays, **named) -> None:
+    """Write arrays in their order, then rename: a kill leaves the old file or the new one."""
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, **named, **{f"{i:05d}": array for i, array in enumerate(arrays)})
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def _load_arrays(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return [arrays[name] for name in sorted(arrays.files) if name.isdigit()]
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """End training with an error when the loss is no longer a number."""
+
+    # The running mean of the loss stays NaN, so looking now and then misses nothing.
+    EVERY_BATCHES = 50
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch % self.EVERY_BATCHES == 0:
+            self._check(logs, f"batch {batch + 1}")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs, "its end")
+
+    def _check(self, logs, where):
+        if not math.isfinite(float(logs["loss"])):
+            raise AlloykError(
+                f"the loss became {float(logs['loss'])} in epoch {self._epoch}, seen at {where}: "
+                "lower optimizer.learning_rate, or set optimizer.clip_norm=1"
+            )
+
+
+class Progress(keras.callbacks.Callback):
+    """One line per epoch on stderr with the throughput; on a terminal also a bar of batches.
+
+    Args:
+        epochs: Number of epochs asked for.
+        steps: Batches per epoch.
+        images: Training images per epoch.
+    """
+
+    def __init__(self, *, epochs: int, steps: int, images: int):
+        super().__init__()
+        self.epochs, self.steps, self.images = epochs, steps, images
+        self._bar = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+        if sys.stderr.isatty():
+            label = f"epoch {epoch + 1}/{self.epochs}"
+            self._bar = click.progressbar(length=self.steps, label=label, file=sys.stderr)
+            self._bar.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def on_test_begin(self, logs=None):
+        self._trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        seconds = getattr(self, "_trained", time.perf_counter()) - self._started
+        figures = "  ".join(
+            f"{name} {logs[name]:.4f}"
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy")
+            if name in logs
+        )
+        click.echo(
+            f"epoch {epoch + 1}/{self.epochs}  {figures}  {self.images / seconds:.0f} images/s",
+            err=True,
+        )

@@ -1,0 +1,55 @@
+"""The command line. Each command is a thin module; TensorFlow loads inside commands only."""
+
+import importlib
+import os
+
+import click
+
+from alloyk._version import __version__
+from alloyk.errors import AlloykError
+
+# Command → what one line of `alloyk --help` says. Modules load when their command is asked for.
+COMMANDS = {
+    "simulate": "Write a labelled set of simulated radiographs.",
+    "split": "Sort images into train, val and test folders.",
+    "train": "Train a classifier and evaluate it on the test split.",
+    "evaluate": "Metrics and pictures of a trained run.",
+    "tune": "Search for better settings.",
+    "export": "Write a model file for the device, checked against the original.",
+    "predict": "Classify images.",
+}
+
+
+class AlloykGroup(click.Group):
+    """Loads a command's module on demand, and turns what the user can mend into one line."""
+
+    def list_commands(self, ctx):
+        return list(COMMANDS)
+
+    def get_command(self, ctx, cmd_name):
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"alloyk.cli.{cmd_name}"), cmd_name)
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except AlloykError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+@click.group(cls=AlloykGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="alloyk")
+def main():
+    """Tell metals apart in X-ray transmission images.
+
+    \b
+    Example:
+      alloyk train --arch efficientnetb0
+    """
+    # TensorFlow's C++ side greets on stderr; errors still show.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,0 +1,408 @@
+"""The description of an experiment: what a YAML file, a recipe and ``--set`` add up to.
+
+Sources in rising order: the defaults written here, the recipe of the architecture
+(`alloyk.recipes`), the YAML file, the command line.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from alloyk.errors import AlloykError
+from alloyk.recipes import ARCHITECTURES, merge, recipe_settings
+
+Arch = Literal[tuple(ARCHITECTURES)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; a misspelt key is an error, and nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SimulateConfig(Section):
+    """The embedded default data set, made when `data.path` is not given."""
+
+    preset: str = "study"
+    images: int = Field(6000, ge=1)
+    image_size: int = Field(64, ge=8)
+    seed: int = Field(0, ge=0)
+    overrides: dict[str, Any] = {}
+
+
+class DataConfig(Section):
+    """Which images, and how they are split and read."""
+
+    path: Path | None = None
+    simulate: SimulateConfig = SimulateConfig()
+    ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
+    group_by: str | None = None
+    split_seed: int = Field(0, ge=0)
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    cache: Literal["memory", "disk", "none"] = "memory"
+    sampling: Literal["natural", "class-aware"] = "natural"
+
+
+class PreprocessConfig(Section):
+    """From the raw image to the gray image in [0, 1] that the network standardises."""
+
+    image_size: tuple[int, int] = (64, 64)
+    normalize: Literal["min-max", "log", "full-scale", "none"] = "min-max"
+    equalize: bool = True
+    levels: int = Field(4096, ge=2)
+    order: Literal["equalize-first", "resize-first"] = "equalize-first"
+    full_scale: Positive | None = None
+    standardize: Literal["dataset", "imagenet", "none"] = "dataset"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _square(cls, value):
+        return (value, value) if isinstance(value, int) else value
+
+    @field_validator("image_size")
+    @classmethod
+    def _not_tiny(cls, value):
+        if min(value) < 8:
+            raise ValueError("each side must be at least 8 pixels")
+        return value
+
+    @model_validator(mode="after")
+    def _mean_with_std(self):
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both or neither")
+        return self
+
+
+class AugmentConfig(Section):
+    """Random changes of training images in [0, 1]; each is off at its default.
+
+    Saturation and hue are not here: they do nothing on gray images.
+    """
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    rotation_deg: float = Field(0.0, ge=0, le=180)
+    scale: float = Field(0.0, ge=0, lt=1)
+    shift: Fraction = 0.0
+    crop: float = Field(0.0, ge=0, lt=1)
+    elastic: float = Field(0.0, ge=0, le=0.5)
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    cutout: float = Field(0.0, ge=0, lt=1)
+    erasing: Fraction = 0.0
+    noise: float = Field(0.0, ge=0)
+    fill: Literal["reflect", "nearest", "constant"] = "reflect"
+
+
+class ModelConfig(Section):
+    """The network: backbone and head."""
+
+    arch: Arch = "efficientnetb0"
+    weights: str | None = None
+    freeze_epochs: int = Field(0, ge=0)
+    activation: Literal["relu", "leaky_relu", "gelu", "swish"] | None = None
+    hidden_units: int = Field(512, ge=0)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
+    stochastic_depth: float | None = Field(None, ge=0, lt=1)
+    stem_stride: Literal[1, 2] | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _none_is_none(cls, value):
+        return None if value in ("none", "") else value
+
+
+class CrossEntropyConfig(Section):
+    """Cross-entropy."""
+
+    name: Literal["cross-entropy"] = "cross-entropy"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class FocalConfig(Section):
+    """Focal loss (Lin 2017)."""
+
+    name: Literal["focal"]
+    gamma: float = Field(2.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class ClassBalancedConfig(Section):
+    """Cross-entropy weighted by the effective number of samples (Cui 2019)."""
+
+    name: Literal["class-balanced"]
+    beta: float = Field(0.9999, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class ClassBalancedFocalConfig(Section):
+    """Focal loss weighted by the effective number of samples (Cui 2019)."""
+
+    name: Literal["class-balanced-focal"]
+    beta: float = Field(0.9999, ge=0, lt=1)
+    gamma: float = Field(2.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class BalancedSoftmaxConfig(Section):
+    """Balanced softmax (Ren 2020)."""
+
+    name: Literal["balanced-softmax"]
+
+
+LossConfig = Annotated[
+    CrossEntropyConfig
+    | FocalConfig
+    | ClassBalancedConfig
+    | ClassBalancedFocalConfig
+    | BalancedSoftmaxConfig,
+    Field(discriminator="name"),
+]
+
+
+class OptimizerSection(Section):
+    """What every optimizer has. Weight decay is decoupled from the gradient."""
+
+    learning_rate: Positive = 0.001
+    weight_decay: float = Field(0.0001, ge=0)
+    clip_norm: Positive | None = None
+
+
+class AdamConfig(OptimizerSection):
+    """Adam, or AdamW: in Keras both decay decoupled, and differ in their default decay only."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    epsilon: Positive = 1e-7
+
+
+class SGDConfig(OptimizerSection):
+    """SGD, plain."""
+
+    name: Literal["sgd"]
+
+
+class MomentumConfig(OptimizerSection):
+    """SGD with momentum."""
+
+    name: Literal["momentum"]
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+
+class RMSpropConfig(OptimizerSection):
+    """RMSprop."""
+
+    name: Literal["rmsprop"]
+    rho: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    epsilon: Positive = 1e-7
+
+
+OptimizerConfig = Annotated[
+    AdamConfig | SGDConfig | MomentumConfig | RMSpropConfig, Field(discriminator="name")
+]
+
+
+class ScheduleSection(Section):
+    """What every schedule has."""
+
+    warmup_epochs: float = Field(0.0, ge=0)
+
+
+class ConstantConfig(ScheduleSection):
+    """The same learning rate throughout."""
+
+    name: Literal["constant"] = "constant"
+
+
+class StepConfig(ScheduleSection):
+    """Multiply by `factor` every `every_epochs`."""
+
+    name: Literal["step"]
+    every_epochs: Positive = 30
+    factor: Fraction = 0.1
+
+
+class ExponentialConfig(ScheduleSection):
+    """Multiply by `factor` per epoch, smoothly."""
+
+    name: Literal["exponential"]
+    factor: Fraction = 0.95
+
+
+class CosineConfig(ScheduleSection):
+    """Half a cosine down to `final_fraction` of the learning rate."""
+
+    name: Literal["cosine"]
+    final_fraction: Fraction = 0.0
+
+
+class CosineRestartsConfig(ScheduleSection):
+    """Cosine with warm restarts (Loshchilov 2017)."""
+
+    name: Literal["cosine-restarts"]
+    first_epochs: Positive = 10
+    period_factor: float = Field(2.0, ge=1)
+    peak_factor: Fraction = 1.0
+    final_fraction: Fraction = 0.0
+
+
+class CyclicConfig(ScheduleSection):
+    """Triangle between `base_learning_rate` and `learning_rate`, per batch (Smith 2017)."""
+
+    name: Literal["cyclic"]
+    base_learning_rate: Positive = 1e-4
+    half_cycle_epochs: Positive = 4
+
+
+class PlateauConfig(ScheduleSection):
+    """Multiply by `factor` when the validation loss has not fallen for `patience` epochs."""
+
+    name: Literal["plateau"]
+    factor: Fraction = 0.1
+    patience: int = Field(10, ge=1)
+    min_delta: float = Field(1e-4, ge=0)
+
+
+ScheduleConfig = Annotated[
+    ConstantConfig
+    | StepConfig
+    | ExponentialConfig
+    | CosineConfig
+    | CosineRestartsConfig
+    | CyclicConfig
+    | PlateauConfig,
+    Field(discriminator="name"),
+]
+
+
+class TrainConfig(Section):
+    """How long, in which pieces and with which guards."""
+
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(32, ge=1)
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    patience: int | None = Field(None, ge=1)
+    start_from_epoch: int = Field(0, ge=0)
+    deterministic: bool = False
+    mixed_precision: bool | Literal["auto"] = "auto"
+    devices: tuple[str, ...] | None = None
+    tensorboard: bool = False
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    recipe: Literal["alloyk", "study"] = "alloyk"
+    data: DataConfig = DataConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = CrossEntropyConfig()
+    optimizer: OptimizerConfig = AdamConfig()
+    schedule: ScheduleConfig = ConstantConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def parse_overrides(overrides) -> dict:
+    """Nested dictionary from ``section.key=value`` strings, values read as YAML.
+
+    >>> parse_overrides(["train.epochs=3", "augment.horizontal_flip=true"])
+    {'train': {'epochs': 3}, 'augment': {'horizontal_flip': True}}
+    """
+    nested: dict = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise AlloykError(
+                f"--set wants KEY=VALUE, found {override!r}: write for example train.epochs=20"
+            )
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise AlloykError(f"--set {key}: {text!r} is not a YAML value") from error
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        nested = merge(nested, value)
+    return nested
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file; an `AlloykError` names the file and the line that is wrong."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AlloykError(f"cannot read the configuration {path}: {error}") from error
+    except yaml.YAMLError as error:
+        where = f" at line {error.problem_mark.line + 1}" if hasattr(error, "problem_mark") else ""
+        raise AlloykError(f"{path} is not valid YAML{where}: mend it there") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise AlloykError(f"{path}: wanted `key: value` lines, found {type(content).__name__}")
+    return content
+
+
+def default_settings() -> dict:
+    """What `configs/default.yaml` says: the embedded default experiment."""
+    return read_yaml(resources.files("alloyk.configs") / "default.yaml")
+
+
+def _section(settings: dict, key: str) -> dict:
+    section = settings.get(key)
+    return section if isinstance(section, dict) else {}
+
+
+def resolve_config(path: Path | None = None, overrides: dict | None = None) -> Config:
+    """The configuration of a YAML file (default: `configs/default.yaml`) under `overrides`.
+
+    Raises:
+        AlloykError: A key is unknown or a value is out of range; the message names it.
+    """
+    settings = merge(read_yaml(path) if path else default_settings(), overrides or {})
+    arch = _section(settings, "model").get("arch", ModelConfig().arch)
+    recipe = settings.get("recipe", "alloyk")
+    source = path or "the default configuration"
+    try:
+        return Config.model_validate(merge(recipe_settings(arch, recipe), settings))
+    except ValidationError as error:
+        raise AlloykError(f"{source}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first of pydantic's findings, with the valid choices."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where}: {_known_keys(first['loc'])}{more}"
+    return f"{where}: {first['msg']}, found {first['input']!r}{more}"
+
+
+def _known_keys(location) -> str:
+    """The keys that stand beside the unknown one, the closest first where one is close."""
+    import difflib
+
+    model: Any = Config()
+    for part in location[:-1]:
+        model = getattr(model, str(part), model)
+    names = list(type(model).model_fields)
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}"
+
+
+def write_config(config: Config, path: Path, header: str = "") -> None:
+    """Write everything resolved, so that training from the file repeats the run."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(header + text, encoding="utf-8")

@@ -1,0 +1,168 @@
+"""What a configuration means: its data set, its preprocessing, its network."""
+
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+
+import click
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alloyk import pipeline
+from alloyk.config import Config
+from alloyk.dataset import ImageDataset, load_dataset
+from alloyk.default_data import cache_folder, default_dataset
+from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
+from alloyk.losses import build_loss
+from alloyk.models import build_model
+from alloyk.optimizers import build_optimizer
+from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize, build_preprocessing
+from alloyk.schedules import build_schedule
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, ready to be put into batches.
+
+    Attributes:
+        images: Where batches of preprocessed images come from.
+        labels: ``(n,)`` int class numbers.
+    """
+
+    images: pipeline.KeptImages | pipeline.StreamedImages
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
+    """One device, or one replica on each of several GPUs.
+
+    Args:
+        devices: Names such as ``GPU:0``; None takes every GPU, or the CPU where there is none.
+    """
+    names = devices or [gpu.name.split(":", 1)[1] for gpu in tf.config.list_logical_devices("GPU")]
+    if len(names) > 1:
+        return tf.distribute.MirroredStrategy([str(name) for name in names])
+    return tf.distribute.OneDeviceStrategy(str(names[0])) if names else tf.distribute.get_strategy()
+
+
+def open_dataset(config: Config) -> ImageDataset:
+    """The data set of the configuration, the embedded default where it names none."""
+    data = config.data
+    path = data.path or default_dataset(**data.simulate.model_dump())
+    dataset = load_dataset(path, ratios=data.ratios, group_by=data.group_by, seed=data.split_seed)
+    return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
+
+
+def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
+    """The data set without the images that cannot be read; names each of them on stderr."""
+    def problem(path):
+        try:
+            read_image(dataset.root / path)
+        except AlloykError as error:
+            return str(error)
+        return None
+
+    with ThreadPool() as pool:
+        problems = pool.map(problem, dataset.table["path"])
+    for message in filter(None, problems):
+        click.echo(f"skipped: {message}", err=True)
+    readable = [message is None for message in problems]
+    return dataset.replace_table(dataset.table[readable].reset_index(drop=True))
+
+
+def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential:
+    """The layers from a raw image of this data set to a gray one in [0, 1]."""
+    settings = config.preprocess
+    full_scale = settings.full_scale
+    if settings.normalize == "full-scale" and full_scale is None:
+        dtype = read_image(dataset.paths("train")[0]).dtype
+        full_scale = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+    return build_preprocessing(
+        settings.image_size,
+        normalize=settings.normalize,
+        equalize=settings.equalize,
+        levels=settings.levels,
+        order=settings.order,
+        full_scale=full_scale,
+    )
+
+
+def load_split(config: Config, dataset: ImageDataset, name: str, preprocessing) -> Split:
+    """One split's images, kept or streamed as the configuration says."""
+    paths, labels = dataset.paths(name), dataset.labels(name)
+    if config.data.cache == "none":
+        return Split(pipeline.StreamedImages(paths, preprocessing), labels)
+    folder = cache_folder() / "preprocessed" if config.data.cache == "disk" else None
+    key = dataset.fingerprint() if folder else ""
+    return Split(pipeline.keep_images(paths, preprocessing, folder=folder, key=key), labels)
+
+
+def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer]:
+    """The layer that standardises the gray image; none before pretrained weights.
+
+    A pretrained backbone carries the normalisation it was trained with inside.
+    """
+    settings = config.preprocess
+    if settings.mean is not None:
+        return [Standardize(settings.mean, settings.std)]
+    if settings.standardize == "none" or config.model.weights is not None:
+        return []
+    if settings.standardize == "imagenet":
+        return [Standardize(IMAGENET_MEAN, IMAGENET_STD)]
+    return [Standardize(*pipeline.mean_and_std(train.images, len(train)))]
+
+
+def build_network(config: Config, standardization, num_classes: int) -> keras.Model:
+    """Standardisation and network as one model from a gray image in [0, 1] to logits."""
+    model = config.model
+    image = keras.Input((*config.preprocess.image_size, 1), name="image")
+    standardized = image
+    for layer in standardization:
+        standardized = layer(standardized)
+    network = build_model(
+        model.arch,
+        standardized.shape[1:],
+        num_classes,
+        activation=model.activation,
+        weights=model.weights,
+        hidden_units=model.hidden_units,
+        dropout=model.dropout,
+        seed=config.seed,
+        batch_norm_momentum=model.batch_norm_momentum,
+        stochastic_depth=model.stochastic_depth,
+        stem_stride=model.stem_stride,
+    )
+    return keras.Model(image, network(standardized), name="standardized_network")
+
+
+def compile_network(config: Config, network: keras.Model, labels, num_classes, steps) -> None:
+    """Give the network its loss, its optimizer and their schedule.
+
+    Args:
+        config: The experiment.
+        network: From `build_network`.
+        labels: ``(n,)`` int class numbers of the training split, for losses that weigh classes.
+        num_classes: Number of classes.
+        steps: Batches per epoch.
+    """
+    loss = config.loss.model_dump()
+    optimizer = config.optimizer.model_dump()
+    schedule = config.schedule.model_dump()
+    learning_rate = build_schedule(
+        schedule.pop("name"),
+        learning_rate=optimizer.pop("learning_rate"),
+        steps_per_epoch=steps,
+        epochs=config.train.epochs,
+        **{key: value for key, value in schedule.items() if key not in PLATEAU_KEYS},
+    )
+    network.compile(
+        optimizer=build_optimizer(optimizer.pop("name"), learning_rate, **optimizer),
+        loss=build_loss(
+            loss.pop("name"), class_counts=np.bincount(labels, minlength=num_classes), **loss
+        ),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )

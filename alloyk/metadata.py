@@ -1,0 +1,74 @@
+"""What a model file says about itself: its classes, and the raw image it expects.
+
+A ``.keras`` file is a zip archive and takes one more member. A ``.tflite`` file gets a zip archive
+behind its last byte, as TensorFlow Lite's own metadata does with label files; interpreters stop
+reading before it. A SavedModel is a folder and gets one more file.
+"""
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from alloyk._version import __version__
+from alloyk.errors import AlloykError
+
+MEMBER = "alloyk.json"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Facts that travel inside a model file.
+
+    Attributes:
+        classes: Class labels in the order of the outputs.
+        output: ``logits`` or ``probabilities``.
+        image_size: ``(height, width)`` of the training images as decoded; None where they differ.
+        simulated: Whether the training images were simulated.
+        alloyk: Version that wrote the file.
+    """
+
+    classes: tuple[str, ...]
+    output: str
+    image_size: tuple[int, int] | None
+    simulated: bool
+    alloyk: str = __version__
+
+
+def write_metadata(model: Path, metadata: ModelMetadata) -> None:
+    """Add `metadata` to a `.keras` or `.tflite` file or a SavedModel folder that has none yet."""
+    text = json.dumps(asdict(metadata), indent=1, ensure_ascii=False)
+    if Path(model).is_dir():
+        (Path(model) / MEMBER).write_text(text, encoding="utf-8")
+        return
+    with zipfile.ZipFile(model, "a") as archive:
+        # A fixed date: the same model gives the same bytes.
+        archive.writestr(zipfile.ZipInfo(MEMBER), text)
+
+
+def read_metadata(model: Path) -> ModelMetadata:
+    """What `write_metadata` wrote.
+
+    Raises:
+        AlloykError: The file is no model, or was not made by alloyk.
+    """
+    model = Path(model)
+    try:
+        if model.is_dir():
+            text = (model / MEMBER).read_text(encoding="utf-8")
+        else:
+            with zipfile.ZipFile(model) as archive:
+                text = archive.read(MEMBER).decode()
+        found = json.loads(text)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        reason = "it does not exist" if not model.exists() else "its class names are missing"
+        raise AlloykError(
+            f"wanted a model made by alloyk (a run folder, .keras, .tflite or SavedModel), "
+            f"found {model}: {reason}"
+        ) from error
+    known = {field.name for field in fields(ModelMetadata)}
+    found = {key: value for key, value in found.items() if key in known}
+    size = found["image_size"]
+    return ModelMetadata(
+        **{**found, "classes": tuple(found["classes"]), "image_size": tuple(size) if size else None}
+    )

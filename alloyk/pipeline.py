@@ -1,0 +1,238 @@
+"""From image files to batches: tf.data around `read_image`, the preprocessing and augmentation.
+
+list → read and decode → gray, normalise, equalise, resize → (keep) → shuffle → augment → batch
+
+Every random choice is a function of the seed, the epoch and the place in it, and of nothing else:
+the same seed repeats a training exactly, and a training that goes on at epoch 7 sees what it would
+have seen without a break.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
+
+AUTOTUNE = tf.data.AUTOTUNE
+
+
+def _decode(path: bytes) -> np.ndarray:
+    return read_image(os.fsdecode(path)).astype(np.float32)
+
+
+def raw_images(paths) -> tf.data.Dataset:
+    """Decoded images ``(height, width, channels)`` float32, in the order of `paths`."""
+
+    def load(path):
+        image = tf.numpy_function(_decode, [path], tf.float32, stateful=False)
+        return tf.ensure_shape(image, (None, None, None))
+
+    names = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
+    return names.map(load, num_parallel_calls=AUTOTUNE, deterministic=True)
+
+
+def preprocessed_images(paths, preprocessing) -> tf.data.Dataset:
+    """Images as `preprocessing` leaves them, one at a time, because their sizes may differ."""
+    return raw_images(paths).map(
+        lambda image: preprocessing(image[None])[0], num_parallel_calls=AUTOTUNE, deterministic=True
+    )
+
+
+def _reraise_reading_error(error: tf.errors.OpError):
+    """TensorFlow hands on the text of what `read_image` raised: give it back its type."""
+    marker = f"{AlloykError.__name__}: "
+    message = str(error)
+    if marker not in message:
+        raise error
+    raise AlloykError(message.split(marker, 1)[1].splitlines()[0].strip()) from None
+
+
+@dataclass(frozen=True)
+class KeptImages:
+    """Preprocessed images in memory or in a memory-mapped file, read by their number.
+
+    Attributes:
+        array: ``(n, height, width, 1)`` float32.
+    """
+
+    array: np.ndarray
+
+    def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
+        """Images for batches of numbers."""
+
+        def fetch(batch):
+            images = tf.numpy_function(lambda at: self.array[at], [batch], tf.float32, False)
+            return tf.ensure_shape(images, (None, *self.array.shape[1:]))
+
+        return numbers.map(fetch, num_parallel_calls=AUTOTUNE, deterministic=True)
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """Images that are read and preprocessed anew each time: memory stays flat, each epoch pays.
+
+    Attributes:
+        paths: Files, in order.
+        preprocessing: Layers from a raw image to a gray one of fixed size.
+    """
+
+    paths: list
+    preprocessing: object
+
+    def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
+        """Images for batches of numbers."""
+        names = tf.constant([os.fsencode(path) for path in self.paths])
+
+        def fetch(number):
+            image = tf.numpy_function(_decode, [names[number]], tf.float32, stateful=False)
+            return self.preprocessing(tf.ensure_shape(image, (None, None, None))[None])[0]
+
+        def together(batch):
+            # One dataset per batch, so that the last batch of an epoch keeps its size.
+            images = tf.data.Dataset.from_tensor_slices(batch).map(
+                fetch, num_parallel_calls=AUTOTUNE, deterministic=True
+            )
+            return images.batch(tf.size(batch, out_type=tf.int64))
+
+        return numbers.flat_map(together)
+
+
+def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = ""):
+    """Read and preprocess every image once, in order.
+
+    Args:
+        paths: Image files.
+        preprocessing: Layers from a raw image to a gray one of fixed size.
+        folder: Where to keep the result as a memory-mapped file; None keeps it in memory.
+        key: What the files and their content are known by, such as
+            `ImageDataset.fingerprint()`: a file made under another key or with other
+            preprocessing is not taken.
+
+    Returns:
+        `KeptImages`.
+
+    Raises:
+        AlloykError: An image cannot be read; the message names it.
+    """
+    shape = (len(paths), *preprocessing.output_shape[1:])
+    if folder is None:
+        return KeptImages(_fill(np.empty(shape, np.float32), paths, preprocessing))
+    described = json.dumps(
+        [key, [str(path) for path in paths], preprocessing.get_config()], sort_keys=True
+    )
+    target = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.npy"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
+            _fill(array, paths, preprocessing).flush()
+            os.replace(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return KeptImages(np.load(target, mmap_mode="r"))
+
+
+def _fill(array, paths, preprocessing):
+    images = preprocessed_images(paths, preprocessing).batch(64).prefetch(1)
+    start = 0
+    try:
+        for batch in images.as_numpy_iterator():
+            array[start : start + len(batch)] = batch
+            start += len(batch)
+    except tf.errors.OpError as error:
+        _reraise_reading_error(error)
+    return array
+
+
+def class_aware_order(labels, num_classes, seed):
+    """Numbers of as many images as there are, each class equally likely, with replacement."""
+    labels = np.asarray(labels)
+    by_class = tf.constant(np.argsort(labels, kind="stable"), tf.int64)
+    counts = np.bincount(labels, minlength=num_classes)
+    present = np.flatnonzero(counts)
+    starts = tf.constant(np.cumsum(counts)[present] - counts[present], tf.float64)
+    counts = tf.constant(counts[present], tf.float64)
+    draws = tf.random.stateless_uniform([2, len(labels)], seed, dtype=tf.float64)
+    chosen = tf.cast(draws[0] * len(present), tf.int64)
+    place = tf.gather(starts, chosen) + tf.floor(draws[1] * tf.gather(counts, chosen))
+    return tf.gather(by_class, tf.cast(place, tf.int64))
+
+
+def training_batches(
+    images, labels, *, batch_size, seed, epochs, first_epoch=0, augmentation=None,
+    class_aware=False,
+):  # fmt: skip
+    """Shuffled, augmented batches of the epochs `first_epoch` to `epochs`, one after the other.
+
+    Args:
+        images: `KeptImages` or `StreamedImages`.
+        labels: ``(n,)`` int class numbers.
+        batch_size: Images per batch; the last of an epoch holds what is left.
+        seed: Int; with the epoch's number it fixes order and augmentation.
+        epochs: Number of the epoch to stop before.
+        first_epoch: Number of the first epoch.
+        augmentation: `Augmentation` or None.
+        class_aware: Draw the classes equally often instead of each image once.
+
+    Returns:
+        A dataset of ``(images (batch, H, W, 1) float32, labels (batch,) int32)``, with
+        `steps_per_epoch(n, batch_size)` batches per epoch.
+    """
+    labels = np.asarray(labels, np.int32)
+    label_table = tf.constant(labels)
+    num_classes = int(labels.max()) + 1
+
+    def epoch_numbers(epoch):
+        key = tf.stack([tf.cast(seed, tf.int64), epoch])
+        if class_aware:
+            order = class_aware_order(labels, num_classes, key)
+        else:
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
+        numbers = tf.data.Dataset.from_tensor_slices(tf.cast(order, tf.int64)).batch(batch_size)
+        return numbers.enumerate().map(
+            lambda step, batch: (batch, tf.random.experimental.stateless_fold_in(key, step))
+        )
+
+    steps = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_numbers)
+    numbers = steps.map(lambda batch, _: batch)
+    seeds = steps.map(lambda _, key: key)
+    batches = tf.data.Dataset.zip(images.batches(numbers), numbers, seeds)
+
+    def finish(batch, at, key):
+        if augmentation is not None and augmentation.active:
+            batch = augmentation(batch, key)
+        return batch, tf.gather(label_table, at)
+
+    return batches.map(finish, num_parallel_calls=AUTOTUNE, deterministic=True).prefetch(AUTOTUNE)
+
+
+def evaluation_batches(images, labels, *, batch_size) -> tf.data.Dataset:
+    """Every image once, in order, with its label; the last batch holds what is left."""
+    numbers = tf.data.Dataset.range(len(labels)).batch(batch_size)
+    label_batches = tf.data.Dataset.from_tensor_slices(np.asarray(labels, np.int32))
+    pairs = tf.data.Dataset.zip(images.batches(numbers), label_batches.batch(batch_size))
+    return pairs.prefetch(AUTOTUNE)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Batches in one epoch, the last, smaller one included."""
+    return -(-num_images // batch_size)
+
+
+def mean_and_std(images, count: int) -> tuple[tuple[float], tuple[float]]:
+    """Mean and standard deviation over all pixels of `count` images, one number each."""
+    pixels, total, squares = 0, 0.0, 0.0
+    numbers = tf.data.Dataset.range(count).batch(64)
+    for batch in images.batches(numbers).as_numpy_iterator():
+        pixels += batch.size
+        total += batch.sum(dtype=np.float64)
+        squares += np.square(batch, dtype=np.float64).sum()
+    mean = total / pixels
+    return (mean,), (max(np.sqrt(squares / pixels - mean**2), 1e-6),)

@@ -1,0 +1,89 @@
+"""Training settings per architecture: the study's Table 1, and where alloyk departs from it.
+
+A recipe is a nested dictionary of configuration keys (`alloyk.config`), laid under whatever the
+user's file and command line say.
+"""
+
+def merge(base: dict, update: dict) -> dict:
+    """`update` over `base`, section by section.
+
+    A section that names another loss, optimizer or schedule replaces the whole section: the
+    momentum of SGD means nothing to Adam.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    >>> merge({"o": {"name": "sgd", "momentum": 0.9}}, {"o": {"name": "adam"}})
+    {'o': {'name': 'adam'}}
+    """
+    merged = dict(base)
+    for key, value in update.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        same_kind = both and value.get("name", old.get("name")) == old.get("name")
+        merged[key] = merge(old, value) if same_kind else value
+    return merged
+
+
+# Table 1 of the study. Its ranges for the rest: 50 to 200 epochs, batches of 16 to 64.
+STUDY = {
+    "fnn": {
+        "model": {"activation": "relu"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.001},
+    },
+    "cnn": {
+        "model": {"activation": "relu"},
+        "optimizer": {"name": "adam", "learning_rate": 0.001, "weight_decay": 0.0001},
+    },
+    "resnet18": {
+        "model": {"activation": "relu"},
+        "optimizer": {"name": "adam", "learning_rate": 0.001, "weight_decay": 0.0001},
+    },
+    "resnet34": {
+        "model": {"activation": "leaky_relu"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.0001},
+    },
+    "resnet50": {
+        "model": {"activation": "gelu"},
+        "optimizer": {"name": "rmsprop", "learning_rate": 0.0005, "weight_decay": 0.0005},
+    },
+    "vgg16": {
+        "model": {"activation": "relu"},
+        "optimizer": {"name": "momentum", "learning_rate": 0.01, "weight_decay": 0.0001},
+    },
+    "vgg19": {
+        "model": {"activation": "relu"},
+        "optimizer": {"name": "momentum", "learning_rate": 0.01, "weight_decay": 0.0001},
+    },
+    "efficientnetb0": {
+        "model": {"activation": "swish"},
+        "optimizer": {"name": "rmsprop", "learning_rate": 0.002, "weight_decay": 0.0001},
+    },
+}
+
+ARCHITECTURES = tuple(STUDY)
+
+# What the study's training has in common, within its stated ranges.
+STUDY_TRAINING = {
+    "schedule": {"name": "constant"},
+    "train": {"epochs": 100, "batch_size": 32, "patience": 10, "start_from_epoch": 30},
+}
+
+# Where alloyk's own recipe differs, and the experiment that says so: docs/recipes.md.
+ALLOYK: dict = {arch: {} for arch in ARCHITECTURES}
+
+ALLOYK_TRAINING = {
+    "schedule": {"name": "cosine", "warmup_epochs": 2},
+    "optimizer": {"clip_norm": 1.0},
+    "train": {"epochs": 20, "batch_size": 32},
+}
+
+
+def recipe_settings(arch: str, recipe: str) -> dict:
+    """The configuration keys that `recipe` (``study`` or ``alloyk``) sets for `arch`.
+
+    An unknown name gives no settings: the check of the configuration names it.
+    """
+    table = STUDY.get(arch, {})
+    if recipe == "study":
+        return merge(STUDY_TRAINING, table)
+    return merge(merge(table, ALLOYK_TRAINING), ALLOYK.get(arch, {}))

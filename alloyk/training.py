@@ -1,0 +1,231 @@
+"""From a configuration to a run folder: train, save, predict, evaluate."""
+
+import json
+import platform
+import shutil
+from importlib import metadata as installed
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from alloyk import pipeline
+from alloyk._version import __version__
+from alloyk.augmentation import Augmentation
+from alloyk.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
+from alloyk.config import Config, write_config
+from alloyk.dataset import ImageDataset
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run
+from alloyk.experiment import (
+    Split,
+    build_network,
+    choose_strategy,
+    compile_network,
+    load_split,
+    open_dataset,
+    preprocessing_for,
+    standardization_for,
+)
+from alloyk.metadata import ModelMetadata, write_metadata
+from alloyk.models import set_backbone_trainable
+from alloyk.predictions import write_predictions
+from alloyk.schedules import ReduceOnPlateau
+
+CHECKPOINT_FOLDER = "checkpoint"
+PREDICTION_BATCH = 64
+
+
+def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
+    """Train, save the model, predict the validation and test split, evaluate.
+
+    Args:
+        config: The experiment.
+        run: Folder of the run: absent or empty, unless `resume`.
+        resume: Go on after the last whole epoch of a run that was cut off.
+
+    Returns:
+        `run`, now complete.
+
+    Raises:
+        AlloykError: The data cannot be used, the folder cannot be written, training diverged.
+    """
+    run = Path(run)
+    _set_up_keras(config)
+    dataset = open_dataset(config)
+    _prepare_run_folder(run, resume)
+    write_config(config, run / "config.yaml")
+
+    preprocessing = preprocessing_for(config, dataset)
+    train = load_split(config, dataset, "train", preprocessing)
+    val = load_split(config, dataset, "val", preprocessing)
+    network = train_network(config, run, train, val, len(dataset.classes))
+    _save_classifier(preprocessing, network, run / "model.keras", dataset)
+
+    test = load_split(config, dataset, "test", preprocessing)
+    for name, split, file in (
+        ("val", val, "predictions_val.csv"),
+        ("test", test, "predictions.csv"),
+    ):
+        probabilities = predict_probabilities(network, split)
+        write_predictions(run / file, dataset.split(name), probabilities, dataset.classes)
+    facts = json.dumps(_facts(dataset, network), indent=1, ensure_ascii=False)
+    (run / "facts.json").write_text(facts, encoding="utf-8")
+    evaluate_run(run)
+    shutil.rmtree(run / CHECKPOINT_FOLDER)
+    return run
+
+
+def _prepare_run_folder(run: Path, resume: bool) -> None:
+    """Make the run folder; refuse one that holds something else than a run to go on with."""
+    if not resume and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise AlloykError(
+            f"{run} is not empty: choose another --run, or go on with that one by --resume"
+        )
+    try:
+        (run / CHECKPOINT_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AlloykError(f"cannot write the run folder {run}: {error.strerror}") from error
+
+
+def _set_up_keras(config: Config) -> None:
+    """Seeds, deterministic kernels and precision, before anything is built."""
+    keras.utils.set_random_seed(config.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    wanted = config.train.mixed_precision
+    mixed = bool(tf.config.list_physical_devices("GPU")) if wanted == "auto" else wanted
+    keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
+
+
+def train_network(
+    config: Config, run: Path, train: Split, val: Split, num_classes: int
+) -> keras.Model:
+    """Train from scratch, or from the checkpoint in `run` where there is one.
+
+    Returns:
+        The network of the best epoch, from gray images in [0, 1] to logits.
+    """
+    settings = config.train
+    steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
+    phases = _phases(config)
+    strategy = choose_strategy(settings.devices)
+    with strategy.scope():
+        network = build_network(config, standardization_for(config, train), num_classes)
+
+    best = BestEpoch(
+        run / CHECKPOINT_FOLDER,
+        monitor=settings.monitor,
+        patience=settings.patience,
+        start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
+    )
+    plateau = []
+    if config.schedule.name == "plateau":
+        chosen = config.schedule.model_dump(include={"factor", "patience", "min_delta"})
+        plateau = [ReduceOnPlateau(**chosen)]
+    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, plateau)
+    history = HistoryFile(run / "history.csv")
+    history.keep_until(checkpoint.epochs_done())
+    callbacks = [
+        StopOnNaN(),
+        *plateau,
+        best,
+        history,
+        Progress(epochs=settings.epochs, steps=steps, images=len(train)),
+        *([keras.callbacks.TensorBoard(run / "tensorboard")] if settings.tensorboard else []),
+        checkpoint,  # last, because it keeps what the others decided
+    ]
+    for callback in (best, checkpoint, *plateau):
+        callback.set_model(network)
+
+    for first, end, frozen in phases:
+        done = checkpoint.epochs_done()
+        if done >= end and end < settings.epochs:
+            continue
+        with strategy.scope():
+            set_backbone_trainable(network, not frozen)
+            compile_network(config, network, train.labels, num_classes, steps)
+            network.optimizer.build(network.trainable_variables)
+        if done > first:
+            checkpoint.restore()
+        if done >= end or checkpoint.stopped():
+            break
+        start = max(first, done)
+        batches = pipeline.training_batches(
+            train.images,
+            train.labels,
+            batch_size=settings.batch_size,
+            seed=config.seed,
+            first_epoch=start,
+            epochs=end,
+            augmentation=Augmentation(**config.augment.model_dump()),
+            class_aware=config.data.sampling == "class-aware",
+        )
+        network.fit(
+            batches,
+            steps_per_epoch=steps,
+            initial_epoch=start,
+            epochs=end,
+            validation_data=pipeline.evaluation_batches(
+                val.images, val.labels, batch_size=PREDICTION_BATCH
+            ),
+            callbacks=callbacks,
+            verbose=0,
+        )
+    best.restore()
+    return network
+
+
+def _phases(config: Config) -> list[tuple[int, int, bool]]:
+    """(first epoch, epoch to stop before, whether the backbone is frozen), in order."""
+    epochs = config.train.epochs
+    frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
+    phases = [(0, frozen, True), (frozen, epochs, False)]
+    return [phase for phase in phases if phase[0] < phase[1]]
+
+
+def predict_probabilities(network: keras.Model, split: Split) -> np.ndarray:
+    """Class probabilities ``(n, num_classes)`` float64 of every image of the split, in order."""
+    batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
+    logits = network.predict(batches.map(lambda images, _: images), verbose=0)
+    return softmax(logits.astype(np.float64), axis=1)
+
+
+def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) -> None:
+    """Write preprocessing and network as one model that takes the raw image."""
+    classifier = keras.Sequential(
+        [keras.Input((None, None, None), name="raw_image"), preprocessing, network],
+        name="classifier",
+    )
+    unfinished = path.with_suffix(".part.keras")
+    classifier.save(unfinished)
+    write_metadata(
+        unfinished,
+        ModelMetadata(
+            classes=dataset.classes,
+            output="logits",
+            image_size=dataset.image_size(),
+            simulated=dataset.simulated,
+        ),
+    )
+    unfinished.replace(path)
+
+
+def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
+    """What a reader of the run wants to know beside its configuration and its figures."""
+    packages = ("tensorflow", "keras", "numpy", "scikit-learn")
+    return {
+        "alloyk": __version__,
+        "classes": list(dataset.classes),
+        "simulated": dataset.simulated,
+        "grouped_by": dataset.grouped_by,
+        "images": dataset.table["split"].value_counts().to_dict(),
+        "fingerprint": dataset.fingerprint(),
+        "parameters": network.count_params(),
+        "packages": {name: installed.version(name) for name in packages},
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+    }

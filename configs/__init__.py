@@ -1,0 +1,1 @@
+"""Experiments as YAML files; a package, so that an installed alloyk finds its default."""
