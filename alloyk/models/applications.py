@@ -57,8 +57,8 @@ def build_application(
     height, width, _ = image_shape
     if min(height, width) < MIN_SIDE:
         raise AlloykError(
-            f"{name} wants images of at least {MIN_SIDE}×{MIN_SIDE} pixels, found {height}×{width}; "
-            "enlarge data.image_size or choose resnet18"
+            f"{name} wants images of at least {MIN_SIDE}×{MIN_SIDE} pixels, found "
+            f"{height}×{width}; enlarge data.image_size or choose resnet18"
         )
     # EfficientNet's padding depends on the size of each map. The network is therefore built at the
     # size whose maps behind the published stem are those behind the chosen one.

@@ -164,7 +164,7 @@ def _read_applications(path) -> LayerArrays:
     import h5py
 
     with h5py.File(path) as file:
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file.get("model_weights", file)
         layers = {_text(name): group[_text(name)] for name in group.attrs["layer_names"]}
         arrays = {
             name: [np.asarray(layer[_text(w)]) for w in layer.attrs["weight_names"]]
