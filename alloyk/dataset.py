@@ -1,0 +1,265 @@
+"""A data set as one table: which image, which label, which split.
+
+DATA/{train,val,test}/<class>/*     the split is given
+DATA/<class>/*                      the split is drawn when loaded, by plate where known
+manifest.csv                        columns path, label; split, plate_id, thickness_mm, …
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+from alloyk.listing import (
+    MANIFEST,
+    compare_with_disk,
+    existing_folder,
+    few,
+    find_images,
+    list_folders,
+    read_manifest,
+)
+from alloyk.splitting import (
+    PLATE,
+    RATIOS,
+    SPLITS,
+    checked_ratios,
+    group_column,
+    group_name,
+    split_table,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images on disk with their labels and splits; nothing is decoded.
+
+    Attributes:
+        root: The folder that `path` is relative to.
+        table: Columns `path` (with `/`), `label` (text), `split` (train, val, test) and every
+            further column of the manifest; one row per image.
+        classes: All labels, sorted; the index of a label is its class number.
+        grouped_by: What the split goes by: a column or a regular expression, `"folders"` or
+            `"manifest"` where the split was given, None where it was drawn image by image.
+        notes: What the user should know about this data set, a sentence each.
+    """
+
+    root: Path
+    table: "pd.DataFrame"
+    classes: tuple[str, ...]
+    grouped_by: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the images come from alloyk's own simulator."""
+        return (self.root / "simulation.yaml").is_file()
+
+    def split(self, name: str) -> "pd.DataFrame":
+        """Return the rows of one split, numbered anew from 0, in the table's order."""
+        if name not in SPLITS:
+            raise AlloykError(f"wanted a split among {', '.join(SPLITS)}; found {name!r}")
+        return self.table[self.table["split"] == name].reset_index(drop=True)
+
+    def paths(self, name: str) -> list[Path]:
+        """Return the absolute paths of one split, in the order of `split`."""
+        root = self.root.absolute()
+        return [root / path for path in self.split(name)["path"]]
+
+    def labels(self, name: str) -> np.ndarray:
+        """Return the class numbers of one split, `(images,)` int64, in the order of `split`."""
+        number = {label: i for i, label in enumerate(self.classes)}
+        return np.array([number[label] for label in self.split(name)["label"]], dtype=np.int64)
+
+    def fingerprint(self) -> str:
+        """Return 64 hex digits that change with any path, size, time stamp, label or split.
+
+        Raises:
+            AlloykError: A file has gone since the data set was loaded.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        rows = self.table[["path", "label", "split"]].sort_values("path")
+        for path, label, split in rows.itertuples(index=False, name=None):
+            try:
+                status = os.stat(self.root / path)
+            except OSError as error:
+                raise AlloykError(
+                    f"cannot find {shown(self.root / path)} any more: {error.strerror}"
+                ) from error
+            row = (path, label, split, status.st_size, status.st_mtime_ns)
+            digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+
+def load_dataset(
+    data: str | Path,
+    *,
+    ratios: tuple[float, float, float] = RATIOS,
+    group_by: str | None = None,
+    seed: int = 0,
+) -> ImageDataset:
+    """Load a data set; give it the splits that it lacks.
+
+    A split that folders or manifest give is kept. Where val or test is missing it is taken out of
+    train; where nothing is given, everything is divided; by group as `split_table` does.
+
+    Args:
+        data: A folder of class folders, a folder of splits of class folders, or a manifest; a
+            folder with a manifest.csv is read by it.
+        ratios: Shares of train, val and test where they are drawn.
+        group_by: As in `split_table`.
+        seed: Seed of the draw.
+
+    Raises:
+        AlloykError: One line that names what is missing, empty, misplaced, doubled or unknown.
+    """
+    ratios = checked_ratios(ratios)
+    root, table, given_by, notes = read_table(Path(data))
+    labels = sorted(set(table["label"]))
+    if len(labels) < 2:
+        raise AlloykError(
+            f"{shown(data)} has one class only ({labels[0]!r}); two or more are wanted: "
+            "add the others, each in a folder of its own"
+        )
+    if "split" in table.columns:
+        grouped_by = given_by
+        table, more = _complete_splits(data, table, ratios, group_by, seed)
+        notes += more
+    else:
+        grouped_by = group_name(table.columns, group_by)
+        table["split"] = split_table(table, ratios, group_by, seed)
+    _refuse_unlearnt(data, table)
+    notes += _shared_groups(table, group_by)
+    first = ["path", "label", "split"]
+    table = table[first + [name for name in table.columns if name not in first]]
+    return ImageDataset(root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes))
+
+
+def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
+    """Read a data set as it lies there, without drawing splits.
+
+    Args:
+        data: As in `load_dataset`.
+        labelled: False takes a manifest without labels.
+
+    Returns:
+        The folder, the table, `"folders"` or `"manifest"`, and the notes.
+    """
+    if data.is_file():
+        if data.suffix.lower() != ".csv":
+            existing_folder(data)
+        return _from_manifest(data, labelled, whole_folder=False)
+    root = existing_folder(data)
+    if (root / MANIFEST).is_file():
+        return _from_manifest(root / MANIFEST, labelled, whole_folder=True)
+    tree = find_images(root)
+    notes = []
+    if tree.others:
+        notes.append(
+            f"Passed over {len(tree.others)} files that are no images: {few(tree.others)}."
+        )
+    notes += _note_links(tree.links_out)
+    return root, list_folders(root, tree), "folders", notes
+
+
+def _from_manifest(file: Path, labelled: bool, whole_folder: bool):
+    root = file.parent
+    table = read_manifest(file, labelled=labelled)
+    missing, unlisted, links_out = compare_with_disk(root, table)
+    if missing:
+        raise AlloykError(
+            f"{shown(file)} names {len(missing)} of {len(table)} files that are not there "
+            f"({few(missing)}); restore them, or take their rows out"
+        )
+    notes = _note_links(links_out)
+    if unlisted and whole_folder:
+        raise AlloykError(
+            f"{len(unlisted)} images in {shown(root)} are not in its {MANIFEST} "
+            f"({few(unlisted)}); add their rows, or name {MANIFEST} itself as the data set"
+        )
+    if "split" in table.columns:
+        tops = table["path"].str.split("/", n=1).str[0]
+        other = table.loc[tops.isin(SPLITS) & (tops != table["split"]), "path"]
+        if len(other):
+            raise AlloykError(
+                f"{shown(file)} gives {len(other)} images another split than their folder "
+                f"({few(other)}); make them agree"
+            )
+    return root, table, "manifest", notes
+
+
+def _note_links(links_out: list[str]) -> list[str]:
+    if not links_out:
+        return []
+    return [
+        f"{len(links_out)} entries are links out of the data set, and were followed: "
+        f"{few(links_out)}."
+    ]
+
+
+def _complete_splits(data, table, ratios, group_by, seed):
+    """Take val and test out of train where folders or manifest give none."""
+    missing = [name for name in SPLITS if name not in set(table["split"])]
+    if not missing:
+        return table, []
+    if "train" in missing:
+        raise AlloykError(f"{shown(data)} has no images in train; wanted {', '.join(SPLITS)}")
+    kept = {
+        name: ratio
+        for name, ratio in zip(SPLITS, ratios, strict=True)
+        if name == "train" or name in missing
+    }
+    missing = [name for name in missing if kept[name] > 0]
+    shares = tuple(kept.get(name, 0.0) / sum(kept.values()) for name in SPLITS)
+    train = table[table["split"] == "train"]
+    table = table.copy()
+    table.loc[train.index, "split"] = split_table(train, shares, group_by, seed)
+    group = group_name(table.columns, group_by)
+    how = f"by {group}" if group else "image by image"
+    notes = [
+        f"{shown(data)} has no {name}: {int((table['split'] == name).sum())} of its {len(train)} "
+        f"training images were taken for it, {how}, seed {seed}."
+        for name in missing
+    ]
+    return table, notes
+
+
+def _refuse_unlearnt(data, table) -> None:
+    learnt = set(table.loc[table["split"] == "train", "label"])
+    for name in ("val", "test"):
+        unknown = sorted(set(table.loc[table["split"] == name, "label"]) - learnt)
+        if unknown:
+            raise AlloykError(
+                f"{shown(data)} has the class {few(map(repr, unknown))} in {name} but not in "
+                "train, so that it cannot be learnt; add training images, or remove it"
+            )
+
+
+def _shared_groups(table, group_by) -> list[str]:
+    """Say when the same plates are in training and elsewhere, whoever made the split."""
+    name = PLATE if PLATE in table.columns else group_name(table.columns, group_by)
+    if name is None or (group_by == "none" and name != PLATE):
+        return []
+    table = table[table[name].astype(str) != ""] if name in table.columns else table
+    groups = group_column(table, name)
+    splits_of = table.groupby(groups.to_numpy())["split"].nunique()
+    shared = int((splits_of > 1).sum())
+    if not shared:
+        return []
+    return [
+        f"{shared} of {len(splits_of)} groups by {name} are in more than one split: images of the "
+        "same plates are in training and test, and the figures flatter the classifier."
+    ]

@@ -1,0 +1,61 @@
+"""What every image format shares: limits, orientation, byte order."""
+
+import numpy as np
+from PIL import Image
+
+from alloyk.errors import AlloykError
+
+CUT_SHORT = "the file is cut short"
+
+# What the orientations of EXIF and TIFF ask for: transpose, then reverse rows, then columns.
+_TURNS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def refuse_bad_size(height: int, width: int) -> None:
+    """Refuse an image without pixels, or with more than Pillow would open."""
+    if height < 1 or width < 1:
+        raise AlloykError(f"it has no pixels (height {height}, width {width}); remove it")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and height * width > 2 * limit:
+        raise AlloykError(
+            f"its header asks for {height} × {width} pixels, more than the limit of {2 * limit} "
+            "that guards against decompression bombs; cut it into smaller images"
+        )
+
+
+def refuse_bad_page(page: int | None, pages: int) -> None:
+    """Refuse several pages without a choice, and a choice that is not there."""
+    if page is None and pages > 1:
+        raise AlloykError(
+            f"one image is wanted, but it has {pages} pages; choose one, or save each as a file"
+        )
+    if page is not None and not 0 <= page < pages:
+        raise AlloykError(f"page {page} is wanted, but its pages are 0 to {pages - 1}")
+
+
+def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an array `(height, width, …)` as its EXIF or TIFF orientation (1 … 8) asks."""
+    if orientation not in _TURNS:
+        return image
+    transpose, rows, columns = _TURNS[orientation]
+    if transpose:
+        image = image.swapaxes(0, 1)
+    return np.ascontiguousarray(image[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def oriented_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Return `(height, width)` after `oriented`."""
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def native(image: np.ndarray) -> np.ndarray:
+    """Return the same values in the machine's byte order."""
+    return image.astype(image.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,86 @@
+"""DICOM and DICONDE by pydicom."""
+
+import logging
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+import pydicom
+from pydicom import pixels
+
+from alloyk.errors import AlloykError
+from alloyk.imaging.checks import native, refuse_bad_page, refuse_bad_size
+
+# pydicom reports every departure from the standard; only what stops the reading is for the user.
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
+
+
+def read(file: BinaryIO, page: int | None) -> np.ndarray:
+    """Return the pixels of one frame as `(height, width, 1 or 3)`; the window is not applied."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(file)
+        _refuse_bad_header(dataset, page)
+        array = native(_frame(dataset, page or 0))
+        photometric = dataset.PhotometricInterpretation
+        if photometric == "PALETTE COLOR":
+            return _to_rgb8(pixels.apply_color_lut(array, dataset))
+        if array.ndim == 3:
+            return array[..., :3]
+        if photometric == "MONOCHROME1":
+            array = _inverted(array, dataset)
+        return _rescaled(array, dataset)[..., None]
+
+
+def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
+    """Return `(height, width)` of one frame from the header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(file, stop_before_pixels=True)
+        _refuse_bad_header(dataset, page)
+    return int(dataset.Rows), int(dataset.Columns)
+
+
+def _refuse_bad_header(dataset: pydicom.Dataset, page: int | None) -> None:
+    if "Rows" not in dataset or "Columns" not in dataset:
+        raise AlloykError("it is a DICOM file without an image; remove it")
+    refuse_bad_size(int(dataset.Rows), int(dataset.Columns))
+    refuse_bad_page(page, int(dataset.get("NumberOfFrames") or 1))
+
+
+def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
+    try:
+        return pixels.pixel_array(dataset, index=page)
+    except (RuntimeError, NotImplementedError) as error:
+        name = dataset.file_meta.TransferSyntaxUID.name
+        if "missing" not in str(error) and "plugin" not in str(error):
+            raise
+        raise AlloykError(
+            f"its compression ({name}) needs another decoder; "
+            "pip install pylibjpeg[all], or save it uncompressed"
+        ) from error
+
+
+def _inverted(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Turn MONOCHROME1, where less is brighter, within the range of its stored bits."""
+    if array.dtype.kind == "f":
+        return -array
+    bits = int(dataset.BitsStored)
+    if array.dtype.kind == "i":
+        return ~array  # the range −2^(b−1) … 2^(b−1) − 1 maps onto itself
+    return array.dtype.type(2**bits - 1) - array
+
+
+def _rescaled(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Apply the modality transform; counts that it leaves alone keep their type."""
+    slope = float(dataset.get("RescaleSlope", 1) or 1)
+    intercept = float(dataset.get("RescaleIntercept", 0) or 0)
+    if "ModalityLUTSequence" in dataset:
+        return native(pixels.apply_modality_lut(array, dataset))
+    if (slope, intercept) == (1.0, 0.0):
+        return array
+    return (array * slope + intercept).astype(np.float32)
+
+
+def _to_rgb8(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype == np.uint8 else (array >> 8).astype(np.uint8)
