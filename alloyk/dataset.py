@@ -1,8 +1,7 @@
 """A data set as one table: which image, which label, which split.
 
-DATA/{train,val,test}/<class>/*     the split is given
-DATA/<class>/*                      the split is drawn when loaded, by plate where known
-manifest.csv                        columns path, label; split, plate_id, thickness_mm, …
+`DATA/{train,val,test}/<class>/*` gives the split; for `DATA/<class>/*` it is drawn when loaded, by
+plate where known; a `manifest.csv` has `path,label` and may have `split,plate_id,thickness_mm, …`.
 """
 
 import hashlib

@@ -109,7 +109,8 @@ def _entries(root: Path, prefix: str) -> list[os.DirEntry]:
             return list(entries)
     except OSError as error:
         raise AlloykError(
-            f"cannot list the folder {shown(folder)}: {error.strerror}; check it and its permissions"
+            f"cannot list the folder {shown(folder)}: {error.strerror}; "
+            "check it and its permissions"
         ) from error
 
 

@@ -51,10 +51,10 @@ def split_table(
         AlloykError: A stratum has fewer groups than there are splits, or an argument is wrong.
 
     >>> import pandas as pd
-    >>> plates = pd.DataFrame({"path": [f"{i:02}.png" for i in range(40)],
-    ...                        "label": ["1050", "2017"] * 20, "plate_id": [i // 4 for i in range(40)]})
-    >>> plates["label"] = ["1050" if plate % 2 else "2017" for plate in plates["plate_id"]]
-    >>> split_table(plates).value_counts().to_dict()
+    >>> images = pd.DataFrame({"path": [f"{i:02}.png" for i in range(40)]})
+    >>> images["label"] = ["1050"] * 20 + ["2017"] * 20
+    >>> images["plate_id"] = [i // 4 for i in range(40)]
+    >>> split_table(images).value_counts().to_dict()
     {'train': 24, 'val': 8, 'test': 8}
     """
     import pandas as pd

@@ -13,31 +13,28 @@ from alloyk.imaging.checks import native, refuse_bad_page, refuse_bad_size
 
 # pydicom reports every departure from the standard; only what stops the reading is for the user.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of one frame as `(height, width, 1 or 3)`; the window is not applied."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(file)
-        _refuse_bad_header(dataset, page)
-        array = native(_frame(dataset, page or 0))
-        photometric = dataset.PhotometricInterpretation
-        if photometric == "PALETTE COLOR":
-            return _to_rgb8(pixels.apply_color_lut(array, dataset))
-        if array.ndim == 3:
-            return array[..., :3]
-        if photometric == "MONOCHROME1":
-            array = _inverted(array, dataset)
-        return _rescaled(array, dataset)[..., None]
+    dataset = pydicom.dcmread(file)
+    _refuse_bad_header(dataset, page)
+    array = native(_frame(dataset, page or 0))
+    photometric = dataset.PhotometricInterpretation
+    if photometric == "PALETTE COLOR":
+        return _to_rgb8(pixels.apply_color_lut(array, dataset))
+    if array.ndim == 3:
+        return array[..., :3]
+    if photometric == "MONOCHROME1":
+        array = _inverted(array, dataset)
+    return _rescaled(array, dataset)[..., None]
 
 
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     """Return `(height, width)` of one frame from the header."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(file, stop_before_pixels=True)
-        _refuse_bad_header(dataset, page)
+    dataset = pydicom.dcmread(file, stop_before_pixels=True)
+    _refuse_bad_header(dataset, page)
     return int(dataset.Rows), int(dataset.Columns)
 
 

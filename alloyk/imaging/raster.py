@@ -22,6 +22,10 @@ from alloyk.imaging.checks import (
     refuse_bad_size,
 )
 
+# Pillow warns of large images (the limit is enforced by checks) and of damaged EXIF (then ignored).
+# A filter set once, as warnings.catch_warnings is not safe in tf.data's threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _ORIENTATION_TAG = 0x0112
 
 
@@ -73,17 +77,9 @@ def pillow_array(image: Image.Image) -> np.ndarray:
     return native(array[..., None] if array.ndim == 2 else array)
 
 
-def opened(file: BinaryIO) -> Image.Image:
-    """Open an image by Pillow, with our own limit in place of Pillow's warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = Image.open(file)
-    return image
-
-
 def _opened(file: BinaryIO, page: int | None) -> Image.Image:
     refuse_bad_page(page, 1)
-    image = opened(file)
+    image = Image.open(file)
     refuse_bad_size(image.height, image.width)
     return image
 

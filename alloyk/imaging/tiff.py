@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from alloyk.errors import AlloykError
 from alloyk.imaging.checks import (
@@ -16,7 +17,7 @@ from alloyk.imaging.checks import (
     refuse_bad_page,
     refuse_bad_size,
 )
-from alloyk.imaging.raster import opened, pillow_array
+from alloyk.imaging.raster import pillow_array
 
 # tifffile logs what it finds wrong and then raises; the raised error alone is for the user.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -100,7 +101,7 @@ def _refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
 
 def _read_by_pillow(file: BinaryIO, index: int, sheet: tifffile.TiffPage) -> np.ndarray:
     file.seek(0)
-    image = opened(file)
+    image = Image.open(file)
     image.seek(index)
     array = pillow_array(image)  # Pillow has applied the orientation
     if array.dtype.itemsize < sheet.dtype.itemsize:
