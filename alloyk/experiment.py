@@ -15,7 +15,7 @@ from alloyk.default_data import cache_folder, default_dataset
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
-from alloyk.models import build_model
+from alloyk.models import build_model, expects_unit_range
 from alloyk.optimizers import build_optimizer
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize, build_preprocessing
 from alloyk.schedules import build_schedule
@@ -109,7 +109,7 @@ def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer
     settings = config.preprocess
     if settings.mean is not None:
         return [Standardize(settings.mean, settings.std)]
-    if settings.standardize == "none" or config.model.weights is not None:
+    if settings.standardize == "none" or expects_unit_range(config.model.weights):
         return []
     if settings.standardize == "imagenet":
         return [Standardize(IMAGENET_MEAN, IMAGENET_STD)]

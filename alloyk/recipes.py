@@ -24,38 +24,31 @@ def merge(base: dict, update: dict) -> dict:
     return merged
 
 
-# Table 1 of the study. Its ranges for the rest: 50 to 200 epochs, batches of 16 to 64.
+# Table 1 of the study, but for the activations, which `alloyk.models.ARCHITECTURES` holds. The
+# study's ranges for the rest: 50 to 200 epochs, batches of 16 to 64.
 STUDY = {
     "fnn": {
-        "model": {"activation": "relu"},
         "optimizer": {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.001},
     },
     "cnn": {
-        "model": {"activation": "relu"},
         "optimizer": {"name": "adam", "learning_rate": 0.001, "weight_decay": 0.0001},
     },
     "resnet18": {
-        "model": {"activation": "relu"},
         "optimizer": {"name": "adam", "learning_rate": 0.001, "weight_decay": 0.0001},
     },
     "resnet34": {
-        "model": {"activation": "leaky_relu"},
         "optimizer": {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.0001},
     },
     "resnet50": {
-        "model": {"activation": "gelu"},
         "optimizer": {"name": "rmsprop", "learning_rate": 0.0005, "weight_decay": 0.0005},
     },
     "vgg16": {
-        "model": {"activation": "relu"},
         "optimizer": {"name": "momentum", "learning_rate": 0.01, "weight_decay": 0.0001},
     },
     "vgg19": {
-        "model": {"activation": "relu"},
         "optimizer": {"name": "momentum", "learning_rate": 0.01, "weight_decay": 0.0001},
     },
     "efficientnetb0": {
-        "model": {"activation": "swish"},
         "optimizer": {"name": "rmsprop", "learning_rate": 0.002, "weight_decay": 0.0001},
     },
 }

@@ -1,0 +1,115 @@
+"""What a user may write, what wins over what, and what the errors say."""
+
+import pytest
+import yaml
+
+from alloyk.config import Config, parse_overrides, read_yaml, resolve_config, write_config
+from alloyk.errors import AlloykError
+from alloyk.recipes import ARCHITECTURES
+
+
+def resolve(*settings, path=None):
+    return resolve_config(path, parse_overrides(settings))
+
+
+# Table 1 of the study, typed from the paper's table a second time.
+TABLE_1 = {
+    "fnn": ("sgd", 0.01, 0.001),
+    "cnn": ("adam", 0.001, 0.0001),
+    "resnet18": ("adam", 0.001, 0.0001),
+    "resnet34": ("sgd", 0.01, 0.0001),
+    "resnet50": ("rmsprop", 0.0005, 0.0005),
+    "vgg16": ("momentum", 0.01, 0.0001),
+    "vgg19": ("momentum", 0.01, 0.0001),
+    "efficientnetb0": ("rmsprop", 0.002, 0.0001),
+}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_study_recipe_is_table_1_to_the_letter(arch):
+    config = resolve(f"model.arch={arch}", "recipe=study")
+    found = config.optimizer
+    assert (found.name, found.learning_rate, found.weight_decay) == TABLE_1[arch]
+    assert found.clip_norm is None
+    assert 50 <= config.train.epochs <= 200
+    assert 16 <= config.train.batch_size <= 64
+    assert (config.train.patience, config.train.start_from_epoch) == (10, 30)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("recipe", ["alloyk", "study"])
+def test_resolved_configuration_repeats_itself(arch, recipe, tmp_path):
+    config = resolve(f"model.arch={arch}", f"recipe={recipe}", "data.path=/some/images")
+    write_config(config, tmp_path / "config.yaml")
+    assert resolve_config(tmp_path / "config.yaml") == config
+
+
+def test_command_line_wins_over_file_wins_over_recipe(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text("model: {arch: resnet18}\noptimizer: {learning_rate: 0.5}\n")
+    assert resolve(path=path).optimizer.learning_rate == 0.5
+    assert resolve(path=path).optimizer.name == "adam"
+    assert resolve("optimizer.learning_rate=0.25", path=path).optimizer.learning_rate == 0.25
+
+
+def test_another_optimizer_does_not_inherit_the_settings_of_the_recipes():
+    config = resolve("model.arch=vgg16", "optimizer.name=adam")
+    assert config.optimizer.name == "adam"
+    assert not hasattr(config.optimizer, "momentum")
+
+
+def test_yaml_1_1_traps_are_mended(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text("optimizer: {name: adam, learning_rate: 1e-3}\n")  # PyYAML: a string
+    assert resolve(path=path).optimizer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.epoch=3", "unknown key train.epoch: did you mean epochs"),
+        ("bla.x=3", "unknown key bla: choose from seed, recipe, data"),
+        ("model.arch=resnet19", "model.arch.*'resnet18'.*found 'resnet19'"),
+        ("optimizer.name=foo", "optimizer.*'foo'.*'adam'"),
+        ("optimizer.momentum=high", "optimizer.rmsprop.momentum.*found 'high'"),
+        ("train.epochs=0", "train.epochs.*greater than or equal to 1.*found 0"),
+        ("train.epochs=no", "train.epochs.*found False"),
+        ("data.ratios=[1,2]", "data.ratios"),
+        ("preprocess.image_size=4", "at least 8 pixels"),
+        ("preprocess.mean=[0.5]", "mean and std go together"),
+        ("model=3", "model"),
+        ("loss.gamma=-1", "loss"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting, message):
+    with pytest.raises(AlloykError, match=message):
+        resolve(setting)
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "train.epochs=[1"])
+def test_a_wrong_override_is_named(override):
+    with pytest.raises(AlloykError, match="--set"):
+        parse_overrides([override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", "not valid YAML at line"), ("- 1\n- 2", "found list"), ("just words", "found str")],
+)
+def test_a_broken_file_is_named(tmp_path, text, message):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(AlloykError, match=f"broken.yaml.*{message}"):
+        resolve(path=path)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing yet\n")
+    assert read_yaml(path) == {}
+    assert resolve(path=path).model.arch == Config().model.arch
+
+
+def test_the_written_file_is_plain_yaml(tmp_path):
+    write_config(resolve(), tmp_path / "config.yaml")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["arch"]
