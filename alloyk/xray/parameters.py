@@ -1,0 +1,325 @@
+"""Every number of the simulator, with its unit in its name and where it comes from.
+
+Entries marked *assumption* were chosen, not measured: no real image was compared with the
+simulation. Each can be set, from Python by ``overrides={"tube.voltage_kvp": 45}`` and from the
+command line by ``--set tube.voltage_kvp=45``.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from alloyk.alloys import get_alloy
+from alloyk.errors import AlloykError
+
+
+def _split(value: Any) -> Any:
+    """``--set plate.thicknesses_mm=1,2,5`` arrives as one string, a single 2 as a number."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return (value,) if isinstance(value, int | float) else value
+
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Floats = Annotated[tuple[Positive, ...], BeforeValidator(_split), Field(min_length=1)]
+Range = Annotated[tuple[Positive, Positive], BeforeValidator(_split)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _check_order(name: str, limits: tuple[float, float] | None) -> None:
+    if limits is not None and limits[0] > limits[1]:
+        raise ValueError(f"{name} must be LOW,HIGH, found {limits[0]:g},{limits[1]:g}")
+
+
+class Tube(_Group):
+    """X-ray tube and filtration.
+
+    Attributes:
+        anode: Target material; W in the tables. Assumption.
+        anode_angle_deg: 12° in the tables. Assumption.
+        voltage_kvp: Peak voltage, 50 kV in the study.
+        voltage_range_kvp: Draw the voltage of each image uniformly from LOW,HIGH instead.
+        voltage_steps_kvp: Give the images of one plate these voltages in turn instead.
+        voltage_drift_sd_kv: Unknown departure from the set voltage, normal, for each image.
+            Assumption.
+        beryllium_mm: The tube's window. Assumption.
+        air_mm: Path in air, for its attenuation only. Assumption.
+        filters_mm: Further filters, element → thickness. Assumption.
+    """
+
+    anode: str = "W"
+    anode_angle_deg: Positive = 12.0
+    voltage_kvp: Positive = 50.0
+    voltage_range_kvp: Range | None = None
+    voltage_steps_kvp: Floats | None = None
+    voltage_drift_sd_kv: NotNegative = 0.1
+    beryllium_mm: NotNegative = 0.2
+    air_mm: NotNegative = 600.0
+    filters_mm: dict[str, NotNegative] = {"Al": 0.5}
+
+    @model_validator(mode="after")
+    def _check(self):
+        _check_order("voltage_range_kvp", self.voltage_range_kvp)
+        if self.voltage_range_kvp and self.voltage_steps_kvp:
+            raise ValueError("set voltage_range_kvp or voltage_steps_kvp, not both")
+        return self
+
+
+class Exposure(_Group):
+    """How much radiation an image gets.
+
+    Attributes:
+        photons_per_mm2: Photons absorbed in the open beam by 1 mm² of detector, whatever the
+            image size: a pixel gets ``photons_per_mm2 · (field_mm / image_size)²``. It is held at
+            every tube voltage, as by an automatic exposure control. Assumption.
+        exposure_time_s: When given, it replaces `photons_per_mm2`: the exposure follows from the
+            tube's output, current, time and distance, and so falls with the tube voltage.
+        tube_current_ma: 0.3 mA in the study; matters with `exposure_time_s` only.
+        source_detector_mm: Distance from focal spot to detector; likewise. Assumption.
+        output_sd: Drift of the tube's output, standard deviation of ln(output), log-normal, for
+            each image. Assumption.
+    """
+
+    photons_per_mm2: Positive = 2.8e5
+    exposure_time_s: Positive | None = None
+    tube_current_ma: Positive = 0.3
+    source_detector_mm: Positive = 600.0
+    output_sd: NotNegative = 0.01
+
+
+class Layout(_Group):
+    """What lies where in the field.
+
+    Attributes:
+        name: ``"step"``: the plate covers the lower half and there is open beam on both sides of
+            the wedge. ``"full"``: plate and wedge fill the field, which makes the image monotone
+            in wedge thickness, so that histogram equalisation leaves no signal: a trap, kept to
+            show it. Assumption.
+        field_mm: Side of the square field of view. Assumption.
+    """
+
+    name: Literal["step", "full"] = "step"
+    field_mm: Positive = 60.0
+
+
+class Wedge(_Group):
+    """Triangular aluminium wedge; it rises along x and, in the step layout, ends in a face.
+
+    Attributes:
+        height_mm: Greatest thickness. Assumption (50 mm of thickness would pass 3e-4 of the beam).
+        length_mm: Length of the ramp: the study's 5 cm earlier, 7 cm (70, in a wider field) now.
+            The full layout stretches the ramp over the field instead.
+        density_g_cm3: Aluminium.
+        shift_sd_mm: Spread of its place along x, normal, for each image. Assumption.
+        rotation_sd_deg: Spread of its rotation in the image plane, likewise. Assumption.
+        height_sd: Relative spread of its height, likewise. Assumption.
+    """
+
+    height_mm: Positive = 10.0
+    length_mm: Positive = 50.0
+    density_g_cm3: Positive = 2.70
+    shift_sd_mm: NotNegative = 0.3
+    rotation_sd_deg: NotNegative = 0.5
+    height_sd: NotNegative = 0.002
+
+
+class PlateSpread(_Group):
+    """The plates: thickness, composition and how they are put into the beam.
+
+    Attributes:
+        thicknesses_mm: Nominal thicknesses, equally often in each class; 1, 2, 5 in the study.
+        thickness_range_mm: Draw the nominal thickness uniformly from LOW,HIGH instead.
+        thickness_law: How the true thickness departs from the nominal one. Assumption.
+            ``"normal"``: N(0, tolerance / 3); ``"uniform"``: anywhere in ± tolerance (EN 485-4);
+            ``"relative"``: N(0, `thickness_relative_sd`); ``"exact"``: not at all.
+        tolerance_scale: Factor on the tolerance.
+        thickness_relative_sd: Relative standard deviation of the law ``"relative"``.
+        composition_law: ``"typical"``, ``"limits"`` or ``"nominal"``, see
+            :func:`alloyk.alloys.draw_mass_fractions`. Assumption.
+        tilt_sd_deg: The plate leans by |N(0, sd)|, which lengthens the path. Assumption.
+        edge_mm: Mean place of the plate's upper edge below the middle of the field (step layout).
+        edge_sd_mm: Its spread, normal, for each image; never nearer than a twelfth of the field
+            to its border. Assumption.
+        edge_rotation_ratio: The edge turns with this share of the wedge's rotation. Assumption.
+    """
+
+    thicknesses_mm: Floats = (1.0, 2.0, 5.0)
+    thickness_range_mm: Range | None = None
+    thickness_law: Literal["normal", "uniform", "relative", "exact"] = "normal"
+    tolerance_scale: NotNegative = 1.0
+    thickness_relative_sd: NotNegative = 0.002
+    composition_law: Literal["typical", "limits", "nominal"] = "typical"
+    tilt_sd_deg: Annotated[float, Field(ge=0, le=20)] = 1.0
+    edge_mm: float = 0.0
+    edge_sd_mm: NotNegative = 0.3
+    edge_rotation_ratio: float = 0.5
+
+    @model_validator(mode="after")
+    def _check(self):
+        _check_order("thickness_range_mm", self.thickness_range_mm)
+        return self
+
+
+class Scatter(_Group):
+    """Scattered radiation: an even pedestal in proportion to the mean of the primary image.
+
+    Attributes:
+        ratio: Pedestal over mean primary signal. Assumption.
+        ratio_sd: Its spread, normal, clipped at 0, for each image. Assumption.
+        noise_weight: Variance of the pedestal per photon equivalent. Assumption.
+    """
+
+    ratio: NotNegative = 0.05
+    ratio_sd: NotNegative = 0.005
+    noise_weight: NotNegative = 1.05
+
+
+class Detector(_Group):
+    """Flat panel with a CsI scintillator that integrates energy.
+
+    Attributes:
+        csi_mm: Thickness of the scintillator. Assumption.
+        csi_density_g_cm3: Of the crystal; a columnar layer would have less. Assumption.
+        swank: Swank factor of the scintillator's light yield. Assumption.
+        psf_sd_mm: Standard deviation of the Gaussian blur by scintillator and focal spot, applied
+            to the noise too and averaged over the pixel. Assumption.
+        fixed_pattern_sd: Pixel-to-pixel spread of the gain that flat-field correction left, the
+            same in all images. Assumption.
+        residual: Smooth rest of the flat field (heel effect, inverse square): the gain is
+            ``1 + residual · (x / 30 + r² / 1800)``, mm from the centre. Assumption.
+        dead_pixels: Share of pixels that always read 0. Assumption.
+        electronic_noise_per_mm: Photon equivalents per square root of mm²: a pixel of `p` mm
+            has ``electronic_noise_per_mm · p``, because read-out noise of binned pixels adds in
+            squares. 5.33 is 5 photon equivalents in a pixel of 60/64 mm. Assumption.
+        adc_bits: Depth of the counts.
+        full_scale: The nominal open beam lands at this share of the greatest count. Assumption.
+        offset_counts: Dark level added to every pixel; 0 is an offset-corrected detector.
+    """
+
+    csi_mm: Positive = 0.4
+    csi_density_g_cm3: Positive = 4.51
+    swank: Annotated[float, Field(gt=0, le=1)] = 0.93
+    psf_sd_mm: NotNegative = 0.25
+    fixed_pattern_sd: Annotated[float, Field(ge=0, le=0.2)] = 0.003
+    residual: Annotated[float, Field(ge=-0.3, le=0.3)] = 0.005
+    dead_pixels: Share = 2e-4
+    electronic_noise_per_mm: NotNegative = 5.33
+    adc_bits: Annotated[int, Field(ge=8, le=16)] = 14
+    full_scale: Annotated[float, Field(gt=0, le=1)] = 0.8
+    offset_counts: NotNegative = 0.0
+
+    @property
+    def greatest_count(self) -> int:
+        """Largest number the converter writes."""
+        return 2**self.adc_bits - 1
+
+
+class Parameters(_Group):
+    """All parameters of a simulated data set but its size and seed.
+
+    Attributes:
+        alloys: Class labels, see :data:`alloyk.alloys.ALLOYS`.
+        tube, exposure, layout, wedge, plate, scatter, detector: See the classes above.
+    """
+
+    alloys: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)] = (
+        "1050",
+        "2017",
+    )
+    tube: Tube = Tube()
+    exposure: Exposure = Exposure()
+    layout: Layout = Layout()
+    wedge: Wedge = Wedge()
+    plate: PlateSpread = PlateSpread()
+    scatter: Scatter = Scatter()
+    detector: Detector = Detector()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_are_strings(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "alloys" in data:
+            found = data["alloys"]
+            labels = found if isinstance(found, list | tuple) else str(found).split(",")
+            data = {**data, "alloys": tuple(str(label).strip() for label in labels)}
+        return data
+
+
+def parameter_keys() -> tuple[str, ...]:
+    """Every key that ``--set`` takes, for example ``tube.voltage_kvp``."""
+    keys = []
+    for name, field in Parameters.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Group):
+            keys += [f"{name}.{leaf}" for leaf in field.annotation.model_fields]
+        else:
+            keys.append(name)
+    return tuple(keys)
+
+
+def with_overrides(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters:
+    """A copy with some parameters replaced.
+
+    Args:
+        parameters: Where to start.
+        overrides: Dotted key → value; a string is read as YAML, ``"1,2,5"`` as a list. A mapping
+            is replaced as a whole.
+
+    Raises:
+        AlloykError: Unknown key (with the nearest known ones) or a value out of its range.
+
+    Example:
+        >>> with_overrides(Parameters(), {"wedge.height_mm": "12"}).wedge.height_mm
+        12.0
+    """
+    tree = parameters.model_dump()
+    known = parameter_keys()
+    for key, value in overrides.items():
+        if key not in known:
+            raise AlloykError(f"unknown simulation parameter {key!r}{_suggest(key, known)}")
+        if isinstance(value, str):
+            try:
+                value = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise AlloykError(f"cannot read the value of {key}: {value!r}") from None
+        group, _, leaf = key.rpartition(".")
+        (tree[group] if group else tree)[leaf] = value
+    return validate_parameters(tree)
+
+
+def validate_parameters(tree: Mapping[str, Any]) -> Parameters:
+    """Parameters from nested dictionaries, as in `simulation.yaml`.
+
+    Raises:
+        AlloykError: One line that names the first key at fault.
+    """
+    try:
+        parameters = Parameters.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        found = first.get("input")
+        received = "" if isinstance(found, dict | BaseModel) else f", found {found!r}"
+        raise AlloykError(f"simulation parameter {place}: {message}{received}") from None
+    for label in parameters.alloys:
+        get_alloy(label)
+    repeated = [a for a in parameters.alloys if parameters.alloys.count(a) > 1]
+    if repeated:
+        raise AlloykError(f"alloy {repeated[0]} is named twice: name each class once")
+    return parameters
+
+
+def _suggest(key: str, known: tuple[str, ...]) -> str:
+    same_leaf = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    leaves = {k.rpartition(".")[2]: k for k in known}
+    close = same_leaf or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    close = close or [leaves[m] for m in difflib.get_close_matches(key, leaves, n=3, cutoff=0.6)]
+    hint = f": did you mean {' or '.join(close[:3])}?" if close else ""
+    return hint + " (`alloyk simulate --list-keys` shows all)"

@@ -1,0 +1,74 @@
+"""One metal plate: its identity stays the same through all of its images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from alloyk.alloys import (
+    draw_mass_fractions,
+    get_alloy,
+    plate_density_g_cm3,
+    thickness_tolerance_mm,
+)
+from alloyk.xray.parameters import PlateSpread
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A plate as it really is.
+
+    Attributes:
+        plate_id: Unique in the data set, for example ``"p00012"``.
+        alloy: Class label.
+        thickness_mm: Nominal thickness, as ordered.
+        true_thickness_mm: As delivered.
+        mass_fractions: In the order of :data:`alloyk.alloys.ELEMENTS`, sum 1, shape ``(9,)``.
+        density_g_cm3: From handbook and composition.
+    """
+
+    plate_id: str
+    alloy: str
+    thickness_mm: float
+    true_thickness_mm: float
+    mass_fractions: np.ndarray
+    density_g_cm3: float
+
+
+def draw_plate(
+    plate_id: str,
+    alloy_label: str,
+    nominal_mm: float,
+    spread: PlateSpread,
+    rng: np.random.Generator,
+) -> Plate:
+    """Draw thickness and composition of one plate.
+
+    Args:
+        plate_id: Its name.
+        alloy_label: Class label.
+        nominal_mm: Nominal thickness; ignored where `spread.thickness_range_mm` is set, which
+            draws thickness uniformly and leaves the thickness law aside.
+        spread: The laws.
+        rng: Random generator.
+    """
+    alloy = get_alloy(alloy_label)
+    # Always the same numbers, whatever the law: plates stay comparable between settings.
+    uniform, normal = rng.random(), rng.standard_normal()
+    fractions = draw_mass_fractions(alloy, rng, spread.composition_law)
+    if spread.thickness_range_mm:
+        low, high = spread.thickness_range_mm
+        nominal_mm = true_mm = round(low + (high - low) * uniform, 4)
+    elif spread.thickness_law == "relative":
+        true_mm = nominal_mm * (1 + spread.thickness_relative_sd * normal)
+    else:
+        tolerance = spread.tolerance_scale * thickness_tolerance_mm(alloy, nominal_mm)
+        departure = {"normal": normal / 3, "uniform": 2 * uniform - 1, "exact": 0.0}
+        true_mm = nominal_mm + tolerance * departure[spread.thickness_law]
+    return Plate(
+        plate_id,
+        alloy_label,
+        nominal_mm,
+        max(true_mm, 0.01 * nominal_mm),
+        fractions,
+        plate_density_g_cm3(alloy, fractions),
+    )
