@@ -1,0 +1,236 @@
+"""Classification losses over sparse integer labels and logits, for balanced and long-tailed data.
+
+| name | loss per image, p = softmax(logits), y = true class | label smoothing |
+|---|---|---|
+| `cross_entropy` | −log p_y | yes |
+| `focal` | −(1 − p_y)^γ log p_y | no |
+| `class_balanced` | w_y times cross-entropy | yes |
+| `class_balanced_focal` | w_y times focal | no |
+| `balanced_softmax` | cross-entropy of softmax(logits + log n) | yes |
+
+w are the effective-number weights, n the images per class in the training split. Focal loss takes
+no label smoothing: it is a function of the true class alone, and its factor already keeps the
+network from growing certain.
+
+Cui et al. use the focal loss over one sigmoid per class; here it is the softmax form throughout,
+so that the probabilities of one network sum to 1 whatever it was trained with.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+register = keras.saving.register_keras_serializable(package="alloyk")
+
+
+def effective_number_weights(class_counts: Sequence[int], beta: float = 0.9999) -> np.ndarray:
+    """Weight classes by the inverse of their effective number of samples, (1 − βⁿ) / (1 − β).
+
+    Args:
+        class_counts: Images per class, `(num_classes,)`.
+        beta: 0 <= beta < 1. 0 weighs all classes alike; towards 1 the weights go to 1 / n.
+
+    Returns:
+        Weights `(num_classes,)`, float64, with the sum `num_classes`.
+
+    Raises:
+        ValueError: beta is out of range, or a class has no image.
+
+    Reference: [Cui et al., 2019](https://arxiv.org/abs/1901.05555).
+
+    Example:
+        >>> effective_number_weights([100, 100]).tolist()
+        [1.0, 1.0]
+    """
+    if not 0 <= beta < 1:
+        raise ValueError(f"Wanted 0 <= beta < 1. Received: beta={beta}")
+    counts = _check_counts(class_counts)
+    # expm1 keeps the digits that 1 − βⁿ loses where βⁿ is close to 1.
+    effective = np.ones_like(counts) if beta == 0 else -np.expm1(counts * np.log(beta))
+    return len(counts) / effective / np.sum(1 / effective)
+
+
+@register
+class SparseCrossEntropyLoss(keras.losses.Loss):
+    """Cross-entropy `-log(p)`, p = true-class probability, with smoothing and class weights.
+
+    Args:
+        label_smoothing: Share s of the target that is spread evenly over all classes; the loss is
+            `-(1 - s) * log(p) - s * mean(log(p of every class))`.
+        class_weights: Factor per true class, `(num_classes,)`, or None. The batch mean divides by
+            the number of images, not by the sum of the weights.
+
+    Shapes: y_true `(batch,)` int; y_pred `(batch, num_classes)` logits.
+    Raises: ValueError if label_smoothing is not in [0, 1).
+    """
+
+    def __init__(
+        self, label_smoothing=0.0, class_weights=None, name="sparse_cross_entropy", **kwargs
+    ):
+        super().__init__(name=name, **kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                f"Wanted 0 <= label_smoothing < 1. Received: label_smoothing={label_smoothing}"
+            )
+        self.label_smoothing = label_smoothing
+        self.class_weights = _as_floats(class_weights)
+
+    def call(self, y_true, y_pred):
+        """Return the loss of each image, `(batch,)`."""
+        labels, log_p = _true_class(y_true, log_all := ops.log_softmax(y_pred))
+        loss = -log_p
+        if self.label_smoothing:
+            uniform = -ops.mean(log_all, axis=-1)
+            loss = (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
+        return _weigh(loss, labels, self.class_weights)
+
+    def get_config(self):
+        """Return the arguments."""
+        return super().get_config() | {
+            "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+        }
+
+
+@register
+class SparseFocalLoss(keras.losses.Loss):
+    """Focal loss `-(1 - p) ** gamma * log(p)`, p = true-class probability.
+
+    Args:
+        gamma: Float >= 0. Focusing parameter; 0 gives cross-entropy.
+        class_weights: Factor per true class, `(num_classes,)`, or None.
+
+    Shapes: y_true `(batch,)` int; y_pred `(batch, num_classes)` logits.
+    Raises: ValueError if `gamma` is negative.
+    Reference: [Lin et al., 2017](https://arxiv.org/abs/1708.02002).
+    """
+
+    def __init__(self, gamma=2.0, class_weights=None, name="sparse_focal", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if gamma < 0:
+            raise ValueError(f"Wanted 0 or more. Received: gamma={gamma}")
+        self.gamma = gamma
+        self.class_weights = _as_floats(class_weights)
+
+    def call(self, y_true, y_pred):
+        """Return the loss of each image, `(batch,)`."""
+        labels, log_p = _true_class(y_true, ops.log_softmax(y_pred))
+        # Floored: the power has an infinite slope at 0 when gamma < 1.
+        miss = ops.maximum(-ops.expm1(log_p), keras.config.epsilon())
+        return _weigh(-(miss**self.gamma) * log_p, labels, self.class_weights)
+
+    def get_config(self):
+        """Return the arguments."""
+        return super().get_config() | {"gamma": self.gamma, "class_weights": self.class_weights}
+
+
+@register
+class BalancedSoftmaxLoss(SparseCrossEntropyLoss):
+    """Cross-entropy of `softmax(logits + log(class_counts))`.
+
+    The network learns logits as if all classes were equally frequent; without the added logarithms,
+    so in evaluation, they favour no class. Label smoothing acts on the shifted softmax.
+
+    Args:
+        class_counts: Images per class in the training split, `(num_classes,)`, all positive.
+        label_smoothing: As in `SparseCrossEntropyLoss`.
+
+    Shapes: y_true `(batch,)` int; y_pred `(batch, num_classes)` logits.
+    Raises: ValueError if a class has no image.
+    Reference: [Ren et al., 2020](https://arxiv.org/abs/2007.10740).
+    """
+
+    def __init__(self, class_counts, label_smoothing=0.0, name="balanced_softmax", **kwargs):
+        super().__init__(label_smoothing, name=name, **kwargs)
+        self.class_counts = _check_counts(class_counts).astype(int).tolist()
+
+    def call(self, y_true, y_pred):
+        """Return the loss of each image, `(batch,)`."""
+        return super().call(y_true, y_pred + np.log(self.class_counts, dtype="float32"))
+
+    def get_config(self):
+        """Return the arguments."""
+        config = super().get_config() | {"class_counts": self.class_counts}
+        del config["class_weights"]
+        return config
+
+
+def _cross_entropy(class_counts, *, label_smoothing=0.0):
+    return SparseCrossEntropyLoss(label_smoothing)
+
+
+def _focal(class_counts, *, gamma=2.0):
+    return SparseFocalLoss(gamma)
+
+
+def _class_balanced(class_counts, *, beta=0.9999, label_smoothing=0.0):
+    return SparseCrossEntropyLoss(label_smoothing, effective_number_weights(class_counts, beta))
+
+
+def _class_balanced_focal(class_counts, *, beta=0.9999, gamma=2.0):
+    return SparseFocalLoss(gamma, effective_number_weights(class_counts, beta))
+
+
+def _balanced_softmax(class_counts, *, label_smoothing=0.0):
+    return BalancedSoftmaxLoss(class_counts, label_smoothing)
+
+
+LOSSES = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "class_balanced": _class_balanced,
+    "class_balanced_focal": _class_balanced_focal,
+    "balanced_softmax": _balanced_softmax,
+}
+
+
+def build_loss(name: str, *, class_counts: Sequence[int], **options: float) -> keras.losses.Loss:
+    """Build a loss by name.
+
+    Args:
+        name: Key of `LOSSES`.
+        class_counts: Images per class in the training split.
+        **options: What the loss takes of `gamma`, `beta` and `label_smoothing`.
+
+    Returns:
+        Loss over `(batch,)` integer labels and `(batch, num_classes)` logits.
+
+    Raises:
+        ValueError: Unknown name, or a value out of its range.
+        TypeError: An option that the loss does not have.
+
+    Example:
+        >>> build_loss("focal", class_counts=[30, 30], gamma=1.0).gamma
+        1.0
+    """
+    if name not in LOSSES:
+        raise ValueError(f"Wanted one of {', '.join(LOSSES)}. Received: name={name!r}")
+    return LOSSES[name](class_counts, **options)
+
+
+def _true_class(y_true, log_p):
+    """Return labels `(batch,)` and the entry of `(batch, num_classes)` that each points at."""
+    labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+    return labels, ops.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+
+
+def _weigh(loss, labels, class_weights):
+    if class_weights is None:
+        return loss
+    return loss * ops.take(ops.convert_to_tensor(class_weights, loss.dtype), labels)
+
+
+def _as_floats(weights):
+    return None if weights is None else [float(weight) for weight in weights]
+
+
+def _check_counts(class_counts):
+    counts = np.asarray(class_counts, "float64")
+    if counts.ndim != 1 or len(counts) < 2 or not np.all(counts >= 1):
+        raise ValueError(
+            "Wanted at least one training image of each of two classes or more. "
+            f"Received: class_counts={list(class_counts)}"
+        )
+    return counts
