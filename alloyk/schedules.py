@@ -1,0 +1,312 @@
+"""Learning rates as functions of the optimizer step, so that a resumed run goes on exactly.
+
+| name | learning rate after warm-up | options (defaults) |
+|---|---|---|
+| `constant` | η | |
+| `step` | η · d^⌊epoch / n⌋ | `epochs_per_step` n (10), `decay` d (0.1) |
+| `exponential` | η · d^epoch, moving every batch | `decay` d (0.95) |
+| `cosine` | from η to f · η along half a cosine, at the last step | `final_fraction` f (0) |
+| `cosine_restarts` | the same over cycles, each from its own peak | `first_cycle_epochs` (10), \
+`cycle_growth` (2), `peak_decay` (1), `final_fraction` (0) |
+| `cyclic` | triangle between a minimum and η, moving every batch | `min_learning_rate` (η / 10), \
+`half_cycle_epochs` (2) |
+| `plateau` | η times a factor that `ReduceOnPlateau` lowers | |
+
+Warm-up is linear over the first steps, up to where the schedule begins; the schedule itself starts
+after it, and cosine spends the steps that are left. Keras' own classes do the work where there is
+one.
+"""
+
+import keras
+from keras import ops
+from keras.optimizers import schedules
+
+register = keras.saving.register_keras_serializable(package="alloyk")
+
+
+@register
+class WarmUp(schedules.LearningRateSchedule):
+    """Linear warm-up to the start of another schedule, which then runs from its step 0.
+
+    The rate in step t < warmup_steps is `(t + 1) / warmup_steps` of the schedule's first, so that
+    the first step already learns and the last one has the full rate (Goyal et al., 2017).
+
+    Args:
+        schedule: The `LearningRateSchedule` that follows.
+        warmup_steps: Integer >= 1, in optimizer steps.
+    """
+
+    def __init__(self, schedule, warmup_steps):
+        if warmup_steps < 1:
+            raise ValueError(f"Wanted 1 or more. Received: warmup_steps={warmup_steps}")
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        """Return the learning rate of a step, a float32 scalar."""
+        step = ops.cast(step, "float32")
+        share = ops.minimum((step + 1) / self.warmup_steps, 1.0)
+        return share * self.schedule(ops.maximum(step - self.warmup_steps, 0.0))
+
+    def get_config(self):
+        """Return the arguments."""
+        return {"schedule": schedules.serialize(self.schedule), "warmup_steps": self.warmup_steps}
+
+    @classmethod
+    def from_config(cls, config):
+        """Build from `get_config()`."""
+        return cls(schedules.deserialize(config["schedule"]), config["warmup_steps"])
+
+
+@register
+class TriangularCycle(schedules.LearningRateSchedule):
+    """Cyclical learning rate, up and down along straight lines (Smith, 2017).
+
+    Args:
+        min_learning_rate: Where each cycle begins and ends.
+        max_learning_rate: Its peak.
+        half_cycle_steps: Optimizer steps from the one to the other.
+
+    Reference: [Smith, 2017](https://arxiv.org/abs/1506.01186).
+
+    Example:
+        >>> cycle = TriangularCycle(1.0, 3.0, half_cycle_steps=2)
+        >>> [float(cycle(step)) for step in range(5)]
+        [1.0, 2.0, 3.0, 2.0, 1.0]
+    """
+
+    def __init__(self, min_learning_rate, max_learning_rate, half_cycle_steps):
+        if half_cycle_steps < 1:
+            raise ValueError(f"Wanted 1 or more. Received: half_cycle_steps={half_cycle_steps}")
+        self.min_learning_rate = min_learning_rate
+        self.max_learning_rate = max_learning_rate
+        self.half_cycle_steps = half_cycle_steps
+
+    def __call__(self, step):
+        """Return the learning rate of a step, a float32 scalar."""
+        within = ops.mod(ops.cast(step, "float32"), 2.0 * self.half_cycle_steps)
+        height = 1 - ops.abs(within / self.half_cycle_steps - 1)
+        return self.min_learning_rate + (self.max_learning_rate - self.min_learning_rate) * height
+
+    def get_config(self):
+        """Return the arguments."""
+        return {
+            "min_learning_rate": self.min_learning_rate,
+            "max_learning_rate": self.max_learning_rate,
+            "half_cycle_steps": self.half_cycle_steps,
+        }
+
+
+@register
+class ScaledSchedule(schedules.LearningRateSchedule):
+    """Another schedule times a factor that can be set while training, see `ReduceOnPlateau`.
+
+    The factor is a variable: a compiled training step reads its present value (TensorFlow; JAX
+    would compile it in). It is part of `get_config()`.
+
+    Args:
+        schedule: The `LearningRateSchedule` to scale.
+        scale: Float, the factor to begin with.
+    """
+
+    def __init__(self, schedule, scale=1.0):
+        self.schedule = schedule
+        self._scale = keras.Variable(scale, dtype="float32", trainable=False, name="scale")
+
+    @property
+    def scale(self) -> float:
+        """The factor."""
+        return float(ops.convert_to_numpy(self._scale))
+
+    @scale.setter
+    def scale(self, value: float):
+        self._scale.assign(value)
+
+    def __call__(self, step):
+        """Return the learning rate of a step, a float32 scalar."""
+        return self._scale * self.schedule(step)
+
+    def get_config(self):
+        """Return the arguments, with the present factor."""
+        return {"schedule": schedules.serialize(self.schedule), "scale": self.scale}
+
+    @classmethod
+    def from_config(cls, config):
+        """Build from `get_config()`."""
+        return cls(schedules.deserialize(config["schedule"]), config["scale"])
+
+
+class ReduceOnPlateau(keras.callbacks.Callback):
+    """Multiply the learning rate by a factor where a metric has stopped to improve.
+
+    Keras' `ReduceLROnPlateau` sets the learning rate itself, which rules out any schedule, hence
+    warm-up, and forgets its count when a run is resumed.
+
+    Args:
+        schedule: The `ScaledSchedule` that the optimizer uses.
+        monitor: Name in the logs of an epoch; it should fall, or rise if it ends in `accuracy`.
+        factor: 0 < factor < 1, multiplies the learning rate.
+        patience: Epochs without improvement after which it does.
+        min_delta: Change that counts as an improvement.
+        min_scale: Lowest product of factors.
+        start_epoch: Number of first epochs that are not counted, as during warm-up.
+
+    Raises: ValueError for a factor outside (0, 1), or a metric that is not in the logs.
+    """
+
+    def __init__(
+        self,
+        schedule: ScaledSchedule,
+        *,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 1e-4,
+        min_scale: float = 1e-4,
+        start_epoch: int = 0,
+    ):
+        super().__init__()
+        if not 0 < factor < 1:
+            raise ValueError(f"Wanted 0 < factor < 1. Received: factor={factor}")
+        self.schedule = schedule
+        self.monitor = monitor
+        self.factor = factor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.min_scale = min_scale
+        self.start_epoch = start_epoch
+        self._best: float | None = None
+        self._wait = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Compare the metric with the best so far; lower the scale when patience has run out."""
+        if self.monitor not in (logs or {}):
+            raise ValueError(
+                f"Wanted {self.monitor} in the logs. Received: {', '.join(logs or {}) or 'none'}"
+            )
+        if epoch < self.start_epoch:
+            return
+        value = float(logs[self.monitor])
+        gain = 0.0 if self._best is None else self._best - value
+        if self.monitor.endswith("accuracy"):
+            gain = -gain
+        if (self._best is None and value == value) or gain > self.min_delta:  # NaN never improves.
+            self._best, self._wait = value, 0
+            return
+        self._wait += 1
+        if self._wait >= self.patience:
+            self.schedule.scale = max(self.schedule.scale * self.factor, self.min_scale)
+            self._wait = 0
+
+    def get_state(self) -> dict[str, float | int | None]:
+        """Return what a resumed run must know, as JSON values."""
+        return {"best": self._best, "wait": self._wait, "scale": self.schedule.scale}
+
+    def set_state(self, state: dict[str, float | int | None]) -> None:
+        """Go on from `get_state()`; `fit` does not reset it."""
+        self._best, self._wait = state["best"], int(state["wait"])
+        self.schedule.scale = state["scale"]
+
+
+def _constant(rate, steps_per_epoch, decay_steps):
+    return schedules.ExponentialDecay(rate, 1, 1.0, name="constant")
+
+
+def _step(rate, steps_per_epoch, decay_steps, *, epochs_per_step=10, decay=0.1):
+    every = _steps(epochs_per_step, steps_per_epoch)
+    return schedules.ExponentialDecay(rate, every, decay, staircase=True)
+
+
+def _exponential(rate, steps_per_epoch, decay_steps, *, decay=0.95):
+    return schedules.ExponentialDecay(rate, steps_per_epoch, decay)
+
+
+def _cosine(rate, steps_per_epoch, decay_steps, *, final_fraction=0.0):
+    # The last step of the run is number decay_steps − 1, and shall reach the end.
+    return schedules.CosineDecay(rate, max(decay_steps - 1, 1), alpha=final_fraction)
+
+
+def _cosine_restarts(
+    rate,
+    steps_per_epoch,
+    decay_steps,
+    *,
+    first_cycle_epochs=10,
+    cycle_growth=2.0,
+    peak_decay=1.0,
+    final_fraction=0.0,
+):
+    return schedules.CosineDecayRestarts(
+        rate,
+        _steps(first_cycle_epochs, steps_per_epoch),
+        t_mul=cycle_growth,
+        m_mul=peak_decay,
+        alpha=final_fraction,
+    )
+
+
+def _cyclic(rate, steps_per_epoch, decay_steps, *, min_learning_rate=None, half_cycle_epochs=2.0):
+    low = rate / 10 if min_learning_rate is None else min_learning_rate
+    return TriangularCycle(low, rate, _steps(half_cycle_epochs, steps_per_epoch))
+
+
+SCHEDULES = {
+    "constant": _constant,
+    "step": _step,
+    "exponential": _exponential,
+    "cosine": _cosine,
+    "cosine_restarts": _cosine_restarts,
+    "cyclic": _cyclic,
+    "plateau": _constant,
+}
+
+
+def build_schedule(
+    name: str,
+    *,
+    learning_rate: float,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup_epochs: float = 0.0,
+    **options: float,
+) -> schedules.LearningRateSchedule:
+    """Build a schedule by name; lengths are given in epochs.
+
+    Args:
+        name: Key of `SCHEDULES`.
+        learning_rate: η, the peak.
+        steps_per_epoch: Optimizer steps in one epoch.
+        epochs: Epochs of the whole run, warm-up included.
+        warmup_epochs: Length of the linear warm-up; less than epochs.
+        **options: What the schedule takes, see the table above.
+
+    Returns:
+        Schedule that depends on the step alone; for `plateau` a `ScaledSchedule`.
+
+    Raises:
+        ValueError: Unknown name, or a value out of its range.
+        TypeError: An option that the schedule does not have.
+
+    Example:
+        >>> schedule = build_schedule(
+        ...     "step", learning_rate=1.0, steps_per_epoch=5, epochs=3, epochs_per_step=1, decay=0.5
+        ... )
+        >>> [float(schedule(step)) for step in (0, 4, 5, 10)]
+        [1.0, 1.0, 0.5, 0.25]
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"Wanted one of {', '.join(SCHEDULES)}. Received: name={name!r}")
+    if learning_rate <= 0:
+        raise ValueError(f"Wanted a positive number. Received: learning_rate={learning_rate}")
+    if not 0 <= warmup_epochs < epochs:
+        raise ValueError(f"Wanted 0 <= warmup_epochs < {epochs}. Received: {warmup_epochs}")
+    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    decay_steps = epochs * steps_per_epoch - warmup_steps
+    schedule = SCHEDULES[name](float(learning_rate), steps_per_epoch, decay_steps, **options)
+    if warmup_steps:
+        schedule = WarmUp(schedule, warmup_steps)
+    return ScaledSchedule(schedule) if name == "plateau" else schedule
+
+
+def _steps(epochs, steps_per_epoch):
+    return max(round(epochs * steps_per_epoch), 1)
