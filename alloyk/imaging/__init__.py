@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import raster
+from alloyk.imaging import png, raster
 
 __all__ = ["IMAGE_SUFFIXES", "image_size", "is_image_name", "read_image"]
 
@@ -100,7 +100,8 @@ def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
         from alloyk.imaging import dicom
 
         return dicom.read(file, page)
-    return raster.READERS[kind](file, page)
+    readers = {"png": png.read, "jpeg": raster.read_jpeg, "bmp": raster.read_bmp}
+    return readers[kind](file, page)
 
 
 def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
@@ -112,7 +113,7 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
         from alloyk.imaging import dicom
 
         return dicom.size(file, page)
-    return raster.size(file, page)
+    return png.size(file, page) if kind == "png" else raster.size(file, page)
 
 
 def _kind(head: bytes) -> str:
