@@ -20,7 +20,6 @@ BLOCK = 1_000_000
 DIGITS = 6
 ROUNDING = 1e-12
 
-RATES = ("precision", "recall", "specificity", "f1")
 RANK_FIGURES = ("average_precision", "roc_auc")
 
 
@@ -119,12 +118,14 @@ def _counts_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.nd
 
 
 def _rank_influences_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.ndarray]:
-    """Name → `(n_groups, k)`, NaN for a class that no image or every image is of."""
+    """Name → `(n_groups, k)`, NaN where the figure of the class is undefined."""
     k = len(predictions.classes)
     sums = {name: np.full((n_groups, k), np.nan) for name in RANK_FIGURES}
     for c in range(k):
         of_class = predictions.one_hot[:, c]
-        if of_class.any() and not of_class.all():
+        if of_class.all():
+            sums["average_precision"][:, c] = 0  # it is 1 whatever the ranking
+        elif of_class.any():
             both = rank_influences(of_class, predictions.probabilities[:, c])
             for name, change in zip(RANK_FIGURES, both, strict=True):
                 sums[name][:, c] = np.bincount(predictions.groups, change, n_groups)
@@ -223,14 +224,14 @@ def confidence_intervals(
         else:
             found[name] = [round(bound, DIGITS) for bound in interval]
 
+    means = {name: _over_classes(drawn[name], evidence[name]) for name in evidence}
     add("accuracy", figures["accuracy"], drawn["accuracy"], n_groups)
+    add("balanced_accuracy", figures["balanced_accuracy"], *means["recall"])
     add("log_loss", figures["log_loss"], drawn["log_loss"], n_groups, scale="log")
-    for name in (*RATES, *RANK_FIGURES):
-        means, groups, freedom = _over_classes(drawn[name], evidence[name])
-        if name == "recall":
-            add("balanced_accuracy", figures["balanced_accuracy"], means, groups, freedom)
-        add(f"macro.{name}", figures["macro"][name], means, groups, freedom)
-        for k, label in enumerate(predictions.classes):
+    for name in means:
+        add(f"macro.{name}", figures["macro"][name], *means[name])
+    for k, label in enumerate(predictions.classes):
+        for name in evidence:
             value = figures["per_class"][label][name]
             path = f"per_class.{label}.{name}"
             add(path, value, drawn[name][:, k], int(evidence[name][k]))
