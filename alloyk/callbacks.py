@@ -118,15 +118,19 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: Folder of the file ``state.npz``, replaced as a whole.
-        best: The `BestEpoch` of this training.
-        others: Further callbacks with ``get_state`` and ``set_state``.
+        best: The `BestEpoch` of this training, whose file it keeps company.
     """
 
-    def __init__(self, folder: Path, best: BestEpoch, others=()):
+    def __init__(self, folder: Path, best: BestEpoch):
         super().__init__()
         self.path = Path(folder) / "state.npz"
         self.best = best
-        self.stateful = (best, *others)
+
+    def attach(self, model: keras.Model, callbacks) -> None:
+        """Name the compiled model and the callbacks with state, before `restore` or `fit`."""
+        self.set_model(model)
+        self.best.set_model(model)
+        self.stateful = tuple(callbacks)
 
     def epochs_done(self) -> int:
         """Epochs that the file on disk has behind it; 0 without a file."""

@@ -45,17 +45,17 @@ class DataConfig(Section):
     split_seed: int = Field(0, ge=0)
     on_bad_image: Literal["stop", "skip"] = "stop"
     cache: Literal["memory", "disk", "none"] = "memory"
-    sampling: Literal["natural", "class-aware"] = "natural"
+    sampling: Literal["natural", "class_aware"] = "natural"
 
 
 class PreprocessConfig(Section):
     """From the raw image to the gray image in [0, 1] that the network standardises."""
 
     image_size: tuple[int, int] = (64, 64)
-    normalize: Literal["min-max", "log", "full-scale", "none"] = "min-max"
+    normalize: Literal["min_max", "log", "full_scale", "none"] = "min_max"
     equalize: bool = True
     levels: int = Field(4096, ge=2)
-    order: Literal["equalize-first", "resize-first"] = "equalize-first"
+    order: Literal["equalize_first", "resize_first"] = "equalize_first"
     full_scale: Positive | None = None
     standardize: Literal["dataset", "imagenet", "none"] = "dataset"
     mean: tuple[float, ...] | None = None
@@ -123,7 +123,7 @@ class ModelConfig(Section):
 class CrossEntropyConfig(Section):
     """Cross-entropy."""
 
-    name: Literal["cross-entropy"] = "cross-entropy"
+    name: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
@@ -132,13 +132,12 @@ class FocalConfig(Section):
 
     name: Literal["focal"]
     gamma: float = Field(2.0, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class ClassBalancedConfig(Section):
     """Cross-entropy weighted by the effective number of samples (Cui 2019)."""
 
-    name: Literal["class-balanced"]
+    name: Literal["class_balanced"]
     beta: float = Field(0.9999, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
@@ -146,16 +145,16 @@ class ClassBalancedConfig(Section):
 class ClassBalancedFocalConfig(Section):
     """Focal loss weighted by the effective number of samples (Cui 2019)."""
 
-    name: Literal["class-balanced-focal"]
+    name: Literal["class_balanced_focal"]
     beta: float = Field(0.9999, ge=0, lt=1)
     gamma: float = Field(2.0, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class BalancedSoftmaxConfig(Section):
     """Balanced softmax (Ren 2020)."""
 
-    name: Literal["balanced-softmax"]
+    name: Literal["balanced_softmax"]
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 LossConfig = Annotated[
@@ -226,18 +225,18 @@ class ConstantConfig(ScheduleSection):
 
 
 class StepConfig(ScheduleSection):
-    """Multiply by `factor` every `every_epochs`."""
+    """Multiply by `decay` every `epochs_per_step`."""
 
     name: Literal["step"]
-    every_epochs: Positive = 30
-    factor: Fraction = 0.1
+    epochs_per_step: Positive = 30
+    decay: Fraction = 0.1
 
 
 class ExponentialConfig(ScheduleSection):
-    """Multiply by `factor` per epoch, smoothly."""
+    """Multiply by `decay` per epoch, smoothly."""
 
     name: Literal["exponential"]
-    factor: Fraction = 0.95
+    decay: Fraction = 0.95
 
 
 class CosineConfig(ScheduleSection):
@@ -250,18 +249,18 @@ class CosineConfig(ScheduleSection):
 class CosineRestartsConfig(ScheduleSection):
     """Cosine with warm restarts (Loshchilov 2017)."""
 
-    name: Literal["cosine-restarts"]
-    first_epochs: Positive = 10
-    period_factor: float = Field(2.0, ge=1)
-    peak_factor: Fraction = 1.0
+    name: Literal["cosine_restarts"]
+    first_cycle_epochs: Positive = 10
+    cycle_growth: float = Field(2.0, ge=1)
+    peak_decay: Fraction = 1.0
     final_fraction: Fraction = 0.0
 
 
 class CyclicConfig(ScheduleSection):
-    """Triangle between `base_learning_rate` and `learning_rate`, per batch (Smith 2017)."""
+    """Triangle between `min_learning_rate` and the learning rate, per batch (Smith 2017)."""
 
     name: Literal["cyclic"]
-    base_learning_rate: Positive = 1e-4
+    min_learning_rate: Positive = 1e-4
     half_cycle_epochs: Positive = 4
 
 
@@ -269,7 +268,7 @@ class PlateauConfig(ScheduleSection):
     """Multiply by `factor` when the validation loss has not fallen for `patience` epochs."""
 
     name: Literal["plateau"]
-    factor: Fraction = 0.1
+    factor: float = Field(0.1, gt=0, lt=1)
     patience: int = Field(10, ge=1)
     min_delta: float = Field(1e-4, ge=0)
 
@@ -313,6 +312,15 @@ class Config(Section):
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self):
+        if self.schedule.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) must be less than "
+                f"train.epochs ({self.train.epochs})"
+            )
+        return self
 
 
 def parse_overrides(overrides) -> dict:

@@ -1,6 +1,6 @@
 """What a configuration means: its data set, its preprocessing, its network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 
 import click
@@ -18,7 +18,7 @@ from alloyk.losses import build_loss
 from alloyk.models import build_model, expects_unit_range
 from alloyk.optimizers import build_optimizer
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize, build_preprocessing
-from alloyk.schedules import build_schedule
+from alloyk.schedules import ReduceOnPlateau, build_schedule
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,12 @@ def open_dataset(config: Config) -> ImageDataset:
 
 
 def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
-    """The data set without the images that cannot be read; names each of them on stderr."""
+    """The data set without the images that cannot be read; names each of them on stderr.
+
+    Raises:
+        AlloykError: A split or a class has nothing left.
+    """
+
     def problem(path):
         try:
             read_image(dataset.root / path)
@@ -68,17 +73,25 @@ def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
 
     with ThreadPool() as pool:
         problems = pool.map(problem, dataset.table["path"])
-    for message in filter(None, problems):
+    bad = [message for message in problems if message is not None]
+    for message in bad:
         click.echo(f"skipped: {message}", err=True)
-    readable = [message is None for message in problems]
-    return dataset.replace_table(dataset.table[readable].reset_index(drop=True))
+    table = dataset.table[[message is None for message in problems]].reset_index(drop=True)
+    left = table.groupby("split")["label"].nunique()
+    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
+        raise AlloykError(
+            f"without the {len(bad)} unreadable images of {dataset.root} a class or a split is "
+            "empty: restore images, or take that class out"
+        )
+    note = f"{len(bad)} unreadable images were left out."
+    return replace(dataset, table=table, notes=(*dataset.notes, *([note] if bad else [])))
 
 
 def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential:
     """The layers from a raw image of this data set to a gray one in [0, 1]."""
     settings = config.preprocess
     full_scale = settings.full_scale
-    if settings.normalize == "full-scale" and full_scale is None:
+    if settings.normalize == "full_scale" and full_scale is None:
         dtype = read_image(dataset.paths("train")[0]).dtype
         full_scale = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
     return build_preprocessing(
@@ -139,8 +152,8 @@ def build_network(config: Config, standardization, num_classes: int) -> keras.Mo
     return keras.Model(image, network(standardized), name="standardized_network")
 
 
-def compile_network(config: Config, network: keras.Model, labels, num_classes, steps) -> None:
-    """Give the network its loss, its optimizer and their schedule.
+def compile_network(config: Config, network: keras.Model, labels, num_classes: int, steps: int):
+    """Give the network its loss, and its optimizer with the learning-rate schedule.
 
     Args:
         config: The experiment.
@@ -148,16 +161,23 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes, s
         labels: ``(n,)`` int class numbers of the training split, for losses that weigh classes.
         num_classes: Number of classes.
         steps: Batches per epoch.
+
+    Returns:
+        What the schedule wants called back, a list of none or one callbacks with state.
     """
     loss = config.loss.model_dump()
     optimizer = config.optimizer.model_dump()
     schedule = config.schedule.model_dump()
+    plateau = config.schedule.name == "plateau"
+    plateau_options = {
+        key: schedule.pop(key) for key in ("factor", "patience", "min_delta") if plateau
+    }
     learning_rate = build_schedule(
         schedule.pop("name"),
         learning_rate=optimizer.pop("learning_rate"),
         steps_per_epoch=steps,
         epochs=config.train.epochs,
-        **{key: value for key, value in schedule.items() if key not in PLATEAU_KEYS},
+        **schedule,
     )
     network.compile(
         optimizer=build_optimizer(optimizer.pop("name"), learning_rate, **optimizer),
@@ -166,3 +186,5 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes, s
         ),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
+    network.optimizer.build(network.trainable_variables)
+    return [ReduceOnPlateau(learning_rate, **plateau_options)] if plateau else []

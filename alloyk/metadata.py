@@ -1,4 +1,4 @@
-"""What a model file says about itself: its classes, and the raw image it expects.
+"""What a model file says about itself: its classes and what its outputs are.
 
 A ``.keras`` file is a zip archive and takes one more member. A ``.tflite`` file gets a zip archive
 behind its last byte, as TensorFlow Lite's own metadata does with label files; interpreters stop
@@ -23,14 +23,12 @@ class ModelMetadata:
     Attributes:
         classes: Class labels in the order of the outputs.
         output: ``logits`` or ``probabilities``.
-        image_size: ``(height, width)`` of the training images as decoded; None where they differ.
         simulated: Whether the training images were simulated.
         alloyk: Version that wrote the file.
     """
 
     classes: tuple[str, ...]
     output: str
-    image_size: tuple[int, int] | None
     simulated: bool
     alloyk: str = __version__
 
@@ -68,7 +66,4 @@ def read_metadata(model: Path) -> ModelMetadata:
         ) from error
     known = {field.name for field in fields(ModelMetadata)}
     found = {key: value for key, value in found.items() if key in known}
-    size = found["image_size"]
-    return ModelMetadata(
-        **{**found, "classes": tuple(found["classes"]), "image_size": tuple(size) if size else None}
-    )
+    return ModelMetadata(**{**found, "classes": tuple(found["classes"])})

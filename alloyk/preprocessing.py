@@ -26,12 +26,13 @@ register = keras.saving.register_keras_serializable(package="alloyk")
 class ImageLayer(keras.layers.Layer):
     """A layer without weights that always computes in float32.
 
-    Counts of 16-bit images do not fit into the float16 of mixed precision.
+    Counts of 16-bit images do not fit into the float16 of mixed precision. Its name is that of its
+    class, without Keras' running number: equal layers have equal configurations.
     """
 
     def __init__(self, **kwargs):
-        kwargs["dtype"] = "float32"
-        super().__init__(**kwargs)
+        kwargs.setdefault("name", type(self).__name__.lower())
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
 
 @register
@@ -227,33 +228,34 @@ class Standardize(ImageLayer):
 
 
 def build_preprocessing(
-    image_size, *, normalize="min-max", equalize=False, levels=4096, order="equalize-first",
+    image_size, *, normalize="min_max", equalize=False, levels=4096, order="equalize_first",
     full_scale=None,
 ):  # fmt: skip
     """Layers from a raw image of any size and channel count to a gray image in [0, 1].
 
     Args:
         image_size: ``(height, width)`` of the result.
-        normalize: ``min-max`` per image; ``log`` min-max of ln(counts); ``full-scale`` division
+        normalize: ``min_max`` per image; ``log`` min-max of ln(counts); ``full_scale`` division
             by ``full_scale``; ``none``.
         equalize: Whether to equalise the histogram of each image.
         levels: Bins of that histogram.
-        order: ``equalize-first`` (the study's) or ``resize-first``.
-        full_scale: Largest value of the container, for ``full-scale``.
+        order: ``equalize_first`` (the study's) or ``resize_first``.
+        full_scale: Largest value of the container, for ``full_scale``.
 
     Returns:
         A ``keras.Sequential`` from ``(batch, height, width, channels)`` to
         ``(batch, *image_size, 1)``, float32.
     """
     scaling = {
-        "min-max": lambda: [MinMax()],
+        "min_max": lambda: [MinMax()],
         "log": lambda: [Log(), MinMax()],
-        "full-scale": lambda: [FullScale(full_scale)],
+        "full_scale": lambda: [FullScale(full_scale)],
         "none": lambda: [],
     }
     levelling = scaling[normalize]() + ([Equalize(levels)] if equalize else [])
     resizing = [Resize(image_size)]
-    ordered = levelling + resizing if order == "equalize-first" else resizing + levelling
+    ordered = levelling + resizing if order == "equalize_first" else resizing + levelling
     return keras.Sequential(
-        [keras.Input((None, None, None)), Grayscale(), *ordered], name="preprocessing"
+        [keras.Input((None, None, None), name="raw"), Grayscale(), *ordered],
+        name="preprocessing",
     )

@@ -32,7 +32,6 @@ from alloyk.experiment import (
 from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.models import set_backbone_trainable
 from alloyk.predictions import write_predictions
-from alloyk.schedules import ReduceOnPlateau
 
 CHECKPOINT_FOLDER = "checkpoint"
 PREDICTION_BATCH = 64
@@ -110,46 +109,39 @@ def train_network(
     """
     settings = config.train
     steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
-    phases = _phases(config)
     strategy = choose_strategy(settings.devices)
-    with strategy.scope():
-        network = build_network(config, standardization_for(config, train), num_classes)
-
+    phases = _phases(config)
     best = BestEpoch(
         run / CHECKPOINT_FOLDER,
         monitor=settings.monitor,
         patience=settings.patience,
         start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
     )
-    plateau = []
-    if config.schedule.name == "plateau":
-        chosen = config.schedule.model_dump(include={"factor", "patience", "min_delta"})
-        plateau = [ReduceOnPlateau(**chosen)]
-    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, plateau)
+    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best)
     history = HistoryFile(run / "history.csv")
     history.keep_until(checkpoint.epochs_done())
-    callbacks = [
+    watching = [
         StopOnNaN(),
-        *plateau,
-        best,
         history,
         Progress(epochs=settings.epochs, steps=steps, images=len(train)),
         *([keras.callbacks.TensorBoard(run / "tensorboard")] if settings.tensorboard else []),
-        checkpoint,  # last, because it keeps what the others decided
     ]
-    for callback in (best, checkpoint, *plateau):
-        callback.set_model(network)
-
+    with strategy.scope():
+        network = build_network(config, standardization_for(config, train), num_classes)
     for first, end, frozen in phases:
         done = checkpoint.epochs_done()
         if done >= end and end < settings.epochs:
-            continue
+            continue  # a phase before the last, finished earlier
         with strategy.scope():
-            set_backbone_trainable(network, not frozen)
-            compile_network(config, network, train.labels, num_classes, steps)
-            network.optimizer.build(network.trainable_variables)
-        if done > first:
-            checkpoint.restore()
+            if config.model.weights:
+                set_backbone_trainable(network, not frozen)
+            deciding = [
+                *compile_network(config, network, train.labels, num_classes, steps),
+                best,
+            ]
+            checkpoint.attach(network, deciding)
+            if done > first:
+                checkpoint.restore()
         if done >= end or checkpoint.stopped():
             break
         start = max(first, done)
@@ -161,7 +153,7 @@ def train_network(
             first_epoch=start,
             epochs=end,
             augmentation=Augmentation(**config.augment.model_dump()),
-            class_aware=config.data.sampling == "class-aware",
+            class_aware=config.data.sampling == "class_aware",
         )
         network.fit(
             batches,
@@ -171,7 +163,9 @@ def train_network(
             validation_data=pipeline.evaluation_batches(
                 val.images, val.labels, batch_size=PREDICTION_BATCH
             ),
-            callbacks=callbacks,
+            # The checkpoint comes last, because it keeps what the others decided.
+            callbacks=[*deciding, *watching, checkpoint],
+            shuffle=False,  # done by the pipeline
             verbose=0,
         )
     best.restore()
@@ -206,7 +200,6 @@ def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) 
         ModelMetadata(
             classes=dataset.classes,
             output="logits",
-            image_size=dataset.image_size(),
             simulated=dataset.simulated,
         ),
     )

@@ -128,9 +128,9 @@ def test_wrong_arguments_are_named(make, message):
 
 SETTINGS = [
     {"equalize": True},
-    {"equalize": True, "order": "resize-first"},
+    {"equalize": True, "order": "resize_first"},
     {"normalize": "log"},
-    {"normalize": "full-scale", "full_scale": 65535.0},
+    {"normalize": "full_scale", "full_scale": 65535.0},
     {"normalize": "none", "equalize": True, "levels": 1024},
 ]
 
