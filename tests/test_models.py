@@ -158,6 +158,14 @@ def test_stem_with_stride_one_stays_centred():
     np.testing.assert_allclose(stem(x)[..., 0], x.sum(-1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["vgg16", "vgg19"])
+def test_signal_does_not_fade_in_a_network_without_batch_norm(name):
+    """Keras' Glorot-uniform halves it at every layer, and training stays at chance."""
+    model = build_model(name, (*SHAPE, 1), 2, seed=0)
+    features = keras.Model(model.input, feature_layer(model).output)
+    assert np.std(features(image(1))) > 0.3
+
+
 def test_batch_norm_momentum_reaches_every_layer():
     for name in ("cnn", "resnet18", "efficientnetb0"):
         backbone = build_model(name, (32, 32, 1), 2, batch_norm_momentum=0.8).get_layer("backbone")

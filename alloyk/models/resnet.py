@@ -10,12 +10,18 @@ from alloyk.models.seeds import SeedStream
 
 
 def _convolution(x, filters, size, stride, *, initializer, name):
-    # Padded on all sides by hand: "same" with stride 2 pads an even image at the far sides only,
-    # and torchvision's weights expect every pixel half a step further.
-    if size > 1:
+    # With a stride, padded by hand on all sides: "same" would pad an even image at the far sides
+    # only, and torchvision's weights expect every pixel half a step further.
+    if by_hand := size > 1 and stride > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
     return layers.Conv2D(
-        filters, size, stride, use_bias=False, kernel_initializer=initializer(), name=name
+        filters,
+        size,
+        stride,
+        padding="valid" if by_hand else "same",
+        use_bias=False,
+        kernel_initializer=initializer(),
+        name=name,
     )(x)
 
 
