@@ -15,15 +15,8 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
-from alloyk.listing import (
-    MANIFEST,
-    compare_with_disk,
-    existing_folder,
-    few,
-    find_images,
-    list_folders,
-    read_manifest,
-)
+from alloyk.listing import existing_folder, few, find_images, list_folders
+from alloyk.manifest import MANIFEST, check_manifest_files, read_manifest
 from alloyk.splitting import (
     PLATE,
     RATIOS,
@@ -177,18 +170,7 @@ def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFram
 def _from_manifest(file: Path, labelled: bool, whole_folder: bool):
     root = file.parent
     table = read_manifest(file, labelled=labelled)
-    missing, unlisted, links_out = compare_with_disk(root, table)
-    if missing:
-        raise AlloykError(
-            f"{shown(file)} names {len(missing)} of {len(table)} files that are not there "
-            f"({few(missing)}); restore them, or take their rows out"
-        )
-    notes = _note_links(links_out)
-    if unlisted and whole_folder:
-        raise AlloykError(
-            f"{len(unlisted)} images in {shown(root)} are not in its {MANIFEST} "
-            f"({few(unlisted)}); add their rows, or name {MANIFEST} itself as the data set"
-        )
+    notes = _note_links(check_manifest_files(file, table, whole_folder=whole_folder))
     if "split" in table.columns:
         tops = table["path"].str.split("/", n=1).str[0]
         other = table.loc[tops.isin(SPLITS) & (tops != table["split"]), "path"]
@@ -248,17 +230,21 @@ def _refuse_unlearnt(data, table) -> None:
 
 
 def _shared_groups(table, group_by) -> list[str]:
-    """Say when the same plates are in training and elsewhere, whoever made the split."""
-    name = PLATE if PLATE in table.columns else group_name(table.columns, group_by)
-    if name is None or (group_by == "none" and name != PLATE):
-        return []
-    table = table[table[name].astype(str) != ""] if name in table.columns else table
-    groups = group_column(table, name)
-    splits_of = table.groupby(groups.to_numpy())["split"].nunique()
-    shared = int((splits_of > 1).sum())
-    if not shared:
-        return []
-    return [
-        f"{shared} of {len(splits_of)} groups by {name} are in more than one split: images of the "
-        "same plates are in training and test, and the figures flatter the classifier."
-    ]
+    """Say when training has seen the plates of val or test, whoever made the split."""
+    names = [PLATE] if PLATE in table.columns else []
+    name = group_name(table.columns, group_by)
+    if name is not None and name not in names:
+        names.append(name)
+    notes = []
+    for name in names:
+        rows = table[table[name].astype(str) != ""] if name in table.columns else table
+        groups = group_column(rows, name).to_numpy()
+        sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
+        for split in ("val", "test"):
+            shared = len(sets["train"] & sets[split])
+            if shared:
+                notes.append(
+                    f"Training has seen {shared} of the {len(sets[split])} groups in {split} "
+                    f"(by {name}): the figures for {split} flatter the classifier."
+                )
+    return notes

@@ -1,10 +1,9 @@
-"""Find out which images a data set has: from its folders, or from its manifest.csv.
+"""Find out which images lie in a folder, and what their folders say about them.
 
-Nothing is opened here; a folder is listed once, so that a million rows take seconds.
+Nothing is opened here; a folder is listed once, so that a million files take seconds.
 """
 
 import os
-import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,11 @@ from alloyk.splitting import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-MANIFEST = "manifest.csv"
-
-# Read as text always: a designation such as 1050 or 0123 is a name, and so is "NA".
-_TEXT_COLUMNS = ("path", "label", "split", "plate_id", "alloy")
-
 # Left by operating systems and file servers; some of them hold thumbnails.
 _FOREIGN_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "lost+found")
 
 # Reference images of the detector, which belong to no class.
-_REFERENCE_STEMS = ("flat", "dark")
+_REFERENCES = ("flat", "dark", "flats", "darks")
 
 _WANTED = "wanted DATA/<class>/… or DATA/{train,val,test}/<class>/…"
 
@@ -77,7 +71,7 @@ def find_images(root: Path) -> Tree:
     pending = [("", top, (top,))]
     while pending:
         prefix, folder, above = pending.pop()
-        for entry in _entries(root, prefix):
+        for entry in entries(root, prefix):
             name = entry.name
             if name.startswith(".") or name in _FOREIGN_FOLDERS:
                 continue
@@ -93,7 +87,7 @@ def find_images(root: Path) -> Tree:
                         f"the link {shown(root / path)} leads in a circle (to {shown(real)}); "
                         "remove it"
                     )
-                if not _inside(real, top):
+                if not inside(real, top):
                     tree.links_out.append(path)
             tree.folders.append(path)
             pending.append((path + "/", real, (*above, real)))
@@ -102,7 +96,8 @@ def find_images(root: Path) -> Tree:
     return tree
 
 
-def _entries(root: Path, prefix: str) -> list[os.DirEntry]:
+def entries(root: Path, prefix: str) -> list[os.DirEntry]:
+    """List one folder, given as a prefix (`""` or `a/b/`) below the root."""
     folder = os.path.join(root, prefix)
     try:
         with os.scandir(folder) as entries:
@@ -136,7 +131,7 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
     if entry.is_symlink():
         if not os.path.exists(entry.path):
             raise AlloykError(f"the link {shown(entry.path)} leads nowhere; remove it")
-        if not _inside(os.path.realpath(entry.path), top):
+        if not inside(os.path.realpath(entry.path), top):
             tree.links_out.append(path)
     tree.images.append(path)
 
@@ -155,7 +150,8 @@ def _is_unnamed_dicom(entry: os.DirEntry) -> bool:
         return False
 
 
-def _inside(path: str, top: str) -> bool:
+def inside(path: str, top: str) -> bool:
+    """Tell whether a resolved path is a folder or lies below it."""
     return path == top or path.startswith(os.path.join(top, ""))
 
 
@@ -177,7 +173,7 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     strays = [
         path
         for path, part in zip(tree.images, parts, strict=True)
-        if len(part) <= depth and not (len(part) == 1 and _is_reference(path))
+        if len(part) <= depth and not ("/" not in path and is_reference(path))
     ]
     if len(strays) == len(tree.images) or not tree.images:
         _refuse_nothing(root, tree, strays)
@@ -213,8 +209,11 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     return pd.DataFrame(columns, dtype=object)
 
 
-def _is_reference(path: str) -> bool:
-    return os.path.splitext(path)[0].lower() in _REFERENCE_STEMS
+def is_reference(path: str) -> bool:
+    """Tell whether an image is a flat or dark field: `flat.*`, `dark.*`, or in such a folder."""
+    top, below, _ = path.partition("/")
+    name = top if below else os.path.splitext(top)[0]
+    return name.lower() in _REFERENCES
 
 
 def _refuse_nothing(root: Path, tree: Tree, strays: list[str]) -> None:
@@ -229,140 +228,3 @@ def _refuse_nothing(root: Path, tree: Tree, strays: list[str]) -> None:
     raise AlloykError(
         f"no image in {shown(root)}{others}; {_WANTED}, as PNG, JPEG, BMP, TIFF or DICOM"
     )
-
-
-def read_manifest(file: Path, *, labelled: bool = True) -> "pd.DataFrame":
-    """Read a manifest: one row per image, `path` relative to the manifest's folder.
-
-    Args:
-        file: The CSV file.
-        labelled: Whether the column `label` is required.
-
-    Returns:
-        Every column of the file; `path`, `label`, `split`, `plate_id` and `alloy` as text.
-
-    Raises:
-        AlloykError: Not a table, columns missing, cells empty, paths twice or outside the folder.
-    """
-    table = _read_csv(file)
-    wanted = ["path", "label"] if labelled else ["path"]
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        raise AlloykError(
-            f"{shown(file)} needs the columns {' and '.join(wanted)}, separated by commas; "
-            f"it lacks {' and '.join(missing)} (found: {few(map(repr, table.columns), 8)})"
-        )
-    if not len(table):
-        raise AlloykError(f"{shown(file)} names no image; add a row for each")
-    for name in wanted:
-        empty = table.index[table[name] == ""]
-        if len(empty):
-            raise AlloykError(
-                f"{shown(file)} has {len(empty)} rows without a {name} "
-                f"(first: line {empty[0] + 2}); fill them in"
-            )
-    table["path"] = _checked_paths(file, table["path"])
-    if "split" in table.columns and (table["split"] == "").all():
-        table = table.drop(columns="split")
-    if "split" in table.columns:
-        unknown = sorted(set(table["split"]) - set(SPLITS))
-        if unknown:
-            raise AlloykError(
-                f"{shown(file)} has splits called {few(map(repr, unknown))}; "
-                f"wanted {', '.join(SPLITS)}"
-            )
-    return table
-
-
-def _read_csv(file: Path) -> "pd.DataFrame":
-    import csv
-
-    import pandas as pd
-
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            header = next(csv.reader(lines), [])
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise AlloykError(f"{shown(file)} has columns twice: {few(map(repr, twice))}")
-        text = [name for name in header if name in _TEXT_COLUMNS]
-        table = pd.read_csv(
-            file,
-            encoding="utf-8-sig",
-            dtype=dict.fromkeys(text, object),
-            keep_default_na=False,
-            na_values={name: ["", "nan", "NaN"] for name in header if name not in text},
-            index_col=False,
-            low_memory=False,
-        )
-    except FileNotFoundError:
-        raise AlloykError(f"no manifest at {shown(file)}: check the path") from None
-    except (OSError, ValueError, csv.Error, OverflowError) as error:
-        # pandas' ParserError and EmptyDataError and Python's UnicodeDecodeError are ValueErrors.
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise AlloykError(
-            f"cannot read {shown(file)} as a table: {why}; wanted a CSV file in UTF-8 with a "
-            "line path,label first"
-        ) from error
-    return table.reset_index(drop=True)
-
-
-def _checked_paths(file: Path, paths: "pd.Series") -> "pd.Series":
-    import pandas as pd
-
-    outside, result = [], []
-    for path in paths:
-        if path.startswith(("/", "./")) or "//" in path or "/." in path or ".." in path:
-            plain = posixpath.normpath(path)
-            if plain.startswith("/") or plain.split("/", 1)[0] == "..":
-                outside.append(path)
-            path = plain
-        result.append(path)
-    if outside:
-        raise AlloykError(
-            f"{shown(file)} names {len(outside)} paths outside its folder ({few(outside)}); "
-            "wanted paths relative to the manifest's own folder"
-        )
-    result = pd.Series(result, index=paths.index, dtype=object)
-    twice = result[result.duplicated()]
-    if len(twice):
-        raise AlloykError(
-            f"{shown(file)} names {twice.nunique()} images more than once ({few(twice.unique())}); "
-            "keep one row of each"
-        )
-    return result
-
-
-def compare_with_disk(root: Path, table: "pd.DataFrame") -> tuple[list[str], list[str], list[str]]:
-    """Look for a manifest's files by listing their folders, each once.
-
-    Returns:
-        Paths that are missing, images beside the listed ones that no row names, and paths that
-        lead out of the folder through a link.
-    """
-    names: dict[str, set[str]] = {}
-    for path in table["path"]:
-        folder, _, name = path.rpartition("/")
-        names.setdefault(folder, set()).add(name)
-    missing, unlisted, links_out = [], [], []
-    top = os.path.realpath(root)
-    for folder, listed in sorted(names.items()):
-        prefix = folder + "/" if folder else ""
-        if not os.path.isdir(os.path.join(root, folder)):
-            missing += [prefix + name for name in sorted(listed)]
-            continue
-        if not _inside(os.path.realpath(os.path.join(root, folder)), top):
-            links_out.append(folder)
-        there = set()
-        for entry in _entries(root, prefix):
-            if entry.name in listed:
-                if entry.is_symlink():
-                    if not os.path.exists(entry.path):
-                        continue
-                    if not _inside(os.path.realpath(entry.path), top):
-                        links_out.append(prefix + entry.name)
-                there.add(entry.name)
-            elif not entry.name.startswith(".") and is_image_name(entry.name):
-                unlisted.append(prefix + entry.name)
-        missing += [prefix + name for name in sorted(listed - there)]
-    return missing, sorted(unlisted), links_out
