@@ -48,9 +48,7 @@ def numbers_of(batches):
 
 
 def train(images, labels, **settings):
-    return training_batches(
-        images, labels, **{"batch_size": 4, "seed": 3, "epochs": 2, **settings}
-    )
+    return training_batches(images, labels, **{"batch_size": 4, "seed": 3, "epochs": 2, **settings})
 
 
 def as_float32(kept):
@@ -61,7 +59,7 @@ def test_each_epoch_holds_every_image_once_in_an_order_of_its_own():
     batches = numbers_of(train(as_float32(numbered()), np.zeros(10)))
     assert [len(batch) for batch in batches] == [4, 4, 2] * 2
     assert steps_per_epoch(10, 4) == 3
-    first, second = sum(batches[:3], []), sum(batches[3:], [])
+    first, second = np.concatenate(batches[:3]).tolist(), np.concatenate(batches[3:]).tolist()
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
 
@@ -79,7 +77,7 @@ def test_same_seed_same_batches_and_a_later_start_continues_them():
     for one, two in zip(whole + whole[3:], again + later, strict=True):
         np.testing.assert_array_equal(one[0], two[0])
         np.testing.assert_array_equal(one[1], two[1])
-    assert any((one[0] != two[0]).any() for one, two in zip(whole, other))
+    assert any((one[0] != two[0]).any() for one, two in zip(whole, other, strict=True))
 
 
 def test_labels_stay_with_their_images():
@@ -139,7 +137,7 @@ def test_disk_cache_is_taken_again_and_knows_its_source_and_settings(files, tmp_
 
 def test_unreadable_image_is_named_and_leaves_no_cache(files, preprocessing, tmp_path):
     files[5].write_bytes(files[5].read_bytes()[:60])
-    with pytest.raises(AlloykError, match="image 5.png"):
+    with pytest.raises(AlloykError, match=r"image 5\.png"):
         keep_images(files, preprocessing, folder=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 

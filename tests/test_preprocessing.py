@@ -139,11 +139,13 @@ SETTINGS = [
 @pytest.mark.parametrize("channels", [1, 3])
 def test_same_numbers_in_the_pipeline_and_in_a_saved_model(settings, channels, tmp_path):
     preprocessing = build_preprocessing((24, 32), **settings)
-    model = keras.Sequential([keras.Input((None, None, None)), preprocessing, Standardize([0], [1])])
+    layers = [keras.Input((None, None, None)), preprocessing, Standardize([0], [1])]
+    model = keras.Sequential(layers)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     images = counts((4, 40, 56, channels))
-    batches = tf.data.Dataset.from_tensor_slices(images).map(lambda image: preprocessing(image[None]))
+    singles = tf.data.Dataset.from_tensor_slices(images)
+    batches = singles.map(lambda image: preprocessing(image[None]))
     piped = np.concatenate(list(batches.as_numpy_iterator()))
     # As decoded: whole numbers of the file's own type.
     in_model = loaded.predict(images.astype(np.uint16), verbose=0)

@@ -1,7 +1,6 @@
 """The command line. Each command is a thin module; TensorFlow loads inside commands only."""
 
 import importlib
-import os
 
 import click
 
@@ -51,5 +50,3 @@ def main():
     Example:
       alloyk train --arch efficientnetb0
     """
-    # TensorFlow's C++ side greets on stderr; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

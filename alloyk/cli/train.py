@@ -11,6 +11,7 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
+from alloyk.cli.tensorflow import load_tensorflow
 from alloyk.errors import AlloykError
 
 
@@ -46,6 +47,7 @@ def train(config, arch, data, run, resume, settings):
     resolved = resolve_config(config, overrides_from(settings, arch, data))
     run = run or next_run_folder(Path("saved_models"), resolved.model.arch)
 
+    load_tensorflow()
     from alloyk.training import run_training
 
     run_training(resolved, run, resume=resume)

@@ -1,0 +1,204 @@
+"""A whole training on a small data set: complete folder, exact resume, replicas, clear errors."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from alloyk.config import parse_overrides, resolve_config
+from alloyk.errors import AlloykError
+from alloyk.predictions import read_predictions
+from alloyk.training import run_training
+
+RUN_FILES = {
+    "config.yaml", "facts.json", "figures", "history.csv", "metrics.json", "model.keras",
+    "predictions.csv", "predictions_val.csv", "report.txt",
+}  # fmt: skip
+
+# Few, small and easy: a square of counts is bright in one class and dark in the other.
+TINY = (
+    "preprocess.image_size=16", "model.arch=cnn", "train.epochs=3", "train.batch_size=8",
+    "schedule.warmup_epochs=1", "augment.horizontal_flip=true", "augment.noise=0.05",
+    "train.deterministic=true",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory):
+    """Sixty 16-bit images of two classes on disk, of two sizes."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        label, level = (("1050", 9000), ("2017", 3000))[number % 2]
+        image = rng.normal(6000, 300, (24, 24 + number % 3))
+        image[8:16, 8:16] = rng.normal(level, 300, (8, 8))
+        (folder / label).mkdir(exist_ok=True)
+        pixels = np.clip(image, 0, 16383).astype(np.uint16)
+        Image.fromarray(pixels).save(folder / label / f"{number:02d}.png")
+    return folder
+
+
+def configured(data, *settings):
+    return resolve_config(None, parse_overrides([f"data.path={data}", *TINY, *settings]))
+
+
+@pytest.fixture(scope="module")
+def finished(radiographs, tmp_path_factory):
+    return run_training(configured(radiographs), tmp_path_factory.mktemp("runs") / "cnn")
+
+
+def test_run_folder_is_complete_and_agrees_with_itself(finished):
+    assert {path.name for path in finished.iterdir()} == RUN_FILES
+    predictions = read_predictions(finished / "predictions.csv")
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["n"] == len(predictions.table) == 9
+    assert metrics["accuracy"] > 0.8
+    with (finished / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert list(rows[0]) == [
+        "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
+    ]  # fmt: skip
+
+
+def test_saved_model_takes_the_raw_image_and_repeats_the_predictions(finished, radiographs):
+    model = keras.models.load_model(finished / "model.keras")
+    predictions = read_predictions(finished / "predictions.csv")
+    for path, expected in zip(predictions.table["path"], predictions.probabilities, strict=True):
+        raw = np.asarray(Image.open(radiographs / path))
+        logits = model.predict(raw[None, ..., None], verbose=0)[0].astype(np.float64)
+        found = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_written_configuration_repeats_the_run(finished, tmp_path):
+    again = run_training(resolve_config(finished / "config.yaml"), tmp_path / "again")
+    assert (again / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+
+
+def weights_of(run):
+    return keras.models.load_model(run / "model.keras").get_weights()
+
+
+RESUMED = {
+    "augmented cnn": (),
+    "plateau, early stopping": (
+        "schedule.name=plateau", "schedule.patience=1", "schedule.warmup_epochs=1",
+        "train.patience=2", "optimizer.learning_rate=0.05", "data.sampling=class_aware",
+    ),
+    "batch norm and momentum": ("model.arch=resnet18", "optimizer.name=momentum"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, tmp_path, settings):
+    """Kill -9 once in each epoch: the weights are bit-equal to those of an undisturbed run."""
+    settings = (f"data.path={radiographs}", *TINY, "train.epochs=4", *settings)
+    options = [option for setting in settings for option in ("--set", setting)]
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    command = [sys.executable, "-m", "alloyk", "train", "--run"]
+    subprocess.run([*command, undisturbed, *options], check=True, capture_output=True)
+
+    kills = 0
+    process = start([*command, disturbed, *options])
+    while process.poll() is None:
+        if epochs_written(disturbed) > kills:
+            kills += 1
+            time.sleep(0.05 * kills)  # somewhere into the next epoch
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process = start([*command, disturbed, "--resume"])
+        time.sleep(0.002)
+    assert process.returncode == 0, process.stderr.read().decode()
+    assert kills >= 2
+    for one, two in zip(weights_of(undisturbed), weights_of(disturbed), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for name in ("predictions.csv", "predictions_val.csv", "config.yaml"):
+        assert (undisturbed / name).read_bytes() == (disturbed / name).read_bytes()
+
+
+def start(command):
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def epochs_written(run):
+    history = run / "history.csv"
+    return max(len(history.read_text().splitlines()) - 1, 0) if history.exists() else 0
+
+
+def test_two_replicas_learn_what_one_device_learns(radiographs, tmp_path):
+    """MirroredStrategy on two logical CPUs, with a last batch that does not divide by two."""
+    script = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from alloyk.config import resolve_config, parse_overrides
+from alloyk.training import run_training
+run_training(resolve_config(None, parse_overrides(sys.argv[2:])), sys.argv[1])
+"""
+    # No dropout and no batch norm: their draws and statistics differ per replica.
+    settings = [
+        f"data.path={radiographs}", *TINY, "model.dropout=0", "model.arch=fnn",
+        "optimizer.name=sgd", "optimizer.learning_rate=0.01", "train.batch_size=9",
+    ]  # fmt: skip
+    for name, devices in (("one", "[CPU:0]"), ("two", "[CPU:0,CPU:1]")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, tmp_path / name, *settings, f"train.devices={devices}"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    for one, two in zip(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_diverging_training_says_so(radiographs, tmp_path):
+    config = configured(
+        radiographs, "model.arch=fnn", "optimizer.name=sgd", "optimizer.learning_rate=1e30",
+        "optimizer.weight_decay=0",
+    )  # fmt: skip
+    with pytest.raises(AlloykError, match=r"loss became .* lower optimizer\.learning_rate"):
+        run_training(config, tmp_path / "run")
+
+
+def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
+    radiographs, tmp_path, capsys
+):
+    data = shutil.copytree(radiographs, tmp_path / "data")
+    bad = sorted((data / "1050").iterdir())[3]
+    bad.write_bytes(bad.read_bytes()[:80])
+    with pytest.raises(AlloykError, match=bad.name):
+        run_training(configured(data), tmp_path / "stopped")
+    run = run_training(configured(data, "data.on_bad_image=skip", "train.epochs=2"), tmp_path / "b")
+    assert f"skipped: {bad}" in capsys.readouterr().err.replace("cannot read ", "")
+    images = json.loads((run / "facts.json").read_text())["images"]
+    assert sum(images.values()) == 59
+
+
+def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(AlloykError, match="is not empty"):
+        run_training(configured(radiographs), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_the_way_is_named(radiographs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AlloykError, match="cannot write the run folder"):
+        run_training(configured(radiographs), tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = run_training(configured(radiographs, f"data.cache={cache}"), tmp_path / "run")
+    assert (run / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert any((tmp_path / "cache").rglob("*.npy")) == (cache == "disk")
