@@ -308,9 +308,10 @@ def _deal_pure_groups(members: np.ndarray, shares: np.ndarray, rng) -> np.ndarra
             continue
         places = places.copy()
         lacking = shares * sizes[of_stratum].sum()
-        # Largest first, each to the part that lacks most images and has a place for a group.
+        # Largest first, each to the part whose free places must hold the largest groups.
         for group in of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]:
-            part = int(np.argmax(np.where(places > 0, lacking, -np.inf)))
+            need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
+            part = int(np.argmax(need))
             parts[group] = part
             places[part] -= 1
             lacking[part] -= sizes[group]
