@@ -1,11 +1,13 @@
 """What an energy-integrating detector sees of a polychromatic beam behind wedge and plate."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from alloyk.alloys import ELEMENT_DENSITY_G_CM3, ELEMENTS
 from alloyk.errors import AlloykError
+from alloyk.xray import libraries
 from alloyk.xray.parameters import Detector, Parameters, Tube
 from alloyk.xray.tables import (
     AttenuationTable,
@@ -19,6 +21,9 @@ WEDGE_NODES = 257
 
 HEIGHT_LIMIT_SD = 4.0
 """A wedge's height departs by at most this many standard deviations, so the nodes suffice."""
+
+DRIFT_LIMIT_SD = 4.0
+"""Likewise the tube voltage, so that it stays inside the tables."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +53,10 @@ class Beam:
 
     def __init__(self, parameters: Parameters):
         self.parameters = parameters
-        self.tube_table = tube_table(parameters.tube)
-        self.attenuation = default_attenuation_table()
+        tube = parameters.tube
+        self.tube_table, self.attenuation = _tables(
+            *voltage_limits(tube), tube.anode, tube.anode_angle_deg, tube.beryllium_mm, tube.air_mm
+        )
         self.energy_kev = self.tube_table.energy_kev
         wedge = parameters.wedge
         self.wedge_nodes_mm = np.linspace(
@@ -58,7 +65,8 @@ class Beam:
         mu_wedge = wedge.density_g_cm3 * self.attenuation.mu_over_rho["Al"] / 10
         # float64 and einsum throughout: BLAS may sum in another order with other thread counts.
         self._wedge_transmission = np.exp(-np.outer(self.wedge_nodes_mm, mu_wedge))
-        self._filtered = filter_transmission(parameters.tube, self.attenuation)
+        self._alloying = np.stack([self.attenuation.mu_over_rho[e] for e in ELEMENTS])
+        self._filtered = filter_transmission(tube, self.attenuation)
         self._absorbed = csi_absorption(parameters.detector, self.attenuation)
 
     def absorbed_spectrum(self, tube_voltage_kvp: float) -> np.ndarray:
@@ -81,8 +89,7 @@ class Beam:
             mass_fractions: In the order of :data:`alloyk.alloys.ELEMENTS`, shape ``(9,)``.
             density_g_cm3: Of the plate.
         """
-        table = np.stack([self.attenuation.mu_over_rho[element] for element in ELEMENTS])
-        return density_g_cm3 * (mass_fractions[:, None] * table).sum(axis=0) / 10
+        return density_g_cm3 * (mass_fractions[:, None] * self._alloying).sum(axis=0) / 10
 
     def curves(self, tube_voltage_kvp: float, plate_depth: np.ndarray | None = None) -> Curves:
         """Signal and variance behind the wedge.
@@ -107,46 +114,55 @@ class Beam:
         return Curves(signal / total, square * photons.sum() / total**2 / swank)
 
 
-def tube_table(tube: Tube) -> TubeTable:
-    """The package's table where it holds this tube, else spectra computed by SpekPy.
-
-    Raises:
-        AlloykError: The tube is outside the table and SpekPy is missing or cannot compute it.
-    """
+@lru_cache(maxsize=4)
+def _tables(
+    low_kvp: float,
+    high_kvp: float,
+    anode: str,
+    angle_deg: float,
+    beryllium_mm: float,
+    air_mm: float,
+) -> tuple[TubeTable, AttenuationTable]:
+    """The package's tables where they hold this tube, else computed by SpekPy and xraydb."""
     table = default_tube_table()
-    low, high = voltage_limits(tube)
     built_in = Tube()
-    if (
-        all(
-            getattr(tube, name) == getattr(built_in, name)
-            for name in ("anode", "anode_angle_deg", "beryllium_mm", "air_mm")
-        )
-        and table.covers(low)
-        and table.covers(high)
-    ):
-        return table
-    raise AlloykError(
-        f"the beam table holds a W anode at 12° from 30 to 60 kV, found {tube.anode} at "
-        f"{tube.anode_angle_deg:g}° and {low:g} to {high:g} kV"
-    )
+    same_tube = (anode, angle_deg, beryllium_mm, air_mm) == (
+        built_in.anode, built_in.anode_angle_deg, built_in.beryllium_mm, built_in.air_mm,
+    )  # fmt: skip
+    if same_tube and table.covers(low_kvp) and table.covers(high_kvp):
+        return table, default_attenuation_table()
+    try:
+        table = libraries.compute_tube_table(
+            low_kvp, high_kvp, anode=anode, anode_angle_deg=angle_deg,
+            beryllium_mm=beryllium_mm, air_mm=air_mm,
+        )  # fmt: skip
+    except AlloykError as error:
+        raise AlloykError(
+            f"wanted a {anode} tube at {angle_deg:g}° with {low_kvp:g} to {high_kvp:g} kV: {error}"
+        ) from None
+    return table, libraries.compute_attenuation_table(table.bin_edges_kev)
 
 
 def voltage_limits(tube: Tube) -> tuple[float, float]:
     """Lowest and highest voltage that an image may get; drift is cut at four deviations."""
     voltages = tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
-    drift = 4 * tube.voltage_drift_sd_kv
+    drift = DRIFT_LIMIT_SD * tube.voltage_drift_sd_kv
     return min(voltages) - drift, max(voltages) + drift
 
 
 def filter_transmission(tube: Tube, attenuation: AttenuationTable) -> np.ndarray:
-    """Transmission of the tube's filters, shape ``(bins,)``."""
-    depth = 0.0
+    """Transmission of the tube's filters, shape ``(bins,)``; elements as in pure metal."""
+    depth = np.zeros_like(attenuation.mu_over_rho["Al"])
+    energy_kev = (attenuation.bin_edges_kev[1:] + attenuation.bin_edges_kev[:-1]) / 2
     for element, thickness_mm in tube.filters_mm.items():
-        if element not in ELEMENT_DENSITY_G_CM3:
-            raise AlloykError(f"unknown filter {element!r}: the tables hold {', '.join(ELEMENTS)}")
-        density = ELEMENT_DENSITY_G_CM3[element]
-        depth = depth + density * attenuation.mu_over_rho[element] * thickness_mm / 10
-    return np.exp(-np.broadcast_to(depth, attenuation.mu_over_rho["Al"].shape))
+        if element in ELEMENT_DENSITY_G_CM3:
+            density = ELEMENT_DENSITY_G_CM3[element]
+            mu_over_rho = attenuation.mu_over_rho[element]
+        else:
+            density = libraries.element_density_g_cm3(element)
+            mu_over_rho = libraries.mass_attenuation(element, energy_kev)
+        depth += density * mu_over_rho * thickness_mm / 10
+    return np.exp(-depth)
 
 
 def csi_absorption(detector: Detector, attenuation: AttenuationTable) -> np.ndarray:

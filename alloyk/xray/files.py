@@ -1,4 +1,4 @@
-"""Image files of a simulated data set: 16-bit PNG and TIFF."""
+"""Image files of a simulated data set: gray PNG and TIFF."""
 
 import struct
 import zlib
@@ -7,17 +7,40 @@ from pathlib import Path
 import numpy as np
 
 PNG_LEVEL = 1
-"""zlib's fastest: the images are mostly noise, and level 6 saves 3 % in eight times the time."""
+"""zlib's fastest: the images are mostly noise, and level 6 saves 4 % in three times the time."""
+
+
+def write_image(path: Path, counts: np.ndarray, bits: int = 16) -> None:
+    """Write one image, PNG or TIFF by the suffix of its path.
+
+    Args:
+        path: With the suffix ``.png`` or ``.tif``.
+        counts: Not negative, below ``2 ** bits``, shape ``(h, w)``.
+        bits: Depth of the file; the counts are not scaled to it.
+    """
+    counts = counts.astype(f"uint{bits}", copy=False)
+    if path.suffix == ".png":
+        path.write_bytes(png_bytes(counts))
+    else:
+        import tifffile
+
+        # Without a description, which would hold nothing but tifffile's own notes.
+        tifffile.imwrite(
+            path, counts, photometric="minisblack", compression="zlib", predictor=True,
+            metadata=None, software="alloyk",
+        )  # fmt: skip
 
 
 def png_bytes(counts: np.ndarray) -> bytes:
     """A gray PNG of the array's own depth.
 
-    Written here rather than by an imaging library, which tries five filters on every row: with
-    noise the first difference alone compresses as well, in a third of the time.
+    Written here rather than by an imaging library, which tries five filters on each row: with
+    noise the first of them alone compresses to the same size, in half the time.
 
     Args:
         counts: uint8 or uint16, shape ``(h, w)``.
+
+    Source: W3C Recommendation Portable Network Graphics, chapters 5, 9 and 11.
     """
     height, width = counts.shape
     depth = counts.dtype.itemsize
@@ -33,8 +56,3 @@ def png_bytes(counts: np.ndarray) -> bytes:
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks
     )
-
-
-def write_image(path: Path, counts: np.ndarray) -> None:
-    """Write one image as PNG or TIFF, by the suffix of its path."""
-    path.write_bytes(png_bytes(counts))

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from alloyk.xray.beam import Beam, Curves
-from alloyk.xray.parameters import Parameters
 from alloyk.xray.plate import Plate
 from alloyk.xray.scene import Circumstances, Scene, build_scene
+
+TEXTURE_STEP = 0.01
+"""Relative change of a plate's depth from which the slope of ln(A) is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ def expected_image(
     depth: np.ndarray,
     image_size: int,
     dtype=np.float32,
+    *,
+    texture: np.ndarray | None = None,
 ) -> Expectation:
     """Expected signal and variance of one image.
 
@@ -76,12 +80,28 @@ def expected_image(
         depth: Optical depth of the plate in each energy bin, tilt included, shape ``(bins,)``.
         image_size: Pixels along each side.
         dtype: float32 for images, float64 for derivatives.
+        texture: Relative change of the plate's depth at each pixel, to first order in ln(A),
+            shape ``(image_size, image_size)``; None for an even plate.
     """
     parameters = beam.parameters
     scene = build_scene(parameters, now, image_size, dtype)
     bare = beam.curves(now.tube_voltage_kvp)
     behind = beam.curves(now.tube_voltage_kvp, depth)
-    signal, variance = _paint(scene, bare, behind, beam.wedge_nodes_mm)
+    slopes = None
+    if texture is not None:
+        thicker = beam.curves(now.tube_voltage_kvp, depth * (1 + TEXTURE_STEP))
+        slopes = Curves(
+            np.log(thicker.signal / behind.signal) / TEXTURE_STEP,
+            np.log(thicker.variance / behind.variance) / TEXTURE_STEP,
+        )
+    nodes = _NodeMap(scene, beam.wedge_nodes_mm)
+    signal, variance = (
+        _paint(nodes, *curves, texture)
+        for curves in (
+            (bare.signal, behind.signal, slopes and slopes.signal),
+            (bare.variance, behind.variance, slopes and slopes.variance),
+        )
+    )
     photons = open_beam_photons(beam, image_size, now.tube_voltage_kvp) * now.output
     # In float64, because a float32 mean would depend on how the sum is split.
     pedestal = now.scatter_ratio * float(signal.mean(dtype=np.float64))
@@ -92,46 +112,47 @@ def expected_image(
     return Expectation(signal, variance)
 
 
+class _NodeMap:
+    """Where each pixel lies between the nodes of a curve over wedge thickness."""
+
+    def __init__(self, scene: Scene, nodes_mm: np.ndarray):
+        self.scene = scene
+        scale = scene.wedge_mm.dtype.type(1 / (nodes_mm[1] - nodes_mm[0]))
+        self.share = scene.wedge_mm * scale
+        self.node = self.share.astype(np.intp)
+        np.minimum(self.node, len(nodes_mm) - 2, out=self.node)
+        self.share -= self.node
+
+    def lookup(self, curve: np.ndarray, rows: slice) -> np.ndarray:
+        """A curve's value at each pixel of some rows, linear between nodes."""
+        curve = curve.astype(self.share.dtype)
+        node = self.node[rows]
+        values = np.diff(curve)[node]
+        values *= self.share[rows]
+        values += curve[node]
+        beyond_face = values[:, self.scene.face_column :]
+        beyond_face += self.scene.beyond_face[rows] * (curve[0] - beyond_face)
+        return values
+
+
 def _paint(
-    scene: Scene, bare: Curves, behind: Curves, nodes_mm: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """A and V at every pixel, by linear interpolation in the wedge thickness."""
-    dtype = scene.wedge_mm.dtype
-    position = scene.wedge_mm * dtype.type(1 / (nodes_mm[1] - nodes_mm[0]))
-    node = position.astype(np.intp)
-    np.minimum(node, len(nodes_mm) - 2, out=node)
-    position -= node
-    images = []
-    for bare_curve, plate_curve in (
-        (bare.signal, behind.signal),
-        (bare.variance, behind.variance),
-    ):
-        image = np.empty_like(scene.wedge_mm)
-        _lookup(scene, bare_curve, node, position, slice(0, scene.inside_row), image)
-        below = slice(scene.edge_row, None)
-        soft = scene.inside_row - scene.edge_row
-        without_plate = image[scene.edge_row : scene.inside_row].copy()
-        _lookup(scene, plate_curve, node, position, below, image)
-        edge = image[scene.edge_row : scene.inside_row]
-        if soft:
-            edge += (1 - scene.covered) * (without_plate - edge)
-        images.append(image)
-    return images[0], images[1]
-
-
-def _lookup(
-    scene: Scene,
-    curve: np.ndarray,
-    node: np.ndarray,
-    position: np.ndarray,
-    rows: slice,
-    image: np.ndarray,
-) -> None:
-    """Fill some rows of `image` from one curve over the wedge thickness."""
-    curve = curve.astype(image.dtype)
-    part = image[rows]
-    np.take(np.diff(curve, append=curve[-1]), node[rows], out=part, mode="clip")
-    part *= position[rows]
-    part += curve[node[rows]]
-    beyond = scene.beyond_face[rows]
-    part[:, scene.face_column :] += beyond * (curve[0] - part[:, scene.face_column :])
+    nodes: _NodeMap,
+    bare: np.ndarray,
+    behind: np.ndarray,
+    slope: np.ndarray | None,
+    texture: np.ndarray | None,
+) -> np.ndarray:
+    """A or V at every pixel: bare wedge above, plate below, a soft edge between them."""
+    scene = nodes.scene
+    image = np.empty_like(scene.wedge_mm)
+    above, below = slice(0, scene.inside_row), slice(scene.edge_row, None)
+    edge = slice(scene.edge_row, scene.inside_row)
+    image[above] = nodes.lookup(bare, above)
+    uncovered = (1 - scene.covered) * image[edge]
+    with_plate = nodes.lookup(behind, below)
+    if texture is not None:
+        with_plate *= np.exp(nodes.lookup(slope, below) * texture[below])
+    image[below] = with_plate
+    image[edge] *= scene.covered
+    image[edge] += uncovered
+    return image

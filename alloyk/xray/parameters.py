@@ -2,18 +2,12 @@
 
 Entries marked *assumption* were chosen, not measured: no real image was compared with the
 simulation. Each can be set, from Python by ``overrides={"tube.voltage_kvp": 45}`` and from the
-command line by ``--set tube.voltage_kvp=45``.
+command line by ``--set tube.voltage_kvp=45`` (see :mod:`alloyk.xray.overrides`).
 """
 
-import difflib
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from alloyk.alloys import get_alloy
-from alloyk.errors import AlloykError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _split(value: Any) -> Any:
@@ -30,7 +24,19 @@ Floats = Annotated[tuple[Positive, ...], BeforeValidator(_split), Field(min_leng
 Range = Annotated[tuple[Positive, Positive], BeforeValidator(_split)]
 
 
-class _Group(BaseModel):
+def _strings(value: Any) -> Any:
+    """``--set alloys=1050,2017``; YAML reads a label such as 1050 as a number."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    return tuple(str(part).strip() for part in parts)
+
+
+def _label_keys(value: Any) -> Any:
+    return {str(label): v for label, v in value.items()} if isinstance(value, dict) else value
+
+
+class Group(BaseModel):
+    """Frozen; refuses unknown names, infinities and NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -39,7 +45,7 @@ def _check_order(name: str, limits: tuple[float, float] | None) -> None:
         raise ValueError(f"{name} must be LOW,HIGH, found {limits[0]:g},{limits[1]:g}")
 
 
-class Tube(_Group):
+class Tube(Group):
     """X-ray tube and filtration.
 
     Attributes:
@@ -68,12 +74,10 @@ class Tube(_Group):
     @model_validator(mode="after")
     def _check(self):
         _check_order("voltage_range_kvp", self.voltage_range_kvp)
-        if self.voltage_range_kvp and self.voltage_steps_kvp:
-            raise ValueError("set voltage_range_kvp or voltage_steps_kvp, not both")
         return self
 
 
-class Exposure(_Group):
+class Exposure(Group):
     """How much radiation an image gets.
 
     Attributes:
@@ -95,7 +99,7 @@ class Exposure(_Group):
     output_sd: NotNegative = 0.01
 
 
-class Layout(_Group):
+class Layout(Group):
     """What lies where in the field.
 
     Attributes:
@@ -110,7 +114,7 @@ class Layout(_Group):
     field_mm: Positive = 60.0
 
 
-class Wedge(_Group):
+class Wedge(Group):
     """Triangular aluminium wedge; it rises along x and, in the step layout, ends in a face.
 
     Attributes:
@@ -131,12 +135,13 @@ class Wedge(_Group):
     height_sd: NotNegative = 0.002
 
 
-class PlateSpread(_Group):
+class PlateSpread(Group):
     """The plates: thickness, composition and how they are put into the beam.
 
     Attributes:
         thicknesses_mm: Nominal thicknesses, equally often in each class; 1, 2, 5 in the study.
-        thickness_range_mm: Draw the nominal thickness uniformly from LOW,HIGH instead.
+        thickness_range_mm: Draw the thickness uniformly from LOW,HIGH instead; nominal and true
+            thickness are then the same.
         thickness_law: How the true thickness departs from the nominal one. Assumption.
             ``"normal"``: N(0, tolerance / 3); ``"uniform"``: anywhere in ± tolerance (EN 485-4);
             ``"relative"``: N(0, `thickness_relative_sd`); ``"exact"``: not at all.
@@ -144,11 +149,15 @@ class PlateSpread(_Group):
         thickness_relative_sd: Relative standard deviation of the law ``"relative"``.
         composition_law: ``"typical"``, ``"limits"`` or ``"nominal"``, see
             :func:`alloyk.alloys.draw_mass_fractions`. Assumption.
+        compositions: Label → element → mass fraction; such plates have this composition, without
+            any spread.
         tilt_sd_deg: The plate leans by |N(0, sd)|, which lengthens the path. Assumption.
         edge_mm: Mean place of the plate's upper edge below the middle of the field (step layout).
         edge_sd_mm: Its spread, normal, for each image; never nearer than a twelfth of the field
             to its border. Assumption.
         edge_rotation_ratio: The edge turns with this share of the wedge's rotation. Assumption.
+        scan_step_mm: The plate moves sideways by this much between its images, as the study's
+            plates were scanned; the wedge stays. Shows in a plate with texture only.
     """
 
     thicknesses_mm: Floats = (1.0, 2.0, 5.0)
@@ -157,10 +166,12 @@ class PlateSpread(_Group):
     tolerance_scale: NotNegative = 1.0
     thickness_relative_sd: NotNegative = 0.002
     composition_law: Literal["typical", "limits", "nominal"] = "typical"
+    compositions: Annotated[dict[str, dict[str, float]], BeforeValidator(_label_keys)] = {}
     tilt_sd_deg: Annotated[float, Field(ge=0, le=20)] = 1.0
     edge_mm: float = 0.0
     edge_sd_mm: NotNegative = 0.3
     edge_rotation_ratio: float = 0.5
+    scan_step_mm: NotNegative = 0.0
 
     @model_validator(mode="after")
     def _check(self):
@@ -168,7 +179,36 @@ class PlateSpread(_Group):
         return self
 
 
-class Scatter(_Group):
+class Texture(Group):
+    """What makes a plate uneven, off by default. All of it is assumption.
+
+    Attributes:
+        waviness_um: Standard deviation of slow changes in thickness, as from rolling.
+        waviness_mm: Their correlation length.
+        grain_contrast: Standard deviation of the relative attenuation from grain to grain.
+        grain_mm: Diameter of a grain.
+        scratches_per_cm2: Mean number of scratches.
+        scratch_depth_um: Depth of the deepest scratch.
+        scratch_width_mm: Width of a scratch.
+        scratch_length_mm: Mean length of a scratch.
+    """
+
+    waviness_um: NotNegative = 0.0
+    waviness_mm: Positive = 10.0
+    grain_contrast: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    grain_mm: Positive = 0.5
+    scratches_per_cm2: NotNegative = 0.0
+    scratch_depth_um: NotNegative = 20.0
+    scratch_width_mm: Positive = 0.2
+    scratch_length_mm: Positive = 15.0
+
+    @property
+    def is_off(self) -> bool:
+        """Whether plates are even."""
+        return not (self.waviness_um or self.grain_contrast or self.scratches_per_cm2)
+
+
+class Scatter(Group):
     """Scattered radiation: an even pedestal in proportion to the mean of the primary image.
 
     Attributes:
@@ -182,7 +222,7 @@ class Scatter(_Group):
     noise_weight: NotNegative = 1.05
 
 
-class Detector(_Group):
+class Detector(Group):
     """Flat panel with a CsI scintillator that integrates energy.
 
     Attributes:
@@ -222,104 +262,20 @@ class Detector(_Group):
         return 2**self.adc_bits - 1
 
 
-class Parameters(_Group):
+class Parameters(Group):
     """All parameters of a simulated data set but its size and seed.
 
     Attributes:
         alloys: Class labels, see :data:`alloyk.alloys.ALLOYS`.
-        tube, exposure, layout, wedge, plate, scatter, detector: See the classes above.
+        tube, exposure, layout, wedge, plate, texture, scatter, detector: See the classes above.
     """
 
-    alloys: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)] = (
-        "1050",
-        "2017",
-    )
+    alloys: Annotated[tuple[str, ...], BeforeValidator(_strings)] = ("1050", "2017")
     tube: Tube = Tube()
     exposure: Exposure = Exposure()
     layout: Layout = Layout()
     wedge: Wedge = Wedge()
     plate: PlateSpread = PlateSpread()
+    texture: Texture = Texture()
     scatter: Scatter = Scatter()
     detector: Detector = Detector()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _labels_are_strings(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "alloys" in data:
-            found = data["alloys"]
-            labels = found if isinstance(found, list | tuple) else str(found).split(",")
-            data = {**data, "alloys": tuple(str(label).strip() for label in labels)}
-        return data
-
-
-def parameter_keys() -> tuple[str, ...]:
-    """Every key that ``--set`` takes, for example ``tube.voltage_kvp``."""
-    keys = []
-    for name, field in Parameters.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Group):
-            keys += [f"{name}.{leaf}" for leaf in field.annotation.model_fields]
-        else:
-            keys.append(name)
-    return tuple(keys)
-
-
-def with_overrides(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters:
-    """A copy with some parameters replaced.
-
-    Args:
-        parameters: Where to start.
-        overrides: Dotted key → value; a string is read as YAML, ``"1,2,5"`` as a list. A mapping
-            is replaced as a whole.
-
-    Raises:
-        AlloykError: Unknown key (with the nearest known ones) or a value out of its range.
-
-    Example:
-        >>> with_overrides(Parameters(), {"wedge.height_mm": "12"}).wedge.height_mm
-        12.0
-    """
-    tree = parameters.model_dump()
-    known = parameter_keys()
-    for key, value in overrides.items():
-        if key not in known:
-            raise AlloykError(f"unknown simulation parameter {key!r}{_suggest(key, known)}")
-        if isinstance(value, str):
-            try:
-                value = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise AlloykError(f"cannot read the value of {key}: {value!r}") from None
-        group, _, leaf = key.rpartition(".")
-        (tree[group] if group else tree)[leaf] = value
-    return validate_parameters(tree)
-
-
-def validate_parameters(tree: Mapping[str, Any]) -> Parameters:
-    """Parameters from nested dictionaries, as in `simulation.yaml`.
-
-    Raises:
-        AlloykError: One line that names the first key at fault.
-    """
-    try:
-        parameters = Parameters.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        found = first.get("input")
-        received = "" if isinstance(found, dict | BaseModel) else f", found {found!r}"
-        raise AlloykError(f"simulation parameter {place}: {message}{received}") from None
-    for label in parameters.alloys:
-        get_alloy(label)
-    repeated = [a for a in parameters.alloys if parameters.alloys.count(a) > 1]
-    if repeated:
-        raise AlloykError(f"alloy {repeated[0]} is named twice: name each class once")
-    return parameters
-
-
-def _suggest(key: str, known: tuple[str, ...]) -> str:
-    same_leaf = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    leaves = {k.rpartition(".")[2]: k for k in known}
-    close = same_leaf or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    close = close or [leaves[m] for m in difflib.get_close_matches(key, leaves, n=3, cutoff=0.6)]
-    hint = f": did you mean {' or '.join(close[:3])}?" if close else ""
-    return hint + " (`alloyk simulate --list-keys` shows all)"

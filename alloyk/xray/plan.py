@@ -12,7 +12,7 @@ from alloyk.xray.scene import Circumstances, draw_circumstances
 
 # Streams of random numbers: each has its own spawn key, so the same seed gives the same panel,
 # plate 7 and image 12 however many of them there are and whoever computes them.
-PANEL, PLATES, IMAGES = 0, 1, 2
+PANEL, PLATES, IMAGES, TEXTURES, FLATS, DARKS = range(6)
 CIRCUMSTANCES, NOISE = 0, 1
 
 
@@ -36,6 +36,12 @@ class PlannedImage:
 def generator(seed: int, *spawn_key: int) -> np.random.Generator:
     """Random generator of one stream."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
+
+
+def image_seed(seed: int, stream: int, nth: int) -> int:
+    """Seed of one image or frame: 63 bits, so that it fits into any table's integers."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(stream, nth))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def class_counts(
@@ -113,15 +119,13 @@ def plan_images(
         for first in range(0, count, images_per_plate):
             nominal = thicknesses[first // images_per_plate % len(thicknesses)]
             plate = draw_plate(
-                f"p{plates:05d}", label, nominal, parameters.plate,
-                generator(seed, PLATES, plates),
+                plates, label, nominal, parameters.plate, generator(seed, PLATES, plates)
             )  # fmt: skip
             plates += 1
             for nth in range(min(images_per_plate, count - first)):
-                sequence = np.random.SeedSequence(seed, spawn_key=(IMAGES, len(planned)))
-                image_seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-                rng = generator(image_seed, CIRCUMSTANCES)
+                own_seed = image_seed(seed, IMAGES, len(planned))
+                rng = generator(own_seed, CIRCUMSTANCES)
                 now = draw_circumstances(parameters, rng, nth)
                 path = f"{label}/{plate.plate_id}_{nth:02d}{suffix}"
-                planned.append(PlannedImage(path, plate, now, image_seed))
+                planned.append(PlannedImage(path, plate, now, own_seed))
     return planned

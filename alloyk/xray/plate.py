@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alloyk.alloys import (
+    check_mass_fractions,
     draw_mass_fractions,
     get_alloy,
     plate_density_g_cm3,
@@ -18,7 +19,7 @@ class Plate:
     """A plate as it really is.
 
     Attributes:
-        plate_id: Unique in the data set, for example ``"p00012"``.
+        index: Its number in the data set, from 0; seeds its texture.
         alloy: Class label.
         thickness_mm: Nominal thickness, as ordered.
         true_thickness_mm: As delivered.
@@ -26,16 +27,21 @@ class Plate:
         density_g_cm3: From handbook and composition.
     """
 
-    plate_id: str
+    index: int
     alloy: str
     thickness_mm: float
     true_thickness_mm: float
     mass_fractions: np.ndarray
     density_g_cm3: float
 
+    @property
+    def plate_id(self) -> str:
+        """Unique in the data set, for example ``"p00012"``."""
+        return f"p{self.index:05d}"
+
 
 def draw_plate(
-    plate_id: str,
+    index: int,
     alloy_label: str,
     nominal_mm: float,
     spread: PlateSpread,
@@ -44,10 +50,9 @@ def draw_plate(
     """Draw thickness and composition of one plate.
 
     Args:
-        plate_id: Its name.
+        index: Its number in the data set.
         alloy_label: Class label.
-        nominal_mm: Nominal thickness; ignored where `spread.thickness_range_mm` is set, which
-            draws thickness uniformly and leaves the thickness law aside.
+        nominal_mm: Nominal thickness, unless `spread.thickness_range_mm` is set.
         spread: The laws.
         rng: Random generator.
     """
@@ -55,6 +60,8 @@ def draw_plate(
     # Always the same numbers, whatever the law: plates stay comparable between settings.
     uniform, normal = rng.random(), rng.standard_normal()
     fractions = draw_mass_fractions(alloy, rng, spread.composition_law)
+    if alloy_label in spread.compositions:
+        fractions = check_mass_fractions(spread.compositions[alloy_label])
     if spread.thickness_range_mm:
         low, high = spread.thickness_range_mm
         nominal_mm = true_mm = round(low + (high - low) * uniform, 4)
@@ -65,7 +72,7 @@ def draw_plate(
         departure = {"normal": normal / 3, "uniform": 2 * uniform - 1, "exact": 0.0}
         true_mm = nominal_mm + tolerance * departure[spread.thickness_law]
     return Plate(
-        plate_id,
+        index,
         alloy_label,
         nominal_mm,
         max(true_mm, 0.01 * nominal_mm),

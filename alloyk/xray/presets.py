@@ -4,7 +4,8 @@ import difflib
 from typing import Any
 
 from alloyk.errors import AlloykError
-from alloyk.xray.parameters import Parameters, with_overrides
+from alloyk.xray.overrides import with_overrides
+from alloyk.xray.parameters import Parameters
 
 _STUDY = {
     "plate.thickness_law": "uniform",

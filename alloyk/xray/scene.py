@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alloyk.xray.beam import HEIGHT_LIMIT_SD
+from alloyk.xray.beam import DRIFT_LIMIT_SD, HEIGHT_LIMIT_SD
 from alloyk.xray.parameters import Parameters
 
 
@@ -23,6 +23,7 @@ class Circumstances:
         wedge_height_mm: Greatest thickness.
         plate_edge_mm: The plate's upper edge at x = 0, below the middle of the field.
         tilt_deg: How far the plate leans.
+        scan_mm: How far the plate has moved sideways since its first image.
     """
 
     set_voltage_kvp: float
@@ -34,6 +35,7 @@ class Circumstances:
     wedge_height_mm: float
     plate_edge_mm: float
     tilt_deg: float
+    scan_mm: float
 
 
 def nominal_circumstances(parameters: Parameters) -> Circumstances:
@@ -43,7 +45,7 @@ def nominal_circumstances(parameters: Parameters) -> Circumstances:
     voltage = tube.voltage_steps_kvp[0] if tube.voltage_steps_kvp else (low + high) / 2
     return Circumstances(
         voltage, voltage, 1.0, parameters.scatter.ratio, 0.0, 0.0, wedge.height_mm,
-        parameters.plate.edge_mm, 0.0,
+        parameters.plate.edge_mm, 0.0, 0.0,
     )  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def draw_circumstances(
         parameters.tube, parameters.wedge, parameters.plate, parameters.scatter,
     )  # fmt: skip
     uniform = rng.random()
-    drift, output, pedestal, shift, rotation, height, edge, tilt = rng.standard_normal(8)
+    drift, output, pedestal, shift, rotation, height, edge, tilt = rng.standard_normal(8).tolist()
     if tube.voltage_steps_kvp:
         voltage = tube.voltage_steps_kvp[nth_of_plate % len(tube.voltage_steps_kvp)]
     elif tube.voltage_range_kvp:
@@ -70,17 +72,21 @@ def draw_circumstances(
     else:
         voltage = tube.voltage_kvp
     limit_mm = parameters.layout.field_mm * 5 / 12
+
+    def cut(value: float, limit: float) -> float:
+        return float(min(max(value, -limit), limit))
+
     return Circumstances(
         set_voltage_kvp=voltage,
-        tube_voltage_kvp=voltage + tube.voltage_drift_sd_kv * float(np.clip(drift, -4, 4)),
+        tube_voltage_kvp=voltage + tube.voltage_drift_sd_kv * cut(drift, DRIFT_LIMIT_SD),
         output=math.exp(parameters.exposure.output_sd * output),
         scatter_ratio=max(0.0, scatter.ratio + scatter.ratio_sd * pedestal),
         wedge_shift_mm=wedge.shift_sd_mm * shift,
         wedge_rotation_deg=wedge.rotation_sd_deg * rotation,
-        wedge_height_mm=wedge.height_mm
-        * (1 + wedge.height_sd * float(np.clip(height, -HEIGHT_LIMIT_SD, HEIGHT_LIMIT_SD))),
-        plate_edge_mm=float(np.clip(plate.edge_mm + plate.edge_sd_mm * edge, -limit_mm, limit_mm)),
-        tilt_deg=abs(plate.tilt_sd_deg * tilt),
+        wedge_height_mm=wedge.height_mm * (1 + wedge.height_sd * cut(height, HEIGHT_LIMIT_SD)),
+        plate_edge_mm=cut(plate.edge_mm + plate.edge_sd_mm * edge, limit_mm),
+        tilt_deg=abs(plate.tilt_sd_deg * cut(tilt, 4.0)),
+        scan_mm=nth_of_plate * plate.scan_step_mm,
     )
 
 

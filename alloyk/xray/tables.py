@@ -16,8 +16,8 @@ SUBBINS = 5
 
 BIN_EDGES_KEV = np.arange(5.0, 60.0 + BIN_KEV / 2, BIN_KEV)
 VOLTAGES_KVP = np.arange(30.0, 60.0 + 0.25, 0.5)
-"""SpekPy's models hold from about 30 kV; the steps equal the bin width, so that between two
-tabulated voltages only the last bin of the spectrum opens (see ``TubeTable.fluence``)."""
+"""SpekPy's models hold from about 30 kV; the steps equal the bin width, so that the end-point of
+every tabulated spectrum falls on a bin edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class TubeTable:
     """Spectra of one tube over a range of voltages.
 
     Attributes:
-        voltages_kvp: Ascending, evenly spaced, shape ``(voltages,)``.
+        voltages_kvp: Ascending, two or more, on bin edges, shape ``(voltages,)``.
         fluence_per_mas: Photons per cm², mA·s and energy bin at 1 m behind the tube's window and
             the air, without any further filter, shape ``(voltages, bins)``.
         bin_edges_kev: Shape ``(bins + 1,)``.
@@ -47,9 +47,11 @@ class TubeTable:
     def fluence(self, tube_voltage_kvp: float) -> np.ndarray:
         """Spectrum at any voltage inside the table, shape ``(bins,)``.
 
-        Linear between neighbouring voltages, bin by bin. Each bin's content is a smooth function
-        of the voltage but for the last one, which opens as the square of the voltage's excess.
-        Its interpolation error is what limits the method; `docs/simulator.md` gives the number.
+        Near its end-point a spectrum falls as V − E (Kramers), so bin contents have a kink where
+        the end-point crosses a bin, and interpolating them costs up to 6e-3 in ln(I). What is
+        interpolated is their ratio to Kramers' law, which has no kink; the law itself is then
+        integrated over each bin at the exact voltage. Against SpekPy itself ln(I) is off by at
+        most 3e-4 from 40 to 60 kV and 9e-4 at 30 kV.
 
         Raises:
             ValueError: If the voltage is outside the table.
@@ -59,13 +61,28 @@ class TubeTable:
                 f"tube_voltage_kvp must be {self.voltages_kvp[0]:g} to {self.voltages_kvp[-1]:g}. "
                 f"Received: tube_voltage_kvp={tube_voltage_kvp}"
             )
-        if len(self.voltages_kvp) == 1:
-            return self.fluence_per_mas[0]
-        step = self.voltages_kvp[1] - self.voltages_kvp[0]
-        position = (tube_voltage_kvp - self.voltages_kvp[0]) / step
-        low = min(int(position), len(self.voltages_kvp) - 2)
-        share = position - low
-        return (1 - share) * self.fluence_per_mas[low] + share * self.fluence_per_mas[low + 1]
+        low = int(np.searchsorted(self.voltages_kvp, tube_voltage_kvp, side="right")) - 1
+        low = min(low, len(self.voltages_kvp) - 2)
+        step = self.voltages_kvp[low + 1] - self.voltages_kvp[low]
+        share = (tube_voltage_kvp - self.voltages_kvp[low]) / step
+        ratio = (1 - share) * self._over_kramers[low] + share * self._over_kramers[low + 1]
+        return ratio * self._kramers(tube_voltage_kvp)
+
+    def _kramers(self, tube_voltage_kvp: float) -> np.ndarray:
+        """Integral of V − E over each bin, as far as E < V."""
+        left = np.maximum(tube_voltage_kvp - self.bin_edges_kev[:-1], 0)
+        right = np.maximum(tube_voltage_kvp - self.bin_edges_kev[1:], 0)
+        return (left**2 - right**2) / 2
+
+    @cached_property
+    def _over_kramers(self) -> np.ndarray:
+        kramers = np.stack([self._kramers(voltage) for voltage in self.voltages_kvp])
+        is_open = kramers > 0
+        ratio = np.divide(self.fluence_per_mas, kramers, out=np.zeros_like(kramers), where=is_open)
+        # A bin beyond the end-point has no ratio: it takes that of the next voltage.
+        for index in range(len(ratio) - 2, -1, -1):
+            ratio[index] = np.where(is_open[index], ratio[index], ratio[index + 1])
+        return ratio
 
 
 @dataclass(frozen=True, eq=False)
