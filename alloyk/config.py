@@ -29,7 +29,7 @@ class SimulateConfig(Section):
     """The embedded default data set, made when `data.path` is not given."""
 
     preset: str = "study"
-    images: int = Field(6000, ge=1)
+    images: int = Field(12000, ge=1)
     image_size: int = Field(64, ge=8)
     seed: int = Field(0, ge=0)
     overrides: dict[str, Any] = {}
@@ -51,9 +51,9 @@ class DataConfig(Section):
 class PreprocessConfig(Section):
     """From the raw image to the gray image in [0, 1] that the network standardises."""
 
-    image_size: tuple[int, int] = (64, 64)
+    image_size: tuple[int, int] = (96, 96)
     normalize: Literal["min_max", "log", "full_scale", "none"] = "min_max"
-    equalize: bool = True
+    equalize: bool = False
     levels: int = Field(4096, ge=2)
     order: Literal["equalize_first", "resize_first"] = "equalize_first"
     full_scale: Positive | None = None
@@ -373,19 +373,32 @@ def _section(settings: dict, key: str) -> dict:
 
 
 def resolve_config(path: Path | None = None, overrides: dict | None = None) -> Config:
-    """The configuration of a YAML file (default: `configs/default.yaml`) under `overrides`.
+    """The configuration of a YAML file under what the command line says.
+
+    Without a file and without `data.path` it is the embedded default, `configs/default.yaml`. A
+    recipe chosen on the command line wins over the file, as any other setting there does.
+
+    Args:
+        path: The YAML file.
+        overrides: Nested dictionary, as from `parse_overrides`.
 
     Raises:
         AlloykError: A key is unknown or a value is out of range; the message names it.
     """
-    settings = merge(read_yaml(path) if path else default_settings(), overrides or {})
-    arch = _section(settings, "model").get("arch", ModelConfig().arch)
-    recipe = settings.get("recipe", "alloyk")
-    source = path or "the default configuration"
+    overrides = overrides or {}
+    own_data = "path" in _section(overrides, "data")
+    file = read_yaml(path) if path else {} if own_data else default_settings()
+    merged = merge(file, overrides)
+    arch = _section(merged, "model").get("arch", ModelConfig().arch)
+    recipe = recipe_settings(arch, merged.get("recipe", "alloyk"))
+    settings = merge(recipe, file)
+    if "recipe" in overrides:
+        settings = merge(settings, recipe)
     try:
-        return Config.model_validate(merge(recipe_settings(arch, recipe), settings))
+        return Config.model_validate(merge(settings, overrides))
     except ValidationError as error:
-        raise AlloykError(f"{source}: {_first_problem(error)}") from error
+        source = f"{path}: " if path else ""
+        raise AlloykError(source + _first_problem(error)) from error
 
 
 def _first_problem(error: ValidationError) -> str:

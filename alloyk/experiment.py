@@ -1,18 +1,15 @@
-"""What a configuration means: its data set, its preprocessing, its network."""
+"""What a configuration means: its images as batches want them, its preprocessing, its network."""
 
-from dataclasses import dataclass, replace
-from multiprocessing.pool import ThreadPool
+from dataclasses import dataclass
 
-import click
 import keras
 import numpy as np
 import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
-from alloyk.dataset import ImageDataset, load_dataset
-from alloyk.default_data import cache_folder, default_dataset
-from alloyk.errors import AlloykError
+from alloyk.dataset import ImageDataset
+from alloyk.source import cache_folder
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
 from alloyk.models import build_model, expects_unit_range
@@ -47,44 +44,6 @@ def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
     if len(names) > 1:
         return tf.distribute.MirroredStrategy([str(name) for name in names])
     return tf.distribute.OneDeviceStrategy(str(names[0])) if names else tf.distribute.get_strategy()
-
-
-def open_dataset(config: Config) -> ImageDataset:
-    """The data set of the configuration, the embedded default where it names none."""
-    data = config.data
-    path = data.path or default_dataset(**data.simulate.model_dump())
-    dataset = load_dataset(path, ratios=data.ratios, group_by=data.group_by, seed=data.split_seed)
-    return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
-
-
-def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
-    """The data set without the images that cannot be read; names each of them on stderr.
-
-    Raises:
-        AlloykError: A split or a class has nothing left.
-    """
-
-    def problem(path):
-        try:
-            read_image(dataset.root / path)
-        except AlloykError as error:
-            return str(error)
-        return None
-
-    with ThreadPool() as pool:
-        problems = pool.map(problem, dataset.table["path"])
-    bad = [message for message in problems if message is not None]
-    for message in bad:
-        click.echo(f"skipped: {message}", err=True)
-    table = dataset.table[[message is None for message in problems]].reset_index(drop=True)
-    left = table.groupby("split")["label"].nunique()
-    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
-        raise AlloykError(
-            f"without the {len(bad)} unreadable images of {dataset.root} a class or a split is "
-            "empty: restore images, or take that class out"
-        )
-    note = f"{len(bad)} unreadable images were left out."
-    return replace(dataset, table=table, notes=(*dataset.notes, *([note] if bad else [])))
 
 
 def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential:

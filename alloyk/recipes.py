@@ -87,5 +87,5 @@ def recipe_settings(arch: str, recipe: str) -> dict:
     """
     table = STUDY.get(arch, {})
     if recipe == "study":
-        return merge(STUDY_TRAINING, table)
+        return merge(table, STUDY_TRAINING)
     return merge(merge(table, ALLOYK_TRAINING), ALLOYK.get(arch, {}))

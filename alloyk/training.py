@@ -25,13 +25,13 @@ from alloyk.experiment import (
     choose_strategy,
     compile_network,
     load_split,
-    open_dataset,
     preprocessing_for,
     standardization_for,
 )
 from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.models import set_backbone_trainable
 from alloyk.predictions import write_predictions
+from alloyk.source import open_dataset
 
 CHECKPOINT_FOLDER = "checkpoint"
 PREDICTION_BATCH = 64

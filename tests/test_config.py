@@ -1,5 +1,7 @@
 """What a user may write, what wins over what, and what the errors say."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -108,6 +110,25 @@ def test_an_empty_file_means_the_defaults(tmp_path):
     path.write_text("# nothing yet\n")
     assert read_yaml(path) == {}
     assert resolve(path=path).model.arch == Config().model.arch
+
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_file_in_configs_is_valid_and_says_how_to_run_it(path):
+    config = resolve(path=path)
+    if path.stem in ARCHITECTURES:
+        assert config.model.arch == path.stem
+        assert config.recipe == "study"
+    header = path.read_text().split("\n\n")[0]
+    assert header.startswith("#")
+    command = "--arch" if path.stem == "default" else f"configs/{path.name}"
+    assert f"alloyk train {command}" in header
+
+
+def test_there_is_a_file_for_each_row_of_table_1():
+    assert set(ARCHITECTURES) <= {path.stem for path in CONFIGS}
 
 
 def test_the_written_file_is_plain_yaml(tmp_path):

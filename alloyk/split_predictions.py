@@ -1,0 +1,63 @@
+"""Classify a labelled split with a saved run, and evaluate what it said."""
+
+from pathlib import Path
+
+from alloyk.config import resolve_config
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run, predictions_file
+from alloyk.predict import load
+from alloyk.predictions import write_predictions
+from alloyk.source import open_dataset
+
+ALL = "all"
+
+
+def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=None) -> Path:
+    """Predict one split of a data set from its raw images, write and evaluate the predictions.
+
+    Args:
+        run: Run folder.
+        data: Data set to take instead of the one that the run was trained on.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        out: Folder to write to; by default the run itself for its own test split, a folder
+            ``evaluation_<split>`` or ``evaluation_<data>_<split>`` in it for anything else.
+        progress: Called with the number of images done since the last call.
+
+    Returns:
+        The folder written to.
+
+    Raises:
+        AlloykError: No run, no such split, a class that the run does not know, or a bad image.
+    """
+    run = Path(run)
+    if not (run / "config.yaml").is_file():
+        raise AlloykError(f"wanted the folder of a finished run, found no {run / 'config.yaml'}")
+    overrides = {"data": {"path": str(Path(data).absolute())}} if data else {}
+    dataset = open_dataset(resolve_config(run / "config.yaml", overrides))
+    table = dataset.table if split == ALL else dataset.split(split)
+    if table.empty:
+        raise AlloykError(f"{dataset.root} has no images in {split}: choose another --split")
+    classifier = load(run)
+    unknown = sorted(set(table["label"]) - set(classifier.classes))
+    if unknown:
+        raise AlloykError(
+            f"{dataset.root} has images of {unknown[0]!r}, but {run} knows "
+            f"{', '.join(classifier.classes)} only: leave them out"
+        )
+    if out is None:
+        name = "_".join(["evaluation", *([Path(data).stem] if data else []), split])
+        out = run if not data and split == "test" else run / name
+    paths = [dataset.root / path for path in table["path"]]
+    found = classifier.predict(paths, progress=progress)
+    file = Path(out) / predictions_file(split)
+    write_predictions(file, table, found.probabilities, classifier.classes)
+    evaluate_run(run, out=out, split=split, facts=facts_of(run, dataset))
+    return Path(out)
+
+
+def facts_of(run: Path, dataset) -> dict:
+    """The run's facts with the data set's own where the two differ."""
+    from alloyk.evaluation import read_json
+
+    facts = read_json(run / "facts.json")
+    return {**facts, "grouped_by": dataset.grouped_by, "simulated": dataset.simulated}
