@@ -230,7 +230,7 @@ def _refuse_unlearnt(data, table) -> None:
 
 
 def _shared_groups(table, group_by) -> list[str]:
-    """Say when training has seen the plates of val or test, whoever made the split."""
+    """Say when plates of val or test have been seen before, whoever made the split."""
     names = [PLATE] if PLATE in table.columns else []
     name = group_name(table.columns, group_by)
     if name is not None and name not in names:
@@ -240,11 +240,11 @@ def _shared_groups(table, group_by) -> list[str]:
         rows = table[table[name].astype(str) != ""] if name in table.columns else table
         groups = group_column(rows, name).to_numpy()
         sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
-        for split in ("val", "test"):
-            shared = len(sets["train"] & sets[split])
+        for split, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
+            shared = len(sets[earlier] & sets[split])
             if shared:
                 notes.append(
-                    f"Training has seen {shared} of the {len(sets[split])} groups in {split} "
-                    f"(by {name}): the figures for {split} flatter the classifier."
+                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are in "
+                    f"{earlier} too: the figures for {split} flatter the classifier."
                 )
     return notes
