@@ -296,7 +296,7 @@ def test_pickle_under_another_name_is_refused(suffix, tmp_path):
 
 def test_archive_without_weights_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
-        archive.writestr("config.json", "{}")
+        archive.writestr("other.json", "{}")
     with pytest.raises(AlloykError, match=r"m\.keras cannot be read as one"):
         build_model("cnn", (32, 32, 1), 2, weights=tmp_path / "m.keras")
 

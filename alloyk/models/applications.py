@@ -58,7 +58,7 @@ def build_application(
     if min(height, width) < MIN_SIDE:
         raise AlloykError(
             f"{name} wants images of at least {MIN_SIDE}×{MIN_SIDE} pixels, found "
-            f"{height}×{width}; enlarge data.image_size or choose resnet18"
+            f"{height}×{width}; enlarge preprocess.image_size or choose resnet18"
         )
     # EfficientNet's padding depends on the size of each map. The network is therefore built at the
     # size whose maps behind the published stem are those behind the chosen one.

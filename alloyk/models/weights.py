@@ -50,7 +50,8 @@ def expects_unit_range(weights: str | Path | None) -> bool:
     """
     if _kind(weights) == ".keras" and zipfile.is_zipfile(weights):
         with zipfile.ZipFile(weights) as archive:
-            return b'"imagenet_input"' in archive.read("config.json")
+            found = "config.json" in archive.namelist()
+            return found and b'"imagenet_input"' in archive.read("config.json")
     return is_imagenet(weights)
 
 
