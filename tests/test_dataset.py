@@ -110,7 +110,7 @@ def test_real_series_are_grouped_by_a_regular_expression(shared_data):
     series = dataset.table["path"].str.extract(r"/(B\d+)_", expand=False)
     train, val = (set(series[dataset.table["split"] == name]) for name in ("train", "val"))
     assert not train & val
-    assert any("Training has seen" in note and "in test" in note for note in dataset.notes)
+    assert any("groups in test" in note and "too" in note for note in dataset.notes)
 
 
 def test_a_manifest_in_the_folder_groups_by_plate(tmp_path):
@@ -128,7 +128,7 @@ def test_a_split_by_image_of_known_plates_says_so(tmp_path):
     manifest(tmp_path, plate_rows(), PLATE_HEADER)
     dataset = load_dataset(tmp_path, group_by="none")
     assert dataset.grouped_by is None
-    assert any("Training has seen" in note and "by plate_id" in note for note in dataset.notes)
+    assert any("groups in test (by plate_id) are in train too" in n for n in dataset.notes)
     # Also when somebody else made the split.
     dataset.table.to_csv(tmp_path / "manifest.csv", index=False)
     again = load_dataset(tmp_path)
@@ -417,14 +417,15 @@ CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=12), seed=st.integers(0, 9))
 def test_any_table_as_a_manifest_loads_or_is_refused(tmp_path, rows, seed):
     good = [(f"{i}.png", "ab"[i % 2], str(i)) for i in range(20)]
     header = ("path", "label", "plate_id")
+    if not (tmp_path / "0.png").exists():
+        touch(tmp_path, *(row[0] for row in good))
     manifest(tmp_path, good + rows, header, make=False)
-    touch(tmp_path, *(row[0] for row in good))
     try:
         dataset = load_dataset(tmp_path, seed=seed)
     except AlloykError as error:
@@ -437,9 +438,9 @@ def test_any_table_as_a_manifest_loads_or_is_refused(tmp_path, rows, seed):
 
 
 def test_a_large_manifest_opens_in_seconds(tmp_path):
-    # 50,000 rows stand for a million; a look at each file one by one would show here too.
-    manifest(tmp_path, [(f"{i % 7}/{i}.png", str(i % 7)) for i in range(50_000)])
+    # 20,000 rows stand for a million, which took 6 s of one core.
+    manifest(tmp_path, [(f"{i % 7}/{i}.png", str(i % 7)) for i in range(20_000)])
     load_dataset(class_folders(tmp_path / "warm"))  # pandas is loaded
     start = time.process_time()
     load_dataset(tmp_path / "manifest.csv")
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 1
