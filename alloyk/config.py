@@ -4,6 +4,7 @@ Sources in rising order: the defaults written here, the recipe of the architectu
 (`alloyk.recipes`), the YAML file, the command line.
 """
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -323,6 +324,24 @@ class Config(Section):
         return self
 
 
+class Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which reads `1e-3` as a number, as YAML 1.2 does."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str):
+    """The value of a YAML text.
+
+    >>> parse_yaml("[1e-3, true, resnet18]")
+    [0.001, True, 'resnet18']
+    """
+    return yaml.load(text, Loader)  # derived from SafeLoader
+
+
 def parse_overrides(overrides) -> dict:
     """Nested dictionary from ``section.key=value`` strings, values read as YAML.
 
@@ -337,7 +356,7 @@ def parse_overrides(overrides) -> dict:
                 f"--set wants KEY=VALUE, found {override!r}: write for example train.epochs=20"
             )
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError as error:
             raise AlloykError(f"--set {key}: {text!r} is not a YAML value") from error
         for part in reversed(key.strip().split(".")):
@@ -349,7 +368,7 @@ def parse_overrides(overrides) -> dict:
 def read_yaml(path: Path) -> dict:
     """The mapping in a YAML file; an `AlloykError` names the file and the line that is wrong."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise AlloykError(f"cannot read the configuration {path}: {error}") from error
     except yaml.YAMLError as error:

@@ -52,7 +52,7 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
         AlloykError: The data cannot be used, the folder cannot be written, training diverged.
     """
     run = Path(run)
-    _set_up_keras(config)
+    set_up_keras(config)
     dataset = open_dataset(config)
     _prepare_run_folder(run, resume)
     write_config(config, run / "config.yaml")
@@ -89,7 +89,7 @@ def _prepare_run_folder(run: Path, resume: bool) -> None:
         raise AlloykError(f"cannot write the run folder {run}: {error.strerror}") from error
 
 
-def _set_up_keras(config: Config) -> None:
+def set_up_keras(config: Config) -> None:
     """Seeds, deterministic kernels and precision, before anything is built."""
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:

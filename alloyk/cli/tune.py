@@ -1,0 +1,61 @@
+"""`alloyk tune`."""
+
+from pathlib import Path
+
+import click
+
+from alloyk.cli.options import (
+    arch_option,
+    config_argument,
+    data_option,
+    overrides_from,
+    set_option,
+)
+from alloyk.cli.tensorflow import load_tensorflow
+
+
+@click.command()
+@config_argument
+@click.option(
+    "--search", type=click.Choice(["grid", "random"]), default="grid", show_default=True,
+    help="Every combination, or random ones.",
+)  # fmt: skip
+@click.option(
+    "--space", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="YAML file: key to list of choices, or to {min, max, step or log}.",
+)  # fmt: skip
+@click.option(
+    "--over", metavar="KEY=A,B,…", multiple=True,
+    help="A key and its choices; may be repeated, and adds to --space.",
+)  # fmt: skip
+@click.option("--trials", type=click.IntRange(min=1), help="At most.  [default: all; random: 10]")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Folder of the search; the same folder goes on.  [default: saved_models/tune-<arch>]",
+)  # fmt: skip
+@arch_option
+@data_option
+@set_option
+def tune(config, search, space, over, trials, out, arch, data, settings):
+    """Search for better settings around the experiment that CONFIG describes.
+
+    The best configuration is written to best.yaml in --out; `alloyk train` takes it.
+
+    \b
+    Examples:
+      alloyk tune --arch resnet18 --over model.dropout=0.1,0.3 --over train.batch_size=16,32
+      alloyk tune experiment.yaml --search random --space space.yaml --trials 20
+    """
+    from alloyk.config import resolve_config
+
+    overrides = overrides_from(settings, arch, data)
+    out = out or Path("saved_models") / f"tune-{resolve_config(config, overrides).model.arch}"
+    load_tensorflow()
+    from alloyk.tuning import read_space, run_search, space_from
+
+    wanted = {**(read_space(space) if space else {}), **space_from(over)}
+    if not wanted:
+        raise click.UsageError("name what to search over: --space FILE or --over KEY=A,B")
+    best = run_search(search, wanted, out, path=config, overrides=overrides, max_trials=trials)
+    click.echo((out / "trials.csv").read_text(encoding="utf-8"))
+    click.echo(f"best: {best}\ntrain it: alloyk train {best}")
