@@ -110,6 +110,12 @@ def train_network(
     settings = config.train
     steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
     strategy = choose_strategy(settings.devices)
+    replicas = strategy.num_replicas_in_sync
+    if settings.batch_size % replicas:
+        raise AlloykError(
+            f"train.batch_size is the total over {replicas} devices and must divide by their "
+            f"number, found {settings.batch_size}: set train.batch_size={replicas * 16}"
+        )
     phases = _phases(config)
     best = BestEpoch(
         run / CHECKPOINT_FOLDER,
@@ -161,7 +167,7 @@ def train_network(
             initial_epoch=start,
             epochs=end,
             validation_data=pipeline.evaluation_batches(
-                val.images, val.labels, batch_size=PREDICTION_BATCH
+                val.images, val.labels, batch_size=_evenly(PREDICTION_BATCH, len(val), replicas)
             ),
             # The checkpoint comes last, because it keeps what the others decided.
             callbacks=[*deciding, *watching, checkpoint],
@@ -170,6 +176,17 @@ def train_network(
         )
     best.restore()
     return network
+
+
+def _evenly(batch_size: int, count: int, replicas: int) -> int:
+    """A batch size whose first batch gives every replica as many images.
+
+    Keras builds metrics from the mean of the replicas' first batches, which must agree in shape.
+
+    >>> _evenly(64, 9, 2), _evenly(64, 9, 1), _evenly(64, 1000, 3)
+    (8, 9, 63)
+    """
+    return max(min(batch_size, count) // replicas, 1) * replicas
 
 
 def _phases(config: Config) -> list[tuple[int, int, bool]]:
@@ -183,7 +200,7 @@ def _phases(config: Config) -> list[tuple[int, int, bool]]:
 def predict_probabilities(network: keras.Model, split: Split) -> np.ndarray:
     """Class probabilities ``(n, num_classes)`` float64 of every image of the split, in order."""
     batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
-    logits = network.predict(batches.map(lambda images, _: images), verbose=0)
+    logits = network.predict(batches, verbose=0)  # which leaves the labels out
     return softmax(logits.astype(np.float64), axis=1)
 
 
