@@ -42,6 +42,11 @@ def display_name(label: str) -> str:
     return f"Al {label}" if label in ALLOYS else label
 
 
+def default_folder(run: Path, split: str) -> Path:
+    """Where a run's evaluation of `split` goes: the run itself for test, else a folder in it."""
+    return Path(run) if split == "test" else Path(run) / f"evaluation_{split}"
+
+
 def evaluate_run(
     run: Path,
     *,
@@ -75,9 +80,7 @@ def evaluate_run(
         AlloykError: A file is missing, holds what it must not, or cannot be written.
     """
     run = Path(run)
-    if out is None:
-        out = run if split == "test" else run / f"evaluation_{split}"
-    out = Path(out)
+    out = Path(out or default_folder(run, split))
     source = out / predictions_file(split)
     predictions = read_predictions(source if source.exists() else run / predictions_file(split))
     facts = read_json(run / "facts.json") if facts is None else dict(facts)
@@ -91,7 +94,7 @@ def evaluate_run(
     }
     if history is not None:
         metrics["train"] = training_metrics(
-            history, parameters=facts.get("parameters"), **_monitor(run / "config.yaml")
+            history, parameters=facts.get("parameters"), monitor=_monitor(run / "config.yaml")
         )
     else:
         metrics["undefined"]["train"] = f"{run.name} has no history.csv"
@@ -163,19 +166,18 @@ def training_metrics(
     *,
     parameters: int | None = None,
     monitor: str = "val_loss",
-    start_from_epoch: int = 0,
 ) -> dict:
     """The ``train`` part of ``metrics.json``.
 
     ``final_`` figures are of the last epoch. ``best_epoch`` is the first epoch with the lowest
-    `monitor` (highest, if an accuracy) after `start_from_epoch` epochs, as training chose it; the
-    last one where none comes after. ``seconds`` is the sum over epochs.
+    `monitor` (highest, if an accuracy), as training chose it; the last one where it has no value.
+    ``seconds`` is the sum over epochs.
     """
     best = len(history["epoch"]) - 1
-    values = history.get(monitor, history["loss"])[start_from_epoch:]
+    values = history.get(monitor, history["loss"])
     if np.isfinite(values).any():
         choose = np.nanargmax if monitor.endswith("accuracy") else np.nanargmin
-        best = start_from_epoch + int(choose(values))
+        best = int(choose(values))
     seconds = history.get("seconds")
     return {
         "final_loss": _last(history, "loss"),
@@ -191,14 +193,13 @@ def _last(history, column) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _monitor(config: Path) -> dict:
-    """What the best epoch was chosen by, as `training_metrics` takes it."""
+def _monitor(config: Path) -> str:
+    """What the best epoch was chosen by."""
     if not config.exists():
-        return {}
+        return "val_loss"
     # Read as plain YAML: a configuration that this version no longer takes can be evaluated.
     settings = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    train = settings.get("train") or {}
-    return {key: train[key] for key in ("monitor", "start_from_epoch") if key in train}
+    return (settings.get("train") or {}).get("monitor", "val_loss")
 
 
 def read_json(path: Path) -> dict:
