@@ -5,6 +5,7 @@ plate where known; a `manifest.csv` has `path,label` and may have `split,plate_i
 """
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.listing import existing_folder, few, find_images, list_folders
 from alloyk.manifest import MANIFEST, check_manifest_files, read_manifest
+from alloyk.moving import refuse_unfinished
 from alloyk.splitting import (
     PLATE,
     RATIOS,
@@ -30,6 +32,9 @@ from alloyk.splitting import (
 if TYPE_CHECKING:
     import pandas as pd
 
+# Left beside the splits by `alloyk split`.
+RECORD = "split.json"
+
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
@@ -41,7 +46,7 @@ class ImageDataset:
             further column of the manifest; one row per image.
         classes: All labels, sorted; the index of a label is its class number.
         grouped_by: What the split goes by: a column or a regular expression, `"folders"` or
-            `"manifest"` where the split was given, None where it was drawn image by image.
+            `"manifest"` where somebody else gave the split, None where it was drawn image by image.
         notes: What the user should know about this data set, a sentence each.
     """
 
@@ -120,6 +125,7 @@ def load_dataset(
     """
     ratios = checked_ratios(ratios)
     root, table, given_by, notes = read_table(Path(data))
+    record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
         raise AlloykError(
@@ -127,14 +133,14 @@ def load_dataset(
             "add the others, each in a folder of its own"
         )
     if "split" in table.columns:
-        grouped_by = given_by
+        grouped_by = given_by if record is None else record["group_by"]
         table, more = _complete_splits(data, table, ratios, group_by, seed)
         notes += more
     else:
         grouped_by = group_name(table.columns, group_by)
         table["split"] = split_table(table, ratios, group_by, seed)
     _refuse_unlearnt(data, table)
-    notes += _shared_groups(table, group_by)
+    notes += shared_groups(table, group_by)
     first = ["path", "label", "split"]
     table = table[first + [name for name in table.columns if name not in first]]
     return ImageDataset(root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes))
@@ -150,6 +156,7 @@ def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFram
     Returns:
         The folder, the table, `"folders"` or `"manifest"`, and the notes.
     """
+    refuse_unfinished(data.parent if data.is_file() else data)
     if data.is_file():
         if data.suffix.lower() != ".csv":
             existing_folder(data)
@@ -159,12 +166,20 @@ def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFram
         return _from_manifest(root / MANIFEST, labelled, whole_folder=True)
     tree = find_images(root)
     notes = []
-    if tree.others:
-        notes.append(
-            f"Passed over {len(tree.others)} files that are no images: {few(tree.others)}."
-        )
+    others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
+    if others:
+        notes.append(f"Passed over {len(others)} files that are no images: {few(others)}.")
     notes += _note_links(tree.links_out)
     return root, list_folders(root, tree), "folders", notes
+
+
+def read_record(root: Path) -> dict | None:
+    """Return how `alloyk split` has drawn the split in this folder, or None."""
+    try:
+        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "group_by" in record else None
 
 
 def _from_manifest(file: Path, labelled: bool, whole_folder: bool):
@@ -229,7 +244,7 @@ def _refuse_unlearnt(data, table) -> None:
             )
 
 
-def _shared_groups(table, group_by) -> list[str]:
+def shared_groups(table, group_by) -> list[str]:
     """Say when plates of val or test have been seen before, whoever made the split."""
     names = [PLATE] if PLATE in table.columns else []
     name = group_name(table.columns, group_by)

@@ -16,11 +16,12 @@ from alloyk.splitting import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-# Left by operating systems and file servers; some of them hold thumbnails.
-_FOREIGN_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "lost+found")
+# Left by operating systems and file servers, some with thumbnails in them; and the simulator's
+# flat and dark frames.
+_FOREIGN_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "lost+found", "_calibration")
 
-# Reference images of the detector, which belong to no class.
-_REFERENCES = ("flat", "dark", "flats", "darks")
+# Images at the top of a data set that belong to no class: of the detector, and of the whole set.
+_REFERENCES = ("flat", "dark", "flats", "darks", "contact_sheet")
 
 _WANTED = "wanted DATA/<class>/… or DATA/{train,val,test}/<class>/…"
 
@@ -128,11 +129,11 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
     if not is_image_name(entry.name) and not _is_unnamed_dicom(entry):
         tree.others.append(path)
         return
-    if entry.is_symlink():
-        if not os.path.exists(entry.path):
-            raise AlloykError(f"the link {shown(entry.path)} leads nowhere; remove it")
-        if not inside(os.path.realpath(entry.path), top):
-            tree.links_out.append(path)
+    if not entry.is_file():
+        what = "is a link that leads nowhere" if entry.is_symlink() else "is not a regular file"
+        raise AlloykError(f"{shown(entry.path)} {what}; remove it")
+    if entry.is_symlink() and not inside(os.path.realpath(entry.path), top):
+        tree.links_out.append(path)
     tree.images.append(path)
 
 
@@ -175,14 +176,14 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
         for path, part in zip(tree.images, parts, strict=True)
         if len(part) <= depth and not ("/" not in path and is_reference(path))
     ]
-    if len(strays) == len(tree.images) or not tree.images:
+    rows = [part for part in parts if len(part) > depth]
+    if not rows:
         _refuse_nothing(root, tree, strays)
     if strays:
         raise AlloykError(
             f"{len(strays)} images in {shown(root)} lie outside every class folder "
             f"({few(strays)}); move each into its class, {_WANTED}"
         )
-    rows = [part for part in parts if len(part) > depth]
     paths = ["/".join(part) for part in rows]
     if splits:
         odd = sorted({part[0] for part in rows} - set(SPLITS))
@@ -197,7 +198,13 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
             "wanted DATA/{train,val,test}/<class>/…: swap the two levels"
         )
     filled = {"/".join(part[:level]) for part in rows for level in range(1, depth + 1)}
-    empty = [f for f in tree.folders if f.count("/") < depth and f not in filled]
+    empty = [
+        folder
+        for folder in tree.folders
+        if folder.count("/") < depth
+        and folder not in filled
+        and (not splits or folder.split("/", 1)[0] in SPLITS)
+    ]
     if empty:
         raise AlloykError(
             f"no image in {few(shown(root / folder) for folder in empty)}; "
@@ -210,7 +217,7 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
 
 
 def is_reference(path: str) -> bool:
-    """Tell whether an image is a flat or dark field: `flat.*`, `dark.*`, or in such a folder."""
+    """Tell whether an image belongs to no class: a flat or dark field, a contact sheet."""
     top, below, _ = path.partition("/")
     name = top if below else os.path.splitext(top)[0]
     return name.lower() in _REFERENCES

@@ -25,7 +25,7 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "pd.DataFrame":
 
     Args:
         file: The CSV file.
-        labelled: Whether the column `label` is required.
+        labelled: Whether the column `label` is required; where it is there, no cell may be empty.
 
     Returns:
         Every column of the file; `path`, `label`, `split`, `plate_id` and `alloy` as text.
@@ -34,7 +34,7 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "pd.DataFrame":
         AlloykError: Not a table, columns missing, cells empty, paths twice or outside the folder.
     """
     table = _read_csv(file)
-    wanted = ["path", "label"] if labelled else ["path"]
+    wanted = ["path", "label"] if labelled or "label" in table.columns else ["path"]
     missing = [name for name in wanted if name not in table.columns]
     if missing:
         raise AlloykError(
@@ -172,10 +172,9 @@ def _files_beside(root: Path, listed: set[str]) -> tuple[set[str], list[str]]:
             links_out.append(folder)
         for entry in entries(root, prefix):
             path = prefix + entry.name
-            if entry.is_symlink():
-                if not os.path.exists(entry.path):
-                    continue
-                if path in listed and not inside(os.path.realpath(entry.path), top):
-                    links_out.append(path)
+            if path not in listed or not entry.is_file():
+                continue
+            if entry.is_symlink() and not inside(os.path.realpath(entry.path), top):
+                links_out.append(path)
             there.add(path)
     return there, links_out

@@ -296,8 +296,11 @@ def test_links_are_followed_and_said_or_refused(tmp_path):
     refused(tmp_path / "data", "leads in a circle")
     (tmp_path / "data/1050/again").unlink()
     (tmp_path / "data/1050/dead.png").symlink_to("nothing.png")
-    refused(tmp_path / "data", r"dead\.png leads nowhere")
+    refused(tmp_path / "data", r"dead\.png is a link that leads nowhere")
     (tmp_path / "data/1050/dead.png").unlink()
+    os.mkfifo(tmp_path / "data/1050/pipe.png")
+    refused(tmp_path / "data", r"pipe\.png is not a regular file")
+    (tmp_path / "data/1050/pipe.png").unlink()
     (tmp_path / "data/1050/self.png").symlink_to("self.png")
     refused(tmp_path / "data", r"self\.png")
 

@@ -1,0 +1,161 @@
+"""Move many files so that a kill at any moment loses none and doubles none.
+
+The whole plan is on disk, synced, before the first file moves. Each file is then at its old place
+or at its new one (or, between two disks, at both and equal), so that running the plan again from
+the top ends in the same state, however often it was cut off.
+"""
+
+import errno
+import filecmp
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+
+# In the target folder while a move is unfinished; a folder, so that it appears in one rename.
+JOURNAL = ".alloyk-split"
+# In the source folder meanwhile: names the target.
+POINTER = ".alloyk-split-to"
+
+
+def write_journal(target: Path, plan: dict) -> None:
+    """Put a plan, anything that JSON can hold, into a folder: wholly there or not at all."""
+    draft = target / f"{JOURNAL}.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    write_synced(draft / "plan.json", json.dumps(plan))
+    sync_folder(draft)
+    os.rename(draft, target / JOURNAL)
+    sync_folder(target)
+
+
+def read_journal(target: Path) -> dict | None:
+    """Return the unfinished plan in a folder, or None."""
+    file = target / JOURNAL / "plan.json"
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AlloykError(
+            f"cannot read the plan of an unfinished move, {shown(file)}: {error}; "
+            f"no image is lost, they are in {shown(target)} or where they came from"
+        ) from error
+
+
+def remove_journal(target: Path) -> None:
+    """Take the plan away, in one step, once everything has moved."""
+    remove_leftovers(target)
+    os.rename(target / JOURNAL, target / f"{JOURNAL}.finished")
+    sync_folder(target)
+    remove_leftovers(target)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what is left of a journal that has done its work."""
+    shutil.rmtree(target / f"{JOURNAL}.finished", ignore_errors=True)
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse a folder that an interrupted `alloyk split --mode move` has left half full."""
+    for name in (JOURNAL, POINTER):
+        if (folder / name).exists():
+            raise AlloykError(
+                f"{shown(folder)} is half moved: an `alloyk split --mode move` was interrupted; "
+                "run the same command again, which finishes it"
+            )
+
+
+def move_files(
+    source: Path,
+    target: Path,
+    pairs: list[tuple[str, str]],
+    tick: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Move files from one folder to another; what has been moved before is left alone.
+
+    Args:
+        source: Folder that the first path of each pair is relative to.
+        target: Folder that the second is relative to; it holds the journal.
+        pairs: Old and new path of each file.
+        tick: Called with 1 after each file.
+
+    Raises:
+        AlloykError: A file cannot be moved, is gone from both places, or differs between them.
+    """
+    folders = sorted({os.path.dirname(new) for _, new in pairs})
+    for folder in folders:
+        os.makedirs(target / folder, exist_ok=True)
+    for old, new in pairs:
+        try:
+            _move(source / old, target / new, target / JOURNAL / "scratch")
+        except OSError as error:
+            raise AlloykError(
+                f"cannot move {shown(source / old)} to {shown(target / new)}: {error.strerror}; "
+                "nothing is lost: mend it and run the same command again"
+            ) from error
+        tick(1)
+    for folder in folders:
+        sync_folder(target / folder)
+
+
+def _move(old: Path, new: Path, scratch: Path) -> None:
+    here, there = os.path.lexists(old), os.path.lexists(new)
+    if there and here:
+        if os.path.samefile(old, new) and os.stat(old).st_nlink < 2:
+            raise AlloykError(f"{shown(old)} and {shown(new)} are one file; name a plain folder")
+        if not filecmp.cmp(old, new, shallow=False):
+            raise AlloykError(
+                f"both {shown(old)} and {shown(new)} are there, and they differ; "
+                "keep one of them, then run the same command again"
+            )
+        os.unlink(old)
+    elif here:
+        _rename_or_copy(old, new, scratch)
+    elif not there:
+        raise AlloykError(
+            f"{shown(old)} has gone, and is not at {shown(new)} either; put it back, then run the "
+            "same command again"
+        )
+
+
+def _rename_or_copy(old: Path, new: Path, scratch: Path) -> None:
+    try:
+        os.rename(old, new)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    # To another disk: the copy gets its name only when it is whole and on the disk.
+    shutil.copy2(old, scratch)
+    with open(scratch, "rb") as file:
+        os.fsync(file.fileno())
+    os.rename(scratch, new)
+    sync_folder(new.parent)
+    os.unlink(old)
+
+
+def write_synced(file: Path, text: str) -> None:
+    """Write a file, under its final name only when it is whole and on the disk."""
+    draft = file.with_name(f".{file.name}.draft")
+    with open(draft, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(draft, file)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
