@@ -206,8 +206,10 @@ def predict_probabilities(network: keras.Model, split: Split) -> np.ndarray:
 
 def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) -> None:
     """Write preprocessing and network as one model that takes the raw image."""
+    # The same layers without loss and optimizer, whose moments would triple the file.
+    uncompiled = keras.Model(network.inputs, network.outputs, name=network.name)
     classifier = keras.Sequential(
-        [keras.Input((None, None, None), name="raw_image"), preprocessing, network],
+        [keras.Input((None, None, None), name="raw_image"), preprocessing, uncompiled],
         name="classifier",
     )
     unfinished = path.with_suffix(".part.keras")

@@ -79,6 +79,12 @@ def test_saved_model_takes_the_raw_image_and_repeats_the_predictions(finished, r
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_saved_model_holds_weights_once(finished):
+    """Neither optimizer nor loss: a file of four bytes per parameter."""
+    parameters = json.loads((finished / "facts.json").read_text())["parameters"]
+    assert (finished / "model.keras").stat().st_size < 4 * parameters + 300_000
+
+
 def test_the_written_configuration_repeats_the_run(finished, tmp_path):
     again = run_training(resolve_config(finished / "config.yaml"), tmp_path / "again")
     assert (again / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
