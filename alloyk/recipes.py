@@ -64,6 +64,8 @@ STUDY_TRAINING = {
 
 # Where alloyk's own recipe differs, and the experiment that says so: docs/recipes.md.
 ALLOYK = {
+    # Keras' batch-norm averages (0.99) need more steps than a short training has.
+    "resnet50": {"model": {"batch_norm_momentum": 0.9}},
     # RMSprop as its authors ran it (Tan and Le, 2019, section 5: momentum 0.9, here with the
     # epsilon 0.001 of their published code); AdamW stayed near chance from scratch. Batch-norm
     # averages follow within an epoch, and no block is skipped: epochs are few here.
