@@ -1,6 +1,6 @@
 """One picture of what a data set holds: every class and thickness, raw and equalised."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ MOST_THICKNESSES = 4
 """Columns of each class; more nominal thicknesses are thinned out evenly."""
 
 
-def examples(planned: Sequence[PlannedImage]) -> dict[str, list[PlannedImage]]:
+def examples(planned: Iterable[PlannedImage]) -> dict[str, list[PlannedImage]]:
     """First image of each class and nominal thickness, thinnest first."""
     found: dict[str, dict[float, PlannedImage]] = {}
     for one in planned:
@@ -32,7 +32,7 @@ def equalised(counts: np.ndarray) -> np.ndarray:
     return (np.cumsum(number) / counts.size)[inverse].reshape(counts.shape)
 
 
-def write_contact_sheet(simulator: Simulator, planned: Sequence[PlannedImage], path: Path) -> None:
+def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], path: Path) -> None:
     """Draw, for each class and thickness: counts, equalised counts, and profiles along the wedge.
 
     The profiles are means over the rows of the upper and the lower fifth of the field: bare wedge
@@ -45,11 +45,13 @@ def write_contact_sheet(simulator: Simulator, planned: Sequence[PlannedImage], p
     most = parameters.detector.greatest_count
     half_mm = parameters.layout.field_mm / 2
     columns = max(len(ones) for ones in chosen.values())
-    figure = Figure(figsize=(1 + 2.1 * columns, 5.2 * len(chosen)), layout="constrained")
+    figure = Figure(figsize=(0.6 + 2.2 * columns, 6.4 * len(chosen)), layout="constrained")
     sheets = np.atleast_1d(figure.subfigures(len(chosen), 1))
     for sheet, (label, ones) in zip(sheets, chosen.items(), strict=True):
         sheet.suptitle(f"Al {label}")
-        axes = sheet.subplots(3, columns, squeeze=False, sharex="row", sharey="row")
+        axes = sheet.subplots(
+            3, columns, squeeze=False, sharex="row", sharey="row", height_ratios=(2, 2, 1.4)
+        )
         for column in range(columns):
             picture, ranks, profile = axes[:, column]
             if column >= len(ones):

@@ -1,11 +1,15 @@
 """The tables beside the images."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from alloyk.alloys import ELEMENTS
 from alloyk.xray.plan import PlannedImage
+from alloyk.xray.plate import Plate
 from alloyk.xray.scene import Circumstances
 
 if TYPE_CHECKING:
@@ -15,27 +19,22 @@ DIGITS = 6
 """Decimals of the numbers in the tables."""
 
 
-def manifest_table(planned: Sequence[PlannedImage]) -> "pandas.DataFrame":
-    """`manifest.csv`: one row per image, labels as strings.
+def image_row(one: PlannedImage) -> dict[str, Any]:
+    """Row of `manifest.csv`; the label is a string.
 
     `thickness_mm` and `tube_voltage_kvp` are as ordered and as set, the columns `true_…` and the
     rest of the circumstances as they really were.
     """
-    import pandas
-
-    return pandas.DataFrame(
-        {
-            "path": one.path,
-            "label": one.plate.alloy,
-            "plate_id": one.plate.plate_id,
-            "thickness_mm": one.plate.thickness_mm,
-            "true_thickness_mm": round(one.plate.true_thickness_mm, DIGITS),
-            "alloy": one.plate.alloy,
-            **circumstance_columns(one.now),
-            "seed": one.seed,
-        }
-        for one in planned
-    )
+    return {
+        "path": one.path,
+        "label": one.plate.alloy,
+        "plate_id": one.plate.plate_id,
+        "thickness_mm": one.plate.thickness_mm,
+        "true_thickness_mm": round(one.plate.true_thickness_mm, DIGITS),
+        "alloy": one.plate.alloy,
+        **circumstance_columns(one.now),
+        "seed": one.seed,
+    }
 
 
 def circumstance_columns(now: Circumstances) -> dict[str, float]:
@@ -49,22 +48,58 @@ def circumstance_columns(now: Circumstances) -> dict[str, float]:
     }
 
 
-def plates_table(planned: Sequence[PlannedImage]) -> "pandas.DataFrame":
-    """`plates.csv`: one row per plate with its true thickness, density and composition."""
+def plate_row(plate: Plate) -> dict[str, Any]:
+    """Row of `plates.csv`: true thickness, density and composition."""
+    return {
+        "plate_id": plate.plate_id,
+        "alloy": plate.alloy,
+        "thickness_mm": plate.thickness_mm,
+        "true_thickness_mm": round(plate.true_thickness_mm, DIGITS),
+        "density_g_cm3": round(plate.density_g_cm3, DIGITS),
+        **{
+            f"{element.lower()}_wt_pct": round(100 * fraction, DIGITS)
+            for element, fraction in zip(ELEMENTS, plate.mass_fractions.tolist(), strict=True)
+        },
+    }
+
+
+def manifest_table(planned: Iterable[PlannedImage]) -> "pandas.DataFrame":
+    """`manifest.csv` as a table."""
     import pandas
 
-    plates = {one.plate.plate_id: one.plate for one in planned}
-    return pandas.DataFrame(
-        {
-            "plate_id": plate_id,
-            "alloy": plate.alloy,
-            "thickness_mm": plate.thickness_mm,
-            "true_thickness_mm": round(plate.true_thickness_mm, DIGITS),
-            "density_g_cm3": round(plate.density_g_cm3, DIGITS),
-            **{
-                f"{element.lower()}_wt_pct": round(100 * fraction, DIGITS)
-                for element, fraction in zip(ELEMENTS, plate.mass_fractions.tolist(), strict=True)
-            },
-        }
-        for plate_id, plate in plates.items()
-    )
+    return pandas.DataFrame([image_row(one) for one in planned])
+
+
+class CsvTable:
+    """A CSV file that grows row by row; the first row names the columns."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._writer = None
+
+    def __enter__(self) -> "CsvTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write one row."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow(row)
+
+
+def noted(planned: Iterable[PlannedImage], folder: Path) -> Iterator[PlannedImage]:
+    """Pass images through, and note each in `manifest.csv`, each new plate in `plates.csv`."""
+    with ExitStack() as stack:
+        manifest = stack.enter_context(CsvTable(folder / "manifest.csv"))
+        plates = stack.enter_context(CsvTable(folder / "plates.csv"))
+        last = None
+        for one in planned:
+            manifest.add(image_row(one))
+            if one.plate.index != last:
+                plates.add(plate_row(one.plate))
+                last = one.plate.index
+            yield one

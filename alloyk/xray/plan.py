@@ -1,6 +1,6 @@
 """Which plates and images a simulated data set has, drawn before the first pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +99,7 @@ def plan_images(
     images_per_plate: int,
     seed: int,
     suffix: str = ".png",
-) -> list[PlannedImage]:
+) -> Iterator[PlannedImage]:
     """Draw every plate and every image's circumstances.
 
     Nominal thicknesses take turns plate by plate within each class. The last plate of a class
@@ -113,8 +113,7 @@ def plan_images(
         suffix: Of the files.
     """
     thicknesses = parameters.plate.thicknesses_mm
-    planned: list[PlannedImage] = []
-    plates = 0
+    plates = images = 0
     for label, count in counts.items():
         for first in range(0, count, images_per_plate):
             nominal = thicknesses[first // images_per_plate % len(thicknesses)]
@@ -123,9 +122,9 @@ def plan_images(
             )  # fmt: skip
             plates += 1
             for nth in range(min(images_per_plate, count - first)):
-                own_seed = image_seed(seed, IMAGES, len(planned))
+                own_seed = image_seed(seed, IMAGES, images)
                 rng = generator(own_seed, CIRCUMSTANCES)
                 now = draw_circumstances(parameters, rng, nth)
                 path = f"{label}/{plate.plate_id}_{nth:02d}{suffix}"
-                planned.append(PlannedImage(path, plate, now, own_seed))
-    return planned
+                images += 1
+                yield PlannedImage(path, plate, now, own_seed)

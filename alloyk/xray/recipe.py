@@ -1,6 +1,6 @@
 """What a data set follows from: parameters, size and seed; kept in its `simulation.yaml`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from alloyk.xray.overrides import validate_parameters, with_overrides
 from alloyk.xray.parameters import Parameters
 from alloyk.xray.presets import preset_parameters
 
+SUFFIXES = {"png": ".png", "tiff": ".tif"}
 CONTAINER_BITS = {"png": (8, 16), "tiff": (8, 16, 32)}
 """Depths that each image format can hold."""
 
@@ -76,9 +77,9 @@ class Recipe:
             self.images, self.parameters.alloys, self.imbalance, self.class_order
         )
 
-    def plan(self) -> list[plan.PlannedImage]:
-        """All plates and images, drawn but not yet simulated."""
-        suffix = {"png": ".png", "tiff": ".tif"}[self.image_format]
+    def plan(self) -> Iterator[plan.PlannedImage]:
+        """All images in turn, drawn but not yet simulated."""
+        suffix = SUFFIXES[self.image_format]
         return plan.plan_images(
             self.parameters, self.class_counts(), self.images_per_plate, self.seed, suffix
         )

@@ -49,7 +49,7 @@ def simulate_arrays(
         class_order=tuple(class_order),
     )  # fmt: skip
     simulator = Simulator(recipe)
-    planned = recipe.plan()
+    planned = list(recipe.plan())
     return np.stack([simulator.image(one) for one in planned]), manifest_table(planned)
 
 

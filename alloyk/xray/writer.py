@@ -4,16 +4,18 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 from alloyk.errors import AlloykError
 from alloyk.xray.contact_sheet import write_contact_sheet
 from alloyk.xray.files import write_image
-from alloyk.xray.manifest import circumstance_columns, manifest_table, plates_table
+from alloyk.xray.manifest import CsvTable, circumstance_columns, noted
 from alloyk.xray.plan import PlannedImage
-from alloyk.xray.recipe import Recipe, recipe_text
+from alloyk.xray.recipe import SUFFIXES, Recipe, recipe_text
 from alloyk.xray.simulator import Simulator
 
 CHUNK = 8
@@ -23,6 +25,9 @@ FRAMES = "_calibration"
 """Folder of the flat and dark frames; the underscore tells it from a class."""
 
 FRAMES_OF_A_KIND = 8
+
+BEAM_COLUMNS = ("tube_voltage_kvp", "true_tube_voltage_kvp", "output", "scatter_ratio")
+"""Circumstances that matter to a flat frame."""
 
 BYTES_LEFT = 0.9
 """What compression leaves of an image, at most; for the estimate of disk space only."""
@@ -55,81 +60,83 @@ def write_dataset(
             permission to write.
     """
     out = Path(out)
+    _check_free(out)
+    _check_space(recipe, out)
     simulator = Simulator(recipe)
-    planned = recipe.plan()
     with _finished_folder(out) as folder:
-        _check_space(recipe, folder)
         for label in recipe.parameters.alloys:
             (folder / label).mkdir()
-        for done in _write_images(simulator, planned, folder, workers):
+        for done in _write_images(simulator, noted(recipe.plan(), folder), folder, workers):
             if progress:
                 progress(done)
-        _write_table(manifest_table(planned), folder / "manifest.csv")
-        _write_table(plates_table(planned), folder / "plates.csv")
         (folder / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
         if recipe.with_flats:
             _write_frames(simulator, folder / FRAMES)
         if contact_sheet:
-            write_contact_sheet(simulator, planned, folder / "contact_sheet.png")
+            write_contact_sheet(simulator, recipe.plan(), folder / "contact_sheet.png")
     return out
 
 
 def _write_images(
-    simulator: Simulator, planned: list[PlannedImage], folder: Path, workers: int | None
+    simulator: Simulator, planned: Iterable[PlannedImage], folder: Path, workers: int | None
 ) -> Iterator[int]:
-    def write_chunk(start: int) -> int:
-        chunk = planned[start : start + CHUNK]
+    """Yield the number of images done since the last time; few are planned ahead."""
+
+    def write_chunk(chunk: list[PlannedImage]) -> int:
         for one in chunk:
             write_image(folder / one.path, simulator.image(one), simulator.recipe.bits)
         return len(chunk)
 
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or available_cores()
+    planned = iter(planned)
+    pending: deque[Future[int]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            yield from pool.map(write_chunk, range(0, len(planned), CHUNK))
+            while chunk := list(islice(planned, CHUNK)):
+                pending.append(pool.submit(write_chunk, chunk))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _write_frames(simulator: Simulator, folder: Path) -> None:
-    import pandas
-
-    recipe = simulator.recipe
-    suffix = {"png": ".png", "tiff": ".tif"}[recipe.image_format]
+    suffix = SUFFIXES[simulator.recipe.image_format]
     folder.mkdir()
-    rows = []
-    for kind, make in (("flat", simulator.flat), ("dark", simulator.dark)):
-        for nth in range(FRAMES_OF_A_KIND):
-            counts, now, seed = make(nth)
-            name = f"{kind}_{nth:02d}{suffix}"
-            write_image(folder / name, counts, recipe.bits)
-            voltage = circumstance_columns(now) if kind == "flat" else {}
-            rows.append(
-                {
-                    "path": name,
-                    "kind": kind,
-                    "tube_voltage_kvp": voltage.get("tube_voltage_kvp", 0.0),
-                    "true_tube_voltage_kvp": voltage.get("true_tube_voltage_kvp", 0.0),
-                    "output": voltage.get("output", 0.0),
-                    "scatter_ratio": voltage.get("scatter_ratio", 0.0),
-                    "seed": seed,
-                }
-            )
-    _write_table(pandas.DataFrame(rows), folder / "frames.csv")
+    with CsvTable(folder / "frames.csv") as table:
+        for kind, make in (("flat", simulator.flat), ("dark", simulator.dark)):
+            for nth in range(FRAMES_OF_A_KIND):
+                counts, now, seed = make(nth)
+                name = f"{kind}_{nth:02d}{suffix}"
+                write_image(folder / name, counts, simulator.recipe.bits)
+                values = circumstance_columns(now)
+                # Without a beam its circumstances mean nothing.
+                beam = {key: values[key] if kind == "flat" else "" for key in BEAM_COLUMNS}
+                table.add({"path": name, "kind": kind, **beam, "seed": seed})
 
 
-def _write_table(table, path: Path) -> None:
-    table.to_csv(path, index=False, lineterminator="\n")
+def _check_free(out: Path) -> None:
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise AlloykError(f"{out} is not an empty folder: choose another name or remove it")
 
 
-def _check_space(recipe: Recipe, folder: Path) -> None:
+def _check_space(recipe: Recipe, out: Path) -> None:
     wanted = recipe.images * recipe.image_size**2 * recipe.bits / 8 * BYTES_LEFT
-    free = shutil.disk_usage(folder).free
+    place = next((folder for folder in (out, *out.absolute().parents) if folder.is_dir()), None)
+    free = shutil.disk_usage(place).free if place else wanted
     if wanted > free:
         raise AlloykError(
-            f"{recipe.images} images of {recipe.image_size}² need about {wanted / 1e9:.1f} GB, "
-            f"but {folder.parent} has {free / 1e9:.1f} GB left: make fewer or smaller ones"
+            f"{recipe.images} images of {recipe.image_size}×{recipe.image_size} need about "
+            f"{wanted / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB left: make fewer or "
+            "smaller ones, or write them elsewhere"
         )
 
 
@@ -138,8 +145,6 @@ def _finished_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that becomes `out` if the block ends well."""
     folder = None
     try:
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
-            raise AlloykError(f"{out} is not an empty folder: choose another name or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         folder.chmod(0o777 & ~_umask())
