@@ -42,8 +42,7 @@ class KerasBackend:
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None):
-        with held_output():
-            import tensorflow as tf
+        tf = _tensorflow()
         import keras
 
         import alloyk.preprocessing  # noqa: F401 - registers the layers
@@ -70,8 +69,7 @@ class SavedModelBackend:
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None):
-        with held_output():
-            import tensorflow as tf
+        tf = _tensorflow()
 
         try:
             self._loaded = tf.saved_model.load(str(path))  # owns the weights
@@ -123,7 +121,7 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     """Which of `BACKENDS` loads a model, and the file or folder it loads.
 
     Args:
-        path: A run folder, a `.keras` or `.tflite` file of any name, or a SavedModel folder.
+        path: A run folder, a `.keras` file, a `.tflite` file of any name, or a SavedModel folder.
 
     Raises:
         AlloykError: It is none of them.
@@ -152,7 +150,7 @@ def model_file(path: str | Path) -> tuple[str, Path]:
         ) from error
     if head[4:] == b"TFL3":
         return "tflite", path
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(b"PK\x03\x04") and path.suffix == ".keras":  # Keras wants the ending
         return "keras", path
     raise AlloykError(
         f"{shown(path)} is no model: wanted a run folder, a .keras or .tflite file or a SavedModel "
@@ -178,6 +176,15 @@ def in_float32(model):
     copy = keras.saving.deserialize_keras_object(json.loads(text))
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _tensorflow():
+    """TensorFlow, imported without its remarks on processors and absent GPUs."""
+    with held_output():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # the driver speaks at first use
+    return tf
 
 
 def _cannot_load(path: Path, error: Exception) -> str:

@@ -42,7 +42,6 @@ def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, Non
         image_shape: `(height, width, channels)`, None where any will do; a whole shape fixes the
             batch at one image too.
     """
-
     batch = None if None in image_shape else 1
     spec = tf.TensorSpec((batch, *image_shape), tf.float32, name="image")
 

@@ -22,12 +22,12 @@ from alloyk.config import resolve_config
 from alloyk.conversion import FORMATS
 from alloyk.dataset import ImageDataset
 from alloyk.errors import AlloykError
-from alloyk.source import open_dataset
 from alloyk.imaging import read_image, shown
 from alloyk.latency import single_thread_latency
 from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.predict import Classifier, load
 from alloyk.predictions import read_predictions
+from alloyk.source import open_dataset
 
 COMPARE_TOGETHER = 64
 

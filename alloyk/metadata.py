@@ -12,6 +12,7 @@ from pathlib import Path
 
 from alloyk._version import __version__
 from alloyk.errors import AlloykError
+from alloyk.imaging import shown
 
 MEMBER = "alloyk.json"
 
@@ -58,12 +59,13 @@ def read_metadata(model: Path) -> ModelMetadata:
             with zipfile.ZipFile(model) as archive:
                 text = archive.read(MEMBER).decode()
         found = json.loads(text)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        known = {field.name for field in fields(ModelMetadata)}
+        found = {key: value for key, value in found.items() if key in known}
+        return ModelMetadata(**{**found, "classes": tuple(found["classes"])})
+    # Missing, cut short, damaged, no object, an entry missing: it all means the same to the user.
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.error) as error:
         reason = "it does not exist" if not model.exists() else "its class names are missing"
         raise AlloykError(
             f"wanted a model made by alloyk (a run folder, .keras, .tflite or SavedModel), "
-            f"found {model}: {reason}"
+            f"found {shown(model)}: {reason}; export or train it again"
         ) from error
-    known = {field.name for field in fields(ModelMetadata)}
-    found = {key: value for key, value in found.items() if key in known}
-    return ModelMetadata(**{**found, "classes": tuple(found["classes"])})

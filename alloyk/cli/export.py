@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from alloyk.cli.tensorflow import load_tensorflow
+
 FORMATS = ("savedmodel", "tflite")
 
 
@@ -49,10 +51,8 @@ def export(run, file_format, out, input_size, data):
       alloyk export saved_models/resnet18 --format savedmodel --out resnet18
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
     """
-    from alloyk.quiet import held_output
-
-    with held_output():
-        from alloyk.export import export_run, format_report
+    load_tensorflow()
+    from alloyk.export import export_run, format_report
 
     report = export_run(
         run,

@@ -1,5 +1,6 @@
 """`alloyk predict`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def predict(model, images, output, as_json):
     if names.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- is one image on standard input: give it once")
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # where the model needs TensorFlow at all
     classifier = load(model)
     raw = [
         image_from_bytes(click.get_binary_stream("stdin").read(), "on standard input")
@@ -62,4 +64,4 @@ def predict(model, images, output, as_json):
         return
     with whole_file(output) as unfinished:
         unfinished.write_bytes(data)
-    click.echo(f"{len(names)} images: {output}", err=True)
+    click.echo(f"{len(names)} image{'s' if len(names) > 1 else ''}: {output}", err=True)
