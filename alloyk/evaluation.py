@@ -174,10 +174,13 @@ def training_metrics(
     ``seconds`` is the sum over epochs.
     """
     best = len(history["epoch"]) - 1
-    values = history.get(monitor, history["loss"])
-    if np.isfinite(values).any():
-        choose = np.nanargmax if monitor.endswith("accuracy") else np.nanargmin
-        best = int(choose(values))
+    # Without a validation split there is no such column, or an empty one.
+    for column in (monitor, "loss"):
+        values = history.get(column, np.empty(0))
+        if np.isfinite(values).any():
+            choose = np.nanargmax if column.endswith("accuracy") else np.nanargmin
+            best = int(choose(values))
+            break
     seconds = history.get("seconds")
     return {
         "final_loss": _last(history, "loss"),
