@@ -26,7 +26,7 @@ Range = Annotated[tuple[Positive, Positive], BeforeValidator(_split)]
 
 def _strings(value: Any) -> Any:
     """``--set alloys=1050,2017``; YAML reads a label such as 1050 as a number."""
-    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    parts = value if isinstance(value, list | tuple) else str(value or "").split(",")
     return tuple(str(part).strip() for part in parts)
 
 
