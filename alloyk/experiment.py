@@ -9,13 +9,13 @@ import tensorflow as tf
 from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.dataset import ImageDataset
-from alloyk.source import cache_folder
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
 from alloyk.models import build_model, expects_unit_range
 from alloyk.optimizers import build_optimizer
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize, build_preprocessing
 from alloyk.schedules import ReduceOnPlateau, build_schedule
+from alloyk.source import cache_folder
 
 
 @dataclass(frozen=True)

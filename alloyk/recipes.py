@@ -66,6 +66,15 @@ STUDY_TRAINING = {
 ALLOYK = {
     # Keras' batch-norm averages (0.99) need more steps than a short training has.
     "resnet50": {"model": {"batch_norm_momentum": 0.9}},
+    # Plain SGD at the table's rate has hardly begun after a short training.
+    "resnet34": {
+        "optimizer": {
+            "name": "momentum",
+            "learning_rate": 0.01,
+            "weight_decay": 0.0001,
+            "clip_norm": 1.0,
+        },
+    },
     # RMSprop as its authors ran it (Tan and Le, 2019, section 5: momentum 0.9, here with the
     # epsilon 0.001 of their published code); AdamW stayed near chance from scratch. Batch-norm
     # averages follow within an epoch, and no block is skipped: epochs are few here.

@@ -71,7 +71,8 @@ def main():
     print(f"{'':16s} {'bare step':>12s} {'alloyk train':>14s} {'ratio':>7s}   images/s")
     for arch in options.arch:
         config = resolve_config(
-            None, parse_overrides([f"model.arch={arch}", f"preprocess.image_size={images.shape[1]}"])
+            None,
+            parse_overrides([f"model.arch={arch}", f"preprocess.image_size={images.shape[1]}"]),
         )
         batch_size = config.train.batch_size
         steps = options.images // batch_size

@@ -95,18 +95,20 @@ def weights_of(run):
 
 
 RESUMED = {
-    "augmented cnn": (),
-    "plateau, early stopping": (
+    "plateau, early stopping, class-aware": (
         "schedule.name=plateau", "schedule.patience=1", "schedule.warmup_epochs=1",
         "train.patience=2", "optimizer.learning_rate=0.05", "data.sampling=class_aware",
     ),
-    "batch norm and momentum": ("model.arch=resnet18", "optimizer.name=momentum"),
+    "backbone frozen first, then momentum": (
+        "model.weights={weights}", "model.freeze_epochs=2", "optimizer.name=momentum",
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
-def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, tmp_path, settings):
+def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tmp_path, settings):
     """Kill -9 once in each epoch: the weights are bit-equal to those of an undisturbed run."""
+    settings = [setting.format(weights=finished / "model.keras") for setting in settings]
     settings = (f"data.path={radiographs}", *TINY, "train.epochs=4", *settings)
     options = [option for setting in settings for option in ("--set", setting)]
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
@@ -201,6 +203,36 @@ def test_a_file_in_the_way_is_named(radiographs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AlloykError, match="cannot write the run folder"):
         run_training(configured(radiographs), tmp_path / "file" / "run")
+
+
+def backbone_of(run):
+    network = keras.models.load_model(run / "model.keras").get_layer("standardized_network")
+    return network.get_layer("cnn").get_layer("backbone").get_weights()
+
+
+def test_frozen_backbone_stays_and_is_trained_afterwards(finished, radiographs, tmp_path):
+    # So slow that the loss still falls in the second epoch, which is then the best.
+    settings = (f"model.weights={finished / 'model.keras'}", "optimizer.learning_rate=1e-5")
+    for frozen, name in ((2, "frozen"), (1, "thawed")):
+        phases = (f"model.freeze_epochs={frozen}", "train.epochs=2", "schedule.name=constant")
+        run_training(configured(radiographs, *settings, *phases), tmp_path / name)
+    before, thawed = backbone_of(finished), backbone_of(tmp_path / "thawed")
+    for one, two in zip(before, backbone_of(tmp_path / "frozen"), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any((one != two).any() for one, two in zip(before, thawed, strict=True))
+
+
+def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
+    try:
+        settings = ("train.mixed_precision=true", "train.epochs=2", "train.tensorboard=true")
+        run = run_training(configured(radiographs, *settings), tmp_path / "run")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = keras.models.load_model(run / "model.keras")
+    assert model.predict(np.ones((1, 20, 20, 1)), verbose=0).dtype == np.float32
+    network = model.get_layer("standardized_network").get_layer("cnn")
+    assert "float16" in {layer.compute_dtype for layer in network.get_layer("backbone").layers}
+    assert list((run / "tensorboard").rglob("events*"))
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
