@@ -60,20 +60,20 @@ def write_dataset(
             permission to write.
     """
     out = Path(out)
-    _check_free(out)
-    _check_space(recipe, out)
-    simulator = Simulator(recipe)
-    with _finished_folder(out) as folder:
-        for label in recipe.parameters.alloys:
-            (folder / label).mkdir()
-        for done in _write_images(simulator, noted(recipe.plan(), folder), folder, workers):
-            if progress:
-                progress(done)
-        (folder / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
-        if recipe.with_flats:
-            _write_frames(simulator, folder / FRAMES)
-        if contact_sheet:
-            write_contact_sheet(simulator, recipe.plan(), folder / "contact_sheet.png")
+    with _disk_errors(out):
+        _check_room(recipe, out)
+        simulator = Simulator(recipe)
+        with _finished_folder(out) as folder:
+            for label in recipe.parameters.alloys:
+                (folder / label).mkdir()
+            for done in _write_images(simulator, noted(recipe.plan(), folder), folder, workers):
+                if progress:
+                    progress(done)
+            (folder / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+            if recipe.with_flats:
+                _write_frames(simulator, folder / FRAMES)
+            if contact_sheet:
+                write_contact_sheet(simulator, recipe.plan(), folder / "contact_sheet.png")
     return out
 
 
@@ -123,43 +123,45 @@ def _write_frames(simulator: Simulator, folder: Path) -> None:
                 table.add({"path": name, "kind": kind, **beam, "seed": seed})
 
 
-def _check_free(out: Path) -> None:
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+def _check_room(recipe: Recipe, out: Path) -> None:
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise AlloykError(f"cannot write into {out}: {nearest} is a file, not a folder")
+    if nearest == out and any(out.iterdir()):
         raise AlloykError(f"{out} is not an empty folder: choose another name or remove it")
-
-
-def _check_space(recipe: Recipe, out: Path) -> None:
     wanted = recipe.images * recipe.image_size**2 * recipe.bits / 8 * BYTES_LEFT
-    place = next((folder for folder in (out, *out.absolute().parents) if folder.is_dir()), None)
-    free = shutil.disk_usage(place).free if place else wanted
+    free = shutil.disk_usage(nearest).free
     if wanted > free:
         raise AlloykError(
             f"{recipe.images} images of {recipe.image_size}×{recipe.image_size} need about "
-            f"{wanted / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB left: make fewer or "
+            f"{wanted / 1e9:.1f} GB, but {nearest} has {free / 1e9:.1f} GB left: make fewer or "
             "smaller ones, or write them elsewhere"
         )
 
 
 @contextlib.contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AlloykError(
+            f"cannot write the data set {out}: {error.strerror or error}; nothing was left there"
+        ) from None
+
+
+@contextlib.contextmanager
 def _finished_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that becomes `out` if the block ends well."""
-    folder = None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         folder.chmod(0o777 & ~_umask())
         yield folder
         if out.is_dir():
             out.rmdir()
         folder.rename(out)
-    except OSError as error:
-        reason = error.strerror or error
-        raise AlloykError(
-            f"cannot write the data set {out}: {reason}; nothing was left there"
-        ) from None
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _umask() -> int:
