@@ -28,9 +28,9 @@ def gray_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def mixed_run(tmp_path_factory):
+def colour_run(tmp_path_factory):
     """A cnn on 8-bit colour images of three sizes."""
-    folder = tmp_path_factory.mktemp("mixed")
+    folder = tmp_path_factory.mktemp("colour")
     sizes = ((40, 48), (32, 32), (61, 37))
     return write_run(folder / "run", write_dataset(folder / "data", sizes=sizes, rgb=True))
 
@@ -41,100 +41,120 @@ def untimed(monkeypatch):
     monkeypatch.setattr(export, "single_thread_latency", lambda model, shape: 0.00123)
 
 
+def exports_of(run, input_size=None):
+    """A report for each format; the SavedModel is not timed, which takes longest."""
+    tflite = export_run(run, "tflite", run.parent / "model.tflite", input_size=input_size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "single_thread_latency", lambda model, shape: 0.00123)
+        saved = export_run(run, "savedmodel", run.parent / "saved")
+    return {"tflite": tflite, "savedmodel": saved}
+
+
+@pytest.fixture(scope="module")
+def gray_exports(gray_run):
+    return exports_of(gray_run)
+
+
+@pytest.fixture(scope="module")
+def colour_exports(colour_run):
+    return exports_of(colour_run, input_size=(32, 32))
+
+
 def test_the_command_offers_the_formats_there_are():
     assert set(FORMATS_OF_THE_COMMAND) == set(conversion.FORMATS)
+
+
+@pytest.mark.parametrize(("name", "size"), [("gray", (40, 48)), ("colour", (32, 32))])
+@pytest.mark.parametrize("rgb", [False, True])
+def test_every_kind_of_model_says_the_same(request, name, size, rgb):
+    # A file for gray takes colour and the other way round, as the run itself does.
+    run = request.getfixturevalue(f"{name}_run")
+    exports = request.getfixturevalue(f"{name}_exports")
+    images = [raw_image(number, size, rgb=rgb) for number in range(100, 105)]
+    expected = load(run).predict(images)
+    assert expected.classes == CLASSES
+    for model in (run / "model.keras", exports["savedmodel"].path, exports["tflite"].path):
+        found = load(model).predict(images)
+        assert found.labels == expected.labels
+        assert np.abs(found.probabilities - expected.probabilities).max() <= 1e-4
 
 
 @pytest.mark.parametrize(
     ("arch", "image_size"),
     [("resnet18", 32), pytest.param("efficientnetb0", 64, marks=pytest.mark.slow)],
 )
-def test_every_kind_of_model_says_the_same(tmp_path, untimed, arch, image_size):
+def test_tflite_of_the_deep_architectures(tmp_path, untimed, arch, image_size):
     run = write_run(tmp_path / "run", write_dataset(tmp_path / "data"), arch=arch,
                     image_size=image_size)  # fmt: skip
-    images = [raw_image(number) for number in range(100, 105)]
-    expected = load(run).predict(images)
-    assert expected.classes == CLASSES
-    for file_format, out in (("savedmodel", "saved"), ("tflite", "model.tflite")):
-        report = export_run(run, file_format, tmp_path / out)
-        assert report.agreement.images == 18
-        assert report.agreement.max_difference <= 1e-4
-        assert report.recorded.max_difference <= 1e-4
-        assert not report.recorded.differing
-    for model in ("run/model.keras", "saved", "model.tflite"):
-        found = load(tmp_path / model).predict(images)
-        assert found.labels == expected.labels
-        assert np.abs(found.probabilities - expected.probabilities).max() <= 1e-4
+    report = export_run(run, "tflite", tmp_path / "model.tflite")
+    assert report.agreement.images == 18
+    assert report.agreement.max_difference <= 1e-4
 
 
-def test_tflite_of_16_bit_images(tmp_path, gray_run, capfd):
-    out = tmp_path / "deep" / "model.tflite"
-    said = []
-    report = export_run(gray_run, "tflite", out, say=said.append)
+def test_an_export_makes_one_file_that_knows_its_classes(gray_exports):
+    report = gray_exports["tflite"]
     assert report.input_shape == report.timed_shape == (40, 48, 1)
-    assert report.size_bytes == out.stat().st_size
+    assert report.size_bytes == report.path.stat().st_size
     assert 1e-6 < report.latency_seconds < 1
-    assert [path.name for path in out.parent.iterdir()] == ["model.tflite"]
-    assert read_metadata(out).classes == CLASSES
-    assert read_metadata(out).output == "probabilities"
-    captured = capfd.readouterr()
-    assert captured.out == captured.err == ""
-    assert "converting to tflite" in said
+    assert sorted(path.name for path in report.path.parent.iterdir()) == [
+        "data", "model.tflite", "run", "saved",
+    ]  # fmt: skip
+    assert read_metadata(report.path).classes == CLASSES
+    assert read_metadata(report.path).output == "probabilities"
 
+
+def test_the_report_names_what_was_compared(gray_exports):
+    report = gray_exports["tflite"]
+    assert report.recorded.max_difference <= 1e-4  # predictions.csv
+    assert not report.recorded.differing
     table = format_report(report)
+    assert "compared with          model.keras of the run, on the raw images\n" in table
     assert "images compared        18 (the whole test split)\n" in table
     assert "decisions that differ  0\n" in table
     assert f"{report.size_bytes / 1e6:.1f} MB" in table
 
 
-def test_tflite_takes_either_number_of_channels_for_the_other(tmp_path, untimed, gray_run):
-    # The file has one channel; the run's first layer makes gray by the same weights.
-    export_run(gray_run, "tflite", tmp_path / "model.tflite")
-    images = [raw_image(number, rgb=True) for number in range(3)]
-    expected = load(gray_run).predict(images).probabilities
-    found = load(tmp_path / "model.tflite").predict(images).probabilities
-    assert np.abs(found - expected).max() <= 1e-4
+def test_conversion_is_silent(tmp_path, untimed, gray_run, capfd):
+    said = []
+    export_run(gray_run, "tflite", tmp_path / "deep" / "model.tflite", say=said.append)
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
+    assert "converting to tflite" in said
 
 
-def test_savedmodel_keeps_size_channels_and_batch_open(tmp_path, untimed, mixed_run):
-    report = export_run(mixed_run, "savedmodel", tmp_path / "saved")
+def test_savedmodel_keeps_size_channels_and_batch_open(colour_run, colour_exports):
+    report = colour_exports["savedmodel"]
     assert report.input_shape == (None, None, None)
     assert report.agreement.images == 18
 
     import tensorflow as tf
 
-    signatures = tf.saved_model.load(str(tmp_path / "saved")).signatures
+    signatures = tf.saved_model.load(str(report.path)).signatures
     assert list(signatures) == ["serving_default"]
     for shape in ((1, 20, 30, 1), (3, 33, 21, 3), (2, 32, 32, 1)):
         images = np.random.default_rng(0).integers(0, 4000, shape).astype(np.float32)
         found = signatures["serving_default"](image=tf.constant(images))["probabilities"]
-        expected = load(mixed_run).predict(images).probabilities
+        expected = load(colour_run).predict(images).probabilities
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_weights_are_stored_once(tmp_path, untimed, gray_run):
-    report = export_run(gray_run, "savedmodel", tmp_path / "saved")
+def test_weights_are_stored_once(gray_run, gray_exports):
     weights = keras.saving.load_model(gray_run / "model.keras", compile=False).count_params() * 4
-    assert weights < report.size_bytes < 1.5 * weights
+    assert weights < gray_exports["savedmodel"].size_bytes < 1.5 * weights
 
 
-def test_test_images_of_several_sizes_need_an_input_size(tmp_path, untimed, mixed_run):
-    out = tmp_path / "model.tflite"
+def test_test_images_of_several_sizes_need_an_input_size(tmp_path, colour_run, colour_exports):
     with pytest.raises(
         AlloykError, match=r"3 sizes \(from 32x32 to 61x37\).*--input-size HEIGHTxWIDTH"
     ):
-        export_run(mixed_run, "tflite", out)
-    assert not out.exists()
+        export_run(colour_run, "tflite", tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
 
-    report = export_run(mixed_run, "tflite", out, input_size=(32, 32))
+    report = colour_exports["tflite"]
     assert report.input_shape == (32, 32, 3)
     assert report.resized == 12
     assert report.recorded is None  # which is of the images as they are
     assert "12 of them resized to 32x32 first, for both" in format_report(report)
-    # Gray goes into the colour input.
-    gray = raw_image(7, (32, 32))
-    expected = load(mixed_run).predict(gray).probabilities
-    assert np.abs(load(out).predict(gray).probabilities - expected).max() <= 1e-4
 
 
 def test_input_size_is_refused_where_any_size_will_do(tmp_path, gray_run):
@@ -286,12 +306,10 @@ def test_resizing_is_antialiased_and_keeps_counts():
     assert export._resized(raw_image(0, (10, 12))[..., None], Fixed).dtype == np.uint16
 
 
-def test_latency_is_of_one_image(tmp_path, untimed, gray_run):
-    export_run(gray_run, "tflite", tmp_path / "model.tflite")
+def test_latency_is_of_one_image(tmp_path, gray_exports):
     # The same measurement in this process and in one of its own, on a machine of unknown load.
-    here = measure(tmp_path / "model.tflite", (40, 48, 1))
-    apart = single_thread_latency(tmp_path / "model.tflite", (40, 48, 1))
-    assert here / 30 < apart < here * 30
+    here = measure(gray_exports["tflite"].path, (40, 48, 1))
+    assert here / 30 < gray_exports["tflite"].latency_seconds < here * 30
     with pytest.raises(AlloykError, match=r"could not measure the latency of .*absent"):
         single_thread_latency(tmp_path / "absent", (40, 48, 1))
 
