@@ -54,6 +54,16 @@ def test_contrasts_of_the_reference(wedge_mm):
     np.testing.assert_allclose([*found, bare], REFERENCE[wedge_mm], rtol=5e-3)
 
 
+@pytest.mark.parametrize(("thickness_mm", "as_1050_mm"), [(1, 1.43), (2, 2.84), (5, 7.02)])
+def test_2017_looks_like_a_thicker_plate_of_1050(thickness_mm, as_1050_mm):
+    """Equivalent thickness in the open beam, found by the same prototype."""
+    wanted = BEAM.curves(50.0, depth_of("2017", thickness_mm)).signal[0]
+    per_mm = depth_of("1050", 1)
+    grid = np.linspace(1, 8, 1401)
+    signal = [BEAM.curves(50.0, per_mm * t).signal[0] for t in grid]
+    assert np.interp(-wanted, -np.array(signal), grid) == pytest.approx(as_1050_mm, rel=5e-3)
+
+
 def test_variance_of_a_photon_is_that_of_its_energy_and_light():
     """V(0) against photons drawn one by one, each with a random light yield."""
     rng = np.random.default_rng(3)
