@@ -1,5 +1,6 @@
 """What a configuration means: its images as batches want them, its preprocessing, its network."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -146,4 +147,7 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     network.optimizer.build(network.trainable_variables)
-    return [ReduceOnPlateau(learning_rate, **plateau_options)] if plateau else []
+    if not plateau:
+        return []
+    warmup = math.ceil(config.schedule.warmup_epochs)
+    return [ReduceOnPlateau(learning_rate, start_epoch=warmup, **plateau_options)]
