@@ -14,7 +14,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import IMAGE_SUFFIXES, image_size, is_image_name, read_image
@@ -353,6 +353,16 @@ def test_tiff_without_some_of_its_pixels_is_refused(tmp_path):
         read_image(path)
 
 
+def test_tiff_whose_header_asks_for_more_strips_than_it_has_is_refused_at_once(tmp_path):
+    # tifffile would go through eight million missing strips, for a minute.
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GRAY16, rowsperstrip=2)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(16_000_000)
+    with pytest.raises(AlloykError, match="5 strips of pixels, its header asks for 8000000"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("wrong", [b"MM*\0", b"II\0*"])
 def test_wrong_byte_order_mark_is_refused(tmp_path, wrong):
     path = tmp_path / "a.tif"
@@ -465,6 +475,15 @@ def test_dicom_colour_frames_and_run_length_coding(tmp_path):
     dataset.compress(RLELossless)
     dataset.save_as(tmp_path / "c.dcm")
     np.testing.assert_array_equal(read_image(tmp_path / "c.dcm")[..., 0], stack[0])
+
+
+def test_dicom_in_a_compression_without_decoder_says_what_to_install(tmp_path):
+    dataset = pydicom.dcmread(dicom(tmp_path / "a.dcm", GRAY16[:8, :6]))
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(AlloykError, match=r"JPEG Lossless.*pip install pylibjpeg\[all\]"):
+        read_image(tmp_path / "a.dcm")
 
 
 def test_dicom_without_an_image_and_of_absurd_size(tmp_path):

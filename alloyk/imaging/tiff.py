@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from typing import BinaryIO
 
 import numpy as np
@@ -93,9 +94,12 @@ def _refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
     """Refuse strips that are absent or behind the end: tifffile fills some of them with zeros."""
     end = file.seek(0, io.SEEK_END)
     strips = list(zip(sheet.dataoffsets, sheet.databytecounts, strict=True))
-    if not strips or any(
-        start <= 0 or count <= 0 or start + count > end for start, count in strips
-    ):
+    wanted = math.prod(sheet.chunked)
+    if not strips or len(strips) < wanted:
+        raise ValueError(
+            f"it has {len(strips)} strips of pixels where its header asks for {wanted}"
+        )
+    if any(at <= 0 or count <= 0 or at + count > end for at, count in strips):
         raise ValueError(CUT_SHORT)
 
 
