@@ -96,9 +96,7 @@ def _refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
     strips = list(zip(sheet.dataoffsets, sheet.databytecounts, strict=True))
     wanted = math.prod(sheet.chunked)
     if not strips or len(strips) < wanted:
-        raise ValueError(
-            f"it has {len(strips)} strips of pixels where its header asks for {wanted}"
-        )
+        raise ValueError(f"it has {len(strips)} strips of pixels, its header asks for {wanted}")
     if any(at <= 0 or count <= 0 or at + count > end for at, count in strips):
         raise ValueError(CUT_SHORT)
 
