@@ -45,10 +45,15 @@ class Grayscale(ImageLayer):
 
     def call(self, images):
         channels = ops.shape(images)[-1]
-        luma = ops.convert_to_tensor(LUMA_WEIGHTS, "float32")
-        gray = ops.convert_to_tensor((1.0, 0.0, 0.0), "float32")
-        used = ops.where(ops.greater_equal(channels, 3), luma, gray)[: ops.minimum(channels, 3)]
-        return ops.sum(images[..., :3][..., : ops.shape(used)[0]] * used, axis=-1, keepdims=True)
+        is_colour = ops.greater_equal(channels, 3)
+        gray = 0.0
+        # One product and one sum after the other: a reduction may add in another order in TFLite,
+        # and the last bit decides in which bin of the equalised histogram a pixel falls.
+        for place, weight in enumerate(LUMA_WEIGHTS):
+            channel = ops.minimum(place, channels - 1)
+            weight = ops.where(is_colour, weight, float(place == 0))
+            gray = gray + ops.take(images, [channel], axis=-1) * weight
+        return gray
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 1)

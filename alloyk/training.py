@@ -136,8 +136,8 @@ def train_network(
         network = build_network(config, standardization_for(config, train), num_classes)
     for first, end, frozen in phases:
         done = checkpoint.epochs_done()
-        if done >= end and end < settings.epochs:
-            continue  # a phase before the last, finished earlier
+        if done > end:
+            continue  # behind the checkpoint, which holds what this phase left
         with strategy.scope():
             if config.model.weights:
                 set_backbone_trainable(network, not frozen)
@@ -148,7 +148,9 @@ def train_network(
             checkpoint.attach(network, deciding)
             if done > first:
                 checkpoint.restore()
-        if done >= end or checkpoint.stopped():
+        if done == end:
+            continue
+        if checkpoint.stopped():
             break
         start = max(first, done)
         batches = pipeline.training_batches(
