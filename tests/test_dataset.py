@@ -441,9 +441,9 @@ def test_any_table_as_a_manifest_loads_or_is_refused(tmp_path, rows, seed):
 
 
 def test_a_large_manifest_opens_in_seconds(tmp_path):
-    # 20,000 rows stand for a million, which took 6 s of one core.
-    manifest(tmp_path, [(f"{i % 7}/{i}.png", str(i % 7)) for i in range(20_000)])
+    # 5,000 rows stand for a million, which took 6 s of one core.
+    manifest(tmp_path, [(f"{i % 7}/{i}.png", str(i % 7)) for i in range(5_000)])
     load_dataset(class_folders(tmp_path / "warm"))  # pandas is loaded
     start = time.process_time()
     load_dataset(tmp_path / "manifest.csv")
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 0.5
