@@ -100,6 +100,16 @@ def test_thickness_laws(law, low, high, sd):
     assert true_mm.std() == pytest.approx(sd, rel=0.05)
 
 
+def test_thickness_from_a_range():
+    plates = [one.plate for one in make_recipe("hard2", images=3000).plan()]
+    true_mm = np.array([plate.true_thickness_mm for plate in plates])
+    nominal_mm = np.array([plate.thickness_mm for plate in plates])
+    assert 0.8 <= true_mm.min() < 0.82 < 5.98 < true_mm.max() <= 6
+    assert true_mm.std() == pytest.approx(5.2 / np.sqrt(12), rel=0.03)
+    assert len(set(nominal_mm)) == 6
+    assert np.abs(true_mm - nominal_mm).max() <= 5.2 / 12 + 1e-3
+
+
 def test_circumstances_have_the_stated_spread():
     # Laws of `study`: 40 to 50 kV, 10 % in output, 4 mm, 3°, 8 mm; scatter 5 ± .5 %.
     nows = [one.now for one in make_recipe("study", images=4000).plan()]

@@ -140,8 +140,8 @@ class PlateSpread(Group):
 
     Attributes:
         thicknesses_mm: Nominal thicknesses, equally often in each class; 1, 2, 5 in the study.
-        thickness_range_mm: Draw the thickness uniformly from LOW,HIGH instead; nominal and true
-            thickness are then the same.
+        thickness_range_mm: Draw the true thickness uniformly from LOW,HIGH instead; the nominal
+            one is then the middle of its sixth of the range.
         thickness_law: How the true thickness departs from the nominal one. Assumption.
             ``"normal"``: N(0, tolerance / 3); ``"uniform"``: anywhere in ± tolerance (EN 485-4);
             ``"relative"``: N(0, `thickness_relative_sd`); ``"exact"``: not at all.

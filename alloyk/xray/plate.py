@@ -14,6 +14,11 @@ from alloyk.alloys import (
 from alloyk.xray.parameters import PlateSpread
 
 
+RANGE_PARTS = 6
+"""Plates drawn from a range of thicknesses have one of this many nominal values, so that tables
+and stratified splits by nominal thickness stay meaningful."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plate:
     """A plate as it really is.
@@ -64,7 +69,9 @@ def draw_plate(
         fractions = check_mass_fractions(spread.compositions[alloy_label])
     if spread.thickness_range_mm:
         low, high = spread.thickness_range_mm
-        nominal_mm = true_mm = round(low + (high - low) * uniform, 4)
+        true_mm = low + (high - low) * uniform
+        middle = (int(uniform * RANGE_PARTS) + 0.5) / RANGE_PARTS
+        nominal_mm = round(low + (high - low) * middle, 3)
     elif spread.thickness_law == "relative":
         true_mm = nominal_mm * (1 + spread.thickness_relative_sd * normal)
     else:
