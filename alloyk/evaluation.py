@@ -90,6 +90,7 @@ def evaluate_run(
         "split": split,
         "grouped_by": facts.get("grouped_by", UNKNOWN),
         "simulated": facts.get("simulated"),
+        "notes": facts.get("notes", []),
         "train": None,
     }
     if history is not None:
@@ -272,6 +273,7 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
     )
     intervals = metrics["confidence_intervals"]
     lines = [describe(predictions, metrics), _grouping(metrics["grouped_by"])]
+    lines += metrics["notes"]
     if metrics["simulated"]:
         lines.append("The images are simulated: nothing here was measured on real radiographs.")
     lines += ["", table]

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from alloyk.config import resolve_config
+from alloyk.dataset import ImageDataset
 from alloyk.errors import AlloykError
-from alloyk.evaluation import evaluate_run, predictions_file
+from alloyk.evaluation import default_folder, evaluate_run, predictions_file, read_json
 from alloyk.predict import load
 from alloyk.predictions import write_predictions
 from alloyk.source import open_dataset
@@ -45,8 +46,8 @@ def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=No
             f"{', '.join(classifier.classes)} only: leave them out"
         )
     if out is None:
-        name = "_".join(["evaluation", *([Path(data).stem] if data else []), split])
-        out = run if not data and split == "test" else run / name
+        own = default_folder(run, split)
+        out = run / f"evaluation_{Path(data).absolute().stem}_{split}" if data else own
     paths = [dataset.root / path for path in table["path"]]
     found = classifier.predict(paths, progress=progress)
     file = Path(out) / predictions_file(split)
@@ -55,9 +56,12 @@ def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=No
     return Path(out)
 
 
-def facts_of(run: Path, dataset) -> dict:
+def facts_of(run: Path, dataset: ImageDataset) -> dict:
     """The run's facts with the data set's own where the two differ."""
-    from alloyk.evaluation import read_json
-
     facts = read_json(run / "facts.json")
-    return {**facts, "grouped_by": dataset.grouped_by, "simulated": dataset.simulated}
+    own = {
+        "grouped_by": dataset.grouped_by,
+        "simulated": dataset.simulated,
+        "notes": list(dataset.notes),
+    }
+    return {**facts, **own}

@@ -6,6 +6,7 @@ import shutil
 from importlib import metadata as installed
 from pathlib import Path
 
+import click
 import keras
 import numpy as np
 import tensorflow as tf
@@ -54,6 +55,8 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
     run = Path(run)
     set_up_keras(config)
     dataset = open_dataset(config)
+    for note in dataset.notes:
+        click.echo(f"note: {note}", err=True)
     _prepare_run_folder(run, resume)
     write_config(config, run / "config.yaml")
 
@@ -235,6 +238,7 @@ def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
         "classes": list(dataset.classes),
         "simulated": dataset.simulated,
         "grouped_by": dataset.grouped_by,
+        "notes": list(dataset.notes),
         "images": dataset.table["split"].value_counts().to_dict(),
         "fingerprint": dataset.fingerprint(),
         "parameters": network.count_params(),
