@@ -29,7 +29,7 @@ def image_row(one: PlannedImage) -> dict[str, Any]:
         "path": one.path,
         "label": one.plate.alloy,
         "plate_id": one.plate.plate_id,
-        "thickness_mm": one.plate.thickness_mm,
+        "thickness_mm": round(one.plate.thickness_mm, DIGITS),
         "true_thickness_mm": round(one.plate.true_thickness_mm, DIGITS),
         "alloy": one.plate.alloy,
         **circumstance_columns(one.now),
@@ -53,7 +53,7 @@ def plate_row(plate: Plate) -> dict[str, Any]:
     return {
         "plate_id": plate.plate_id,
         "alloy": plate.alloy,
-        "thickness_mm": plate.thickness_mm,
+        "thickness_mm": round(plate.thickness_mm, DIGITS),
         "true_thickness_mm": round(plate.true_thickness_mm, DIGITS),
         "density_g_cm3": round(plate.density_g_cm3, DIGITS),
         **{

@@ -135,13 +135,17 @@ class Wedge(Group):
     height_sd: NotNegative = 0.002
 
 
+RANGE_PARTS = 6
+"""Nominal thicknesses of a range, so that tables and splits by nominal thickness make sense."""
+
+
 class PlateSpread(Group):
     """The plates: thickness, composition and how they are put into the beam.
 
     Attributes:
         thicknesses_mm: Nominal thicknesses, equally often in each class; 1, 2, 5 in the study.
-        thickness_range_mm: Draw the true thickness uniformly from LOW,HIGH instead; the nominal
-            one is then the middle of its sixth of the range.
+        thickness_range_mm: Draw the true thickness uniformly from LOW,HIGH instead. Each sixth of
+            the range comes equally often; its middle is the nominal thickness.
         thickness_law: How the true thickness departs from the nominal one. Assumption.
             ``"normal"``: N(0, tolerance / 3); ``"uniform"``: anywhere in ± tolerance (EN 485-4);
             ``"relative"``: N(0, `thickness_relative_sd`); ``"exact"``: not at all.
@@ -177,6 +181,14 @@ class PlateSpread(Group):
     def _check(self):
         _check_order("thickness_range_mm", self.thickness_range_mm)
         return self
+
+    @property
+    def nominal_thicknesses_mm(self) -> tuple[float, ...]:
+        """Nominal thicknesses, which take turns plate by plate in each class."""
+        if self.thickness_range_mm is None:
+            return self.thicknesses_mm
+        low, high = self.thickness_range_mm
+        return tuple(low + (high - low) * (n + 0.5) / RANGE_PARTS for n in range(RANGE_PARTS))
 
 
 class Texture(Group):

@@ -112,7 +112,7 @@ def plan_images(
         seed: Of the data set.
         suffix: Of the files.
     """
-    thicknesses = parameters.plate.thicknesses_mm
+    thicknesses = parameters.plate.nominal_thicknesses_mm
     plates = images = 0
     for label, count in counts.items():
         for first in range(0, count, images_per_plate):

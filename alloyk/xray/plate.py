@@ -11,12 +11,7 @@ from alloyk.alloys import (
     plate_density_g_cm3,
     thickness_tolerance_mm,
 )
-from alloyk.xray.parameters import PlateSpread
-
-
-RANGE_PARTS = 6
-"""Plates drawn from a range of thicknesses have one of this many nominal values, so that tables
-and stratified splits by nominal thickness stay meaningful."""
+from alloyk.xray.parameters import RANGE_PARTS, PlateSpread
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +52,7 @@ def draw_plate(
     Args:
         index: Its number in the data set.
         alloy_label: Class label.
-        nominal_mm: Nominal thickness, unless `spread.thickness_range_mm` is set.
+        nominal_mm: One of `spread.nominal_thicknesses_mm`.
         spread: The laws.
         rng: Random generator.
     """
@@ -69,9 +64,7 @@ def draw_plate(
         fractions = check_mass_fractions(spread.compositions[alloy_label])
     if spread.thickness_range_mm:
         low, high = spread.thickness_range_mm
-        true_mm = low + (high - low) * uniform
-        middle = (int(uniform * RANGE_PARTS) + 0.5) / RANGE_PARTS
-        nominal_mm = round(low + (high - low) * middle, 3)
+        true_mm = nominal_mm + (uniform - 0.5) * (high - low) / RANGE_PARTS
     elif spread.thickness_law == "relative":
         true_mm = nominal_mm * (1 + spread.thickness_relative_sd * normal)
     else:
