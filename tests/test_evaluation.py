@@ -1,0 +1,250 @@
+"""A run folder from its files: complete, consistent, whole or not at all."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run, read_history, training_metrics
+from alloyk.predictions import write_predictions
+
+CURVES = {"accuracy.png", "loss.png"}
+CLASSIFICATION = {
+    "confusion_matrix.png", "confusion_matrix_normalized.png", "pr_curve.png", "roc_curve.png",
+}  # fmt: skip
+HISTORY = """\
+epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds
+1,1.00,0.50,1.10,0.45,0.001,2.5
+2,0.50,0.70,0.60,0.70,0.001,2.25
+3,0.25,0.90,0.80,0.75,0.001,2.0
+"""
+
+
+def write_files(folder, seed=0, name="predictions.csv", **facts):
+    rng = np.random.default_rng(seed)
+    y = np.repeat(rng.integers(0, 2, 20), 3)
+    logits = rng.normal(size=(60, 2))
+    logits[np.arange(60), y] += 1
+    table = pd.DataFrame(
+        {
+            "path": [f"{i}.png" for i in range(60)],
+            "label": [["1050", "2017"][i] for i in y],
+            "plate_id": [f"{i // 3:03d}" for i in range(60)],
+        }
+    )
+    folder.mkdir(exist_ok=True)
+    write_predictions(folder / name, table, np.exp(logits), ["1050", "2017"])
+    if facts:
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    write_files(folder, grouped_by="plate_id", simulated=True, parameters=4_049_571)
+    (folder / "history.csv").write_text(HISTORY)
+    return folder
+
+
+def evaluate(run, **kw):
+    return evaluate_run(run, resamples=50, **kw)
+
+
+def written(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in folder.rglob("*") if p.is_file()}  # fmt: skip
+
+
+def change_row(path, row, **values):
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[row].update(values)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def test_a_run_folder_is_complete_and_named_as_promised(run):
+    metrics = evaluate(run)
+    assert {p.name for p in (run / "figures").iterdir()} == CURVES | CLASSIFICATION
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    promised = (
+        "n classes accuracy balanced_accuracy log_loss confusion_matrix per_class macro micro "
+        "train confidence_intervals"
+    )
+    assert set(promised.split()) <= set(metrics)
+    names = {"precision", "recall", "specificity", "f1", "average_precision", "roc_auc", "support"}
+    assert set(metrics["per_class"]) == {"1050", "2017"}
+    for part in (*metrics["per_class"].values(), metrics["macro"], metrics["micro"]):
+        assert set(part) == names
+    assert metrics["train"] == {"final_loss": 0.25, "final_val_loss": 0.8, "best_epoch": 2,
+                                "seconds": 6.75, "parameters": 4_049_571}  # fmt: skip
+
+
+def test_the_report_says_what_the_figures_rest_on(run):
+    metrics = evaluate(run)
+    report = (run / "report.txt").read_text()
+    assert "test split, 60 images of 20 plates, simulated" in report
+    assert "Split grouped by plate_id: no plate_id is in two splits." in report
+    low, high = metrics["confidence_intervals"]["accuracy"]
+    assert f"{metrics['accuracy']:.4f}  [{low:.4f}, {high:.4f}]" in report
+    row = re.search(r"Al 1050 +(\S+) +(\S+) +(\S+) +(\d+)", report).groups()
+    shown = metrics["per_class"]["1050"]
+    figures = [f"{shown[name]:.4f}" for name in ("precision", "recall", "f1")]
+    assert row == (*figures, str(shown["support"]))
+
+
+def test_evaluating_again_changes_no_byte(run):
+    evaluate(run)
+    first = written(run)
+    evaluate(run)
+    assert written(run) == first
+
+
+@pytest.mark.parametrize("column", ["predicted", "label"])
+def test_one_changed_row_changes_all_that_rests_on_it(run, column):
+    before, metrics_before = evaluate(run), written(run)
+    with (run / "predictions.csv").open(newline="") as file:
+        now = next(csv.DictReader(file))[column]
+    change_row(run / "predictions.csv", 0, **{column: "2017" if now == "1050" else "1050"})
+    after, metrics_after = evaluate(run), written(run)
+    changed = {name for name in metrics_after if metrics_after[name] != metrics_before[name]}
+    matrices = {"figures/confusion_matrix.png", "figures/confusion_matrix_normalized.png"}
+    curves = {"figures/pr_curve.png", "figures/roc_curve.png"} if column == "label" else set()
+    assert changed == {"predictions.csv", "metrics.json", "report.txt"} | matrices | curves
+    assert abs(after["accuracy"] - before["accuracy"]) == pytest.approx(1 / 60)
+    assert after["confidence_intervals"]["accuracy"] != before["confidence_intervals"]["accuracy"]
+    assert (after["log_loss"] == before["log_loss"]) == (column == "predicted")
+
+
+def test_a_changed_probability_changes_curves_and_loss_but_no_decision(run):
+    before, files = evaluate(run), written(run)
+    change_row(run / "predictions.csv", 0, p_1050="0.001", p_2017="0.999")
+    after = evaluate(run)
+    changed = {name for name, content in written(run).items() if content != files[name]}
+    assert {"figures/pr_curve.png", "figures/roc_curve.png", "metrics.json"} <= changed
+    assert "figures/confusion_matrix.png" not in changed
+    assert after["accuracy"] == before["accuracy"]
+    assert after["log_loss"] != before["log_loss"]
+
+
+def test_curves_rest_on_the_history_alone(run):
+    evaluate(run)
+    files = written(run)
+    (run / "history.csv").write_text(HISTORY.replace("0.80", "0.90"))
+    evaluate(run)
+    changed = {name for name, content in written(run).items() if content != files[name]}
+    assert changed == {"history.csv", "metrics.json", "figures/loss.png"}
+
+
+def test_a_run_without_history_has_no_curves_left_from_before(run):
+    evaluate(run)
+    (run / "history.csv").unlink()
+    metrics = evaluate(run)
+    assert metrics["train"] is None
+    assert metrics["undefined"]["train"] == "run has no history.csv"
+    assert {p.name for p in (run / "figures").iterdir()} == CLASSIFICATION
+
+
+def test_pictures_of_others_stay(run):
+    (run / "figures").mkdir()
+    (run / "figures" / "gradcam.png").write_bytes(b"x")
+    evaluate(run)
+    assert (run / "figures" / "gradcam.png").read_bytes() == b"x"
+
+
+def test_a_broken_file_leaves_the_old_results(run):
+    evaluate(run)
+    before = written(run)
+    change_row(run / "predictions.csv", 4, p_1050="nan")
+    with pytest.raises(AlloykError, match=r"predictions\.csv: line 6, column p_1050"):
+        evaluate(run)
+    del before["predictions.csv"]
+    after = written(run)
+    del after["predictions.csv"]
+    assert after == before
+
+
+def test_another_split_does_not_replace_the_test_figures(run):
+    evaluate(run)
+    test_figures = (run / "metrics.json").read_bytes()
+    write_files(run, seed=5, name="predictions_val.csv")
+    metrics = evaluate(run, split="val")
+    assert metrics["split"] == "val"
+    assert (run / "metrics.json").read_bytes() == test_figures
+    assert json.loads((run / "evaluation_val" / "metrics.json").read_text()) == metrics
+    assert (run / "evaluation_val" / "report.txt").read_text().startswith("val split")
+
+
+def test_predictions_in_the_output_folder_go_first(run, tmp_path):
+    out = tmp_path / "other"
+    write_files(out, seed=7)
+    assert evaluate(run, out=out)["accuracy"] != evaluate(run)["accuracy"]
+    assert (out / "figures" / "loss.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("grouped_by", "sentence"),
+    [
+        (None, "Split image by image: images of one plate may be in training and test"),
+        ("folders", "Split as given by the data set's folders."),
+        ("unknown", "What the split was grouped by is not known."),
+    ],
+)
+def test_the_report_says_how_the_split_was_made(tmp_path, grouped_by, sentence):
+    write_files(tmp_path / "run", grouped_by=grouped_by, simulated=False)
+    evaluate(tmp_path / "run")
+    report = (tmp_path / "run" / "report.txt").read_text()
+    assert sentence in report
+    assert "simulated" not in report
+
+
+def test_a_missing_run_is_named(tmp_path):
+    with pytest.raises(AlloykError, match=r"cannot read predictions from .*nowhere"):
+        evaluate(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_best_epoch_is_the_one_that_training_kept(run):
+    (run / "config.yaml").write_text("train: {monitor: val_accuracy}")
+    assert evaluate(run)["train"]["best_epoch"] == 3
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("val_loss", 2), ("val_accuracy", 3)])
+def test_best_epochs(run, monitor, best):
+    history = read_history(run / "history.csv")
+    assert training_metrics(history, monitor=monitor)["best_epoch"] == best
+
+
+def test_of_equal_epochs_the_first_is_best(run):
+    history = read_history(run / "history.csv")
+    history["val_loss"][:] = 0.5
+    assert training_metrics(history)["best_epoch"] == 1
+
+
+def test_training_without_validation_has_a_best_epoch_by_its_own_loss(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("epoch,loss,val_loss\n1,0.3,\n2,0.2,\n3,0.4,\n")
+    metrics = training_metrics(read_history(path))
+    assert (metrics["best_epoch"], metrics["final_val_loss"], metrics["seconds"]) == (2, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch,loss\n", "holds no epoch"),
+        ("epoch,loss\n1,0.5\n2,high\n", "line 3, column loss: wanted a number, found 'high'"),
+        ("epoch,val_loss\n1,0.5\n", "wanted a column loss"),
+        ("epoch,loss\n1\n", "wanted a column loss"),
+    ],
+)
+def test_a_wrong_history_is_refused(tmp_path, text, message):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(AlloykError, match=message):
+        read_history(tmp_path / "history.csv")

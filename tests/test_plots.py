@@ -1,0 +1,234 @@
+"""Figures: they show the numbers they are given, and nothing in them is cut off or covered."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from sklearn import metrics as sk
+
+from alloyk import plots
+from alloyk.metrics import classification_metrics
+from alloyk.predictions import Predictions
+
+LONG = ["aluminium 1050 annealed", "steel_with_a_very_long_name_that_goes_on_and_on_and_on_and_on",
+        "$x_1$", "_hidden", "b" * 40, "c/d", "e", "f", "g", "h"]  # fmt: skip
+ALLOYS = ["Al 1050", "Al 2017", "Al 5083", "Al 6082", "Al 7075"]
+
+
+def predictions_of(classes, n=200, skill=1.5, seed=0, never=None):
+    rng = np.random.default_rng(seed)
+    k = len(classes)
+    y = rng.integers(0, k, n)
+    logits = rng.normal(size=(n, k))
+    logits[np.arange(n), y] += skill
+    if never is not None:
+        logits[:, never] -= 50
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    table = pd.DataFrame({"path": [str(i) for i in range(n)]})
+    return Predictions(table, tuple(classes), y, p.argmax(axis=1), p)
+
+
+def history_of(epochs):
+    loss = np.exp(-np.arange(epochs) / 5) + 0.1
+    return {"epoch": np.arange(1.0, epochs + 1), "loss": loss, "accuracy": 1 - loss / 2,
+            "val_loss": loss * 1.1, "val_accuracy": 1 - loss / 1.9}  # fmt: skip
+
+
+def texts_in(ax):
+    """All texts that are drawn; matplotlib also keeps labels of ticks beyond the axes' ends."""
+    beyond = set()
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        for where in ("major", "minor"):
+            ticks, labels = (
+                axis.get_ticklocs(minor=where == "minor"),
+                axis.get_ticklabels(which=where),
+            )
+            beyond |= {
+                label for tick, label in zip(ticks, labels, strict=True) if not low <= tick <= high
+            }
+    return [
+        text
+        for text in ax.figure.findobj(Text)
+        if text.get_text() and text.get_visible() and text not in beyond
+    ]
+
+
+def assert_everything_is_readable(ax):
+    """No text leaves the figure, and no two texts cover each other."""
+    figure = ax.figure
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    shown = []
+    for text in texts_in(ax):
+        box = text.get_window_extent()
+        if box.width < 1:
+            continue
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+        assert inside, f"{text.get_text()!r} is cut off"
+        if not text.get_rotation() % 90:
+            shown.append((text.get_text(), box.shrunk(0.98, 0.9)))
+    for i, (one, box) in enumerate(shown):
+        for other, second in shown[i + 1 :]:
+            assert not box.overlaps(second), f"{one!r} covers {other!r}"
+
+
+@pytest.mark.parametrize("names", [ALLOYS[:2], ALLOYS, LONG], ids=["2", "5", "10 long names"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_confusion_matrices_are_readable(names, normalize):
+    matrix = np.random.default_rng(0).integers(0, 20, (len(names), len(names))) + 1500 * np.eye(
+        len(names), dtype=int
+    )
+    ax = plots.plot_confusion_matrix(
+        matrix, names, normalize=normalize, subtitle="test split, 12,345 images of 300 plates"
+    )
+    assert_everything_is_readable(ax)
+
+
+@pytest.mark.parametrize("names", [ALLOYS[:2], ALLOYS, LONG], ids=["2", "5", "10 long names"])
+def test_curves_are_readable(names):
+    predictions = predictions_of(names, never=1)
+    figures = classification_metrics(predictions)
+    for compute, draw in ((plots.precision_recall_curves, plots.plot_precision_recall),
+                          (plots.roc_curves, plots.plot_roc)):  # fmt: skip
+        ax = draw(compute(predictions), figures, names, subtitle="test split, 200 images")
+        assert_everything_is_readable(ax)
+        legend = ax.get_legend().get_window_extent()
+        assert not legend.overlaps(ax.get_window_extent().shrunk(0.99, 0.99))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 80])
+@pytest.mark.parametrize("quantity", ["accuracy", "loss"])
+def test_training_curves_are_readable(epochs, quantity):
+    ax = plots.plot_history(history_of(epochs), quantity, best_epoch=epochs, subtitle="simulated")
+    assert_everything_is_readable(ax)
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+    assert "simulated" in [text.get_text() for text in texts_in(ax)]
+    low, high = ax.get_ylim()
+    for column in (quantity, f"val_{quantity}"):
+        assert ((history_of(epochs)[column] >= low) & (history_of(epochs)[column] <= high)).all()
+
+
+def test_confusion_matrix_shows_its_counts_and_rows_of_per_cent():
+    matrix = np.array([[1998, 2], [0, 0]])
+    cells = [t.get_text() for t in plots.plot_confusion_matrix(matrix, ["A", "B"]).texts]
+    assert cells[:4] == ["1,998", "2", "0", "0"]
+    ax = plots.plot_confusion_matrix(matrix, ["A", "B"], normalize=True)
+    texts = [t.get_text() for t in ax.texts]
+    assert texts[:2] == ["99.9", "0.1"]
+    assert "no image" in texts
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["A\n(n = 2,000)", "B\n(n = 0)"]
+
+
+def test_rounding_does_not_hide_an_error():
+    ax = plots.plot_confusion_matrix(np.array([[49_999, 1], [0, 7]]), ["A", "B"], normalize=True)
+    assert [t.get_text() for t in ax.texts][:4] == [">99.9", "<0.1", "0", "100"]
+
+
+def test_curves_hold_the_area_that_their_legend_says():
+    predictions = predictions_of(ALLOYS)
+    figures = classification_metrics(predictions)
+    ax = plots.plot_roc(plots.roc_curves(predictions), figures, ALLOYS)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    for label, name in zip(figures["classes"], ALLOYS, strict=True):
+        value = figures["per_class"][label]["roc_auc"]
+        line = lines[f"{name}\nAUC {value:.4f}"]
+        assert sk.auc(*line.get_data()) == pytest.approx(value, abs=1e-12)
+    ax = plots.plot_precision_recall(plots.precision_recall_curves(predictions), figures, ALLOYS)
+    for line, label in zip(ax.get_lines(), figures["classes"], strict=True):
+        recall, precision = line.get_data()
+        area = -np.sum(np.diff(recall) * precision[:-1])
+        # Points between two thresholds with equal hits are left out of the line, not of the area.
+        assert area == pytest.approx(figures["per_class"][label]["average_precision"], abs=2e-3)
+
+
+def test_a_class_without_images_is_named_as_undefined():
+    likely = np.array([[0.5, 0.3, 0.2], [0.2, 0.6, 0.2]])
+    table = pd.DataFrame({"path": ["x", "y"]})
+    predictions = Predictions(table, ("A", "B", "C"), np.array([0, 1]), np.array([0, 1]), likely)
+    figures = classification_metrics(predictions)
+    ax = plots.plot_roc(plots.roc_curves(predictions), figures, ["A", "B", "C"])
+    assert "C\nundefined" in [t.get_text() for t in ax.get_legend().get_texts()]
+
+
+def test_every_class_is_in_the_legend_whatever_its_name():
+    names = ["_hidden", "$x$", "plain"]
+    predictions = predictions_of(names)
+    ax = plots.plot_roc(plots.roc_curves(predictions), classification_metrics(predictions), names)
+    shown = [t.get_text().split("\n")[0] for t in ax.get_legend().get_texts()]
+    assert shown == ["_hidden", r"\$x\$", "plain"]
+
+
+@pytest.mark.parametrize("name", [*LONG, "", "a" * 200, "with\nnewline"])
+def test_names_are_wrapped_to_three_lines(name):
+    (shown,) = plots.readable_names([name])
+    lines = shown.replace(r"\$", "$").split("\n")
+    assert len(lines) <= 3
+    assert max(map(len, lines)) <= 18
+    if len(name) <= 30 and "\n" not in name:
+        assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+
+
+def test_long_names_that_become_alike_are_numbered():
+    start, end = "a" * 40, "z" * 40
+    shown = plots.readable_names([start + "1" + end, start + "2" + end])
+    assert len(set(shown)) == 2
+
+
+def test_smoothing_keeps_lines_straight_and_ends_where_they_are():
+    line = np.arange(12.0)
+    np.testing.assert_allclose(plots.smoothed(line), line)
+    noise = np.random.default_rng(0).normal(size=50)
+    assert plots.smoothed(noise)[10] == pytest.approx(noise[8:13].mean())
+    assert plots.smoothed(noise)[-1] == noise[-1]
+
+
+def test_the_best_epoch_is_marked():
+    ax = plots.plot_history(history_of(20), "loss", best_epoch=7)
+    marks = [line for line in ax.get_lines() if line.get_label() == "best epoch: 7"]
+    assert marks[0].get_xdata()[0] == 7
+
+
+def test_a_run_without_validation_shows_training_alone():
+    history = {k: v for k, v in history_of(5).items() if not k.startswith("val_")}
+    labels = [line.get_label() for line in plots.plot_history(history, "loss").get_lines()]
+    assert labels == ["training, each epoch", "training, mean of 5"]
+
+
+def test_a_loss_that_went_astray_once_does_not_flatten_the_rest():
+    history = history_of(30)
+    history["val_loss"][0] = 1e6
+    assert plots.plot_history(history, "loss").get_yscale() == "log"
+    assert plots.plot_history(history_of(30), "loss").get_yscale() == "linear"
+
+
+def test_drawing_into_given_axes_makes_no_other_figure():
+    ax = plots.new_axes(5, 5)
+    assert plots.plot_history(history_of(5), "loss", ax=ax) is ax
+    other = plots.new_axes(5, 5)
+    assert plots.plot_confusion_matrix(np.eye(2, dtype=int), ["A", "B"], ax=other) is other
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    for name in ("one.png", "two.png"):
+        plots.save_figure(plots.plot_history(history_of(9), "loss"), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "two.png"]
+
+
+def test_the_caller_s_matplotlib_is_left_alone():
+    code = """
+import matplotlib as m
+before = dict(m.rcParams), m.rcParams._get_backend_or_none()
+import numpy as np
+from alloyk import plots
+ax = plots.plot_confusion_matrix(np.eye(3, dtype=int), list("ABC"))
+ax.figure.savefig("/dev/null", format="png")
+import matplotlib.pyplot as plt
+assert plt.get_fignums() == []
+assert (dict(m.rcParams), m.rcParams._get_backend_or_none()) == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

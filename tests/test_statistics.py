@@ -1,0 +1,212 @@
+"""Intervals: against brute force, against exact formulas, and by how often they hold the truth."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+from sklearn import metrics as sk
+
+from alloyk.metrics import classification_metrics
+from alloyk.predictions import Predictions
+from alloyk.statistics import (
+    accuracy_interval,
+    bootstrap,
+    clopper_pearson,
+    confidence_intervals,
+    interval_around,
+    rank_influences,
+    resampled_counts,
+)
+
+
+def simulate(n_plates, per_plate, k=3, skill=1.5, plate_noise=0.0, seed=0, plates=True):
+    """Predictions whose errors are correlated within a plate where `plate_noise` > 0."""
+    rng = np.random.default_rng(seed)
+    plate = np.repeat(np.arange(n_plates), per_plate)
+    y = rng.integers(0, k, n_plates)[plate]
+    logits = rng.normal(size=(len(y), k)) + plate_noise * rng.normal(size=(n_plates, k))[plate]
+    logits[np.arange(len(y)), y] += skill
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    table = pd.DataFrame({"path": [str(i) for i in range(len(y))]}, dtype=object)
+    if plates:
+        table["plate_id"] = [f"plate {i}" for i in plate]
+    return Predictions(table, tuple("ABCDE"[:k]), y, p.argmax(axis=1), p)
+
+
+@pytest.mark.parametrize(("x", "n"), [(0, 7), (7, 7), (3, 20), (97, 100), (1, 1)])
+def test_clopper_pearson_equals_scipy(x, n):
+    expected = binomtest(x, n).proportion_ci(confidence_level=0.95, method="exact")
+    np.testing.assert_allclose(clopper_pearson(x, n), expected, atol=1e-12)
+
+
+def test_each_resample_draws_as_many_groups_and_each_group_once_on_average():
+    counts = np.concatenate(list(resampled_counts(40_000, 60, seed=1)))  # several blocks
+    assert counts.shape == (60, 40_000)
+    assert (counts.sum(axis=1) == 40_000).all()
+    assert counts.var() == pytest.approx(1, rel=0.01)  # multinomial: 1 - 1/n
+    again = np.concatenate(list(resampled_counts(40_000, 60, seed=1)))
+    np.testing.assert_array_equal(counts, again)
+
+
+@pytest.mark.parametrize("plates", [True, False])
+def test_a_resample_s_figures_equal_scikit_learn_on_its_images(plates):
+    predictions = simulate(12, 4, plates=plates)
+    drawn = bootstrap(predictions, resamples=5, seed=3)
+    counts = np.concatenate(list(resampled_counts(predictions.groups.max() + 1, 5, 3)))
+    for r in range(5):
+        rows = np.repeat(np.arange(len(predictions)), counts[r][predictions.groups].astype(int))
+        true, said = predictions.y_true[rows], predictions.y_pred[rows]
+        kw = {"labels": [0, 1, 2], "average": None, "zero_division": np.nan}
+        assert drawn["accuracy"][r] == pytest.approx(sk.accuracy_score(true, said))
+        loss = sk.log_loss(true, predictions.probabilities[rows], labels=[0, 1, 2])
+        assert drawn["log_loss"][r] == pytest.approx(loss)
+        np.testing.assert_allclose(drawn["precision"][r], sk.precision_score(true, said, **kw))
+        np.testing.assert_allclose(drawn["recall"][r], sk.recall_score(true, said, **kw))
+        np.testing.assert_allclose(drawn["f1"][r], sk.f1_score(true, said, **kw))
+        not_b = sk.recall_score(true != 1, said != 1)
+        assert drawn["specificity"][r, 1] == pytest.approx(not_b)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rank_influences_are_the_derivatives_of_scikit_learn_s_figures(ties):
+    rng = np.random.default_rng(2)
+    of_class = rng.random(30) < 0.4
+    p = np.round(0.7 * rng.random(30) + 0.3 * of_class, 1 if ties else 6)
+    found = rank_influences(of_class, p)
+    step = 1e-5
+    for figure, influence in zip(
+        (sk.average_precision_score, sk.roc_auc_score), found, strict=True
+    ):
+        for i in range(30):
+            up, down = np.ones(30), np.ones(30)
+            up[i], down[i] = 1 + step, 1 - step
+            slope = (figure(of_class, p, sample_weight=up) -
+                     figure(of_class, p, sample_weight=down)) / (2 * step)  # fmt: skip
+            assert influence[i] == pytest.approx(slope, abs=1e-8)
+        assert influence.sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_linearised_rank_figures_vary_like_a_bootstrap_of_scikit_learn_s():
+    predictions = simulate(80, 3, k=2, plate_noise=1.0)
+    drawn = bootstrap(predictions, resamples=2000)
+    counts = np.concatenate(list(resampled_counts(80, 250, seed=9)))
+    of_class, p = predictions.one_hot[:, 0], predictions.probabilities[:, 0]
+    for name, figure in (("average_precision", sk.average_precision_score),
+                         ("roc_auc", sk.roc_auc_score)):  # fmt: skip
+        brute = [figure(of_class, p, sample_weight=w[predictions.groups]) for w in counts]
+        assert drawn[name][:, 0].std() == pytest.approx(np.std(brute), rel=0.12)
+
+
+def test_a_proportion_without_an_error_gets_the_exact_interval_over_plates():
+    perfect = simulate(40, 5, skill=60)
+    figures = classification_metrics(perfect)
+    assert figures["accuracy"] == 1
+    found, missing = confidence_intervals(perfect, figures, resamples=200)
+    exact = binomtest(40, 40).proportion_ci(method="exact")
+    np.testing.assert_allclose(found["accuracy"], exact, atol=1e-6)
+    of_b = len(set(perfect.groups[perfect.y_true == 1]))
+    exact = binomtest(of_b, of_b).proportion_ci(method="exact")
+    np.testing.assert_allclose(found["per_class.B.recall"], exact, atol=1e-6)
+    names = [name for name in found if name != "log_loss"]
+    assert len(names) == 2 + 6 + 3 * 6
+    assert all(low < 1 for low, _ in (found[name] for name in names))
+    # Every image costs the least loss that there is: nothing tells how it varies.
+    assert set(missing) <= {"confidence_intervals.log_loss"}
+
+
+def test_without_plates_an_interval_rests_on_images():
+    perfect = simulate(40, 5, skill=60, plates=False)
+    found, _ = confidence_intervals(perfect, classification_metrics(perfect), resamples=50)
+    np.testing.assert_allclose(found["accuracy"], clopper_pearson(200, 200), atol=1e-6)
+
+
+def test_images_of_one_plate_that_fail_together_widen_the_interval():
+    together = simulate(100, 10, plate_noise=3.0)
+    alone = simulate(100, 10, plate_noise=3.0, plates=False)
+    figures = classification_metrics(together)
+    width = {}
+    for name, predictions in (("plates", together), ("images", alone)):
+        found, _ = confidence_intervals(predictions, figures, resamples=500)
+        width[name] = np.diff(found["accuracy"])[0]
+    assert width["plates"] > 1.8 * width["images"]
+
+
+def test_what_has_no_interval_says_why():
+    one_plate = simulate(1, 20, k=2, skill=0.5)
+    assert 0 < classification_metrics(one_plate)["accuracy"] < 1
+    found, missing = confidence_intervals(one_plate, classification_metrics(one_plate))
+    assert "accuracy" not in found
+    assert missing["confidence_intervals.accuracy"] == "rests on one plate only"
+
+
+def test_every_figure_lies_inside_its_interval():
+    predictions = simulate(60, 4, k=5)
+    figures = classification_metrics(predictions)
+    found, missing = confidence_intervals(predictions, figures, resamples=300)
+    assert not missing
+    for name, (low, high) in found.items():
+        value = figures
+        for part in name.split("."):
+            value = value[part]
+        assert 0 <= low < value < high, name
+        assert high <= 1 or name == "log_loss"
+
+
+def test_intervals_repeat_under_their_seed():
+    predictions = simulate(30, 3)
+    figures = classification_metrics(predictions)
+    assert confidence_intervals(predictions, figures, resamples=100) == confidence_intervals(
+        predictions, figures, resamples=100
+    )
+
+
+def test_one_undefined_resample_does_not_spoil_an_interval():
+    replicates = np.append(np.linspace(0.7, 0.9, 99), np.nan)
+    low, high = interval_around(0.8, replicates, 50)
+    assert 0.6 < low < 0.8 < high < 0.95
+
+
+def plate_experiment(rng, n_plates, accuracy, likeness, sizes):
+    """Correct or not, and the plate, of each image; a beta-binomial with the given correlation."""
+    size = rng.integers(*sizes, n_plates)
+    share = np.full(n_plates, accuracy)
+    if likeness:
+        spread = 1 / likeness - 1
+        share = rng.beta(accuracy * spread, (1 - accuracy) * spread, n_plates)
+    plate = np.repeat(np.arange(n_plates), size)
+    return rng.random(len(plate)) < share[plate], plate
+
+
+def coverage(experiments, resamples, *how, seed=11):
+    rng = np.random.default_rng(seed)
+    accuracy = how[1]
+    held = 0
+    for i in range(experiments):
+        correct, plate = plate_experiment(rng, *how)
+        low, high = accuracy_interval(correct, plate, resamples=resamples, seed=i)
+        held += low <= accuracy <= high
+    return held / experiments
+
+
+@pytest.mark.parametrize("accuracy", [0.7, 0.85, 0.95])
+def test_intervals_hold_the_truth_19_times_in_20(accuracy):
+    assert 0.93 <= coverage(2000, 200, 100, accuracy, 0.3, (4, 5)) <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accuracy", [0.7, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("likeness", [0, 0.2, 0.6])
+@pytest.mark.parametrize("sizes", [(1, 2), (5, 6), (1, 11)])
+def test_intervals_hold_the_truth_for_other_plates_too(accuracy, likeness, sizes):
+    if sizes == (1, 2) and likeness:
+        pytest.skip("with one image per plate there is no likeness")
+    assert 0.93 <= coverage(2000, 500, 120, accuracy, likeness, sizes) <= 0.97
+
+
+def test_two_thousand_resamples_of_ten_thousand_predictions_take_seconds():
+    predictions = simulate(2000, 5, k=5)
+    started = time.process_time()
+    confidence_intervals(predictions, classification_metrics(predictions))
+    assert time.process_time() - started < 10
