@@ -119,10 +119,12 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         folder: Folder of the file ``state.npz``, replaced as a whole.
         best: The `BestEpoch` of this training, whose file it keeps company.
+        described: The experiment as text; `restore` refuses a file of another one.
     """
 
-    def __init__(self, folder: Path, best: BestEpoch):
+    def __init__(self, folder: Path, best: BestEpoch, described: str = ""):
         super().__init__()
+        self.described = described
         self.path = Path(folder) / "state.npz"
         self.best = best
 
@@ -150,6 +152,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         header = {
             "epochs_done": epoch + 1,
+            "described": self.described,
             "stopped": bool(self.model.stop_training),
             "callbacks": [callback.get_state() for callback in self.stateful],
         }
@@ -161,14 +164,15 @@ class Checkpoint(keras.callbacks.Callback):
         """Put the file's state into the model, its optimizer and the other callbacks.
 
         Raises:
-            AlloykError: The file belongs to another network or optimizer.
+            AlloykError: The file belongs to another experiment.
         """
         header = self._read_header()
         variables, arrays = self._variables(), _load_arrays(self.path)
-        if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+        same_shapes = [tuple(v.shape) for v in variables] == [a.shape for a in arrays]
+        if header["described"] != self.described or not same_shapes:
             raise AlloykError(
-                f"{self.path} holds another network or optimizer than the configuration asks for: "
-                "resume with the run's own config.yaml, or train into a new folder"
+                f"{self.path} was written under another configuration than config.yaml beside it "
+                "now holds: undo the change there, or train into a new folder"
             )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)

@@ -16,6 +16,7 @@ from alloyk.errors import AlloykError
 from alloyk.recipes import ARCHITECTURES, merge, recipe_settings
 
 Arch = Literal[tuple(ARCHITECTURES)]
+NUMBERS = (int, float, int | None, float | None)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -24,6 +25,16 @@ class Section(BaseModel):
     """A part of the configuration; a misspelt key is an error, and nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, values):
+        if isinstance(values, dict):
+            for name, value in values.items():
+                field = cls.model_fields.get(name)
+                if isinstance(value, bool) and field and field.annotation in NUMBERS:
+                    raise ValueError(f"{name} wants a number, found {str(value).lower()}")
+        return values
 
 
 class SimulateConfig(Section):
@@ -65,6 +76,8 @@ class PreprocessConfig(Section):
     @field_validator("image_size", mode="before")
     @classmethod
     def _square(cls, value):
+        if isinstance(value, str) and re.fullmatch(r"\d+x\d+", value):
+            return [int(side) for side in value.split("x")]
         return (value, value) if isinstance(value, int) else value
 
     @field_validator("image_size")
@@ -214,7 +227,7 @@ OptimizerConfig = Annotated[
 
 
 class ScheduleSection(Section):
-    """What every schedule has."""
+    """What every schedule has: a linear warm-up, over half of the epochs at most."""
 
     warmup_epochs: float = Field(0.0, ge=0)
 
@@ -314,15 +327,6 @@ class Config(Section):
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
 
-    @model_validator(mode="after")
-    def _warm_up_ends(self):
-        if self.schedule.warmup_epochs >= self.train.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) must be less than "
-                f"train.epochs ({self.train.epochs})"
-            )
-        return self
-
 
 class Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which reads `1e-3` as a number, as YAML 1.2 does."""
@@ -421,13 +425,21 @@ def resolve_config(path: Path | None = None, overrides: dict | None = None) -> C
 
 
 def _first_problem(error: ValidationError) -> str:
-    """One line for the first of pydantic's findings, with the valid choices."""
+    """One line for the first of pydantic's findings: the key, what it wants, what was found."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {where}: {_known_keys(first['loc'])}{more}"
-    return f"{where}: {first['msg']}, found {first['input']!r}{more}"
+    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
+    if first["type"] == "tuple_type":
+        wanted = "wanted a list, such as [96, 96] or [0.7, 0.15, 0.15]"
+    elif first["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        wanted = "wanted keys of its own, such as train.epochs=20"
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{where}: {wanted}{more}"  # about several keys together; the text names them
+    found = "null" if first["input"] is None else repr(first["input"])
+    return f"{where}: {wanted}, found {found}{more}"
 
 
 def _known_keys(location) -> str:

@@ -6,6 +6,7 @@ Classification figures come from the predictions file alone and training figures
 
 import csv
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -100,11 +101,13 @@ def evaluate_run(
     else:
         metrics["undefined"]["train"] = f"{run.name} has no history.csv"
 
-    pictures = draw_figures(predictions, metrics, history)
     report = format_report(predictions, metrics)
     text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    for name, ax in pictures.items():
-        plots.save_figure(ax, out / "figures" / name)
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; files have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        for name, ax in draw_figures(predictions, metrics, history).items():
+            plots.save_figure(ax, out / "figures" / name)
     if history is None:
         for name in CURVES:  # of an earlier state of this folder
             (out / "figures" / f"{name}.png").unlink(missing_ok=True)

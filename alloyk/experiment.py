@@ -132,11 +132,14 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
     plateau_options = {
         key: schedule.pop(key) for key in ("factor", "patience", "min_delta") if plateau
     }
+    # A recipe's warm-up must not forbid a short training.
+    warmup = min(schedule.pop("warmup_epochs"), config.train.epochs / 2)
     learning_rate = build_schedule(
         schedule.pop("name"),
         learning_rate=optimizer.pop("learning_rate"),
         steps_per_epoch=steps,
         epochs=config.train.epochs,
+        warmup_epochs=warmup,
         **schedule,
     )
     network.compile(
@@ -149,5 +152,4 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
     network.optimizer.build(network.trainable_variables)
     if not plateau:
         return []
-    warmup = math.ceil(config.schedule.warmup_epochs)
-    return [ReduceOnPlateau(learning_rate, start_epoch=warmup, **plateau_options)]
+    return [ReduceOnPlateau(learning_rate, start_epoch=math.ceil(warmup), **plateau_options)]

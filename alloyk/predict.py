@@ -30,7 +30,7 @@ BATCH_PIXELS = 2**22
 STANDARD_INPUT = "-"
 
 # ITU-R BT.601-7, as in `alloyk.preprocessing`, which would bring TensorFlow along.
-LUMA_RED, LUMA_BLUE = np.float32(0.299), np.float32(0.114)
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,8 @@ class Classifier:
             return np.repeat(image, 3, axis=2)
         if channels == 1 and image.shape[2] == 3:
             red, green, blue = np.split(image.astype(np.float32), 3, axis=2)
-            return green + LUMA_RED * (red - green) + LUMA_BLUE * (blue - green)
+            # In the same order as `Grayscale`: the last bit can move a pixel to another bin.
+            return red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
         return image
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
 
@@ -58,8 +59,12 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
     for note in dataset.notes:
         click.echo(f"note: {note}", err=True)
     _prepare_run_folder(run, resume)
-    write_config(config, run / "config.yaml")
+    with _nothing_left_before_the_first_epoch(run):
+        write_config(config, run / "config.yaml")
+        return _train_and_evaluate(config, run, dataset)
 
+
+def _train_and_evaluate(config: Config, run: Path, dataset: ImageDataset) -> Path:
     preprocessing = preprocessing_for(config, dataset)
     train = load_split(config, dataset, "train", preprocessing)
     val = load_split(config, dataset, "val", preprocessing)
@@ -80,8 +85,24 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
     return run
 
 
+@contextmanager
+def _nothing_left_before_the_first_epoch(run: Path):
+    """Remove what was written when the block fails with no epoch to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not any((run / CHECKPOINT_FOLDER).glob("*.npz")):
+            shutil.rmtree(run)
+        raise
+
+
 def _prepare_run_folder(run: Path, resume: bool) -> None:
     """Make the run folder; refuse one that holds something else than a run to go on with."""
+    if resume and (run / "metrics.json").exists():
+        raise AlloykError(
+            f"{run} is finished, there is nothing to go on with: its report is report.txt; to "
+            f"train again, alloyk train {run / 'config.yaml'} --run NEW"
+        )
     if not resume and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise AlloykError(
             f"{run} is not empty: choose another --run, or go on with that one by --resume"
@@ -126,7 +147,7 @@ def train_network(
         patience=settings.patience,
         start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
     )
-    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best)
+    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, config.model_dump_json())
     history = HistoryFile(run / "history.csv")
     history.keep_until(checkpoint.epochs_done())
     watching = [

@@ -75,7 +75,7 @@ def test_yaml_1_1_traps_are_mended(tmp_path):
         ("optimizer.name=foo", "optimizer.*'foo'.*'adam'"),
         ("optimizer.momentum=high", "optimizer.rmsprop.momentum.*found 'high'"),
         ("train.epochs=0", "train.epochs.*greater than or equal to 1.*found 0"),
-        ("train.epochs=no", "train.epochs.*found False"),
+        ("train.epochs=no", "epochs wants a number, found false"),
         ("data.ratios=[1,2]", "data.ratios"),
         ("preprocess.image_size=4", "at least 8 pixels"),
         ("preprocess.mean=[0.5]", "mean and std go together"),
@@ -103,6 +103,11 @@ def test_a_broken_file_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(AlloykError, match=f"broken.yaml.*{message}"):
         resolve(path=path)
+
+
+def test_an_image_size_may_be_a_number_a_list_or_written_with_an_x():
+    sizes = [resolve(f"preprocess.image_size={text}") for text in ("32", "[32, 48]", "32x48")]
+    assert [config.preprocess.image_size for config in sizes] == [(32, 32), (32, 48), (32, 48)]
 
 
 def test_an_empty_file_means_the_defaults(tmp_path):

@@ -186,10 +186,39 @@ def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
     bad.write_bytes(bad.read_bytes()[:80])
     with pytest.raises(AlloykError, match=bad.name):
         run_training(configured(data), tmp_path / "stopped")
+    assert not (tmp_path / "stopped").exists()
     run = run_training(configured(data, "data.on_bad_image=skip", "train.epochs=2"), tmp_path / "b")
     assert f"skipped: cannot read the image {bad}" in capsys.readouterr().err
     images = json.loads((run / "facts.json").read_text())["images"]
     assert sum(images.values()) == 59
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    before = (finished / "model.keras").stat().st_mtime_ns
+    with pytest.raises(AlloykError, match="is finished, there is nothing to go on with"):
+        run_training(resolve_config(finished / "config.yaml"), finished, resume=True)
+    assert (finished / "model.keras").stat().st_mtime_ns == before
+
+
+def test_a_changed_configuration_does_not_resume(radiographs, tmp_path, monkeypatch):
+    monkeypatch.setattr("alloyk.training.evaluate_run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(configured(radiographs), tmp_path / "run")
+    monkeypatch.undo()
+    changed = configured(radiographs, "train.batch_size=4")
+    with pytest.raises(AlloykError, match="written under another configuration"):
+        run_training(changed, tmp_path / "run", resume=True)
+    run_training(configured(radiographs), tmp_path / "run", resume=True)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == RUN_FILES
+
+
+def interrupt(*_args):
+    raise KeyboardInterrupt
+
+
+def test_one_epoch_is_enough_for_any_recipe(radiographs, tmp_path):
+    config = configured(radiographs, "train.epochs=1", "schedule.warmup_epochs=2")
+    assert (run_training(config, tmp_path / "run") / "metrics.json").exists()
 
 
 def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):

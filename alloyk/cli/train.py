@@ -50,7 +50,12 @@ def train(config, arch, data, run, resume, settings):
     load_tensorflow()
     from alloyk.training import run_training
 
-    run_training(resolved, run, resume=resume)
+    try:
+        run_training(resolved, run, resume=resume)
+    except KeyboardInterrupt:
+        if run.exists():
+            click.echo(f"\nto go on: alloyk train --run {run} --resume", err=True)
+        raise
     click.echo((run / "report.txt").read_text(encoding="utf-8"))
     click.echo(f"run: {run}\npictures: {run / 'figures'}")
 
