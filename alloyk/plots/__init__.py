@@ -1,0 +1,32 @@
+"""The pictures of an evaluation. Computing is apart from drawing; each takes ``ax=None``.
+
+Figures are made without pyplot, so no backend is chosen for the program that calls us.
+"""
+
+from alloyk.plots.breakdown import plot_breakdown
+from alloyk.plots.confusion import plot_confusion_matrix
+from alloyk.plots.curves import (
+    plot_precision_recall,
+    plot_roc,
+    precision_recall_curves,
+    roc_curves,
+)
+from alloyk.plots.history import plot_history, smoothed
+from alloyk.plots.style import new_axes, readable_names, save_figure
+from alloyk.plots.trust import plot_coverage, plot_reliability
+
+__all__ = [
+    "new_axes",
+    "plot_breakdown",
+    "plot_confusion_matrix",
+    "plot_coverage",
+    "plot_history",
+    "plot_precision_recall",
+    "plot_reliability",
+    "plot_roc",
+    "precision_recall_curves",
+    "readable_names",
+    "roc_curves",
+    "save_figure",
+    "smoothed",
+]

@@ -1,0 +1,107 @@
+"""Precision over recall, and ROC, of each class against the rest."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    LINE_STYLES,
+    add_legend,
+    finish,
+    new_axes,
+    readable_names,
+)
+from alloyk.predictions import Predictions
+
+
+def precision_recall_curves(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    """Recall and precision of each class against the rest; None for a class without images."""
+    from sklearn.metrics import precision_recall_curve
+
+    curves: list = []
+    for k in range(len(predictions.classes)):
+        of_class, probability = predictions.one_hot[:, k], predictions.probabilities[:, k]
+        if not of_class.any():
+            curves.append(None)
+            continue
+        precision, recall, _ = precision_recall_curve(of_class, probability, drop_intermediate=True)
+        curves.append((recall, precision))
+    return curves
+
+
+def roc_curves(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    """False and true positive rate of each class; None where one of them is undefined."""
+    from sklearn.metrics import roc_curve
+
+    curves: list = []
+    for k in range(len(predictions.classes)):
+        of_class, probability = predictions.one_hot[:, k], predictions.probabilities[:, k]
+        if of_class.all() or not of_class.any():
+            curves.append(None)
+            continue
+        false_positive, true_positive, _ = roc_curve(of_class, probability)
+        curves.append((false_positive, true_positive))
+    return curves
+
+
+def plot_precision_recall(
+    curves: list, figures: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
+) -> Axes:
+    """Precision over recall of each class, its average precision in the legend.
+
+    Args:
+        curves: Of `precision_recall_curves`.
+        figures: Of `alloyk.metrics.classification_metrics`, where the legend's numbers are from.
+        names: The k classes as they are shown.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(7.2, 4.8)
+    _draw_curves(ax, curves, figures, names, "average_precision", "AP", drawstyle="steps-post")
+    finish(ax, "Precision and recall", subtitle, "Recall", "Precision")
+    return ax
+
+
+def plot_roc(
+    curves: list, figures: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
+) -> Axes:
+    """True over false positive rate of each class, its AUC in the legend.
+
+    Args:
+        curves: Of `roc_curves`.
+        figures: Of `alloyk.metrics.classification_metrics`, where the legend's numbers are from.
+        names: The k classes as they are shown.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(7.2, 4.8)
+    ax.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", zorder=1)
+    _draw_curves(ax, curves, figures, names, "roc_auc", "AUC")
+    finish(ax, "ROC, each class against the rest", subtitle,
+            "False positive rate", "True positive rate")  # fmt: skip
+    return ax
+
+
+def _draw_curves(ax, curves, figures, names, figure, short, **style):
+    shown = readable_names(names)
+    for k, (curve, label) in enumerate(zip(curves, figures["classes"], strict=True)):
+        value = figures["per_class"][label][figure]
+        text = f"{shown[k]}\n{short} {value:.4f}" if value is not None else f"{shown[k]}\nundefined"
+        x, y = curve if curve is not None else ([], [])
+        ax.plot(
+            x,
+            y,
+            color=COLORS[k % len(COLORS)],
+            linestyle=LINE_STYLES[k % len(LINE_STYLES)],
+            # Later curves thinner: what lies under them still shows.
+            linewidth=2.4 - 0.9 * min(k, 9) / 9,
+            label=text,
+            **style,
+        )
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_aspect("equal")
+    add_legend(ax)

@@ -1,0 +1,68 @@
+"""Figures on how far the probabilities can be trusted."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from alloyk.abstention import Coverage
+from alloyk.calibration import Reliability
+from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes
+
+
+def plot_reliability(
+    reliability: Reliability,
+    *,
+    scaled: Reliability | None = None,
+    subtitle: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy over confidence; on the diagonal probabilities mean what they say.
+
+    Args:
+        reliability: Of `alloyk.calibration.reliability`.
+        scaled: The same after temperature scaling, where it is kept.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(7.2, 4.8)
+    ax.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", zorder=1)
+    for found, name, color, marker in (
+        (reliability, "as predicted", COLORS[0], "o"),
+        (scaled, "temperature-scaled", COLORS[1], "s"),
+    ):
+        if found is None:
+            continue
+        some = found.count > 0
+        error = found.expected_calibration_error
+        label = f"{name}\nECE {error:.4f}"
+        ax.plot(found.confidence[some], found.accuracy[some], color=color, linewidth=1, label=label)
+        # The area tells how many images a point stands for.
+        size = 12 + 200 * found.count[some] / found.count.sum()
+        points = (found.confidence[some], found.accuracy[some])
+        ax.scatter(*points, s=size, color=color, marker=marker, alpha=0.75, linewidth=0)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_aspect("equal")
+    add_legend(ax)
+    finish(ax, "Reliability", subtitle, "Confidence", "Accuracy")
+    return ax
+
+
+def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
+    """Error rate over the share of images decided, the most confident first.
+
+    Args:
+        coverage: Of `alloyk.abstention.accuracy_over_coverage`.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(6.2, 4.4)
+    error = 100 * (1 - coverage.accuracy)
+    marker = "o" if len(error) < 20 else None
+    ax.plot(100 * coverage.coverage, error, color=COLORS[0], linewidth=2, marker=marker)
+    ax.set_xlim(0, 101)
+    ax.set_ylim(0, max(1.08 * float(np.max(error)), 1.0))
+    finish(
+        ax, "Leaving uncertain images undecided", subtitle,
+        "Images decided, %", "Wrong among them, %",
+    )  # fmt: skip
+    return ax
