@@ -199,7 +199,7 @@ def _described(shape) -> str:
 
 def _recorded_row(recorded: Agreement | None) -> str:
     if recorded is None:
-        return "not compared: it is of other images"
+        return "not compared: missing, or of other images"
     return f"{len(recorded.differing)} decisions differ, max |Δp| {recorded.max_difference:.1e}"
 
 
