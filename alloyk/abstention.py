@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alloyk.predictions import Predictions
-from alloyk.statistics import accuracy_interval
+from alloyk.statistics import RESAMPLES, accuracy_interval
 
 ERROR_RATES = (0.05, 0.02, 0.01)
 
@@ -53,7 +53,9 @@ def threshold_for(predictions: Predictions, error_rate: float) -> float | None:
     return float(curve.threshold[good[-1]]) if len(good) else None
 
 
-def abstaining(predictions: Predictions, threshold: float) -> dict:
+def abstaining(
+    predictions: Predictions, threshold: float, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict:
     """What is reached when images below `threshold` are not decided.
 
     Returns:
@@ -62,7 +64,10 @@ def abstaining(predictions: Predictions, threshold: float) -> dict:
     """
     decided = predictions.confidence >= threshold
     right = (predictions.y_true == predictions.y_pred)[decided]
-    interval = accuracy_interval(right, predictions.groups[decided]) if len(right) else None
+    groups = predictions.groups[decided]
+    interval = (
+        accuracy_interval(right, groups, resamples=resamples, seed=seed) if len(right) else None
+    )
     return {
         "coverage": float(decided.mean()),
         "error_rate": float(1 - right.mean()) if len(right) else None,
@@ -74,6 +79,9 @@ def abstention(
     predictions: Predictions,
     validation: Predictions | None = None,
     error_rates=ERROR_RATES,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> list[dict]:
     """For each wanted error rate: the threshold, and what it gives on `predictions`.
 
@@ -87,6 +95,6 @@ def abstention(
         threshold = threshold_for(validation if validation is not None else predictions, wanted)
         row = {"wanted_error_rate": wanted, "threshold": threshold, "chosen_on": chosen_on}
         if threshold is not None:
-            row |= abstaining(predictions, threshold)
+            row |= abstaining(predictions, threshold, resamples=resamples, seed=seed)
         table.append(row)
     return table

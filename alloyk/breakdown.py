@@ -7,7 +7,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.predictions import KEY_COLUMNS, Predictions
-from alloyk.statistics import accuracy_interval
+from alloyk.statistics import RESAMPLES, accuracy_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,13 @@ QUANTILES = 4
 MISSING = "(none)"
 
 
-def breakdown(predictions: Predictions, columns: Sequence[str]) -> "pd.DataFrame":
+def breakdown(
+    predictions: Predictions,
+    columns: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> "pd.DataFrame":
     """Accuracy for each value of manifest columns, or for each combination of several.
 
     A column of numbers with more than 12 distinct ones (a tube voltage that was drawn) is put into
@@ -27,6 +33,8 @@ def breakdown(predictions: Predictions, columns: Sequence[str]) -> "pd.DataFrame
     Args:
         predictions: The predictions.
         columns: Names of columns of the predictions file; ``label`` is one.
+        resamples: Bootstrap resamples for each interval.
+        seed: Of the resampling.
 
     Returns:
         One row per combination that occurs: `columns`, ``images``, ``plates`` (as many as images
@@ -47,7 +55,9 @@ def breakdown(predictions: Predictions, columns: Sequence[str]) -> "pd.DataFrame
     right = predictions.y_true == predictions.y_pred
     rows = []
     for key, found in codes.groupby(list(columns), sort=True).indices.items():
-        interval = accuracy_interval(right[found], predictions.groups[found])
+        interval = accuracy_interval(
+            right[found], predictions.groups[found], resamples=resamples, seed=seed
+        )
         low, high = interval or (np.nan, np.nan)
         values = {
             name: ordered[name][1][code]

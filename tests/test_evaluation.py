@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.evaluation import evaluate_run, read_history, training_metrics
+from alloyk.evaluation import evaluate_run
+from alloyk.history import read_history, training_metrics
 from alloyk.predictions import write_predictions
 
 CURVES = {"accuracy.png", "loss.png"}
 CLASSIFICATION = {
     "confusion_matrix.png", "confusion_matrix_normalized.png", "pr_curve.png", "roc_curve.png",
+    "reliability.png", "coverage.png",
 }  # fmt: skip
 HISTORY = """\
 epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds
@@ -115,9 +117,12 @@ def test_one_changed_row_changes_all_that_rests_on_it(run, column):
     change_row(run / "predictions.csv", 0, **{column: "2017" if now == "1050" else "1050"})
     after, metrics_after = evaluate(run), written(run)
     changed = {name for name in metrics_after if metrics_after[name] != metrics_before[name]}
-    matrices = {"figures/confusion_matrix.png", "figures/confusion_matrix_normalized.png"}
+    decisions = {
+        "figures/confusion_matrix.png", "figures/confusion_matrix_normalized.png",
+        "figures/reliability.png", "figures/coverage.png",
+    }  # fmt: skip
     curves = {"figures/pr_curve.png", "figures/roc_curve.png"} if column == "label" else set()
-    assert changed == {"predictions.csv", "metrics.json", "report.txt"} | matrices | curves
+    assert changed == {"predictions.csv", "metrics.json", "report.txt"} | decisions | curves
     assert abs(after["accuracy"] - before["accuracy"]) == pytest.approx(1 / 60)
     assert after["confidence_intervals"]["accuracy"] != before["confidence_intervals"]["accuracy"]
     assert (after["log_loss"] == before["log_loss"]) == (column == "predicted")

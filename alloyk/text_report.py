@@ -1,0 +1,121 @@
+"""The text of ``report.txt``."""
+
+import numpy as np
+
+from alloyk.alloys import ALLOYS
+from alloyk.predictions import Predictions
+
+
+def display_name(label: str) -> str:
+    """How a class is shown to people.
+
+    >>> display_name("1050"), display_name("steel")
+    ('Al 1050', 'steel')
+    """
+    return f"Al {label}" if label in ALLOYS else label
+
+
+def describe(predictions: Predictions, metrics: dict) -> str:
+    """One line on what the figures rest on.
+
+    For example ``test split, 1,800 images of 300 plates, simulated``.
+    """
+    images = f"{len(predictions):,} image{'s' if len(predictions) > 1 else ''}"
+    if predictions.has_plates:
+        groups = metrics["resampling"]["groups"]
+        images += f" of {groups:,} plate{'s' if groups > 1 else ''}"
+    parts = [f"{metrics['split']} split", images]
+    return ", ".join([*parts, "simulated"] if metrics["simulated"] else parts)
+
+
+def format_report(predictions: Predictions, metrics: dict) -> str:
+    """The text of ``report.txt``: classification report, accuracy, what the split went by."""
+    from sklearn.metrics import classification_report
+
+    table = classification_report(
+        predictions.y_true,
+        predictions.y_pred,
+        labels=np.arange(len(metrics["classes"])),
+        target_names=[display_name(label) for label in metrics["classes"]],
+        digits=4,
+        zero_division=np.nan,
+    )
+    intervals = metrics["confidence_intervals"]
+    lines = [describe(predictions, metrics), _grouping(metrics["grouped_by"])]
+    lines += metrics["notes"]
+    if metrics["simulated"]:
+        lines.append("The images are simulated: nothing here was measured on real radiographs.")
+    lines += ["", table]
+    for name, title in (
+        ("accuracy", "accuracy"),
+        ("balanced_accuracy", "balanced accuracy"),
+        ("macro.f1", "macro F1"),
+        ("macro.average_precision", "macro AP"),
+        ("macro.roc_auc", "macro AUC"),
+        ("log_loss", "log loss"),
+    ):
+        first, _, second = name.partition(".")
+        value = metrics[first][second] if second else metrics[first]
+        between = "[{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+        number = "undefined" if value is None else f"{value:.4f}"
+        lines.append(f"{title:<18} {number:>9}  {between}".rstrip())
+    lines += _further(metrics)
+    over = metrics["resampling"]["over"]
+    lines += ["", f"In brackets: 95 % confidence interval, from resampling {over}."]
+    if over == "images":
+        lines.append("Plates are not known: images of one plate make these intervals too narrow.")
+    lines += [f"Undefined: {name}: {why}" for name, why in metrics["undefined"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _grouping(grouped_by: str | None) -> str:
+    match grouped_by:
+        case None:
+            return (
+                "Split image by image: images of one plate may be in training and test, "
+                "which flatters the figures."
+            )
+        case "folders" | "manifest":
+            return f"Split as given by the data set's {grouped_by}."
+        case "unknown":
+            return "What the split was grouped by is not known."
+        case _:
+            return f"Split grouped by {grouped_by}: no {grouped_by} is in two splits."
+
+
+def _further(metrics: dict) -> list[str]:
+    """Lines on plates, calibration and abstention, as far as `metrics` has them."""
+    lines = []
+    if metrics.get("plates"):
+        plates = metrics["plates"]
+        between = _interval(plates["interval"])
+        lines.append(f"{'accuracy per plate':<18} {plates['accuracy']:>9.4f}  {between}".rstrip())
+    if metrics.get("calibration"):
+        calibration = metrics["calibration"]
+        error = calibration["expected_calibration_error"]
+        lines += ["", f"Expected calibration error {error:.4f}."]
+        scaling = calibration["temperature_scaling"]
+        if scaling and scaling["temperature"] is not None:
+            lines[-1] += (
+                f" Divided by the temperature {scaling['temperature']:.3f}, fitted on validation: "
+                f"{scaling['expected_calibration_error']:.4f}, log loss {scaling['log_loss']:.4f}."
+            )
+        elif scaling:
+            lines[-1] += f" No temperature scaling: {scaling['why']}."
+    for row in metrics.get("abstention", []):
+        wanted = f"For an error rate of {100 * row['wanted_error_rate']:g} %"
+        if row["threshold"] is None:
+            lines.append(f"{wanted}: no threshold on the confidence gives that.")
+        elif row["error_rate"] is None:
+            lines.append(f"{wanted}: no image reaches the threshold {row['threshold']:.4f}.")
+        else:
+            lines.append(
+                f"{wanted}: decide from a confidence of {row['threshold']:.4f} (chosen on "
+                f"{row['chosen_on']}); that decides {100 * row['coverage']:.1f} % of the images, "
+                f"{100 * row['error_rate']:.2f} % of them wrong."
+            )
+    return lines
+
+
+def _interval(interval) -> str:
+    return "[{:.4f}, {:.4f}]".format(*interval) if interval else ""
