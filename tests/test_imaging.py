@@ -591,12 +591,10 @@ def test_what_is_not_a_regular_file_neither_hangs_nor_crashes(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_an_unreadable_file_is_named(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root reads every file whatever its mode: this test needs another user")
-    path = write(tmp_path / "a.png", png_bytes([b"\xab"], 1, 1, 8, 0))
+def test_an_unreadable_file_is_named(unprivileged, open_folder):
+    path = write(open_folder / "a.png", png_bytes([b"\xab"], 1, 1, 8, 0))
     path.chmod(0)
-    with pytest.raises(AlloykError, match=r"a\.png: Permission denied"):
+    with unprivileged(), pytest.raises(AlloykError, match=r"a\.png: Permission denied"):
         read_image(path)
 
 
