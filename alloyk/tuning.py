@@ -19,6 +19,7 @@ import click
 import keras
 import keras_tuner
 import yaml
+from keras_tuner import errors
 
 from alloyk.config import (
     Config,
@@ -29,8 +30,8 @@ from alloyk.config import (
     write_config,
 )
 from alloyk.errors import AlloykError
-from alloyk.evaluation import read_history
 from alloyk.experiment import load_split, preprocessing_for
+from alloyk.history import read_history
 from alloyk.predictions import whole_file
 from alloyk.recipes import merge
 from alloyk.source import open_dataset
@@ -148,6 +149,16 @@ class _Trials:
         return resolve_config(self.path, merge(self.overrides, overrides_of(values)))
 
     def run_trial(self, trial, *_args, **_kwargs):
+        """The best monitored value; a trial that diverges is named, and the search goes on."""
+        try:
+            return self._train(trial)
+        except AlloykError as error:
+            click.echo(f"trial {trial.trial_id} failed: {error}", err=True)
+            raise errors.FailedTrialError(str(error)) from error
+        except Exception as error:  # which Keras Tuner would pass over in silence
+            raise errors.FatalError(f"trial {trial.trial_id}: {error}") from error
+
+    def _train(self, trial):
         config = self.configuration(trial.hyperparameters.values)
         folder = self.folder / f"trial_{trial.trial_id}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -155,7 +166,7 @@ class _Trials:
         shown = ", ".join(f"{k}={v}" for k, v in trial.hyperparameters.values.items())
         click.echo(f"trial {trial.trial_id}: {shown}", err=True)
         set_up_keras(config)
-        train, val, num_classes = self._splits(config)
+        train, val, num_classes = self.splits(config)
         train_network(config, folder, train, val, num_classes)
         shutil.rmtree(folder / "checkpoint")
         history = read_history(folder / "history.csv")
@@ -164,7 +175,7 @@ class _Trials:
         best = monitored.min() if config.train.monitor.endswith("loss") else monitored.max()
         return {config.train.monitor: float(best)}
 
-    def _splits(self, config):
+    def splits(self, config):
         """The data of a trial; read once for all trials that prepare it alike."""
         key = repr((config.data, config.preprocess))
         if key not in self._data:
@@ -223,17 +234,18 @@ def run_search(
         max_trials=max_trials,
         seed=base.seed,
         hyperparameters=hp,
-        max_consecutive_failed_trials=1,
+        max_consecutive_failed_trials=None,
         directory=str(out.parent),
         project_name=out.name,
     )
     tuner.prepare(path, overrides, out)
-    tuner.configuration(hp.values)  # a wrong key fails before the first trial
+    tuner.splits(tuner.configuration(hp.values))  # wrong keys and data fail before the first trial
     tuner.search(verbose=0)
     trials = tuner.oracle.get_best_trials(len(tuner.oracle.trials))
     if not trials:
         raise AlloykError(f"no trial of {out} came to an end: see the messages above")
-    _write_trials(out / "trials.csv", trials, list(space), base.train.monitor)
+    failed = [trial for trial in tuner.oracle.trials.values() if trial not in trials]
+    _write_trials(out / "trials.csv", [*trials, *failed], list(space), base.train.monitor)
     best = tuner.configuration(trials[0].hyperparameters.values)
     with whole_file(out / "best.yaml") as unfinished:
         header = f"# {base.train.monitor} {trials[0].score:.4f}, best of {len(trials)} trials.\n"
@@ -257,7 +269,7 @@ def _refuse_another_search(out: Path, described: dict) -> None:
 
 
 def _write_trials(path: Path, trials, keys, monitor) -> None:
-    """One row per finished trial, the best first."""
+    """One row per trial, the best first; one that failed has no value."""
     with whole_file(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", monitor, *keys])

@@ -55,6 +55,23 @@ def test_grid_over_two_keys_ends_in_a_yaml_that_trains(tmp_path):
     assert again == pytest.approx(losses[0], rel=1e-4)
 
 
+def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path, capsys):
+    overrides = parse_overrides([*TINY, "optimizer.name=sgd", "optimizer.weight_decay=0"])
+    space = {"optimizer.learning_rate": [1e30, 0.01]}
+    run_search("grid", space, tmp_path / "s", overrides=overrides)
+    assert "failed: the loss became" in capsys.readouterr().err
+    good, bad = trials_of(tmp_path / "s")
+    assert (good["optimizer.learning_rate"], bad["optimizer.learning_rate"]) == ("0.01", "1e+30")
+    assert float(good["val_loss"]) > 0
+    assert bad["val_loss"] == ""
+
+
+def test_wrong_data_fails_before_the_first_trial(tmp_path):
+    overrides = parse_overrides([*TINY, f"data.path={tmp_path / 'nowhere'}"])
+    with pytest.raises(AlloykError, match="nowhere"):
+        run_search("grid", {"model.dropout": [0.1]}, tmp_path / "s", overrides=overrides)
+
+
 def test_random_search_stays_in_its_ranges_and_goes_on(tmp_path):
     space = {
         "optimizer.learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
