@@ -218,7 +218,9 @@ def evaluation_batches(images, labels, *, batch_size) -> tf.data.Dataset:
     numbers = tf.data.Dataset.range(len(labels)).batch(batch_size)
     label_batches = tf.data.Dataset.from_tensor_slices(np.asarray(labels, np.int32))
     pairs = tf.data.Dataset.zip(images.batches(numbers), label_batches.batch(batch_size))
-    return pairs.prefetch(AUTOTUNE)
+    # Keras warns at the end of a validation set whose length it cannot see, as of a stream.
+    known = tf.data.experimental.assert_cardinality(steps_per_epoch(len(labels), batch_size))
+    return pairs.apply(known).prefetch(AUTOTUNE)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

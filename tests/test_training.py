@@ -268,6 +268,7 @@ def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+@pytest.mark.filterwarnings("error:Your input ran out")
 def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = run_training(configured(radiographs, f"data.cache={cache}"), tmp_path / "run")
