@@ -38,7 +38,6 @@ class Backend(Protocol):
 class KerasBackend:
     """A `.keras` file. It computes in float32, whatever precision it was trained in."""
 
-    input_shape = (None, None, None)
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -52,7 +51,8 @@ class KerasBackend:
         # Keras raises nearly anything on a damaged file.
         except Exception as error:
             raise AlloykError(_cannot_load(path, error)) from error
-        raw_images = tf.TensorSpec((None, None, None, None), tf.float32)
+        self.input_shape = tuple(self.model.input_shape[1:])
+        raw_images = tf.TensorSpec((None, *self.input_shape), tf.float32)
         self._call = tf.function(
             lambda images: self.model(images, training=False), input_signature=[raw_images]
         )
@@ -65,7 +65,6 @@ class KerasBackend:
 class SavedModelBackend:
     """A SavedModel folder with one serving signature."""
 
-    input_shape = (None, None, None)
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -76,7 +75,8 @@ class SavedModelBackend:
             self._call = self._loaded.signatures["serving_default"]
         except Exception as error:
             raise AlloykError(_cannot_load(path, error)) from error
-        (self._input,) = self._call.structured_input_signature[1]
+        ((self._input, spec),) = self._call.structured_input_signature[1].items()
+        self.input_shape = tuple(spec.shape[1:])
         self._constant = tf.constant
 
     def __call__(self, images):

@@ -56,8 +56,17 @@ class DataConfig(Section):
     group_by: str | None = None
     split_seed: int = Field(0, ge=0)
     on_bad_image: Literal["stop", "skip"] = "stop"
+    flat: str | None = None
+    dark: str | None = None
+    attenuation: bool = False
     cache: Literal["memory", "disk", "none"] = "memory"
     sampling: Literal["natural", "class_aware"] = "natural"
+
+    @model_validator(mode="after")
+    def _flat_first(self):
+        if self.flat is None and (self.dark is not None or self.attenuation):
+            raise ValueError("data.dark and data.attenuation need data.flat: give the flat frames")
+        return self
 
 
 class PreprocessConfig(Section):
@@ -326,6 +335,15 @@ class Config(Section):
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _one_logarithm(self):
+        if self.data.attenuation and self.preprocess.normalize == "log":
+            raise ValueError(
+                "data.attenuation and preprocess.normalize=log both take the logarithm: "
+                "leave one of them out"
+            )
+        return self
 
 
 class Loader(yaml.SafeLoader):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.dataset import ImageDataset
+from alloyk.flat_frames import load_flat_frames
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
 from alloyk.models import build_model, expects_unit_range
@@ -49,11 +50,13 @@ def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
 
 def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential:
     """The layers from a raw image of this data set to a gray one in [0, 1]."""
-    settings = config.preprocess
+    settings, data = config.preprocess, config.data
+    frames = load_flat_frames(dataset.root, data.flat, data.dark) if data.flat else None
     full_scale = settings.full_scale
     if settings.normalize == "full_scale" and full_scale is None:
         dtype = read_image(dataset.paths("train")[0]).dtype
-        full_scale = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+        counts = dtype.kind in "iu" and frames is None  # transmission ends at 1
+        full_scale = float(np.iinfo(dtype).max) if counts else 1.0
     return build_preprocessing(
         settings.image_size,
         normalize=settings.normalize,
@@ -61,6 +64,8 @@ def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential
         levels=settings.levels,
         order=settings.order,
         full_scale=full_scale,
+        flat_frames=frames,
+        attenuation=data.attenuation,
     )
 
 

@@ -118,10 +118,12 @@ def export_run(
     with ThreadPoolExecutor() as pool:
         shapes = Counter(pool.map(lambda path: read_image(path).shape, paths))
     usual_shape = shapes.most_common(1)[0][0]
-    image_shape = _input_shape(shapes, input_size) if chosen.fixed_shape else (None, None, None)
 
     say(f"loading {shown(run)}")
     original = load(run)
+    image_shape = original.input_shape
+    if chosen.fixed_shape:
+        image_shape = _input_shape(shapes, input_size, original)
     with unfinished_path(out) as unfinished:
         say(f"converting to {file_format}")
         chosen.write(original.backend.model, unfinished, image_shape)
@@ -228,8 +230,14 @@ def _dataset_of(run: Path, data) -> ImageDataset:
     return open_dataset(resolve_config(config, overrides))
 
 
-def _input_shape(shapes: Counter, input_size) -> tuple[int, int, int]:
+def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int, int, int]:
     """`(height, width, channels)` for a file that takes one shape only."""
+    frame = original.input_shape[:2]
+    if input_size and None not in frame and tuple(input_size) != frame:
+        raise AlloykError(
+            f"the flat-field correction of {shown(original.path)} takes frames of "
+            f"{frame[0]}x{frame[1]} only: leave --input-size out"
+        )
     sizes = {shape[:2] for shape in shapes}
     if input_size is None and len(sizes) > 1:
         (low, high) = (min(sizes, key=np.prod), max(sizes, key=np.prod))

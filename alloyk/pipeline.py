@@ -9,15 +9,19 @@ have seen without a break.
 
 import hashlib
 import json
+import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from alloyk._version import __version__
 from alloyk.errors import AlloykError
-from alloyk.imaging import read_image
+from alloyk.imaging import read_image, shown
+from alloyk.predictions import whole_file
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -26,21 +30,31 @@ def _decode(path: bytes) -> np.ndarray:
     return read_image(os.fsdecode(path)).astype(np.float32)
 
 
-def raw_images(paths) -> tf.data.Dataset:
-    """Decoded images ``(height, width, channels)`` float32, in the order of `paths`."""
+def preprocessed_image(path, preprocessing):
+    """The image of a file as `preprocessing` leaves it; `path` is a string tensor."""
+    size = preprocessing.input_shape[1:3]
 
-    def load(path):
-        image = tf.numpy_function(_decode, [path], tf.float32, stateful=False)
-        return tf.ensure_shape(image, (None, None, None))
+    def decode(path):
+        image = _decode(path)
+        if None not in size and image.shape[:2] != size:
+            raise AlloykError(
+                f"cannot correct the image {shown(os.fsdecode(path))} of {image.shape[0]}×"
+                f"{image.shape[1]} by flat frames of {size[0]}×{size[1]}: give raw, uncropped "
+                "frames of the same detector"
+            )
+        return image
 
-    names = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
-    return names.map(load, num_parallel_calls=AUTOTUNE, deterministic=True)
+    image = tf.numpy_function(decode, [path], tf.float32, stateful=False)
+    return preprocessing(tf.ensure_shape(image, (*size, None))[None])[0]
 
 
 def preprocessed_images(paths, preprocessing) -> tf.data.Dataset:
-    """Images as `preprocessing` leaves them, one at a time, because their sizes may differ."""
-    return raw_images(paths).map(
-        lambda image: preprocessing(image[None])[0], num_parallel_calls=AUTOTUNE, deterministic=True
+    """Preprocessed images in the order of `paths`, one at a time: their sizes may differ."""
+    names = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
+    return names.map(
+        lambda path: preprocessed_image(path, preprocessing),
+        num_parallel_calls=AUTOTUNE,
+        deterministic=True,
     )
 
 
@@ -90,8 +104,7 @@ class StreamedImages:
         names = tf.constant([os.fsencode(path) for path in self.paths])
 
         def fetch(number):
-            image = tf.numpy_function(_decode, [names[number]], tf.float32, stateful=False)
-            return self.preprocessing(tf.ensure_shape(image, (None, None, None))[None])[0]
+            return preprocessed_image(names[number], self.preprocessing)
 
         def together(batch):
             # One dataset per batch, so that the last batch of an epoch keeps its size.
@@ -111,32 +124,63 @@ def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = 
         preprocessing: Layers from a raw image to a gray one of fixed size.
         folder: Where to keep the result as a memory-mapped file; None keeps it in memory.
         key: What the files and their content are known by, such as
-            `ImageDataset.fingerprint()`: a file made under another key or with other
-            preprocessing is not taken.
+            `ImageDataset.fingerprint()`: a file made under another key, with other preprocessing
+            or by another version is not taken.
 
     Returns:
         `KeptImages`.
 
     Raises:
-        AlloykError: An image cannot be read; the message names it.
+        AlloykError: An image cannot be read, there is no room, or the folder cannot be written;
+            the message names it.
     """
     shape = (len(paths), *preprocessing.output_shape[1:])
+    _refuse_too_many(shape, folder)
     if folder is None:
         return KeptImages(_fill(np.empty(shape, np.float32), paths, preprocessing))
     described = json.dumps(
-        [key, [str(path) for path in paths], preprocessing.get_config()], sort_keys=True
+        [__version__, key, [str(path) for path in paths], preprocessing.get_config()],
+        sort_keys=True,
     )
     target = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.npy"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
+    if _kept_before(target, shape) is None:
+        with whole_file(target) as unfinished:
             array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
             _fill(array, paths, preprocessing).flush()
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return KeptImages(np.load(target, mmap_mode="r"))
+    return KeptImages(_kept_before(target, shape))
+
+
+def _kept_before(file: Path, shape) -> np.ndarray | None:
+    """The memory-mapped images of a file that is whole, or None."""
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.shape == shape and array.dtype == np.float32 else None
+
+
+def _refuse_too_many(shape, folder: Path | None) -> None:
+    """Refuse what the disk or the memory cannot hold: filling either kills the process."""
+    wanted = 4 * math.prod(shape)
+    if folder is None:
+        room, where = _memory_bytes(), "the memory"
+        advice = "set data.cache=disk, or data.cache=none to read them in every epoch"
+    else:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        room, where = shutil.disk_usage(nearest).free, shown(nearest)
+        advice = "name another disk by XDG_CACHE_HOME, or set data.cache=none"
+    if wanted > room:
+        raise AlloykError(
+            f"{shape[0]} preprocessed images need {wanted / 1e9:.1f} GB, {where} has "
+            f"{room / 1e9:.1f}: {advice}"
+        )
+
+
+def _memory_bytes() -> float:
+    """Of the whole machine; infinite where the system does not say."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _fill(array, paths, preprocessing):

@@ -19,6 +19,7 @@ import numpy as np
 from alloyk.backends import BACKENDS, model_file
 from alloyk.errors import AlloykError
 from alloyk.imaging import is_image_name, read_image, shown
+from alloyk.imaging.gray import to_gray
 from alloyk.metadata import read_metadata
 
 # As many images are decoded together, and held in memory.
@@ -28,9 +29,6 @@ READ_AHEAD = 32
 BATCH_PIXELS = 2**22
 
 STANDARD_INPUT = "-"
-
-# ITU-R BT.601-7, as in `alloyk.preprocessing`, which would bring TensorFlow along.
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +125,21 @@ class Classifier:
         height, width, channels = self.input_shape
         if height is not None and image.shape[:2] != (height, width):
             found = f"{image.shape[0]}x{image.shape[1]}"
+            advice = (
+                "its flat-field correction knows the whole frame of one detector: give raw, "
+                "uncropped frames of that"
+                if self.backend.takes_batches
+                else f"export the run again with `alloyk export RUN --input-size {found}`, or "
+                "predict with the run itself"
+            )
             raise AlloykError(
                 f"{shown(self.path)} takes images of {height}x{width} (height x width), found "
-                f"{item} of {found}: export the run again with "
-                f"`alloyk export RUN --input-size {found}`, or predict with the run itself"
+                f"{item} of {found}: {advice}"
             )
         if channels == 3 and image.shape[2] == 1:
             return np.repeat(image, 3, axis=2)
         if channels == 1 and image.shape[2] == 3:
-            red, green, blue = np.split(image.astype(np.float32), 3, axis=2)
-            # In the same order as `Grayscale`: the last bit can move a pixel to another bin.
-            return red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
+            return to_gray(image)
         return image
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:

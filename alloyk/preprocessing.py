@@ -8,31 +8,14 @@ that their result can be cached, and inside the saved model, so that it takes th
 import keras
 from keras import ops
 
-# ITU-R BT.601-7, section 2.5.1: the luma that Pillow and TensorFlow also use for RGB to gray.
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+from alloyk.correction import correction_layers
+from alloyk.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.imaging.gray import LUMA_WEIGHTS
 
 # Per-channel mean and standard deviation of ImageNet's training images in [0, 1], as published
 # with the torchvision models: https://pytorch.org/vision/stable/models.html
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# A range below this part of the brightest value counts as no contrast at all. Without the floor,
-# min-max scaling blows the rounding errors of a constant image up to full contrast.
-MIN_RELATIVE_RANGE = 1e-4
-
-register = keras.saving.register_keras_serializable(package="alloyk")
-
-
-class ImageLayer(keras.layers.Layer):
-    """A layer without weights that always computes in float32.
-
-    Counts of 16-bit images do not fit into the float16 of mixed precision. Its name is that of its
-    class, without Keras' running number: equal layers have equal configurations.
-    """
-
-    def __init__(self, **kwargs):
-        kwargs.setdefault("name", type(self).__name__.lower())
-        super().__init__(**{**kwargs, "dtype": "float32"})
 
 
 @register
@@ -234,7 +217,7 @@ class Standardize(ImageLayer):
 
 def build_preprocessing(
     image_size, *, normalize="min_max", equalize=False, levels=4096, order="equalize_first",
-    full_scale=None,
+    full_scale=None, flat_frames=None, attenuation=False,
 ):  # fmt: skip
     """Layers from a raw image of any size and channel count to a gray image in [0, 1].
 
@@ -246,6 +229,8 @@ def build_preprocessing(
         levels: Bins of that histogram.
         order: ``equalize_first`` (the study's) or ``resize_first``.
         full_scale: Largest value of the container, for ``full_scale``.
+        flat_frames: `FlatFrames` to correct each image by, which must then have their size.
+        attenuation: Whether to take ``-ln`` of the corrected image.
 
     Returns:
         A ``keras.Sequential`` from ``(batch, height, width, channels)`` to
@@ -260,7 +245,9 @@ def build_preprocessing(
     levelling = scaling[normalize]() + ([Equalize(levels)] if equalize else [])
     resizing = [Resize(image_size)]
     ordered = levelling + resizing if order == "equalize_first" else resizing + levelling
+    correction = correction_layers(flat_frames, attenuation)
+    height, width = flat_frames.shape if flat_frames else (None, None)
     return keras.Sequential(
-        [keras.Input((None, None, None), name="raw"), Grayscale(), *ordered],
+        [keras.Input((height, width, None), name="raw"), Grayscale(), *correction, *ordered],
         name="preprocessing",
     )

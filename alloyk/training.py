@@ -235,7 +235,7 @@ def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) 
     # The same layers without loss and optimizer, whose moments would triple the file.
     uncompiled = keras.Model(network.inputs, network.outputs, name=network.name)
     classifier = keras.Sequential(
-        [keras.Input((None, None, None), name="raw_image"), preprocessing, uncompiled],
+        [keras.Input(preprocessing.input_shape[1:], name="raw_image"), preprocessing, uncompiled],
         name="classifier",
     )
     unfinished = path.with_suffix(".part.keras")

@@ -1,10 +1,18 @@
 """Every image arrives, in the order that seed and epoch fix, with the same numbers on each road."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from alloyk.augmentation import Augmentation
+from alloyk.dataset import load_dataset
 from alloyk.errors import AlloykError
 from alloyk.pipeline import (
     KeptImages,
@@ -135,6 +143,56 @@ def test_disk_cache_is_taken_again_and_knows_its_source_and_settings(files, tmp_
     assert keep(equalize=True) == 3
 
 
+def test_disk_cache_notices_changed_files(tmp_path, preprocessing):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / "set" / ("1050", "2017")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 16384, (20, 30), dtype=np.uint16)).save(path)
+
+    def keep():
+        dataset = load_dataset(tmp_path / "set")
+        paths = dataset.paths("train")
+        folder, key = tmp_path / "cache", dataset.fingerprint()
+        kept = keep_images(paths, preprocessing, folder=folder, key=key)
+        np.testing.assert_array_equal(kept.array, keep_images(paths, preprocessing).array)
+        return paths, sorted(folder.iterdir())
+
+    paths, (first,) = keep()
+    assert keep() == (paths, [first])
+    # The same name and size, other pixels.
+    pixels = np.asarray(Image.open(paths[0]))
+    Image.fromarray(pixels[::-1].copy()).save(paths[0])
+    os.utime(paths[0], ns=(1, 1))
+    assert len(keep()[1]) == 2
+
+
+def test_a_damaged_cache_file_is_made_anew(files, preprocessing, tmp_path):
+    whole = np.array(keep_images(files, preprocessing, folder=tmp_path).array)
+    (file,) = tmp_path.glob("*.npy")
+    for content in (file.read_bytes()[:-100], b"", b"no array"):
+        file.unlink()
+        file.write_bytes(content)
+        kept = keep_images(files, preprocessing, folder=tmp_path)
+        np.testing.assert_array_equal(kept.array, whole)
+
+
+def test_no_room_for_the_cache_is_said_before_anything_is_read(
+    tmp_path, preprocessing, monkeypatch
+):
+    paths = [tmp_path / "absent.png"] * 10_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    with pytest.raises(AlloykError, match=r"10000 preprocessed images need 0\.0 GB, .* XDG_CACHE"):
+        keep_images(paths, preprocessing, folder=tmp_path / "cache")
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+    with pytest.raises(AlloykError, match=r"the memory has 0\.0: set data\.cache=disk"):
+        keep_images(paths, preprocessing)
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(AlloykError, match=r"cannot write .*file/cache"):
+        keep_images(paths[:1], preprocessing, folder=tmp_path / "file" / "cache")
+
+
 def test_unreadable_image_is_named_and_leaves_no_cache(files, preprocessing, tmp_path):
     files[5].write_bytes(files[5].read_bytes()[:60])
     with pytest.raises(AlloykError, match=r"image 5\.png"):
@@ -147,3 +205,15 @@ def test_mean_and_std_over_all_pixels(files, preprocessing):
     mean, std = mean_and_std(StreamedImages(files, preprocessing), len(files))
     assert mean[0] == pytest.approx(kept.array.mean(dtype=np.float64), rel=1e-6)
     assert std[0] == pytest.approx(kept.array.std(dtype=np.float64), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images():
+    script = Path(__file__).parents[1] / "scripts" / "bench_memory.py"
+    command = [sys.executable, str(script), "--images", "500", "6000", "--size", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    megabytes = [float(line.split()[-2]) for line in done.stdout.splitlines()]
+    few_streamed, many_streamed, few_on_disk, many_on_disk = megabytes
+    # 5,500 images of 64² would be 90 MB.
+    assert many_streamed - few_streamed < 40
+    assert many_on_disk - few_on_disk < 40

@@ -160,6 +160,7 @@ def test_an_unreadable_image_stops_by_name(tmp_path, classifier):
 
 def test_another_size_than_the_file_takes_names_both(tmp_path, classifier, monkeypatch):
     monkeypatch.setattr(classifier, "input_shape", (10, 12, 1))
+    monkeypatch.setattr(classifier.backend, "takes_batches", False)  # as a .tflite file
     path = save(tmp_path / "a.png", 5)
     with pytest.raises(
         AlloykError, match=r"takes images of 10x12 .* found .*a\.png of 8x9.*--input-size 8x9`"

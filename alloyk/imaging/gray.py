@@ -1,0 +1,22 @@
+"""Gray of colour, with the very same rounding wherever it is made."""
+
+import numpy as np
+
+# ITU-R BT.601-7, section 2.5.1: the luma that Pillow and TensorFlow also use for RGB to gray.
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Return an image `(height, width, 1 or 3)` as gray float32 `(height, width, 1)`.
+
+    The products are added in the order of `alloyk.preprocessing.Grayscale`: the last bit can move
+    a pixel into another bin of the histogram.
+
+    >>> to_gray(np.full((1, 1, 3), 7, np.uint16)).item()
+    7.0
+    """
+    counts = image.astype(np.float32)
+    if counts.shape[2] == 1:
+        return counts
+    red, green, blue = np.split(counts[..., :3], 3, axis=2)
+    return red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
