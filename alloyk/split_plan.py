@@ -89,7 +89,7 @@ def plan_split(
         if earlier:
             return earlier
     moving.refuse_unfinished(source.parent if source.is_file() else source)
-    root, table, notes = _read_source(source)
+    root, table, notes = read_source(source)
     if "split" in table.columns:
         raise AlloykError(
             f"{shown(source)} is split already (into {', '.join(sorted(set(table['split'])))}); "
@@ -135,7 +135,7 @@ def summary(plan: SplitPlan) -> str:
     return "\n".join([head, *text])
 
 
-def _read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
+def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
     """Return the folder, its table and the notes; a flat folder has no labels."""
     import pandas as pd
 
@@ -143,7 +143,7 @@ def _read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
         tree = find_images(source)
         images = [path for path in tree.images if not is_reference(path)]
         if images and not any("/" in path for path in images):
-            notes = [f"{shown(source)} has no class folders: it is split without labels."]
+            notes = [f"{shown(source)} has no class folders: its images have no labels."]
             return source, pd.DataFrame({"path": images}, dtype=object), notes
     root, table, _, notes = read_table(source, labelled=False)
     return root, table, notes

@@ -1,13 +1,19 @@
-"""How fast images reach the network: augmentation at 224², ours against separate Keras layers.
+"""How fast images reach the network: reading, augmentation, and a whole second epoch.
 
     python scripts/bench_pipeline.py [--seconds 5]
 
-Prints images per second and their ratio, both measured in one run on the same batches in tf.data.
+Prints images per second at 224×224. Reading: each format through tf.data, by alloyk and, where it
+has a decoder, by TensorFlow itself, and whether both give the same numbers. Augmentation: ours
+against separate Keras layers. Second epoch: images kept in memory or on disk, against augmentation
+alone. Figures that are compared are measured in turns, and each is the median of its turns.
 """
 
 import argparse
 import os
+import statistics
+import tempfile
 import time
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -15,10 +21,118 @@ import keras
 import keras_cv
 import numpy as np
 import tensorflow as tf
+import tifffile
+from PIL import Image
 
 from alloyk.augmentation import Augmentation
+from alloyk.imaging import read_image
+from alloyk.pipeline import keep_images, training_batches
+from alloyk.preprocessing import build_preprocessing
+from alloyk.xray.recipe import make_recipe
+from alloyk.xray.simulator import Simulator
 
 SIDE, BATCH = 224, 32
+FILES = 128
+KEPT = 2048
+TURNS = 3
+
+OURS = Augmentation(
+    horizontal_flip=True, rotation_deg=20, scale=0.1, shift=0.1, brightness=0.2, contrast=0.2,
+    cutout=0.25, noise=0.02,
+)  # fmt: skip
+
+
+def medians(rows, seconds):
+    """Images per second of each row, from a dataset that never ends."""
+    sources = {name: iter(dataset) for name, dataset in rows.items()}
+    for source in sources.values():
+        for _ in range(5):
+            next(source)
+    speeds = {name: [] for name in rows}
+    for _ in range(TURNS):
+        for name, source in sources.items():
+            done, start = 0, time.perf_counter()
+            while time.perf_counter() - start < seconds / TURNS:
+                done += len(next(source))
+            speeds[name].append(done / (time.perf_counter() - start))
+    return {name: statistics.median(found) for name, found in speeds.items()}
+
+
+# --- Reading ----------------------------------------------------------------------------------
+
+
+def write_dicom(path, counts):
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = counts.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 0
+    dataset.PixelData = counts.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def eight(counts):
+    return (counts >> 6).astype(np.uint8)
+
+
+FORMATS = {
+    "PNG, 8 bit": ("png", lambda path, x: Image.fromarray(eight(x)).save(path)),
+    "PNG, 16 bit": ("png", lambda path, x: Image.fromarray(x).save(path)),
+    "JPEG": ("jpg", lambda path, x: Image.fromarray(eight(x)).save(path, quality=95)),
+    "TIFF, 16 bit": ("tif", tifffile.imwrite),
+    "TIFF, 16 bit, deflate": ("tif", lambda path, x: tifffile.imwrite(path, x, compression="zlib")),
+    "DICOM, 16 bit": ("dcm", write_dicom),
+}
+TENSORFLOW = {
+    "PNG, 8 bit": lambda data: tf.io.decode_png(data, dtype=tf.uint8),
+    "PNG, 16 bit": lambda data: tf.io.decode_png(data, dtype=tf.uint16),
+    "JPEG": lambda data: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"),
+}
+
+
+def by_alloyk(path):
+    def decode(path):
+        return read_image(os.fsdecode(path)).astype(np.float32)
+
+    return tf.ensure_shape(tf.numpy_function(decode, [path], tf.float32), (SIDE, SIDE, 1))
+
+
+def by_tensorflow(decode):
+    return lambda path: tf.cast(decode(tf.io.read_file(path)), tf.float32)
+
+
+def read_batches(paths, read):
+    names = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).repeat()
+    images = names.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return images.batch(BATCH).prefetch(tf.data.AUTOTUNE)
+
+
+def bench_reading(folder, images, seconds):
+    print(f"reading, {SIDE}×{SIDE}, images/s            alloyk  TensorFlow   same numbers")
+    for name, (suffix, write) in FORMATS.items():
+        paths = [folder / f"{name} {i}.{suffix}" for i in range(FILES)]
+        for path, counts in zip(paths, images, strict=False):
+            write(path, counts)
+        rows = {"alloyk": read_batches(paths, by_alloyk)}
+        same = ""
+        if name in TENSORFLOW:
+            read = by_tensorflow(TENSORFLOW[name])
+            rows["TensorFlow"] = read_batches(paths, read)
+            pairs = ((read_image(path), read(str(path)).numpy()) for path in paths)
+            same = "yes" if all((ours == theirs).all() for ours, theirs in pairs) else "no"
+        speeds = medians(rows, seconds)
+        theirs = f"{speeds['TensorFlow']:10.0f}" if "TensorFlow" in speeds else "         –"
+        print(f"  {name:30s} {speeds['alloyk']:10.0f}  {theirs}   {same}")
+
+
+# --- Augmentation -----------------------------------------------------------------------------
 
 
 def separate_layers(cutout):
@@ -37,50 +151,69 @@ def separate_layers(cutout):
     )
 
 
-def images_per_second(change, seconds):
+def augmented(change):
     images = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 1), np.float32)
-    batches = (
-        tf.data.Dataset.from_tensors(images)
-        .repeat()
-        .enumerate()
-        .map(change, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-    source = iter(batches)
-    for _ in range(5):
-        next(source)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        next(source)
-        done += BATCH
-    return done / (time.perf_counter() - start)
+    batches = tf.data.Dataset.from_tensors(images).repeat().enumerate()
+    return batches.map(change, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def by_ours(number, images):
+    return OURS(images, tf.stack([0, tf.cast(number, tf.int32)]))
+
+
+def bench_augmentation(seconds):
+    erasing = keras.layers.RandomErasing(factor=1.0, scale=(0.0625, 0.0625), value_range=(0, 1))
+    cutout = keras_cv.layers.RandomCutout(0.25, 0.25, fill_mode="constant")
+    keras_layers, with_keras_cv = separate_layers(erasing), separate_layers(cutout)
+    rows = {
+        "alloyk": augmented(by_ours),
+        "Keras layers": augmented(lambda _, x: keras_layers(x, training=True)),
+        "Keras layers, KerasCV cutout": augmented(lambda _, x: with_keras_cv(x, training=True)),
+    }
+    speeds = medians(rows, seconds)
+    print(f"augmentation, {SIDE}×{SIDE}, batches of {BATCH}, images/s")
+    for name, speed in speeds.items():
+        print(f"  {name:30s} {speed:10.0f}   alloyk is {speeds['alloyk'] / speed:.2f}×")
+
+
+# --- The second epoch -------------------------------------------------------------------------
+
+
+def bench_second_epoch(folder, images, seconds):
+    paths = []
+    for number in range(KEPT):  # links, as only the first epoch reads them
+        paths.append(folder / f"kept {number}.png")
+        if number < FILES:
+            Image.fromarray(images[number]).save(paths[-1])
+        else:
+            os.link(paths[number % FILES], paths[-1])
+    preprocessing = build_preprocessing((SIDE, SIDE))
+    labels = np.arange(KEPT) % 2
+    rows = {"augmentation alone": augmented(by_ours)}
+    for name, where in (("kept in memory", None), ("kept on disk", folder / "cache")):
+        kept = keep_images(paths, preprocessing, folder=where)
+        batches = training_batches(
+            kept, labels, batch_size=BATCH, seed=0, epochs=10_000, first_epoch=1, augmentation=OURS
+        )
+        rows[name] = batches.map(lambda images, _: images)
+    speeds = medians(rows, seconds)
+    print(f"second epoch, {SIDE}×{SIDE}, batches of {BATCH}, augmented, images/s")
+    for name, speed in speeds.items():
+        print(f"  {name:30s} {speed:10.0f}   {speed / speeds['augmentation alone']:.2f}×")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each figure")
     seconds = parser.parse_args().seconds
 
-    ours = Augmentation(
-        horizontal_flip=True, rotation_deg=20, scale=0.1, shift=0.1, brightness=0.2, contrast=0.2,
-        cutout=0.25, noise=0.02,
-    )  # fmt: skip
-    side = round(0.25 * SIDE)
-    keras_layers = separate_layers(
-        keras.layers.RandomErasing(factor=1.0, scale=(0.0625, 0.0625), value_range=(0, 1))
-    )
-    keras_cv_cutout = separate_layers(
-        keras_cv.layers.RandomCutout(side / SIDE, side / SIDE, fill_mode="constant")
-    )
-    rows = {
-        "alloyk": lambda i, x: ours(x, tf.stack([0, tf.cast(i, tf.int32)])),
-        "Keras layers": lambda _, x: keras_layers(x, training=True),
-        "Keras layers, KerasCV cutout": lambda _, x: keras_cv_cutout(x, training=True),
-    }
-    speeds = {name: images_per_second(change, seconds) for name, change in rows.items()}
-    print(f"augmentation, {SIDE}×{SIDE}, batches of {BATCH}, images/s")
-    for name, speed in speeds.items():
-        print(f"  {name:30s} {speed:8.0f}   alloyk is {speeds['alloyk'] / speed:.2f}×")
+    recipe = make_recipe(images=FILES, image_size=SIDE)
+    simulator = Simulator(recipe)
+    images = [simulator.image(planned) for planned in recipe.plan()]
+    with tempfile.TemporaryDirectory() as folder:
+        bench_reading(Path(folder), images, seconds)
+        bench_augmentation(seconds)
+        bench_second_epoch(Path(folder), images, seconds)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from alloyk.errors import AlloykError
 # Command → what one line of `alloyk --help` says. Modules load when their command is asked for.
 COMMANDS = {
     "simulate": "Write a labelled set of simulated radiographs.",
+    "audit": "Say what is wrong with a data set before training.",
     "split": "Sort images into train, val and test folders.",
     "train": "Train a classifier and evaluate it on the test split.",
     "evaluate": "Metrics and pictures of a trained run.",

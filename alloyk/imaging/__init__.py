@@ -16,7 +16,7 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.imaging import png, raster
 
-__all__ = ["IMAGE_SUFFIXES", "image_size", "is_image_name", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "image_format", "image_size", "is_image_name", "read_image"]
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom"}
@@ -69,6 +69,15 @@ def image_size(path: str | Path, *, page: int | None = None) -> tuple[int, int]:
         AlloykError: The header cannot be read, or asks for more pixels than the limit.
     """
     return _open(path, lambda file, kind: _size(file, kind, page))
+
+
+def image_format(path: str | Path) -> str:
+    """Return `"png"`, `"jpeg"`, `"bmp"`, `"tiff"` or `"dicom"`, as the first bytes say.
+
+    Raises:
+        AlloykError: The file is missing, or none of them.
+    """
+    return _open(path, lambda file, kind: kind)
 
 
 def is_image_name(name: str) -> bool:

@@ -1,0 +1,102 @@
+"""Findings on classes: too few, too unequal, missing from a split, spelt alike."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted
+from alloyk.listing import few
+
+# From this ratio of the largest to the smallest class a plain loss neglects the smallest.
+UNEQUAL = 3
+
+# With fewer test images the 95 % interval of a recall is wider than ± 15 points.
+FEW_TEST_IMAGES = 40
+
+
+def classes_per_split(audited: Audited) -> Iterator[Finding]:
+    """Classes that some splits have and others lack."""
+    labels, splits = audited.labels, audited.splits
+    if labels is None:
+        return
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        yield Finding(
+            "one-class",
+            FIX,
+            f"There is one class only, {classes[0]!r}.",
+            "Add the others, each in a folder of its own.",
+        )
+    for split in audited.split_names:
+        missing = sorted(set(classes) - set(labels[splits == split]))
+        if not missing:
+            continue
+        consequence = {
+            "train": "cannot be learnt, and training refuses them",
+            "val": "do not count in choosing the best epoch",
+            "test": "are never tested",
+        }[split]
+        yield Finding(
+            "classes-differ",
+            FIX if split == "train" else CHECK,
+            f"{split} has no image of {few(map(repr, missing), 6)}, other splits have: these "
+            f"{consequence}.",
+            f"Add images of each class to {split}, or split anew: `alloyk split` gives every "
+            "split its share of every class.",
+            figures={"split": split, "missing": missing},
+        )
+
+
+def unequal_classes(audited: Audited) -> Iterator[Finding]:
+    """Imbalance, and classes too small to test."""
+    labels, splits = audited.labels, audited.splits
+    if labels is None:
+        return
+    learnt = labels if splits is None else labels[splits == "train"]
+    names, counts = np.unique(learnt.astype(str), return_counts=True)
+    if len(names) > 1 and counts.max() > UNEQUAL * counts.min():
+        most, least = names[counts.argmax()], names[counts.argmin()]
+        yield Finding(
+            "imbalance",
+            CHECK,
+            f"The largest class has {counts.max() / counts.min():.1f} times the images of the "
+            f"smallest ({most}: {counts.max():,}, {least}: {counts.min():,}).",
+            "Read balanced accuracy and recall per class; data.sampling=class_aware or "
+            "loss.name=balanced_softmax help, more images of the smallest class help most.",
+            figures={name: int(count) for name, count in zip(names, counts, strict=True)},
+        )
+    if splits is None or not (splits == "test").any():
+        return
+    names, counts = np.unique(labels[splits == "test"].astype(str), return_counts=True)
+    small = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < FEW_TEST_IMAGES]
+    if small:
+        yield Finding(
+            "few-test-images",
+            NOTE,
+            f"test has fewer than {counted(FEW_TEST_IMAGES)} of {few(small, 6)}.",
+            "Read the confidence intervals: with so few, one image more or less shifts a recall "
+            f"by {100 / counts.min():.0f} points.",
+        )
+
+
+def alike_labels(audited: Audited) -> Iterator[Finding]:
+    """Labels that differ by case, spaces or hyphens only."""
+    labels = audited.labels
+    if labels is None:
+        return
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(set(labels)):
+        plain = "".join(letter for letter in label.casefold() if letter.isalnum())
+        spellings.setdefault(plain or label, []).append(label)
+    doubled = [names for names in spellings.values() if len(names) > 1]
+    if doubled:
+        text = few([" and ".join(map(repr, names)) for names in doubled])
+        yield Finding(
+            "labels-alike",
+            FIX,
+            f"Some labels differ by case, spaces or signs only: {text}.",
+            "If they mean one class, write it in one way; two classes would be learnt.",
+        )
+
+
+BALANCE_CHECKS = (classes_per_split, unequal_classes, alike_labels)

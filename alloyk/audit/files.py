@@ -1,0 +1,195 @@
+"""Findings on single files: unreadable, mixed, saturated, empty, coloured, inverted."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
+from alloyk.listing import few
+
+# Share of pixels at the largest (smallest) count from which an image counts as clipped.
+CLIPPED = 0.01
+
+# Range of the block means, part of the mean and beyond what noise gives them, below which an image
+# shows nothing. Of 256 Gaussian numbers the range is 5.7 ± 0.6 standard deviations.
+NO_CONTRAST = 0.005
+RANGE_OF_NOISE = 8
+
+# How well images must resemble the common scene (correlation) before one that is its negative
+# counts as inverted.
+COMMON_SCENE = 0.5
+
+
+def unreadable(audited: Audited) -> Iterator[Finding]:
+    """Files that cannot be read, each with the reason."""
+    errors = audited.scan.errors
+    if errors:
+        paths = [audited.paths[row] for row in errors]
+        reasons = dict(zip(paths, errors.values(), strict=True))
+        yield Finding(
+            "unreadable",
+            FIX,
+            f"{counted(len(errors))} cannot be read: {few(errors.values(), 5)}.",
+            "Restore them from the source, or remove them; `data.on_bad_image=skip` trains "
+            "without them.",
+            paths,
+            {"reasons": reasons},
+        )
+
+
+def mixed(audited: Audited) -> Iterator[Finding]:
+    """Several sizes, depths or modes in one data set."""
+    measures = audited.scan.measures[audited.scan.readable]
+    sizes = measures["height"].map("{:.0f}".format) + "×" + measures["width"].map("{:.0f}".format)
+    if sizes.nunique() > 1:
+        aspect = np.log(measures["width"].astype(float) / measures["height"].astype(float))
+        stretched = float(np.ptp(aspect)) > np.log(1.1)
+        yield Finding(
+            "mixed-sizes",
+            CHECK if stretched else NOTE,
+            f"The images have {counted(sizes.nunique(), 'size')} (height × width): "
+            f"{_listed(sizes)}.",
+            "All are resized to preprocess.image_size without keeping their proportions: crop "
+            "them to one shape if that distorts what matters."
+            if stretched
+            else "All are resized to preprocess.image_size; nothing needs to be done.",
+            figures={"sizes": sizes.value_counts().to_dict()},
+        )
+    for column, name, noun, advice in (
+        (
+            "dtype", "mixed-depths", "depth",
+            "Save all from the detector's raw data at its own depth: 8-bit copies have lost grey "
+            "levels, and the depth may tell the class.",
+        ),
+        (
+            "mode", "mixed-modes", "colour mode",
+            "Save all as gray from the detector's raw data; colour is turned into luma, which a "
+            "colour map does not survive.",
+        ),
+    ):  # fmt: skip
+        if measures[column].nunique() > 1:
+            yield Finding(
+                name,
+                CHECK,
+                f"The images have {counted(measures[column].nunique(), noun)}: "
+                f"{_listed(measures[column])}.",
+                advice,
+                figures={noun: measures[column].value_counts().to_dict()},
+            )
+
+
+def clipped(audited: Audited) -> Iterator[Finding]:
+    """Images whose brightest or darkest pixels have hit the end of the scale."""
+    high, share = audited.measure("high").astype(float), audited.measure("high_share")
+    ceiling = _is_ceiling(high, audited.measure("dtype"))
+    saturated = (share.astype(float) > CLIPPED) & ceiling & ~_constant(audited)
+    if saturated.any():
+        worst = float(share[saturated].max())
+        yield Finding(
+            "saturated",
+            CHECK,
+            f"Saturation in {counted(int(saturated.sum()))}: more than {percent(CLIPPED)} of the "
+            f"pixels (up to {percent(worst)}) are at the largest count.",
+            "Expose less, or mask the open beam; what lies above the largest count is lost.",
+            audited.paths[saturated].tolist(),
+        )
+    low, share = audited.measure("low").astype(float), audited.measure("low_share").astype(float)
+    black = (share > CLIPPED) & (low == 0) & ~_constant(audited)
+    if black.any():
+        yield Finding(
+            "clipped-black",
+            NOTE,
+            f"In {counted(int(black.sum()))} more than {percent(CLIPPED)} of the pixels are 0.",
+            "Crop collimator and frame away if they are in view; otherwise check the dark "
+            "correction, which has cut off what lay below 0.",
+            audited.paths[black].tolist(),
+        )
+
+
+def empty(audited: Audited) -> Iterator[Finding]:
+    """Images of one value, and images that show nothing but noise."""
+    constant = _constant(audited)
+    if constant.any():
+        yield Finding(
+            "empty",
+            FIX,
+            f"No contrast at all in {counted(int(constant.sum()))}: all pixels have one value.",
+            "Remove them: they hold no information, and their label teaches noise.",
+            audited.paths[constant].tolist(),
+        )
+    thumbs = audited.scan.thumbs.astype(np.float32).reshape(len(audited), -1)
+    with np.errstate(invalid="ignore"):
+        contrast = thumbs.max(axis=1, initial=-np.inf) - thumbs.min(axis=1, initial=np.inf)
+        pixels = audited.measure("height").astype(float) * audited.measure("width").astype(float)
+        block_noise = np.sqrt(thumbs.shape[1] / pixels) / audited.measure("snr").astype(float)
+        nothing = contrast < NO_CONTRAST + RANGE_OF_NOISE * block_noise
+    faint = nothing & audited.scan.readable & ~constant
+    if faint.any():
+        yield Finding(
+            "no-contrast",
+            CHECK,
+            f"Nothing but noise in {counted(int(faint.sum()))}: block means differ by less than "
+            f"{100 * NO_CONTRAST:g} % of the mean beyond it.",
+            "Look at them: flat or dark frames among the images, or an exposure that failed?",
+            audited.paths[faint].tolist(),
+        )
+
+
+def coloured(audited: Audited) -> Iterator[Finding]:
+    """False-colour images."""
+    colour = audited.measure("mode") == "colour"
+    if colour.any():
+        yield Finding(
+            "false-colour",
+            CHECK,
+            f"Colour in {counted(int(colour.sum()))}, which no detector of X-rays records.",
+            "Export the raw gray images: luma of a colour map is not monotone in the counts, so "
+            "that different attenuations become one gray.",
+            audited.paths[colour].tolist(),
+        )
+
+
+def inverted(audited: Audited) -> Iterator[Finding]:
+    """Images that are the negative of what the others show."""
+    rows = np.flatnonzero(audited.scan.readable & ~_constant(audited))
+    if len(rows) < 8:
+        return
+    thumbs = audited.scan.equalized[rows].astype(np.float32).reshape(len(rows), -1)
+    thumbs -= thumbs.mean(axis=1, keepdims=True)
+    thumbs /= np.maximum(np.linalg.norm(thumbs, axis=1, keepdims=True), 1e-6)
+    scene = np.median(thumbs, axis=0)
+    resemblance = thumbs @ (scene / max(float(np.linalg.norm(scene)), 1e-6))
+    if np.median(resemblance) < COMMON_SCENE:
+        return  # no common scene to compare with
+    negative = rows[resemblance < -COMMON_SCENE]
+    if len(negative):
+        yield Finding(
+            "inverted",
+            FIX,
+            f"Negatives of what the others show: {counted(len(negative))}.",
+            "Turn them (largest count − image), so that more is brighter in all of them.",
+            audited.paths[negative].tolist(),
+        )
+
+
+FILE_CHECKS = (unreadable, mixed, clipped, empty, coloured, inverted)
+
+
+def _constant(audited: Audited) -> np.ndarray:
+    return audited.measure("low").astype(float) == audited.measure("high").astype(float)
+
+
+def _is_ceiling(high: np.ndarray, dtypes: np.ndarray) -> np.ndarray:
+    """Whether a largest count is the end of a scale: 2^bits − 1, or the largest of the data set.
+
+    A detector of 12 or 14 bits writes into a container of 16.
+    """
+    whole = np.isin(dtypes.astype(str), ("uint8", "uint16", "uint32", "int16", "int32"))
+    power = np.log2(np.maximum(high, 1) + 1)
+    at_power = whole & (high >= 255) & (power == np.round(power))
+    return at_power | (high == np.nanmax(high, initial=-np.inf))
+
+
+def _listed(values) -> str:
+    counts = values.value_counts()
+    return few([f"{value} ({count:,})" for value, count in counts.items()], 4)

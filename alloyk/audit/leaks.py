@@ -1,0 +1,248 @@
+"""Findings on what training and test share: copies, near-copies, plates and series."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted
+from alloyk.audit.similarity import SIMILAR, near_duplicates
+from alloyk.errors import AlloykError
+from alloyk.listing import few
+from alloyk.splitting import PLATE, split_table
+
+SAMPLE_PAIRS = 3
+
+# From earlier to later: what is in the second may not be in the first.
+BORDERS = (("train", "val"), ("train", "test"), ("val", "test"))
+
+
+def duplicates(audited: Audited) -> Iterator[Finding]:
+    """Images with the same pixels: across splits, with other labels, within a split."""
+    codes = _codes(audited)
+    labels, splits = audited.labels, audited.splits
+    yield from _across_splits(audited, codes)
+    groups = _groups_of_many(codes)
+    if labels is not None:
+        conflicts = [rows for rows in groups if len(set(labels[rows])) > 1]
+        if conflicts:
+            yield Finding(
+                "duplicates-with-other-labels",
+                FIX,
+                f"The same pixels under different labels, in {counted(sum(map(len, conflicts)))}: "
+                f"{_sample_groups(audited, conflicts)}.",
+                "Find out which label is right, and keep one image of each.",
+                _paths_of(audited, conflicts),
+            )
+    inside = []
+    for rows in groups:
+        parts = [rows] if splits is None else [rows[splits[rows] == s] for s in set(splits[rows])]
+        inside += [part for part in parts if len(part) > 1]
+    if inside:
+        extra = sum(len(rows) - 1 for rows in inside)
+        where = "" if splits is None else " within a split"
+        yield Finding(
+            "duplicates",
+            FIX if splits is None else CHECK,
+            f"Pixel-identical copies{where}, {counted(extra)} more than there should be: "
+            f"{_sample_groups(audited, inside)}.",
+            "Keep one of each before splitting, or a copy of a training image is in the test."
+            if splits is None
+            else "Keep one of each: copies weigh more than the others.",
+            _paths_of(audited, inside),
+        )
+
+
+def similar(audited: Audited) -> Iterator[Finding]:
+    """Images that are nearly the same: across splits, with other labels, within a split."""
+    pairs = similar_pairs(audited)
+    if not pairs:
+        return
+    labels, splits = audited.labels, audited.splits
+
+    def crossing(values):
+        return [] if values is None else [p for p in pairs if values[p[0]] != values[p[1]]]
+
+    across, conflicting = crossing(splits), crossing(labels)
+    apart = set(across)
+    within = [pair for pair in pairs if pair not in apart]
+    alike = f"correlation of {SIMILAR:g} and more between their noise and finest detail"
+    for name, severity, some, where, advice in (
+        (
+            "near-duplicates-across-splits", FIX, across, " in different splits",
+            "Look at the pairs (--figures): remove one of each, or move both into one split.",
+        ),
+        (
+            "near-duplicates-with-other-labels", FIX, conflicting, " with different labels",
+            "Look at the pairs (--figures) and find out which label is right.",
+        ),
+        (
+            "near-duplicates", CHECK, within, "" if splits is None else " within a split",
+            "Look at the pairs (--figures): one exposure saved twice counts twice, and may come "
+            "to lie on both sides of a split.",
+        ),
+    ):  # fmt: skip
+        if some:
+            yield Finding(
+                name,
+                severity,
+                f"{counted(len(some), 'pair')} of nearly equal images{where} ({alike}): "
+                f"{few([_pair(audited, *p[:2]) for p in some], SAMPLE_PAIRS)}.",
+                advice,
+                [[audited.paths[i], audited.paths[j]] for i, j, _ in some],
+            )
+
+
+def similar_pairs(audited: Audited) -> list[tuple[int, int, float]]:
+    """Near-duplicates (row, row, similarity); of exact copies one only takes part."""
+    rows = np.flatnonzero(audited.scan.readable)
+    codes = _codes(audited)[rows]
+    rows = rows[np.sort(np.unique(codes, return_index=True)[1])]
+    pairs = near_duplicates(audited.scan.signatures[rows])
+    return [(int(rows[i]), int(rows[j]), found) for i, j, found in pairs]
+
+
+def shared_series(audited: Audited) -> Iterator[Finding]:
+    """Plates or series that lie in several splits."""
+    splits = audited.splits
+    if splits is None or not audited.series_told:
+        return
+    noun, plural = ("plate", "plates") if audited.series_name == PLATE else ("series", "series")
+    for earlier, later in BORDERS:
+        known = audited.series != ""
+        shared = sorted(
+            set(audited.series[known & (splits == earlier)])
+            & set(audited.series[known & (splits == later)])
+        )
+        if not shared:
+            continue
+        rows = np.isin(audited.series, shared) & (splits == later)
+        total = len(set(audited.series[known & (splits == later)]))
+        yield Finding(
+            f"shared-{noun}",
+            FIX,
+            f"Of the {total:,} {plural} in {later} (by {audited.series_name}), {len(shared):,} are "
+            f"in {earlier} too, with {counted(int(rows.sum()))} of {later}: {few(shared, 5)}.",
+            f"Split anew by group: `alloyk split SRC OUT --group-by {_group_by(audited)}`. A "
+            f"network recognises a {noun} that it has seen, and {later} then measures memory.",
+            shared,
+        )
+
+
+def not_split_yet(audited: Audited) -> Iterator[Finding]:
+    """Whether a data set that is not split can be, and by what."""
+    if audited.splits is not None or audited.labels is None:
+        return
+    try:
+        split_table(audited.table)
+    except AlloykError as error:
+        yield Finding(
+            "cannot-split",
+            FIX,
+            f"It is not split, and cannot be: {error}.",
+            "Add images of more plates, or go on with --group-by none and say so with every "
+            "figure.",
+        )
+        return
+    if audited.has_plates:
+        yield Finding(
+            "not-split",
+            NOTE,
+            f"It is not split yet; training splits it by {PLATE}.",
+            "Nothing needs to be done; `alloyk split` sorts it into folders once and for all.",
+        )
+    elif audited.series_told:
+        series = len(set(audited.series) - {""})
+        yield Finding(
+            "not-split",
+            CHECK,
+            f"It is not split yet, and has no column {PLATE}: training would split it image by "
+            f"image, although its file names tell {series:,} series (by {audited.series_name}).",
+            f"Set data.group_by, or use `alloyk split SRC OUT --group-by {_group_by(audited)}`.",
+        )
+    else:
+        yield _unknown_plates("It is not split yet")
+
+
+def unknown_series(audited: Audited) -> Iterator[Finding]:
+    """A split of which nobody can say whether plates cross it."""
+    if audited.splits is not None and not audited.series_told and len(audited.split_names) > 1:
+        yield _unknown_plates("It is split")
+
+
+LEAK_CHECKS = (duplicates, similar, shared_series, not_split_yet, unknown_series)
+
+
+def _unknown_plates(state: str) -> Finding:
+    return Finding(
+        "unknown-plates",
+        NOTE,
+        f"{state}, and neither a column {PLATE} nor file names tell which images show the same "
+        "plate.",
+        "If plates were imaged several times, name them: a column plate_id in manifest.csv, or "
+        "--series with a regular expression on the file name.",
+    )
+
+
+def _group_by(audited: Audited) -> str:
+    name = audited.series_name
+    return name if name in audited.table.columns else f"'{name}'"
+
+
+def _codes(audited: Audited) -> np.ndarray:
+    """A number for each content; unreadable images have numbers of their own."""
+    import pandas as pd
+
+    codes = pd.factorize(audited.scan.measures["digest"])[0].astype(np.int64)
+    missing = codes < 0
+    codes[missing] = -1 - np.arange(int(missing.sum()))
+    return codes
+
+
+def _groups_of_many(codes: np.ndarray) -> list[np.ndarray]:
+    """Rows that share a code, for each code with several, in order of their first row."""
+    order = np.argsort(codes, kind="stable")
+    ends = np.flatnonzero(np.diff(codes[order])) + 1
+    groups = [rows for rows in np.split(order, ends) if len(rows) > 1]
+    return sorted(groups, key=lambda rows: rows[0])
+
+
+def _across_splits(audited: Audited, codes: np.ndarray) -> Iterator[Finding]:
+    splits, labels = audited.splits, audited.labels
+    if splits is None:
+        return
+    for earlier, later in BORDERS:
+        first_row = {}
+        for row in np.flatnonzero(splits == earlier)[::-1]:
+            first_row[codes[row]] = row
+        rows = [row for row in np.flatnonzero(splits == later) if codes[row] in first_row]
+        if not rows:
+            continue
+        pairs = [[audited.paths[row], audited.paths[first_row[codes[row]]]] for row in rows]
+        by_class = ""
+        if labels is not None:
+            names, counts = np.unique(labels[rows].astype(str), return_counts=True)
+            by_class = " (" + few([f"{n}: {c:,}" for n, c in zip(names, counts, strict=True)], 6)
+            by_class += ")"
+        yield Finding(
+            "duplicates-across-splits",
+            FIX,
+            f"Of the {counted(int((splits == later).sum()))} in {later}, {len(rows):,} are "
+            f"pixel-identical to images in {earlier}{by_class}: "
+            f"{few([' = '.join(pair) for pair in pairs], SAMPLE_PAIRS)}.",
+            f"Remove them from {earlier}, or from {later} if they came there by mistake: the "
+            f"figures for {later} measure memory.",
+            pairs,
+            {"earlier": earlier, "later": later, "count": len(rows)},
+        )
+
+
+def _paths_of(audited: Audited, groups: Sequence[np.ndarray]) -> list[list[str]]:
+    return [audited.paths[rows].tolist() for rows in groups]
+
+
+def _sample_groups(audited: Audited, groups: Sequence[np.ndarray]) -> str:
+    return few([_pair(audited, *rows[:2]) for rows in groups], SAMPLE_PAIRS)
+
+
+def _pair(audited: Audited, first: int, second: int) -> str:
+    return f"{audited.paths[first]} = {audited.paths[second]}"

@@ -1,0 +1,67 @@
+"""Read a data set as an audit wants it: with or without labels, with or without splits."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+from alloyk.listing import find_images
+from alloyk.split_plan import read_source
+from alloyk.splitting import PLATE, SPLITS, group_column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME_BEFORE_LAST = "^(.*)_"
+"""The series by default: the file name before its last underscore."""
+
+
+def read_for_audit(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
+    """Return folder, table and notes of a data set, of a flat folder, or of splits without classes.
+
+    Raises:
+        AlloykError: No image there, or folders or manifest that contradict themselves.
+    """
+    import pandas as pd
+
+    tree = find_images(data) if data.is_dir() and not (data / "manifest.csv").exists() else None
+    parts = [path.split("/") for path in tree.images] if tree else []
+    if parts and all(len(part) == 2 and part[0] in SPLITS for part in parts):
+        columns = {"path": tree.images, "split": [part[0] for part in parts]}
+        notes = [f"{shown(data)} has no class folders: its images have no labels."]
+        return data, pd.DataFrame(columns, dtype=object), notes
+    root, table, notes = read_source(data)
+    if not len(table):
+        raise AlloykError(f"no image in {shown(data)}; check the path")
+    return root, table.reset_index(drop=True), notes
+
+
+def series_of(table: "pd.DataFrame", series: str | None) -> tuple[np.ndarray, str, bool]:
+    """Tell which series each image belongs to.
+
+    Args:
+        table: `path`, and the manifest's columns.
+        series: A column, or a regular expression on the file name (its first group, or the whole
+            match); None: `plate_id` where the table has it, else the name before its last `_`.
+
+    Returns:
+        `(n,)` text, `""` where an image's series is not known; what the series are known by; and
+        whether to believe them: file names that all begin alike, or alike within each class, tell
+        of numbering and not of series.
+
+    Raises:
+        AlloykError: The regular expression is wrong, or does not match every file name.
+    """
+    if series is not None:
+        return group_column(table, series).to_numpy(dtype=object), series, True
+    if PLATE in table.columns:
+        return table[PLATE].astype(str).to_numpy(dtype=object), PLATE, True
+    pattern = re.compile(NAME_BEFORE_LAST)
+    matches = [pattern.match(path.rpartition("/")[2]) for path in table["path"]]
+    found = np.array([match.group(1) if match else "" for match in matches], dtype=object)
+    known = found[found != ""]
+    classes = table["label"].nunique() if "label" in table.columns else 1
+    return found, NAME_BEFORE_LAST, classes < len(set(known)) < len(known)
