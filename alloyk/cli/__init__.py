@@ -14,6 +14,8 @@ COMMANDS = {
     "split": "Sort images into train, val and test folders.",
     "train": "Train a classifier and evaluate it on the test split.",
     "evaluate": "Metrics and pictures of a trained run.",
+    "explain": "Show which places of an image spoke for its class.",
+    "report": "Write one HTML file on a run, a comparison or a cross-validation.",
     "tune": "Search for better settings.",
     "export": "Write a model file for the device, checked against the original.",
     "predict": "Classify images.",

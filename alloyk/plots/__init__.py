@@ -12,6 +12,7 @@ from alloyk.plots.curves import (
     roc_curves,
 )
 from alloyk.plots.history import plot_history, smoothed
+from alloyk.plots.saliency import plot_explanation, plot_overview
 from alloyk.plots.style import new_axes, readable_names, save_figure
 from alloyk.plots.trust import plot_coverage, plot_reliability
 
@@ -20,7 +21,9 @@ __all__ = [
     "plot_breakdown",
     "plot_confusion_matrix",
     "plot_coverage",
+    "plot_explanation",
     "plot_history",
+    "plot_overview",
     "plot_precision_recall",
     "plot_reliability",
     "plot_roc",

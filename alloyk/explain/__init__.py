@@ -1,0 +1,17 @@
+"""Why a network decided as it did: Grad-CAM and SHAP, with a check that the maps mean anything."""
+
+from alloyk.explain.choice import chosen_images, most_and_least_confident
+from alloyk.explain.explanation import Explanation, explain
+from alloyk.explain.sanity import describe_sanity
+from alloyk.explain.writing import describe, format_decisions, write_explanation
+
+__all__ = [
+    "Explanation",
+    "chosen_images",
+    "describe",
+    "describe_sanity",
+    "explain",
+    "format_decisions",
+    "most_and_least_confident",
+    "write_explanation",
+]

@@ -1,0 +1,198 @@
+"""From a run and images to maps of what spoke for a class."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from alloyk.config import resolve_config
+from alloyk.errors import AlloykError
+from alloyk.explain.gradcam import AUTO, GradCAM, enlarged
+from alloyk.explain.opened import OpenedClassifier, log_odds, open_classifier
+from alloyk.explain.sanity import sanity_check
+from alloyk.explain.shapley import GradientSHAP, PartitionSHAP
+from alloyk.imaging import read_image, shown
+from alloyk.source import open_dataset
+
+METHODS = ("gradcam", "shap")
+EXPLAINERS = ("gradient", "partition")
+BACKGROUND_IMAGES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps of n images, and what they are maps of.
+
+    Attributes:
+        method: `gradcam`, `shap gradient` or `shap partition`.
+        classes: The k class labels.
+        simulated: Whether the network was trained on simulated images.
+        paths: The images.
+        labels: Their true classes; None where not known.
+        probabilities: `(n, k)` float64.
+        explained: `(n,)` int, the class that each map is about.
+        raw: Decoded images, each `(h, w, c)`.
+        seen: `(n, H, W)` float32, what the network sees.
+        maps: `(n, h, w)` float32, in units of log-odds. Grad-CAM's are not negative and as coarse
+            as the feature map; SHAP's are as large as `seen`, negative where a pixel speaks
+            against the class, and sum to `log_odds - reference`.
+        log_odds: `(n,)` of the explained class.
+        reference: `(n,)`, what SHAP's values are relative to; None for Grad-CAM.
+        settings: What the maps were made with.
+        sanity: Of `sanity_check`.
+    """
+
+    method: str
+    classes: tuple[str, ...]
+    simulated: bool
+    paths: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    probabilities: np.ndarray
+    explained: np.ndarray
+    raw: list[np.ndarray]
+    seen: np.ndarray
+    maps: np.ndarray
+    log_odds: np.ndarray
+    reference: np.ndarray | None
+    settings: dict
+    sanity: dict
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def signed(self) -> bool:
+        """Whether maps have negative values too."""
+        return self.reference is not None
+
+    @property
+    def over_seen(self) -> np.ndarray:
+        """`(n, H, W)`: the maps at the size of `seen`."""
+        return enlarged(self.maps, self.seen.shape[1:])
+
+
+def explain(
+    run: str | Path,
+    images: Sequence[str | Path],
+    *,
+    method: str = "gradcam",
+    explainer: str = "gradient",
+    label: str | None = None,
+    labels: Sequence[str | None] | None = None,
+    layer: str = AUTO,
+    samples: int | None = None,
+    data: str | Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Explanation:
+    """Map what spoke for a class in each image, and check that the maps depend on the weights.
+
+    Args:
+        run: Run folder or `.keras` file.
+        images: Image files, one or more.
+        method: `gradcam` or `shap`.
+        explainer: Of SHAP: `gradient` or `partition`.
+        label: The class to explain; by default what each image was taken for.
+        labels: True classes of the images, where known.
+        layer: Of Grad-CAM: `auto`, `last` or a layer's name, see `alloyk.explain.gradcam`.
+        samples: Of SHAP: points (gradient, by default 200) or evaluations (partition, 1000).
+        data: Of SHAP's gradient explainer: the data set whose training images are the background;
+            by default the run's own.
+        seed: Of SHAP's samples, the choice of background images and the sanity check.
+        progress: Called with the number of images done since the last call.
+
+    Raises:
+        AlloykError: The model cannot be looked into, an image cannot be read, no class has that
+            label, the architecture has no feature map, or shap is not installed.
+    """
+    opened = open_classifier(run)
+    if label is not None and label not in opened.classes:
+        known = ", ".join(opened.classes)
+        raise AlloykError(f"no class {label!r} to explain: {shown(run)} knows {known}")
+    count = {} if samples is None else {"samples": samples}
+    if method == "gradcam":
+        make_maps = GradCAM(opened.network, layer)
+    elif explainer == "partition":
+        make_maps = PartitionSHAP(opened.network, **count)
+    else:
+        background = background_images(opened, run, data, seed)
+        make_maps = GradientSHAP(opened.network, background, seed=seed, **count)
+
+    raw = [read_image(path) for path in images]
+    seen = np.stack([opened.seen(image) for image in raw])
+    logits = opened.logits(seen)
+    for path, row in zip(images, logits, strict=True):
+        if not np.isfinite(row).all():
+            raise AlloykError(
+                f"{shown(run)} gave no number for {shown(path)}: its weights hold NaN or infinity"
+            )
+    explained = logits.argmax(axis=1)
+    if label is not None:
+        explained = np.full(len(raw), opened.classes.index(label))
+
+    parts = []
+    for first in range(0, len(seen), make_maps.batch):
+        part = slice(first, first + make_maps.batch)
+        parts.append(make_maps(seen[part], explained[part]).astype(np.float32))
+        if progress:
+            progress(len(parts[-1]))
+    maps = np.concatenate(parts)
+    checked = slice(0, make_maps.checked_images)
+    rows = np.arange(len(raw))
+    reference = make_maps.reference(seen)
+    return Explanation(
+        method=make_maps.name,
+        classes=opened.classes,
+        simulated=opened.simulated,
+        paths=tuple(str(path) for path in images),
+        labels=tuple(labels) if labels is not None else (None,) * len(raw),
+        probabilities=softmax(logits.astype(np.float64), axis=1),
+        explained=explained,
+        raw=raw,
+        seen=seen,
+        maps=maps,
+        log_odds=np.asarray(log_odds(logits))[rows, explained],
+        reference=None if reference is None else reference[rows, explained],
+        settings={**make_maps.settings, "seed": seed},
+        sanity=sanity_check(
+            opened.network,
+            lambda: make_maps(seen[checked], explained[checked]),
+            maps[checked],
+            draws=make_maps.draws,
+            seed=seed,
+        ),
+    )
+
+
+def background_images(
+    opened: OpenedClassifier, run: str | Path, data: str | Path | None, seed: int
+) -> np.ndarray:
+    """Training images as the network sees them, `(m, H, W)`, as many of each class.
+
+    Raises:
+        AlloykError: The data set is not where it was, or `run` is a file and none was named.
+    """
+    config = Path(run) / "config.yaml"
+    if data is None and not config.is_file():
+        raise AlloykError(
+            f"SHAP's gradient explainer compares with training images, and {shown(run)} does not "
+            "say where they are: name their data set by --data, or take --explainer partition"
+        )
+    own = resolve_config(config if config.is_file() else None, _data_override(data))
+    dataset = open_dataset(own)
+    rng = np.random.default_rng(seed)
+    paths, labels = dataset.paths("train"), dataset.labels("train")
+    ranked = rng.permutation(len(paths))
+    # The nth image of each class, then the next of each: as even as the classes allow.
+    nth = np.empty(len(paths), int)
+    for number in np.unique(labels):
+        of_class = ranked[labels[ranked] == number]
+        nth[of_class] = np.arange(len(of_class))
+    chosen = sorted(ranked, key=lambda at: nth[at])[:BACKGROUND_IMAGES]
+    return np.stack([opened.seen(read_image(paths[at])) for at in chosen])
+
+
+def _data_override(data: str | Path | None) -> dict:
+    return {"data": {"path": str(Path(data).absolute())}} if data else {}

@@ -1,0 +1,187 @@
+"""An explanation as a folder: maps as arrays, pictures, and one file that says what they are."""
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from alloyk import plots
+from alloyk.errors import AlloykError
+from alloyk.explain.explanation import Explanation
+from alloyk.explain.gradcam import enlarged
+from alloyk.explain.sanity import describe_sanity
+from alloyk.imaging import shown
+from alloyk.text_report import display_name
+
+RECORD = "explanation.json"
+ARRAYS = "maps.npz"
+OVERVIEW = "overview.png"
+MOST_IN_OVERVIEW = 24
+
+
+def write_explanation(explanation: Explanation, out: str | Path) -> Path:
+    """Write `explanation.json`, `maps.npz`, `overview.png` and a picture of each image.
+
+    Args:
+        explanation: Of `explain`.
+        out: A folder that is absent, empty or an earlier explanation, which it then replaces.
+
+    Raises:
+        AlloykError: The folder holds something else or cannot be written.
+    """
+    out = Path(out)
+    names = picture_names(explanation.paths)
+    with _whole_folder(out) as folder, warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; files have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        np.savez_compressed(
+            folder / ARRAYS,
+            maps=explanation.maps,
+            seen=explanation.seen,
+            explained=np.array([explanation.classes[k] for k in explanation.explained]),
+            paths=np.array(explanation.paths),
+        )
+        over_seen = explanation.over_seen
+        for number, name in enumerate(names):
+            plots.save_figure(_picture(explanation, number, over_seen[number]), folder / name)
+        plots.save_figure(_overview(explanation, over_seen), folder / OVERVIEW)
+        text = json.dumps(record(explanation, names), indent=1, ensure_ascii=False)
+        (folder / RECORD).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+    return out
+
+
+def record(explanation: Explanation, pictures: list[str]) -> dict:
+    """The object in `explanation.json`."""
+    images = []
+    for i, path in enumerate(explanation.paths):
+        found = {
+            "path": path,
+            "label": explanation.labels[i],
+            "predicted": explanation.classes[explanation.probabilities[i].argmax()],
+            "explained": explanation.classes[explanation.explained[i]],
+            "probability": float(explanation.probabilities[i, explanation.explained[i]]),
+            "log_odds": float(explanation.log_odds[i]),
+            "empty": not explanation.maps[i].any(),
+            "picture": pictures[i],
+        }
+        if explanation.reference is not None:
+            found["reference"] = float(explanation.reference[i])
+            found["map_sum"] = float(explanation.maps[i].sum(dtype=np.float64))
+        images.append(found)
+    return {
+        "method": explanation.method,
+        "simulated": explanation.simulated,
+        "classes": list(explanation.classes),
+        **explanation.settings,
+        "sanity_check": {**explanation.sanity, "sentence": describe_sanity(explanation.sanity)},
+        "images": images,
+    }
+
+
+def picture_names(paths) -> list[str]:
+    """A file name for each image: its number, then of its own name what any disk takes.
+
+    >>> picture_names(["a/plate 7.tif", "b/ä.png"])
+    ['01_plate_7.png', '02.png']
+    """
+    digits = max(2, len(str(len(paths))))
+    names = []
+    for number, path in enumerate(paths, start=1):
+        letters = "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(path).stem)
+        names.append(f"{number:0{digits}}_{letters[:60]}".rstrip("_") + ".png")
+    return names
+
+
+def _picture(explanation: Explanation, number: int, over_seen: np.ndarray):
+    raw = explanation.raw[number]
+    decided = explanation.probabilities[number].argmax()
+    about = explanation.explained[number]
+    label = explanation.labels[number]
+    names = [display_name(name) for name in explanation.classes]
+    title = f"{Path(explanation.paths[number]).name}: taken for {names[decided]}"
+    title += f", p = {explanation.probabilities[number, decided]:.3f}"
+    if label is not None:
+        title += f"; it is {display_name(label)}"
+    what = f"What speaks for {names[about]}, by {describe(explanation)}"
+    return plots.plot_explanation(
+        raw,
+        explanation.seen[number],
+        over_seen,
+        enlarged(explanation.maps[number][None], raw.shape[:2])[0],
+        signed=explanation.signed,
+        title=title,
+        subtitle=f"{what}, simulated" if explanation.simulated else what,
+    )
+
+
+def _overview(explanation: Explanation, over_seen: np.ndarray):
+    captions = []
+    for i in range(min(len(explanation), MOST_IN_OVERVIEW)):
+        decided = explanation.probabilities[i].argmax()
+        predicted = display_name(explanation.classes[decided])
+        label = explanation.labels[i]
+        wrong = label is not None and label != explanation.classes[decided]
+        caption = f"{display_name(label)} → {predicted}" if wrong else predicted
+        probability = explanation.probabilities[i, decided]
+        captions.append(f"{i + 1}: {caption}\np = {probability:.3f}")
+    drawn = len(captions)
+    rest = f", the first {drawn} of {len(explanation)}" if drawn < len(explanation) else ""
+    subtitle = "Each image as the network sees it, each map scaled by itself; true → taken for"
+    return plots.plot_overview(
+        explanation.seen[:drawn],
+        over_seen[:drawn],
+        captions,
+        signed=explanation.signed,
+        columns=min(drawn, 6) if drawn != 8 else 4,
+        title=f"What speaks for the class, by {describe(explanation)}{rest}",
+        subtitle=f"{subtitle}; simulated" if explanation.simulated else subtitle,
+    )
+
+
+def describe(explanation: Explanation) -> str:
+    """The method and its resolution, for people."""
+    if explanation.method == "gradcam":
+        height, width = explanation.settings["cells"]
+        return f"Grad-CAM ({explanation.settings['layer']}, {height}×{width} cells)"
+    kind = "expected gradients" if explanation.method.endswith("gradient") else "partition"
+    return f"SHAP ({kind})"
+
+
+def format_decisions(explanation: Explanation) -> str:
+    """A line for each image: its number, what it was taken for, its path."""
+    lines = []
+    for i, path in enumerate(explanation.paths):
+        decided = explanation.probabilities[i].argmax()
+        taken = display_name(explanation.classes[decided])
+        label = explanation.labels[i]
+        wrong = label is not None and label != explanation.classes[decided]
+        line = f"{i + 1:>3}  {taken} {explanation.probabilities[i, decided]:.4f}  {shown(path)}"
+        line += f"  (it is {display_name(label)})" if wrong else ""
+        lines.append(line + ("  empty map" if not explanation.maps[i].any() else ""))
+    return "\n".join(lines)
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place if the block ends well."""
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise AlloykError(f"{out} holds something else: choose another --out or empty it")
+    folder = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        folder.chmod(0o755)
+        yield folder
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    except OSError as error:
+        raise AlloykError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)

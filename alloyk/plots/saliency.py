@@ -1,0 +1,152 @@
+"""Maps of what spoke for a class, over the image that they are about."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+
+from alloyk.plots.style import COLORS, GRAY, readable_names
+
+# One colour for and one against, told apart without colour vision; how much of it is laid over the
+# image tells how strongly. A scale of many hues would mix with the image's own light and dark.
+FOR, AGAINST = np.array(to_rgb(COLORS[1])), np.array(to_rgb(COLORS[0]))
+MOST_OPAQUE = 0.85
+# Single pixels of a SHAP map can be many times stronger than all others.
+STRONGEST_PERCENTILE = {True: 99.5, False: 100}
+SHOWN_PERCENTILES = (0.5, 99.5)
+
+
+def shown_gray(image: np.ndarray) -> np.ndarray:
+    """An image of any depth as gray in [0, 1], `(h, w)`, without its few most extreme pixels.
+
+    >>> shown_gray(np.arange(9, dtype=np.uint16).reshape(3, 3)).round(2).tolist()[1]
+    [0.37, 0.5, 0.63]
+    """
+    gray = image.astype(np.float64)
+    gray = gray.mean(axis=-1) if gray.ndim == 3 else gray
+    low, high = np.percentile(gray, SHOWN_PERCENTILES)
+    return np.clip((gray - low) / (high - low if high > low else 1), 0, 1)
+
+
+def strongest(values: np.ndarray, *, signed: bool) -> float:
+    """The absolute value that is drawn as the strongest; 1 for an empty map."""
+    return float(np.percentile(np.abs(values), STRONGEST_PERCENTILE[signed])) or 1.0
+
+
+def overlay(image: np.ndarray, values: np.ndarray, most: float) -> np.ndarray:
+    """Colours of a map laid over a gray image, `(h, w, 3)`.
+
+    Args:
+        image: `(h, w)` in [0, 1].
+        values: `(h, w)`, the map.
+        most: The absolute value to draw as the strongest.
+    """
+    strength = np.clip(values / most, -1, 1)[..., None]
+    colour = np.where(strength > 0, FOR, AGAINST)
+    opacity = MOST_OPAQUE * np.abs(strength)
+    return image[..., None] * (1 - opacity) + colour * opacity
+
+
+def plot_explanation(
+    raw: np.ndarray,
+    seen: np.ndarray,
+    over_seen: np.ndarray,
+    over_raw: np.ndarray,
+    *,
+    signed: bool,
+    title: str,
+    subtitle: str = "",
+) -> Axes:
+    """The raw image, and the map over what the network sees and over the raw image.
+
+    Args:
+        raw: `(h, w)` or `(h, w, c)`, of any depth.
+        seen: `(H, W)`, what the network sees.
+        over_seen: `(H, W)`, the map at that size.
+        over_raw: `(h, w)`, the map at the raw image's size.
+        signed: Whether the map has two directions.
+        title: What was decided.
+        subtitle: A line under the title.
+    """
+    raw = shown_gray(raw)
+    seen = np.clip(seen, 0, 1)
+    most = strongest(over_seen, signed=signed)
+    pictures = (
+        (raw, f"raw image, {raw.shape[1]}×{raw.shape[0]}"),
+        (overlay(seen, over_seen, most),
+         f"as the network sees it, {seen.shape[1]}×{seen.shape[0]}"),
+        (overlay(raw, over_raw, most), "the same map over the raw image"),
+    )  # fmt: skip
+    ratios = [picture.shape[1] / picture.shape[0] for picture, _ in pictures]
+    figure = Figure(figsize=(float(np.clip(3 * sum(ratios) + 0.9, 7, 16)), 4), layout="constrained")
+    axes = figure.subplots(1, 3, width_ratios=ratios)
+    for ax, (picture, name) in zip(axes, pictures, strict=True):
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        ax.set_title(name, fontsize=9)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    if not over_seen.any():
+        axes[1].set_xlabel("empty: no place speaks for the class", color=GRAY)
+    _add_scale(figure, axes, most, signed)
+    _add_titles(figure, title, subtitle)
+    return axes[0]
+
+
+def plot_overview(
+    images: Sequence[np.ndarray],
+    maps: np.ndarray,
+    captions: Sequence[str],
+    *,
+    signed: bool,
+    columns: int,
+    title: str,
+    subtitle: str = "",
+) -> Axes:
+    """All maps over what the network sees, each scaled by itself.
+
+    Args:
+        images: n of `(H, W)`.
+        maps: `(n, H, W)`.
+        captions: n short texts.
+        signed: Whether the maps have two directions.
+        columns: Images in a row.
+        title: What the maps are.
+        subtitle: A line under the title.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(max(1.9 * columns, 5.6), 2.3 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    for ax, image, values, caption in zip(axes.ravel(), images, maps, captions, strict=False):
+        most = strongest(values, signed=signed)
+        ax.imshow(overlay(np.clip(image, 0, 1), values, most))
+        lines = [readable_names([line], width=22, lines=2)[0] for line in caption.split("\n")]
+        ax.set_title("\n".join(lines), fontsize=8)
+    _add_titles(figure, title, subtitle)
+    return axes[0, 0]
+
+
+def _add_titles(figure: Figure, title: str, subtitle: str) -> None:
+    for add, text, style in (
+        (figure.suptitle, title, {"fontsize": 12, "fontweight": "bold"}),
+        (figure.supxlabel, subtitle, {"fontsize": 8.5, "color": GRAY}),
+    ):
+        add(text.replace("$", r"\$"), x=0.01, ha="left", **style)
+
+
+def _add_scale(figure: Figure, axes, most: float, signed: bool) -> None:
+    """A scale in units of log-odds, as it looks over middle gray."""
+    low = -most if signed else 0.0
+    ramp = np.linspace(low, most, 256)[None]
+    colours = overlay(np.full(ramp.shape, 0.5), ramp, most)[0]
+    shades = LinearSegmentedColormap.from_list("map", colours)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(low, most), shades), ax=list(axes), shrink=0.75, pad=0.01
+    )
+    bar.set_label("log-odds, for the class" + (" or against it" if signed else ""), fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)
