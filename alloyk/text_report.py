@@ -5,6 +5,22 @@ import numpy as np
 from alloyk.alloys import ALLOYS
 from alloyk.predictions import Predictions
 
+# Path in ``metrics.json`` → what the figure is called; those to read first.
+HEADLINES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro.f1": "macro F1",
+    "macro.average_precision": "macro AP",
+    "macro.roc_auc": "macro AUC",
+    "log_loss": "log loss",
+}
+
+
+def headline(metrics: dict, path: str) -> float | None:
+    """The figure of one of `HEADLINES`; None where it is undefined."""
+    first, _, second = path.partition(".")
+    return metrics[first][second] if second else metrics[first]
+
 
 def display_name(label: str) -> str:
     """How a class is shown to people.
@@ -41,21 +57,13 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
         zero_division=np.nan,
     )
     intervals = metrics["confidence_intervals"]
-    lines = [describe(predictions, metrics), _grouping(metrics["grouped_by"])]
+    lines = [describe(predictions, metrics), describe_grouping(metrics["grouped_by"])]
     lines += metrics["notes"]
     if metrics["simulated"]:
         lines.append("The images are simulated: nothing here was measured on real radiographs.")
     lines += ["", table]
-    for name, title in (
-        ("accuracy", "accuracy"),
-        ("balanced_accuracy", "balanced accuracy"),
-        ("macro.f1", "macro F1"),
-        ("macro.average_precision", "macro AP"),
-        ("macro.roc_auc", "macro AUC"),
-        ("log_loss", "log loss"),
-    ):
-        first, _, second = name.partition(".")
-        value = metrics[first][second] if second else metrics[first]
+    for name, title in HEADLINES.items():
+        value = headline(metrics, name)
         between = "[{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
         number = "undefined" if value is None else f"{value:.4f}"
         lines.append(f"{title:<18} {number:>9}  {between}".rstrip())
@@ -68,7 +76,8 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _grouping(grouped_by: str | None) -> str:
+def describe_grouping(grouped_by: str | None) -> str:
+    """One sentence on how images were kept apart; see `ImageDataset.grouped_by`."""
     match grouped_by:
         case None:
             return (

@@ -1,6 +1,8 @@
 """Fixtures that every test module may ask for."""
 
+import json
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,3 +63,72 @@ def runner():
     from click.testing import CliRunner
 
     return CliRunner()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """Debian's Chromium, driven by Selenium; where it is missing the test is skipped."""
+    selenium = pytest.importorskip("selenium.webdriver")
+    missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)}: .ci/install-browser installs both")
+    options = selenium.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    profile = tmp_path_factory.mktemp("chromium")
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--disable-dev-shm-usage", f"--user-data-dir={profile}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = selenium.ChromeService(shutil.which("chromedriver"))
+    driver = selenium.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+class OpenedPage:
+    """A file in the browser, with what the browser had to say about it."""
+
+    def __init__(self, driver, path: Path, width: int):
+        self._driver, self.url = driver, path.resolve().as_uri()
+        driver.get("about:blank")
+        for log in ("browser", "performance"):
+            driver.get_log(log)  # of what was open before
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        driver.get(self.url)
+
+    def run(self, script: str, *arguments):
+        """What a script returns."""
+        return self._driver.execute_script(script, *arguments)
+
+    def print(self) -> bytes:
+        """The page as PDF."""
+        return self._driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
+
+    def console(self) -> list[str]:
+        """Messages on the console since the last call, errors of every kind among them."""
+        return [entry["message"] for entry in self._driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """Addresses asked for since the page was opened, less what lies inside the page."""
+        entries = [json.loads(entry["message"]) for entry in self._driver.get_log("performance")]
+        sent = [entry["message"] for entry in entries]
+        urls = [
+            message["params"]["request"]["url"]
+            for message in sent
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+        return [url for url in urls if not url.startswith("data:")]
+
+
+@pytest.fixture
+def browser(chromium):
+    """`browser(path, width=1200)` opens a file."""
+
+    def open_page(path: Path, width: int = 1200) -> OpenedPage:
+        return OpenedPage(chromium, path, width)
+
+    return open_page

@@ -1,0 +1,5 @@
+"""A run, a comparison or a cross-validation as one HTML file that needs nothing beside it."""
+
+from alloyk.report.writing import report_page, write_report
+
+__all__ = ["report_page", "write_report"]

@@ -1,0 +1,216 @@
+"""What a report is made of, and how it becomes one HTML file.
+
+The file asks for nothing: pictures are data URIs, and its own content policy, which names its one
+script and its one style sheet by their hashes, forbids anything else, a class name that looks like
+a script included.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+
+from alloyk._version import __version__
+
+TEMPLATES = resources.files("alloyk.report") / "templates"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell.
+
+    Attributes:
+        text: What is shown.
+        value: The number to sort by; None sorts by the text.
+        note: What belongs to the text, under it.
+    """
+
+    text: str
+    value: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a click on a column's head sorts.
+
+    Attributes:
+        caption: What it shows.
+        columns: Heads.
+        rows: A cell for each column; a plain string is a cell too.
+        footer: Rows that stay at the end.
+        closed: Whether it is shown on demand only.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    footer: Sequence[Sequence[Cell | str]] = ()
+    closed: bool = False
+    kind: str = "table"
+
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column holds numbers, which stand to the right."""
+        cells = [row[column] for row in self.rows]
+        return any(not isinstance(cell, str) and cell.value is not None for cell in cells)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Pictures side by side, as far as the screen is wide enough."""
+
+    pictures: Sequence["Picture"]
+    kind: str = "figures"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture within the file.
+
+    Attributes:
+        title: Shown under it.
+        alt: What it shows, for those who cannot see it.
+        content: The bytes of a PNG file.
+        wide: Whether it takes the whole width.
+    """
+
+    title: str
+    alt: str
+    content: bytes
+    wide: bool = False
+
+    @property
+    def source(self) -> str:
+        """The picture as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.content).decode()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header (PNG specification, 11.2.2)."""
+        return tuple(int.from_bytes(self.content[at : at + 4]) for at in (16, 20))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    rows: Sequence[tuple[str, str]]
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs; with `listed`, points."""
+
+    paragraphs: Sequence[str]
+    listed: bool = False
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text of a file, line by line."""
+
+    caption: str
+    text: str
+    kind: str = "code"
+
+
+Block = Table | Figures | Facts | Text | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+    @property
+    def anchor(self) -> str:
+        """Name for links within the page."""
+        return self.title.lower().replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report.
+
+    Attributes:
+        title: Heading.
+        lead: One sentence on what it is about.
+        simulated: Whether its numbers come from simulated images.
+        tiles: The few numbers that matter: name, number, what belongs to it.
+        sections: In order; those without blocks are left out.
+    """
+
+    title: str
+    lead: str
+    simulated: bool
+    tiles: Sequence[tuple[str, str, str]] = ()
+    sections: Sequence[Section] = field(default=())
+
+
+def render(page: Page) -> str:
+    """The HTML text of a page."""
+    script, style = _asset("report.js"), _asset("report.css")
+    return _template().render(
+        page=page,
+        sections=[section for section in page.sections if section.blocks],
+        script=script,
+        style=style,
+        policy=f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; "
+        f"style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'",
+        version=__version__,
+    )
+
+
+@cache
+def _template():
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(_asset("report.html"))
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Of an inline script or style as a content policy names it (CSP level 3, section 8.4)."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def number(value: float | None, digits: int = 4) -> Cell:
+    """A number with as many decimals; a dash where there is none.
+
+    >>> number(0.98765), number(None).text
+    (Cell(text='0.9877', value=0.98765, note=''), '–')
+    """
+    return Cell("–") if value is None else Cell(f"{value:.{digits}f}", value)
+
+
+def count(value: int | None) -> Cell:
+    """A whole number.
+
+    >>> count(4049571).text
+    '4,049,571'
+    """
+    return Cell("–") if value is None else Cell(f"{value:,}", value)
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None) -> Cell:
+    """A number with its 95 % interval.
+
+    >>> with_interval(0.9, [0.85, 0.94])
+    Cell(text='0.9000', value=0.9, note='[0.8500, 0.9400]')
+    """
+    cell = number(value)
+    if value is None or not interval:
+        return cell
+    return replace(cell, note="[{:.4f}, {:.4f}]".format(*interval))

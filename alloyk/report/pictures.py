@@ -1,0 +1,97 @@
+"""The figures of a folder, each with words for those who cannot see it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alloyk.report.page import Picture
+from alloyk.text_report import display_name
+
+# The order in which a reader asks; whatever else lies in the folder comes behind.
+ORDER = (
+    "confusion_matrix", "confusion_matrix_normalized", "pr_curve", "roc_curve", "reliability",
+    "coverage", "breakdown", "mistakes", "accuracy", "loss",
+)  # fmt: skip
+# At most so many classes are spelt out in an alternative text; the tables have all of them.
+MOST_CLASSES = 12
+TRAINING = {"accuracy", "loss"}
+
+
+def pictures(folder: Path, metrics: dict) -> dict[str, Picture]:
+    """Name without `.png` → picture, for every PNG file in `folder`, in the order of `ORDER`.
+
+    Args:
+        folder: ``figures`` of a run or another folder of pictures; it may be absent.
+        metrics: What ``metrics.json`` says, for the alternative texts.
+    """
+    files = {path.stem: path for path in sorted(Path(folder).glob("*.png"))}
+    names = [name for name in ORDER if name in files]
+    names += [name for name in files if name not in names]
+    return {name: picture(files[name], metrics) for name in names}
+
+
+def picture(path: Path, metrics: dict) -> Picture:
+    """One PNG file as part of a page."""
+    title, describe = _KNOWN.get(path.stem, (path.stem.replace("_", " ").capitalize(), None))
+    alt = describe(metrics) if describe else f"{title}. The tables on this page have its numbers."
+    return Picture(title, alt, path.read_bytes(), wide=path.stem in ("breakdown", "mistakes"))
+
+
+def _confusions(metrics: dict) -> str:
+    names = [display_name(label) for label in metrics["classes"]]
+    texts = []
+    for name, row in list(zip(names, metrics["confusion_matrix"], strict=True))[:MOST_CLASSES]:
+        found = [f"{count:,} as {other}" for other, count in zip(names, row, strict=True) if count]
+        texts.append(f"{name}: {', '.join(found) or 'no image'}")
+    rest = len(names) - len(texts)
+    more = f"; and {rest} classes more" if rest > 0 else ""
+    return f"Confusion matrix. Images of {'; of '.join(texts)}{more}."
+
+
+def _per_class(figure: str, name: str) -> Callable[[dict], str]:
+    def describe(metrics: dict) -> str:
+        values = [
+            f"{display_name(label)} "
+            + ("undefined" if found[figure] is None else f"{found[figure]:.4f}")
+            for label, found in list(metrics["per_class"].items())[:MOST_CLASSES]
+        ]
+        return f"{name} of each class against the rest: {', '.join(values)}."
+
+    return describe
+
+
+def _reliability(metrics: dict) -> str:
+    calibration = metrics.get("calibration") or {}
+    error = calibration.get("expected_calibration_error")
+    text = "Accuracy over confidence"
+    return text + ("." if error is None else f"; expected calibration error {error:.4f}.")
+
+
+def _coverage(metrics: dict) -> str:
+    wrong = 1 - metrics["accuracy"]
+    return (
+        "Share of wrong decisions over the share of images decided, the most confident first; "
+        f"with all images decided it is {100 * wrong:.2f} %."
+    )
+
+
+def _history(quantity: str) -> Callable[[dict], str]:
+    def describe(metrics: dict) -> str:
+        best = (metrics.get("train") or {}).get("best_epoch")
+        text = f"{quantity} in training and validation over epochs"
+        return text + ("." if best is None else f"; the best epoch is {best}.")
+
+    return describe
+
+
+_KNOWN = {
+    "confusion_matrix": ("Confusion matrix, images; rows are true", _confusions),
+    "confusion_matrix_normalized": ("Confusion matrix, % of each true class", _confusions),
+    "pr_curve": ("Precision over recall", _per_class("average_precision", "Average precision")),
+    "roc_curve": ("ROC", _per_class("roc_auc", "Area under the ROC curve")),
+    "reliability": ("Reliability: is a confidence what it says?", _reliability),
+    "coverage": ("Errors left when uncertain images are not decided", _coverage),
+    "breakdown": ("Accuracy by condition", None),
+    "mistakes": ("The most confident mistakes", None),
+    "accuracy": ("Accuracy over epochs", _history("Accuracy")),
+    "loss": ("Loss over epochs", _history("Loss")),
+}

@@ -1,0 +1,244 @@
+"""The HTML report: what it says, that it needs nothing else, and how it behaves in a browser."""
+
+import json
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from alloyk.cli import main
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run
+from alloyk.predictions import write_predictions
+from alloyk.report import write_report
+
+# Markup, an entity, both quotes, an attempt to end a script, and letters from right to left.
+CLASSES = ("1050", "2017", "</script><script>alert(1)</script>", "\"Al\" & 'Cu' <b>", "ألومنيوم")
+HISTORY = """\
+epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds
+1,1.00,0.50,1.10,0.45,0.001,2.5
+2,0.50,0.70,0.60,0.70,0.001,2.25
+"""
+
+
+def write_run(folder, *, classes=CLASSES, seed=0):
+    """An evaluated run of five classes with plates and a thickness, from random predictions."""
+    rng = np.random.default_rng(seed)
+    k, n = len(classes), 150
+    y = np.arange(n) % k
+    logits = rng.normal(size=(n, k))
+    logits[np.arange(n), y] += 2
+    labels = np.array(classes, dtype=object)[y]
+    table = pd.DataFrame(
+        {
+            "path": [f"images/<{i}>.png" for i in range(n)],
+            "label": labels,
+            "plate_id": [f"{y[i]}-{i // (2 * k)}" for i in range(n)],
+            "thickness_mm": np.resize(["1.0", "2.0", "10.0"], n),
+        }
+    )
+    folder.mkdir(parents=True)
+    write_predictions(folder / "predictions.csv", table, np.exp(logits), classes)
+    (folder / "history.csv").write_text(HISTORY)
+    (folder / "config.yaml").write_text(
+        "seed: 7\ndata: {path: /images/<b>, split_seed: 3}\n"
+        "preprocess: {image_size: [64, 48], normalize: min_max, equalize: true}\n"
+        "model: {arch: resnet18}\n"
+    )
+    facts = {
+        "alloyk": "0.1.0", "classes": list(classes), "simulated": True, "grouped_by": "plate_id",
+        "images": {"train": 700, "val": 150, "test": n}, "fingerprint": "ab12" * 16,
+        "parameters": 11_689_512, "packages": {"keras": "3.15.1"}, "python": "3.11.2",
+        "processor": "x86_64", "devices": ["/device:CPU:0"], "notes": [],
+    }  # fmt: skip
+    (folder / "facts.json").write_text(json.dumps(facts))
+    evaluate_run(folder, resamples=50)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "five <alloys>")
+
+
+@pytest.fixture(scope="module")
+def html(run):
+    return write_report(run).read_text(encoding="utf-8")
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the text of table cells by the table's name."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.tables, self._text = [], {}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "div" and dict(attributes).get("role") == "region":
+            self.rows = self.tables[dict(attributes)["aria-label"]] = []
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self._text = ""
+
+    def handle_data(self, data):
+        if self._text is not None:
+            self._text += data
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.rows[-1].append(self._text.strip())
+            self._text = None
+
+
+def test_tables_show_the_numbers_of_metrics_json(run, html):
+    metrics = json.loads((run / "metrics.json").read_text())
+    tables = Elements(html).tables
+    caption = "Each class against the rest, with 95 % intervals over plates"
+    shown = {row[0]: row for row in tables[caption][1:]}
+    for label, figures in metrics["per_class"].items():
+        row = shown[f"Al {label}" if label in ("1050", "2017") else label]
+        assert row[1].startswith(f"{figures['precision']:.4f}")
+        assert row[2].startswith(f"{figures['recall']:.4f}")
+        assert row[7] == str(figures["support"])
+        low, high = metrics["confidence_intervals"][f"per_class.{label}.recall"]
+        assert row[2].endswith(f"[{low:.4f}, {high:.4f}]")
+    assert shown["macro"][4].startswith(f"{metrics['macro']['f1']:.4f}")
+    assert [row[0] for row in tables["Accuracy by thickness_mm"][1:]] == ["1.0", "2.0", "10.0"]
+
+
+def test_every_mistake_in_the_list_is_one(run, html):
+    table = pd.read_csv(run / "predictions.csv", dtype=str)
+    wrong = table[table["label"] != table["predicted"]]
+    (caption,) = [name for name in Elements(html).tables if "mistakes" in name]
+    assert caption == f"The most confident of {len(wrong)} mistakes"
+    rows = Elements(html).tables[caption][1:]
+    assert len(rows) == min(20, len(wrong))
+    assert {row[0] for row in rows} <= set(wrong["path"])
+    confidence = [float(row[3]) for row in rows]
+    assert confidence == sorted(confidence, reverse=True)
+
+
+def test_origin_data_and_limits_are_told(run, html):
+    for text in (
+        "SHA-256", "ab12" * 16, "training 7, split 3", "keras 3.15.1", "Python 3.11.2", "x86_64",
+        "train 700, val 150, test 150", "11,689,512", "Intended use", "Not intended", "64×48",
+        "All images are simulated", "One training, seed 7",
+    ):  # fmt: skip
+        assert text in html, text
+
+
+def test_nothing_is_fetched_and_every_picture_has_words(run, html):
+    names = {path.stem for path in (run / "figures").glob("*.png")}
+    pictures = [attributes for tag, attributes in Elements(html).tags if tag == "img"]
+    assert len(pictures) == len(names)
+    for attributes in pictures:
+        assert attributes["src"].startswith("data:image/png;base64,")
+        assert len(attributes["alt"]) > 20
+    for tag, attributes in Elements(html).tags:
+        for name in ("src", "href", "action", "srcset", "poster", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, value)
+
+
+def test_class_names_are_text_and_never_markup(html):
+    scripts = [tag for tag, _ in Elements(html).tags if tag == "script"]
+    assert len(scripts) == 1
+    assert not any(tag == "b" for tag, _ in Elements(html).tags)
+    assert "ألومنيوم" in html
+
+
+def test_same_files_give_the_same_bytes(run, html, tmp_path):
+    assert write_report(run, tmp_path / "again.html").read_text(encoding="utf-8") == html
+
+
+def test_a_run_without_history_configuration_and_figures_has_a_report(run, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "predictions.csv", bare)
+    evaluate_run(bare, resamples=50)
+    shutil.rmtree(bare / "figures")
+    html = write_report(bare).read_text(encoding="utf-8")
+    assert "Each class against the rest" in html
+    assert 'id="training"' not in html
+    assert "<img" not in html
+
+
+def test_metrics_of_other_predictions_are_refused(run, tmp_path):
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    lines = (other / "predictions.csv").read_text().splitlines()
+    fields = lines[1].split(",")
+    fields[2] = "2017" if fields[2] != "2017" else "1050"
+    (other / "predictions.csv").write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]))
+    with pytest.raises(AlloykError, match=r"does not belong to .*--from-predictions"):
+        write_report(other)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "no folder"),
+        (lambda folder: folder.mkdir(), "holds no evaluation"),
+    ],
+)
+def test_what_is_no_evaluation_is_one_line(runner, tmp_path, prepare, message):
+    prepare(tmp_path / "x")
+    result = runner.invoke(main, ["report", str(tmp_path / "x")])
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not list(tmp_path.glob("**/*.html"))
+
+
+def test_command_names_its_file(run, runner, tmp_path):
+    out = tmp_path / "new" / "report.html"
+    result = runner.invoke(main, ["report", str(run), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"report: {out}\n"
+    assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_page_works_in_a_browser(browser, run, html):
+    page = browser(run / "report.html")
+    assert page.console() == []
+    assert page.requests() == [page.url]
+    widths = page.run("return [...document.images].map(i => i.complete && i.naturalWidth)")
+    assert len(widths) == html.count("<img")
+    assert min(widths) > 0
+    assert page.run("return document.title") == "five <alloys>"
+
+
+def test_a_click_sorts_a_table(browser, run, html):
+    page = browser(run / "report.html")
+    column = """
+        const table = document.querySelector("#by-condition table");
+        return [...table.tBodies[0].rows].map(row => row.cells[arguments[0]].textContent.trim());
+    """
+    click = 'document.querySelectorAll("#by-condition th button")[arguments[0]].click()'
+    page.run(click, 0)
+    assert page.run(column, 0) == ["1.0", "2.0", "10.0"]  # as numbers, not as text
+    page.run(click, 0)
+    assert page.run(column, 0) == ["10.0", "2.0", "1.0"]
+    page.run(click, 1)
+    accuracies = page.run(column, 1)
+    assert accuracies == sorted(accuracies)
+    heads = 'return [...document.querySelectorAll("#by-condition th")].map(h => h.ariaSort)'
+    assert page.run(heads)[:2] == [None, "ascending"]
+    assert page.console() == []
+
+
+def test_no_page_is_wider_than_a_phone(browser, run, html):
+    page = browser(run / "report.html", width=390)
+    assert page.run("return document.documentElement.scrollWidth") <= 390
+
+
+def test_everything_is_printed(browser, run, html):
+    """What is folded on the screen is on paper: the last line of the configuration."""
+    page = browser(run / "report.html")
+    assert not page.run("return document.querySelector('details').open")
+    page.print()
+    assert page.run("return [...document.querySelectorAll('details')].every(d => d.open)")
