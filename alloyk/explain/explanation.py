@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from alloyk.config import resolve_config
 from alloyk.errors import AlloykError
@@ -121,14 +120,12 @@ def explain(
         make_maps = GradientSHAP(opened.network, background, seed=seed, **count)
 
     raw = [read_image(path) for path in images]
+    probabilities = opened.classifier.predict(
+        raw, names=[str(path) for path in images]
+    ).probabilities
     seen = np.stack([opened.seen(image) for image in raw])
     logits = opened.logits(seen)
-    for path, row in zip(images, logits, strict=True):
-        if not np.isfinite(row).all():
-            raise AlloykError(
-                f"{shown(run)} gave no number for {shown(path)}: its weights hold NaN or infinity"
-            )
-    explained = logits.argmax(axis=1)
+    explained = probabilities.argmax(axis=1)
     if label is not None:
         explained = np.full(len(raw), opened.classes.index(label))
 
@@ -148,7 +145,7 @@ def explain(
         simulated=opened.simulated,
         paths=tuple(str(path) for path in images),
         labels=tuple(labels) if labels is not None else (None,) * len(raw),
-        probabilities=softmax(logits.astype(np.float64), axis=1),
+        probabilities=probabilities,
         explained=explained,
         raw=raw,
         seen=seen,

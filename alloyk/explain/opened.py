@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import read_image, shown
-from alloyk.predict import load
+from alloyk.imaging import shown
+from alloyk.predict import Classifier, load
 
 # Of a class in a sum that leaves it out: its power is 0 in float32, its gradient too.
 LEFT_OUT = -1e30
@@ -19,12 +19,14 @@ class OpenedClassifier:
     """The two halves of a `model.keras`.
 
     Attributes:
+        classifier: Both together, for decisions and for what images it takes.
         classes: Class labels in the order of the logits.
         simulated: Whether it was trained on simulated images.
         preprocessing: From raw images `(n, h, w, c)` of one size to gray ones in [0, 1].
         network: From gray images `(n, H, W, 1)` to logits `(n, k)`.
     """
 
+    classifier: Classifier
     classes: tuple[str, ...]
     simulated: bool
     preprocessing: keras.Model
@@ -59,12 +61,9 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
     preprocessing, network = model.layers
     if isinstance(network.output, dict):  # numbers are estimated beside the class
         network = keras.Model(network.inputs, network.output["logits"])
-    return OpenedClassifier(classifier.classes, classifier.simulated, preprocessing, network)
-
-
-def read_raw(paths) -> list[np.ndarray]:
-    """Decoded images, each `(h, w, c)`."""
-    return [read_image(path) for path in paths]
+    return OpenedClassifier(
+        classifier, classifier.classes, classifier.simulated, preprocessing, network
+    )
 
 
 def log_odds(logits):
