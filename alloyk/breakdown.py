@@ -1,21 +1,20 @@
 """Where the errors are: figures by manifest column, and one decision per plate."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloyk.conditions import MOST_VALUES, conditions_in
 from alloyk.errors import AlloykError
-from alloyk.predictions import KEY_COLUMNS, Predictions
+from alloyk.predictions import KEY_COLUMNS, Predictions, whole_file
+from alloyk.splitting import THICKNESS
 from alloyk.statistics import RESAMPLES, accuracy_interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# More distinct numbers than this are put into classes.
-MOST_VALUES = 12
-QUANTILES = 4
-MISSING = "(none)"
 
 
 def breakdown(
@@ -27,8 +26,7 @@ def breakdown(
 ) -> "pd.DataFrame":
     """Accuracy for each value of manifest columns, or for each combination of several.
 
-    A column of numbers with more than 12 distinct ones (a tube voltage that was drawn) is put into
-    four classes of equally many images. Numbers are sorted as numbers.
+    What counts as one value, and in which order they come, is `alloyk.conditions`.
 
     Args:
         predictions: The predictions.
@@ -50,80 +48,89 @@ def breakdown(
     for name in columns:
         if name not in known:
             raise AlloykError(f"wanted a column among {', '.join(known)}; found no column {name}")
-    ordered = {name: _ordered_values(predictions.table[name].to_numpy()) for name in columns}
-    codes = pd.DataFrame({name: code for name, (code, _) in ordered.items()})
+    codes, values = {}, {}
+    for name in columns:
+        codes[name], values[name] = conditions_in(predictions.table[name], name)
     right = predictions.y_true == predictions.y_pred
     rows = []
-    for key, found in codes.groupby(list(columns), sort=True).indices.items():
+    for key, found in pd.DataFrame(codes).groupby(list(columns), sort=True).indices.items():
         interval = accuracy_interval(
             right[found], predictions.groups[found], resamples=resamples, seed=seed
         )
         low, high = interval or (np.nan, np.nan)
-        values = {
-            name: ordered[name][1][code]
-            for name, code in zip(columns, key if isinstance(key, tuple) else (key,), strict=True)
-        }
         plates = len(np.unique(predictions.groups[found]))
         figures = {"accuracy": right[found].mean(), "low": low, "high": high}
-        rows.append({**values, "images": len(found), "plates": plates, **figures})
-    return pd.DataFrame(rows)
+        key = key if isinstance(key, tuple) else (key,)
+        rows.append({**dict(zip(columns, key, strict=True)),
+                     "images": len(found), "plates": plates, **figures})  # fmt: skip
+    table = pd.DataFrame(rows)
+    for name in columns:
+        table[name] = pd.Categorical.from_codes(table[name], values[name], ordered=True)
+    return table
+
+
+def breakdown_tables(
+    predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
+) -> "list[pd.DataFrame]":
+    """Accuracy by each column that tells something, and by class and column where values are few.
+
+    Args:
+        predictions: The predictions.
+        resamples: Bootstrap resamples for each interval.
+        seed: Of the resampling.
+    """
+    tables = []
+    for column in telling_columns(predictions):
+        by_column = breakdown(predictions, [column], resamples=resamples, seed=seed)
+        tables.append(by_column)
+        if predictions.table[column].nunique() <= MOST_VALUES or column == THICKNESS:
+            both = ["label", column]
+            tables.append(breakdown(predictions, both, resamples=resamples, seed=seed))
+    return tables
+
+
+def conditions_of(table: "pd.DataFrame") -> list[str]:
+    """The columns that a table of `breakdown` is by."""
+    return list(table.columns[: list(table.columns).index("images")])
+
+
+def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
+    """One table below the other as ``by,value,images,plates,accuracy,low,high``."""
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["by", "value", "images", "plates", "accuracy", "low", "high"])
+        for table in tables:
+            columns = conditions_of(table)
+            for row in table.itertuples(index=False):
+                values, figures = row[: len(columns)], row[len(columns) :]
+                # NaN, the one value that differs from itself, has no figure.
+                figures = ["" if x != x else round(x, 6) for x in figures]
+                writer.writerow([" × ".join(columns), " × ".join(values), *figures])
 
 
 def telling_columns(predictions: Predictions) -> list[str]:
     """Manifest columns that a breakdown can say something about.
 
     Numbers that vary, and text with 2 to 12 values; not those that follow from the label or name
-    single plates or images.
+    single plates or images, nor what a simulation alone knows (``true_…``).
     """
     columns = []
     plates = len(np.unique(predictions.groups))
     for name in predictions.table:
-        if name in (*KEY_COLUMNS, "plate_id", "split", "seed") or str(name).endswith("seed"):
+        if name in (*KEY_COLUMNS, "plate_id", "split") or name.endswith("seed"):
             continue
-        code, values = _ordered_values(predictions.table[name].to_numpy())
+        if name.startswith("true_"):
+            continue
+        code, values = conditions_in(predictions.table[name], name)
         if not 2 <= len(values) <= min(MOST_VALUES, max(plates // 2, 1)):
             continue
         pairs = len(np.unique(code * len(predictions.classes) + predictions.y_true))
         if pairs > len(values):  # else each value goes with one label only
             columns.append(name)
     return columns
-
-
-def _ordered_values(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Code of each row and the values that the codes stand for, in their natural order."""
-    names = np.array([text if text != "" else MISSING for text in column], dtype=object)
-    number = np.array([_number(text) for text in column])
-    given = names != MISSING
-    if given.any() and np.isfinite(number[given]).all():
-        if len(np.unique(number[given])) > MOST_VALUES:
-            names = _quantile_names(number, given)
-        order: dict = {}
-        for name, value in zip(names, number, strict=True):
-            order[name] = min(order.get(name, value), value)
-        values = sorted(set(names), key=lambda name: (name == MISSING, order[name]))
-    else:
-        values = sorted(set(names), key=lambda name: (name == MISSING, name))
-    index = {name: code for code, name in enumerate(values)}
-    return np.array([index[name] for name in names]), values
-
-
-def _quantile_names(number: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Classes of equally many images, named by their smallest and largest: ``40.1–42.5``."""
-    edges = np.unique(np.quantile(number[given], np.linspace(0, 1, QUANTILES + 1)))
-    code = np.clip(np.searchsorted(edges, number, side="right") - 1, 0, len(edges) - 2)
-    names = np.full(len(number), MISSING, dtype=object)
-    for k in range(len(edges) - 1):
-        inside = given & (code == k)
-        if inside.any():
-            names[inside] = f"{number[inside].min():.4g}–{number[inside].max():.4g}"
-    return names
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
 
 
 def plate_predictions(predictions: Predictions) -> Predictions:

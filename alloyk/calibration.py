@@ -64,6 +64,11 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
     )
 
 
+def log_loss(predictions: Predictions) -> float:
+    """Mean of -log of the true class's probability, limited as scikit-learn limits it."""
+    return _log_loss(np.log(_floored(predictions)), predictions.y_true, 1.0)
+
+
 def fit_temperature(predictions: Predictions) -> float:
     """The temperature of least log loss (Guo et al., 2017); 1 leaves probabilities as they are."""
     from scipy.optimize import minimize_scalar

@@ -4,31 +4,28 @@ Classification figures come from the predictions file alone and training figures
 ``history.csv`` alone, so that no picture can contradict a table.
 """
 
-import csv
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import yaml
 
-from alloyk import plots
-from alloyk.abstention import abstention, accuracy_over_coverage
-from alloyk.breakdown import breakdown, plate_predictions, telling_columns
-from alloyk.calibration import BINS, reliability, temperature_scaling, with_temperature
+from alloyk.abstention import abstention
+from alloyk.breakdown import (
+    breakdown_tables,
+    plate_predictions,
+    write_breakdowns,
+)
+from alloyk.calibration import BINS, log_loss, reliability, temperature_scaling, with_temperature
 from alloyk.errors import AlloykError
+from alloyk.figures import draw_figures, mistakes_sheet, save_figures
 from alloyk.history import read_history, training_metrics
 from alloyk.metrics import classification_metrics
 from alloyk.predictions import Predictions, read_predictions, whole_file
 from alloyk.statistics import RESAMPLES, accuracy_interval, confidence_intervals
-from alloyk.text_report import describe, display_name, format_report
+from alloyk.text_report import describe, format_report
 
 PREDICTIONS_FILES = {"test": "predictions.csv"}
-CURVES = ("accuracy", "loss")
-OPTIONAL_PICTURES = {"accuracy.png", "loss.png", "breakdown.png"}
-# More values than this, times the classes, would make a table that nobody reads.
-MOST_BY_CLASS = 6
 # Of the many intervals of a breakdown: their errors are known to 3 % with a quarter of the work.
 BREAKDOWN_SHARE = 4
 UNKNOWN = "unknown"
@@ -65,8 +62,9 @@ def evaluate_run(
     Args:
         run: Run folder. Read are the predictions of `split`; ``history.csv``, without which (a
             voted classifier has none) there are no curves and ``train`` is None; ``facts.json``
-            for ``grouped_by``, ``simulated`` and ``parameters``; and ``config.yaml`` for what
-            the best epoch was chosen by.
+            for ``grouped_by``, ``simulated``, ``parameters`` and ``data_root``, where the images
+            of the most confident mistakes lie; and ``config.yaml`` for what the best epoch was
+            chosen by.
         out: Folder to write to; the run itself for the test split, ``evaluation_<split>`` in it
             for another. A predictions file in `out` goes before the run's.
         split: Which predictions: ``test``, ``val`` or another split's name.
@@ -84,7 +82,9 @@ def evaluate_run(
     out = Path(out or default_folder(run, split))
     source = out / predictions_file(split)
     predictions = read_predictions(source if source.exists() else run / predictions_file(split))
-    facts = read_json(run / "facts.json") if facts is None else dict(facts)
+    if facts is None:  # an evaluation on other data has facts of its own
+        own = out / "facts.json"
+        facts = read_json(own if own.exists() else run / "facts.json")
     history = read_history(run / "history.csv")
     validation = _validation(run, split, predictions.classes)
     metrics = {
@@ -102,18 +102,24 @@ def evaluate_run(
     else:
         metrics["undefined"]["train"] = f"{run.name} has no history.csv"
 
-    tables = _breakdowns(predictions, resamples, seed)
+    tables = breakdown_tables(
+        predictions, resamples=max(2, resamples // BREAKDOWN_SHARE), seed=seed
+    )
+    pictures = draw_figures(predictions, metrics, history, tables)
+    root = facts.get("data_root")
+    try:
+        pictures["mistakes.png"] = mistakes_sheet(
+            predictions, root and Path(root), describe(predictions, metrics)
+        )
+    except AlloykError as error:
+        metrics["undefined"]["figures.mistakes"] = str(error)
     report = format_report(predictions, metrics)
     text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    pictures = draw_figures(predictions, metrics, history, tables)
-    with warnings.catch_warnings():
-        # A class name in a script that the font lacks is drawn as boxes; files have it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        for name, ax in pictures.items():
-            plots.save_figure(ax, out / "figures" / name)
-    for name in OPTIONAL_PICTURES - set(pictures):  # of an earlier state of this folder
-        (out / "figures" / name).unlink(missing_ok=True)
-    _write_breakdowns(out / "breakdown.csv", tables)
+    save_figures(out / "figures", pictures)
+    if tables:
+        write_breakdowns(out / "breakdown.csv", tables)
+    else:
+        (out / "breakdown.csv").unlink(missing_ok=True)
     for name, content in (("report.txt", report), ("metrics.json", text)):
         with whole_file(out / name) as unfinished:
             unfinished.write_text(content, encoding="utf-8", errors="surrogateescape")
@@ -179,8 +185,7 @@ def _calibration(predictions: Predictions, validation: Predictions | None) -> di
         if scaling["temperature"] is not None:
             scaled = with_temperature(predictions, scaling["temperature"])
             error = reliability(scaled).expected_calibration_error
-            log_loss = classification_metrics(scaled)["log_loss"]
-            scaling |= {"expected_calibration_error": error, "log_loss": log_loss}
+            scaling |= {"expected_calibration_error": error, "log_loss": log_loss(scaled)}
     return {
         "expected_calibration_error": reliability(predictions).expected_calibration_error,
         "bins": BINS,
@@ -202,38 +207,6 @@ def _validation(run: Path, split: str, classes: tuple[str, ...]) -> Predictions 
     return validation
 
 
-def _breakdowns(predictions: Predictions, resamples: int, seed: int) -> list:
-    """Accuracy by each manifest column that tells something, and by class and column."""
-    resamples = max(2, resamples // BREAKDOWN_SHARE)
-    tables = []
-    for column in telling_columns(predictions):
-        by_column = breakdown(predictions, [column], resamples=resamples, seed=seed)
-        tables.append(by_column)
-        if len(by_column) * len(predictions.classes) <= MOST_BY_CLASS**2:
-            both = ["label", column]
-            tables.append(breakdown(predictions, both, resamples=resamples, seed=seed))
-    return tables
-
-
-def _write_breakdowns(path: Path, tables: list) -> None:
-    """One table below the other as ``by,value,images,plates,accuracy,low,high``."""
-    if not tables:
-        path.unlink(missing_ok=True)
-        return
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["by", "value", "images", "plates", "accuracy", "low", "high"])
-        for table in tables:
-            split = list(table.columns).index("images")
-            by = " × ".join(table.columns[:split])
-            for row in table.itertuples(index=False):
-                figures = ["" if x != x else round(x, 6) for x in row[split:]]
-                writer.writerow([by, " × ".join(row[:split]), *figures])
-
-
 def _monitor(config: Path) -> str:
     """What the best epoch was chosen by."""
     if not config.exists():
@@ -251,45 +224,3 @@ def read_json(path: Path) -> dict:
         return {}
     except ValueError as error:
         raise AlloykError(f"{path} is not valid JSON: {error}") from error
-
-
-def draw_figures(
-    predictions: Predictions, metrics: dict, history: dict[str, np.ndarray] | None, tables: list
-) -> dict:
-    """File name → drawn axes, for the folder ``figures``."""
-    names = [display_name(label) for label in metrics["classes"]]
-    subtitle = describe(predictions, metrics)
-    matrix = np.array(metrics["confusion_matrix"])
-    pictures = {
-        "confusion_matrix.png": plots.plot_confusion_matrix(matrix, names, subtitle=subtitle),
-        "confusion_matrix_normalized.png": plots.plot_confusion_matrix(
-            matrix, names, normalize=True, subtitle=subtitle
-        ),
-        "pr_curve.png": plots.plot_precision_recall(
-            plots.precision_recall_curves(predictions), metrics, names, subtitle=subtitle
-        ),
-        "roc_curve.png": plots.plot_roc(
-            plots.roc_curves(predictions), metrics, names, subtitle=subtitle
-        ),
-        "coverage.png": plots.plot_coverage(accuracy_over_coverage(predictions), subtitle=subtitle),
-    }
-    scaling = metrics["calibration"]["temperature_scaling"]
-    temperature = scaling and scaling["temperature"]
-    pictures["reliability.png"] = plots.plot_reliability(
-        reliability(predictions),
-        scaled=reliability(with_temperature(predictions, temperature)) if temperature else None,
-        subtitle=subtitle,
-    )
-    if tables:
-        pictures["breakdown.png"] = plots.plot_breakdown(
-            tables, metrics["accuracy"], subtitle=subtitle
-        )
-    if history is not None:
-        for quantity in CURVES:
-            pictures[f"{quantity}.png"] = plots.plot_history(
-                history,
-                quantity,
-                best_epoch=metrics["train"]["best_epoch"],
-                subtitle="simulated" if metrics["simulated"] else "",
-            )
-    return pictures

@@ -1,5 +1,6 @@
 """Classify a labelled split with a saved run, and evaluate what it said."""
 
+import json
 from pathlib import Path
 
 from alloyk.config import resolve_config
@@ -7,7 +8,7 @@ from alloyk.dataset import ImageDataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import default_folder, evaluate_run, predictions_file, read_json
 from alloyk.predict import load
-from alloyk.predictions import write_predictions
+from alloyk.predictions import whole_file, write_predictions
 from alloyk.source import open_dataset
 
 ALL = "all"
@@ -52,7 +53,11 @@ def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=No
     found = classifier.predict(paths, progress=progress)
     file = Path(out) / predictions_file(split)
     write_predictions(file, table, found.probabilities, classifier.classes)
-    evaluate_run(run, out=out, split=split, facts=facts_of(run, dataset))
+    facts = facts_of(run, dataset)
+    if Path(out) != run:  # for another evaluation from the predictions file alone
+        with whole_file(Path(out) / "facts.json") as unfinished:
+            unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+    evaluate_run(run, out=out, split=split, facts=facts)
     return Path(out)
 
 
@@ -62,6 +67,7 @@ def facts_of(run: Path, dataset: ImageDataset) -> dict:
     own = {
         "grouped_by": dataset.grouped_by,
         "simulated": dataset.simulated,
+        "data_root": str(dataset.root.absolute()),
         "notes": list(dataset.notes),
     }
     return {**facts, **own}

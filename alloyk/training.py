@@ -258,6 +258,7 @@ def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
         "alloyk": __version__,
         "classes": list(dataset.classes),
         "simulated": dataset.simulated,
+        "data_root": str(dataset.root.absolute()),
         "grouped_by": dataset.grouped_by,
         "notes": list(dataset.notes),
         "images": dataset.table["split"].value_counts().to_dict(),

@@ -253,3 +253,133 @@ def test_a_wrong_history_is_refused(tmp_path, text, message):
     (tmp_path / "history.csv").write_text(text)
     with pytest.raises(AlloykError, match=message):
         read_history(tmp_path / "history.csv")
+
+
+def write_conditions(folder, images=None, seed=0):
+    """Predictions with a thickness and a validation split; the files of `images` exist."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    for name, n in (("predictions.csv", 90), ("predictions_val.csv", 60)):
+        y = np.repeat(rng.integers(0, 2, n // 3), 3)
+        logits = 3 * rng.normal(size=(n, 2))  # three times too sure
+        logits[np.arange(n), y] += 3
+        table = pd.DataFrame(
+            {
+                "path": [f"{i}.png" for i in range(n)],
+                "label": [["1050", "2017"][i] for i in y],
+                "plate_id": [f"{name}{i // 3}" for i in range(n)],
+                "thickness_mm": np.repeat(rng.choice([1.0, 2.0, 10.0], n // 3), 3),
+            }
+        )
+        folder.mkdir(exist_ok=True)
+        write_predictions(folder / name, table, np.exp(logits), ["1050", "2017"])
+    facts = {"grouped_by": "plate_id", "simulated": False}
+    if images:
+        images.mkdir()
+        for i in range(90):
+            pixels = rng.integers(0, 60_000, (20, 24)).astype(np.uint16)
+            Image.fromarray(pixels).save(images / f"{i}.png")
+        facts["data_root"] = str(images)
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+def test_the_breakdown_file_equals_pandas(tmp_path):
+    write_conditions(tmp_path / "run")
+    evaluate(tmp_path / "run")
+    found = pd.read_csv(tmp_path / "run" / "breakdown.csv", dtype={"value": str})
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
+    table["right"] = table["label"] == table["predicted"]
+    by_hand = table.groupby("thickness_mm")["right"].agg(["size", "mean"])
+    alone = found[found["by"] == "thickness_mm"].set_index("value")
+    assert list(alone.index) == ["1.0", "2.0", "10.0"]
+    for value, row in alone.iterrows():
+        assert row["images"] == by_hand.loc[value, "size"]
+        assert row["accuracy"] == pytest.approx(by_hand.loc[value, "mean"], abs=1e-6)
+        assert row["low"] < row["accuracy"] < row["high"]
+    both = found[found["by"] == "label × thickness_mm"].set_index("value")
+    expected = table.groupby(["label", "thickness_mm"])["right"].mean()
+    assert len(both) == len(expected)
+    for (label, value), share in expected.items():
+        assert both.loc[f"{label} × {value}", "accuracy"] == pytest.approx(share, abs=1e-6)
+
+
+def test_calibration_plates_and_thresholds_are_in_the_metrics(tmp_path):
+    write_conditions(tmp_path / "run")
+    metrics = evaluate(tmp_path / "run")
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype={"label": str})
+    mean = table.groupby("plate_id").agg({"p_1050": "mean", "label": "first"})
+    right = (mean["p_1050"] < 0.5) == (mean["label"] == "2017")
+    assert metrics["plates"]["n"] == 30
+    assert metrics["plates"]["accuracy"] == pytest.approx(right.mean())
+    low, high = metrics["plates"]["interval"]
+    assert low < metrics["plates"]["accuracy"] < high
+    scaling = metrics["calibration"]["temperature_scaling"]
+    assert scaling["temperature"] > 1
+    assert scaling["log_loss"] < metrics["log_loss"]
+    assert [row["chosen_on"] for row in metrics["abstention"]] == ["validation"] * 3
+    report = (tmp_path / "run" / "report.txt").read_text()
+    assert f"accuracy per plate    {metrics['plates']['accuracy']:.4f}" in report
+    assert f"Divided by the temperature {scaling['temperature']:.3f}" in report
+
+
+def test_one_changed_row_changes_the_breakdown_too(tmp_path):
+    write_conditions(tmp_path / "run", tmp_path / "images")
+    evaluate(tmp_path / "run")
+    before = written(tmp_path / "run")
+    with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    other = "2017" if row["predicted"] == "1050" else "1050"
+    change_row(tmp_path / "run" / "predictions.csv", 0, predicted=other)
+    evaluate(tmp_path / "run")
+    after = written(tmp_path / "run")
+    same = {name for name in after if after[name] == before[name]}
+    assert same == {
+        "predictions_val.csv", "facts.json",
+        "figures/pr_curve.png", "figures/roc_curve.png",  # of probabilities
+    } | ({"figures/mistakes.png"} & same)  # fmt: skip
+
+
+def test_the_most_confident_mistakes_are_shown_as_long_as_the_images_are_there(tmp_path):
+    write_conditions(tmp_path / "run", tmp_path / "images")
+    metrics = evaluate(tmp_path / "run")
+    sheet = tmp_path / "run" / "figures" / "mistakes.png"
+    assert sheet.exists()
+    assert "figures.mistakes" not in metrics["undefined"]
+    table = pd.read_csv(
+        tmp_path / "run" / "predictions.csv", dtype={"label": str, "predicted": str}
+    )
+    wrong = table[table["label"] != table["predicted"]]
+    surest = wrong.loc[wrong[["p_1050", "p_2017"]].max(axis=1).idxmax(), "path"]
+    (tmp_path / "images" / surest).unlink()
+    metrics = evaluate(tmp_path / "run")
+    assert not sheet.exists()
+    gone = tmp_path / "images" / surest
+    assert metrics["undefined"]["figures.mistakes"] == f"the images are gone: no {gone}"
+    assert str(gone) in (tmp_path / "run" / "report.txt").read_text()
+
+
+def test_why_there_is_no_sheet_of_mistakes(run):
+    metrics = evaluate(run)
+    assert metrics["undefined"]["figures.mistakes"] == "where the images lie is not known"
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for i, row in enumerate(rows):
+        change_row(run / "predictions.csv", i, predicted=row["label"])
+    assert evaluate(run)["undefined"]["figures.mistakes"] == "no image was decided wrongly"
+
+
+def test_an_evaluation_elsewhere_takes_the_facts_beside_it(run, tmp_path):
+    write_files(tmp_path / "out", grouped_by="folders", simulated=False)
+    assert evaluate(run, out=tmp_path / "out")["grouped_by"] == "folders"
+    assert evaluate(run)["grouped_by"] == "plate_id"
+
+
+def test_a_validation_split_of_other_classes_is_refused(tmp_path):
+    write_conditions(tmp_path / "run")
+    text = (tmp_path / "run" / "predictions_val.csv").read_text()
+    (tmp_path / "run" / "predictions_val.csv").write_text(text.replace("2017", "5083"))
+    with pytest.raises(
+        AlloykError, match="has the classes 1050, 5083, the predictions of the test"
+    ):
+        evaluate(tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,9 @@ from matplotlib.text import Text
 from sklearn import metrics as sk
 
 from alloyk import plots
+from alloyk.abstention import accuracy_over_coverage
+from alloyk.breakdown import breakdown
+from alloyk.calibration import reliability
 from alloyk.metrics import classification_metrics
 from alloyk.predictions import Predictions
 
@@ -40,7 +44,7 @@ def history_of(epochs):
 def texts_in(ax):
     """All texts that are drawn; matplotlib also keeps labels of ticks beyond the axes' ends."""
     beyond = set()
-    for axis in (ax.xaxis, ax.yaxis):
+    for axis in (axis for one in ax.figure.axes for axis in (one.xaxis, one.yaxis)):
         low, high = sorted(axis.get_view_interval())
         for where in ("major", "minor"):
             ticks, labels = (
@@ -110,6 +114,77 @@ def test_training_curves_are_readable(epochs, quantity):
     low, high = ax.get_ylim()
     for column in (quantity, f"val_{quantity}"):
         assert ((history_of(epochs)[column] >= low) & (history_of(epochs)[column] <= high)).all()
+
+
+def conditions(values=("1.0", "2.0", "10.0"), n=120):
+    rng = np.random.default_rng(3)
+    predictions = predictions_of(["1050", "2017"], n=n)
+    table = pd.DataFrame({"path": [str(i) for i in range(n)]}, dtype=object)
+    table["label"] = [predictions.classes[i] for i in predictions.y_true]
+    table["thickness_mm"] = rng.choice(values, n)
+    table["tube_voltage_kvp"] = [str(v) for v in rng.normal(50, 1, n)]
+    return replace(predictions, table=table)
+
+
+def test_a_panel_per_condition_shows_each_value_its_interval_and_the_whole():
+    predictions = conditions()
+    tables = [
+        breakdown(predictions, [c], resamples=50) for c in ("thickness_mm", "tube_voltage_kvp")
+    ]
+    first = plots.plot_breakdown(tables, 0.75, subtitle="test split, simulated")
+    assert_everything_is_readable(first)
+    panels = first.figure.axes
+    assert [ax.get_title(loc="left") for ax in panels] == ["thickness_mm", "tube_voltage_kvp"]
+    for ax, table in zip(panels, tables, strict=True):
+        dots, whole = ax.get_lines()
+        np.testing.assert_allclose(dots.get_xdata(), table["accuracy"])
+        assert list(whole.get_xdata()) == [0.75, 0.75]
+        ends = [segment[:, 0] for segment in ax.collections[0].get_segments()]
+        np.testing.assert_allclose(ends, table[["low", "high"]])
+    assert [t.get_text().split()[0] for t in panels[0].get_yticklabels()] == ["1.0", "2.0", "10.0"]
+
+
+def test_a_table_of_class_by_condition_shows_its_shares():
+    table = breakdown(conditions(), ["label", "thickness_mm"], resamples=20)
+    names = {"1050": "Al 1050", "2017": "Al 2017"}
+    ax = plots.plot_breakdown_by_class(table, names, subtitle="simulated")
+    assert_everything_is_readable(ax)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Al 1050", "Al 2017"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1.0", "2.0", "10.0"]
+    for row, text in zip(table.itertuples(), ax.texts, strict=False):
+        assert text.get_text() == f"{100 * row.accuracy:.1f}\nn = {row.images}"
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_a_sheet_of_mistakes_is_readable(count):
+    images = [np.full((300, 200 + i, 1 if i % 2 else 3), i, dtype=np.uint16) for i in range(count)]
+    said = [
+        ("Al 1050, taken for\nAl 2017 at 99.9 %", f"folder/{'x' * 10 * i}.png")
+        for i in range(count)
+    ]
+    first = plots.plot_mistakes(images, said, subtitle="test split, simulated")
+    assert_everything_is_readable(first)
+    assert len(first.figure.axes) == count
+
+
+def test_reliability_and_coverage_draw_what_was_computed():
+    predictions = predictions_of(ALLOYS)
+    found = reliability(predictions)
+    ax = plots.plot_reliability(found, scaled=found, subtitle="test split")
+    assert_everything_is_readable(ax)
+    names = [t.get_text() for t in ax.get_legend().get_texts()]
+    error = f"ECE {found.expected_calibration_error:.4f}"
+    assert names == [f"as predicted\n{error}", f"temperature-scaled\n{error}"]
+    some = found.count > 0
+    np.testing.assert_allclose(
+        ax.collections[0].get_offsets(), np.stack([found.confidence, found.accuracy], 1)[some]
+    )
+    curve = accuracy_over_coverage(predictions)
+    ax = plots.plot_coverage(curve, subtitle="test split")
+    assert_everything_is_readable(ax)
+    x, y = ax.get_lines()[0].get_data()
+    np.testing.assert_allclose(x, 100 * curve.coverage)
+    np.testing.assert_allclose(y, 100 * (1 - curve.accuracy))
 
 
 def test_confusion_matrix_shows_its_counts_and_rows_of_per_cent():
@@ -225,6 +300,9 @@ import matplotlib as m
 before = dict(m.rcParams), m.rcParams._get_backend_or_none()
 import numpy as np
 from alloyk import plots
+from alloyk.abstention import accuracy_over_coverage
+from alloyk.breakdown import breakdown
+from alloyk.calibration import reliability
 ax = plots.plot_confusion_matrix(np.eye(3, dtype=int), list("ABC"))
 ax.figure.savefig("/dev/null", format="png")
 import matplotlib.pyplot as plt

@@ -3,7 +3,7 @@
 Figures are made without pyplot, so no backend is chosen for the program that calls us.
 """
 
-from alloyk.plots.breakdown import plot_breakdown
+from alloyk.plots.breakdown import plot_breakdown, plot_breakdown_by_class
 from alloyk.plots.confusion import plot_confusion_matrix
 from alloyk.plots.curves import (
     plot_precision_recall,
@@ -13,17 +13,20 @@ from alloyk.plots.curves import (
 )
 from alloyk.plots.history import plot_history, smoothed
 from alloyk.plots.saliency import plot_explanation, plot_overview
+from alloyk.plots.mistakes import plot_mistakes
 from alloyk.plots.style import new_axes, readable_names, save_figure
 from alloyk.plots.trust import plot_coverage, plot_reliability
 
 __all__ = [
     "new_axes",
     "plot_breakdown",
+    "plot_breakdown_by_class",
     "plot_confusion_matrix",
     "plot_coverage",
     "plot_explanation",
     "plot_history",
     "plot_overview",
+    "plot_mistakes",
     "plot_precision_recall",
     "plot_reliability",
     "plot_roc",

@@ -1,56 +1,117 @@
 """Accuracy by the values of manifest columns."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from alloyk.plots.style import COLORS, GRAY, finish, new_axes, readable_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PANELS_ABREAST = 2
+# Darker cells than this have white text.
+DARK = 0.6
 
-def plot_breakdown(
-    tables: "list[pd.DataFrame]",
-    overall: float,
+
+def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: str = "") -> Axes:
+    """Accuracy and its 95 % interval for each value of each column, a panel for each column.
+
+    Args:
+        tables: Of `alloyk.breakdown.breakdown`, one per column, one or more.
+        overall: The accuracy on all images, drawn as a line.
+        subtitle: A line under the title.
+
+    Returns:
+        The first panel; the others are in the same figure.
+    """
+    abreast = min(PANELS_ABREAST, len(tables))
+    rows = -(-len(tables) // abreast)
+    heights = [
+        0.9 + 0.24 * max(len(table) for table in tables[r * abreast : (r + 1) * abreast])
+        for r in range(rows)
+    ]
+    figure = Figure(
+        figsize=(4.6 * abreast + 0.8 * (abreast == 1), 0.8 + sum(heights)), layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+    panels = figure.subplots(
+        rows, abreast, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
+    ).ravel()
+    for ax, table in zip(panels, tables, strict=False):
+        _draw_panel(ax, table, overall)
+        ax.tick_params(labelbottom=True)
+    for ax in panels[len(tables) :]:
+        ax.remove()
+    figure.suptitle(
+        "Accuracy by condition, 95 % intervals", x=0.02, ha="left", fontsize=12, fontweight="bold"
+    )
+    if subtitle:
+        figure.supxlabel(subtitle.replace("$", r"\$"), x=0.02, ha="left", fontsize=8.5, color=GRAY)
+    return panels[0]
+
+
+def _draw_panel(ax: Axes, table: "pd.DataFrame", overall: float) -> None:
+    """Dots and intervals of one column, the first value on top."""
+    column = table.columns[0]
+    place = np.arange(len(table))
+    known = np.isfinite(table["low"].to_numpy())
+    ax.hlines(
+        place[known], table["low"][known], table["high"][known], color=COLORS[0], linewidth=1.6,
+        alpha=0.7,
+    )  # fmt: skip
+    ax.plot(table["accuracy"], place, "o", color=COLORS[0], markersize=5)
+    ax.axvline(overall, color=GRAY, linestyle="--", linewidth=1, zorder=1)
+    names = readable_names([str(value) for value in table[column]], 24, 1)
+    shown = [f"{name}  (n = {n:,})" for name, n in zip(names, table["images"], strict=True)]
+    ax.set_yticks(place, shown, fontsize=8)
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize=8)
+    (title,) = readable_names([str(column)], 40, 1)
+    finish(ax, "", "", "", "")
+    ax.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
+    ax.grid(visible=False, axis="y")
+
+
+def plot_breakdown_by_class(
+    table: "pd.DataFrame",
+    names: dict[str, str],
     *,
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Accuracy and its 95 % interval for each value of each column, one under the other.
+    """Share of each class that is recognised under each condition, in per cent.
 
     Args:
-        tables: Of `alloyk.breakdown.breakdown`, one per column or combination.
-        overall: The accuracy on all images, drawn as a line.
+        table: Of `alloyk.breakdown.breakdown` by ``label`` and another column.
+        names: Label → how the class is shown.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    rows = sum(len(table) + 1 for table in tables)
-    ax = ax or new_axes(7.2, 1.3 + 0.27 * rows)
-    places, names, headings, place = [], [], [], 0
-    for number, table in enumerate(tables):
-        columns = list(table.columns[: list(table.columns).index("images")])
-        places.append(place)
-        names.append(" × ".join(readable_names(columns, width=40)))
-        headings.append(len(names) - 1)
-        for row in table.itertuples(index=False):
-            place += 1
-            low, high = row.low, row.high
-            color = COLORS[number % 2]
-            if np.isfinite(low):
-                ax.plot([low, high], [place, place], color=color, linewidth=1.6, alpha=0.7)
-            ax.plot([row.accuracy], [place], "o", color=color, markersize=5)
-            value = " × ".join(readable_names([str(part) for part in row[: len(columns)]], 30, 1))
-            places.append(place)
-            names.append(f"{value}  (n = {row.images:,})")
-        place += 1
-    ax.axvline(overall, color=GRAY, linestyle="--", linewidth=1, zorder=1)
-    ax.set_yticks(places, names, fontsize=8.5)
-    for heading in headings:
-        ax.get_yticklabels()[heading].set_fontweight("bold")
-    ax.set_ylim(place - 0.3, -0.7)
-    ax.tick_params(axis="y", length=0)
-    finish(ax, "Accuracy by condition, 95 % intervals", subtitle, "Accuracy", "")
-    ax.grid(visible=False, axis="y")
+    column = table.columns[1]
+    labels, values = (list(table[name].cat.categories) for name in ("label", column))
+    shown = readable_names([names.get(label, label) for label in labels])
+    ax = ax or new_axes(2.4 + 0.95 * max(len(values), 4), 1.6 + 0.5 * len(labels))
+    share = np.full((len(labels), len(values)), np.nan)
+    for row in table.itertuples(index=False):
+        place = labels.index(row.label), values.index(row[1])
+        share[place] = row.accuracy
+        dark = row.accuracy > DARK
+        text = f"{100 * row.accuracy:.1f}\nn = {row.images:,}"
+        ax.text(place[1], place[0], text, ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")  # fmt: skip
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(values)), _few_lines(values))
+    ax.set_yticks(range(len(labels)), shown)
+    ax.tick_params(length=0)
+    (title,) = readable_names([str(column)], 40, 1)
+    finish(ax, "Recognised, % of each class", subtitle, title, "", grid=False)
     return ax
+
+
+def _few_lines(values: Sequence[str]) -> list[str]:
+    return readable_names([str(value) for value in values], 11)

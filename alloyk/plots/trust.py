@@ -34,11 +34,12 @@ def plot_reliability(
         some = found.count > 0
         error = found.expected_calibration_error
         label = f"{name}\nECE {error:.4f}"
-        ax.plot(found.confidence[some], found.accuracy[some], color=color, linewidth=1, label=label)
-        # The area tells how many images a point stands for.
-        size = 12 + 200 * found.count[some] / found.count.sum()
         points = (found.confidence[some], found.accuracy[some])
+        ax.plot(*points, color=color, linewidth=0.8, alpha=0.4)
+        # The area tells how many images a point stands for.
+        size = 4 + 320 * found.count[some] / found.count.sum()
         ax.scatter(*points, s=size, color=color, marker=marker, alpha=0.75, linewidth=0)
+        ax.plot([], [], color=color, linestyle="", marker=marker, label=label)
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
     ax.set_aspect("equal")

@@ -1,0 +1,55 @@
+"""The most confident mistakes as a picture sheet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alloyk.plots.style import GRAY, readable_names
+
+ABREAST = 4
+MOST_PIXELS = 400
+
+
+def plot_mistakes(
+    images: Sequence[np.ndarray],
+    captions: Sequence[tuple[str, str]],
+    *,
+    subtitle: str = "",
+) -> Axes:
+    """Images in rows of four, each between its own darkest and brightest pixel.
+
+    Args:
+        images: Raw images `(height, width, channels)`, one or more.
+        captions: For each, a line in black and one in gray.
+        subtitle: A line under the sheet.
+
+    Returns:
+        The axes of the first image; the others are in the same figure.
+    """
+    abreast = min(ABREAST, len(images))
+    rows = -(-len(images) // abreast)
+    figure = Figure(figsize=(2.6 * abreast + 1.6 * (abreast < 2), 2.95 * rows + 0.8))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    panels = figure.subplots(rows, abreast, squeeze=False).ravel()
+    for ax, image, (said, where) in zip(panels, images, captions, strict=False):
+        step = max(1, max(image.shape[:2]) // MOST_PIXELS)
+        pixels = image[::step, ::step].astype(np.float64)
+        low, high = pixels.min(), pixels.max()
+        pixels = (pixels - low) / max(high - low, 1e-12)
+        gray = pixels.shape[2] == 1
+        ax.imshow(pixels[..., 0] if gray else pixels, cmap="gray", vmin=0, vmax=1)
+        (where,) = readable_names([where], 30, 2)
+        ax.set_title(said.replace("$", r"\$"), fontsize=9)
+        ax.set_xlabel(where, fontsize=7, color=GRAY)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    for ax in panels[len(images) :]:
+        ax.remove()
+    figure.suptitle(
+        "The most confident mistakes", x=0.02, ha="left", fontsize=12, fontweight="bold"
+    )
+    if subtitle:
+        figure.supxlabel(subtitle.replace("$", r"\$"), x=0.02, ha="left", fontsize=8.5, color=GRAY)
+    return panels[0]
