@@ -120,7 +120,7 @@ def telling_columns(predictions: Predictions) -> list[str]:
     columns = []
     plates = len(np.unique(predictions.groups))
     for name in predictions.table:
-        if name in (*KEY_COLUMNS, "plate_id", "split") or name.endswith("seed"):
+        if name in (*KEY_COLUMNS, "plate_id", "split", "fold") or name.endswith("seed"):
             continue
         if name.startswith("true_"):
             continue

@@ -55,6 +55,8 @@ class DataConfig(Section):
     ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
     group_by: str | None = None
     split_seed: int = Field(0, ge=0)
+    fold: str | None = Field(None, pattern=r"^[1-9]\d*/[1-9]\d*$")
+    leave_out: str | None = Field(None, pattern="^[^=]+=.+$")
     on_bad_image: Literal["stop", "skip"] = "stop"
     flat: str | None = None
     dark: str | None = None
@@ -66,6 +68,21 @@ class DataConfig(Section):
     def _flat_first(self):
         if self.flat is None and (self.dark is not None or self.attenuation):
             raise ValueError("data.dark and data.attenuation need data.flat: give the flat frames")
+        return self
+
+    @field_validator("fold")
+    @classmethod
+    def _one_of_several(cls, value):
+        if value is not None:
+            number, count = map(int, value.split("/"))
+            if number > count or count < 2:
+                raise ValueError("wanted a fold out of two or more, such as 2/5")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_out(self):
+        if self.fold and self.leave_out:
+            raise ValueError("fold and leave_out both say what to test on: give one of them")
         return self
 
 

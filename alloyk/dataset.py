@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.errors import AlloykError
+from alloyk.folds import condition_split, fold_split
 from alloyk.imaging import shown
 from alloyk.listing import existing_folder, few, find_images, list_folders
 from alloyk.manifest import MANIFEST, check_manifest_files, read_manifest
@@ -107,11 +108,14 @@ def load_dataset(
     ratios: tuple[float, float, float] = RATIOS,
     group_by: str | None = None,
     seed: int = 0,
+    fold: tuple[int, int] | None = None,
+    leave_out: tuple[str, str] | None = None,
 ) -> ImageDataset:
     """Load a data set; give it the splits that it lacks.
 
     A split that folders or manifest give is kept. Where val or test is missing it is taken out of
-    train; where nothing is given, everything is divided; by group as `split_table` does.
+    train; where nothing is given, everything is divided; by group as `split_table` does. With
+    `fold` or `leave_out` all images are divided anew, whatever split is given.
 
     Args:
         data: A folder of class folders, a folder of splits of class folders, or a manifest; a
@@ -119,6 +123,8 @@ def load_dataset(
         ratios: Shares of train, val and test where they are drawn.
         group_by: As in `split_table`.
         seed: Seed of the draw.
+        fold: Number, from 1, of the fold to test on, and how many there are.
+        leave_out: Column and value of the condition to test on.
 
     Raises:
         AlloykError: One line that names what is missing, empty, misplaced, doubled or unknown.
@@ -132,7 +138,15 @@ def load_dataset(
             f"{shown(data)} has one class only ({labels[0]!r}); two or more are wanted: "
             "add the others, each in a folder of its own"
         )
-    if "split" in table.columns:
+    if fold or leave_out:
+        table = table.drop(columns="split", errors="ignore")
+        grouped_by = group_name(table.columns, group_by)
+        table["split"] = (
+            fold_split(table, fold, ratios, group_by, seed)
+            if fold
+            else condition_split(table, *leave_out, ratios, group_by, seed)
+        )
+    elif "split" in table.columns:
         grouped_by = given_by if record is None else record["group_by"]
         table, more = _complete_splits(data, table, ratios, group_by, seed)
         notes += more

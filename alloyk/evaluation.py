@@ -18,7 +18,8 @@ from alloyk.breakdown import (
 )
 from alloyk.calibration import BINS, log_loss, reliability, temperature_scaling, with_temperature
 from alloyk.errors import AlloykError
-from alloyk.figures import draw_figures, mistakes_sheet, save_figures
+from alloyk.figures import draw_figures, draw_folds, mistakes_sheet, save_figures
+from alloyk.fold_spread import by_fold, fold_spread, write_spread
 from alloyk.history import read_history, training_metrics
 from alloyk.metrics import classification_metrics
 from alloyk.predictions import Predictions, read_predictions, whole_file
@@ -85,11 +86,13 @@ def evaluate_run(
     if facts is None:  # an evaluation on other data has facts of its own
         own = out / "facts.json"
         facts = read_json(own if own.exists() else run / "facts.json")
+    folds = facts.get("cross_validation")
     history = read_history(run / "history.csv")
     validation = _validation(run, split, predictions.classes)
     metrics = {
         **split_metrics(predictions, validation, resamples=resamples, seed=seed),
         "split": split,
+        "evaluated": facts.get("evaluated", f"{split} split"),
         "grouped_by": facts.get("grouped_by", UNKNOWN),
         "simulated": facts.get("simulated"),
         "notes": facts.get("notes", []),
@@ -100,12 +103,20 @@ def evaluate_run(
             history, parameters=facts.get("parameters"), monitor=_monitor(run / "config.yaml")
         )
     else:
-        metrics["undefined"]["train"] = f"{run.name} has no history.csv"
+        own = (
+            "each fold has a history.csv of its own" if folds else f"{run.name} has no history.csv"
+        )
+        metrics["undefined"]["train"] = own
 
+    parts = by_fold(predictions, folds["folds"]) if folds and "fold" in predictions.table else {}
+    metrics["folds"] = fold_spread(parts) if parts else None
     tables = breakdown_tables(
         predictions, resamples=max(2, resamples // BREAKDOWN_SHARE), seed=seed
     )
     pictures = draw_figures(predictions, metrics, history, tables)
+    if parts:
+        histories = [read_history(run / name / "history.csv") for name in parts]
+        draw_folds(pictures, metrics, parts, [one for one in histories if one is not None])
     root = facts.get("data_root")
     try:
         pictures["mistakes.png"] = mistakes_sheet(
@@ -116,6 +127,8 @@ def evaluate_run(
     report = format_report(predictions, metrics)
     text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     save_figures(out / "figures", pictures)
+    if parts:
+        write_spread(out / "folds.csv", metrics["folds"], folds["held_out"])
     if tables:
         write_breakdowns(out / "breakdown.csv", tables)
     else:

@@ -5,12 +5,9 @@ original model, and gets its name only when the two agree.
 """
 
 import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from alloyk.imaging import read_image, shown
 from alloyk.latency import single_thread_latency
 from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.predict import Classifier, load
-from alloyk.predictions import read_predictions
+from alloyk.predictions import read_predictions, unfinished_path
 from alloyk.source import open_dataset
 
 COMPARE_TOGETHER = 64
@@ -299,23 +296,6 @@ def _compare_with_recorded(run: Path, names, original: Classifier, found) -> Agr
     if set(row) != set(names) or recorded.classes != original.classes:
         return None
     return compare(names, recorded.probabilities[[row[name] for name in names]], found)
-
-
-@contextmanager
-def unfinished_path(out: Path) -> Iterator[Path]:
-    """A path for a file or folder that becomes `out` only when the block succeeds."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise AlloykError(f"cannot write {shown(out)}: {error.strerror}") from error
-    try:
-        yield folder / out.name
-        os.rename(folder / out.name, out)
-    except OSError as error:
-        raise AlloykError(f"cannot write {shown(out)}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _size_bytes(path: Path) -> int:

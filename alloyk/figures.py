@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from alloyk.abstention import accuracy_over_coverage
 from alloyk.breakdown import conditions_of
 from alloyk.calibration import reliability, with_temperature
 from alloyk.errors import AlloykError
+from alloyk.fold_spread import FIGURES
 from alloyk.imaging import read_image
 from alloyk.predictions import Predictions
 from alloyk.text_report import describe, display_name
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 CURVES = ("accuracy", "loss")
 # Pictures that an evaluation may have or not; of an earlier state of the folder they go.
-OPTIONAL = ("accuracy.png", "loss.png", "breakdown*.png", "mistakes.png")
+OPTIONAL = ("accuracy.png", "loss.png", "breakdown*.png", "folds.png", "mistakes.png")
 MOST_MISTAKES = 12
 
 
@@ -73,6 +74,35 @@ def draw_figures(
                 subtitle="simulated" if metrics["simulated"] else "",
             )
     return pictures | _breakdowns(tables, metrics["accuracy"], metrics["classes"], subtitle)
+
+
+def draw_folds(
+    pictures: dict[str, Axes],
+    metrics: dict,
+    parts: Mapping[str, Predictions],
+    histories: Sequence[dict[str, np.ndarray]],
+) -> None:
+    """Add the spread over the folds of a cross-validation.
+
+    Args:
+        pictures: Of `draw_figures`; two get the folds' curves, and some are added.
+        metrics: What ``metrics.json`` will hold.
+        parts: Of `alloyk.fold_spread.by_fold`.
+        histories: Of those folds that have one.
+    """
+    subtitle = metrics["evaluated"] + (", simulated" if metrics["simulated"] else "")
+    shares = {name: shown for name, shown in FIGURES.items() if name != "log_loss"}
+    pictures["folds.png"] = plots.plot_folds(metrics["folds"], shares, subtitle=subtitle)
+    for name, curves in (
+        ("pr_curve.png", plots.precision_recall_curves),
+        ("roc_curve.png", plots.roc_curves),
+    ):
+        plots.add_fold_curves(pictures[name], [curves(part) for part in parts.values()])
+    if histories:
+        for quantity in CURVES:
+            pictures[f"{quantity}.png"] = plots.plot_fold_histories(
+                histories, quantity, subtitle=subtitle
+            )
 
 
 def _breakdowns(tables, accuracy: float, classes, subtitle: str) -> dict[str, Axes]:

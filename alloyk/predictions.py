@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise AlloykError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_path(out: Path) -> Iterator[Path]:
+    """A path for a file or folder that becomes `out` only when the block succeeds.
+
+    Raises:
+        AlloykError: The file or folder cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise AlloykError(f"cannot write {out}: {error.strerror}") from error
+    try:
+        yield folder / out.name
+        os.rename(folder / out.name, out)
+    except OSError as error:
+        raise AlloykError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_predictions(

@@ -16,6 +16,7 @@ from alloyk._version import __version__
 from alloyk.config import Config
 from alloyk.dataset import ImageDataset, load_dataset
 from alloyk.errors import AlloykError
+from alloyk.folds import parse_condition, parse_fold
 from alloyk.imaging import read_image
 
 
@@ -55,7 +56,14 @@ def open_dataset(config: Config) -> ImageDataset:
     """The data set of the configuration, the embedded default where it names none."""
     data = config.data
     path = data.path or default_dataset(**data.simulate.model_dump())
-    dataset = load_dataset(path, ratios=data.ratios, group_by=data.group_by, seed=data.split_seed)
+    dataset = load_dataset(
+        path,
+        ratios=data.ratios,
+        group_by=data.group_by,
+        seed=data.split_seed,
+        fold=parse_fold(data.fold) if data.fold else None,
+        leave_out=parse_condition(data.leave_out) if data.leave_out else None,
+    )
     return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
 
 

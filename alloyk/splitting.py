@@ -57,25 +57,47 @@ def split_table(
     >>> split_table(images).value_counts().to_dict()
     {'train': 24, 'val': 8, 'test': 8}
     """
-    import pandas as pd
-
     ratios = checked_ratios(ratios)
     used = [i for i, ratio in enumerate(ratios) if ratio > 0]
-    shares = np.array([ratios[i] for i in used])
-    names = np.array([SPLITS[i] for i in used], dtype=object)
+    shares, names = [ratios[i] for i in used], [SPLITS[i] for i in used]
+    return part_table(table, names, shares, group_by, seed).rename("split")
+
+
+def part_table(
+    table: "pd.DataFrame",
+    names: list[str],
+    shares: list[float],
+    group_by: str | None = None,
+    seed: int = 0,
+) -> "pd.Series":
+    """Give every image of a table to one of several parts, as `split_table` does.
+
+    Args:
+        table: As in `split_table`.
+        names: What the parts are called.
+        shares: The share of each part, above 0; their sum is 1.
+        group_by: As in `split_table`.
+        seed: Seed of the draw.
+
+    Returns:
+        A series of names with the table's index.
+    """
+    import pandas as pd
+
+    shares, names = np.array(shares), np.array(names, dtype=object)
     order = np.argsort(table["path"].to_numpy(dtype=object), kind="stable")
     ordered = table.iloc[order]
     column = group_column(ordered, group_by)
     rng = np.random.default_rng(seed)
     if column is None:
-        strata = _strata_of_images(ordered, len(used))
+        strata = _strata_of_images(ordered, len(names))
         parts = deal(strata, shares, rng)
     else:
         groups = pd.factorize(column, sort=True)[0]
         parts = _deal_groups(ordered, groups, column.name, names, shares, rng)
     result = np.empty(len(table), dtype=object)
     result[order] = names[parts]
-    return pd.Series(result, index=table.index, name="split")
+    return pd.Series(result, index=table.index)
 
 
 def checked_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:

@@ -204,10 +204,10 @@ def interval_of_share(
     groups = evidence.groups
     if not ROUNDING < value < 1 - ROUNDING:
         return clopper_pearson(groups if value > 0.5 else 0, groups) if groups else None
-    error = _standard_error(value, replicates, groups)
+    error = standard_error(value, replicates, groups)
     if error is None:
         return None
-    reach = t.ppf((1 + CONFIDENCE) / 2, _degrees_of_freedom(evidence, error)) ** 2
+    reach = t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom(evidence, error)) ** 2
     images = value * (1 - value) / error**2
     middle = value + reach / (2 * images)
     half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
@@ -215,7 +215,8 @@ def interval_of_share(
     return float((middle - half) / whole), float((middle + half) / whole)
 
 
-def _degrees_of_freedom(evidence: Evidence, error: float) -> float:
+def degrees_of_freedom(evidence: Evidence, error: float) -> float:
+    """Degrees of freedom of a standard error, from 1 to the number of groups less 1."""
     squares = evidence.influence**2
     most = evidence.groups - 1
     if not squares.sum():
@@ -235,14 +236,15 @@ def interval_of_loss(
     """
     from scipy.stats import t
 
-    error = _standard_error(value, replicates, evidence.groups)
+    error = standard_error(value, replicates, evidence.groups)
     if error is None:
         return None
     step = t.ppf((1 + CONFIDENCE) / 2, evidence.groups - 1) * error / value
     return float(value * np.exp(-step)), float(value * np.exp(step))
 
 
-def _standard_error(value: float, replicates: np.ndarray, n_groups: int) -> float | None:
+def standard_error(value: float, replicates: np.ndarray, n_groups: int) -> float | None:
+    """Standard error from the resamples; None where the groups say nothing about it."""
     replicates = replicates[np.isfinite(replicates)]
     # Below this the resamples are equal but for rounding.
     if n_groups < 2 or len(replicates) < 2 or replicates.std() <= ROUNDING * abs(value):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from alloyk.alloys import ALLOYS
+from alloyk.fold_spread import FIGURES
 from alloyk.predictions import Predictions
 
 # Path in ``metrics.json`` → what the figure is called; those to read first.
@@ -40,7 +41,7 @@ def describe(predictions: Predictions, metrics: dict) -> str:
     if predictions.has_plates:
         groups = metrics["resampling"]["groups"]
         images += f" of {groups:,} plate{'s' if groups > 1 else ''}"
-    parts = [f"{metrics['split']} split", images]
+    parts = [metrics["evaluated"], images]
     return ", ".join([*parts, "simulated"] if metrics["simulated"] else parts)
 
 
@@ -95,6 +96,12 @@ def describe_grouping(grouped_by: str | None) -> str:
 def _further(metrics: dict) -> list[str]:
     """Lines on plates, calibration and abstention, as far as `metrics` has them."""
     lines = []
+    if metrics.get("folds"):
+        lines.append("")
+        for name, shown in FIGURES.items():
+            spread = metrics["folds"]["figures"][name]
+            if spread["sd"] is not None:
+                lines.append(f"{shown:<18} {spread['mean']:>9.4f}  ± {spread['sd']:.4f} over folds")
     if metrics.get("plates"):
         plates = metrics["plates"]
         between = _interval(plates["interval"])

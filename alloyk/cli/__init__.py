@@ -16,6 +16,9 @@ COMMANDS = {
     "evaluate": "Metrics and pictures of a trained run.",
     "explain": "Show which places of an image spoke for its class.",
     "report": "Write one HTML file on a run, a comparison or a cross-validation.",
+    "compare": "Tables, paired tests and pictures over runs.",
+    "ensemble": "A voted classifier from several runs.",
+    "cross-validate": "Train and test on folds of the data set.",
     "tune": "Search for better settings.",
     "export": "Write a model file for the device, checked against the original.",
     "predict": "Classify images.",
@@ -31,7 +34,8 @@ class AlloykGroup(click.Group):
     def get_command(self, ctx, cmd_name):
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f"alloyk.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        return getattr(importlib.import_module(f"alloyk.cli.{name}"), name)
 
     def format_commands(self, ctx, formatter):
         with formatter.section("Commands"):

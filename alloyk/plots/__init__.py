@@ -4,6 +4,13 @@ Figures are made without pyplot, so no backend is chosen for the program that ca
 """
 
 from alloyk.plots.breakdown import plot_breakdown, plot_breakdown_by_class
+from alloyk.plots.comparison import (
+    plot_average_precision,
+    plot_differences,
+    plot_runs,
+    plot_seeds,
+    plot_standalone_and_voting,
+)
 from alloyk.plots.confusion import plot_confusion_matrix
 from alloyk.plots.curves import (
     plot_precision_recall,
@@ -11,6 +18,7 @@ from alloyk.plots.curves import (
     precision_recall_curves,
     roc_curves,
 )
+from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
 from alloyk.plots.saliency import plot_explanation, plot_overview
 from alloyk.plots.mistakes import plot_mistakes
@@ -18,18 +26,26 @@ from alloyk.plots.style import new_axes, readable_names, save_figure
 from alloyk.plots.trust import plot_coverage, plot_reliability
 
 __all__ = [
+    "add_fold_curves",
     "new_axes",
+    "plot_average_precision",
     "plot_breakdown",
     "plot_breakdown_by_class",
     "plot_confusion_matrix",
     "plot_coverage",
     "plot_explanation",
+    "plot_differences",
+    "plot_fold_histories",
+    "plot_folds",
     "plot_history",
     "plot_overview",
     "plot_mistakes",
     "plot_precision_recall",
     "plot_reliability",
     "plot_roc",
+    "plot_runs",
+    "plot_seeds",
+    "plot_standalone_and_voting",
     "precision_recall_curves",
     "readable_names",
     "roc_curves",

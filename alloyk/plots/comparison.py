@@ -1,0 +1,202 @@
+"""Runs side by side: figures with intervals, differences, seeds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
+
+MARKERS = "osD^vP*X"
+ROW_HEIGHT = 0.34
+
+
+def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
+    """Accuracy with its interval, and training and validation loss, a line for each run.
+
+    Args:
+        rows: ``runs`` of `alloyk.comparison.compare_runs`.
+        subtitle: A line under the title.
+
+    Returns:
+        The panel of accuracies; that of losses is in the same figure.
+    """
+    figure = Figure(figsize=(9.6, 1.6 + ROW_HEIGHT * len(rows)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    left, right = figure.subplots(1, 2, sharey=True)
+    place = np.arange(len(rows))
+    for at, row in zip(place, rows, strict=True):
+        _dot(left, at, row["accuracy"], row["accuracy_interval"], COLORS[0])
+    for key, name, color, marker in (
+        ("loss", "training", COLORS[0], "o"),
+        ("val_loss", "validation", COLORS[1], "s"),
+    ):
+        values = [np.nan if row[key] is None else row[key] for row in rows]
+        right.plot(values, place, marker, color=color, markersize=5.5, label=name)
+    _name_rows(left, [row["name"] for row in rows])
+    finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
+    finish(right, "Loss, last epoch", " ", "Loss", "")
+    right.set_xlim(0, right.get_xlim()[1])
+    add_legend(right)
+    for ax in (left, right):
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0)
+    return left
+
+
+def _dot(ax: Axes, at: float, value, interval, color: str, marker: str = "o") -> None:
+    if value is None:
+        return
+    if interval:
+        ax.plot(interval, [at, at], color=color, linewidth=1.8, alpha=0.6)
+    ax.plot([value], [at], marker, color=color, markersize=5.5)
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """The first row on top."""
+    ax.set_yticks(range(len(names)), readable_names(names, 26, 1), fontsize=9)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def plot_average_precision(
+    rows: Sequence[dict], names: dict[str, str], *, subtitle: str = "", ax: Axes | None = None
+) -> Axes:
+    """Average precision per class, and the mean AUC, of each run.
+
+    Args:
+        rows: ``runs`` of `alloyk.comparison.compare_runs`.
+        names: Label → how the class is shown.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(7.6, 1.8 + ROW_HEIGHT * max(len(rows), 0.5 * len(names) + 1))
+    place = np.arange(len(rows))
+    shown = readable_names(list(names.values()))
+    for k, (label, name) in enumerate(zip(names, shown, strict=True)):
+        values = [_or_nan(row["average_precision"][label]) for row in rows]
+        marker, color = MARKERS[k % len(MARKERS)], COLORS[k % len(COLORS)]
+        ax.plot(values, place, marker, color=color, markersize=6, alpha=0.85, label=f"AP {name}")
+    areas = [_or_nan(row["roc_auc"]) for row in rows]
+    ax.plot(areas, place, "|", color="black", markersize=13, markeredgewidth=1.6, label="mean AUC")
+    _name_rows(ax, [row["name"] for row in rows])
+    ax.tick_params(axis="y", length=0)
+    finish(ax, "Average precision per class", subtitle, "Average precision, AUC", "")
+    ax.grid(visible=False, axis="y")
+    add_legend(ax)
+    return ax
+
+
+def _or_nan(value) -> float:
+    return np.nan if value is None else value
+
+
+def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None) -> Axes:
+    """Difference in accuracy between every two runs, with intervals and corrected p values.
+
+    Args:
+        pairs: ``pairs`` of `alloyk.comparison.compare_runs`.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(8.2, 1.5 + 0.3 * len(pairs))
+    for at, pair in enumerate(pairs):
+        p = pair["p_bootstrap_holm"]
+        sure = p is not None and p < 0.05
+        _dot(ax, at, pair["difference"], pair["interval"], COLORS[0] if sure else GRAY)
+    ax.axvline(0, color="black", linewidth=0.8, zorder=1)
+    names = [
+        f"{two} − {one}"
+        for one, two in (readable_names([pair["first"], pair["second"]], 24, 1) for pair in pairs)
+    ]
+    ax.set_yticks(range(len(pairs)), names, fontsize=8.5)
+    ax.set_ylim(len(pairs) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    beside = ax.twinx()
+    beside.set_ylim(ax.get_ylim())
+    texts = [_p(pair["p_bootstrap_holm"]) for pair in pairs]
+    beside.set_yticks(range(len(pairs)), texts, fontsize=8.5)
+    beside.tick_params(axis="y", length=0)
+    beside.spines[["top", "right", "left"]].set_visible(False)
+    finish(ax, "Difference in accuracy, 95 % intervals", subtitle, "Difference in accuracy", "")
+    ax.grid(visible=False, axis="y")
+    beside.set_title("p, Holm", fontsize=8.5, color=GRAY, loc="right")
+    return ax
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def plot_standalone_and_voting(
+    rows: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None
+) -> Axes:
+    """Bars of the accuracy of each run, the votes in another colour.
+
+    Args:
+        rows: ``runs`` of `alloyk.comparison.compare_runs`, one or more with a ``vote``.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ordered = sorted(rows, key=lambda row: bool(row["vote"]))
+    ax = ax or new_axes(max(1.6 + 0.95 * len(rows), 5.2), 4.4)
+    lowest = min((row["accuracy_interval"] or [row["accuracy"]])[0] for row in rows)
+    # Bars that all reach far up are cut, and the axis says so.
+    bottom = max(0.0, np.floor(20 * (lowest - 0.05)) / 20) if lowest > 0.55 else 0.0
+    seen = set()
+    for at, row in enumerate(ordered):
+        kind = "voting" if row["vote"] else "standalone"
+        ax.bar(
+            at,
+            row["accuracy"] - bottom,
+            bottom=bottom,
+            width=0.62,
+            color=COLORS[1] if row["vote"] else COLORS[0],
+            hatch="//" if row["vote"] else None,
+            edgecolor="white",
+            label=None if kind in seen else kind,
+        )
+        seen.add(kind)
+        top = row["accuracy"]
+        if row["accuracy_interval"]:
+            ax.plot([at, at], row["accuracy_interval"], color="black", linewidth=1.2)
+            top = row["accuracy_interval"][1]
+        ax.annotate(
+            f"{row['accuracy']:.4f}", (at, top), xytext=(0, 3), textcoords="offset points",
+            ha="center", fontsize=8.5,
+        )  # fmt: skip
+    names = readable_names([row["name"] for row in ordered], 12)
+    ax.set_xticks(range(len(ordered)), names, fontsize=8.5)
+    ax.tick_params(axis="x", length=0)
+    span = max((row["accuracy_interval"] or [0, row["accuracy"]])[1] for row in rows) - bottom
+    ax.set_ylim(bottom, bottom + 1.1 * span)
+    cut = f" (the axis begins at {bottom:.2f})" if bottom else ""
+    finish(ax, "Standalone against voting", subtitle, "", f"Accuracy{cut}")
+    ax.grid(visible=False, axis="x")
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return ax
+
+
+def plot_seeds(groups: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None) -> Axes:
+    """The accuracy of every seed, with mean and standard deviation.
+
+    Args:
+        groups: ``groups`` of ``seeds`` of `alloyk.comparison.compare_runs`.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(7.2, 1.5 + ROW_HEIGHT * len(groups))
+    for at, group in enumerate(groups):
+        values = group["accuracies"]
+        ax.plot(values, [at] * len(values), "o", color=COLORS[0], markersize=4.5, alpha=0.7)
+        if group["sd"] is not None:
+            ends = [group["mean"] - group["sd"], group["mean"] + group["sd"]]
+            ax.plot(ends, [at, at], color=COLORS[1], linewidth=1.8, alpha=0.7, zorder=1)
+            ax.plot([group["mean"]], [at], "|", color=COLORS[1], markersize=14, markeredgewidth=2)
+    shown = [f"{group['name']} (n = {len(group['runs'])})" for group in groups]
+    _name_rows(ax, shown)
+    ax.tick_params(axis="y", length=0)
+    finish(ax, "Accuracy over seeds, mean ± standard deviation", subtitle, "Accuracy", "")
+    ax.grid(visible=False, axis="y")
+    return ax

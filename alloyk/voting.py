@@ -1,0 +1,88 @@
+"""Several classifiers as one: by their mean probability, or by the count of their votes."""
+
+import numpy as np
+
+# Iterations of `soft_weights`, and the change of a weight at which it stops.
+MOST_STEPS = 5000
+SETTLED = 1e-9
+
+
+def soft_vote(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean of the members' probabilities.
+
+    Args:
+        probabilities: `(members, n, k)`.
+        weights: `(members,)`, sum 1.
+
+    Returns:
+        `(n, k)`.
+    """
+    return np.tensordot(weights, probabilities, axes=1)
+
+
+def hard_vote(
+    decisions: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each member has one vote, of its weight. Equal votes are settled by the mean probability.
+
+    Args:
+        decisions: `(members, n)` int, the class that each member decided for.
+        probabilities: `(members, n, k)`.
+        weights: `(members,)`, sum 1.
+
+    Returns:
+        Each class's share of the votes `(n, k)`, and the decisions `(n,)` int.
+    """
+    k = probabilities.shape[2]
+    votes = decisions[..., None] == np.arange(k)
+    shares = np.tensordot(weights, votes.astype(np.float64), axes=1)
+    # Rounding must not break a tie.
+    most = shares >= shares.max(axis=1, keepdims=True) - 1e-12
+    mean = soft_vote(probabilities, weights)
+    return shares, np.where(most, mean, -1.0).argmax(axis=1)
+
+
+def soft_weights(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """The weights of the mean of least log loss, by expectation maximisation.
+
+    The log loss is convex in the weights, so that there is no other minimum.
+
+    Args:
+        probabilities: `(members, n, k)` on images that no member was trained on.
+        y_true: `(n,)` int.
+
+    Returns:
+        `(members,)`, sum 1; a member that adds nothing gets 0.
+    """
+    eps = np.finfo(np.float64).eps
+    of_true = np.clip(probabilities[:, np.arange(len(y_true)), y_true], eps, 1)
+    weights = np.full(len(of_true), 1 / len(of_true))
+    for _ in range(MOST_STEPS):
+        part = weights[:, None] * of_true
+        updated = (part / part.sum(axis=0)).mean(axis=1)
+        change = np.abs(updated - weights).max()
+        weights = updated
+        if change < SETTLED:
+            break
+    weights[weights < 1e-6] = 0
+    return weights / weights.sum()
+
+
+def hard_weights(decisions: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """The log odds of each member's accuracy, best where members err independently.
+
+    Kuncheva, Combining Pattern Classifiers, 2nd edition, 2014, section 4.3. Half an image is added
+    to right and wrong each, so that a member without an error gets a finite weight; one that is
+    wrong more often than right gets 0.
+
+    Args:
+        decisions: `(members, n)` int, on images that no member was trained on.
+        y_true: `(n,)` int.
+
+    Returns:
+        `(members,)`, sum 1.
+    """
+    right = (decisions == y_true).sum(axis=1) + 0.5
+    wrong = (decisions != y_true).sum(axis=1) + 0.5
+    weights = np.maximum(np.log(right / wrong), 0)
+    return weights / weights.sum() if weights.any() else np.full(len(right), 1 / len(right))
