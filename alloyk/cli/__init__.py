@@ -20,7 +20,7 @@ COMMANDS = {
     "ensemble": "A voted classifier from several runs.",
     "cross-validate": "Train and test on folds of the data set.",
     "tune": "Search for better settings.",
-    "export": "Write a model file for the device, checked against the original.",
+    "export": "Write a model file for the device, and check it.",
     "predict": "Classify images.",
 }
 
