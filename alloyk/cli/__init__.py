@@ -15,7 +15,7 @@ COMMANDS = {
     "train": "Train a classifier and evaluate it on the test split.",
     "evaluate": "Metrics and pictures of a trained run.",
     "explain": "Show which places of an image spoke for its class.",
-    "report": "Write one HTML file on a run, a comparison or a cross-validation.",
+    "report": "One HTML file on a run, a comparison or a cross-validation.",
     "compare": "Tables, paired tests and pictures over runs.",
     "ensemble": "A voted classifier from several runs.",
     "cross-validate": "Train and test on folds of the data set.",

@@ -20,8 +20,8 @@ from alloyk.plots.curves import (
 )
 from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
-from alloyk.plots.saliency import plot_explanation, plot_overview
 from alloyk.plots.mistakes import plot_mistakes
+from alloyk.plots.saliency import plot_explanation, plot_overview
 from alloyk.plots.style import new_axes, readable_names, save_figure
 from alloyk.plots.trust import plot_coverage, plot_reliability
 
@@ -33,13 +33,13 @@ __all__ = [
     "plot_breakdown_by_class",
     "plot_confusion_matrix",
     "plot_coverage",
-    "plot_explanation",
     "plot_differences",
+    "plot_explanation",
     "plot_fold_histories",
     "plot_folds",
     "plot_history",
-    "plot_overview",
     "plot_mistakes",
+    "plot_overview",
     "plot_precision_recall",
     "plot_reliability",
     "plot_roc",
