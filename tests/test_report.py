@@ -168,6 +168,47 @@ def test_a_run_without_history_configuration_and_figures_has_a_report(run, tmp_p
     assert "<img" not in html
 
 
+def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
+    """What only some evaluations have, in the form in which metrics.json has it."""
+    other = shutil.copytree(run, tmp_path / "run")
+    metrics = json.loads((other / "metrics.json").read_text())
+    recall = dict(zip(CLASSES, (0.91, 0.92, 0.93, 0.94, 0.95), strict=True))
+    metrics["ceiling"] = {
+        "accuracy": 0.6543, "error": 0.007, "recall": recall, "notes": ["Linearised at the mean."],
+    }  # fmt: skip
+    noise = {"what": "random forest on noise", "accuracy": 0.4321, "interval": [0.4, 0.5]}
+    metrics["controls"] = {"noise": noise}
+    names = ("accuracy", "balanced_accuracy", "macro.f1", "macro.average_precision",
+             "macro.roc_auc", "log_loss")  # fmt: skip
+    one = {"values": [0.8111, None], "mean": 0.8111, "sd": None}
+    metrics["folds"] = {
+        "names": ["fold_1", "fold_2"], "images": [80, 70], "figures": dict.fromkeys(names, one),
+    }  # fmt: skip
+    errors = {"n": 150, "mae": 0.1234, "rmse": 0.2345, "r2": None}
+    metrics["regression"] = {
+        "thickness_mm": {**errors, "per_class": dict.fromkeys(CLASSES, errors)}
+    }
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    facts = json.loads((other / "facts.json").read_text())
+    facts["cross_validation"] = {"held_out": {"fold_1": "1/2", "fold_2": "2/2"}}
+    (other / "facts.json").write_text(json.dumps(facts))
+    html = write_report(other).read_text(encoding="utf-8")
+    tables = Elements(html).tables
+    accuracies = {row[0]: row[1] for row in tables["Accuracy beside what is possible, simulated"]}
+    assert accuracies["reference ceiling"] == "0.6543 ± 0.0070 (Monte Carlo)"
+    assert accuracies["noise control"] == "0.4321 [0.4000, 0.5000]"
+    assert tables["Recall of each class"][1][1] == "0.9100"
+    assert "Linearised at the mean." in html
+    assert "The accuracy lies above the ceiling" in html
+    folds = tables["Each fold by itself"]
+    assert folds[1][:4] == ["fold_1", "1/2", "80", "0.8111"]
+    assert folds[2][3] == "–"
+    assert folds[3][0] == "mean"
+    assert tables["thickness_mm, estimated: errors with 95 % intervals"][-1] == [
+        "all", "0.1234", "0.2345", "–", "150",
+    ]  # fmt: skip
+
+
 def test_metrics_of_other_predictions_are_refused(run, tmp_path):
     other = tmp_path / "run"
     shutil.copytree(run, other)

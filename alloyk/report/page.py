@@ -14,6 +14,8 @@ from importlib import resources
 
 from alloyk._version import __version__
 
+# Shape, or width in pixels, from which on a picture gets the whole width.
+WIDE, WIDE_PIXELS = 1.9, 1300
 TEMPLATES = resources.files("alloyk.report") / "templates"
 
 
@@ -73,13 +75,17 @@ class Picture:
         title: Shown under it.
         alt: What it shows, for those who cannot see it.
         content: The bytes of a PNG file.
-        wide: Whether it takes the whole width.
     """
 
     title: str
     alt: str
     content: bytes
-    wide: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether it would be too small at half the width of a screen."""
+        width, height = self.size
+        return width > WIDE * height or width > WIDE_PIXELS
 
     @property
     def source(self) -> str:

@@ -9,7 +9,7 @@ from alloyk.text_report import display_name
 # The order in which a reader asks; whatever else lies in the folder comes behind.
 ORDER = (
     "confusion_matrix", "confusion_matrix_normalized", "pr_curve", "roc_curve", "reliability",
-    "coverage", "breakdown", "mistakes", "accuracy", "loss",
+    "coverage", "ceiling", "folds", "breakdown", "mistakes", "accuracy", "loss",
 )  # fmt: skip
 # At most so many classes are spelt out in an alternative text; the tables have all of them.
 MOST_CLASSES = 12
@@ -33,7 +33,7 @@ def picture(path: Path, metrics: dict) -> Picture:
     """One PNG file as part of a page."""
     title, describe = _KNOWN.get(path.stem, (path.stem.replace("_", " ").capitalize(), None))
     alt = describe(metrics) if describe else f"{title}. The tables on this page have its numbers."
-    return Picture(title, alt, path.read_bytes(), wide=path.stem in ("breakdown", "mistakes"))
+    return Picture(title, alt, path.read_bytes())
 
 
 def _confusions(metrics: dict) -> str:
@@ -74,6 +74,14 @@ def _coverage(metrics: dict) -> str:
     )
 
 
+def _ceiling(metrics: dict) -> str:
+    values = {"this run": metrics["accuracy"]}
+    values |= {f"{k} control": v["accuracy"] for k, v in (metrics.get("controls") or {}).items()}
+    if metrics.get("ceiling"):
+        values["reference ceiling, simulated"] = metrics["ceiling"]["accuracy"]
+    return f"Accuracies: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}."
+
+
 def _history(quantity: str) -> Callable[[dict], str]:
     def describe(metrics: dict) -> str:
         best = (metrics.get("train") or {}).get("best_epoch")
@@ -92,6 +100,7 @@ _KNOWN = {
     "coverage": ("Errors left when uncertain images are not decided", _coverage),
     "breakdown": ("Accuracy by condition", None),
     "mistakes": ("The most confident mistakes", None),
+    "ceiling": ("Accuracy beside what is possible", _ceiling),
     "accuracy": ("Accuracy over epochs", _history("Accuracy")),
     "loss": ("Loss over epochs", _history("Loss")),
 }
