@@ -97,7 +97,7 @@ def test_log_loss_equals_scikit_learn_s_even_at_0():
 
 
 def test_scaling_that_only_fits_the_noise_is_not_kept():
-    found = [temperature_scaling(drawn(1.0, n=30, seed=seed)) for seed in range(40)]
+    found = [temperature_scaling(drawn(1.0, n=90, seed=seed)) for seed in range(40)]
     refused = [one for one in found if one["temperature"] is None]
     assert len(refused) > 10
     assert {one["why"] for one in refused} == {
@@ -108,8 +108,8 @@ def test_scaling_that_only_fits_the_noise_is_not_kept():
 
 def test_plates_are_left_out_whole():
     # Images of a plate are equal: with image-wise folds the left-out one would be fitted on.
-    one = drawn(1.0, n=12, seed=3)
-    rows = np.repeat(np.arange(12), 20)
+    one = drawn(1.0, n=40, seed=3)
+    rows = np.repeat(np.arange(40), 20)
     many = predictions_of(one.probabilities[rows], one.y_true[rows], plates=rows)
     assert (
         temperature_scaling(many)["after"]
@@ -120,7 +120,18 @@ def test_plates_are_left_out_whole():
 @pytest.mark.parametrize(
     ("p", "y", "plates", "why"),
     [
-        ([[0.9, 0.1], [0.2, 0.8]], [0, 1], None, "validation has no error to learn from"),
+        (
+            [[0.9, 0.1], [0.2, 0.8]],
+            [0, 1],
+            None,
+            "0 images of validation have an error, fewer than 10",
+        ),
+        (
+            [[0.9, 0.1]] * 80,
+            [0, 1] * 40,
+            [i % 9 for i in range(80)],
+            "9 plates of validation have an error, fewer than 10",
+        ),
         ([[0.9, 0.1]], [1], None, "validation has one plate or image only"),
         ([[0.9, 0.1]] * 4, [1, 0, 0, 0], [7] * 4, "validation has one plate or image only"),
     ],
