@@ -40,7 +40,7 @@ def fold_spread(parts: dict[str, Predictions]) -> dict:
     found = {name: classification_metrics(part) for name, part in parts.items()}
     figures = {}
     for path in FIGURES:
-        values = [_at(one, path) for one in found.values()]
+        values = [figure_at(one, path) for one in found.values()]
         defined = [value for value in values if value is not None]
         figures[path] = {
             "values": values,
@@ -54,7 +54,8 @@ def fold_spread(parts: dict[str, Predictions]) -> dict:
     }
 
 
-def _at(figures: dict, path: str):
+def figure_at(figures: dict, path: str) -> float | None:
+    """The figure of one of `FIGURES` in ``metrics.json``; None where it is undefined."""
     first, _, second = path.partition(".")
     return figures[first][second] if second else figures[first]
 

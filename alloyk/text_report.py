@@ -3,24 +3,8 @@
 import numpy as np
 
 from alloyk.alloys import ALLOYS
-from alloyk.fold_spread import FIGURES
+from alloyk.fold_spread import FIGURES, figure_at
 from alloyk.predictions import Predictions
-
-# Path in ``metrics.json`` → what the figure is called; those to read first.
-HEADLINES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro.f1": "macro F1",
-    "macro.average_precision": "macro AP",
-    "macro.roc_auc": "macro AUC",
-    "log_loss": "log loss",
-}
-
-
-def headline(metrics: dict, path: str) -> float | None:
-    """The figure of one of `HEADLINES`; None where it is undefined."""
-    first, _, second = path.partition(".")
-    return metrics[first][second] if second else metrics[first]
 
 
 def display_name(label: str) -> str:
@@ -63,8 +47,8 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
     if metrics["simulated"]:
         lines.append("The images are simulated: nothing here was measured on real radiographs.")
     lines += ["", table]
-    for name, title in HEADLINES.items():
-        value = headline(metrics, name)
+    for name, title in FIGURES.items():
+        value = figure_at(metrics, name)
         between = "[{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
         number = "undefined" if value is None else f"{value:.4f}"
         lines.append(f"{title:<18} {number:>9}  {between}".rstrip())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from alloyk.cli import main
+from alloyk.comparison import compare_runs
+from alloyk.comparison_files import write_comparison
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.predictions import write_predictions
@@ -207,6 +210,48 @@ def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
     assert tables["thickness_mm, estimated: errors with 95 % intervals"][-1] == [
         "all", "0.1234", "0.2345", "–", "150",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """Folder of a comparison of three runs, and what it found."""
+    root = tmp_path_factory.mktemp("comparison")
+    runs = [write_run(root / name, seed=seed) for seed, name in enumerate(("a", "<b>", "c"))]
+    found = compare_runs(runs, timing=False, resamples=50)
+    write_comparison(root / "compared", found)
+    return root / "compared", found
+
+
+def test_a_comparison_has_its_tables(comparison):
+    folder, found = comparison
+    html = write_report(folder).read_text(encoding="utf-8")
+    tables = Elements(html).tables
+    (first,) = [rows for name, rows in tables.items() if name.startswith("Accuracy with 95 %")]
+    assert [row[0] for row in first[1:]] == [run["name"] for run in found["runs"]]
+    for row, run in zip(first[1:], found["runs"], strict=True):
+        low, high = run["accuracy_interval"]
+        assert row[1] == f"{run['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
+    (pairs,) = [rows for name, rows in tables.items() if name.startswith("Second less first")]
+    assert len(pairs) == 4
+    assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
+    for note in found["notes"]:
+        assert note in unescape(html)
+    assert 'id="seeds"' in html
+
+
+def test_a_comparison_works_in_a_browser(browser, comparison):
+    page = browser(write_report(comparison[0]), width=390)
+    assert page.console() == []
+    assert page.requests() == [page.url]
+    assert min(page.run("return [...document.images].map(i => i.naturalWidth)")) > 0
+    assert page.run("return document.documentElement.scrollWidth") <= 390
+    page.run('document.querySelectorAll("th button")[1].click()')
+    column = """
+        const rows = [...document.querySelector("table").tBodies[0].rows];
+        return rows.map(row => Number(row.cells[1].dataset.sort));
+    """
+    accuracies = page.run(column)
+    assert accuracies == sorted(run["accuracy"] for run in comparison[1]["runs"])
 
 
 def test_metrics_of_other_predictions_are_refused(run, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.evaluation import read_json
+from alloyk.fold_spread import FIGURES, figure_at
 from alloyk.history import read_history
 from alloyk.predictions import Predictions, read_predictions
 from alloyk.report import tables
@@ -27,12 +28,7 @@ from alloyk.report.page import (
 )
 from alloyk.report.pictures import TRAINING, pictures
 from alloyk.report.trust import reference_blocks, trust_blocks
-from alloyk.text_report import (
-    HEADLINES,
-    describe,
-    describe_grouping,
-    headline,
-)
+from alloyk.text_report import describe, describe_grouping
 
 
 def run_page(run: Path) -> Page:
@@ -99,8 +95,8 @@ def tiles(metrics: Mapping) -> list[tuple[str, str, str]]:
     """The few numbers to read first."""
     intervals = metrics["confidence_intervals"]
     found = []
-    for path, name in HEADLINES.items():
-        value = headline(metrics, path)
+    for path, name in FIGURES.items():
+        value = figure_at(metrics, path)
         between = intervals.get(path)
         note = "95 % [{:.4f}, {:.4f}]".format(*between) if between else ""
         found.append((name, "undefined" if value is None else f"{value:.4f}", note))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.fold_spread import FIGURES
 from alloyk.predictions import Predictions
 from alloyk.report.page import Block, Cell, Table, Text, count, number, with_interval
-from alloyk.text_report import HEADLINES, display_name
+from alloyk.text_report import display_name
 
 PER_CLASS = {
     "precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "F1",
@@ -103,7 +104,7 @@ def fold_tables(metrics: Mapping, held_out: Mapping[str, str]) -> list[Block]:
     folds = metrics.get("folds")
     if not folds:
         return []
-    spread = [folds["figures"][name] for name in HEADLINES]
+    spread = [folds["figures"][name] for name in FIGURES]
     rows = [
         [
             name,
@@ -117,7 +118,7 @@ def fold_tables(metrics: Mapping, held_out: Mapping[str, str]) -> list[Block]:
         [title, "", count(None), *(number(one[name]) for one in spread)]
         for name, title in (("mean", "mean"), ("sd", "standard deviation"))
     ]
-    columns = ("fold", "held out", "images", *HEADLINES.values())
+    columns = ("fold", "held out", "images", *FIGURES.values())
     return [Table("Each fold by itself", columns, rows, footer=footer)]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.predictions import whole_file
+from alloyk.report.comparison import COMPARISON, comparison_page
 from alloyk.report.page import Page, render
 from alloyk.report.run import run_page
 
@@ -18,6 +19,8 @@ def report_page(folder: str | Path) -> Page:
         AlloykError: The folder is none of them, or its files contradict each other.
     """
     folder = Path(folder)
+    if (folder / COMPARISON).is_file():
+        return comparison_page(folder)
     if (folder / "predictions.csv").is_file() and (folder / "metrics.json").is_file():
         return run_page(folder)
     if not folder.exists():

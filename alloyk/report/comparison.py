@@ -1,0 +1,120 @@
+"""The report of a comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from alloyk.comparison_files import describe, tables_of
+from alloyk.evaluation import read_json
+from alloyk.report.page import Block, Cell, Figures, Page, Picture, Section, Table, Text
+from alloyk.tables import Column
+
+COMPARISON = "comparison.json"
+MOST_PAIRS = 12
+# Heading → what stands under it: a table and the picture of the same name.
+HEADINGS = {
+    "Accuracy and loss": ("table2", "standalone_voting"),
+    "Average precision and AUC": ("table3",),
+    "Tests between runs": ("pairs",),
+    "Seeds": ("seeds", "seed_tests"),
+}
+ONE_SEED = (
+    "Each run is one training, and another seed would give another accuracy: the tests tell "
+    "whether two trained networks differ, not whether two architectures do."
+)
+
+
+def comparison_page(folder: Path) -> Page:
+    """The page of what `alloyk compare` has left in a folder."""
+    comparison = read_json(folder / COMPARISON)
+    tables, runs = tables_of(comparison), comparison["runs"]
+    pictures = _pictures(folder / "figures", comparison)
+    sections = []
+    for heading, names in HEADINGS.items():
+        blocks: list[Block] = []
+        for name in names:
+            if name in tables:
+                blocks.append(as_table(*tables[name]))
+            if name in pictures:
+                blocks.append(Figures([pictures[name]]))
+        sections.append(Section(heading, blocks))
+    best = max(runs, key=lambda run: run["accuracy"])
+    between = best["accuracy_interval"]
+    note = "95 % [{:.4f}, {:.4f}]".format(*between) if between else ""
+    return Page(
+        title=f"Comparison: {folder.resolve().name}",
+        lead=f"{len(runs)} runs on the same {describe(comparison)}.",
+        simulated=bool(comparison["simulated"]),
+        tiles=[
+            ("highest accuracy", f"{best['accuracy']:.4f}", f"{best['name']} {note}".strip()),
+            ("runs", str(len(runs)), ""),
+            ("test images", f"{comparison['n']:,}", ""),
+            *([("plates", f"{comparison['plates']:,}", "")] if comparison["plates"] else []),
+        ],
+        sections=[
+            *sections,
+            Section("Limits", [Text(_limits(comparison), listed=True)]),
+            Section("Origin", _origin(folder, runs)),
+        ],
+    )
+
+
+def as_table(caption: str, columns: Sequence[Column], rows: Sequence[Mapping]) -> Table:
+    """A table of `alloyk.tables` as part of a page."""
+    return Table(caption, [column.title for column in columns],
+                 [[_cell(column, row) for column in columns] for row in rows])  # fmt: skip
+
+
+def _cell(column: Column, row: Mapping) -> Cell:
+    text = replace(column, interval=None).shown(row)
+    value = row.get(column.key) if column.form else None
+    return Cell(text, value, note=column.shown(row).removeprefix(text).strip())
+
+
+def _limits(comparison: Mapping) -> list[str]:
+    limits = list(comparison["notes"])
+    if comparison["simulated"]:
+        limits.append("The images are simulated: on radiographs another run may be the best.")
+    if not comparison["seeds"]["groups"]:
+        limits.append(ONE_SEED)
+    if len(comparison["runs"]) > 2:
+        limits.append(
+            "The highest accuracy of many flatters its run: it was chosen on the images that it "
+            "is judged by."
+        )
+    return limits
+
+
+def _pictures(folder: Path, comparison: Mapping) -> dict[str, Picture]:
+    """Name → picture; what the tables say is said by them, not again in words."""
+    runs = ", ".join(f"{run['name']} {run['accuracy']:.4f}" for run in comparison["runs"])
+    pairs = "; ".join(
+        f"{pair['second']} less {pair['first']} {pair['difference']:+.4f}"
+        for pair in comparison["pairs"][:MOST_PAIRS]
+    )
+    known = {
+        "table2": ("Accuracy and loss", f"Accuracy of each run: {runs}."),
+        "standalone_voting": ("Standalone against voting", f"Accuracy of each run: {runs}."),
+        "table3": ("Average precision of each class", "As in the table above."),
+        "pairs": ("Differences in accuracy", f"{pairs}."),
+        "seeds": ("Accuracy over seeds", "Accuracy of each training, by experiment."),
+    }
+    return {
+        name: Picture(title, f"{title}. {words}", (folder / f"{name}.png").read_bytes())
+        for name, (title, words) in known.items()
+        if (folder / f"{name}.png").is_file()
+    }
+
+
+def _origin(folder: Path, runs: Sequence[Mapping]) -> list[Block]:
+    columns = ("run", "folder", "seed", "votes of")
+    rows = [
+        [
+            run["name"],
+            run["path"],
+            Cell("–") if run["seed"] is None else Cell(str(run["seed"]), run["seed"]),
+            ", ".join(run["members"] or []) or "–",
+        ]
+        for run in runs
+    ]
+    return [Table("The runs", columns, rows)]
