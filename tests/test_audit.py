@@ -440,7 +440,7 @@ def test_noisy_and_blurred_images_and_drift(tmp_path):
         save(tmp_path / "1050" / f"a_{number}.png", image)
         steady = radiograph(rng, level=0.4, noise=40)
         if number == 30:
-            blurred = gaussian_filter(steady.astype(np.float32), 6)
+            blurred = gaussian_filter(steady.astype(np.float32), 10)
             steady = (blurred + rng.normal(0, 40, blurred.shape)).astype(np.uint16)
         save(tmp_path / "2017" / f"b_{number}.png", steady)
     findings = found(tmp_path)

@@ -9,8 +9,8 @@ from alloyk.audit.findings import CHECK, Audited, Finding, counted
 from alloyk.listing import few
 
 # An image with less than this part of its class's median falls behind: a quarter of the dose, or
-# edges four times as wide.
-BEHIND = 0.5
+# edges six times as wide (a plate out of view has fewer edges, and is not to be taken for blurred).
+BEHIND = {"snr": 0.5, "sharpness": 0.4}
 
 # A drift counts from this change between the first and the last quarter of a series …
 DRIFT = 0.15
@@ -35,13 +35,13 @@ def behind(audited: Audited) -> Iterator[Finding]:
             if len(known) >= FEWEST_IN_SERIES:
                 typical[rows] = np.median(values[known])
         # An image of one value has neither noise nor edges, and is a finding of its own.
-        low = (values < BEHIND * typical) & (audited.measure("high") > audited.measure("low"))
+        low = (values < BEHIND[name] * typical) & (audited.measure("high") > audited.measure("low"))
         if low.any():
             yield Finding(
                 f"low-{name}",
                 CHECK,
-                f"Less than {100 * BEHIND:g} % of the {QUANTITIES[name]} usual in the class in "
-                f"{counted(int(low.sum()))}: {few(audited.paths[low])}.",
+                f"Less than {100 * BEHIND[name]:g} % of the {QUANTITIES[name]} usual in the class "
+                f"in {counted(int(low.sum()))}: {few(audited.paths[low])}.",
                 advice,
                 audited.paths[low].tolist(),
             )
