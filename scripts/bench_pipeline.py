@@ -5,7 +5,8 @@
 Prints images per second at 224×224. Reading: each format through tf.data, by alloyk and, where it
 has a decoder, by TensorFlow itself, and whether both give the same numbers. Augmentation: ours
 against separate Keras layers. Second epoch: images kept in memory or on disk, against augmentation
-alone. Figures that are compared are measured in turns, and each is the median of its turns.
+alone. Figures that are compared are measured in turns, and each is the median of its turns. For
+reading, the processor time of an image is given too, which other work changes little.
 """
 
 import argparse
@@ -44,18 +45,25 @@ OURS = Augmentation(
 
 def medians(rows, seconds):
     """Images per second of each row, from a dataset that never ends."""
+    return {name: speed for name, (speed, _) in medians_and_cost(rows, seconds).items()}
+
+
+def medians_and_cost(rows, seconds):
+    """Images per second, and milliseconds of processor time per image, of each row."""
     sources = {name: iter(dataset) for name, dataset in rows.items()}
     for source in sources.values():
         for _ in range(5):
             next(source)
     speeds = {name: [] for name in rows}
+    costs = {name: [] for name in rows}
     for _ in range(TURNS):
         for name, source in sources.items():
-            done, start = 0, time.perf_counter()
+            done, start, used = 0, time.perf_counter(), time.process_time()
             while time.perf_counter() - start < seconds / TURNS:
                 done += len(next(source))
             speeds[name].append(done / (time.perf_counter() - start))
-    return {name: statistics.median(found) for name, found in speeds.items()}
+            costs[name].append(1e3 * (time.process_time() - used) / done)
+    return {n: (statistics.median(speeds[n]), statistics.median(costs[n])) for n in rows}
 
 
 # --- Reading ----------------------------------------------------------------------------------
@@ -115,7 +123,8 @@ def read_batches(paths, read):
 
 
 def bench_reading(folder, images, seconds):
-    print(f"reading, {SIDE}×{SIDE}, images/s            alloyk  TensorFlow   same numbers")
+    print(f"reading, {SIDE}×{SIDE}: images/s, ms of processor time, same numbers")
+    print(f"  {'':24s} {'alloyk':>16s} {'TensorFlow':>16s}")
     for name, (suffix, write) in FORMATS.items():
         paths = [folder / f"{name} {i}.{suffix}" for i in range(FILES)]
         for path, counts in zip(paths, images, strict=False):
@@ -127,9 +136,9 @@ def bench_reading(folder, images, seconds):
             rows["TensorFlow"] = read_batches(paths, read)
             pairs = ((read_image(path), read(str(path)).numpy()) for path in paths)
             same = "yes" if all((ours == theirs).all() for ours, theirs in pairs) else "no"
-        speeds = medians(rows, seconds)
-        theirs = f"{speeds['TensorFlow']:10.0f}" if "TensorFlow" in speeds else "         –"
-        print(f"  {name:30s} {speeds['alloyk']:10.0f}  {theirs}   {same}")
+        found = medians_and_cost(rows, seconds)
+        cells = [f"{speed:8.0f} {cost:7.2f}" for speed, cost in found.values()]
+        print(f"  {name:24s} " + " ".join(cells) + f"   {same}", flush=True)
 
 
 # --- Augmentation -----------------------------------------------------------------------------

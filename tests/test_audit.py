@@ -226,9 +226,9 @@ def test_unreadable_and_truncated_files_are_named_with_the_reason(tmp_path):
     assert finding.severity == "fix"
     assert sorted(finding.images) == ["1050/1050-003.png", "2017/empty.png", "2017/text.png"]
     reasons = finding.figures["reasons"]
-    assert "cut short" in reasons["1050/1050-003.png"]
-    assert "the file is empty" in reasons["2017/empty.png"]
-    assert "not a PNG" in reasons["2017/text.png"]
+    assert reasons["1050/1050-003.png"] == "the file is cut short"
+    assert reasons["2017/empty.png"] == "the file is empty"
+    assert reasons["2017/text.png"] == "it is not a PNG, JPEG, BMP, TIFF or DICOM file"
 
 
 def test_mixed_sizes_depths_and_modes_are_counted(tmp_path):
@@ -539,6 +539,15 @@ def test_what_is_no_data_set_is_an_error_of_one_line(tmp_path, runner):
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
         assert message in result.stderr
+
+
+def test_no_readable_image_at_all(tmp_path, runner):
+    for name in ("a.png", "b.tif"):
+        (tmp_path / name).write_text("no image")
+    result = run(runner, tmp_path, "--figures", tmp_path / "look", code=1)
+    assert "2 images cannot be read: a.png (it is not a PNG" in " ".join(result.stdout.split())
+    assert [path.name for path in (tmp_path / "look").iterdir()] == ["classes.png"]
+    run(runner, tmp_path, "--json", code=1)
 
 
 def test_one_image_and_one_pixel_are_enough(tmp_path, runner):

@@ -82,8 +82,8 @@ def plot_intensities(audited: Audited) -> Axes | None:
     if not drawn:
         return None
     rows = np.concatenate(list(drawn.values()))
-    low = float(np.min(audited.measure("low")[rows].astype(float)))
-    high = float(np.max(audited.measure("high")[rows].astype(float)))
+    low = float(np.min(audited.measure("low")[rows]))
+    high = float(np.max(audited.measure("high")[rows]))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     ax = new_axes(8.2, 4.6)
     for number, (label, members) in enumerate(drawn.items()):
@@ -116,7 +116,7 @@ def plot_quality(audited: Audited) -> Axes | None:
         (upper, "snr", "Signal-to-noise ratio", "Mean / noise"),
         (lower, "sharpness", "Sharpness", "Gradient / contrast, 1/pixel"),
     ):
-        values = audited.measure(name)[order].astype(float)
+        values = audited.measure(name)[order]
         values[~np.isfinite(values)] = np.nan
         for number, label in enumerate(sorted(set(labels))[:MOST_CLASSES]):
             some = labels == label

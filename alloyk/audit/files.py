@@ -1,10 +1,12 @@
 """Findings on single files: unreadable, mixed, saturated, empty, coloured, inverted."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
+from alloyk.imaging import shown
 from alloyk.listing import few
 
 # Share of pixels at the largest (smallest) count from which an image counts as clipped.
@@ -22,17 +24,19 @@ COMMON_SCENE = 0.5
 
 def unreadable(audited: Audited) -> Iterator[Finding]:
     """Files that cannot be read, each with the reason."""
-    errors = audited.scan.errors
-    if errors:
-        paths = [audited.paths[row] for row in errors]
-        reasons = dict(zip(paths, errors.values(), strict=True))
+    reasons = {
+        audited.paths[row]: _reason(error, audited.root.absolute() / audited.paths[row])
+        for row, error in audited.scan.errors.items()
+    }
+    if reasons:
+        named = [f"{shown(path)} ({reason})" for path, reason in reasons.items()]
         yield Finding(
             "unreadable",
             FIX,
-            f"{counted(len(errors))} cannot be read: {few(errors.values(), 5)}.",
+            f"{counted(len(reasons))} cannot be read: {few(named, 5)}.",
             "Restore them from the source, or remove them; `data.on_bad_image=skip` trains "
             "without them.",
-            paths,
+            list(reasons),
             {"reasons": reasons},
         )
 
@@ -40,9 +44,11 @@ def unreadable(audited: Audited) -> Iterator[Finding]:
 def mixed(audited: Audited) -> Iterator[Finding]:
     """Several sizes, depths or modes in one data set."""
     measures = audited.scan.measures[audited.scan.readable]
+    if measures.empty:
+        return
     sizes = measures["height"].map("{:.0f}".format) + "×" + measures["width"].map("{:.0f}".format)
     if sizes.nunique() > 1:
-        aspect = np.log(measures["width"].astype(float) / measures["height"].astype(float))
+        aspect = np.log(measures["width"] / measures["height"])
         stretched = float(np.ptp(aspect)) > np.log(1.1)
         yield Finding(
             "mixed-sizes",
@@ -80,9 +86,9 @@ def mixed(audited: Audited) -> Iterator[Finding]:
 
 def clipped(audited: Audited) -> Iterator[Finding]:
     """Images whose brightest or darkest pixels have hit the end of the scale."""
-    high, share = audited.measure("high").astype(float), audited.measure("high_share")
+    high, share = audited.measure("high"), audited.measure("high_share")
     ceiling = _is_ceiling(high, audited.measure("dtype"))
-    saturated = (share.astype(float) > CLIPPED) & ceiling & ~_constant(audited)
+    saturated = (share > CLIPPED) & ceiling & ~_constant(audited)
     if saturated.any():
         worst = float(share[saturated].max())
         yield Finding(
@@ -93,7 +99,7 @@ def clipped(audited: Audited) -> Iterator[Finding]:
             "Expose less, or mask the open beam; what lies above the largest count is lost.",
             audited.paths[saturated].tolist(),
         )
-    low, share = audited.measure("low").astype(float), audited.measure("low_share").astype(float)
+    low, share = audited.measure("low"), audited.measure("low_share")
     black = (share > CLIPPED) & (low == 0) & ~_constant(audited)
     if black.any():
         yield Finding(
@@ -120,8 +126,8 @@ def empty(audited: Audited) -> Iterator[Finding]:
     thumbs = audited.scan.thumbs.astype(np.float32).reshape(len(audited), -1)
     with np.errstate(invalid="ignore"):
         contrast = thumbs.max(axis=1, initial=-np.inf) - thumbs.min(axis=1, initial=np.inf)
-        pixels = audited.measure("height").astype(float) * audited.measure("width").astype(float)
-        block_noise = np.sqrt(thumbs.shape[1] / pixels) / audited.measure("snr").astype(float)
+        pixels = audited.measure("height") * audited.measure("width")
+        block_noise = np.sqrt(thumbs.shape[1] / pixels) / audited.measure("snr")
         nothing = contrast < NO_CONTRAST + RANGE_OF_NOISE * block_noise
     faint = nothing & audited.scan.readable & ~constant
     if faint.any():
@@ -175,8 +181,13 @@ def inverted(audited: Audited) -> Iterator[Finding]:
 FILE_CHECKS = (unreadable, mixed, clipped, empty, coloured, inverted)
 
 
+def _reason(error: str, path: Path) -> str:
+    """The middle of ``cannot read the image PATH: WHY; ADVICE``."""
+    return error.partition(f"{shown(path)}: ")[2].rpartition("; ")[0] or error
+
+
 def _constant(audited: Audited) -> np.ndarray:
-    return audited.measure("low").astype(float) == audited.measure("high").astype(float)
+    return audited.measure("low") == audited.measure("high")
 
 
 def _is_ceiling(high: np.ndarray, dtypes: np.ndarray) -> np.ndarray:
@@ -187,7 +198,7 @@ def _is_ceiling(high: np.ndarray, dtypes: np.ndarray) -> np.ndarray:
     whole = np.isin(dtypes.astype(str), ("uint8", "uint16", "uint32", "int16", "int32"))
     power = np.log2(np.maximum(high, 1) + 1)
     at_power = whole & (high >= 255) & (power == np.round(power))
-    return at_power | (high == np.nanmax(high, initial=-np.inf))
+    return at_power | (high == np.max(high[np.isfinite(high)], initial=-np.inf))
 
 
 def _listed(values) -> str:

@@ -28,7 +28,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
         ("snr", "Look at them: too short an exposure, a tube that did not come up, a wrong gain?"),
         ("sharpness", "Look at them: moved plate, shifted focus, another geometry?"),
     ):
-        values = audited.measure(name).astype(float)
+        values = audited.measure(name)
         typical = np.full(len(values), np.nan)
         for rows in _members(audited.labels, len(audited)):
             known = rows[np.isfinite(values[rows])]
@@ -50,7 +50,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
 def drift(audited: Audited) -> Iterator[Finding]:
     """Noise, sharpness and brightness that change steadily over a series, in the order of names."""
     for name, noun in QUANTITIES.items():
-        values = audited.measure(name).astype(float)
+        values = audited.measure(name)
         drifts = {}
         for key, rows in series_in_order(audited).items():
             change = _drift(values[rows])

@@ -131,7 +131,7 @@ def _classes(audited: Audited) -> dict[str, dict]:
         rows = labels == label
         found[label] = {"images": int(rows.sum())}
         for name in ("mean", "snr", "sharpness"):
-            values = audited.measure(name)[rows].astype(float)
+            values = audited.measure(name)[rows]
             values = values[np.isfinite(values)]
             found[label][f"median_{name}"] = float(np.median(values)) if len(values) else None
     return found

@@ -20,9 +20,10 @@ CHUNK = 16
 """Images that a worker takes at a time."""
 
 NUMBERS = (
-    "height", "width", "mode", "dtype", "format", "low", "high", "low_share", "high_share", "mean",
-    "noise", "snr", "sharpness", "digest",
+    "height", "width", "low", "high", "low_share", "high_share", "mean", "noise", "snr",
+    "sharpness",
 )  # fmt: skip
+COLUMNS = (*NUMBERS, "mode", "dtype", "format", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Scan:
     """The measures of n images, in the order in which they were given.
 
     Attributes:
-        measures: One row per image with the columns `NUMBERS`; missing where it is unreadable.
+        measures: One row per image with the columns `COLUMNS`, `NUMBERS` as float64; NaN or None
+            where it is unreadable.
         errors: Row → why that image cannot be read.
         border: `(n, 4)` float32.
         thumbs: `(n, 16, 16)` float16.
@@ -78,13 +80,13 @@ def scan_images(paths: Sequence[Path], progress: Callable[[int], object] = lambd
         for row, found in enumerate(chunk, start):
             if isinstance(found, str):
                 errors[row] = found
-                rows[row] = (None,) * len(NUMBERS)
+                rows[row] = (None,) * len(COLUMNS)
                 continue
-            rows[row] = tuple(getattr(found, name) for name in NUMBERS)
+            rows[row] = tuple(getattr(found, name) for name in COLUMNS)
             border[row], signatures[row] = found.border, found.signature
             thumbs[row], equalized[row] = found.thumb, found.equalized
         progress(len(chunk))
-    table = pd.DataFrame(rows, columns=list(NUMBERS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
     return Scan(table, errors, border, thumbs, equalized, signatures)
 
 
