@@ -87,7 +87,7 @@ def _row(run: Run, resamples: int, seed: int) -> dict:
         "name": run.name,
         "path": str(run.path),
         "vote": run.ensemble and run.ensemble.get("vote"),
-        "members": run.ensemble and [member["run"] for member in run.ensemble["members"]],
+        "members": run.ensemble and [one["run"] for one in run.ensemble.get("members", [])],
         "accuracy": figures["accuracy"],
         "accuracy_interval": intervals.get("accuracy"),
         "balanced_accuracy": figures["balanced_accuracy"],

@@ -94,7 +94,8 @@ def tables_of(comparison: dict) -> dict[str, tuple[str, list[Column], list[dict]
         "pairs": (
             f"Second less first run: difference in accuracy with its 95 % interval and p by paired "
             f"bootstrap over {over}; images that one of the two alone decided rightly, and p by "
-            f"McNemar's exact test. Holm: corrected for {len(comparison['pairs'])} tests.",
+            f"McNemar's exact test. Holm: corrected for the number of pairs, "
+            f"{len(comparison['pairs'])}.",
             [
                 Column("First", "first"),
                 Column("Second", "second"),

@@ -80,7 +80,14 @@ def condition_split(
     codes, values = condition_column(table, column)
     if value not in values:
         raise AlloykError(f"{column} has the values {few(values, 12)}; found {value!r}")
-    return _hold_out(table, codes == values.index(value), ratios, group_by, seed)
+    held_out = codes == values.index(value)
+    unlearnt = sorted(set(table["label"]) - set(table["label"][~held_out]))
+    if unlearnt:
+        raise AlloykError(
+            f"without {column}={value} no image of class {unlearnt[0]!r} is left to learn from: "
+            "leave another column out"
+        )
+    return _hold_out(table, held_out, ratios, group_by, seed)
 
 
 def condition_column(table: "pd.DataFrame", column: str):

@@ -308,8 +308,9 @@ def _refuse_few_groups(have: np.ndarray, strata: list[str], group_by, names) -> 
     if not len(few):
         return
     first = few[np.argmin(have[few])]
+    into = ", ".join(names) if len(names) <= len(SPLITS) else f"{len(names)} folds"
     raise AlloykError(
-        f"a split by {group_by} into {', '.join(names)} needs at least {len(names)} groups of "
+        f"a split by {group_by} into {into} needs at least {len(names)} groups of "
         f"everything, but {strata[first]} has {have[first]}"
         + (f" (and {len(few) - 1} more have too few)" if len(few) > 1 else "")
         + f": it would be missing from {len(names) - have[first]} of the splits, and not be "

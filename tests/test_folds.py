@@ -66,7 +66,9 @@ def test_folds_do_not_depend_on_the_order_of_the_rows_but_on_the_seed():
 
 
 def test_more_folds_than_plates_of_a_kind_are_refused():
-    with pytest.raises(AlloykError, match="needs at least 12 groups of everything, but class"):
+    with pytest.raises(
+        AlloykError, match="into 12 folds needs at least 12 groups of everything, but class"
+    ):
         fold_split(table_of(), (1, 12))
 
 
@@ -99,6 +101,13 @@ def test_a_drawn_number_is_held_out_by_quarters():
 def test_a_column_that_cannot_be_left_out_is_refused(column, message):
     with pytest.raises(AlloykError, match=message):
         condition_column(table_of().assign(same="x"), column)
+
+
+def test_a_condition_that_is_the_class_is_refused():
+    table = table_of()
+    table["alloy"] = table["label"]
+    with pytest.raises(AlloykError, match="without alloy=1050 no image of class '1050' is left"):
+        condition_split(table, "alloy", "1050")
 
 
 def test_an_unknown_value_is_refused_with_those_there():

@@ -21,7 +21,7 @@ from alloyk.cli.tensorflow import load_tensorflow
 )  # fmt: skip
 @click.option(
     "--from-predictions", is_flag=True,
-    help="Take the predictions file as it is, and look at no image.",
+    help="Take the predictions file as it is: no network decides anything anew.",
 )  # fmt: skip
 def evaluate(run, data, split, out, from_predictions):
     """Write metrics, report and pictures of RUN.
