@@ -1,10 +1,11 @@
-"""The kinds of model file, each as one callable from raw images to the model's outputs.
+"""The kinds of model file, each as one callable from raw images to the model's outputs by name.
 
 Only the kind that is asked for is imported: a ``.tflite`` file runs without TensorFlow.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
+from alloyk.metadata import SIGNATURE
 from alloyk.quiet import held_output
+from alloyk.tasks import LOGITS
 
 RUN_MODEL = "model.keras"
 
@@ -31,8 +34,12 @@ class Backend(Protocol):
     input_shape: tuple[int | None, int | None, int | None]
     takes_batches: bool
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Outputs `(n, classes)` float32 of raw images `(n, height, width, channels)` float32."""
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Outputs of raw images `(n, height, width, channels)` float32, all of them float32.
+
+        The class output `(n, classes)` is called as `alloyk.metadata.ModelMetadata.output` says;
+        each further one `(n, 1)` by its column.
+        """
 
 
 class KerasBackend:
@@ -59,7 +66,10 @@ class KerasBackend:
 
     def __call__(self, images):
         """Outputs of raw images."""
-        return self._call(images).numpy()
+        outputs = self._call(images)
+        if not isinstance(outputs, dict):
+            outputs = {LOGITS: outputs}
+        return {name: values.numpy() for name, values in outputs.items()}
 
 
 class SavedModelBackend:
@@ -72,7 +82,7 @@ class SavedModelBackend:
 
         try:
             self._loaded = tf.saved_model.load(str(path))  # owns the weights
-            self._call = self._loaded.signatures["serving_default"]
+            self._call = self._loaded.signatures[SIGNATURE]
         except Exception as error:
             raise AlloykError(_cannot_load(path, error)) from error
         ((self._input, spec),) = self._call.structured_input_signature[1].items()
@@ -81,8 +91,8 @@ class SavedModelBackend:
 
     def __call__(self, images):
         """Outputs of raw images."""
-        (outputs,) = self._call(**{self._input: self._constant(images)}).values()
-        return outputs.numpy()
+        outputs = self._call(**{self._input: self._constant(images)})
+        return {name: values.numpy() for name, values in outputs.items()}
 
 
 class TFLiteBackend:
@@ -101,17 +111,18 @@ class TFLiteBackend:
         except (ValueError, RuntimeError) as error:
             raise AlloykError(_cannot_load(path, error)) from error
         (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+        self._outputs = self._interpreter.get_signature_runner(SIGNATURE).get_output_details()
         self.input_shape = tuple(int(size) for size in self._input["shape"][1:])
 
     def __call__(self, images):
         """Outputs of raw images."""
-        outputs = []
+        outputs = {name: [] for name in self._outputs}
         for image in images:
             self._interpreter.set_tensor(self._input["index"], image[None])
             self._interpreter.invoke()
-            outputs.append(self._interpreter.get_tensor(self._output["index"])[0])
-        return np.stack(outputs)
+            for name, output in self._outputs.items():
+                outputs[name].append(self._interpreter.get_tensor(output["index"])[0])
+        return {name: np.stack(values) for name, values in outputs.items()}
 
 
 BACKENDS = {"keras": KerasBackend, "savedmodel": SavedModelBackend, "tflite": TFLiteBackend}

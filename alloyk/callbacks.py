@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -25,11 +26,18 @@ HISTORY_COLUMNS = (
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Append one row per epoch to ``history.csv``; epochs count from 1."""
+    """Append one row per epoch to ``history.csv``; epochs count from 1.
 
-    def __init__(self, path: Path):
+    Args:
+        path: The file.
+        errors: Further figures, each a column behind the others, for training and validation.
+    """
+
+    def __init__(self, path: Path, errors: Sequence[str] = ()):
         super().__init__()
         self.path = Path(path)
+        further = [f"{part}{name}" for name in errors for part in ("", "val_")]
+        self.columns = (*HISTORY_COLUMNS, *further)
 
     def keep_until(self, epochs_done: int) -> None:
         """Drop rows after `epochs_done`: their epochs are about to be trained again."""
@@ -38,7 +46,7 @@ class HistoryFile(keras.callbacks.Callback):
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs_done]
         with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, HISTORY_COLUMNS)
+            writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
 
@@ -48,13 +56,13 @@ class HistoryFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {
-            **{name: logs[name] for name in HISTORY_COLUMNS if name in logs},
+            **{name: logs[name] for name in self.columns if name in logs},
             "epoch": epoch + 1,
             "learning_rate": learning_rate,
             "seconds": round(time.perf_counter() - self._started, 3),
         }
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, HISTORY_COLUMNS).writerow(row)
+            csv.DictWriter(file, self.columns).writerow(row)
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -251,11 +259,9 @@ class Progress(keras.callbacks.Callback):
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
         seconds = getattr(self, "_trained", time.perf_counter()) - self._started
-        figures = "  ".join(
-            f"{name} {logs[name]:.4f}"
-            for name in ("loss", "accuracy", "val_loss", "val_accuracy")
-            if name in logs
-        )
+        shown = ("loss", "accuracy", "val_loss", "val_accuracy")
+        further = tuple(name for name in logs if name.startswith("val_mae_"))
+        figures = "  ".join(f"{name} {logs[name]:.4f}" for name in shown + further if name in logs)
         click.echo(
             f"epoch {epoch + 1}/{self.epochs}  {figures}  {self.images / seconds:.0f} images/s",
             err=True,

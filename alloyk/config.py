@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from alloyk.errors import AlloykError
 from alloyk.recipes import ARCHITECTURES, merge, recipe_settings
+from alloyk.tasks import ALLOY
 
 Arch = Literal[tuple(ARCHITECTURES)]
 NUMBERS = (int, float, int | None, float | None)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class Section(BaseModel):
@@ -142,9 +144,10 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """The network: backbone and head."""
+    """The network: backbone and heads."""
 
     arch: Arch = "efficientnetb0"
+    tasks: tuple[str, ...] = (ALLOY,)
     weights: str | None = None
     freeze_epochs: int = Field(0, ge=0)
     activation: Literal["relu", "leaky_relu", "gelu", "swish"] | None = None
@@ -158,6 +161,27 @@ class ModelConfig(Section):
     @classmethod
     def _none_is_none(cls, value):
         return None if value in ("none", "") else value
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value):
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("tasks")
+    @classmethod
+    def _alloy_among_them(cls, value):
+        if ALLOY not in value:
+            raise ValueError(f"{ALLOY} must be one of the tasks, such as [{ALLOY}, thickness]")
+        if len(set(value)) < len(value) or "" in value:
+            raise ValueError("each task is named once")
+        return value
+
+
+class MultitaskConfig(Section):
+    """How the losses of several tasks are weighed: by numbers given here, or learned."""
+
+    weighting: Literal["fixed", "learned"] = "fixed"
+    weights: dict[str, Weight] = {}
 
 
 class CrossEntropyConfig(Section):
@@ -349,6 +373,7 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = CrossEntropyConfig()
+    multitask: MultitaskConfig = MultitaskConfig()
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
@@ -359,6 +384,24 @@ class Config(Section):
             raise ValueError(
                 "data.attenuation and preprocess.normalize=log both take the logarithm: "
                 "leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_of_tasks(self):
+        tasks, multitask = self.model.tasks, self.multitask
+        unknown = [name for name in multitask.weights if name not in tasks]
+        if unknown:
+            raise ValueError(
+                f"multitask.weights: {unknown[0]!r} is no task; model.tasks has {', '.join(tasks)}"
+            )
+        learned = multitask.weighting == "learned"
+        if learned and multitask.weights:
+            raise ValueError("multitask.weights are for weighting=fixed; learned ones have none")
+        if learned and len(tasks) < 2:
+            raise ValueError(
+                f"multitask.weighting=learned wants a task beside {ALLOY}, such as "
+                f"model.tasks=[{ALLOY}, thickness]"
             )
         return self
 
@@ -468,11 +511,12 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key {where}: {_known_keys(first['loc'])}{more}"
     wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
     if first["type"] == "tuple_type":
-        wanted = "wanted a list, such as [96, 96] or [0.7, 0.15, 0.15]"
+        wanted = "wanted a list, such as [96, 96] or [alloy, thickness]"
     elif first["type"] in ("model_type", "dict_type", "model_attributes_type"):
         wanted = "wanted keys of its own, such as train.epochs=20"
     if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return f"{where}: {wanted}{more}"  # about several keys together; the text names them
+        place = f"{where}: " if where else ""
+        return f"{place}{wanted}{more}"  # about several keys together; the text names them
     found = "null" if first["input"] is None else repr(first["input"])
     return f"{where}: {wanted}, found {found}{more}"
 

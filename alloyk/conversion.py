@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 
 from alloyk.errors import AlloykError
+from alloyk.metadata import PROBABILITIES, SIGNATURE
 from alloyk.quiet import held_output
-
-SIGNATURE = "serving_default"
+from alloyk.tasks import LOGITS
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class ExportFormat:
 
     Attributes:
         write: `write(classifier, path, image_shape)` writes a Keras model from raw images to
-            logits so that it gives probabilities; `image_shape` is `(height, width, channels)`,
+            logits so that it gives probabilities, and whatever else it gives as it is;
+            `image_shape` is `(height, width, channels)`,
             None where any will do.
         suffix: Ending of the file's name; empty for a folder.
         fixed_shape: Whether the file takes images of one shape only.
@@ -34,10 +35,10 @@ class ExportFormat:
 
 
 def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, None, None)) -> None:
-    """Write a SavedModel folder with one signature, `image` → `probabilities`.
+    """Write a SavedModel folder with one signature, `image` → `probabilities` and estimates.
 
     Args:
-        classifier: From raw images to logits.
+        classifier: From raw images to logits, or to a dictionary of them and of estimates.
         path: The folder.
         image_shape: `(height, width, channels)`, None where any will do; a whole shape fixes the
             batch at one image too.
@@ -47,7 +48,11 @@ def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, Non
 
     @tf.function(input_signature=[spec])
     def classify(image):
-        return {"probabilities": keras.ops.softmax(classifier(image, training=False))}
+        outputs = classifier(image, training=False)
+        if not isinstance(outputs, dict):
+            return {PROBABILITIES: keras.ops.softmax(outputs)}
+        estimates = {name: values for name, values in outputs.items() if name != LOGITS}
+        return {PROBABILITIES: keras.ops.softmax(outputs[LOGITS]), **estimates}
 
     # Not keras.export.ExportArchive: Keras 3.15 stores every weight twice.
     module = tf.Module()

@@ -23,6 +23,7 @@ from alloyk.fold_spread import by_fold, fold_spread, write_spread
 from alloyk.history import read_history, training_metrics
 from alloyk.metrics import classification_metrics
 from alloyk.predictions import Predictions, read_predictions, whole_file
+from alloyk.regression import regression_metrics
 from alloyk.statistics import RESAMPLES, accuracy_interval, confidence_intervals
 from alloyk.text_report import describe, format_report
 
@@ -157,10 +158,12 @@ def split_metrics(
     metrics = classification_metrics(predictions)
     intervals, missing = confidence_intervals(predictions, metrics, resamples=resamples, seed=seed)
     plates, why = _plates(predictions, resamples, seed)
+    regression, further, unknown = regression_metrics(predictions, resamples=resamples, seed=seed)
+    missing |= {**unknown, **({"plates": why} if why else {})}
     return {
         **metrics,
-        "confidence_intervals": intervals,
-        "undefined": {**metrics["undefined"], **missing, **({"plates": why} if why else {})},
+        "confidence_intervals": {**intervals, **further},
+        "undefined": {**metrics["undefined"], **missing},
         "resampling": {
             "over": "plates" if predictions.has_plates else "images",
             "groups": int(predictions.groups.max()) + 1,
@@ -168,6 +171,7 @@ def split_metrics(
             "seed": seed,
         },
         "plates": plates,
+        **({"regression": regression} if regression else {}),
         "calibration": _calibration(predictions, validation),
         "abstention": abstention(predictions, validation, resamples=resamples, seed=seed),
     }

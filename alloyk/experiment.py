@@ -1,7 +1,7 @@
 """What a configuration means: its images as batches want them, its preprocessing, its network."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -14,10 +14,19 @@ from alloyk.flat_frames import load_flat_frames
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
 from alloyk.models import build_model, expects_unit_range
+from alloyk.multitask import MultitaskNetwork
 from alloyk.optimizers import build_optimizer
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize, build_preprocessing
 from alloyk.schedules import ReduceOnPlateau, build_schedule
-from alloyk.source import cache_folder
+from alloyk.source import cache_folder, open_dataset
+from alloyk.tasks import (
+    Target,
+    column_values,
+    target_columns,
+    target_of,
+    task_notes,
+    weights_of,
+)
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,26 @@ class Split:
     Attributes:
         images: Where batches of preprocessed images come from.
         labels: ``(n,)`` int class numbers.
+        values: Column of a task beside the alloy → ``(n,)`` float64, NaN where not known.
     """
 
     images: pipeline.KeptImages | pipeline.StreamedImages
     labels: np.ndarray
+    values: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self):
         return len(self.labels)
+
+
+def open_training_data(config: Config) -> ImageDataset:
+    """The data set of the configuration, checked for its tasks; notes say what they are.
+
+    Raises:
+        AlloykError: The data set cannot be used, or a task has no column to be learnt from.
+    """
+    dataset = open_dataset(config)
+    notes = task_notes(config.model.tasks, dataset.table)
+    return replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
@@ -71,12 +93,20 @@ def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential
 
 def load_split(config: Config, dataset: ImageDataset, name: str, preprocessing) -> Split:
     """One split's images, kept or streamed as the configuration says."""
-    paths, labels = dataset.paths(name), dataset.labels(name)
+    paths, labels, table = dataset.paths(name), dataset.labels(name), dataset.split(name)
+    columns = target_columns(config.model.tasks, dataset.table)
+    values = {column: column_values(table, column) for column in columns}
     if config.data.cache == "none":
-        return Split(pipeline.StreamedImages(paths, preprocessing), labels)
+        return Split(pipeline.StreamedImages(paths, preprocessing), labels, values)
     folder = cache_folder() / "preprocessed" if config.data.cache == "disk" else None
     key = dataset.fingerprint() if folder else ""
-    return Split(pipeline.keep_images(paths, preprocessing, folder=folder, key=key), labels)
+    images = pipeline.keep_images(paths, preprocessing, folder=folder, key=key)
+    return Split(images, labels, values)
+
+
+def targets_for(train: Split) -> tuple[Target, ...]:
+    """The numbers to estimate, with their statistics over the training split."""
+    return tuple(target_of(column, values) for column, values in train.values.items())
 
 
 def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer]:
@@ -94,8 +124,13 @@ def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer
     return [Standardize(*pipeline.mean_and_std(train.images, len(train)))]
 
 
-def build_network(config: Config, standardization, num_classes: int) -> keras.Model:
-    """Standardisation and network as one model from a gray image in [0, 1] to logits."""
+def build_network(
+    config: Config, standardization, num_classes: int, targets: tuple[Target, ...] = ()
+) -> keras.Model:
+    """Standardisation and network as one model from a gray image in [0, 1] to logits.
+
+    With `targets` it is a `MultitaskNetwork`, from the image to logits and each target's value.
+    """
     model = config.model
     image = keras.Input((*config.preprocess.image_size, 1), name="image")
     standardized = image
@@ -113,8 +148,14 @@ def build_network(config: Config, standardization, num_classes: int) -> keras.Mo
         batch_norm_momentum=model.batch_norm_momentum,
         stochastic_depth=model.stochastic_depth,
         stem_stride=model.stem_stride,
+        targets=targets,
     )
-    return keras.Model(image, network(standardized), name="standardized_network")
+    outputs, name = network(standardized), "standardized_network"
+    if not targets:
+        return keras.Model(image, outputs, name=name)
+    fixed = config.multitask.weighting == "fixed"
+    weights = weights_of(model.tasks, config.multitask.weights) if fixed else None
+    return MultitaskNetwork(image, outputs, targets=targets, weights=weights, name=name)
 
 
 def compile_network(config: Config, network: keras.Model, labels, num_classes: int, steps: int):
@@ -147,13 +188,14 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
         warmup_epochs=warmup,
         **schedule,
     )
-    network.compile(
-        optimizer=build_optimizer(optimizer.pop("name"), learning_rate, **optimizer),
-        loss=build_loss(
-            loss.pop("name"), class_counts=np.bincount(labels, minlength=num_classes), **loss
-        ),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
+    class_counts = np.bincount(labels, minlength=num_classes)
+    loss = build_loss(loss.pop("name"), class_counts=class_counts, **loss)
+    optimizer = build_optimizer(optimizer.pop("name"), learning_rate, **optimizer)
+    if isinstance(network, MultitaskNetwork):
+        network.compile(optimizer, loss)
+    else:
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        network.compile(optimizer, loss, metrics=[accuracy])
     network.optimizer.build(network.trainable_variables)
     if not plateau:
         return []

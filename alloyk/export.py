@@ -6,10 +6,11 @@ original model, and gets its name only when the two agree.
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,12 +22,15 @@ from alloyk.dataset import ImageDataset
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image, shown
 from alloyk.latency import single_thread_latency
-from alloyk.metadata import ModelMetadata, write_metadata
-from alloyk.predict import Classifier, load
+from alloyk.metadata import PROBABILITIES, ModelMetadata, write_metadata
+from alloyk.predict import Classification, Classifier, load
 from alloyk.predictions import read_predictions, unfinished_path
 from alloyk.source import open_dataset
 
 COMPARE_TOGETHER = 64
+
+# How far an estimated number may be from the original's, in standard deviations of its column.
+ESTIMATE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,15 @@ class Agreement:
         differing: Those on which the decisions differ.
         max_difference: Largest difference between two probabilities, ``max |Δp|``.
         worst: The image on which it occurs.
+        estimates: Column that the models estimate as well → largest difference between two
+            estimates, in the column's unit.
     """
 
     images: int
     differing: tuple[str, ...]
     max_difference: float
     worst: str
+    estimates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class ExportReport:
         input_shape: `(height, width, channels)` of the images it takes, None where any will do.
         agreement: With the original model, on the raw images of the test split.
         tolerance: What ``max |Δp|`` was allowed to be.
+        allowed: Column → what the difference of two estimates was allowed to be.
         resized: How many of these images were first resized to the file's input, for both models.
         recorded: Agreement with the run's ``predictions.csv``; None where that lists other images
             or images were resized.
@@ -69,6 +77,7 @@ class ExportReport:
     input_shape: tuple[int | None, int | None, int | None]
     agreement: Agreement
     tolerance: float
+    allowed: Mapping[str, float]
     resized: int
     recorded: Agreement | None
     size_bytes: int
@@ -124,14 +133,16 @@ def export_run(
     with unfinished_path(out) as unfinished:
         say(f"converting to {file_format}")
         chosen.write(original.backend.model, unfinished, image_shape)
-        write_metadata(
-            unfinished, ModelMetadata(original.classes, "probabilities", original.simulated)
+        metadata = ModelMetadata(
+            original.classes, PROBABILITIES, original.simulated, original.spreads
         )
+        write_metadata(unfinished, metadata)
         exported = load(unfinished)
         say(f"comparing the two on {len(paths)} test images")
         expected, found = _classify_both(original, exported, paths, names, progress)
         agreement = compare(names, expected, found)
-        _refuse_disagreement(agreement, chosen.tolerance, file_format, run)
+        allowed = {name: ESTIMATE_TOLERANCE * x for name, x in original.spreads.items()}
+        _refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
         size = image_shape[:2]
         resized = sum(n for shape, n in shapes.items() if None not in size and shape[:2] != size)
         timed_shape = image_shape if chosen.fixed_shape else usual_shape
@@ -142,6 +153,7 @@ def export_run(
             input_shape=image_shape,
             agreement=agreement,
             tolerance=chosen.tolerance,
+            allowed=allowed,
             resized=resized,
             recorded=None if resized else _compare_with_recorded(run, names, original, found),
             size_bytes=_size_bytes(unfinished),
@@ -150,19 +162,38 @@ def export_run(
         )
 
 
-def compare(names: list[str], expected: np.ndarray, found: np.ndarray) -> Agreement:
-    """Compare probabilities `(n, k)` of two models for the images called `names`.
+class Answers(NamedTuple):
+    """What one model said about some images.
 
-    >>> compare(["a", "b"], np.array([[0.6, 0.4], [0.9, 0.1]]), np.array([[0.4, 0.6], [0.9, 0.1]]))
-    Agreement(images=2, differing=('a',), max_difference=0.19999..., worst='a')
+    Attributes:
+        probabilities: `(n, k)`.
+        estimates: Column → `(n,)`.
     """
-    flipped = np.flatnonzero(expected.argmax(axis=1) != found.argmax(axis=1))
-    difference = np.abs(expected - found).max(axis=1)
+
+    probabilities: np.ndarray
+    estimates: Mapping[str, np.ndarray]
+
+
+def compare(names: list[str], expected: Answers, found: Answers) -> Agreement:
+    """Compare what two models said about the images called `names`.
+
+    >>> one = Answers(np.array([[0.6, 0.4], [0.9, 0.1]]), {})
+    >>> two = Answers(np.array([[0.4, 0.6], [0.9, 0.1]]), {})
+    >>> compare(["a", "b"], one, two)
+    Agreement(images=2, differing=('a',), max_difference=0.19999..., worst='a', estimates={})
+    """
+    decisions = [answers.probabilities.argmax(axis=1) for answers in (expected, found)]
+    flipped = np.flatnonzero(decisions[0] != decisions[1])
+    difference = np.abs(expected.probabilities - found.probabilities).max(axis=1)
     return Agreement(
         images=len(names),
         differing=tuple(names[i] for i in flipped),
         max_difference=float(difference.max()),
         worst=names[int(difference.argmax())],
+        estimates={
+            name: float(np.abs(numbers - found.estimates[name]).max())
+            for name, numbers in expected.estimates.items()
+        },
     )
 
 
@@ -181,6 +212,10 @@ def format_report(report: ExportReport) -> str:
         ("images compared", images),
         ("decisions that differ", str(len(agreement.differing))),
         ("max |Δp|", f"{agreement.max_difference:.1e} (allowed: {report.tolerance:.0e})"),
+        *(
+            (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
+            for name, difference in agreement.estimates.items()
+        ),
         ("predictions.csv", _recorded_row(report.recorded)),
         ("size", f"{report.size_bytes / 1e6:.1f} MB"),
         ("latency", f"{report.latency_seconds * 1e3:.2f} ms (one {shape} image, one thread)"),
@@ -199,7 +234,8 @@ def _described(shape) -> str:
 def _recorded_row(recorded: Agreement | None) -> str:
     if recorded is None:
         return "not compared: missing, or of other images"
-    return f"{len(recorded.differing)} decisions differ, max |Δp| {recorded.max_difference:.1e}"
+    row = f"{len(recorded.differing)} decisions differ, max |Δp| {recorded.max_difference:.1e}"
+    return row + "".join(f", |Δ {name}| {x:.1e}" for name, x in recorded.estimates.items())
 
 
 def _check_out(out: Path, file_format: str) -> None:
@@ -249,7 +285,7 @@ def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int
 
 
 def _classify_both(original: Classifier, exported: Classifier, paths, names, progress):
-    """Probabilities `(n, k)` of both models for the same raw images, each read once."""
+    """`Answers` of both models for the same raw images, each read once."""
     expected, found = [], []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), COMPARE_TOGETHER):
@@ -257,9 +293,20 @@ def _classify_both(original: Classifier, exported: Classifier, paths, names, pro
             read = pool.map(lambda path: _resized(read_image(path), exported), paths[together])
             images = list(read)
             for classifier, results in ((original, expected), (exported, found)):
-                results.append(classifier.predict(images, names=names[together]).probabilities)
+                results.append(classifier.predict(images, names=names[together]))
             progress(min(start + COMPARE_TOGETHER, len(paths)), len(paths))
-    return np.concatenate(expected), np.concatenate(found)
+    return _all_answers(expected), _all_answers(found)
+
+
+def _all_answers(parts: list[Classification]) -> Answers:
+    """The answers of one batch after the other."""
+    return Answers(
+        np.concatenate([part.probabilities for part in parts]),
+        {
+            name: np.concatenate([part.estimates[name] for part in parts])
+            for name in parts[0].estimates
+        },
+    )
 
 
 def _resized(image: np.ndarray, exported: Classifier) -> np.ndarray:
@@ -274,10 +321,19 @@ def _resized(image: np.ndarray, exported: Classifier) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
-def _refuse_disagreement(agreement: Agreement, tolerance: float, file_format, run) -> None:
+def _refuse_disagreement(
+    agreement: Agreement, tolerance: float, allowed: Mapping[str, float], file_format, run
+) -> None:
     # Not `>`: NaN is larger than nothing.
+    far = [name for name, x in agreement.estimates.items() if not x <= allowed[name]]
     if not agreement.differing and agreement.max_difference <= tolerance:
-        return
+        if not far:
+            return
+        raise AlloykError(
+            f"the {file_format} file disagrees with {shown(run / RUN_MODEL)} and was thrown away: "
+            f"{far[0]} differs by up to {agreement.estimates[far[0]]:.1e} where "
+            f"{allowed[far[0]]:.0e} is allowed; choose another --format"
+        )
     image = agreement.differing[0] if agreement.differing else agreement.worst
     raise AlloykError(
         f"the {file_format} file disagrees with {shown(run / RUN_MODEL)} and was thrown away: "
@@ -295,7 +351,13 @@ def _compare_with_recorded(run: Path, names, original: Classifier, found) -> Agr
     row = {path: i for i, path in enumerate(recorded.table["path"])}
     if set(row) != set(names) or recorded.classes != original.classes:
         return None
-    return compare(names, recorded.probabilities[[row[name] for name in names]], found)
+    rows = [row[name] for name in names]
+    estimates = {
+        name: recorded.estimates[name].predicted[rows]
+        for name in found.estimates
+        if name in recorded.estimates
+    }
+    return compare(names, Answers(recorded.probabilities[rows], estimates), found)
 
 
 def _size_bytes(path: Path) -> int:

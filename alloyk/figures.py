@@ -17,6 +17,7 @@ from alloyk.errors import AlloykError
 from alloyk.fold_spread import FIGURES
 from alloyk.imaging import read_image
 from alloyk.predictions import Predictions
+from alloyk.tasks import plain_name
 from alloyk.text_report import describe, display_name
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 CURVES = ("accuracy", "loss")
 # Pictures that an evaluation may have or not; of an earlier state of the folder they go.
-OPTIONAL = ("accuracy.png", "loss.png", "breakdown*.png", "folds.png", "mistakes.png")
+OPTIONAL = (
+    "accuracy.png", "loss.png", "breakdown*.png", "estimated_*.png", "folds.png", "mistakes.png",
+)  # fmt: skip
 MOST_MISTAKES = 12
 
 
@@ -65,6 +68,11 @@ def draw_figures(
         scaled=reliability(with_temperature(predictions, temperature)) if temperature else None,
         subtitle=subtitle,
     )
+    for column, figures in metrics.get("regression", {}).items():
+        if figures["n"]:
+            pictures[f"estimated_{plain_name(column)}.png"] = plots.plot_estimates(
+                predictions, column, figures, names, subtitle=subtitle
+            )
     if history is not None:
         for quantity in CURVES:
             pictures[f"{quantity}.png"] = plots.plot_history(

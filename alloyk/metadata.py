@@ -7,7 +7,7 @@ reading before it. A SavedModel is a folder and gets one more file.
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from alloyk._version import __version__
@@ -15,6 +15,9 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 
 MEMBER = "alloyk.json"
+# What an exported model calls its one function and its class output.
+SIGNATURE = "serving_default"
+PROBABILITIES = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,18 @@ class ModelMetadata:
 
     Attributes:
         classes: Class labels in the order of the outputs.
-        output: ``logits`` or ``probabilities``.
+        output: ``logits`` or ``probabilities``: what the class output gives, and its name where
+            there are others beside it.
         simulated: Whether the training images were simulated.
+        spreads: Column that the model estimates beside the class → standard deviation of that
+            column over the training images. The output of this name is in the column's unit.
         alloyk: Version that wrote the file.
     """
 
     classes: tuple[str, ...]
     output: str
     simulated: bool
+    spreads: dict[str, float] = field(default_factory=dict)
     alloyk: str = __version__
 
 

@@ -28,8 +28,9 @@ OPTIMIZERS = {
         keras.optimizers.RMSprop, {"rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False}
     ),
 }
-# Variables of batch norm and every bias; anchored, for a layer may be called beta itself.
-NOT_DECAYED = (r"(^|/)(bias|gamma|beta)(:\d+)?$",)
+# Variables of batch norm, every bias, and the learned weights of tasks; anchored, for a layer may
+# be called beta itself.
+NOT_DECAYED = (r"(^|/)(bias|gamma|beta|log_variances)(:\d+)?$",)
 
 
 def build_optimizer(

@@ -22,6 +22,7 @@ from alloyk._version import __version__
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image, shown
 from alloyk.predictions import whole_file
+from alloyk.tasks import LOGITS
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -209,9 +210,18 @@ def class_aware_order(labels, num_classes, seed):
     return tf.gather(by_class, tf.cast(place, tf.int64))
 
 
+def _targets(labels, values):
+    """What a network is told to say: labels alone, or by the names of its outputs."""
+    labels = np.asarray(labels, np.int32)
+    if not values:
+        return labels
+    further = {name: np.asarray(numbers, np.float32) for name, numbers in values.items()}
+    return {LOGITS: labels, **further}
+
+
 def training_batches(
     images, labels, *, batch_size, seed, epochs, first_epoch=0, augmentation=None,
-    class_aware=False,
+    class_aware=False, values=None,
 ):  # fmt: skip
     """Shuffled, augmented batches of the epochs `first_epoch` to `epochs`, one after the other.
 
@@ -224,13 +234,15 @@ def training_batches(
         first_epoch: Number of the first epoch.
         augmentation: `Augmentation` or None.
         class_aware: Draw the classes equally often instead of each image once.
+        values: Name of a further output → ``(n,)`` numbers; None for a network without one.
 
     Returns:
         A dataset of ``(images (batch, H, W, 1) float32, labels (batch,) int32)``, with
-        `steps_per_epoch(n, batch_size)` batches per epoch.
+        `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second part is a
+        dictionary of ``logits``, the labels, and of each name, ``(batch,)`` float32.
     """
     labels = np.asarray(labels, np.int32)
-    label_table = tf.constant(labels)
+    targets = tf.nest.map_structure(tf.constant, _targets(labels, values))
     num_classes = int(labels.max()) + 1
 
     def epoch_numbers(epoch):
@@ -252,16 +264,19 @@ def training_batches(
     def finish(batch, at, key):
         if augmentation is not None and augmentation.active:
             batch = augmentation(batch, key)
-        return batch, tf.gather(label_table, at)
+        return batch, tf.nest.map_structure(lambda table: tf.gather(table, at), targets)
 
     return batches.map(finish, num_parallel_calls=AUTOTUNE, deterministic=True).prefetch(AUTOTUNE)
 
 
-def evaluation_batches(images, labels, *, batch_size) -> tf.data.Dataset:
-    """Every image once, in order, with its label; the last batch holds what is left."""
+def evaluation_batches(images, labels, *, batch_size, values=None) -> tf.data.Dataset:
+    """Every image once, in order, with its label; the last batch holds what is left.
+
+    `values` are those of `training_batches`.
+    """
     numbers = tf.data.Dataset.range(len(labels)).batch(batch_size)
-    label_batches = tf.data.Dataset.from_tensor_slices(np.asarray(labels, np.int32))
-    pairs = tf.data.Dataset.zip(images.batches(numbers), label_batches.batch(batch_size))
+    targets = tf.data.Dataset.from_tensor_slices(_targets(labels, values))
+    pairs = tf.data.Dataset.zip(images.batches(numbers), targets.batch(batch_size))
     # Keras warns at the end of a validation set whose length it cannot see, as of a stream.
     known = tf.data.experimental.assert_cardinality(steps_per_epoch(len(labels), batch_size))
     return pairs.apply(known).prefetch(AUTOTUNE)

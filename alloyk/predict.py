@@ -9,8 +9,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,11 @@ import numpy as np
 
 from alloyk.backends import BACKENDS, model_file
 from alloyk.errors import AlloykError
+from alloyk.estimates import ESTIMATE_PREFIX
 from alloyk.imaging import is_image_name, read_image, shown
 from alloyk.imaging.gray import to_gray
 from alloyk.metadata import read_metadata
+from alloyk.tasks import LOGITS
 
 # As many images are decoded together, and held in memory.
 READ_AHEAD = 32
@@ -40,12 +42,15 @@ class Classification:
         labels: The class of highest probability, the first of equals.
         probabilities: `(n, k)` float64, columns in the order of `classes`.
         classes: The k class labels.
+        estimates: Column of numbers that the classifier estimates as well → `(n,)` float64, in the
+            column's unit.
     """
 
     paths: tuple[str | None, ...]
     labels: tuple[str, ...]
     probabilities: np.ndarray
     classes: tuple[str, ...]
+    estimates: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +63,8 @@ class Classifier:
         path: What it was loaded from.
         classes: Class labels in the order of the probabilities.
         simulated: Whether it was trained on simulated images.
+        spreads: Column of numbers that it estimates beside the class → standard deviation of that
+            column over its training images.
         input_shape: `(height, width, channels)` of the images it takes, None where any will do.
     """
 
@@ -67,7 +74,8 @@ class Classifier:
         metadata = read_metadata(file)
         self.classes = metadata.classes
         self.simulated = metadata.simulated
-        self._outputs = metadata.output
+        self.spreads = metadata.spreads
+        self._output = metadata.output
         self.backend = BACKENDS[kind](file, threads)
         self.input_shape = self.backend.input_shape
 
@@ -93,17 +101,20 @@ class Classifier:
             ValueError: An array is not of the shape of an image.
         """
         items = _as_items(images, names)
-        probabilities = np.empty((len(items), len(self.classes)))
+        # Probabilities, and behind them a column for each number that is estimated.
+        answers = np.empty((len(items), len(self.classes) + len(self.spreads)))
         for batch, raw in self._batches(items):
-            found = self._probabilities(raw)
+            found = self._answers(raw)
             for item, row in zip(batch, found, strict=True):
                 self._refuse_not_a_number(row, item)
-            probabilities[[item.number for item in batch]] = found
+            answers[[item.number for item in batch]] = found
             if progress:
                 progress(len(batch))
+        probabilities, numbers = np.split(answers, [len(self.classes)], axis=1)
         labels = tuple(self.classes[best] for best in probabilities.argmax(axis=1))
         paths = tuple(item.name for item in items)
-        return Classification(paths, labels, probabilities, self.classes)
+        estimates = dict(zip(self.spreads, numbers.T, strict=True))
+        return Classification(paths, labels, probabilities, self.classes, estimates)
 
     def _batches(self, items: "list[_Item]") -> Iterator[tuple[list, np.ndarray]]:
         """Items of one shape, and their images `(n, height, width, channels)` float32."""
@@ -142,18 +153,19 @@ class Classifier:
             return to_gray(image)
         return image
 
-    def _probabilities(self, images: np.ndarray) -> np.ndarray:
-        outputs = self.backend(images).astype(np.float64)
-        if self._outputs == "probabilities":
-            return outputs
-        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+    def _answers(self, images: np.ndarray) -> np.ndarray:
+        outputs = self.backend(images)
+        probabilities = outputs[self._output].astype(np.float64)
+        if self._output == LOGITS:
+            powers = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
+            probabilities = powers / powers.sum(axis=1, keepdims=True)
+        return np.concatenate([probabilities, *(outputs[name] for name in self.spreads)], axis=1)
 
-    def _refuse_not_a_number(self, probabilities, item) -> None:
-        if not np.isfinite(probabilities).all():
+    def _refuse_not_a_number(self, answers, item) -> None:
+        if not np.isfinite(answers).all():
             raise AlloykError(
                 f"{shown(self.path)} gave no number for {item} "
-                f"({probabilities.tolist()}): its weights or the image hold NaN or infinity"
+                f"({answers.tolist()}): its weights or the image hold NaN or infinity"
             )
 
 
@@ -276,23 +288,32 @@ def format_csv(classified: Classification) -> str:
     """A table with the columns of a run's ``predictions.csv``, less ``label``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "predicted", *("p_" + label for label in classified.classes)])
-    for path, label, row in _rows(classified):
-        writer.writerow([path, label, *(_digits(p) for p in row)])
+    writer.writerow(
+        [
+            "path",
+            "predicted",
+            *("p_" + label for label in classified.classes),
+            *(ESTIMATE_PREFIX + name for name in classified.estimates),
+        ]
+    )
+    for path, label, row, numbers in _rows(classified):
+        writer.writerow([path, label, *(_digits(number) for number in (*row, *numbers))])
     return text.getvalue()
 
 
 def format_json(classified: Classification) -> str:
-    """A list with an object for each image: path, predicted, probabilities by class."""
+    """A list with an object for each image: path, predicted, probabilities by class.
+
+    A classifier that estimates numbers too adds ``estimates``, by column.
+    """
+
+    def named(names, numbers):
+        return {name: float(_digits(x)) for name, x in zip(names, numbers, strict=True)}
+
     images = [
-        {
-            "path": path,
-            "predicted": label,
-            "probabilities": {
-                name: float(_digits(p)) for name, p in zip(classified.classes, row, strict=True)
-            },
-        }
-        for path, label, row in _rows(classified)
+        {"path": path, "predicted": label, "probabilities": named(classified.classes, row)}
+        | ({"estimates": named(classified.estimates, numbers)} if numbers else {})
+        for path, label, row, numbers in _rows(classified)
     ]
     return json.dumps(images, indent=1, ensure_ascii=False) + "\n"
 
@@ -300,9 +321,13 @@ def format_json(classified: Classification) -> str:
 FORMATS = {".csv": format_csv, ".json": format_json}
 
 
-def _rows(classified: Classification) -> Iterator[tuple[str | None, str, Sequence[float]]]:
-    return zip(classified.paths, classified.labels, classified.probabilities.tolist(), strict=True)
+def _rows(classified: Classification) -> Iterator[tuple[str | None, str, list, list]]:
+    """Path, class, probabilities and estimates of each image."""
+    numbers = [[float(column[i]) for column in classified.estimates.values()]
+               for i in range(len(classified))]  # fmt: skip
+    rows = classified.probabilities.tolist()
+    return zip(classified.paths, classified.labels, rows, numbers, strict=True)
 
 
-def _digits(probability: float) -> str:
-    return f"{probability:.7g}"  # what float32 holds
+def _digits(number: float) -> str:
+    return f"{number:.7g}"  # what float32 holds

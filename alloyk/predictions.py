@@ -4,9 +4,9 @@ import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.errors import AlloykError
+from alloyk.estimates import ESTIMATE_PREFIX, Estimate, number_or_nan, read_estimates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ class Predictions:
         y_true: `(n,)` int, the index of ``label`` in `classes`.
         y_pred: `(n,)` int, the index of ``predicted`` in `classes`.
         probabilities: `(n, k)` float64; each row sums to 1.
+        estimates: Column of numbers that the network estimated beside the class → `Estimate`.
     """
 
     table: "pd.DataFrame"
@@ -43,6 +45,7 @@ class Predictions:
     y_true: np.ndarray
     y_pred: np.ndarray
     probabilities: np.ndarray
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -84,6 +87,10 @@ class Predictions:
             y_true=self.y_true[rows],
             y_pred=self.y_pred[rows],
             probabilities=self.probabilities[rows],
+            estimates={
+                column: Estimate(estimate.true[rows], estimate.predicted[rows])
+                for column, estimate in self.estimates.items()
+            },
         )
 
 
@@ -145,12 +152,13 @@ def write_predictions(
     classes: Sequence[str],
     *,
     predicted: Sequence[str] | None = None,
+    estimates: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a predictions file: ``path,label,predicted,p_<class>…`` and every further column.
 
     Rows are scaled in float64 to sum to 1, and written so that reading gives the same numbers
-    back. A manifest column that would be taken for one of ours (``predicted``, ``p_…``) is
-    written as ``manifest_<name>``.
+    back. A manifest column that would be taken for one of ours (``predicted``, ``p_…``,
+    ``predicted_…``) is written as ``manifest_<name>``.
 
     Args:
         path: The file; it appears whole or not at all.
@@ -159,9 +167,12 @@ def write_predictions(
         classes: The k class names, in the order of the columns of `probabilities`.
         predicted: The decision for each image, where it is not simply the class of highest
             probability (the first of equals).
+        estimates: Column of the manifest that the network estimates → `(n,)`, written as
+            ``predicted_<column>`` behind the probabilities.
 
     Raises:
-        AlloykError: A probability is not a number, or a label is not one of `classes`.
+        AlloykError: A probability or an estimate is not a number, or a label is not one of
+            `classes`.
         ValueError: Shapes do not fit.
     """
     classes = [str(name) for name in classes]
@@ -171,11 +182,13 @@ def write_predictions(
             f"probabilities must be (images, classes) = {(len(table), len(classes))}. "
             f"Received: shape {probabilities.shape}"
         )
-    if not np.isfinite(probabilities).all():
-        row = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0]
+    estimates = {name: np.asarray(x, np.float64) for name, x in (estimates or {}).items()}
+    numbers = np.column_stack([probabilities, *estimates.values()])
+    if not np.isfinite(numbers).all():
+        row = np.flatnonzero(~np.isfinite(numbers).all(axis=1))[0]
         raise AlloykError(
             f"the network gave no number for {table['path'].iloc[row]} "
-            f"({probabilities[row].tolist()}): its weights or the image hold NaN or infinity"
+            f"({numbers[row].tolist()}): its weights or the image hold NaN or infinity"
         )
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     if predicted is None:
@@ -190,8 +203,10 @@ def write_predictions(
     further = [name for name in table.columns if name not in ("path", "label")]
     columns = [table["path"], table["label"], predicted]
     columns += list(probabilities.T.tolist())
+    columns += [numbers.tolist() for numbers in estimates.values()]
     columns += [_without_missing(table[name]) for name in further]
     header = [*KEY_COLUMNS, *(PROBABILITY_PREFIX + name for name in classes)]
+    header += [ESTIMATE_PREFIX + name for name in estimates]
     header += [_unmistakable(str(name)) for name in further]
     with (
         whole_file(path) as unfinished,
@@ -204,7 +219,7 @@ def write_predictions(
 
 
 def _unmistakable(name: str) -> str:
-    ours = name in KEY_COLUMNS or name.startswith(PROBABILITY_PREFIX)
+    ours = name in KEY_COLUMNS or name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))
     return RENAMED_PREFIX + name if ours else name
 
 
@@ -217,9 +232,9 @@ def read_predictions(path: Path) -> Predictions:
 
     Raises:
         AlloykError: The file is missing or empty, a column is missing or twice there, a path is
-            twice there, a label is none of the ``p_`` columns, or probabilities are not numbers
-            from 0 to 1 that sum to 1. The message names the line (the header is line 1) and the
-            column.
+            twice there, a label is none of the ``p_`` columns, probabilities are not numbers from
+            0 to 1 that sum to 1, or an estimate or the truth beside it is no number. The message
+            names the line (the header is line 1) and the column.
     """
     header, rows = _read_rows(Path(path))
     classes = _check_header(path, header)
@@ -238,13 +253,14 @@ def read_predictions(path: Path) -> Predictions:
 
     import pandas as pd
 
-    own = [name for name in header if not name.startswith(PROBABILITY_PREFIX)]
+    own = [name for name in header if not name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))]
     return Predictions(
         table=pd.DataFrame({name: columns[name] for name in own}, dtype=object),
         classes=classes,
         y_true=_class_indices(path, columns, "label", classes),
         y_pred=_class_indices(path, columns, "predicted", classes),
         probabilities=_probabilities(path, columns, classes),
+        estimates=read_estimates(path, columns),
     )
 
 
@@ -314,7 +330,7 @@ def _probabilities(path, columns, classes) -> np.ndarray:
             # Through Python's float: exact, whereas pandas' own reader may miss the last bit.
             probabilities[:, k] = [float(text) for text in columns[name]]
         except ValueError:
-            probabilities[:, k] = [_number_or_nan(text) for text in columns[name]]
+            probabilities[:, k] = [number_or_nan(text) for text in columns[name]]
         bad = ~((probabilities[:, k] >= 0) & (probabilities[:, k] <= 1))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -332,10 +348,3 @@ def _probabilities(path, columns, classes) -> np.ndarray:
             f"they sum to {sums[row]:.6g}"
         )
     return probabilities
-
-
-def _number_or_nan(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan

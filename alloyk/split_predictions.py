@@ -52,7 +52,9 @@ def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=No
     paths = [dataset.root / path for path in table["path"]]
     found = classifier.predict(paths, progress=progress)
     file = Path(out) / predictions_file(split)
-    write_predictions(file, table, found.probabilities, classifier.classes)
+    write_predictions(
+        file, table, found.probabilities, classifier.classes, estimates=found.estimates
+    )
     facts = facts_of(run, dataset)
     if Path(out) != run:  # for another evaluation from the predictions file alone
         with whole_file(Path(out) / "facts.json") as unfinished:

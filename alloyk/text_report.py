@@ -53,6 +53,7 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
         number = "undefined" if value is None else f"{value:.4f}"
         lines.append(f"{title:<18} {number:>9}  {between}".rstrip())
     lines += _further(metrics)
+    lines += _estimates(metrics)
     over = metrics["resampling"]["over"]
     lines += ["", f"In brackets: 95 % confidence interval, from resampling {over}."]
     if over == "images":
@@ -115,6 +116,33 @@ def _further(metrics: dict) -> list[str]:
                 f"{100 * row['error_rate']:.2f} % of them wrong."
             )
     return lines
+
+
+def _estimates(metrics: dict) -> list[str]:
+    """A table for each column of numbers that was estimated: all images, then each class."""
+    lines = []
+    for column, figures in metrics.get("regression", {}).items():
+        name = f"regression.{column}"
+        rows = [("all", name, figures)]
+        rows += [(display_name(label), f"{name}.per_class.{label}", of_class)
+                 for label, of_class in figures["per_class"].items()]  # fmt: skip
+        width = max(18, *(len(title) for title, *_ in rows))
+        heads = [f"{title:<27}" for title in ("MAE", "RMSE", "R²")]
+        lines += ["", f"{column}, estimated", f"{'':<{width}} {''.join(heads)}  images"]
+        for title, path, values in rows:
+            cells = "".join(
+                f"{_with_interval(values[figure], metrics, f'{path}.{figure}'):<27}"
+                for figure in ("mae", "rmse", "r2")
+            )
+            lines.append(f"{title:<{width}} {cells} {values['n']:>7,}")
+    return lines
+
+
+def _with_interval(value, metrics: dict, path: str) -> str:
+    if value is None:
+        return "undefined"
+    interval = metrics["confidence_intervals"].get(path)
+    return f"{value:#.4g}" + (" [{:#.4g}, {:#.4g}]".format(*interval) if interval else "")
 
 
 def _interval(interval) -> str:

@@ -27,13 +27,16 @@ from alloyk.experiment import (
     choose_strategy,
     compile_network,
     load_split,
+    open_training_data,
     preprocessing_for,
     standardization_for,
+    targets_for,
 )
 from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.models import set_backbone_trainable
+from alloyk.multitask import MultitaskNetwork, error_name
 from alloyk.predictions import write_predictions
-from alloyk.source import open_dataset
+from alloyk.tasks import LOGITS, Target
 
 CHECKPOINT_FOLDER = "checkpoint"
 PREDICTION_BATCH = 64
@@ -55,7 +58,7 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
     """
     run = Path(run)
     set_up_keras(config)
-    dataset = open_dataset(config)
+    dataset = open_training_data(config)
     for note in dataset.notes:
         click.echo(f"note: {note}", err=True)
     _prepare_run_folder(run, resume)
@@ -69,15 +72,18 @@ def _train_and_evaluate(config: Config, run: Path, dataset: ImageDataset) -> Pat
     train = load_split(config, dataset, "train", preprocessing)
     val = load_split(config, dataset, "val", preprocessing)
     network = train_network(config, run, train, val, len(dataset.classes))
-    _save_classifier(preprocessing, network, run / "model.keras", dataset)
+    targets = targets_for(train)
+    _save_classifier(preprocessing, network, run / "model.keras", dataset, targets)
 
     test = load_split(config, dataset, "test", preprocessing)
     for name, split, file in (
         ("val", val, "predictions_val.csv"),
         ("test", test, "predictions.csv"),
     ):
-        probabilities = predict_probabilities(network, split)
-        write_predictions(run / file, dataset.split(name), probabilities, dataset.classes)
+        probabilities, estimates = predict_split(network, split)
+        write_predictions(
+            run / file, dataset.split(name), probabilities, dataset.classes, estimates=estimates
+        )
     facts = json.dumps(_facts(dataset, network), indent=1, ensure_ascii=False)
     (run / "facts.json").write_text(facts, encoding="utf-8")
     evaluate_run(run)
@@ -129,7 +135,8 @@ def train_network(
     """Train from scratch, or from the checkpoint in `run` where there is one.
 
     Returns:
-        The network of the best epoch, from gray images in [0, 1] to logits.
+        The network of the best epoch, from gray images in [0, 1] to logits; with tasks beside the
+        alloy a `MultitaskNetwork`.
     """
     settings = config.train
     steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
@@ -148,7 +155,8 @@ def train_network(
         start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
     )
     checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, config.model_dump_json())
-    history = HistoryFile(run / "history.csv")
+    targets = targets_for(train)
+    history = HistoryFile(run / "history.csv", errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
     watching = [
         StopOnNaN(),
@@ -157,7 +165,8 @@ def train_network(
         *([keras.callbacks.TensorBoard(run / "tensorboard")] if settings.tensorboard else []),
     ]
     with strategy.scope():
-        network = build_network(config, standardization_for(config, train), num_classes)
+        standardization = standardization_for(config, train)
+        network = build_network(config, standardization, num_classes, targets)
     for first, end, frozen in phases:
         done = checkpoint.epochs_done()
         if done > end:
@@ -186,14 +195,16 @@ def train_network(
             epochs=end,
             augmentation=Augmentation(**config.augment.model_dump()),
             class_aware=config.data.sampling == "class_aware",
+            values=train.values,
         )
+        together = _evenly(PREDICTION_BATCH, len(val), replicas)
         network.fit(
             batches,
             steps_per_epoch=steps,
             initial_epoch=start,
             epochs=end,
             validation_data=pipeline.evaluation_batches(
-                val.images, val.labels, batch_size=_evenly(PREDICTION_BATCH, len(val), replicas)
+                val.images, val.labels, batch_size=together, values=val.values
             ),
             # The checkpoint comes last, because it keeps what the others decided.
             callbacks=[*deciding, *watching, checkpoint],
@@ -223,17 +234,28 @@ def _phases(config: Config) -> list[tuple[int, int, bool]]:
     return [phase for phase in phases if phase[0] < phase[1]]
 
 
-def predict_probabilities(network: keras.Model, split: Split) -> np.ndarray:
-    """Class probabilities ``(n, num_classes)`` float64 of every image of the split, in order."""
+def predict_split(network: keras.Model, split: Split) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the network says about every image of the split, in order.
+
+    Returns:
+        Class probabilities ``(n, num_classes)`` float64, and the estimates of each column
+        ``(n,)`` float64, none without further tasks.
+    """
     batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
-    logits = network.predict(batches, verbose=0)  # which leaves the labels out
-    return softmax(logits.astype(np.float64), axis=1)
+    outputs = network.predict(batches, verbose=0)  # which leaves the labels out
+    logits, estimates = outputs, {}
+    if isinstance(outputs, dict):
+        logits = outputs[LOGITS]
+        estimates = {name: outputs[name][:, 0].astype(np.float64) for name in split.values}
+    return softmax(logits.astype(np.float64), axis=1), estimates
 
 
-def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) -> None:
+def _save_classifier(
+    preprocessing, network, path: Path, dataset: ImageDataset, targets: tuple[Target, ...]
+) -> None:
     """Write preprocessing and network as one model that takes the raw image."""
     # The same layers without loss and optimizer, whose moments would triple the file.
-    uncompiled = keras.Model(network.inputs, network.outputs, name=network.name)
+    uncompiled = keras.Model(network.inputs, network.output, name=network.name)
     classifier = keras.Sequential(
         [keras.Input(preprocessing.input_shape[1:], name="raw_image"), preprocessing, uncompiled],
         name="classifier",
@@ -244,8 +266,9 @@ def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) 
         unfinished,
         ModelMetadata(
             classes=dataset.classes,
-            output="logits",
+            output=LOGITS,
             simulated=dataset.simulated,
+            spreads={target.column: target.spread for target in targets},
         ),
     )
     unfinished.replace(path)
@@ -254,6 +277,7 @@ def _save_classifier(preprocessing, network, path: Path, dataset: ImageDataset) 
 def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
     """What a reader of the run wants to know beside its configuration and its figures."""
     packages = ("tensorflow", "keras", "numpy", "scikit-learn")
+    several = isinstance(network, MultitaskNetwork)
     return {
         "alloyk": __version__,
         "classes": list(dataset.classes),
@@ -263,7 +287,9 @@ def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
         "notes": list(dataset.notes),
         "images": dataset.table["split"].value_counts().to_dict(),
         "fingerprint": dataset.fingerprint(),
-        "parameters": network.count_params(),
+        # Of the network that is saved: learned weights of tasks serve training alone.
+        "parameters": keras.Model(network.inputs, network.output).count_params(),
+        **({"loss_weights": network.loss_weights()} if several else {}),
         "packages": {name: installed.version(name) for name in packages},
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),

@@ -30,11 +30,10 @@ from alloyk.config import (
     write_config,
 )
 from alloyk.errors import AlloykError
-from alloyk.experiment import load_split, preprocessing_for
+from alloyk.experiment import load_split, open_training_data, preprocessing_for
 from alloyk.history import read_history
 from alloyk.predictions import whole_file
 from alloyk.recipes import merge
-from alloyk.source import open_dataset
 from alloyk.training import set_up_keras, train_network
 
 RANGE_KEYS = {"min", "max", "step", "log"}
@@ -177,10 +176,10 @@ class _Trials:
 
     def splits(self, config):
         """The data of a trial; read once for all trials that prepare it alike."""
-        key = repr((config.data, config.preprocess))
+        key = repr((config.data, config.preprocess, config.model.tasks))
         if key not in self._data:
             self._data.clear()
-            dataset = open_dataset(config)
+            dataset = open_training_data(config)
             preprocessing = preprocessing_for(config, dataset)
             splits = [load_split(config, dataset, name, preprocessing) for name in ("train", "val")]
             self._data[key] = (*splits, len(dataset.classes))

@@ -81,6 +81,14 @@ def test_yaml_1_1_traps_are_mended(tmp_path):
         ("preprocess.mean=[0.5]", "mean and std go together"),
         ("model=3", "model"),
         ("loss.gamma=-1", "loss"),
+        ("model.tasks=[thickness]", r"model\.tasks: alloy must be one of the tasks"),
+        ("model.tasks=[alloy,alloy]", r"model\.tasks: each task is named once"),
+        ("model.tasks=3", r"model\.tasks: wanted a list.*\[alloy, thickness\], found 3"),
+        ("multitask.weights.alloy=0", r"weights\.alloy: wanted greater than 0, found 0"),
+        ("multitask.weights.alloy=.inf", r"weights\.alloy: wanted a finite number"),
+        ("multitask.weights.alloy=true", r"weights\.alloy: wanted a valid number, found True"),
+        ("multitask.weights.kvp=2", r"^multitask\.weights: 'kvp' is no task; model\.tasks has al"),
+        ("multitask.weighting=learned", "^multitask.weighting=learned wants a task beside alloy"),
     ],
 )
 def test_a_wrong_setting_is_named(setting, message):
@@ -108,6 +116,14 @@ def test_a_broken_file_is_named(tmp_path, text, message):
 def test_an_image_size_may_be_a_number_a_list_or_written_with_an_x():
     sizes = [resolve(f"preprocess.image_size={text}") for text in ("32", "[32, 48]", "32x48")]
     assert [config.preprocess.image_size for config in sizes] == [(32, 32), (32, 48), (32, 48)]
+
+
+def test_learned_weights_are_not_given(tmp_path):
+    with pytest.raises(AlloykError, match=r"multitask\.weights are for weighting=fixed"):
+        resolve(
+            "model.tasks=alloy,thickness", "multitask.weighting=learned",
+            "multitask.weights.thickness=2",
+        )  # fmt: skip
 
 
 def test_an_empty_file_means_the_defaults(tmp_path):

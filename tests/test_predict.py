@@ -34,7 +34,7 @@ class MeanBackend:
         assert images.ndim == 4
         self.batches.append(images.shape)
         means = images.mean(axis=(1, 2, 3))
-        return np.stack([means, np.full_like(means, 100)], axis=1)
+        return {"logits": np.stack([means, np.full_like(means, 100)], axis=1)}
 
 
 @pytest.fixture
@@ -138,9 +138,8 @@ def test_what_is_no_number_is_refused_by_name(classifier):
 
 
 def test_a_model_without_an_answer_is_an_error(classifier, monkeypatch):
-    monkeypatch.setattr(
-        MeanBackend, "__call__", lambda self, images: np.full((len(images), 2), np.nan)
-    )
+    nothing = {"logits": np.full((1, 2), np.nan)}
+    monkeypatch.setattr(MeanBackend, "__call__", lambda self, images: nothing)
     with pytest.raises(AlloykError, match=r"model\.keras gave no number for plate 7"):
         classifier.predict([np.zeros((4, 4))], names=["plate 7"])
 

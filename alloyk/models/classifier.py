@@ -1,6 +1,6 @@
-"""One builder for every architecture: backbone, then head."""
+"""One builder for every architecture: backbone, then head, then a head for each further task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,10 +14,12 @@ from alloyk.models.applications import (
     build_vgg16,
     build_vgg19,
 )
+from alloyk.models.estimate import estimate_head
 from alloyk.models.plain import build_cnn, build_fnn
 from alloyk.models.resnet import build_resnet18, build_resnet34
 from alloyk.models.seeds import SeedStream
 from alloyk.models.weights import expects_unit_range, is_imagenet, load_weights
+from alloyk.tasks import LOGITS, Target
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -78,6 +80,7 @@ def build_model(
     batch_norm_momentum: float | None = None,
     stochastic_depth: float | None = None,
     stem_stride: int | None = None,
+    targets: Sequence[Target] = (),
 ) -> keras.Model:
     """Build a classifier: backbone, global average pooling, dense, activation, dropout, dense.
 
@@ -106,10 +109,12 @@ def build_model(
         stochastic_depth: Chance of skipping the last residual block in training. None takes 0 for
             resnet18 and resnet34 and the published 0.2 for efficientnetb0.
         stem_stride: Stride of the first convolution, 1 or 2 (None: 2).
+        targets: Numbers to estimate as well, each with a head of its own behind the pooling.
 
     Returns:
         Functional model, `(batch, H, W, C)` float32 to `(batch, num_classes)` float32 logits. Its
-        layer `backbone` is a model of its own.
+        layer `backbone` is a model of its own. With `targets` the output is a dictionary:
+        `logits`, and for each column `(batch, 1)` float32 in the column's unit.
 
     Raises:
         AlloykError: Unknown name, an option the architecture does not have, weights that do not
@@ -157,6 +162,7 @@ def build_model(
     if len(x.shape) == 4:
         x = keras.layers.Identity(name="features")(x)
         x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    pooled = x
     if hidden_units:
         x = keras.layers.Dense(
             hidden_units, kernel_initializer=seeds.initializer("he_normal"), name="hidden"
@@ -167,9 +173,13 @@ def build_model(
         num_classes,
         kernel_initializer=seeds.initializer("glorot_uniform"),
         dtype="float32",  # Also under mixed precision: float16 logits overflow in the loss.
-        name="logits",
+        name=LOGITS,
     )(x)
-    model = keras.Model(inputs, logits, name=name)
+    outputs = logits
+    if targets:
+        head = {"hidden_units": hidden_units, "activation": activation, "seeds": seeds}
+        outputs = {LOGITS: logits} | {t.column: estimate_head(pooled, t, **head) for t in targets}
+    model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
         load_weights(model, weights)
     return model

@@ -21,6 +21,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.models.applications import APPLICATIONS, MIN_SIDE
+from alloyk.models.estimate import is_estimate_layer
 
 LayerArrays = dict[str, list[np.ndarray]]
 
@@ -86,10 +87,13 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
     for layer in backbone.layers:
         if layer.weights:
             layer.set_weights(arrays[layer.name])
-    for name in HEAD:
-        head = {layer.name: layer for layer in model.layers}.get(name)
-        if head and _shapes(arrays.get(name, ())) == _shapes(head.weights):
-            head.set_weights(arrays[name])
+    for head in model.layers:
+        if _of_head(head.name) and _shapes(arrays.get(head.name, ())) == _shapes(head.weights):
+            head.set_weights(arrays.get(head.name, []))
+
+
+def _of_head(name: str) -> bool:
+    return name in HEAD or is_estimate_layer(name)
 
 
 def _kind(weights):
@@ -117,7 +121,7 @@ def _check_file(path, kind):
 
 def _check_fit(backbone, arrays, *, origin, name):
     wanted = {layer.name: _shapes(layer.weights) for layer in backbone.layers if layer.weights}
-    found = {layer: _shapes(values) for layer, values in arrays.items() if layer not in HEAD}
+    found = {layer: _shapes(values) for layer, values in arrays.items() if not _of_head(layer)}
     if missing := [layer for layer in wanted if layer not in found]:
         problem = f"it lacks {len(missing)} layers, the first {missing[0]}"
     elif extra := [layer for layer in found if layer not in wanted]:
@@ -205,7 +209,7 @@ def _read_own(path) -> LayerArrays:
             raise ValueError("it holds no model of alloyk")
         arrays = {}
         for place, name in names.items():
-            if place.startswith(f"{backbones[0]}/layers/".lstrip("/")) or name in HEAD:
+            if place.startswith(f"{backbones[0]}/layers/".lstrip("/")) or _of_head(name):
                 variables = file[f"{place}/vars"]
                 arrays[name] = [np.asarray(variables[str(i)]) for i in range(len(variables))]
     return {name: values for name, values in arrays.items() if values}

@@ -18,6 +18,7 @@ from alloyk.plots.curves import (
     precision_recall_curves,
     roc_curves,
 )
+from alloyk.plots.estimates import plot_estimates
 from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
 from alloyk.plots.mistakes import plot_mistakes
@@ -34,6 +35,7 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_coverage",
     "plot_differences",
+    "plot_estimates",
     "plot_explanation",
     "plot_fold_histories",
     "plot_folds",

@@ -1,0 +1,69 @@
+"""Estimated against true numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
+from alloyk.predictions import Predictions
+
+MARKERS = "osD^vP*X"
+
+
+def plot_estimates(
+    predictions: Predictions,
+    column: str,
+    figures: dict,
+    names: Sequence[str],
+    *,
+    subtitle: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Each image's estimate over its true value; on the diagonal the two agree.
+
+    Args:
+        predictions: The predictions; images whose true value is not known are left out.
+        column: One of its estimates.
+        figures: Of `alloyk.regression.regression_metrics`, where the legend's numbers are from.
+        names: The k classes as they are shown.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ax = ax or new_axes(7.2, 4.8)
+    estimate = predictions.estimates[column]
+    known = np.isfinite(estimate.true)
+    everything = np.concatenate([estimate.true[known], estimate.predicted[known]])
+    low, high = float(everything.min()), float(everything.max())
+    margin = 0.04 * (high - low) or 1.0
+    ends = [low - margin, high + margin]
+    line = f"predicted = true\nall: MAE {figures['mae']:.3g}"
+    if figures["r2"] is not None:
+        line += f", R² {figures['r2']:.3f}"
+    ax.plot(ends, ends, color=GRAY, linewidth=1, linestyle=":", zorder=1, label=line)
+    size = float(np.clip(90 / np.sqrt(known.sum()), 2.5, 7))
+    for k, (label, shown) in enumerate(
+        zip(predictions.classes, readable_names(names), strict=True)
+    ):
+        of_class = known & (predictions.y_true == k)
+        mae = figures["per_class"][label]["mae"]
+        error = "no image" if mae is None else f"MAE {mae:.3g}"
+        # A line without a stroke: the legend takes lines.
+        ax.plot(
+            estimate.true[of_class],
+            estimate.predicted[of_class],
+            linestyle="none",
+            marker=MARKERS[k % len(MARKERS)],
+            markersize=size,
+            markeredgewidth=0,
+            color=COLORS[k % len(COLORS)],
+            alpha=0.6,
+            label=f"{shown}\n{error}",
+        )
+    ax.set_xlim(*ends)
+    ax.set_ylim(*ends)
+    ax.set_aspect("equal")
+    add_legend(ax)
+    title = f"Predicted against true: {readable_names([column], width=40)[0]}"
+    finish(ax, title, subtitle, "True value", "Predicted value")
+    return ax

@@ -1,0 +1,131 @@
+"""How far the numbers that a network estimates are from the truth, overall and per class."""
+
+import numpy as np
+
+from alloyk.predictions import Predictions
+from alloyk.statistics import CONFIDENCE, DIGITS, RESAMPLES, ROUNDING, resampled_counts
+
+FIGURES = ("mae", "rmse", "r2")
+
+
+def regression_metrics(
+    predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[dict, dict[str, list[float]], dict[str, str]]:
+    """MAE, RMSE and R² of each column that the network estimated, with 95 % intervals.
+
+    Images whose true value is not known are left out.
+
+    Args:
+        predictions: The predictions.
+        resamples: Bootstrap resamples, of plates where there are plates.
+        seed: Of the resampling.
+
+    Returns:
+        Column → ``n mae rmse r2 per_class``, where ``per_class`` has the first four by class;
+        ``regression.<column>.<figure>`` → ``[low, high]``; and the same kind of name → why there is
+        no figure or no interval.
+    """
+    found: dict[str, dict] = {}
+    intervals: dict[str, list[float]] = {}
+    undefined: dict[str, str] = {}
+    what = "plate" if predictions.has_plates else "image"
+
+    def figures_of(name, column, chosen):
+        estimate, groups = predictions.estimates[column], predictions.groups[chosen]
+        true, error = estimate.true[chosen], (estimate.predicted - estimate.true)[chosen]
+        figures = error_figures(true, error)
+        drawn = _resampled(true, error, groups, resamples, seed)
+        for figure in FIGURES:
+            path, value = f"{name}.{figure}", figures[figure]
+            if value is None:
+                few = "no image with a true value" if not len(true) else "all true values are equal"
+                undefined[path] = few
+                continue
+            interval = _interval(figure, value, drawn[figure], len(np.unique(groups)))
+            if interval is None:
+                undefined[f"confidence_intervals.{path}"] = _why_no_interval(groups, error, what)
+            else:
+                intervals[path] = [float(f"{bound:.{DIGITS}g}") for bound in interval]
+        return figures
+
+    for column, estimate in predictions.estimates.items():
+        name, known = f"regression.{column}", np.isfinite(estimate.true)
+        found[column] = figures_of(name, column, known)
+        found[column]["per_class"] = {
+            label: figures_of(
+                f"{name}.per_class.{label}", column, known & (predictions.y_true == k)
+            )
+            for k, label in enumerate(predictions.classes)
+        }
+    return found, intervals, undefined
+
+
+def error_figures(true: np.ndarray, error: np.ndarray) -> dict:
+    """``n``, mean absolute error, root mean square error and R², None where not defined.
+
+    R² is 1 − Σ error² / Σ (true − mean true)²: 0 is what the mean of these very images would reach,
+    below 0 is worse.
+
+    >>> error_figures(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0]))
+    {'n': 3, 'mae': 0.333..., 'rmse': 0.577..., 'r2': 0.5}
+    """
+    n = len(true)
+    if not n:
+        return {"n": 0, "mae": None, "rmse": None, "r2": None}
+    squares, spread = float(np.sum(error**2)), float(np.sum((true - true.mean()) ** 2))
+    varies = spread > ROUNDING * n * float(np.max(np.abs(true))) ** 2
+    return {
+        "n": n,
+        "mae": float(np.mean(np.abs(error))),
+        "rmse": float(np.sqrt(squares / n)),
+        "r2": 1 - squares / spread if varies else None,
+    }
+
+
+def _resampled(true, error, groups, resamples, seed) -> dict[str, np.ndarray]:
+    """The figures of each resample of groups, `(resamples,)`; R² as 1 − R²."""
+    if not len(true):
+        return {}
+    _, groups = np.unique(groups, return_inverse=True)
+    # Around the mean: the variance would otherwise be a small difference of large sums.
+    centred = true - true.mean()
+    columns = (np.ones_like(true), np.abs(error), error**2, centred, centred**2)
+    by_group = np.stack([np.bincount(groups, values) for values in columns], axis=1)
+    counts = resampled_counts(len(by_group), resamples, seed)
+    n, absolute, squares, total, total_squares = np.concatenate(
+        [drawn @ by_group for drawn in counts]
+    ).T
+    spread = total_squares - total**2 / n
+    # A resample of one plate alone may leave nothing to explain.
+    spread[spread <= ROUNDING * total_squares] = np.nan
+    return {"mae": absolute / n, "rmse": np.sqrt(squares / n), "r2": squares / spread}
+
+
+def _why_no_interval(groups, error, what: str) -> str:
+    if len(np.unique(groups)) < 2:
+        return f"rests on one {what} only"
+    if not error.any():
+        return f"no {what} has an error"
+    return f"too few {what}s to say"
+
+
+def _interval(figure, value, drawn, n_groups) -> tuple[float, float] | None:
+    """95 % interval, symmetric on the log scale; R²'s is that of 1 − R², which has no upper end."""
+    if figure == "r2":
+        interval = _log_interval(1 - value, drawn, n_groups)
+        return interval and (1 - interval[1], 1 - interval[0])
+    return _log_interval(value, drawn, n_groups)
+
+
+def _log_interval(value, drawn, n_groups) -> tuple[float, float] | None:
+    """Student's t for the number of groups; None where they say nothing about the error."""
+    from scipy.stats import t
+
+    drawn = drawn[np.isfinite(drawn)]
+    if value <= 0 or n_groups < 2 or len(drawn) < 2 or drawn.std() <= ROUNDING * value:
+        return None
+    # Resampling n groups shows (n - 1) / n of the variance.
+    error = drawn.std() * np.sqrt(n_groups / (n_groups - 1))
+    with np.errstate(over="ignore"):
+        factor = float(np.exp(t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * error / value))
+    return (value / factor, value * factor) if np.isfinite(value * factor) else None

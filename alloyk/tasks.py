@@ -1,0 +1,202 @@
+"""What a network learns beside the alloy: numbers that stand in a column of the manifest.
+
+A task is ``alloy``, which every network learns, or the name of a numeric column. ``thickness`` is
+short for the thickness of the plate, the true one where the data set knows it.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALLOY = "alloy"
+# The output of a network of several tasks that tells the alloy.
+LOGITS = "logits"
+# Task → the columns that can hold it, the best first: what is goes before what was ordered.
+SHORTHANDS = {"thickness": ("true_thickness_mm", "thickness_mm", "thickness")}
+# Text, whatever stands in them: plate 007 is not 7.
+NAMES = ("path", "label", "split", "plate_id", ALLOY)
+# A network answers in float32, which tells 1 + 1e-7 from 1, and no less.
+SMALLEST_SPREAD = 1e-5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column of numbers that a network learns to estimate.
+
+    Attributes:
+        column: Its name in the manifest.
+        mean: Over the training images, in the column's unit.
+        spread: Standard deviation over the training images, in the column's unit.
+    """
+
+    column: str
+    mean: float
+    spread: float
+
+
+def target_columns(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
+    """The columns that hold the tasks beside the alloy, in the order of `tasks`.
+
+    Raises:
+        AlloykError: No such column, two tasks are one column, or a name is taken.
+    """
+    columns = [_column_of(task, table) for task in tasks if task != ALLOY]
+    twice = [column for column in columns if columns.count(column) > 1]
+    if twice:
+        raise AlloykError(f"model.tasks names the column {twice[0]} twice: leave one of them out")
+    names = [LOGITS, "probabilities"]
+    for column in columns:
+        if plain_name(column) in names:
+            raise AlloykError(
+                f"model.tasks: {column!r} is too much like the name of another output; rename that "
+                "column of the manifest"
+            )
+        names.append(plain_name(column))
+    return tuple(columns)
+
+
+def plain_name(column: str) -> str:
+    """The column's name in letters that layers and files may be called by.
+
+    >>> plain_name("Dicke (mm)")
+    'Dicke__mm_'
+    """
+    return re.sub(r"\W", "_", column, flags=re.ASCII)
+
+
+def _column_of(task: str, table) -> str:
+    wanted = SHORTHANDS.get(task, (task,))
+    found = [name for name in wanted if name in table.columns and name not in NAMES]
+    if found:
+        return found[0]
+    numeric = [
+        str(name)
+        for name in table.columns
+        if name not in NAMES and table[name].dtype.kind in "iuf" and table[name].notna().any()
+    ]
+    close = difflib.get_close_matches(task, [*SHORTHANDS, *numeric], n=1)
+    hint = f"did you mean {close[0]}? " if close and close[0] != task else ""
+    there = f"it has {', '.join(numeric)}" if numeric else "it has none"
+    raise AlloykError(
+        f"model.tasks: {task!r} wants a column {' or '.join(wanted)} of numbers in the data set's "
+        f"manifest.csv; {hint}{there}"
+    )
+
+
+def column_values(table: "pd.DataFrame", column: str) -> np.ndarray:
+    """Numbers of a column, `(n,)` float64, NaN where a cell is empty.
+
+    Raises:
+        AlloykError: A cell holds something else than a finite number; the message names it.
+    """
+    cells = table[column]
+    if cells.dtype.kind in "iuf":
+        values = cells.to_numpy(np.float64)
+    else:
+        values = np.array([_number(cell) for cell in cells])
+    wrong = np.flatnonzero(np.isinf(values))
+    if len(wrong):
+        raise AlloykError(
+            f"model.tasks: the column {column} holds {str(cells.iloc[wrong[0]])!r} for "
+            f"{table['path'].iloc[wrong[0]]}; wanted a number, or an empty cell where the value is "
+            "not known"
+        )
+    return values
+
+
+def _number(cell) -> float:
+    """The number in a cell; NaN where it is empty, infinity where it holds anything else."""
+    if isinstance(cell, bool):
+        return np.inf
+    try:
+        return np.nan if cell == "" else float(cell)
+    except (TypeError, ValueError):
+        return np.inf
+
+
+def target_of(column: str, values: np.ndarray) -> Target:
+    """What the network has to know of a column.
+
+    Args:
+        column: Its name.
+        values: `(n,)` of the training images, NaN where not known.
+
+    Raises:
+        AlloykError: There is nothing to learn.
+
+    Example:
+        >>> target_of("thickness_mm", np.array([1.0, 5.0, np.nan]))
+        Target(column='thickness_mm', mean=3.0, spread=2.0)
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        raise AlloykError(
+            f"model.tasks: no training image has a value in the column {column}: fill it in, or "
+            "leave the task out"
+        )
+    mean, spread = float(known.mean()), float(known.std())
+    if spread <= SMALLEST_SPREAD * abs(mean):
+        raise AlloykError(
+            f"model.tasks: the column {column} is {known[0]:g} for every training image, so that "
+            "there is nothing to learn: leave the task out"
+        )
+    return Target(column, mean, spread)
+
+
+def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
+    """Check that the tasks can be learnt, and say what a user should know about them.
+
+    Args:
+        tasks: As in the configuration.
+        table: Of an `ImageDataset`.
+
+    Returns:
+        A sentence each: what column a short name stands for, how many images lack a value.
+
+    Raises:
+        AlloykError: A column is missing, is not numeric, is constant or empty in training, or is
+            empty in validation.
+    """
+    notes = []
+    columns = target_columns(tasks, table)
+    for task, column in zip([task for task in tasks if task != ALLOY], columns, strict=True):
+        others = [name for name in SHORTHANDS.get(task, ())[1:] if name in table.columns]
+        if task != column:
+            beside = f", not {others[0]}, which is there too" if column not in others else ""
+            notes.append(f"The task {task} is the column {column}{beside if others else ''}.")
+        values, split = column_values(table, column), table["split"].to_numpy()
+        target_of(column, values[split == "train"])
+        missing = {name: np.isnan(values[split == name]) for name in ("train", "val", "test")}
+        if missing["val"].all():
+            raise AlloykError(
+                f"model.tasks: no validation image has a value in the column {column}: fill it "
+                "in, or leave the task out"
+            )
+        some = [f"{gone.sum()} of {len(gone)} in {name}" for name, gone in missing.items()
+                if gone.any()]  # fmt: skip
+        if some:
+            notes.append(
+                f"Images without {column}: {', '.join(some)}. They are learnt from and judged by "
+                "their other tasks only."
+            )
+    return tuple(notes)
+
+
+def weights_of(tasks: Sequence[str], weights: Mapping[str, float]) -> tuple[float, ...]:
+    """The weight of each task, the alloy's first; 1 where none is given.
+
+    Example:
+        >>> weights_of(["alloy", "thickness"], {"thickness": 0.5})
+        (1.0, 0.5)
+    """
+    others = [task for task in tasks if task != ALLOY]
+    return tuple(float(weights.get(task, 1.0)) for task in (ALLOY, *others))
