@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,8 @@ from alloyk import explain
 from alloyk.cli import main
 from alloyk.errors import AlloykError
 from alloyk.explain import most_and_least_confident
+from alloyk.explain.opened import open_classifier
+from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.predictions import Predictions, read_predictions
 from alloyk.report import write_report
 
@@ -77,6 +80,21 @@ def test_without_images_the_most_and_least_confident_are_explained(runner, run, 
     assert f"pictures: {out}" in result.stdout
     assert "Sanity check" in result.stdout
     assert record["sanity_check"]["sentence"] in result.stdout
+
+
+@pytest.mark.filterwarnings("error:The structure of")
+@pytest.mark.parametrize("several", [False, True])
+def test_the_network_has_one_input_and_logits_however_it_was_saved(run, tmp_path, several):
+    """Training saves lists of one; a network that estimates numbers too has named outputs."""
+    saved = keras.saving.load_model(run / "model.keras")
+    preprocessing, network = saved.layers
+    outputs = {"logits": network.output, "thickness_mm": network.output[:, :1]}
+    network = keras.Model(network.inputs, outputs if several else network.outputs)
+    saved = keras.Sequential([keras.Input((None, None, None)), preprocessing, network])
+    saved.save(tmp_path / "model.keras")
+    write_metadata(tmp_path / "model.keras", ModelMetadata(CLASSES, "logits", simulated=False))
+    opened = open_classifier(tmp_path / "model.keras")
+    assert opened.logits(np.zeros((2, 32, 32), np.float32)).shape == (2, 3)
 
 
 def test_chosen_images_a_class_and_a_layer(runner, run, data, tmp_path):

@@ -59,8 +59,12 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
             f"{shown(run)} is not one network behind one preprocessing: explain its members"
         )
     preprocessing, network = model.layers
-    if isinstance(network.output, dict):  # numbers are estimated beside the class
-        network = keras.Model(network.inputs, network.output["logits"])
+    outputs = network.output
+    if isinstance(outputs, dict):  # numbers are estimated beside the class
+        outputs = outputs["logits"]
+    # One input, not a list of one, whatever was saved: Keras warns at every call otherwise.
+    (outputs,) = outputs if isinstance(outputs, list) else [outputs]
+    network = keras.Model(network.inputs[0], outputs, name=network.name)
     return OpenedClassifier(
         classifier, classifier.classes, classifier.simulated, preprocessing, network
     )

@@ -22,6 +22,7 @@ RECORD = "explanation.json"
 ARRAYS = "maps.npz"
 OVERVIEW = "overview.png"
 MOST_IN_OVERVIEW = 24
+MOST_COLUMNS = 6
 
 
 def write_explanation(explanation: Explanation, out: str | Path) -> Path:
@@ -137,7 +138,7 @@ def _overview(explanation: Explanation, over_seen: np.ndarray):
         over_seen[:drawn],
         captions,
         signed=explanation.signed,
-        columns=min(drawn, 6) if drawn != 8 else 4,
+        columns=-(-drawn // -(-drawn // MOST_COLUMNS)),
         title=f"What speaks for the class, by {describe(explanation)}{rest}",
         subtitle=f"{subtitle}; simulated" if explanation.simulated else subtitle,
     )
