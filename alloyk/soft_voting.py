@@ -1,12 +1,13 @@
 """The members of a soft vote as one Keras model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from alloyk.backends import KerasBackend
+from alloyk.errors import AlloykError
 from alloyk.metadata import ModelMetadata, read_metadata, write_metadata
 
 # Below float32's smallest normal number a logarithm may be that of 0.
@@ -23,16 +24,21 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         models: ``model.keras`` of each member, with the same classes.
         weights: `(members,)`, sum 1.
         path: The file to write.
+
+    Raises:
+        AlloykError: Two members correct by the flat frames of detectors of different sizes.
     """
     described = [read_metadata(model) for model in models]
     classes = described[0].classes
-    raw = keras.Input((None, None, None), name="raw_image")
+    backends = {
+        number: KerasBackend(model)
+        for number, (model, weight) in enumerate(zip(models, weights, strict=True), start=1)
+        if weight
+    }
+    raw = keras.Input(_common_shape(backends.values()), name="raw_image")
     parts = []
-    for number, (model, weight) in enumerate(zip(models, weights, strict=True), start=1):
-        if not weight:
-            continue
-        metadata = described[number - 1]
-        member = KerasBackend(model).model
+    for number, backend in backends.items():
+        metadata, weight, member = described[number - 1], weights[number - 1], backend.model
         outputs = keras.Model(member.inputs[0], member.outputs[0], name=f"member_{number}")(raw)
         if metadata.output == "logits":
             outputs = keras.layers.Softmax(name=f"probabilities_{number}")(outputs)
@@ -47,3 +53,15 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     simulated = any(one.simulated for one in described)
     write_metadata(unfinished, ModelMetadata(classes=classes, output="logits", simulated=simulated))
     unfinished.replace(path)
+
+
+def _common_shape(backends: Iterable[KerasBackend]) -> tuple[int | None, int | None, None]:
+    """Shape of the raw images that all take: that of a flat-field correction where one has it."""
+    frames = {backend.input_shape[:2] for backend in backends} - {(None, None)}
+    if len(frames) > 1:
+        sizes = " and ".join(sorted(f"{height}x{width}" for height, width in frames))
+        raise AlloykError(
+            f"members of one vote must take the same raw images, but their flat-field corrections "
+            f"take frames of {sizes}: vote with runs of one detector"
+        )
+    return (*(frames.pop() if frames else (None, None)), None)

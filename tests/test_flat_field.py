@@ -16,6 +16,7 @@ from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
 from alloyk.predict import load
 from alloyk.predictions import read_predictions
 from alloyk.preprocessing import build_preprocessing
+from alloyk.soft_voting import save_soft_vote
 from alloyk.training import run_training
 from alloyk.xray.simulation import simulate_dataset
 
@@ -232,3 +233,12 @@ def test_exports_hold_the_correction_and_agree(run, tmp_path, monkeypatch, file_
 def test_another_input_size_cannot_be_exported(run, tmp_path):
     with pytest.raises(AlloykError, match="takes frames of 40x40 only: leave --input-size out"):
         export_run(run, "tflite", tmp_path / "model.tflite", input_size=(32, 32))
+
+
+def test_a_soft_vote_takes_the_raw_frame_too(run, tmp_path):
+    save_soft_vote([run / "model.keras"] * 2, np.array([0.25, 0.75]), tmp_path / "model.keras")
+    frames = np.random.default_rng(0).integers(100, 9000, (3, 40, 40, 1)).astype(np.uint16)
+    expected, voted = load(run).predict(frames), load(tmp_path / "model.keras").predict(frames)
+    np.testing.assert_allclose(voted.probabilities, expected.probabilities, atol=1e-6)
+    with pytest.raises(AlloykError, match="takes images of 40x40"):
+        load(tmp_path / "model.keras").predict(np.ones((39, 40)))
