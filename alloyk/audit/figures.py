@@ -99,7 +99,9 @@ def plot_intensities(audited: Audited) -> Axes | None:
     ax.set_ylim(bottom=0)
     add_legend(ax)
     subtitle = f"{_subtitle(audited)}; up to {IMAGES_PER_HISTOGRAM} images of each class"
-    finish(ax, "Intensities", subtitle, "Count, as in the files", f"Pixels, % per 1/{BINS}")
+    finish(
+        ax, "Intensities", subtitle, "Count, as in the files", f"Pixels, % in each of {BINS} steps"
+    )
     return ax
 
 
