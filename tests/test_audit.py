@@ -271,6 +271,16 @@ def test_an_inverted_image_is_found_where_there_is_a_common_scene(tmp_path):
     assert found(tmp_path)["inverted"][0].images == ["1050/negative.png"]
 
 
+def test_flat_frames_beside_the_images_are_offered(tmp_path):
+    write_set(tmp_path, per_class=2)
+    assert "flat-frames" not in found(tmp_path)
+    for kind in ("flat", "dark"):
+        save(tmp_path / "_calibration" / f"{kind}_00.tif", np.full((SIZE, SIZE), 9000, np.uint16))
+    assert found(tmp_path)["flat-frames"][0].advice.endswith(
+        '--set data.flat="_calibration/flat_*.tif" --set data.dark="_calibration/dark_*.tif"`.'
+    )
+
+
 # --- Leaks ------------------------------------------------------------------------------------
 
 

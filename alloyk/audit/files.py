@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
-from alloyk.imaging import shown
+from alloyk.imaging import is_image_name, shown
 from alloyk.listing import few
 
 # Share of pixels at the largest (smallest) count from which an image counts as clipped.
@@ -178,7 +178,24 @@ def inverted(audited: Audited) -> Iterator[Finding]:
         )
 
 
-FILE_CHECKS = (unreadable, mixed, clipped, empty, coloured, inverted)
+def unused_frames(audited: Audited) -> Iterator[Finding]:
+    """Flat and dark frames that lie beside the images."""
+    settings = []
+    for kind in ("flat", "dark"):
+        frames = audited.root.glob(f"_calibration/{kind}_*")
+        suffixes = sorted({path.suffix for path in frames if is_image_name(path.name)})
+        if suffixes:
+            settings.append(f'--set data.{kind}="_calibration/{kind}_*{suffixes[0]}"')
+    if settings and "data.flat" in settings[0]:
+        yield Finding(
+            "flat-frames",
+            NOTE,
+            "The detector's flat frames lie beside the images, in _calibration.",
+            f"Correct every image by them, inside the model: `alloyk train {' '.join(settings)}`.",
+        )
+
+
+FILE_CHECKS = (unreadable, mixed, clipped, empty, coloured, inverted, unused_frames)
 
 
 def _reason(error: str, path: Path) -> str:
