@@ -112,13 +112,15 @@ def _begin(out: Path, plan: dict, config: Config) -> None:
 
 def _put_together(out: Path, plan: dict) -> None:
     """Write the out-of-fold predictions, and the facts that all trainings share."""
-    tables, probabilities, predicted = [], [], []
+    tables, probabilities, predicted, estimates = [], [], [], []
     for name in plan["parts"]:
         found = read_predictions(out / name / "predictions.csv")
         own = found.table.drop(columns=["split"], errors="ignore")
         tables.append(own.assign(fold=name))
         probabilities.append(pd.DataFrame(found.probabilities, columns=list(found.classes)))
         predicted.append(own["predicted"])
+        numbers = {column: found.estimates[column].predicted for column in found.estimates}
+        estimates.append(pd.DataFrame(numbers))
     table = pd.concat(tables, ignore_index=True).fillna("")
     together = pd.concat(probabilities, ignore_index=True)
     classes = list(together.columns)
@@ -128,6 +130,7 @@ def _put_together(out: Path, plan: dict) -> None:
         together.to_numpy(),
         classes,
         predicted=pd.concat(predicted, ignore_index=True).tolist(),
+        estimates=dict(pd.concat(estimates, ignore_index=True)),
     )
     facts = [read_json(out / name / "facts.json") for name in plan["parts"]]
     notes = dict.fromkeys(note for one in facts for note in one.get("notes", []))

@@ -15,6 +15,7 @@ from alloyk.evaluation import evaluate_run, predictions_file
 from alloyk.imaging import shown
 from alloyk.predictions import unfinished_path, whole_file, write_predictions
 from alloyk.runs import ENSEMBLE_FILE, Run, read_runs
+from alloyk.tasks import shared_columns
 from alloyk.voting import hard_vote, hard_weights, soft_vote, soft_weights
 
 VOTES = ("soft", "hard")
@@ -128,6 +129,10 @@ def _write_votes(path: Path, members: Sequence[Run], vote: str, weights: np.ndar
         voted,
         first.classes,
         predicted=None if decided is None else [first.classes[index] for index in decided],
+        estimates={
+            column: weights @ [run.predictions.estimates[column].predicted for run in members]
+            for column in shared_columns([list(run.predictions.estimates) for run in members])
+        },
     )
 
 

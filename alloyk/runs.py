@@ -140,8 +140,8 @@ def _with_classes(predictions: Predictions, classes: tuple[str, ...]) -> Predict
     if predictions.classes == classes:
         return predictions
     new = np.array([classes.index(label) for label in predictions.classes])
-    return Predictions(
-        table=predictions.table,
+    return replace(
+        predictions,
         classes=classes,
         y_true=new[predictions.y_true],
         y_pred=new[predictions.y_pred],

@@ -9,6 +9,7 @@ import numpy as np
 from alloyk.backends import KerasBackend
 from alloyk.errors import AlloykError
 from alloyk.metadata import ModelMetadata, read_metadata, write_metadata
+from alloyk.tasks import LOGITS, shared_columns
 
 # Below float32's smallest normal number a logarithm may be that of 0.
 FLOOR = 1e-37
@@ -18,7 +19,8 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     """Write a model that takes a raw image to the log of the members' weighted mean probability.
 
     These are logits: their softmax is the mean itself. Each member keeps its own preprocessing. A
-    member of weight 0 is left out.
+    member of weight 0 is left out. Numbers that every member estimates beside the class come out
+    as their weighted mean.
 
     Args:
         models: ``model.keras`` of each member, with the same classes.
@@ -36,10 +38,18 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         if weight
     }
     raw = keras.Input(_common_shape(backends.values()), name="raw_image")
+    together = shared_columns([list(one.spreads) for one in described])
     parts = []
+    estimates: dict[str, list] = {column: [] for column in together}
     for number, backend in backends.items():
         metadata, weight, member = described[number - 1], weights[number - 1], backend.model
-        outputs = keras.Model(member.inputs[0], member.outputs[0], name=f"member_{number}")(raw)
+        image = member.inputs[0]
+        # Called anew: a loaded Sequential does not know its outputs by name.
+        outputs = keras.Model(image, member(image), name=f"member_{number}")(raw)
+        if isinstance(outputs, dict):
+            for column, values in estimates.items():
+                values.append(float(weight) * outputs[column])
+            outputs = outputs[LOGITS]
         if metadata.output == "logits":
             outputs = keras.layers.Softmax(name=f"probabilities_{number}")(outputs)
         if metadata.classes != classes:
@@ -47,11 +57,15 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
             outputs = keras.ops.take(outputs, order, axis=-1)
         parts.append(keras.layers.Rescaling(float(weight), name=f"weight_{number}")(outputs))
     mean = keras.layers.Add(name="vote")(parts) if len(parts) > 1 else parts[0]
-    voted = keras.Model(raw, keras.ops.log(keras.ops.maximum(mean, FLOOR)), name="classifier")
+    outputs = keras.ops.log(keras.ops.maximum(mean, FLOOR))
+    if together:
+        outputs = {LOGITS: outputs} | {column: sum(values) for column, values in estimates.items()}
+    voted = keras.Model(raw, outputs, name="classifier")
     unfinished = path.with_suffix(".part.keras")
     voted.save(unfinished)
     simulated = any(one.simulated for one in described)
-    write_metadata(unfinished, ModelMetadata(classes=classes, output="logits", simulated=simulated))
+    spreads = {column: described[0].spreads[column] for column in together}
+    write_metadata(unfinished, ModelMetadata(classes, LOGITS, simulated, spreads))
     unfinished.replace(path)
 
 

@@ -64,6 +64,15 @@ def target_columns(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ..
     return tuple(columns)
 
 
+def shared_columns(estimated: Sequence[Sequence[str]]) -> list[str]:
+    """Columns that every one of several networks estimates, in the order of the first.
+
+    >>> shared_columns([["kvp", "thickness_mm"], ["thickness_mm"]])
+    ['thickness_mm']
+    """
+    return [name for name in estimated[0] if all(name in others for others in estimated[1:])]
+
+
 def plain_name(column: str) -> str:
     """The column's name in letters that layers and files may be called by.
 

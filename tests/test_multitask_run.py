@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from functools import partial
 
 import numpy as np
@@ -14,9 +15,10 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 import alloyk
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
+from alloyk.ensemble import ensemble_runs
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
-from alloyk.predictions import read_predictions
+from alloyk.predictions import read_predictions, write_predictions
 from alloyk.training import run_training
 from alloyk.xray.simulation import simulate_dataset
 
@@ -254,3 +256,27 @@ def test_images_without_a_thickness_are_learnt_from_all_the_same(plates, tmp_pat
     truths = [row["gap_mm"] for row in rows_of((run / "predictions.csv").read_text())]
     assert 0 < metrics["regression"]["gap_mm"]["n"] == sum(t != "" for t in truths) < len(truths)
     assert "Images without gap_mm: " in (run / "report.txt").read_text()
+
+
+def test_a_vote_estimates_the_mean_of_its_members(run, plates, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    predictions = read_predictions(run / "predictions.csv")
+    numbers = predictions.estimates[COLUMN].predicted
+    for name in ("predictions.csv", "predictions_val.csv"):
+        of_split = read_predictions(run / name)
+        # In the file alone: the two models are one.
+        shifted = {COLUMN: of_split.estimates[COLUMN].predicted + 1}
+        table = of_split.table.drop(columns="predicted")
+        write_predictions(
+            other / name, table, of_split.probabilities, of_split.classes, estimates=shifted
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alloyk.ensemble.evaluate_run", evaluate)
+        vote = ensemble_runs([run, other], "soft", tmp_path / "vote")
+    voted = read_predictions(vote / "predictions.csv").estimates[COLUMN]
+    np.testing.assert_allclose(voted.predicted, numbers + 0.5, rtol=1e-12)
+    np.testing.assert_array_equal(voted.true, predictions.estimates[COLUMN].true)
+    paths = [plates / path for path in predictions.table["path"][:8]]
+    found = alloyk.load(vote).predict(paths)
+    np.testing.assert_allclose(found.estimates[COLUMN], numbers[:8], atol=1e-4)
+    np.testing.assert_allclose(found.probabilities, predictions.probabilities[:8], atol=1e-5)
