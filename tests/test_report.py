@@ -265,6 +265,15 @@ def test_metrics_of_other_predictions_are_refused(run, tmp_path):
         write_report(other)
 
 
+def test_metrics_of_an_earlier_version_are_refused(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "run")
+    metrics = json.loads((other / "metrics.json").read_text())
+    del metrics["evaluated"]
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(AlloykError, match=r"has no evaluated: run .*--from-predictions"):
+        write_report(other)
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [

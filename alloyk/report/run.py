@@ -30,6 +30,9 @@ from alloyk.report.pictures import TRAINING, pictures
 from alloyk.report.trust import reference_blocks, trust_blocks
 from alloyk.text_report import describe, describe_grouping
 
+# What earlier versions did not write.
+WANTED = ("evaluated", "resampling", "confidence_intervals", "per_class", "macro", "micro")
+
 
 def run_page(run: Path) -> Page:
     """The page of a run from its files.
@@ -76,18 +79,18 @@ def _figures(drawn: Mapping[str, Picture]) -> list[Block]:
 
 
 def refuse_contradiction(run: Path, metrics: Mapping, predictions: Predictions) -> None:
-    """Refuse metrics that do not come from these predictions: a report must not mix the two."""
+    """Refuse metrics of other predictions or of an earlier alloyk: a report must not mix them."""
     k = len(predictions.classes)
     matrix = np.bincount(predictions.y_true * k + predictions.y_pred, minlength=k * k)
     agrees = (
         metrics.get("classes") == list(predictions.classes)
         and metrics.get("confusion_matrix") == matrix.reshape(k, k).tolist()
-        and "resampling" in metrics  # else of a version that knew no plates
     )
-    if not agrees:
+    missing = [key for key in WANTED if key not in metrics]
+    if not agrees or missing:
+        why = f"has no {missing[0]}" if missing else f"does not belong to {run / 'predictions.csv'}"
         raise AlloykError(
-            f"{run / 'metrics.json'} does not belong to {run / 'predictions.csv'}: run "
-            f"`alloyk evaluate {run} --from-predictions` first"
+            f"{run / 'metrics.json'} {why}: run `alloyk evaluate {run} --from-predictions` first"
         )
 
 
