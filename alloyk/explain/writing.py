@@ -76,6 +76,7 @@ def record(explanation: Explanation, pictures: list[str]) -> dict:
         images.append(found)
     return {
         "method": explanation.method,
+        "description": describe(explanation),
         "simulated": explanation.simulated,
         "classes": list(explanation.classes),
         **explanation.settings,

@@ -135,8 +135,8 @@ def model_card(name: str, metrics: dict, facts: dict, config: dict) -> list[tupl
         ),
         (
             "Evaluation",
-            f"{metrics['n']:,} images of the {metrics.get('split', 'test')} split that training "
-            "did not see; see Figures and tables",
+            f"{metrics['n']:,} images, {metrics['evaluated']}; none of them was trained on by the "
+            "network that judged it",
         ),
         (
             "How to use",

@@ -11,9 +11,13 @@ ORDER = (
     "confusion_matrix", "confusion_matrix_normalized", "pr_curve", "roc_curve", "reliability",
     "coverage", "ceiling", "folds", "breakdown", "mistakes", "accuracy", "loss",
 )  # fmt: skip
+# Beginnings of names of pictures that have a place of their own on the page.
+PLACED = (
+    "reliability", "coverage", "ceiling", "folds", "breakdown", "estimated", "mistakes",
+    "accuracy", "loss",
+)  # fmt: skip
 # At most so many classes are spelt out in an alternative text; the tables have all of them.
 MOST_CLASSES = 12
-TRAINING = {"accuracy", "loss"}
 
 
 def pictures(folder: Path, metrics: dict) -> dict[str, Picture]:
@@ -31,8 +35,15 @@ def pictures(folder: Path, metrics: dict) -> dict[str, Picture]:
 
 def picture(path: Path, metrics: dict) -> Picture:
     """One PNG file as part of a page."""
-    title, describe = _KNOWN.get(path.stem, (path.stem.replace("_", " ").capitalize(), None))
-    alt = describe(metrics) if describe else f"{title}. The tables on this page have its numbers."
+    name = path.stem
+    title, describe = _KNOWN.get(name, (name.replace("_", " ").capitalize(), None))
+    for beginning, words in (
+        ("breakdown_", "By class and"),
+        ("estimated_", "Estimated against true"),
+    ):
+        if name.startswith(beginning):
+            title = f"{words} {name.removeprefix(beginning)}"
+    alt = describe(metrics) if describe else f"{title}. The tables beside it have its numbers."
     return Picture(title, alt, path.read_bytes())
 
 

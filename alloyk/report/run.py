@@ -1,6 +1,7 @@
 """The report of one run."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from alloyk.report.page import (
     count,
     number,
 )
-from alloyk.report.pictures import TRAINING, pictures
+from alloyk.report.pictures import PLACED, pictures
 from alloyk.report.trust import reference_blocks, trust_blocks
 from alloyk.text_report import describe, describe_grouping
 
@@ -44,27 +45,29 @@ def run_page(run: Path) -> Page:
     predictions = read_predictions(run / "predictions.csv")
     refuse_contradiction(run, metrics, predictions)
     facts, config = read_json(run / "facts.json"), read_config(run)
-    drawn = pictures(run / "figures", metrics)
+    figures = partial(placed, pictures(run / "figures", metrics))
     explained = explanations(run)
     arch = (config.get("model") or {}).get("arch")
     lead = ", ".join([*([arch] if arch else []), describe(predictions, metrics)])
     records = [record for _, record in explained]
     held_out = (facts.get("cross_validation") or {}).get("held_out", {})
-    training = {name: drawn.pop(name) for name in list(drawn) if name in TRAINING}
     return Page(
         title=run.resolve().name,
         lead=f"{lead}. {describe_grouping(metrics['grouped_by'])}",
         simulated=bool(metrics["simulated"]),
         tiles=tiles(metrics),
         sections=[
-            Section("Figures and tables", [tables.class_table(metrics), *_figures(drawn)]),
-            Section("What is possible", reference_blocks(metrics)),
-            Section("Folds", tables.fold_tables(metrics, held_out)),
-            Section("Estimates", tables.estimate_tables(metrics)),
-            Section("By condition", tables.breakdown_tables(run / "breakdown.csv")),
-            Section("Trust", trust_blocks(metrics)),
-            Section("Mistakes", tables.mistakes(predictions)),
-            Section("Training", training_blocks(run, metrics, training)),
+            Section("Figures and tables", [tables.class_table(metrics), *figures()]),
+            Section("What is possible", [*reference_blocks(metrics), *figures("ceiling")]),
+            Section("Folds", [*tables.fold_tables(metrics, held_out), *figures("folds")]),
+            Section("Estimates", [*tables.estimate_tables(metrics), *figures("estimated")]),
+            Section(
+                "By condition",
+                [*figures("breakdown"), *tables.breakdown_tables(run / "breakdown.csv")],
+            ),
+            Section("Trust", [*trust_blocks(metrics), *figures("reliability", "coverage")]),
+            Section("Mistakes", [*tables.mistakes(predictions), *figures("mistakes")]),
+            Section("Training", training_blocks(run, metrics, figures("accuracy", "loss"))),
             Section("Explanation", explanation_blocks(explained)),
             Section("Limits", [Text(limits(metrics, facts, config, records), listed=True)]),
             Section("Model card", [Facts(model_card(run.resolve().name, metrics, facts, config))]),
@@ -74,8 +77,13 @@ def run_page(run: Path) -> Page:
     )
 
 
-def _figures(drawn: Mapping[str, Picture]) -> list[Block]:
-    return [Figures(list(drawn.values()))] if drawn else []
+def placed(drawn: Mapping[str, Picture], *beginnings: str) -> list[Block]:
+    """Pictures whose names begin like that; without a beginning, those that belong nowhere."""
+    wanted = beginnings or PLACED
+    found = [
+        picture for name, picture in drawn.items() if name.startswith(wanted) == bool(beginnings)
+    ]
+    return [Figures(found)] if found else []
 
 
 def refuse_contradiction(run: Path, metrics: Mapping, predictions: Predictions) -> None:
@@ -106,11 +114,11 @@ def tiles(metrics: Mapping) -> list[tuple[str, str, str]]:
     return found
 
 
-def training_blocks(run: Path, metrics: Mapping, drawn: Mapping[str, Picture]) -> list[Block]:
+def training_blocks(run: Path, metrics: Mapping, drawn: list[Block]) -> list[Block]:
     """How training went."""
     train = metrics.get("train")
-    if not train:
-        return []
+    if not train:  # each fold of a cross-validation has its own
+        return drawn
     rows = [
         ("parameters", count(train["parameters"]).text),
         ("best epoch", str(train["best_epoch"])),
@@ -131,7 +139,7 @@ def training_blocks(run: Path, metrics: Mapping, drawn: Mapping[str, Picture]) -
     ]
     return [
         Facts(rows),
-        *_figures(drawn),
+        *drawn,
         Table("Every epoch", [name.replace("_", " ") for name in names], epochs, closed=True),
     ]
 
@@ -154,5 +162,5 @@ def explanation_blocks(found: list[tuple[Path, dict]]) -> list[Block]:
         )
         content = (folder / "overview.png").read_bytes()
         blocks.append(Text([sentence]))
-        blocks.append(Figures([Picture(record["method"], alt, content)]))
+        blocks.append(Figures([Picture(record["description"], alt, content)]))
     return blocks

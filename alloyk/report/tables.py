@@ -17,6 +17,8 @@ PER_CLASS = {
 }  # fmt: skip
 ERRORS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}
 MOST_MISTAKES = 20
+# Of more tables by condition, each is shown on demand: the picture has them all.
+MOST_OPEN = 4
 BETWEEN = " × "
 
 
@@ -58,8 +60,9 @@ def breakdown_tables(file: Path) -> list[Block]:
             cells += [count(int(float(row[name]))) for name in ("images", "plates")]
             tables.setdefault(tuple(by), []).append(cells)
     columns = ("accuracy", "images", "plates")
+    folded = len(tables) > MOST_OPEN
     return [
-        Table(f"Accuracy by {BETWEEN.join(by)}", (*by, *columns), rows)
+        Table(f"Accuracy by {BETWEEN.join(by)}", (*by, *columns), rows, closed=folded)
         for by, rows in tables.items()
     ]
 
