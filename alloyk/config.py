@@ -504,14 +504,20 @@ def resolve_config(path: Path | None = None, overrides: dict | None = None) -> C
 
 def _first_problem(error: ValidationError) -> str:
     """One line for the first of pydantic's findings: the key, what it wants, what was found."""
-    first = error.errors()[0]
+    # A section without a name comes from a recipe that another wrong value has kept away.
+    problems = [one for one in error.errors() if one["type"] != "union_tag_not_found"]
+    first = (problems or error.errors())[0]
     where = ".".join(str(part) for part in first["loc"])
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {where}: {_known_keys(first['loc'])}{more}"
     wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
     if first["type"] == "tuple_type":
         wanted = "wanted a list, such as [96, 96] or [alloy, thickness]"
+    elif first["type"] == "union_tag_invalid":
+        context = first["ctx"]
+        where += ".name"
+        return f"{where}: wanted {context['expected_tags']}, found {context['tag']!r}{more}"
     elif first["type"] in ("model_type", "dict_type", "model_attributes_type"):
         wanted = "wanted keys of its own, such as train.epochs=20"
     if first["type"] == "value_error" and isinstance(first["input"], dict):

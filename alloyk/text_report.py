@@ -127,11 +127,11 @@ def _estimates(metrics: dict) -> list[str]:
         rows += [(display_name(label), f"{name}.per_class.{label}", of_class)
                  for label, of_class in figures["per_class"].items()]  # fmt: skip
         width = max(18, *(len(title) for title, *_ in rows))
-        heads = [f"{title:<27}" for title in ("MAE", "RMSE", "R²")]
+        heads = [f"{title:<29}" for title in ("MAE", "RMSE", "R²")]
         lines += ["", f"{column}, estimated", f"{'':<{width}} {''.join(heads)}  images"]
         for title, path, values in rows:
             cells = "".join(
-                f"{_with_interval(values[figure], metrics, f'{path}.{figure}'):<27}"
+                f"{_with_interval(values[figure], metrics, f'{path}.{figure}'):<29}"
                 for figure in ("mae", "rmse", "r2")
             )
             lines.append(f"{title:<{width}} {cells} {values['n']:>7,}")
