@@ -1,7 +1,7 @@
 """The aluminium alloys that alloyk knows: composition limits, density, thickness tolerance."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,23 +140,28 @@ def nominal_mass_fractions(alloy: Alloy) -> np.ndarray:
     return _with_remainder(np.array(middle))
 
 
-def draw_mass_fractions(alloy: Alloy, rng: np.random.Generator, law: str) -> np.ndarray:
-    """Draw the composition of one plate.
+def draw_mass_fractions(
+    alloy: Alloy, rng: np.random.Generator, law: str, count: int | None = None
+) -> np.ndarray:
+    """Draw the composition of one plate, or of many.
 
     Args:
         alloy: Its limits.
-        rng: Random generator; eight numbers are consumed whatever the law.
+        rng: Random generator; the same numbers are consumed whatever the law.
         law: All three are assumptions. ``"typical"``: N(middle, range / 6), clipped to the
             limits, and U(.15, .6) of a maximum only; ``"limits"``: uniform over the whole of each
             range; ``"nominal"``: no spread.
+        count: Number of plates; None for one.
 
     Returns:
-        Mass fractions in the order of :data:`ELEMENTS`, sum 1, shape ``(9,)``.
+        Mass fractions in the order of :data:`ELEMENTS`, sum 1, shape ``(9,)`` or ``(count, 9)``.
     """
-    uniform = rng.random(len(ELEMENTS) - 1)
-    normal = rng.standard_normal(len(ELEMENTS) - 1)
+    shape = (len(ELEMENTS) - 1,) if count is None else (count, len(ELEMENTS) - 1)
+    uniform = rng.random(shape)
+    normal = rng.standard_normal(shape)
     if law == "nominal":
-        return nominal_mass_fractions(alloy)
+        nominal = nominal_mass_fractions(alloy)
+        return nominal if count is None else np.tile(nominal, (count, 1))
     low, high = np.array(_limits(alloy)).T
     if law == "limits":
         return _with_remainder(low + (high - low) * uniform)
@@ -192,14 +197,29 @@ def check_mass_fractions(mass_fractions: Mapping[str, float]) -> np.ndarray:
     return fractions
 
 
-def ideal_mix_density_g_cm3(mass_fractions: Iterable[float]) -> float:
-    """Density of an ideal mixture, ``1 / Σ w_i / rho_i``, for fractions in order of ELEMENTS."""
+def ideal_mix_density_g_cm3(mass_fractions: np.ndarray) -> np.ndarray:
+    """Density of an ideal mixture, ``1 / Σ w_i / rho_i``.
+
+    Args:
+        mass_fractions: In the order of :data:`ELEMENTS`, shape ``(…, 9)``.
+
+    Returns:
+        Shape ``(…)``.
+    """
     densities = np.array([ELEMENT_DENSITY_G_CM3[element] for element in ELEMENTS])
-    return float(1 / np.sum(np.asarray(mass_fractions) / densities))
+    return 1 / np.sum(np.asarray(mass_fractions) / densities, axis=-1)
 
 
-def plate_density_g_cm3(alloy: Alloy, mass_fractions: np.ndarray) -> float:
-    """Handbook density, corrected for how the plate's composition departs from the nominal one."""
+def plate_density_g_cm3(alloy: Alloy, mass_fractions: np.ndarray) -> np.ndarray:
+    """Handbook density, corrected for how a plate's composition departs from the nominal one.
+
+    Args:
+        alloy: The alloy.
+        mass_fractions: Shape ``(…, 9)``.
+
+    Returns:
+        Shape ``(…)``.
+    """
     nominal = ideal_mix_density_g_cm3(nominal_mass_fractions(alloy))
     return alloy.density_g_cm3 * ideal_mix_density_g_cm3(mass_fractions) / nominal
 
@@ -209,4 +229,5 @@ def _limits(alloy: Alloy) -> list[tuple[float, float]]:
 
 
 def _with_remainder(weight_percent: np.ndarray) -> np.ndarray:
-    return np.concatenate([[100 - weight_percent.sum()], weight_percent]) / 100
+    aluminium = 100 - weight_percent.sum(axis=-1, keepdims=True)
+    return np.concatenate([aluminium, weight_percent], axis=-1) / 100

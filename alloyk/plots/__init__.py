@@ -11,6 +11,7 @@ from alloyk.plots.comparison import (
     plot_seeds,
     plot_standalone_and_voting,
 )
+from alloyk.plots.ceiling import plot_ceiling_matrix
 from alloyk.plots.confusion import plot_confusion_matrix
 from alloyk.plots.curves import (
     plot_precision_recall,
@@ -32,6 +33,7 @@ __all__ = [
     "plot_average_precision",
     "plot_breakdown",
     "plot_breakdown_by_class",
+    "plot_ceiling_matrix",
     "plot_confusion_matrix",
     "plot_coverage",
     "plot_differences",

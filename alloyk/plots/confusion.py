@@ -19,7 +19,7 @@ def plot_confusion_matrix(
     """Confusion matrix, rows true: counts, or per cent of each row.
 
     Args:
-        matrix: `(k, k)` counts.
+        matrix: `(k, k)` counts; to normalise, shares will do, for which no n is shown.
         names: The k classes as they are shown.
         normalize: Show per cent of the images of each true class; a class without images stays
             blank.
@@ -43,7 +43,10 @@ def plot_confusion_matrix(
     if normalize:
         values = np.divide(matrix, support, out=np.full(matrix.shape, np.nan), where=support > 0)
         texts = np.vectorize(_percent)(values)
-        shown_rows = [f"{name}\n(n = {n:,})" for name, n in zip(shown, support[:, 0], strict=True)]
+        shown_rows = shown
+        if matrix.dtype.kind in "iu":
+            numbers = zip(shown, support[:, 0], strict=True)
+            shown_rows = [f"{name}\n(n = {n:,})" for name, n in numbers]
     else:
         values, shown_rows = matrix, shown
         texts = np.vectorize("{:,}".format)(matrix)

@@ -9,9 +9,9 @@ from alloyk.alloys import (
     draw_mass_fractions,
     get_alloy,
     plate_density_g_cm3,
-    thickness_tolerance_mm,
 )
-from alloyk.xray.parameters import RANGE_PARTS, PlateSpread
+from alloyk.xray.parameters import PlateSpread
+from alloyk.xray.thickness import ThicknessLaw
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +56,25 @@ def draw_plate(
         spread: The laws.
         rng: Random generator.
     """
-    alloy = get_alloy(alloy_label)
     # Always the same numbers, whatever the law: plates stay comparable between settings.
     uniform, normal = rng.random(), rng.standard_normal()
-    fractions = draw_mass_fractions(alloy, rng, spread.composition_law)
-    if alloy_label in spread.compositions:
-        fractions = check_mass_fractions(spread.compositions[alloy_label])
-    if spread.thickness_range_mm:
-        low, high = spread.thickness_range_mm
-        true_mm = nominal_mm + (uniform - 0.5) * (high - low) / RANGE_PARTS
-    elif spread.thickness_law == "relative":
-        true_mm = nominal_mm * (1 + spread.thickness_relative_sd * normal)
-    else:
-        tolerance = spread.tolerance_scale * thickness_tolerance_mm(alloy, nominal_mm)
-        departure = {"normal": normal / 3, "uniform": 2 * uniform - 1, "exact": 0.0}
-        true_mm = nominal_mm + tolerance * departure[spread.thickness_law]
+    fractions = draw_compositions(alloy_label, spread, rng)
+    law = ThicknessLaw.of(spread, alloy_label, nominal_mm)
     return Plate(
         index,
         alloy_label,
         nominal_mm,
-        max(true_mm, 0.01 * nominal_mm),
+        max(float(law.thickness_mm(uniform, normal)), 0.01 * nominal_mm),
         fractions,
-        plate_density_g_cm3(alloy, fractions),
+        float(plate_density_g_cm3(get_alloy(alloy_label), fractions)),
     )
+
+
+def draw_compositions(
+    alloy_label: str, spread: PlateSpread, rng: np.random.Generator, count: int | None = None
+) -> np.ndarray:
+    """Mass fractions of one plate, ``(9,)``, or of `count` plates, ``(count, 9)``."""
+    fractions = draw_mass_fractions(get_alloy(alloy_label), rng, spread.composition_law, count)
+    if alloy_label in spread.compositions:
+        fractions[...] = check_mass_fractions(spread.compositions[alloy_label])
+    return fractions
