@@ -17,6 +17,7 @@ from alloyk.breakdown import (
     write_breakdowns,
 )
 from alloyk.calibration import BINS, log_loss, reliability, temperature_scaling, with_temperature
+from alloyk.controls import control_metrics
 from alloyk.errors import AlloykError
 from alloyk.figures import draw_figures, draw_folds, mistakes_sheet, save_figures
 from alloyk.fold_spread import by_fold, fold_spread, write_spread
@@ -64,9 +65,9 @@ def evaluate_run(
     Args:
         run: Run folder. Read are the predictions of `split`; ``history.csv``, without which (a
             voted classifier has none) there are no curves and ``train`` is None; ``facts.json``
-            for ``grouped_by``, ``simulated``, ``parameters`` and ``data_root``, where the images
-            of the most confident mistakes lie; and ``config.yaml`` for what the best epoch was
-            chosen by.
+            for ``grouped_by``, ``simulated``, ``parameters``, ``ceiling`` and ``data_root``, where
+            the images of the most confident mistakes lie; the controls' predictions; and
+            ``config.yaml`` for what the best epoch was chosen by.
         out: Folder to write to; the run itself for the test split, ``evaluation_<split>`` in it
             for another. A predictions file in `out` goes before the run's.
         split: Which predictions: ``test``, ``val`` or another split's name.
@@ -97,6 +98,8 @@ def evaluate_run(
         "grouped_by": facts.get("grouped_by", UNKNOWN),
         "simulated": facts.get("simulated"),
         "notes": facts.get("notes", []),
+        "ceiling": facts.get("ceiling"),
+        "controls": control_metrics(out, split, predictions, resamples=resamples, seed=seed),
         "train": None,
     }
     if history is not None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 CURVES = ("accuracy", "loss")
 # Pictures that an evaluation may have or not; of an earlier state of the folder they go.
 OPTIONAL = (
-    "accuracy.png", "loss.png", "breakdown*.png", "estimated_*.png", "folds.png", "mistakes.png",
+    "accuracy.png", "loss.png", "breakdown*.png", "ceiling.png", "estimated_*.png", "folds.png",
+    "mistakes.png",
 )  # fmt: skip
 MOST_MISTAKES = 12
 
@@ -80,7 +81,10 @@ def draw_figures(
                 quantity,
                 best_epoch=metrics["train"]["best_epoch"],
                 subtitle="simulated" if metrics["simulated"] else "",
+                ceiling=metrics["ceiling"],
             )
+    if metrics["ceiling"] or metrics["controls"]:
+        pictures["ceiling.png"] = plots.plot_beside_ceiling(metrics, subtitle=subtitle)
     return pictures | _breakdowns(tables, metrics["accuracy"], metrics["classes"], subtitle)
 
 

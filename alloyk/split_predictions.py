@@ -1,6 +1,7 @@
 """Classify a labelled split with a saved run, and evaluate what it said."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from alloyk.config import resolve_config
@@ -9,12 +10,15 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import default_folder, evaluate_run, predictions_file, read_json
 from alloyk.predict import load
 from alloyk.predictions import whole_file, write_predictions
+from alloyk.reference import dataset_ceiling
 from alloyk.source import open_dataset
 
 ALL = "all"
 
 
-def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=None) -> Path:
+def evaluate_split(
+    run, *, data=None, split: str = "test", out=None, controls: Sequence[str] = (), progress=None
+) -> Path:
     """Predict one split of a data set from its raw images, write and evaluate the predictions.
 
     Args:
@@ -23,6 +27,7 @@ def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=No
         split: ``train``, ``val``, ``test`` or ``all``.
         out: Folder to write to; by default the run itself for its own test split, a folder
             ``evaluation_<split>`` or ``evaluation_<data>_<split>`` in it for anything else.
+        controls: Names in `alloyk.controls.CONTROLS`, to be trained and judged beside the run.
         progress: Called with the number of images done since the last call.
 
     Returns:
@@ -55,21 +60,34 @@ def evaluate_split(run, *, data=None, split: str = "test", out=None, progress=No
     write_predictions(
         file, table, found.probabilities, classifier.classes, estimates=found.estimates
     )
-    facts = facts_of(run, dataset)
-    if Path(out) != run:  # for another evaluation from the predictions file alone
-        with whole_file(Path(out) / "facts.json") as unfinished:
-            unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+    if controls:
+        from alloyk.rivals import judge
+
+        config = resolve_config(run / "config.yaml")
+        trained_on = open_dataset(config) if data else dataset
+        judge(controls, config, trained_on, dataset, table, out, split)
+    facts = facts_of(run, dataset, table["label"])
+    # For another evaluation from the predictions file alone.
+    with whole_file(Path(out) / "facts.json") as unfinished:
+        unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     evaluate_run(run, out=out, split=split, facts=facts)
     return Path(out)
 
 
-def facts_of(run: Path, dataset: ImageDataset) -> dict:
-    """The run's facts with the data set's own where the two differ."""
+def facts_of(run: Path, dataset: ImageDataset, labels) -> dict:
+    """The run's facts with the data set's own where the two differ.
+
+    Args:
+        run: Run folder.
+        dataset: The data set.
+        labels: Of the images evaluated.
+    """
     facts = read_json(run / "facts.json")
     own = {
         "grouped_by": dataset.grouped_by,
         "simulated": dataset.simulated,
         "data_root": str(dataset.root.absolute()),
         "notes": list(dataset.notes),
+        "ceiling": dataset_ceiling(dataset, labels),
     }
     return {**facts, **own}

@@ -52,6 +52,7 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
         between = "[{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
         number = "undefined" if value is None else f"{value:.4f}"
         lines.append(f"{title:<18} {number:>9}  {between}".rstrip())
+    lines += _references(metrics)
     lines += _further(metrics)
     lines += _estimates(metrics)
     over = metrics["resampling"]["over"]
@@ -76,6 +77,32 @@ def describe_grouping(grouped_by: str | None) -> str:
             return "What the split was grouped by is not known."
         case _:
             return f"Split grouped by {grouped_by}: no {grouped_by} is in two splits."
+
+
+def _references(metrics: dict) -> list[str]:
+    """Lines on the reference ceiling and the controls, as far as `metrics` has them."""
+    lines = []
+    for name, control in (metrics.get("controls") or {}).items():
+        between = _interval(control["interval"])
+        title = f"{name} control"
+        lines.append(f"{title:<18} {control['accuracy']:>9.4f}  {between}  {control['what']}")
+    ceiling = metrics.get("ceiling")
+    if ceiling:
+        value, error = ceiling["accuracy"], ceiling["error"]
+        lines.append(f"{'reference ceiling':<18} {value:>9.4f}  ± {error:.4f}")
+        lines += [
+            "",
+            "The reference ceiling is what an ideal classifier reaches under the simulator's own "
+            "model, on single images of plates never seen before.",
+            *ceiling.get("notes", []),
+        ]
+        interval = metrics["confidence_intervals"].get("accuracy")
+        if interval and interval[0] > value + 2 * error:
+            lines.append(
+                "The accuracy lies above it: the classifier has seen these plates before, or "
+                "something in the images tells the class that the model does not know of."
+            )
+    return lines
 
 
 def _further(metrics: dict) -> list[str]:

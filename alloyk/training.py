@@ -36,6 +36,7 @@ from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.models import set_backbone_trainable
 from alloyk.multitask import MultitaskNetwork, error_name
 from alloyk.predictions import write_predictions
+from alloyk.reference import dataset_ceiling
 from alloyk.tasks import LOGITS, Target
 
 CHECKPOINT_FOLDER = "checkpoint"
@@ -285,6 +286,7 @@ def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
         "data_root": str(dataset.root.absolute()),
         "grouped_by": dataset.grouped_by,
         "notes": list(dataset.notes),
+        "ceiling": dataset_ceiling(dataset, dataset.split("test")["label"]),
         "images": dataset.table["split"].value_counts().to_dict(),
         "fingerprint": dataset.fingerprint(),
         # Of the network that is saved: learned weights of tasks serve training alone.

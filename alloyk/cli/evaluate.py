@@ -23,7 +23,16 @@ from alloyk.cli.tensorflow import load_tensorflow
     "--from-predictions", is_flag=True,
     help="Take the predictions file as it is: no network decides anything anew.",
 )  # fmt: skip
-def evaluate(run, data, split, out, from_predictions):
+@click.option(
+    "--noise-control", is_flag=True,
+    help="Train a random forest on local noise statistics beside RUN: what noise alone tells.",
+)  # fmt: skip
+@click.option(
+    "--classical-control", is_flag=True,
+    help="Fit equivalent thickness and effective attenuation from each image's wedge curve, and "
+    "classify by these two numbers.",
+)  # fmt: skip
+def evaluate(run, data, split, out, from_predictions, noise_control, classical_control):
     """Write metrics, report and pictures of RUN.
 
     \b
@@ -31,8 +40,18 @@ def evaluate(run, data, split, out, from_predictions):
       alloyk evaluate saved_models/resnet18
       alloyk evaluate saved_models/resnet18 --data new_radiographs/ --split all --out new/
       alloyk evaluate saved_models/resnet18 --from-predictions
+      alloyk evaluate saved_models/resnet18 --noise-control --classical-control
     """
+    controls = [
+        name
+        for name, wanted in (("noise", noise_control), ("classical", classical_control))
+        if wanted
+    ]
     if from_predictions:
+        if controls:
+            raise click.UsageError(
+                f"--from-predictions reads no images: leave out --{controls[0]}-control"
+            )
         if data:
             raise click.UsageError("--from-predictions reads no images: leave out --data")
         from alloyk.evaluation import default_folder, evaluate_run
@@ -43,6 +62,6 @@ def evaluate(run, data, split, out, from_predictions):
         load_tensorflow()
         from alloyk.split_predictions import evaluate_split
 
-        out = evaluate_split(run, data=data, split=split, out=out)
+        out = evaluate_split(run, data=data, split=split, out=out, controls=controls)
     click.echo((out / "report.txt").read_text(encoding="utf-8"))
     click.echo(f"pictures: {out / 'figures'}")

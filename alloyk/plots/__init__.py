@@ -4,6 +4,7 @@ Figures are made without pyplot, so no backend is chosen for the program that ca
 """
 
 from alloyk.plots.breakdown import plot_breakdown, plot_breakdown_by_class
+from alloyk.plots.ceiling import plot_beside_ceiling, plot_ceiling_matrix
 from alloyk.plots.comparison import (
     plot_average_precision,
     plot_differences,
@@ -11,7 +12,6 @@ from alloyk.plots.comparison import (
     plot_seeds,
     plot_standalone_and_voting,
 )
-from alloyk.plots.ceiling import plot_ceiling_matrix
 from alloyk.plots.confusion import plot_confusion_matrix
 from alloyk.plots.curves import (
     plot_precision_recall,
@@ -31,6 +31,7 @@ __all__ = [
     "add_fold_curves",
     "new_axes",
     "plot_average_precision",
+    "plot_beside_ceiling",
     "plot_breakdown",
     "plot_breakdown_by_class",
     "plot_ceiling_matrix",

@@ -6,7 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alloyk.plots.confusion import plot_confusion_matrix
+from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
 from alloyk.text_report import display_name
+
+CEILING_COLOR = COLORS[2]
 
 
 def plot_ceiling_matrix(ceiling: Mapping, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
@@ -25,6 +28,84 @@ def plot_ceiling_matrix(ceiling: Mapping, *, subtitle: str = "", ax: Axes | None
         f"Reference ceiling {percent(ceiling)}", loc="left", fontsize=12, fontweight="bold", pad=20
     )
     return ax
+
+
+def add_ceiling(ax: Axes, ceiling: Mapping, direction: str) -> None:
+    """A dotted line at the ceiling's accuracy, across the axes (``h``) or up (``v``)."""
+    draw = ax.axhline if direction == "h" else ax.axvline
+    label = f"reference ceiling\n{percent(ceiling)}"
+    draw(ceiling["accuracy"], color=CEILING_COLOR, linestyle=":", linewidth=1.6, label=label,
+         zorder=1)  # fmt: skip
+
+
+def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
+    """Accuracy and recalls beside the reference ceiling and the controls.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+        subtitle: A line under the title.
+        ax: Where to draw; a new figure if None.
+    """
+    ceiling, controls = metrics["ceiling"], metrics["controls"]
+    whats = [one["what"] for one in controls.values()]
+    intervals, classes = metrics["confidence_intervals"], metrics["classes"]
+    rows = [("Accuracy", "this run", metrics["accuracy"], intervals.get("accuracy"), ceiling)]
+    rows += [("Accuracy", one["what"], one["accuracy"], one["interval"], ceiling)
+             for one in controls.values()]  # fmt: skip
+    for label in classes:
+        value = metrics["per_class"][label]["recall"]
+        limit = ceiling and {"accuracy": ceiling["recall"][label],
+                             "error": ceiling["recall_error"][label]}  # fmt: skip
+        interval = intervals.get(f"per_class.{label}.recall")
+        rows.append(("Recall", display_name(label), value, interval, limit))
+    ax = ax or new_axes(8.2, 1.5 + 0.34 * (len(rows) + 2))
+    places, names, headings = [], [], []
+    for heading, name, value, interval, limit in rows:
+        if heading not in names:
+            headings.append(len(names))
+            names.append(heading)
+            places.append(len(places))
+        place = len(places)
+        places.append(place)
+        names.append("\n".join(readable_names([name], 38, 2)))
+        if limit:
+            _draw_limit(ax, place, limit)
+        if value is not None:
+            _draw_measured(ax, place, value, interval, is_control=name in whats)
+    ax.axvline(1 / len(classes), color=GRAY, linestyle="--", linewidth=1, label="chance", zorder=0)
+    ax.set_yticks(places, names, fontsize=8.5)
+    for heading in headings:
+        ax.get_yticklabels()[heading].set_fontweight("bold")
+    ax.set_ylim(len(places) - 0.3, -0.7)
+    ax.set_xlim(None, 1.02)
+    ax.tick_params(axis="y", length=0)
+    title = "Beside the reference ceiling" if ceiling else "Beside the controls"
+    finish(ax, title, subtitle, "Share of the images recognised", "")
+    ax.grid(visible=False, axis="y")
+    add_legend(ax)
+    return ax
+
+
+def _draw_limit(ax: Axes, place: float, limit: Mapping) -> None:
+    value, reach = limit["accuracy"], 2 * limit["error"]
+    ax.plot(
+        [value, value], [place - 0.32, place + 0.32], color=CEILING_COLOR, linewidth=2,
+        solid_capstyle="butt", label=_once(ax, "reference ceiling,\n± 2 Monte Carlo errors"),
+    )  # fmt: skip
+    ax.barh(place, 2 * reach, left=value - reach, height=0.64, color=CEILING_COLOR, alpha=0.25)
+
+
+def _draw_measured(ax: Axes, place: float, value: float, interval, *, is_control: bool) -> None:
+    color, what = (GRAY, "control") if is_control else (COLORS[0], "this run")
+    if interval:
+        ax.plot(interval, [place, place], color=color, linewidth=1.8)
+    label = _once(ax, f"{what}, 95 % interval")
+    ax.plot(value, place, "o", color=color, markersize=5.5, label=label)
+
+
+def _once(ax: Axes, label: str) -> str:
+    """The label, or what `add_legend` passes over where a line has it already."""
+    return "_child" if label in {line.get_label() for line in ax.get_lines()} else label
 
 
 def percent(ceiling: Mapping) -> str:

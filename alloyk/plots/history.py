@@ -1,9 +1,12 @@
 """Training and validation over epochs."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from alloyk.plots.ceiling import add_ceiling
 from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes
 
 SMOOTHING_EPOCHS = 5
@@ -25,6 +28,7 @@ def plot_history(
     quantity: str,
     *,
     best_epoch: int | None = None,
+    ceiling: Mapping | None = None,
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
@@ -34,6 +38,7 @@ def plot_history(
         history: Column of ``history.csv`` → `(epochs,)`.
         quantity: ``accuracy`` or ``loss``.
         best_epoch: The epoch to mark.
+        ceiling: The reference ceiling, drawn beside accuracies.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -56,6 +61,8 @@ def plot_history(
     if best_epoch is not None:
         label = f"best epoch: {best_epoch}"
         ax.axvline(best_epoch, color=GRAY, linestyle="--", linewidth=1.2, label=label, zorder=1)
+    if ceiling and quantity == "accuracy":
+        add_ceiling(ax, ceiling, "h")
     everything = np.concatenate(drawn) if drawn else np.ones(1)
     if quantity == "loss" and everything.min() > 0:
         # A first epoch that went astray would flatten all others.
