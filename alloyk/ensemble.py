@@ -158,7 +158,7 @@ def _facts(runs: Sequence[Run]) -> dict:
     first = runs[0].facts
     parameters = [run.facts.get("parameters") for run in runs]
     notes = [note for run in runs for note in run.facts.get("notes", [])]
-    kept = ("simulated", "data_root", "grouped_by", "images", "fingerprint")
+    kept = ("simulated", "ceiling", "data_root", "grouped_by", "images", "fingerprint")
     return {
         "alloyk": __version__,
         "classes": list(runs[0].predictions.classes),

@@ -12,6 +12,7 @@ COMMANDS = {
     "simulate": "Write a labelled set of simulated radiographs.",
     "audit": "Say what is wrong with a data set before training.",
     "ceiling": "Which accuracy is possible at all on simulated radiographs.",
+    "plan": "Which set-up would tell the alloys best apart.",
     "split": "Sort images into train, val and test folders.",
     "train": "Train a classifier and evaluate it on the test split.",
     "evaluate": "Metrics and pictures of a trained run.",

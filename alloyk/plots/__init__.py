@@ -23,6 +23,7 @@ from alloyk.plots.estimates import plot_estimates
 from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
 from alloyk.plots.mistakes import plot_mistakes
+from alloyk.plots.plan import plot_plan
 from alloyk.plots.saliency import plot_explanation, plot_overview
 from alloyk.plots.style import new_axes, readable_names, save_figure
 from alloyk.plots.trust import plot_coverage, plot_reliability
@@ -45,6 +46,7 @@ __all__ = [
     "plot_history",
     "plot_mistakes",
     "plot_overview",
+    "plot_plan",
     "plot_precision_recall",
     "plot_reliability",
     "plot_roc",
