@@ -48,7 +48,6 @@ def test_spectra_are_what_spekpy_gives(voltage):
     np.testing.assert_allclose(tables.default_tube_table().fluence(voltage), made, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_script_makes_the_shipped_file_again():
     path = Path(__file__).parents[1] / "scripts" / "make_xray_tables.py"
     spec = importlib.util.spec_from_file_location("make_xray_tables", path)

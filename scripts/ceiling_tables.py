@@ -1,0 +1,99 @@
+#!/usr/bin/env python
+"""The tables of reference ceilings in docs/simulator.md, about two minutes on one core.
+
+python scripts/ceiling_tables.py
+"""
+
+import math
+from functools import partial
+from unittest import mock
+
+from alloyk.xray import fisher
+from alloyk.xray.ceiling import reference_ceiling
+from alloyk.xray.overrides import with_overrides
+from alloyk.xray.presets import PRESETS, preset_parameters
+from alloyk.xray.sweep import percentage
+
+SEVEN_CM = {"wedge.length_mm": 70, "layout.field_mm": 84}
+
+
+def ceiling(preset, size, drawn=False, **changes):
+    overrides = {key.replace("__", "."): value for key, value in changes.items()}
+    parameters = with_overrides(preset_parameters(preset), overrides)
+    return reference_ceiling(parameters, size, drawn_circumstances=drawn)
+
+
+def row(*cells):
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def presets():
+    row("preset", "64², 5 cm", "64², 7 cm", "224², 5 cm", "224², 7 cm", "thickness at 224², mm")
+    row(*["---"] * 6)
+    for name in PRESETS:
+        found = [
+            reference_ceiling(with_overrides(preset_parameters(name), wedge), size)
+            for size in (64, 224)
+            for wedge in ({}, SEVEN_CM)
+        ]
+        thickness = f"{found[2].thickness_rmse_mm:.3f} of {found[2].thickness_spread_mm:.3f}"
+        row(name, *map(percentage, found), thickness)
+
+
+def layouts():
+    row("default set, 224²", "step", "full")
+    row(*["---"] * 3)
+    for label, alloys in (("2 alloys", "1050,2017"), ("5 alloys", None)):
+        more = {"alloys": alloys} if alloys else {}
+        row(label, *(percentage(ceiling("alloys5", 224, layout__name=name, **more))
+                     for name in ("step", "full")))  # fmt: skip
+    row("5 alloys, --drawn", *(percentage(ceiling("alloys5", 224, drawn=True, layout__name=name))
+                               for name in ("step", "full")))  # fmt: skip
+
+
+def sweeps():
+    one = partial(ceiling, "alloys5", 224)
+    for title, key, values in (
+        ("photons per mm²", "exposure__photons_per_mm2", (140, 1.4e3, 1.4e4, 1.4e5, 1.4e6)),
+        ("wedge height, mm", "wedge__height_mm", (2, 5, 10, 15, 20)),
+        ("tube voltage, kV", "tube__voltage_kvp", (35, 40, 45, 50, 55)),
+    ):
+        row(title, *(f"{value:g}" for value in values))
+        row(*["---"] * (len(values) + 1))
+        row("ceiling", *(percentage(one(**{key: value})) for value in values))
+        print()
+    spreads = (0.0025, 0.005, 0.01, 0.02, 0.05)
+    row("thickness spread", *(f"{100 * sd:g} %" for sd in spreads))
+    row(*["---"] * (len(spreads) + 1))
+    law = {"plate__thickness_law": "relative"}
+    row("ceiling", *(percentage(one(plate__thickness_relative_sd=sd, **law)) for sd in spreads))
+    print()
+    sizes = (64, 224, 448)
+    row("image size", *(f"{size}²" for size in sizes))
+    row(*["---"] * (len(sizes) + 1))
+    row("ceiling", *(percentage(ceiling("alloys5", size)) for size in sizes))
+
+
+def priors():
+    """What the Gaussian stands for: the voltage known nothing of, and known three times better."""
+    usual = fisher.prior_standard_deviations
+    row("prior of the voltage, 64²", "hard2", "hard5")
+    row(*["---"] * 3)
+    for title, factor in (("as used", 1), ("a third of its width", 1 / 3), ("flat", math.inf)):
+
+        def changed(parameters, factor=factor):
+            found = usual(parameters)
+            return found | {"tube_voltage_kvp": factor * found["tube_voltage_kvp"]}
+
+        with mock.patch.object(fisher, "prior_standard_deviations", changed):
+            row(title, *(percentage(ceiling(name, 64)) for name in ("hard2", "hard5")))
+
+
+def main():
+    for table in (layouts, presets, sweeps, priors):
+        table()
+        print()
+
+
+if __name__ == "__main__":
+    main()
