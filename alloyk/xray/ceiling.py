@@ -5,7 +5,7 @@ One image gives an estimate of the plate's two coefficients, with the covariance
 spread, convolved with the Gaussian of the estimate, is the density of the class. The ideal
 classifier picks the class of highest posterior density, and is tried on plates held out.
 
-It is a reference, not a theorem: see "What the ceiling is not" in ``docs/simulator.md``.
+It is a reference, not a theorem: see "What the ceiling is not" in ``docs/ceiling.md``.
 """
 
 from collections.abc import Mapping
