@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import COLORS, GRAY, finish, new_axes, readable_names
+from alloyk.plots.style import COLORS, GRAY, finish, finish_sheet, new_axes, readable_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,11 +46,7 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
         ax.tick_params(labelbottom=True)
     for ax in panels[len(tables) :]:
         ax.remove()
-    figure.suptitle(
-        "Accuracy by condition, 95 % intervals", x=0.02, ha="left", fontsize=12, fontweight="bold"
-    )
-    if subtitle:
-        figure.supxlabel(subtitle.replace("$", r"\$"), x=0.02, ha="left", fontsize=8.5, color=GRAY)
+    finish_sheet(figure, "Accuracy by condition, 95 % intervals", subtitle)
     return panels[0]
 
 

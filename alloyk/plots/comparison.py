@@ -24,7 +24,7 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     """
     figure = Figure(figsize=(9.6, 1.6 + ROW_HEIGHT * len(rows)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2)
     place = np.arange(len(rows))
     for at, row in zip(place, rows, strict=True):
         _dot(left, at, row["accuracy"], row["accuracy_interval"], COLORS[0])
@@ -35,6 +35,8 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
         values = [np.nan if row[key] is None else row[key] for row in rows]
         right.plot(values, place, marker, color=color, markersize=5.5, label=name)
     _name_rows(left, [row["name"] for row in rows])
+    right.set_yticks(place, [""] * len(rows))
+    right.set_ylim(left.get_ylim())
     finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
     finish(right, "Loss, last epoch", " ", "Loss", "")
     right.set_xlim(0, right.get_xlim()[1])
@@ -112,15 +114,12 @@ def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | No
     ax.set_yticks(range(len(pairs)), names, fontsize=8.5)
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    beside = ax.twinx()
-    beside.set_ylim(ax.get_ylim())
-    texts = [_p(pair["p_bootstrap_holm"]) for pair in pairs]
-    beside.set_yticks(range(len(pairs)), texts, fontsize=8.5)
-    beside.tick_params(axis="y", length=0)
-    beside.spines[["top", "right", "left"]].set_visible(False)
+    beside = {"transform": ax.get_yaxis_transform(), "fontsize": 8.5, "va": "center"}
+    for at, pair in enumerate(pairs):
+        ax.text(1.02, at, _p(pair["p_bootstrap_holm"]), **beside)
+    ax.text(1.02, -0.85, "p, Holm", color=GRAY, **beside)
     finish(ax, "Difference in accuracy, 95 % intervals", subtitle, "Difference in accuracy", "")
     ax.grid(visible=False, axis="y")
-    beside.set_title("p, Holm", fontsize=8.5, color=GRAY, loc="right")
     return ax
 
 

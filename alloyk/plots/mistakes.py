@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import GRAY, readable_names
+from alloyk.plots.style import GRAY, finish_sheet, readable_names
 
 ABREAST = 4
 MOST_PIXELS = 400
@@ -47,9 +47,5 @@ def plot_mistakes(
         ax.set_yticks([])
     for ax in panels[len(images) :]:
         ax.remove()
-    figure.suptitle(
-        "The most confident mistakes", x=0.02, ha="left", fontsize=12, fontweight="bold"
-    )
-    if subtitle:
-        figure.supxlabel(subtitle.replace("$", r"\$"), x=0.02, ha="left", fontsize=8.5, color=GRAY)
+    finish_sheet(figure, "The most confident mistakes", subtitle)
     return panels[0]

@@ -97,3 +97,10 @@ def finish(
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(color="#E5E5E5", linewidth=0.8)
         ax.set_axisbelow(True)
+
+
+def finish_sheet(figure: Figure, title: str, subtitle: str) -> None:
+    """Title above and a gray line below a figure of several axes."""
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
+    if subtitle:
+        figure.supxlabel(subtitle.replace("$", r"\$"), x=0.02, ha="left", fontsize=8.5, color=GRAY)
