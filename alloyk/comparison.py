@@ -20,6 +20,9 @@ from alloyk.imaging import read_image
 from alloyk.latency import single_thread_latency
 from alloyk.metrics import classification_metrics
 from alloyk.paired import accuracy_difference, holm, mcnemar, welch
+from alloyk.predictions import Predictions
+from alloyk.regression import FIGURES as ERRORS
+from alloyk.regression import regression_metrics
 from alloyk.runs import Run, read_runs
 from alloyk.statistics import RESAMPLES, confidence_intervals
 
@@ -101,6 +104,7 @@ def _row(run: Run, resamples: int, seed: int) -> dict:
         "roc_auc": figures["macro"]["roc_auc"],
         "roc_auc_interval": intervals.get("macro.roc_auc"),
         "macro_f1": figures["macro"]["f1"],
+        "regression": _regression(run.predictions, resamples, seed),
         "loss": train.get("final_loss"),
         "val_loss": train.get("final_val_loss"),
         "best_epoch": train.get("best_epoch"),
@@ -109,6 +113,17 @@ def _row(run: Run, resamples: int, seed: int) -> dict:
         "inference_ms": None,
         "seed": run.config.get("seed"),
     }
+
+
+def _regression(predictions: Predictions, resamples: int, seed: int) -> list[dict]:
+    """Column that the network estimates, its errors and their intervals; a row per column."""
+    found, intervals, _ = regression_metrics(predictions, resamples=resamples, seed=seed)
+    return [
+        {"column": column, "n": figures["n"]}
+        | {name: figures[name] for name in ERRORS}
+        | {f"{name}_interval": intervals.get(f"regression.{column}.{name}") for name in ERRORS}
+        for column, figures in found.items()
+    ]
 
 
 def _pairs(runs: Sequence[Run], resamples: int, seed: int) -> list[dict]:

@@ -27,7 +27,7 @@ def write_comparison(folder: Path, comparison: dict) -> str:
     for name, (caption, columns, rows) in tables.items():
         write_table(folder, name, columns, rows, caption)
     _save_pictures(folder / "figures", comparison)
-    for gone in {"seeds", "seed_tests"} - set(tables):
+    for gone in {"estimates", "seeds", "seed_tests"} - set(tables):
         for suffix in ("md", "csv", "tex"):
             (folder / f"{gone}.{suffix}").unlink(missing_ok=True)
     text = "\n\n".join(
@@ -110,6 +110,20 @@ def tables_of(comparison: dict) -> dict[str, tuple[str, list[Column], list[dict]
             comparison["pairs"],
         ),
     }
+    errors = [{"name": run["name"], **row} for run in rows for row in run["regression"]]
+    if errors:
+        tables["estimates"] = (
+            "Numbers estimated beside the class, in their own unit: mean absolute error, root "
+            f"mean square error and R² with 95 % intervals over {over}.",
+            [
+                Column("Run", "name"),
+                Column("Number", "column"),
+                Column("MAE", "mae", ".4g", "mae_interval"),
+                Column("RMSE", "rmse", ".4g", "rmse_interval"),
+                Column("R²", "r2", ".4f", "r2_interval"),
+            ],
+            errors,
+        )
     if comparison["seeds"]["groups"]:
         tables["seeds"] = (
             "Accuracy over trainings that differ by their seed: mean and standard deviation.",

@@ -117,6 +117,24 @@ def test_seeds_are_summed_up(runs):
     assert test["p"] == test["p_holm"]
 
 
+def test_estimated_numbers_have_a_table_of_their_own(runs, tmp_path):
+    found = read_predictions(runs[0] / "predictions.csv")
+    table = found.table.drop(columns="predicted").assign(thickness_mm=2.0)
+    table.loc[::2, "thickness_mm"] = 5.0
+    estimates = {"thickness_mm": table["thickness_mm"] + 0.1}
+    write_predictions(
+        runs[0] / "predictions.csv", table, found.probabilities, CLASSES, estimates=estimates
+    )
+    comparison = compare(runs[:2])
+    assert comparison["runs"][1]["regression"] == []
+    (row,) = comparison["runs"][0]["regression"]
+    assert (row["column"], row["n"]) == ("thickness_mm", 90)
+    assert row["mae"] == row["rmse"] == pytest.approx(0.1)
+    assert row["r2"] == pytest.approx(1 - 0.01 / 1.5**2)
+    write_comparison(tmp_path / "out", comparison)
+    assert "| cnn | thickness_mm | 0.1 |" in (tmp_path / "out" / "estimates.md").read_text()
+
+
 def test_another_setting_is_another_experiment(tmp_path):
     one = write_run(tmp_path / "cnn", 1.0, 0)
     two = write_run(tmp_path / "cnn-2", 1.0, 1, train={"epochs": 3})

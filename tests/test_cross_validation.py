@@ -70,7 +70,10 @@ def trained(monkeypatch):
             table = dataset.split(split)
             logits = rng.normal(size=(len(table), 2))
             logits[np.arange(len(table)), dataset.labels(split)] += 1
-            write_predictions(run / name, table, np.exp(logits), dataset.classes)
+            thickness = {"thickness_mm": table["thickness_mm"] + rng.normal(0, 0.1, len(table))}
+            write_predictions(
+                run / name, table, np.exp(logits), dataset.classes, estimates=thickness
+            )
         (run / "history.csv").write_text("epoch,loss,val_loss\n1,0.9,0.8\n2,0.5,0.6\n")
         facts = {"simulated": False, "grouped_by": dataset.grouped_by, "notes": list(dataset.notes)}
         (run / "facts.json").write_text(json.dumps(facts))
@@ -92,6 +95,9 @@ def test_every_image_is_in_the_predictions_once_from_its_fold(data, trained, tmp
         assert list(rows.table["path"]) == list(own.table["path"])
         np.testing.assert_allclose(rows.probabilities, own.probabilities, rtol=1e-14)
         np.testing.assert_array_equal(rows.y_pred, own.y_pred)
+        np.testing.assert_array_equal(
+            rows.estimates["thickness_mm"].predicted, own.estimates["thickness_mm"].predicted
+        )
     plates = together.table.groupby("plate_id")["fold"].nunique()
     assert (plates == 1).all()
     assert [name for name, _ in trained] == ["fold_1", "fold_2", "fold_3"]
