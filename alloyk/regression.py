@@ -34,12 +34,14 @@ def regression_metrics(
         estimate, groups = predictions.estimates[column], predictions.groups[chosen]
         true, error = estimate.true[chosen], (estimate.predicted - estimate.true)[chosen]
         figures = error_figures(true, error)
+        if not len(true):
+            undefined[name] = "no image with a true value"
+            return figures
         drawn = _resampled(true, error, groups, resamples, seed)
         for figure in FIGURES:
             path, value = f"{name}.{figure}", figures[figure]
             if value is None:
-                few = "no image with a true value" if not len(true) else "all true values are equal"
-                undefined[path] = few
+                undefined[path] = "all true values are equal"
                 continue
             interval = _interval(figure, value, drawn[figure], len(np.unique(groups)))
             if interval is None:
@@ -57,6 +59,10 @@ def regression_metrics(
             )
             for k, label in enumerate(predictions.classes)
         }
+        if not known.any():  # one reason for all classes
+            of_classes = [key for key in undefined if key.startswith(f"{name}.per_class.")]
+            for key in of_classes:
+                del undefined[key]
     return found, intervals, undefined
 
 
@@ -84,8 +90,6 @@ def error_figures(true: np.ndarray, error: np.ndarray) -> dict:
 
 def _resampled(true, error, groups, resamples, seed) -> dict[str, np.ndarray]:
     """The figures of each resample of groups, `(resamples,)`; R² as 1 − R²."""
-    if not len(true):
-        return {}
     _, groups = np.unique(groups, return_inverse=True)
     # Around the mean: the variance would otherwise be a small difference of large sums.
     centred = true - true.mean()

@@ -149,6 +149,8 @@ def _estimates(metrics: dict) -> list[str]:
     """A table for each column of numbers that was estimated: all images, then each class."""
     lines = []
     for column, figures in metrics.get("regression", {}).items():
+        if not figures["n"]:  # the line under "Undefined" says why
+            continue
         name = f"regression.{column}"
         rows = [("all", name, figures)]
         rows += [(display_name(label), f"{name}.per_class.{label}", of_class)
