@@ -254,6 +254,14 @@ def test_a_comparison_works_in_a_browser(browser, comparison):
     assert accuracies == sorted(run["accuracy"] for run in comparison[1]["runs"])
 
 
+def test_a_vote_names_its_members(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "run")
+    members = "members: [{run: cnn, weight: 0.5}, {run: <vgg16>, weight: 0.5}]\n"
+    (other / "ensemble.yaml").write_text(f"vote: soft\n{members}")
+    html = write_report(other).read_text(encoding="utf-8")
+    assert html.count("soft vote of cnn, &lt;vgg16&gt;, ") == 2
+
+
 def test_metrics_of_other_predictions_are_refused(run, tmp_path):
     other = tmp_path / "run"
     shutil.copytree(run, other)

@@ -87,7 +87,9 @@ def _few(metrics: dict) -> list[str]:
     return found
 
 
-def model_card(name: str, metrics: dict, facts: dict, config: dict) -> list[tuple[str, str]]:
+def model_card(
+    name: str, kind: str, metrics: dict, facts: dict, config: dict
+) -> list[tuple[str, str]]:
     """A model card as names and texts.
 
     Reference: [Mitchell et al., 2019](https://arxiv.org/abs/1810.03993).
@@ -95,10 +97,9 @@ def model_card(name: str, metrics: dict, facts: dict, config: dict) -> list[tupl
     classes = ", ".join(_name(label) for label in metrics["classes"])
     simulated = bool(metrics.get("simulated"))
     preprocess = config.get("preprocess") or {}
-    model = config.get("model") or {}
     size = preprocess.get("image_size")
     parameters = facts.get("parameters")
-    what = f"{model.get('arch', 'a classifier')}, from one radiograph to one of: {classes}"
+    what = f"{kind or 'a classifier'}, from one radiograph to one of: {classes}"
     if parameters:
         what += f"; {parameters:,} parameters"
     rows = [("Model", what)]

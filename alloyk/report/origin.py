@@ -5,6 +5,7 @@ from pathlib import Path
 
 from alloyk.config import read_yaml
 from alloyk.report.page import Block, Code, Facts, Table
+from alloyk.runs import ENSEMBLE_FILE
 
 HASHED = (
     "config.yaml", "model.keras", "history.csv", "predictions.csv", "predictions_val.csv",
@@ -79,6 +80,15 @@ def read_config(run: Path) -> dict:
     """
     file = run / "config.yaml"
     return read_yaml(file) if file.is_file() else {}
+
+
+def kind_of_model(run: Path, config: dict) -> str:
+    """The architecture, or who votes; empty where neither is known."""
+    file = run / ENSEMBLE_FILE
+    if file.is_file():
+        ensemble = read_yaml(file)
+        return f"{ensemble['vote']} vote of {', '.join(m['run'] for m in ensemble['members'])}"
+    return (config.get("model") or {}).get("arch", "")
 
 
 def _inline(values: dict) -> str:

@@ -13,7 +13,7 @@ from alloyk.history import read_history
 from alloyk.predictions import Predictions, read_predictions
 from alloyk.report import tables
 from alloyk.report.limits import limits, model_card
-from alloyk.report.origin import data_blocks, origin_blocks, read_config
+from alloyk.report.origin import data_blocks, kind_of_model, origin_blocks, read_config
 from alloyk.report.page import (
     Block,
     Cell,
@@ -47,12 +47,13 @@ def run_page(run: Path) -> Page:
     facts, config = read_json(run / "facts.json"), read_config(run)
     figures = partial(placed, pictures(run / "figures", metrics))
     explained = explanations(run)
-    arch = (config.get("model") or {}).get("arch")
-    lead = ", ".join([*([arch] if arch else []), describe(predictions, metrics)])
+    kind = kind_of_model(run, config)
+    lead = ", ".join(filter(None, [kind, describe(predictions, metrics)]))
+    name = run.resolve().name
     records = [record for _, record in explained]
     held_out = (facts.get("cross_validation") or {}).get("held_out", {})
     return Page(
-        title=run.resolve().name,
+        title=name,
         lead=f"{lead}. {describe_grouping(metrics['grouped_by'])}",
         simulated=bool(metrics["simulated"]),
         tiles=tiles(metrics),
@@ -70,7 +71,7 @@ def run_page(run: Path) -> Page:
             Section("Training", training_blocks(run, metrics, figures("accuracy", "loss"))),
             Section("Explanation", explanation_blocks(explained)),
             Section("Limits", [Text(limits(metrics, facts, config, records), listed=True)]),
-            Section("Model card", [Facts(model_card(run.resolve().name, metrics, facts, config))]),
+            Section("Model card", [Facts(model_card(name, kind, metrics, facts, config))]),
             Section("Data", data_blocks(facts, config)),
             Section("Origin", origin_blocks(run, facts, config)),
         ],
