@@ -13,7 +13,7 @@ from alloyk import conversion, export
 from alloyk.backends import in_float32
 from alloyk.cli.export import FORMATS as FORMATS_OF_THE_COMMAND
 from alloyk.errors import AlloykError
-from alloyk.export import compare, export_run, format_report
+from alloyk.export import Answers, compare, export_run, format_report
 from alloyk.imaging import read_image
 from alloyk.latency import measure, single_thread_latency
 from alloyk.metadata import read_metadata
@@ -211,14 +211,18 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch, gray_run):
 
 def test_disagreement_counts_ties_and_not_a_number():
     names = ["a", "b", "c"]
-    expected = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
+
+    def answers(*probabilities):
+        return Answers(np.array(probabilities), {})
+
+    expected = answers([0.5, 0.5], [0.9, 0.1], [0.2, 0.8])
     assert compare(names, expected, expected).max_difference == 0
-    tie_broken = np.array([[0.49999, 0.50001], [0.9, 0.1], [0.2, 0.8]])
+    tie_broken = answers([0.49999, 0.50001], [0.9, 0.1], [0.2, 0.8])
     assert compare(names, expected, tie_broken).differing == ("a",)
-    missing = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, 0.8]])
+    missing = answers([0.5, 0.5], [0.9, 0.1], [np.nan, 0.8])
     with pytest.raises(AlloykError, match="disagrees"):
         export._refuse_disagreement(
-            compare(names, expected, missing), 1e-4, "tflite", export.Path()
+            compare(names, expected, missing), 1e-4, {}, "tflite", export.Path()
         )
 
 
