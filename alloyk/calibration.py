@@ -107,10 +107,9 @@ def temperature_scaling(validation: Predictions) -> dict:
     if folds < 2:
         return {**found, "why": "validation has one plate or image only"}
     wrong = validation.probabilities.argmax(axis=1) != y
-    errors = len(np.unique(groups[wrong]))
-    if errors < MIN_ERRORS:
+    if len(np.unique(groups[wrong])) < MIN_ERRORS:
         what = "plates" if validation.has_plates else "images"
-        return {**found, "why": f"{errors} {what} of validation have an error, fewer than 10"}
+        return {**found, "why": f"fewer than {MIN_ERRORS} {what} of validation have an error"}
     losses = np.empty(len(validation))
     for fitted_on, left_out in GroupKFold(folds).split(logits, y, groups):
         temperature = fit_temperature(validation.select(fitted_on))
