@@ -11,7 +11,7 @@ FOLDS = 5
 # A network is not 20 times too sure; beyond, the validation split has told nothing.
 TEMPERATURES = (0.05, 20.0)
 # Fewer events per fitted parameter make a logistic regression, which this is, unreliable (Peduzzi
-# et al., 1996): on 1,800 images with one error, confidence looked ten times too low.
+# et al., 1996): on 1,800 images with one error, it asked for logits seven times as large.
 MIN_ERRORS = 10
 FLOOR = np.finfo(np.float64).eps  # as scikit-learn's log_loss
 
