@@ -130,6 +130,7 @@ def set_up_keras(config: Config) -> None:
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
 
 
+@pipeline.reading_errors()
 def train_network(
     config: Config, run: Path, train: Split, val: Split, num_classes: int
 ) -> keras.Model:
@@ -235,6 +236,7 @@ def _phases(config: Config) -> list[tuple[int, int, bool]]:
     return [phase for phase in phases if phase[0] < phase[1]]
 
 
+@pipeline.reading_errors()
 def predict_split(network: keras.Model, split: Split) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the network says about every image of the split, in order.
 

@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import IMAGE_SUFFIXES, image_size, is_image_name, read_image
+from alloyk.imaging import IMAGE_SUFFIXES, image_size, is_image_name, plain_format, read_image
 
 RNG = np.random.default_rng(7)
 GRAY8 = RNG.integers(0, 256, (9, 7), dtype=np.uint8)
@@ -30,10 +30,10 @@ def png_chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
-def png_bytes(rows, width, height, depth, colour, extra=b""):
+def png_bytes(rows, width, height, depth, colour, extra=b"", change=lambda packed: packed):
     """A PNG file written by the standard alone: `rows` are the packed bytes of each row."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
+    packed = change(zlib.compress(b"".join(b"\0" + row for row in rows)))
     parts = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
     chunks = [png_chunk(*part) for part in parts]
     return b"\x89PNG\r\n\x1a\n" + chunks[0] + extra + b"".join(chunks[1:])
@@ -151,6 +151,21 @@ def test_png_with_fewer_rows_than_its_header_says_is_refused(tmp_path):
             read_image(path)
 
 
+@pytest.mark.parametrize("change", [lambda z: z[:-1], lambda z: z[:-4], lambda z: z[:-4] + b"????"])
+def test_png_whose_pixels_have_a_wrong_end_is_refused(tmp_path, change):
+    # The parts are whole, what is in them is not.
+    rows = [row.tobytes() for row in GRAY8]
+    path = write(tmp_path / "a.png", png_bytes(rows, 7, 9, 8, 0, change=change))
+    with pytest.raises(AlloykError, match=r"a\.png: .*(no end|data check)"):
+        read_image(path)
+
+
+def test_png_with_more_rows_than_its_header_says_is_cut_to_size(tmp_path):
+    rows = [row.tobytes() for row in GRAY8]
+    path = write(tmp_path / "a.png", png_bytes(rows + rows, 7, 9, 8, 0))
+    np.testing.assert_array_equal(read_image(path)[..., 0], GRAY8)
+
+
 # --- JPEG and BMP -----------------------------------------------------------------------------
 
 
@@ -219,6 +234,52 @@ def test_format_is_told_by_content_not_by_name(tmp_path):
     assert is_image_name("A.TIF")
     assert not is_image_name(".png")
     assert ".dcm" in IMAGE_SUFFIXES
+
+
+# --- What every decoder reads alike -----------------------------------------------------------
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {"exif": exif}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "options", "expected"),
+    [
+        ("a.png", GRAY8, {}, "png8"),
+        ("a.png", GRAY16, {}, "png16"),
+        ("a.png", RGB8, {}, "png8"),
+        ("a.png", RGB8, {"dpi": (100, 100), "icc_profile": b"profile"}, "png8"),
+        ("a.png", GRAY8, {"transparency": 3}, None),
+        ("a.png", GRAY8, turned(), None),
+        ("a.png", np.dstack([RGB8, GRAY8]), {}, None),
+        ("a.png", GRAY8 > 99, {}, None),
+        ("a.jpg", GRAY8, {}, "jpeg"),
+        ("a.jpg", RGB8, {"icc_profile": b"profile"}, "jpeg"),
+        ("a.jpg", RGB8, {"progressive": True}, None),
+        ("a.jpg", RGB8, {"keep_rgb": True}, None),
+        ("a.jpg", GRAY8, turned(), None),
+        ("a.bmp", GRAY8, {}, None),
+        ("a.tif", GRAY16, {}, None),
+    ],
+)
+def test_only_gray_and_colour_with_nothing_to_mind_are_plain(
+    tmp_path, name, array, options, expected
+):
+    Image.fromarray(array).save(tmp_path / name, **options)
+    assert plain_format(tmp_path / name) == expected
+
+
+def test_cut_absent_and_huge_files_are_not_plain(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(RGB8).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        for length in range(len(content)):
+            assert plain_format(write(tmp_path / "cut", content[:length])) is None
+    assert plain_format(tmp_path / "absent") is None
+    assert plain_format(write(tmp_path / "a", png_bytes([b"\0"], 20_000, 20_000, 8, 0))) is None
 
 
 # --- TIFF -------------------------------------------------------------------------------------

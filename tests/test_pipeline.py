@@ -4,16 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from alloyk import pipeline
 from alloyk.augmentation import Augmentation
 from alloyk.dataset import load_dataset
 from alloyk.errors import AlloykError
+from alloyk.imaging import plain_format, read_image
 from alloyk.pipeline import (
     KeptImages,
     StreamedImages,
@@ -191,6 +195,72 @@ def test_no_room_for_the_cache_is_said_before_anything_is_read(
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(AlloykError, match=r"cannot write .*file/cache"):
         keep_images(paths[:1], preprocessing, folder=tmp_path / "file" / "cache")
+
+
+@pytest.fixture
+def every_kind(tmp_path):
+    """Files for each decoder of TensorFlow, and for none, with what `read_image` makes of them."""
+    rng = np.random.default_rng(1)
+    gray16 = rng.integers(0, 65536, (20, 30), dtype=np.uint16)
+    gray, rgb = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((25, 17), (19, 21, 3)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    written = [
+        ("gray.png", gray, {}),
+        ("gray16.png", gray16, {}),
+        ("rgb.png", rgb, {"icc_profile": b"profile"}),
+        ("alpha.png", np.dstack([rgb, rgb[..., :1]]), {}),
+        ("turned.png", gray16, {"exif": exif}),
+        ("gray.jpg", gray, {}),
+        *((f"rgb{s}.jpg", rgb, {"subsampling": s, "quality": 100}) for s in (0, 1, 2)),
+        ("optimized.jpg", gray, {"optimize": True, "quality": 40}),
+        ("progressive.jpg", rgb, {"progressive": True}),
+        ("turned.jpg", rgb, {"exif": exif}),
+        ("gray16.tif", gray16, {}),
+        ("rgb.bmp", rgb, {}),
+    ]
+    for name, array, options in written:
+        Image.fromarray(array).save(tmp_path / name, **options)
+    return [tmp_path / name for name, _, _ in written]
+
+
+def test_each_file_gives_the_numbers_of_read_image_whoever_decodes_it(every_kind, monkeypatch):
+    preprocessing = build_preprocessing((24, 24))
+    expected = [preprocessing(read_image(p)[None].astype(np.float32))[0] for p in every_kind]
+    assert {plain_format(path) for path in every_kind} == {"png8", "png16", "jpeg", None}
+    np.testing.assert_array_equal(keep_images(every_kind, preprocessing).array, expected)
+    monkeypatch.setattr(pipeline, "plain_format", lambda path: None)
+    np.testing.assert_array_equal(keep_images(every_kind, preprocessing).array, expected)
+
+
+def test_a_batch_that_tensorflow_cannot_decode_is_read_by_read_image(every_kind, monkeypatch):
+    preprocessing = build_preprocessing((24, 24))
+    expected = keep_images(every_kind, preprocessing).array
+    paths = every_kind * 7  # one batch and a part of the next
+    monkeypatch.setattr(pipeline, "plain_format", lambda path: "png8")  # of a TIFF file, too
+    kept = keep_images(paths, preprocessing)
+    np.testing.assert_array_equal(kept.array, np.tile(expected, (7, 1, 1, 1)))
+
+
+def stream_images(paths, preprocessing):
+    return list(StreamedImages(paths, preprocessing).batches(tf.data.Dataset.range(70).batch(32)))
+
+
+@pytest.mark.parametrize("read", [keep_images, stream_images])
+def test_damage_that_only_a_decoder_sees_is_named(tmp_path, read, preprocessing):
+    paths = [tmp_path / f"{number}.png" for number in range(70)]
+    for path in paths:
+        Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)).save(path)
+    content = paths[66].read_bytes()
+    start = content.index(b"IDAT")
+    length = int.from_bytes(content[start - 4 : start])
+    # Fewer rows than the header says, in a part with the right checksum.
+    part = b"IDAT" + zlib.compress(bytes(31 * 19))
+    part = (len(part) - 4).to_bytes(4) + part + zlib.crc32(part).to_bytes(4)
+    paths[66].write_bytes(content[: start - 4] + part + content[start + length + 8 :])
+    assert plain_format(paths[66]) == "png8"
+    with pytest.raises(AlloykError, match=r"66\.png: it has 589"), pipeline.reading_errors():
+        read(paths, preprocessing)
 
 
 def test_unreadable_image_is_named_and_leaves_no_cache(files, preprocessing, tmp_path):

@@ -16,7 +16,14 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.imaging import png, raster
 
-__all__ = ["IMAGE_SUFFIXES", "image_format", "image_size", "is_image_name", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "image_format",
+    "image_size",
+    "is_image_name",
+    "plain_format",
+    "read_image",
+]
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom"}
@@ -80,6 +87,23 @@ def image_format(path: str | Path) -> str:
     return _open(path, lambda file, kind: kind)
 
 
+def plain_format(path: str | Path) -> str | None:
+    """Return `"png8"`, `"png16"` or `"jpeg"` of a file that any decoder reads alike, else None.
+
+    Such a file is whole, gray or RGB, and has no orientation, palette, alpha or inversion:
+    `read_image` gives what libpng or libjpeg give. Checksums of PNG, the ends of both formats and
+    the limit of size were looked at; damage within the compressed pixels is left to the decoder.
+    None says nothing of why: `read_image` reads such a file or gives the reason.
+
+    Args:
+        path: A file.
+    """
+    try:
+        return _open(path, _plain)
+    except AlloykError:
+        return None
+
+
 def is_image_name(name: str) -> bool:
     """Tell whether a file name ends in one of `IMAGE_SUFFIXES`, in any case.
 
@@ -111,6 +135,13 @@ def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
         return dicom.read(file, page)
     readers = {"png": png.read, "jpeg": raster.read_jpeg, "bmp": raster.read_bmp}
     return readers[kind](file, page)
+
+
+def _plain(file: BinaryIO, kind: str) -> str | None:
+    if kind == "png":
+        depth = png.plain_depth(file)
+        return f"png{depth}" if depth else None
+    return "jpeg" if kind == "jpeg" and raster.is_plain_jpeg(file) else None
 
 
 def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:

@@ -48,6 +48,11 @@ _DECODERS = {
     (_RGB_ALPHA, 16): ("RGBA", "RGBA;16B", "RGBA;16L"),
 }
 
+# Parts beside the pixels that change no value: resolution, time, text, colour profiles.
+_INERT_PARTS = frozenset(
+    {b"IDAT", b"pHYs", b"tIME", b"tEXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT"}
+)
+
 # Adam7: first column, first row, column step, row step of each pass.
 _PASSES = (
     (0, 0, 8, 8),
@@ -100,6 +105,22 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     return oriented_size(image.height, image.width, orientation)
 
 
+def plain_depth(file: BinaryIO) -> int | None:
+    """Return 8 or 16 for a whole PNG file of gray or colour and nothing else; else None.
+
+    None for alpha, palettes, interlaced rows, and every part that a decoder may have to mind.
+    """
+    header, parts = _taken_apart(file.read())
+    refuse_bad_size(header.height, header.width)
+    plain = (
+        header.colour in (_GRAY, _RGB)
+        and header.depth in (8, 16)
+        and not header.interlaced
+        and parts.keys() <= _INERT_PARTS
+    )
+    return header.depth if plain else None
+
+
 def _may_be_turned(parts) -> bool:
     return b"eXIf" in parts or b"zTXt" in parts  # zTXt is how older programs wrote EXIF
 
@@ -135,9 +156,14 @@ def _taken_apart(data: bytes) -> tuple[_Header, dict[bytes, list[memoryview]]]:
 
 def _decoded(header: _Header, packed: bytes) -> np.ndarray:
     expected = _bytes_of_rows(header)
-    rows = zlib.decompressobj().decompress(packed, expected)
+    unpacker = zlib.decompressobj()
+    rows = unpacker.decompress(packed, expected)
     if len(rows) < expected:
         raise ValueError(f"it has {len(rows)} bytes of pixels where its header asks for {expected}")
+    # zlib verifies the checksum behind the last row only when asked to go on.
+    unpacker.decompress(unpacker.unconsumed_tail, expected)
+    if not unpacker.eof:
+        raise ValueError("its pixels have no end")
     # Pillow wants them packed; packing without compression costs nothing.
     stored = zlib.compress(rows, 0)
     mode, *orders = _DECODERS[header.colour, header.depth]
