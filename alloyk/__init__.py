@@ -9,7 +9,7 @@ A trained run, or a file exported from it, classifies raw images:
 `alloyk.load("saved_models/resnet18").predict(["plate.png"]).labels`.
 """
 
-from alloyk._version import __version__
+__version__ = "0.1.0"
 
 __all__ = ["__version__", "build_model", "load"]
 

@@ -92,6 +92,15 @@ def get_alloy(designation: str) -> Alloy:
     return alloy
 
 
+def display_name(label: str) -> str:
+    """How a class is shown to people.
+
+    >>> display_name("1050"), display_name("steel")
+    ('Al 1050', 'steel')
+    """
+    return f"Al {label}" if label in ALLOYS else label
+
+
 # EN 485-4:1994, Table 1, specified width up to 1000 mm: thickness up to and including (mm),
 # tolerance of group I, tolerance of group II (± mm). One column from 3.5 mm on.
 _TOLERANCE_MM = (

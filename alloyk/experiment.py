@@ -10,15 +10,15 @@ import tensorflow as tf
 from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.dataset import ImageDataset
-from alloyk.flat_frames import load_flat_frames
+from alloyk.dataset.source import cache_folder, open_dataset
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
+from alloyk.losses.multitask import MultitaskNetwork
 from alloyk.models import build_model, expects_unit_range
-from alloyk.multitask import MultitaskNetwork
 from alloyk.optimizers import build_optimizer
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize, build_preprocessing
+from alloyk.preprocessing.flat_frames import load_flat_frames
 from alloyk.schedules import ReduceOnPlateau, build_schedule
-from alloyk.source import cache_folder, open_dataset
 from alloyk.tasks import (
     Target,
     column_values,

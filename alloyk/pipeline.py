@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from alloyk._version import __version__
+from alloyk import __version__
 from alloyk.errors import AlloykError
+from alloyk.files import whole_file
 from alloyk.imaging import plain_format, read_image, shown
-from alloyk.predictions import whole_file
 from alloyk.tasks import LOGITS
 
 AUTOTUNE = tf.data.AUTOTUNE

@@ -1,11 +1,7 @@
 """The table of predictions: the one file that every classification figure is computed from."""
 
 import csv
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.estimates import ESTIMATE_PREFIX, Estimate, number_or_nan, read_estimates
+from alloyk.files import whole_file
+from alloyk.tasks.estimates import ESTIMATE_PREFIX, Estimate, number_or_nan, read_estimates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,57 +89,6 @@ class Predictions:
                 for column, estimate in self.estimates.items()
             },
         )
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that gets the final name only when the block succeeds.
-
-    Raises:
-        AlloykError: The file cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Named at random, and with the ending that image writers look at.
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-    except OSError as error:
-        raise AlloykError(f"cannot write {path}: {error.strerror}") from error
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise AlloykError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def unfinished_path(out: Path) -> Iterator[Path]:
-    """A path for a file or folder that becomes `out` only when the block succeeds.
-
-    Raises:
-        AlloykError: The file or folder cannot be written.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise AlloykError(f"cannot write {out}: {error.strerror}") from error
-    try:
-        yield folder / out.name
-        os.rename(folder / out.name, out)
-    except OSError as error:
-        raise AlloykError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_predictions(

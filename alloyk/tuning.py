@@ -23,6 +23,7 @@ from keras_tuner import errors
 
 from alloyk.config import (
     Config,
+    merge,
     parse_overrides,
     parse_yaml,
     read_yaml,
@@ -30,10 +31,9 @@ from alloyk.config import (
     write_config,
 )
 from alloyk.errors import AlloykError
+from alloyk.evaluation.history import read_history
 from alloyk.experiment import load_split, open_training_data, preprocessing_for
-from alloyk.history import read_history
-from alloyk.predictions import whole_file
-from alloyk.recipes import merge
+from alloyk.files import whole_file
 from alloyk.training import set_up_keras, train_network
 
 RANGE_KEYS = {"min", "max", "step", "log"}

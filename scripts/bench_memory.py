@@ -29,9 +29,9 @@ def own_megabytes() -> float:
 def one_epoch(folder: Path, count: int, cache: str) -> float:
     import numpy as np
 
-    from alloyk.augmentation import Augmentation
     from alloyk.pipeline import StreamedImages, keep_images, training_batches
     from alloyk.preprocessing import build_preprocessing
+    from alloyk.preprocessing.augmentation import Augmentation
 
     paths = sorted(folder.glob("*.png"))[:count]
     preprocessing = build_preprocessing((64, 64))

@@ -26,10 +26,10 @@ import tensorflow as tf
 import tifffile
 from PIL import Image
 
-from alloyk.augmentation import Augmentation
 from alloyk.imaging import read_image
 from alloyk.pipeline import keep_images, preprocessed_batches, training_batches
 from alloyk.preprocessing import build_preprocessing
+from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.xray.recipe import make_recipe
 from alloyk.xray.simulator import Simulator
 

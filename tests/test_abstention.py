@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alloyk.abstention import abstaining, abstention, accuracy_over_coverage, threshold_for
+from alloyk.metrics.abstention import abstaining, abstention, accuracy_over_coverage, threshold_for
 from alloyk.predictions import Predictions
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import rotate
 
-from alloyk.augmentation import Augmentation
+from alloyk.preprocessing.augmentation import Augmentation
 
 EVERYTHING = {
     "horizontal_flip": True, "vertical_flip": True, "rotation_deg": 20, "scale": 0.2,

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alloyk.breakdown import breakdown, plate_predictions, telling_columns
 from alloyk.errors import AlloykError
+from alloyk.metrics.breakdown import breakdown, plate_predictions, telling_columns
 from alloyk.predictions import Predictions
 from alloyk.statistics import accuracy_interval
 

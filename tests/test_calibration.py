@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss as scikit_log_loss
 
-from alloyk.calibration import (
+from alloyk.metrics.calibration import (
     fit_temperature,
     log_loss,
     reliability,

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from alloyk import moving
 from alloyk.cli import main
-from alloyk.dataset import load_dataset
+from alloyk.dataset import load_dataset, moving
 from alloyk.errors import AlloykError
 
 SPLITS = ("train", "val", "test")
@@ -233,9 +232,9 @@ def test_help_has_an_example_and_no_heavy_import(tmp_path):
 DRIVER = """
 import os, random, shutil, signal, sys, time
 from pathlib import Path
-import alloyk.moving, alloyk.placement
-from alloyk.split_plan import plan_split
-from alloyk.placement import place
+import alloyk.dataset.moving, alloyk.dataset.placement
+from alloyk.dataset.split_plan import plan_split
+from alloyk.dataset.placement import place
 
 def move(source, target):
     place(plan_split(source, target, mode="move", seed=3))

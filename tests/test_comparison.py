@@ -11,12 +11,11 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from alloyk.cli import main
-from alloyk.comparison import compare_runs
-from alloyk.comparison_files import write_comparison
+from alloyk.comparison import compare_runs, write_comparison
+from alloyk.comparison.runs import read_runs
 from alloyk.errors import AlloykError
-from alloyk.paired import accuracy_difference
 from alloyk.predictions import read_predictions, write_predictions
-from alloyk.runs import read_runs
+from alloyk.statistics.paired import accuracy_difference
 
 CLASSES = ("1050", "2017", "5083", "6082", "7075")
 HISTORY = "epoch,loss,val_loss,seconds\n1,0.9,0.8,1.5\n2,{loss},0.5,2\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alloyk.conditions import conditions_in
+from alloyk.splitting.conditions import conditions_in
 
 
 def named(column, name=""):

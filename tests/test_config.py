@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from alloyk.config import Config, parse_overrides, read_yaml, resolve_config, write_config
+from alloyk.config.recipes import ARCHITECTURES
 from alloyk.errors import AlloykError
-from alloyk.recipes import ARCHITECTURES
 
 
 def resolve(*settings, path=None):

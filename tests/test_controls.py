@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from alloyk.controls import control_metrics
+from alloyk.controls.noise_statistics import noise_features
+from alloyk.controls.wedge_curve import wedge_features
 from alloyk.errors import AlloykError
-from alloyk.noise_statistics import noise_features
 from alloyk.predictions import read_predictions, write_predictions
-from alloyk.wedge_curve import wedge_features
 from alloyk.xray.presets import preset_parameters
 from alloyk.xray.recipe import make_recipe
 from alloyk.xray.simulation import simulate_arrays, simulate_dataset
@@ -127,8 +127,8 @@ def test_two_numbers_come_close_to_the_ceiling_of_two_alloys():
 def judged(tmp_path_factory):
     """Both controls on a small simulated set: the folder they wrote to, and the data set."""
     from alloyk.config import resolve_config
-    from alloyk.rivals import judge
-    from alloyk.source import open_dataset
+    from alloyk.controls.rivals import judge
+    from alloyk.dataset.source import open_dataset
 
     folder = tmp_path_factory.mktemp("controls")
     simulate_dataset(
@@ -166,8 +166,8 @@ def test_a_control_of_other_images_is_passed_over(judged, tmp_path):
 
 def test_the_full_layout_has_no_wedge_curve(tmp_path):
     from alloyk.config import resolve_config
-    from alloyk.rivals import judge
-    from alloyk.source import open_dataset
+    from alloyk.controls.rivals import judge
+    from alloyk.dataset.source import open_dataset
 
     simulate_dataset(
         tmp_path / "full", preset="easy", images=60, image_size=32,
@@ -250,7 +250,7 @@ def test_without_ceiling_and_controls_there_is_no_such_picture(run):
 
 def test_ceiling_of_a_data_set_is_that_of_its_recipe_and_kept(tmp_path, monkeypatch):
     from alloyk.dataset import load_dataset
-    from alloyk.reference import dataset_ceiling
+    from alloyk.evaluation.reference import dataset_ceiling
     from alloyk.xray import ceiling
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -271,7 +271,7 @@ def test_ceiling_of_a_data_set_is_that_of_its_recipe_and_kept(tmp_path, monkeypa
 
 def test_a_class_of_its_own_leaves_a_data_set_without_a_ceiling(tmp_path, capsys):
     from alloyk.dataset import load_dataset
-    from alloyk.reference import dataset_ceiling
+    from alloyk.evaluation.reference import dataset_ceiling
 
     data = simulate_dataset(tmp_path / "set", preset="easy", images=40, image_size=16)
     (data / "manifest.csv").unlink()

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sk
 
-from alloyk import cross_validation
 from alloyk.cli import main
 from alloyk.config import resolve_config, write_config
-from alloyk.cross_validation import cross_validate
+from alloyk.dataset.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
-from alloyk.history import read_history
+from alloyk.evaluation.history import read_history
 from alloyk.predictions import read_predictions, write_predictions
-from alloyk.source import open_dataset
+from alloyk.training import cross_validation
+from alloyk.training.cross_validation import cross_validate
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from alloyk.cli import main
 from alloyk.ensemble import ensemble_runs
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
+from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.predict import load
 from alloyk.predictions import read_predictions, write_predictions
-from alloyk.split_predictions import evaluate_split
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
-from alloyk.history import read_history, training_metrics
+from alloyk.evaluation.history import read_history, training_metrics
 from alloyk.predictions import write_predictions
 
 CURVES = {"accuracy.png", "loss.png"}

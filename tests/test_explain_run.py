@@ -15,7 +15,7 @@ from alloyk.cli import main
 from alloyk.errors import AlloykError
 from alloyk.explain import most_and_least_confident
 from alloyk.explain.opened import open_classifier
-from alloyk.metadata import ModelMetadata, write_metadata
+from alloyk.predict.metadata import ModelMetadata, write_metadata
 from alloyk.predictions import Predictions, read_predictions
 from alloyk.report import write_report
 

@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 from tiny_run import CLASSES, raw_image, write_dataset, write_run
 
-from alloyk import conversion, export
-from alloyk.backends import in_float32
 from alloyk.cli.export import FORMATS as FORMATS_OF_THE_COMMAND
 from alloyk.errors import AlloykError
-from alloyk.export import Answers, compare, export_run, format_report
+from alloyk.export import conversion, export_run, format_report
+from alloyk.export import run as export
+from alloyk.export.run import Answers, compare
 from alloyk.imaging import read_image
-from alloyk.latency import measure, single_thread_latency
-from alloyk.metadata import read_metadata
 from alloyk.predict import load
+from alloyk.predict.backends import in_float32
+from alloyk.predict.latency import measure, single_thread_latency
+from alloyk.predict.metadata import read_metadata
 
 
 @pytest.fixture(scope="module")

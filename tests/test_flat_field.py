@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alloyk import export
 from alloyk.config import parse_overrides, resolve_config
-from alloyk.correction import Attenuation, FlatField
+from alloyk.ensemble.soft_voting import save_soft_vote
 from alloyk.errors import AlloykError
 from alloyk.export import export_run
-from alloyk.flat_frames import FlatFrames, load_flat_frames
+from alloyk.export import run as export
 from alloyk.imaging import read_image
 from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
 from alloyk.predict import load
 from alloyk.predictions import read_predictions
 from alloyk.preprocessing import build_preprocessing
-from alloyk.soft_voting import save_soft_vote
+from alloyk.preprocessing.correction import Attenuation, FlatField
+from alloyk.preprocessing.flat_frames import FlatFrames, load_flat_frames
 from alloyk.training import run_training
 from alloyk.xray.simulation import simulate_dataset
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from alloyk.config import resolve_config
 from alloyk.dataset import load_dataset
+from alloyk.dataset.source import open_dataset
 from alloyk.errors import AlloykError
-from alloyk.folds import condition_column, condition_split, fold_split
-from alloyk.source import open_dataset
+from alloyk.splitting.folds import condition_column, condition_split, fold_split
 
 
 def table_of(plates=60, per_plate=3, seed=0):

@@ -8,8 +8,8 @@ from alloyk.losses import (
     SparseCrossEntropyLoss,
     SparseFocalLoss,
     build_loss,
-    effective_number_weights,
 )
+from alloyk.losses.classification import effective_number_weights
 
 COUNTS = [500, 50, 5]
 LABELS = np.array([0, 1, 2, 2, 0, 1])

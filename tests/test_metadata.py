@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.metadata import MEMBER, ModelMetadata, read_metadata, write_metadata
+from alloyk.predict.metadata import MEMBER, ModelMetadata, read_metadata, write_metadata
 
 # "1050" and "0123" are names; "α" is not ASCII.
 METADATA = ModelMetadata(("0123", "1050", "α"), output="logits", simulated=True)

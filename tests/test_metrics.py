@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from alloyk.metrics import PER_CLASS, classification_metrics
+from alloyk.metrics import classification_metrics
+from alloyk.metrics.classification import PER_CLASS
 from alloyk.predictions import Predictions, read_predictions, write_predictions
 
 CLASSES = ("1050", "2017", "5083", "6082", "7075")

@@ -7,8 +7,8 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 from alloyk.losses import build_loss
+from alloyk.losses.multitask import MultitaskLoss, MultitaskNetwork
 from alloyk.models import build_model
-from alloyk.multitask import MultitaskLoss, MultitaskNetwork
 from alloyk.optimizers import build_optimizer
 from alloyk.pipeline import KeptImages, evaluation_batches, training_batches
 from alloyk.tasks import Target

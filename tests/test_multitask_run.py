@@ -48,7 +48,7 @@ evaluate = partial(evaluate_run, resamples=60)
 
 def trained(config, folder, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alloyk.training.evaluate_run", evaluate)
+        patch.setattr("alloyk.training.run.evaluate_run", evaluate)
         return run_training(config, folder, **options)
 
 
@@ -176,8 +176,7 @@ def test_predict_prints_estimates_as_csv_and_json(exported, plates):
 
 
 def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path, monkeypatch):
-    from alloyk import conversion
-    from alloyk.export import export_run
+    from alloyk.export import conversion, export_run
 
     right = conversion.FORMATS["savedmodel"]
 
@@ -202,7 +201,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch)
         plates, "multitask.weighting=learned", "train.epochs=3", "optimizer.name=rmsprop",
         "train.monitor=val_accuracy",
     )  # fmt: skip
-    monkeypatch.setattr("alloyk.training.evaluate_run", lambda run: None)
+    monkeypatch.setattr("alloyk.training.run.evaluate_run", lambda run: None)
     undisturbed = run_training(config, tmp_path / "undisturbed")
 
     def stop(self, epoch, logs=None):
@@ -271,7 +270,7 @@ def test_a_vote_estimates_the_mean_of_its_members(run, plates, tmp_path):
             other / name, table, of_split.probabilities, of_split.classes, estimates=shifted
         )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alloyk.ensemble.evaluate_run", evaluate)
+        patch.setattr("alloyk.ensemble.run.evaluate_run", evaluate)
         vote = ensemble_runs([run, other], "soft", tmp_path / "vote")
     voted = read_predictions(vote / "predictions.csv").estimates[COLUMN]
     np.testing.assert_allclose(voted.predicted, numbers + 0.5, rtol=1e-12)

@@ -6,7 +6,7 @@ from scipy.stats import ttest_ind
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from alloyk.paired import accuracy_difference, holm, mcnemar, welch
+from alloyk.statistics.paired import accuracy_difference, holm, mcnemar, welch
 
 
 def decided(both, first_only, second_only, neither):

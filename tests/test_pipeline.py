@@ -14,7 +14,6 @@ import tensorflow as tf
 from PIL import Image
 
 from alloyk import pipeline
-from alloyk.augmentation import Augmentation
 from alloyk.dataset import load_dataset
 from alloyk.errors import AlloykError
 from alloyk.imaging import plain_format, read_image
@@ -28,6 +27,7 @@ from alloyk.pipeline import (
     training_batches,
 )
 from alloyk.preprocessing import build_preprocessing
+from alloyk.preprocessing.augmentation import Augmentation
 
 
 @pytest.fixture

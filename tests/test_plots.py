@@ -11,10 +11,10 @@ from matplotlib.text import Text
 from sklearn import metrics as sk
 
 from alloyk import plots
-from alloyk.abstention import accuracy_over_coverage
-from alloyk.breakdown import breakdown
-from alloyk.calibration import reliability
 from alloyk.metrics import classification_metrics
+from alloyk.metrics.abstention import accuracy_over_coverage
+from alloyk.metrics.breakdown import breakdown
+from alloyk.metrics.calibration import reliability
 from alloyk.predictions import Predictions
 
 LONG = ["aluminium 1050 annealed", "steel_with_a_very_long_name_that_goes_on_and_on_and_on_and_on",
@@ -300,9 +300,9 @@ import matplotlib as m
 before = dict(m.rcParams), m.rcParams._get_backend_or_none()
 import numpy as np
 from alloyk import plots
-from alloyk.abstention import accuracy_over_coverage
-from alloyk.breakdown import breakdown
-from alloyk.calibration import reliability
+from alloyk.metrics.abstention import accuracy_over_coverage
+from alloyk.metrics.breakdown import breakdown
+from alloyk.metrics.calibration import reliability
 ax = plots.plot_confusion_matrix(np.eye(3, dtype=int), list("ABC"))
 ax.figure.savefig("/dev/null", format="png")
 import matplotlib.pyplot as plt

@@ -5,8 +5,8 @@ import pytest
 from test_plots import ALLOYS, assert_everything_is_readable, history_of, predictions_of, texts_in
 
 from alloyk import plots
-from alloyk.fold_spread import fold_spread
 from alloyk.metrics import classification_metrics
+from alloyk.metrics.fold_spread import fold_spread
 
 LABELS = ["1050", "2017", "5083", "6082", "7075"]
 NAMES = ["resnet18", "vgg16-with-a-rather-long-name-of-its-run", "fnn", "soft"]

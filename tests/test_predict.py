@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 import alloyk
-from alloyk import backends, predict
 from alloyk.errors import AlloykError
-from alloyk.metadata import ModelMetadata, write_metadata
-from alloyk.predict import Classification, find_images, format_csv, format_json, load
+from alloyk.predict import Classification, backends, find_images, load
+from alloyk.predict import classifier as predict
+from alloyk.predict.classifier import format_csv, format_json
+from alloyk.predict.metadata import ModelMetadata, write_metadata
 
 CLASSES = ("1050", "2017")
 

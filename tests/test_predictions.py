@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
-from alloyk.predictions import read_predictions, whole_file, write_predictions
+from alloyk.files import whole_file
+from alloyk.predictions import read_predictions, write_predictions
 
 HEADER = "path,label,predicted,p_A,p_B\n"
 

@@ -7,17 +7,8 @@ import tensorflow as tf
 from PIL import Image
 from skimage.exposure import equalize_hist
 
-from alloyk.preprocessing import (
-    Equalize,
-    FullScale,
-    Grayscale,
-    Log,
-    MinMax,
-    Resize,
-    Standardize,
-    build_preprocessing,
-    resize_weights,
-)
+from alloyk.preprocessing import Standardize, build_preprocessing, resize_weights
+from alloyk.preprocessing.layers import Equalize, FullScale, Grayscale, Log, MinMax, Resize
 
 
 def counts(shape=(3, 40, 56, 1), seed=0):

@@ -10,9 +10,10 @@ from test_plots import ALLOYS, assert_everything_is_readable, texts_in
 
 from alloyk import plots
 from alloyk.errors import AlloykError
-from alloyk.estimates import Estimate
+from alloyk.metrics import regression_metrics
+from alloyk.metrics.regression import error_figures
 from alloyk.predictions import Predictions, read_predictions, write_predictions
-from alloyk.regression import error_figures, regression_metrics
+from alloyk.tasks.estimates import Estimate
 
 CLASSES = ("1050", "2017", "5083", "6082", "7075")
 

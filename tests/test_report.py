@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from alloyk.cli import main
-from alloyk.comparison import compare_runs
-from alloyk.comparison_files import write_comparison
+from alloyk.comparison import compare_runs, write_comparison
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.predictions import write_predictions

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from alloyk.metadata import ModelMetadata, read_metadata, write_metadata
+from alloyk.ensemble.soft_voting import save_soft_vote
 from alloyk.predict import load
-from alloyk.soft_voting import save_soft_vote
+from alloyk.predict.metadata import ModelMetadata, read_metadata, write_metadata
 
 COLUMN = "thickness_mm"
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
-from alloyk.splitting import apportion, deal, nominal_thickness, split_table
+from alloyk.splitting import split_table
+from alloyk.splitting.division import apportion, deal, nominal_thickness
 
 RATIOS = (0.70, 0.15, 0.15)
 

@@ -8,17 +8,11 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from alloyk.influence import Evidence, evidence_by_class, rank_influences
 from alloyk.metrics import classification_metrics
 from alloyk.predictions import Predictions
-from alloyk.statistics import (
-    accuracy_interval,
-    bootstrap,
-    clopper_pearson,
-    confidence_intervals,
-    interval_of_share,
-    resampled_counts,
-)
+from alloyk.statistics import accuracy_interval, confidence_intervals, resampled_counts
+from alloyk.statistics.influence import Evidence, evidence_by_class, rank_influences
+from alloyk.statistics.intervals import bootstrap, clopper_pearson, interval_of_share
 
 
 def simulate(n_plates, per_plate, k=3, skill=1.5, plate_noise=0.0, seed=0, plates=True):

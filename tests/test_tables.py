@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from alloyk.tables import Column, csv_text, latex, markdown, write_table
+from alloyk.comparison.tables import Column, csv_text, latex, markdown, write_table
 
 COLUMNS = [
     Column("Run", "name"),

@@ -202,7 +202,7 @@ def test_a_finished_run_is_not_trained_again(finished):
 
 
 def test_a_changed_configuration_does_not_resume(radiographs, tmp_path, monkeypatch):
-    monkeypatch.setattr("alloyk.training.evaluate_run", interrupt)
+    monkeypatch.setattr("alloyk.training.run.evaluate_run", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_training(configured(radiographs), tmp_path / "run")
     monkeypatch.undo()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from alloyk.voting import hard_vote, hard_weights, soft_vote, soft_weights
+from alloyk.ensemble.voting import hard_vote, hard_weights, soft_vote, soft_weights
 
 EQUAL = np.full(3, 1 / 3)
 

@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image
 
 from alloyk.config import resolve_config, write_config
+from alloyk.dataset.source import open_dataset
 from alloyk.experiment import preprocessing_for
 from alloyk.imaging import read_image
-from alloyk.metadata import ModelMetadata, write_metadata
 from alloyk.models import build_model
+from alloyk.predict.metadata import ModelMetadata, write_metadata
 from alloyk.predictions import write_predictions
 from alloyk.preprocessing import Standardize
-from alloyk.source import open_dataset
 
 CLASSES = ("1050", "2017", "steel")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted
-from alloyk.listing import few
+from alloyk.files import few
 
 # From this ratio of the largest to the smallest class a plain loss neglects the smallest.
 UNEQUAL = 3

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alloyk.alloys import display_name
 from alloyk.audit.findings import Audited, counted
 from alloyk.audit.leaks import similar_pairs
 from alloyk.audit.quality import series_in_order
@@ -16,7 +17,6 @@ from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
 from alloyk.plots import new_axes, readable_names, save_figure
 from alloyk.plots.style import COLORS, GRAY, add_legend, finish
-from alloyk.text_report import display_name
 
 # What is drawn of a large data set.
 MOST_CLASSES = 8
@@ -144,9 +144,9 @@ def plot_examples(audited: Audited) -> Axes | None:
         return None
     import tensorflow as tf
 
-    from alloyk.augmentation import Augmentation
     from alloyk.config import resolve_config
     from alloyk.preprocessing import build_preprocessing
+    from alloyk.preprocessing.augmentation import Augmentation
 
     config = resolve_config(None, {"data": {"path": str(audited.root)}})
     size = config.preprocess.image_size

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
+from alloyk.files import few
 from alloyk.imaging import is_image_name, shown
-from alloyk.listing import few
 
 # Share of pixels at the largest (smallest) count from which an image counts as clipped.
 CLIPPED = 0.01

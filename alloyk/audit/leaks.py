@@ -7,7 +7,7 @@ import numpy as np
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted
 from alloyk.audit.similarity import SIMILAR, near_duplicates
 from alloyk.errors import AlloykError
-from alloyk.listing import few
+from alloyk.files import few
 from alloyk.splitting import PLATE, split_table
 
 SAMPLE_PAIRS = 3

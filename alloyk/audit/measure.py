@@ -21,7 +21,7 @@ DETAIL = 32
 EDGE = 3.0
 
 BORDER_PIXELS = 2
-LEVELS = 4096  # of the histogram, as in `alloyk.preprocessing.Equalize`
+LEVELS = 4096  # of the histogram, as in `alloyk.preprocessing.layers.Equalize`
 
 # Channels that differ by less than this part of their range hold gray.
 GRAY_TOLERANCE = 0.01

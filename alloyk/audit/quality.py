@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from alloyk.audit.findings import CHECK, Audited, Finding, counted
-from alloyk.listing import few
+from alloyk.files import few
 
 # An image with less than this part of its class's median falls behind: a quarter of the dose, or
 # edges six times as wide (a plate out of view has fewer edges, and is not to be taken for blurred).

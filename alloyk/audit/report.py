@@ -7,8 +7,8 @@ from dataclasses import asdict
 import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, SEVERITIES, Audited, Finding, counted
+from alloyk.files import few
 from alloyk.imaging import shown
-from alloyk.listing import few
 from alloyk.splitting import SPLITS
 
 WIDTH = 96

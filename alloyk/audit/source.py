@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloyk.dataset.listing import find_images
+from alloyk.dataset.split_plan import read_source
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
-from alloyk.listing import find_images
-from alloyk.split_plan import read_source
 from alloyk.splitting import PLATE, SPLITS, group_column
 
 if TYPE_CHECKING:

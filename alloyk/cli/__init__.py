@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-from alloyk._version import __version__
+from alloyk import __version__
 from alloyk.errors import AlloykError
 
 # Command → what one line of `alloyk --help` says. Modules load when their command is asked for.

@@ -24,8 +24,7 @@ def compare(runs, out, no_timing):
       alloyk compare saved_models/resnet18 saved_models/vgg16 --out comparison
       alloyk compare saved_models/* --out comparison
     """
-    from alloyk.comparison import compare_runs
-    from alloyk.comparison_files import write_comparison
+    from alloyk.comparison import compare_runs, write_comparison
 
     def say(message):
         click.echo(message, err=True)

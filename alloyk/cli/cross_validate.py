@@ -54,7 +54,7 @@ def cross_validate(ctx, config, folds, leave_out, arch, data, out, settings):
     out = out or Path("saved_models") / f"{resolved.model.arch}-{name}"
 
     load_tensorflow()
-    from alloyk.cross_validation import cross_validate
+    from alloyk.training.cross_validation import cross_validate
 
     try:
         cross_validate(

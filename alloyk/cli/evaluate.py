@@ -60,7 +60,7 @@ def evaluate(run, data, split, out, from_predictions, noise_control, classical_c
         out = out or default_folder(run, split)
     else:
         load_tensorflow()
-        from alloyk.split_predictions import evaluate_split
+        from alloyk.evaluation.split_predictions import evaluate_split
 
         out = evaluate_split(run, data=data, split=split, out=out, controls=controls)
     click.echo((out / "report.txt").read_text(encoding="utf-8"))

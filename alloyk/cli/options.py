@@ -19,8 +19,7 @@ set_option = click.option(
 
 def overrides_from(settings, arch=None, data=None) -> dict:
     """`--set`, `--arch` and `--data` as one nested dictionary for `resolve_config`."""
-    from alloyk.config import parse_overrides
-    from alloyk.recipes import merge
+    from alloyk.config import merge, parse_overrides
 
     overrides = parse_overrides(settings)
     if arch:

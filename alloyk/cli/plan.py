@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alloyk.predictions import whole_file
+from alloyk.files import whole_file
 
 
 @click.command()

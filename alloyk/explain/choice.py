@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.config import resolve_config
+from alloyk.dataset.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.predictions import Predictions, read_predictions
-from alloyk.source import open_dataset
 
 
 def most_and_least_confident(predictions: Predictions, count: int = 1) -> list[int]:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from alloyk import plots
+from alloyk.alloys import display_name
 from alloyk.errors import AlloykError
 from alloyk.explain.explanation import Explanation
 from alloyk.explain.gradcam import enlarged
 from alloyk.explain.sanity import describe_sanity
 from alloyk.imaging import shown
-from alloyk.text_report import display_name
 
 RECORD = "explanation.json"
 ARRAYS = "maps.npz"

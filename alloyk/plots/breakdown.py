@@ -21,7 +21,7 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
     """Accuracy and its 95 % interval for each value of each column, a panel for each column.
 
     Args:
-        tables: Of `alloyk.breakdown.breakdown`, one per column, one or more.
+        tables: Of `alloyk.metrics.breakdown.breakdown`, one per column, one or more.
         overall: The accuracy on all images, drawn as a line.
         subtitle: A line under the title.
 
@@ -83,7 +83,7 @@ def plot_breakdown_by_class(
     """Share of each class that is recognised under each condition, in per cent.
 
     Args:
-        table: Of `alloyk.breakdown.breakdown` by ``label`` and another column.
+        table: Of `alloyk.metrics.breakdown.breakdown` by ``label`` and another column.
         names: Label → how the class is shown.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
+from alloyk.alloys import display_name
 from alloyk.plots.confusion import plot_confusion_matrix
 from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
-from alloyk.text_report import display_name
 
 CEILING_COLOR = COLORS[2]
 

@@ -25,7 +25,7 @@ def plot_estimates(
     Args:
         predictions: The predictions; images whose true value is not known are left out.
         column: One of its estimates.
-        figures: Of `alloyk.regression.regression_metrics`, where the legend's numbers are from.
+        figures: Of `alloyk.metrics.regression_metrics`, where the legend's numbers are from.
         names: The k classes as they are shown.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.

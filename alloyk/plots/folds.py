@@ -15,7 +15,7 @@ def plot_folds(
     """Every figure of every fold, with mean and standard deviation.
 
     Args:
-        spread: Of `alloyk.fold_spread.fold_spread`.
+        spread: Of `alloyk.metrics.fold_spread.fold_spread`.
         names: Figure → what people read; figures from 0 to 1.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.

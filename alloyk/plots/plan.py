@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
+from alloyk.alloys import display_name
 from alloyk.plots.style import COLORS, GRAY, LINE_STYLES, add_legend, finish, new_axes
-from alloyk.text_report import display_name
 
 if TYPE_CHECKING:
     from alloyk.xray.sweep import Plan

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alloyk.predictions import whole_file
+from alloyk.files import whole_file
 
 # Okabe and Ito's colours, told apart without colour vision, the pale yellow last; the line style
 # changes too, so that a curve hidden under another shows, and more than eight stay distinct.

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from alloyk.abstention import Coverage
-from alloyk.calibration import Reliability
+from alloyk.metrics.abstention import Coverage
+from alloyk.metrics.calibration import Reliability
 from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes
 
 
@@ -18,7 +18,7 @@ def plot_reliability(
     """Accuracy over confidence; on the diagonal probabilities mean what they say.
 
     Args:
-        reliability: Of `alloyk.calibration.reliability`.
+        reliability: Of `alloyk.metrics.calibration.reliability`.
         scaled: The same after temperature scaling, where it is kept.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
@@ -52,7 +52,7 @@ def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = N
     """Error rate over the share of images decided, the most confident first.
 
     Args:
-        coverage: Of `alloyk.abstention.accuracy_over_coverage`.
+        coverage: Of `alloyk.metrics.abstention.accuracy_over_coverage`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """

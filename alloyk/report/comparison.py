@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alloyk.comparison_files import describe, tables_of
+from alloyk.comparison.files import describe, tables_of
+from alloyk.comparison.tables import Column
 from alloyk.evaluation import read_json
 from alloyk.report.page import Block, Cell, Figures, Page, Picture, Section, Table, Text
-from alloyk.tables import Column
 
 COMPARISON = "comparison.json"
 MOST_PAIRS = 12
@@ -60,7 +60,7 @@ def comparison_page(folder: Path) -> Page:
 
 
 def as_table(caption: str, columns: Sequence[Column], rows: Sequence[Mapping]) -> Table:
-    """A table of `alloyk.tables` as part of a page."""
+    """A table of `alloyk.comparison.tables` as part of a page."""
     return Table(caption, [column.title for column in columns],
                  [[_cell(column, row) for column in columns] for row in rows])  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 import unicodedata
 
-from alloyk.text_report import describe_grouping, display_name
+from alloyk.alloys import display_name
+from alloyk.evaluation.text_report import describe_grouping
 
 FEW_PLATES = 30
 FEW_IMAGES = 30

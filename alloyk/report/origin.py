@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
+from alloyk.comparison.runs import ENSEMBLE_FILE
 from alloyk.config import read_yaml
 from alloyk.report.page import Block, Code, Facts, Table
-from alloyk.runs import ENSEMBLE_FILE
 
 HASHED = (
     "config.yaml", "model.keras", "history.csv", "predictions.csv", "predictions_val.csv",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 
-from alloyk._version import __version__
+from alloyk import __version__
 
 # Shape, or width in pixels, from which on a picture gets the whole width.
 WIDE, WIDE_PIXELS = 1.9, 1300

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from alloyk.alloys import display_name
 from alloyk.report.page import Picture
-from alloyk.text_report import display_name
 
 # The order in which a reader asks; whatever else lies in the folder comes behind.
 ORDER = (

@@ -8,8 +8,9 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.evaluation import read_json
-from alloyk.fold_spread import FIGURES, figure_at
-from alloyk.history import read_history
+from alloyk.evaluation.history import read_history
+from alloyk.evaluation.text_report import describe, describe_grouping
+from alloyk.metrics.fold_spread import FIGURES, figure_at
 from alloyk.predictions import Predictions, read_predictions
 from alloyk.report import tables
 from alloyk.report.limits import limits, model_card
@@ -29,7 +30,6 @@ from alloyk.report.page import (
 )
 from alloyk.report.pictures import PLACED, pictures
 from alloyk.report.trust import reference_blocks, trust_blocks
-from alloyk.text_report import describe, describe_grouping
 
 # What earlier versions did not write.
 WANTED = ("evaluated", "resampling", "confidence_intervals", "per_class", "macro", "micro")

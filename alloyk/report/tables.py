@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.fold_spread import FIGURES
+from alloyk.alloys import display_name
+from alloyk.metrics.fold_spread import FIGURES
 from alloyk.predictions import Predictions
 from alloyk.report.page import Block, Cell, Table, Text, count, number, with_interval
-from alloyk.text_report import display_name
 
 PER_CLASS = {
     "precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "F1",

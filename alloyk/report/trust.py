@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from alloyk.alloys import display_name
 from alloyk.report.page import Block, Cell, Facts, Table, Text, number, with_interval
-from alloyk.text_report import display_name
 
 ABOVE = (
     "The accuracy lies above the ceiling: the classifier has seen these plates before, or "

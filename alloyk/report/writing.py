@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from alloyk.errors import AlloykError
+from alloyk.files import whole_file
 from alloyk.imaging import shown
-from alloyk.predictions import whole_file
 from alloyk.report.comparison import COMPARISON, comparison_page
 from alloyk.report.page import Page, render
 from alloyk.report.run import run_page

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from alloyk._version import __version__
+from alloyk import __version__
 from alloyk.errors import AlloykError
 from alloyk.xray import plan
 from alloyk.xray.overrides import validate_parameters, with_overrides

@@ -1,0 +1,51 @@
+"""Every check in its order, and the pass over a data set that they need."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alloyk.audit.balance import BALANCE_CHECKS
+from alloyk.audit.files import FILE_CHECKS
+from alloyk.audit.findings import FIX, Audited, Finding
+from alloyk.audit.leaks import LEAK_CHECKS
+from alloyk.audit.quality import QUALITY_CHECKS
+from alloyk.audit.scan import scan_images
+from alloyk.audit.shortcuts import SHORTCUT_CHECKS
+from alloyk.audit.source import read_for_audit, series_of
+
+CHECKS = (*FILE_CHECKS, *LEAK_CHECKS, *BALANCE_CHECKS, *SHORTCUT_CHECKS, *QUALITY_CHECKS)
+
+
+def audit_dataset(
+    data: str | Path,
+    *,
+    series: str | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Audited:
+    """Read a data set and measure every image.
+
+    Args:
+        data: As in `load_dataset`; a folder of images without labels is welcome too.
+        series: A column of the manifest, or a regular expression on the file name: which images
+            belong together. By default `plate_id`, else the name before its last `_`.
+        progress: Called with the number of images done since the last call, and of all.
+
+    Raises:
+        AlloykError: There is no data set, its folders or manifest contradict themselves, or
+            `series` does not fit it. Images that cannot be read are findings, not errors.
+    """
+    root, table, notes = read_for_audit(Path(data))
+    names, name, told = series_of(table, series)
+    paths = [root.absolute() / path for path in table["path"]]
+    scan = scan_images(paths, lambda done: progress(done, len(paths)))
+    simulated = (root / "simulation.yaml").is_file()
+    return Audited(root, table, scan, names, name, told, tuple(notes), simulated)
+
+
+def find_all(audited: Audited) -> list[Finding]:
+    """Every finding of every check, in their order."""
+    return [finding for check in CHECKS for finding in check(audited)]
+
+
+def must_fix(findings: list[Finding]) -> bool:
+    """Whether one of the findings must be mended before training."""
+    return any(finding.severity == FIX for finding in findings)

@@ -1,0 +1,137 @@
+"""One table as Markdown, CSV and LaTeX."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alloyk.files import whole_file
+
+# For people; the CSV file has the numbers themselves.
+NOTHING = "–"
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "−": "$-$", "–": "--", "±": r"$\pm$", "×": r"$\times$", "²": "$^2$", "<": "$<$", ">": "$>$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: What people read.
+        key: What its value is called in a row.
+        form: Format of a number, such as ``.4f``; empty for text.
+        interval: Key of the ``[low, high]`` to put behind it in brackets.
+    """
+
+    title: str
+    key: str
+    form: str = ""
+    interval: str | None = None
+
+    def shown(self, row: dict) -> str:
+        """The cell as people read it."""
+        value = row.get(self.key)
+        if value is None:
+            return NOTHING
+        text = _number(value, self.form) if self.form else str(value)
+        between = row.get(self.interval) if self.interval else None
+        if between:
+            low, high = (_number(end, self.form) for end in between)
+            text += f" [{low}, {high}]"
+        return text
+
+
+def _number(value: float, form: str) -> str:
+    if form.endswith("p"):  # a p value
+        digits = int(form[1:-1])
+        return f"{value:.{digits}f}" if value >= 10**-digits else f"<{10**-digits:.{digits}f}"
+    return f"{value:{form}}".replace("-", "−")
+
+
+def markdown(columns: Sequence[Column], rows: Sequence[dict]) -> str:
+    r"""A table for people, its columns aligned.
+
+    >>> print(markdown([Column("Run", "name"), Column("Accuracy", "a", ".2f")],
+    ...                [{"name": "cnn", "a": 0.5}, {"name": "a|b", "a": None}]))
+    | Run  | Accuracy |
+    |:-----|---------:|
+    | cnn  |     0.50 |
+    | a\|b |        – |
+    """
+    cells = [[column.title for column in columns]]
+    cells += [[column.shown(row).replace("|", r"\|") for column in columns] for row in rows]
+    widths = [max(3, *(len(line[k]) for line in cells)) for k in range(len(columns))]
+
+    def line(texts):
+        padded = (
+            text.rjust(width) if column.form else text.ljust(width)
+            for text, width, column in zip(texts, widths, columns, strict=True)
+        )
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|".join(
+        "-" * (width + 1) + ":" if column.form else ":" + "-" * (width + 1)
+        for width, column in zip(widths, columns, strict=True)
+    )
+    return "\n".join([line(cells[0]), f"|{rule}|", *map(line, cells[1:])])
+
+
+def latex(columns: Sequence[Column], rows: Sequence[dict], caption: str) -> str:
+    """A LaTeX table, for the package booktabs."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escaped(caption)}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.form else 'l' for column in columns)}}}",
+        r"\toprule",
+        " & ".join(_escaped(column.title) for column in columns) + r" \\",
+        r"\midrule",
+        *(" & ".join(_escaped(column.shown(row)) for column in columns) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return re.sub("[" + re.escape("".join(LATEX)) + "]", lambda found: LATEX[found[0]], text)
+
+
+def csv_text(columns: Sequence[Column], rows: Sequence[dict]) -> str:
+    """A CSV table of full precision; an interval has the columns ``…_low`` and ``…_high``."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    header, keys = [], []
+    for column in columns:
+        header.append(column.key)
+        keys.append((column.key, None))
+        if column.interval:
+            header += [f"{column.key}_low", f"{column.key}_high"]
+            keys += [(column.interval, 0), (column.interval, 1)]
+    writer.writerow(header)
+    for row in rows:
+        cells = []
+        for key, place in keys:
+            value = row.get(key)
+            value = value[place] if value is not None and place is not None else value
+            cells.append("" if value is None else value)
+        writer.writerow(cells)
+    return file.getvalue()
+
+
+def write_table(folder: Path, name: str, columns, rows, caption: str) -> None:
+    """Write ``<name>.md``, ``<name>.csv`` and ``<name>.tex``."""
+    for suffix, text in (
+        ("md", f"{caption}\n\n{markdown(columns, rows)}\n"),
+        ("csv", csv_text(columns, rows)),
+        ("tex", latex(columns, rows, caption)),
+    ):
+        with whole_file(Path(folder) / f"{name}.{suffix}") as unfinished:
+            unfinished.write_text(text, encoding="utf-8")

@@ -1,0 +1,97 @@
+"""Where the images come from: the data set that a configuration names, or the embedded default.
+
+The default is simulated on first use and kept in the user's cache folder.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import click
+
+from alloyk import __version__
+from alloyk.config import Config
+from alloyk.dataset.loading import ImageDataset, load_dataset
+from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
+from alloyk.splitting.folds import parse_condition, parse_fold
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/alloyk``, by default ``~/.cache/alloyk``.
+
+    Source: XDG Base Directory Specification 0.8, which ignores a path that is not absolute.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "alloyk"
+
+
+def default_dataset(preset: str, images: int, image_size: int, seed: int, overrides: dict) -> Path:
+    """Folder of the simulated data set with these settings, made on first use.
+
+    The folder's name carries the version and all settings, so that another setting or a newer
+    simulator never meets old images.
+
+    Raises:
+        AlloykError: A setting is out of range, or the cache folder cannot be written.
+    """
+    settings = [__version__, preset, images, image_size, seed, overrides]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    folder = cache_folder() / "simulated" / f"{preset}-{images}x{image_size}-{digest}"
+    if not folder.is_dir():
+        from alloyk.xray.simulation import simulate_dataset
+
+        click.echo(f"simulating {images} images ({preset}) into {folder}", err=True)
+        simulate_dataset(
+            folder, preset=preset, images=images, image_size=image_size, seed=seed,
+            overrides=overrides,
+        )  # fmt: skip
+    return folder
+
+
+def open_dataset(config: Config) -> ImageDataset:
+    """The data set of the configuration, the embedded default where it names none."""
+    data = config.data
+    path = data.path or default_dataset(**data.simulate.model_dump())
+    dataset = load_dataset(
+        path,
+        ratios=data.ratios,
+        group_by=data.group_by,
+        seed=data.split_seed,
+        fold=parse_fold(data.fold) if data.fold else None,
+        leave_out=parse_condition(data.leave_out) if data.leave_out else None,
+    )
+    return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
+
+
+def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
+    """The data set without the images that cannot be read; names each of them on stderr.
+
+    Raises:
+        AlloykError: A split or a class has nothing left.
+    """
+
+    def problem(path):
+        try:
+            read_image(dataset.root / path)
+        except AlloykError as error:
+            return str(error)
+        return None
+
+    with ThreadPool() as pool:
+        problems = pool.map(problem, dataset.table["path"])
+    bad = [message for message in problems if message is not None]
+    for message in bad:
+        click.echo(f"skipped: {message}", err=True)
+    table = dataset.table[[message is None for message in problems]].reset_index(drop=True)
+    left = table.groupby("split")["label"].nunique()
+    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
+        raise AlloykError(
+            f"without the {len(bad)} unreadable images of {dataset.root} a class or a split is "
+            "empty: restore images, or take that class out"
+        )
+    note = f"{len(bad)} unreadable images were left out."
+    return replace(dataset, table=table, notes=(*dataset.notes, *([note] if bad else [])))

@@ -1,0 +1,81 @@
+"""The members of a soft vote as one Keras model."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.predict.backends import KerasBackend
+from alloyk.predict.metadata import ModelMetadata, read_metadata, write_metadata
+from alloyk.tasks import LOGITS, shared_columns
+
+# Below float32's smallest normal number a logarithm may be that of 0.
+FLOOR = 1e-37
+
+
+def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> None:
+    """Write a model that takes a raw image to the log of the members' weighted mean probability.
+
+    These are logits: their softmax is the mean itself. Each member keeps its own preprocessing. A
+    member of weight 0 is left out. Numbers that every member estimates beside the class come out
+    as their weighted mean.
+
+    Args:
+        models: ``model.keras`` of each member, with the same classes.
+        weights: `(members,)`, sum 1.
+        path: The file to write.
+
+    Raises:
+        AlloykError: Two members correct by the flat frames of detectors of different sizes.
+    """
+    described = [read_metadata(model) for model in models]
+    classes = described[0].classes
+    backends = {
+        number: KerasBackend(model)
+        for number, (model, weight) in enumerate(zip(models, weights, strict=True), start=1)
+        if weight
+    }
+    raw = keras.Input(_common_shape(backends.values()), name="raw_image")
+    together = shared_columns([list(one.spreads) for one in described])
+    parts = []
+    estimates: dict[str, list] = {column: [] for column in together}
+    for number, backend in backends.items():
+        metadata, weight, member = described[number - 1], weights[number - 1], backend.model
+        image = member.inputs[0]
+        # Called anew: a loaded Sequential does not know its outputs by name.
+        outputs = keras.Model(image, member(image), name=f"member_{number}")(raw)
+        if isinstance(outputs, dict):
+            for column, values in estimates.items():
+                values.append(float(weight) * outputs[column])
+            outputs = outputs[LOGITS]
+        if metadata.output == "logits":
+            outputs = keras.layers.Softmax(name=f"probabilities_{number}")(outputs)
+        if metadata.classes != classes:
+            order = [metadata.classes.index(label) for label in classes]
+            outputs = keras.ops.take(outputs, order, axis=-1)
+        parts.append(keras.layers.Rescaling(float(weight), name=f"weight_{number}")(outputs))
+    mean = keras.layers.Add(name="vote")(parts) if len(parts) > 1 else parts[0]
+    outputs = keras.ops.log(keras.ops.maximum(mean, FLOOR))
+    if together:
+        outputs = {LOGITS: outputs} | {column: sum(values) for column, values in estimates.items()}
+    voted = keras.Model(raw, outputs, name="classifier")
+    unfinished = path.with_suffix(".part.keras")
+    voted.save(unfinished)
+    simulated = any(one.simulated for one in described)
+    spreads = {column: described[0].spreads[column] for column in together}
+    write_metadata(unfinished, ModelMetadata(classes, LOGITS, simulated, spreads))
+    unfinished.replace(path)
+
+
+def _common_shape(backends: Iterable[KerasBackend]) -> tuple[int | None, int | None, None]:
+    """Shape of the raw images that all take: that of a flat-field correction where one has it."""
+    frames = {backend.input_shape[:2] for backend in backends} - {(None, None)}
+    if len(frames) > 1:
+        sizes = " and ".join(sorted(f"{height}x{width}" for height, width in frames))
+        raise AlloykError(
+            f"members of one vote must take the same raw images, but their flat-field corrections "
+            f"take frames of {sizes}: vote with runs of one detector"
+        )
+    return (*(frames.pop() if frames else (None, None)), None)

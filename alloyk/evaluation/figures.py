@@ -1,0 +1,180 @@
+"""The pictures of one evaluation, each with the name of its file."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from alloyk import plots
+from alloyk.alloys import display_name
+from alloyk.errors import AlloykError
+from alloyk.evaluation.text_report import describe
+from alloyk.imaging import read_image
+from alloyk.metrics.abstention import accuracy_over_coverage
+from alloyk.metrics.breakdown import conditions_of
+from alloyk.metrics.calibration import reliability, with_temperature
+from alloyk.metrics.fold_spread import FIGURES
+from alloyk.predictions import Predictions
+from alloyk.tasks import plain_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CURVES = ("accuracy", "loss")
+# Pictures that an evaluation may have or not; of an earlier state of the folder they go.
+OPTIONAL = (
+    "accuracy.png", "loss.png", "breakdown*.png", "ceiling.png", "estimated_*.png", "folds.png",
+    "mistakes.png",
+)  # fmt: skip
+MOST_MISTAKES = 12
+
+
+def draw_figures(
+    predictions: Predictions,
+    metrics: dict,
+    history: dict[str, np.ndarray] | None,
+    tables: "list[pd.DataFrame]",
+) -> dict[str, Axes]:
+    """File name → drawn axes, for the folder ``figures``.
+
+    Args:
+        predictions: The predictions that the metrics were computed from.
+        metrics: What ``metrics.json`` will hold.
+        history: Of `alloyk.evaluation.history.read_history`.
+        tables: Of `alloyk.metrics.breakdown.breakdown_tables`.
+    """
+    names = [display_name(label) for label in metrics["classes"]]
+    subtitle = describe(predictions, metrics)
+    matrix = np.array(metrics["confusion_matrix"])
+    pictures = {
+        "confusion_matrix.png": plots.plot_confusion_matrix(matrix, names, subtitle=subtitle),
+        "confusion_matrix_normalized.png": plots.plot_confusion_matrix(
+            matrix, names, normalize=True, subtitle=subtitle
+        ),
+        "pr_curve.png": plots.plot_precision_recall(
+            plots.precision_recall_curves(predictions), metrics, names, subtitle=subtitle
+        ),
+        "roc_curve.png": plots.plot_roc(
+            plots.roc_curves(predictions), metrics, names, subtitle=subtitle
+        ),
+        "coverage.png": plots.plot_coverage(accuracy_over_coverage(predictions), subtitle=subtitle),
+    }
+    scaling = metrics["calibration"]["temperature_scaling"]
+    temperature = scaling and scaling["temperature"]
+    pictures["reliability.png"] = plots.plot_reliability(
+        reliability(predictions),
+        scaled=reliability(with_temperature(predictions, temperature)) if temperature else None,
+        subtitle=subtitle,
+    )
+    for column, figures in metrics.get("regression", {}).items():
+        if figures["n"]:
+            pictures[f"estimated_{plain_name(column)}.png"] = plots.plot_estimates(
+                predictions, column, figures, names, subtitle=subtitle
+            )
+    if history is not None:
+        for quantity in CURVES:
+            pictures[f"{quantity}.png"] = plots.plot_history(
+                history,
+                quantity,
+                best_epoch=metrics["train"]["best_epoch"],
+                subtitle="simulated" if metrics["simulated"] else "",
+                ceiling=metrics["ceiling"],
+            )
+    if metrics["ceiling"] or metrics["controls"]:
+        pictures["ceiling.png"] = plots.plot_beside_ceiling(metrics, subtitle=subtitle)
+    return pictures | _breakdowns(tables, metrics["accuracy"], metrics["classes"], subtitle)
+
+
+def draw_folds(
+    pictures: dict[str, Axes],
+    metrics: dict,
+    parts: Mapping[str, Predictions],
+    histories: Sequence[dict[str, np.ndarray]],
+) -> None:
+    """Add the spread over the folds of a cross-validation.
+
+    Args:
+        pictures: Of `draw_figures`; two get the folds' curves, and some are added.
+        metrics: What ``metrics.json`` will hold.
+        parts: Of `alloyk.metrics.fold_spread.by_fold`.
+        histories: Of those folds that have one.
+    """
+    subtitle = metrics["evaluated"] + (", simulated" if metrics["simulated"] else "")
+    shares = {name: shown for name, shown in FIGURES.items() if name != "log_loss"}
+    pictures["folds.png"] = plots.plot_folds(metrics["folds"], shares, subtitle=subtitle)
+    for name, curves in (
+        ("pr_curve.png", plots.precision_recall_curves),
+        ("roc_curve.png", plots.roc_curves),
+    ):
+        plots.add_fold_curves(pictures[name], [curves(part) for part in parts.values()])
+    if histories:
+        for quantity in CURVES:
+            pictures[f"{quantity}.png"] = plots.plot_fold_histories(
+                histories, quantity, subtitle=subtitle
+            )
+
+
+def _breakdowns(tables, accuracy: float, classes, subtitle: str) -> dict[str, Axes]:
+    pictures = {}
+    by_column = [table for table in tables if len(conditions_of(table)) == 1]
+    if by_column:
+        pictures["breakdown.png"] = plots.plot_breakdown(by_column, accuracy, subtitle=subtitle)
+    names = {label: display_name(label) for label in classes}
+    for table in tables:
+        if len(conditions_of(table)) == 2:
+            column = re.sub(r"\W", "_", conditions_of(table)[1])
+            pictures[f"breakdown_{column}.png"] = plots.plot_breakdown_by_class(
+                table, names, subtitle=subtitle
+            )
+    return pictures
+
+
+def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -> Axes:
+    """The wrong decisions of highest confidence, as a sheet of images.
+
+    Args:
+        predictions: The predictions.
+        root: The folder that their paths are relative to; None where it is not known.
+        subtitle: A line under the sheet.
+
+    Raises:
+        AlloykError: There is no mistake, or an image is gone; the text says which.
+    """
+    wrong = np.flatnonzero(predictions.y_true != predictions.y_pred)
+    if not len(wrong):
+        raise AlloykError("no image was decided wrongly")
+    if root is None:
+        raise AlloykError("where the images lie is not known")
+    surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    paths = predictions.table["path"].to_numpy()[surest]
+    for path in paths:
+        if not (root / path).is_file():
+            raise AlloykError(f"the images are gone: no {root / path}")
+    names = [display_name(label) for label in predictions.classes]
+    captions = [
+        (
+            f"{names[predictions.y_true[i]]}, taken for\n{names[predictions.y_pred[i]]} "
+            f"at {100 * predictions.confidence[i]:.1f} %",
+            path,
+        )
+        for i, path in zip(surest, paths, strict=True)
+    ]
+    images = [read_image(root / path) for path in paths]
+    return plots.plot_mistakes(images, captions, subtitle=subtitle)
+
+
+def save_figures(folder: Path, pictures: Mapping[str, Axes]) -> None:
+    """Write the pictures, and remove those that an earlier evaluation had and this one has not."""
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; files have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        for name, ax in pictures.items():
+            plots.save_figure(ax, folder / name)
+    for pattern in OPTIONAL:
+        for path in folder.glob(pattern):
+            if path.name not in pictures:
+                path.unlink()

@@ -1,0 +1,94 @@
+"""Classify a labelled split with a saved run, and evaluate what it said."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from alloyk.config import resolve_config
+from alloyk.dataset import ImageDataset
+from alloyk.dataset.source import open_dataset
+from alloyk.errors import AlloykError
+from alloyk.evaluation.reference import dataset_ceiling
+from alloyk.evaluation.run import default_folder, evaluate_run, predictions_file, read_json
+from alloyk.files import whole_file
+from alloyk.predict import load
+from alloyk.predictions import write_predictions
+
+ALL = "all"
+
+
+def evaluate_split(
+    run, *, data=None, split: str = "test", out=None, controls: Sequence[str] = (), progress=None
+) -> Path:
+    """Predict one split of a data set from its raw images, write and evaluate the predictions.
+
+    Args:
+        run: Run folder.
+        data: Data set to take instead of the one that the run was trained on.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        out: Folder to write to; by default the run itself for its own test split, a folder
+            ``evaluation_<split>`` or ``evaluation_<data>_<split>`` in it for anything else.
+        controls: Names in `alloyk.controls.CONTROLS`, to be trained and judged beside the run.
+        progress: Called with the number of images done since the last call.
+
+    Returns:
+        The folder written to.
+
+    Raises:
+        AlloykError: No run, no such split, a class that the run does not know, or a bad image.
+    """
+    run = Path(run)
+    if not (run / "config.yaml").is_file():
+        raise AlloykError(f"wanted the folder of a finished run, found no {run / 'config.yaml'}")
+    overrides = {"data": {"path": str(Path(data).absolute())}} if data else {}
+    dataset = open_dataset(resolve_config(run / "config.yaml", overrides))
+    table = dataset.table if split == ALL else dataset.split(split)
+    if table.empty:
+        raise AlloykError(f"{dataset.root} has no images in {split}: choose another --split")
+    classifier = load(run)
+    unknown = sorted(set(table["label"]) - set(classifier.classes))
+    if unknown:
+        raise AlloykError(
+            f"{dataset.root} has images of {unknown[0]!r}, but {run} knows "
+            f"{', '.join(classifier.classes)} only: leave them out"
+        )
+    if out is None:
+        own = default_folder(run, split)
+        out = run / f"evaluation_{Path(data).absolute().stem}_{split}" if data else own
+    paths = [dataset.root / path for path in table["path"]]
+    found = classifier.predict(paths, progress=progress)
+    file = Path(out) / predictions_file(split)
+    write_predictions(
+        file, table, found.probabilities, classifier.classes, estimates=found.estimates
+    )
+    if controls:
+        from alloyk.controls.rivals import judge
+
+        config = resolve_config(run / "config.yaml")
+        trained_on = open_dataset(config) if data else dataset
+        judge(controls, config, trained_on, dataset, table, out, split)
+    facts = facts_of(run, dataset, table["label"])
+    # For another evaluation from the predictions file alone.
+    with whole_file(Path(out) / "facts.json") as unfinished:
+        unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+    evaluate_run(run, out=out, split=split, facts=facts)
+    return Path(out)
+
+
+def facts_of(run: Path, dataset: ImageDataset, labels) -> dict:
+    """The run's facts with the data set's own where the two differ.
+
+    Args:
+        run: Run folder.
+        dataset: The data set.
+        labels: Of the images evaluated.
+    """
+    facts = read_json(run / "facts.json")
+    own = {
+        "grouped_by": dataset.grouped_by,
+        "simulated": dataset.simulated,
+        "data_root": str(dataset.root.absolute()),
+        "notes": list(dataset.notes),
+        "ceiling": dataset_ceiling(dataset, labels),
+    }
+    return {**facts, **own}

@@ -1,0 +1,169 @@
+"""The text of ``report.txt``."""
+
+import numpy as np
+
+from alloyk.alloys import display_name
+from alloyk.metrics.fold_spread import FIGURES, figure_at
+from alloyk.predictions import Predictions
+
+
+def describe(predictions: Predictions, metrics: dict) -> str:
+    """One line on what the figures rest on.
+
+    For example ``test split, 1,800 images of 300 plates, simulated``.
+    """
+    images = f"{len(predictions):,} image{'s' if len(predictions) > 1 else ''}"
+    if predictions.has_plates:
+        groups = metrics["resampling"]["groups"]
+        images += f" of {groups:,} plate{'s' if groups > 1 else ''}"
+    parts = [metrics["evaluated"], images]
+    return ", ".join([*parts, "simulated"] if metrics["simulated"] else parts)
+
+
+def format_report(predictions: Predictions, metrics: dict) -> str:
+    """The text of ``report.txt``: classification report, accuracy, what the split went by."""
+    from sklearn.metrics import classification_report
+
+    table = classification_report(
+        predictions.y_true,
+        predictions.y_pred,
+        labels=np.arange(len(metrics["classes"])),
+        target_names=[display_name(label) for label in metrics["classes"]],
+        digits=4,
+        zero_division=np.nan,
+    )
+    intervals = metrics["confidence_intervals"]
+    lines = [describe(predictions, metrics), describe_grouping(metrics["grouped_by"])]
+    lines += metrics["notes"]
+    if metrics["simulated"]:
+        lines.append("The images are simulated: nothing here was measured on real radiographs.")
+    lines += ["", table]
+    for name, title in FIGURES.items():
+        value = figure_at(metrics, name)
+        between = "[{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+        number = "undefined" if value is None else f"{value:.4f}"
+        lines.append(f"{title:<18} {number:>9}  {between}".rstrip())
+    lines += _references(metrics)
+    lines += _further(metrics)
+    lines += _estimates(metrics)
+    over = metrics["resampling"]["over"]
+    lines += ["", f"In brackets: 95 % confidence interval, from resampling {over}."]
+    if over == "images":
+        lines.append("Plates are not known: images of one plate make these intervals too narrow.")
+    lines += [f"Undefined: {name}: {why}" for name, why in metrics["undefined"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def describe_grouping(grouped_by: str | None) -> str:
+    """One sentence on how images were kept apart; see `ImageDataset.grouped_by`."""
+    match grouped_by:
+        case None:
+            return (
+                "Split image by image: images of one plate may be in training and test, "
+                "which flatters the figures."
+            )
+        case "folders" | "manifest":
+            return f"Split as given by the data set's {grouped_by}."
+        case "unknown":
+            return "What the split was grouped by is not known."
+        case _:
+            return f"Split grouped by {grouped_by}: no {grouped_by} is in two splits."
+
+
+def _references(metrics: dict) -> list[str]:
+    """Lines on the reference ceiling and the controls, as far as `metrics` has them."""
+    lines = []
+    for name, control in (metrics.get("controls") or {}).items():
+        between = _interval(control["interval"])
+        title = f"{name} control"
+        lines.append(f"{title:<18} {control['accuracy']:>9.4f}  {between}  {control['what']}")
+    ceiling = metrics.get("ceiling")
+    if ceiling:
+        value, error = ceiling["accuracy"], ceiling["error"]
+        lines.append(f"{'reference ceiling':<18} {value:>9.4f}  ± {error:.4f}")
+        lines += [
+            "",
+            "The reference ceiling is what an ideal classifier reaches under the simulator's own "
+            "model, on single images of plates never seen before.",
+            *ceiling.get("notes", []),
+        ]
+        interval = metrics["confidence_intervals"].get("accuracy")
+        if interval and interval[0] > value + 2 * error:
+            lines.append(
+                "The accuracy lies above it: the classifier has seen these plates before, or "
+                "something in the images tells the class that the model does not know of."
+            )
+    return lines
+
+
+def _further(metrics: dict) -> list[str]:
+    """Lines on plates, calibration and abstention, as far as `metrics` has them."""
+    lines = []
+    if metrics.get("folds"):
+        lines.append("")
+        for name, shown in FIGURES.items():
+            spread = metrics["folds"]["figures"][name]
+            if spread["sd"] is not None:
+                lines.append(f"{shown:<18} {spread['mean']:>9.4f}  ± {spread['sd']:.4f} over folds")
+    if metrics.get("plates"):
+        plates = metrics["plates"]
+        between = _interval(plates["interval"])
+        lines.append(f"{'accuracy per plate':<18} {plates['accuracy']:>9.4f}  {between}".rstrip())
+    if metrics.get("calibration"):
+        calibration = metrics["calibration"]
+        error = calibration["expected_calibration_error"]
+        lines += ["", f"Expected calibration error {error:.4f}."]
+        scaling = calibration["temperature_scaling"]
+        if scaling and scaling["temperature"] is not None:
+            lines[-1] += (
+                f" Divided by the temperature {scaling['temperature']:.3f}, fitted on validation: "
+                f"{scaling['expected_calibration_error']:.4f}, log loss {scaling['log_loss']:.4f}."
+            )
+        elif scaling:
+            lines[-1] += f" No temperature scaling: {scaling['why']}."
+    for row in metrics.get("abstention", []):
+        wanted = f"For an error rate of {100 * row['wanted_error_rate']:g} %"
+        if row["threshold"] is None:
+            lines.append(f"{wanted}: no threshold on the confidence gives that.")
+        elif row["error_rate"] is None:
+            lines.append(f"{wanted}: no image reaches the threshold {row['threshold']:.4f}.")
+        else:
+            lines.append(
+                f"{wanted}: decide from a confidence of {row['threshold']:.4f} (chosen on "
+                f"{row['chosen_on']}); that decides {100 * row['coverage']:.1f} % of the images, "
+                f"{100 * row['error_rate']:.2f} % of them wrong."
+            )
+    return lines
+
+
+def _estimates(metrics: dict) -> list[str]:
+    """A table for each column of numbers that was estimated: all images, then each class."""
+    lines = []
+    for column, figures in metrics.get("regression", {}).items():
+        if not figures["n"]:  # the line under "Undefined" says why
+            continue
+        name = f"regression.{column}"
+        rows = [("all", name, figures)]
+        rows += [(display_name(label), f"{name}.per_class.{label}", of_class)
+                 for label, of_class in figures["per_class"].items()]  # fmt: skip
+        width = max(18, *(len(title) for title, *_ in rows))
+        heads = [f"{title:<29}" for title in ("MAE", "RMSE", "R²")]
+        lines += ["", f"{column}, estimated", f"{'':<{width}} {''.join(heads)}  images"]
+        for title, path, values in rows:
+            cells = "".join(
+                f"{_with_interval(values[figure], metrics, f'{path}.{figure}'):<29}"
+                for figure in ("mae", "rmse", "r2")
+            )
+            lines.append(f"{title:<{width}} {cells} {values['n']:>7,}")
+    return lines
+
+
+def _with_interval(value, metrics: dict, path: str) -> str:
+    if value is None:
+        return "undefined"
+    interval = metrics["confidence_intervals"].get(path)
+    return f"{value:#.4g}" + (" [{:#.4g}, {:#.4g}]".format(*interval) if interval else "")
+
+
+def _interval(interval) -> str:
+    return "[{:.4f}, {:.4f}]".format(*interval) if interval else ""

@@ -1,0 +1,90 @@
+"""Write a Keras classifier, preprocessing included, in another format."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from alloyk.errors import AlloykError
+from alloyk.predict.metadata import PROBABILITIES, SIGNATURE
+from alloyk.quiet import held_output
+from alloyk.tasks import LOGITS
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """What `alloyk export` knows about a format.
+
+    Attributes:
+        write: `write(classifier, path, image_shape)` writes a Keras model from raw images to
+            logits so that it gives probabilities, and whatever else it gives as it is;
+            `image_shape` is `(height, width, channels)`,
+            None where any will do.
+        suffix: Ending of the file's name; empty for a folder.
+        fixed_shape: Whether the file takes images of one shape only.
+        tolerance: How far a probability may be from the original's.
+    """
+
+    write: Callable[[keras.Model, Path, tuple], None]
+    suffix: str
+    fixed_shape: bool
+    tolerance: float
+
+
+def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, None, None)) -> None:
+    """Write a SavedModel folder with one signature, `image` → `probabilities` and estimates.
+
+    Args:
+        classifier: From raw images to logits, or to a dictionary of them and of estimates.
+        path: The folder.
+        image_shape: `(height, width, channels)`, None where any will do; a whole shape fixes the
+            batch at one image too.
+    """
+    batch = None if None in image_shape else 1
+    spec = tf.TensorSpec((batch, *image_shape), tf.float32, name="image")
+
+    @tf.function(input_signature=[spec])
+    def classify(image):
+        outputs = classifier(image, training=False)
+        if not isinstance(outputs, dict):
+            return {PROBABILITIES: keras.ops.softmax(outputs)}
+        estimates = {name: values for name, values in outputs.items() if name != LOGITS}
+        return {PROBABILITIES: keras.ops.softmax(outputs[LOGITS]), **estimates}
+
+    # Not keras.export.ExportArchive: Keras 3.15 stores every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in classifier.weights]
+    with held_output():
+        tf.saved_model.save(module, str(path), signatures={SIGNATURE: classify})
+
+
+def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, int, int]) -> None:
+    """Write a float32 `.tflite` file of built-in operators for one image of `image_shape`.
+
+    Raises:
+        AlloykError: The converter has no built-in operators for the model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # Through a SavedModel, which freezes the weights: converting a function directly left them
+        # out without a word, and the file answered NaN.
+        write_savedmodel(classifier, folder, image_shape)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        try:
+            with held_output():
+                content = converter.convert()
+        except Exception as error:  # its ConverterError is private, and it raises others too
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise AlloykError(
+                f"TensorFlow Lite cannot convert this model: {why}; its output is above"
+            ) from error
+    path.write_bytes(content)
+
+
+FORMATS = {
+    "savedmodel": ExportFormat(write_savedmodel, suffix="", fixed_shape=False, tolerance=1e-4),
+    "tflite": ExportFormat(write_tflite, suffix=".tflite", fixed_shape=True, tolerance=1e-4),
+}

@@ -1,0 +1,73 @@
+"""Files: named in a message, and written whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+
+
+def few(names: Iterable[str], limit: int = 3) -> str:
+    """Name the first few of many for a one-line message.
+
+    >>> few(["a.png", "b.png", "c.png", "d.png"])
+    'a.png, b.png, c.png and 1 more'
+    """
+    names = list(names)
+    text = ", ".join(shown(name) for name in names[:limit])
+    return text + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that gets the final name only when the block succeeds.
+
+    Raises:
+        AlloykError: The file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Named at random, and with the ending that image writers look at.
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise AlloykError(f"cannot write {path}: {error.strerror}") from error
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        umask = os.umask(0)
+        os.umask(umask)
+        unfinished.chmod(0o666 & ~umask)  # mkstemp gives 0600
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise AlloykError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_path(out: Path) -> Iterator[Path]:
+    """A path for a file or folder that becomes `out` only when the block succeeds.
+
+    Raises:
+        AlloykError: The file or folder cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise AlloykError(f"cannot write {out}: {error.strerror}") from error
+    try:
+        yield folder / out.name
+        os.rename(folder / out.name, out)
+    except OSError as error:
+        raise AlloykError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,180 @@
+"""Where the errors are: figures by manifest column, and one decision per plate."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.files import whole_file
+from alloyk.predictions import KEY_COLUMNS, Predictions
+from alloyk.splitting import THICKNESS
+from alloyk.splitting.conditions import MOST_VALUES, conditions_in
+from alloyk.statistics import RESAMPLES, accuracy_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def breakdown(
+    predictions: Predictions,
+    columns: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """Accuracy for each value of manifest columns, or for each combination of several.
+
+    What counts as one value, and in which order they come, is `alloyk.splitting.conditions`.
+
+    Args:
+        predictions: The predictions.
+        columns: Names of columns of the predictions file; ``label`` is one.
+        resamples: Bootstrap resamples for each interval.
+        seed: Of the resampling.
+
+    Returns:
+        One row per combination that occurs: `columns`, ``images``, ``plates`` (as many as images
+        where plates are unknown), ``accuracy``, and its 95 % interval ``low``, ``high``, NaN where
+        there is none.
+
+    Raises:
+        AlloykError: The file has no such column.
+    """
+    import pandas as pd
+
+    known = [name for name in predictions.table if name not in ("path", "predicted")]
+    for name in columns:
+        if name not in known:
+            raise AlloykError(f"wanted a column among {', '.join(known)}; found no column {name}")
+    codes, values = {}, {}
+    for name in columns:
+        codes[name], values[name] = conditions_in(predictions.table[name], name)
+    right = predictions.y_true == predictions.y_pred
+    rows = []
+    for key, found in pd.DataFrame(codes).groupby(list(columns), sort=True).indices.items():
+        interval = accuracy_interval(
+            right[found], predictions.groups[found], resamples=resamples, seed=seed
+        )
+        low, high = interval or (np.nan, np.nan)
+        plates = len(np.unique(predictions.groups[found]))
+        figures = {"accuracy": right[found].mean(), "low": low, "high": high}
+        key = key if isinstance(key, tuple) else (key,)
+        rows.append({**dict(zip(columns, key, strict=True)),
+                     "images": len(found), "plates": plates, **figures})  # fmt: skip
+    table = pd.DataFrame(rows)
+    for name in columns:
+        table[name] = pd.Categorical.from_codes(table[name], values[name], ordered=True)
+    return table
+
+
+def breakdown_tables(
+    predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
+) -> "list[pd.DataFrame]":
+    """Accuracy by each column that tells something, and by class and column where values are few.
+
+    Args:
+        predictions: The predictions.
+        resamples: Bootstrap resamples for each interval.
+        seed: Of the resampling.
+    """
+    tables = []
+    for column in telling_columns(predictions):
+        by_column = breakdown(predictions, [column], resamples=resamples, seed=seed)
+        tables.append(by_column)
+        if predictions.table[column].nunique() <= MOST_VALUES or column == THICKNESS:
+            both = ["label", column]
+            tables.append(breakdown(predictions, both, resamples=resamples, seed=seed))
+    return tables
+
+
+def conditions_of(table: "pd.DataFrame") -> list[str]:
+    """The columns that a table of `breakdown` is by."""
+    return list(table.columns[: list(table.columns).index("images")])
+
+
+def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
+    """One table below the other as ``by,value,images,plates,accuracy,low,high``."""
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["by", "value", "images", "plates", "accuracy", "low", "high"])
+        for table in tables:
+            columns = conditions_of(table)
+            for row in table.itertuples(index=False):
+                values, figures = row[: len(columns)], row[len(columns) :]
+                # NaN, the one value that differs from itself, has no figure.
+                figures = ["" if x != x else round(x, 6) for x in figures]
+                writer.writerow([" × ".join(columns), " × ".join(values), *figures])
+
+
+def telling_columns(predictions: Predictions) -> list[str]:
+    """Manifest columns that a breakdown can say something about.
+
+    Numbers that vary, and text with 2 to 12 values; not those that follow from the label or name
+    single plates or images, nor what a simulation alone knows (``true_…``).
+    """
+    columns = []
+    plates = len(np.unique(predictions.groups))
+    for name in predictions.table:
+        if name in (*KEY_COLUMNS, "plate_id", "split", "fold") or name.endswith("seed"):
+            continue
+        if name.startswith("true_"):
+            continue
+        code, values = conditions_in(predictions.table[name], name)
+        if not 2 <= len(values) <= min(MOST_VALUES, max(plates // 2, 1)):
+            continue
+        pairs = len(np.unique(code * len(predictions.classes) + predictions.y_true))
+        if pairs > len(values):  # else each value goes with one label only
+            columns.append(name)
+    return columns
+
+
+def plate_predictions(predictions: Predictions) -> Predictions:
+    """One decision per plate: the mean of its images' probabilities.
+
+    Returns:
+        A row per plate, in the order of first appearance: ``path`` is the ``plate_id``, ``images``
+        their number. An image without a plate stands for itself.
+
+    Raises:
+        AlloykError: The file has no plates, or a plate has images of two labels.
+    """
+    import pandas as pd
+
+    if not predictions.has_plates:
+        raise AlloykError("wanted a plate_id for the images, found none: nothing to put together")
+    groups = predictions.groups
+    count = np.bincount(groups)
+    first = np.unique(groups, return_index=True)[1]
+    y_true = predictions.y_true[first]
+    mixed = np.flatnonzero(predictions.y_true != y_true[groups])
+    plates = predictions.table["plate_id"].to_numpy()
+    if len(mixed):
+        raise AlloykError(
+            f"plate {plates[mixed[0]]} has images of two labels: a plate is of one alloy"
+        )
+    probabilities = np.stack(
+        [np.bincount(groups, column) for column in predictions.probabilities.T], axis=1
+    )
+    probabilities /= count[:, None]
+    y_pred = probabilities.argmax(axis=1)
+    names = np.where(plates == "", predictions.table["path"].to_numpy(), plates)[first]
+    classes = np.array(predictions.classes, dtype=object)
+    table = {
+        "path": names,
+        "label": classes[y_true],
+        "predicted": classes[y_pred],
+        "images": count.astype(str).astype(object),
+    }
+    return Predictions(
+        table=pd.DataFrame(table, dtype=object),
+        classes=predictions.classes,
+        y_true=y_true,
+        y_pred=y_pred,
+        probabilities=probabilities,
+    )

@@ -1,0 +1,25 @@
+"""Classify images with a run, a ``.keras`` file, a SavedModel or a ``.tflite`` file.
+
+`classifier` takes images of any kind, `backends` run each kind of file, `metadata` is what a file
+says about itself, `latency` how long it takes. TensorFlow loads when a file needs it, not before.
+"""
+
+from alloyk.predict.classifier import (
+    FORMATS,
+    STANDARD_INPUT,
+    Classification,
+    Classifier,
+    find_images,
+    image_from_bytes,
+    load,
+)
+
+__all__ = [
+    "FORMATS",
+    "STANDARD_INPUT",
+    "Classification",
+    "Classifier",
+    "find_images",
+    "image_from_bytes",
+    "load",
+]

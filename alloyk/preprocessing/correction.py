@@ -1,0 +1,91 @@
+"""Flat-field correction as layers, so that a saved model takes the detector's raw frame."""
+
+import numpy as np
+from keras import ops
+
+from alloyk.preprocessing.flat_frames import REPAIRED_FROM, FlatFrames
+from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+
+
+@register
+class FlatField(ImageLayer):
+    """``(raw - dark) / (flat - dark)``, dead pixels replaced by the mean of eight good ones.
+
+    The frames are weights: they lie in the model file as numbers, not as text. `from_frames` makes
+    a layer that has them.
+
+    Args:
+        shape: ``(height, width)`` of the frames, and of every image.
+        dead: How many pixels are dead.
+        digest: What the frames are known by, so that a cache notices other ones.
+    """
+
+    def __init__(self, shape, dead, digest, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+        self.dead = dead
+        self.digest = digest
+        height, width = self.shape
+        frame = {"shape": (height, width, 1), "trainable": False, "initializer": "zeros"}
+        self.dark = self.add_weight(name="dark", **frame)
+        self.answer = self.add_weight(name="answer", **frame)
+        if dead:
+            whole = {"dtype": "int32", "trainable": False, "initializer": "zeros"}
+            neighbours = (dead, REPAIRED_FROM)
+            self.neighbours = self.add_weight(name="neighbours", shape=neighbours, **whole)
+            self.source = self.add_weight(name="source", shape=(height * width,), **whole)
+
+    @classmethod
+    def from_frames(cls, frames: FlatFrames) -> "FlatField":
+        """A layer with these frames."""
+        dead = int(frames.dead.sum())
+        layer = cls(frames.shape, dead, frames.digest)
+        layer.dark.assign(frames.dark[..., None])
+        # A dead pixel may answer by 0; it is replaced, whatever comes out.
+        layer.answer.assign(np.where(frames.dead, 1, frames.flat - frames.dark)[..., None])
+        if dead:
+            # Where each pixel comes from: itself, or a repaired one, which follow the last.
+            source = np.arange(frames.dead.size, dtype=np.int32)
+            source[frames.dead.ravel()] = frames.dead.size + np.arange(dead)
+            layer.neighbours.assign(frames.neighbours)
+            layer.source.assign(source)
+        return layer
+
+    def call(self, images):
+        transmission = (images - self.dark) / self.answer
+        if not self.dead:
+            return transmission
+        height, width = self.shape
+        pixels = ops.reshape(transmission, (-1, height * width))
+        near = ops.take(pixels, self.neighbours, axis=1)
+        # One sum after the other: a reduction may add in another order in TFLite.
+        total = near[..., 0]
+        for place in range(1, REPAIRED_FROM):
+            total = total + near[..., place]
+        joined = ops.concatenate([pixels, total / REPAIRED_FROM], axis=1)
+        return ops.reshape(ops.take(joined, self.source, axis=1), (-1, height, width, 1))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.shape, 1)
+
+    def get_config(self):
+        own = {"shape": self.shape, "dead": self.dead, "digest": self.digest}
+        return {**super().get_config(), **own}
+
+
+@register
+class Attenuation(ImageLayer):
+    """``-ln(transmission)``, proportional to the mass in the beam; more metal is brighter.
+
+    Transmissions below ``MIN_RELATIVE_RANGE`` are raised to it first.
+    """
+
+    def call(self, images):
+        return -ops.log(ops.maximum(images, MIN_RELATIVE_RANGE))
+
+
+def correction_layers(frames: FlatFrames | None, attenuation: bool = False) -> list[ImageLayer]:
+    """The layers from gray counts to transmission or attenuation; none without frames."""
+    if frames is None:
+        return []
+    return [FlatField.from_frames(frames), *([Attenuation()] if attenuation else [])]

@@ -1,0 +1,147 @@
+"""Train once for each fold, or for each condition left out, and put the test predictions together.
+
+Each training is a run of its own, which `alloyk train` would make from the same configuration with
+``data.fold`` or ``data.leave_out``; the folder above them is a run too, whose ``predictions.csv``
+holds every image once, predicted by a network that has not seen its plate.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import pandas as pd
+
+from alloyk.config import Config, write_config
+from alloyk.dataset.source import open_dataset
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run, read_json
+from alloyk.files import whole_file
+from alloyk.imaging import shown
+from alloyk.predictions import read_predictions, write_predictions
+from alloyk.splitting.folds import condition_column
+from alloyk.training.run import run_training
+
+PLAN_FILE = "cross_validation.json"
+
+
+def cross_validate(
+    config: Config,
+    out: Path,
+    *,
+    folds: int = 5,
+    leave_out: str | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Cross-validate; a cross-validation that was cut off goes on where it stopped.
+
+    Args:
+        config: The experiment; its ``data.fold`` and ``data.leave_out`` are set here.
+        out: Folder of the cross-validation, with a folder for each training in it.
+        folds: Number of folds.
+        leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
+        say: Called with what is being done.
+
+    Returns:
+        `out`, now complete.
+
+    Raises:
+        AlloykError: The folder holds something else, or the data cannot be divided like that.
+    """
+    out = Path(out)
+    parts = _parts(config, folds, leave_out)
+    configs = {name: _held_out(config, **held_out) for name, held_out in parts.items()}
+    for one in configs.values():  # before the first training: can all of them be made?
+        open_dataset(one)
+    plan = {
+        "folds": None if leave_out else folds,
+        "leave_out": leave_out,
+        "parts": {name: next(iter(held_out.values())) for name, held_out in parts.items()},
+        "config": config.model_dump(mode="json"),
+    }
+    _begin(out, plan, config)
+    for number, (name, one) in enumerate(configs.items(), start=1):
+        run = out / name
+        if (run / "metrics.json").exists():
+            say(f"{name} ({number} of {len(configs)}): finished before")
+            continue
+        say(f"{name} ({number} of {len(configs)}): {plan['parts'][name]} is held out")
+        run_training(one, run, resume=run.exists())
+        keras.backend.clear_session()
+    _put_together(out, plan)
+    evaluate_run(out)
+    return out
+
+
+def _parts(config: Config, folds: int, leave_out: str | None) -> dict[str, dict[str, str]]:
+    """Name of each training's folder → what it holds out, as keys of ``data``."""
+    if leave_out is None:
+        return {f"fold_{k}": {"fold": f"{k}/{folds}"} for k in range(1, folds + 1)}
+    table = open_dataset(config).table
+    values = condition_column(table, leave_out)[1]
+    return {
+        f"without_{k}": {"leave_out": f"{leave_out}={value}"}
+        for k, value in enumerate(values, start=1)
+    }
+
+
+def _held_out(config: Config, **held_out: str) -> Config:
+    data = config.data.model_copy(update={"fold": None, "leave_out": None, **held_out})
+    return config.model_copy(update={"data": data})
+
+
+def _begin(out: Path, plan: dict, config: Config) -> None:
+    """Keep a folder to one cross-validation."""
+    file = out / PLAN_FILE
+    if file.exists():
+        if read_json(file) != plan:
+            raise AlloykError(
+                f"{shown(out)} holds another cross-validation: choose another --out, or give the "
+                "settings that it was begun with"
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AlloykError(
+            f"{shown(out)} is not empty and holds no cross-validation: choose another --out"
+        )
+    with whole_file(file) as unfinished:
+        unfinished.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_config(
+        config, out / "config.yaml", f"# Cross-validated; {PLAN_FILE} says what was held out.\n"
+    )
+
+
+def _put_together(out: Path, plan: dict) -> None:
+    """Write the out-of-fold predictions, and the facts that all trainings share."""
+    tables, probabilities, predicted, estimates = [], [], [], []
+    for name in plan["parts"]:
+        found = read_predictions(out / name / "predictions.csv")
+        own = found.table.drop(columns=["split"], errors="ignore")
+        tables.append(own.assign(fold=name))
+        probabilities.append(pd.DataFrame(found.probabilities, columns=list(found.classes)))
+        predicted.append(own["predicted"])
+        numbers = {column: found.estimates[column].predicted for column in found.estimates}
+        estimates.append(pd.DataFrame(numbers))
+    table = pd.concat(tables, ignore_index=True).fillna("")
+    together = pd.concat(probabilities, ignore_index=True)
+    classes = list(together.columns)
+    write_predictions(
+        out / "predictions.csv",
+        table.drop(columns="predicted"),
+        together.to_numpy(),
+        classes,
+        predicted=pd.concat(predicted, ignore_index=True).tolist(),
+        estimates=dict(pd.concat(estimates, ignore_index=True)),
+    )
+    facts = [read_json(out / name / "facts.json") for name in plan["parts"]]
+    notes = dict.fromkeys(note for one in facts for note in one.get("notes", []))
+    shared = {key: value for key, value in facts[0].items() if key not in ("images", "fingerprint")}
+    held_out = {
+        "cross_validation": {"folds": list(plan["parts"]), "held_out": plan["parts"]},
+        "evaluated": f"{plan['folds']}-fold cross-validation"
+        if plan["folds"]
+        else f"each {plan['leave_out']} left out in turn",
+    }
+    with whole_file(out / "facts.json") as unfinished:
+        text = json.dumps(shared | held_out | {"notes": list(notes)}, indent=1, ensure_ascii=False)
+        unfinished.write_text(text, encoding="utf-8")

@@ -1,0 +1,300 @@
+"""From a configuration to a run folder: train, save, predict, evaluate."""
+
+import json
+import platform
+import shutil
+from contextlib import contextmanager
+from importlib import metadata as installed
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from alloyk import __version__, pipeline
+from alloyk.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
+from alloyk.config import Config, write_config
+from alloyk.dataset import ImageDataset
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run
+from alloyk.evaluation.reference import dataset_ceiling
+from alloyk.experiment import (
+    Split,
+    build_network,
+    choose_strategy,
+    compile_network,
+    load_split,
+    open_training_data,
+    preprocessing_for,
+    standardization_for,
+    targets_for,
+)
+from alloyk.losses.multitask import MultitaskNetwork, error_name
+from alloyk.models import set_backbone_trainable
+from alloyk.predict.metadata import ModelMetadata, write_metadata
+from alloyk.predictions import write_predictions
+from alloyk.preprocessing.augmentation import Augmentation
+from alloyk.tasks import LOGITS, Target
+
+CHECKPOINT_FOLDER = "checkpoint"
+PREDICTION_BATCH = 64
+
+
+def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
+    """Train, save the model, predict the validation and test split, evaluate.
+
+    Args:
+        config: The experiment.
+        run: Folder of the run: absent or empty, unless `resume`.
+        resume: Go on after the last whole epoch of a run that was cut off.
+
+    Returns:
+        `run`, now complete.
+
+    Raises:
+        AlloykError: The data cannot be used, the folder cannot be written, training diverged.
+    """
+    run = Path(run)
+    set_up_keras(config)
+    dataset = open_training_data(config)
+    for note in dataset.notes:
+        click.echo(f"note: {note}", err=True)
+    _prepare_run_folder(run, resume)
+    with _nothing_left_before_the_first_epoch(run):
+        write_config(config, run / "config.yaml")
+        return _train_and_evaluate(config, run, dataset)
+
+
+def _train_and_evaluate(config: Config, run: Path, dataset: ImageDataset) -> Path:
+    preprocessing = preprocessing_for(config, dataset)
+    train = load_split(config, dataset, "train", preprocessing)
+    val = load_split(config, dataset, "val", preprocessing)
+    network = train_network(config, run, train, val, len(dataset.classes))
+    targets = targets_for(train)
+    _save_classifier(preprocessing, network, run / "model.keras", dataset, targets)
+
+    test = load_split(config, dataset, "test", preprocessing)
+    for name, split, file in (
+        ("val", val, "predictions_val.csv"),
+        ("test", test, "predictions.csv"),
+    ):
+        probabilities, estimates = predict_split(network, split)
+        write_predictions(
+            run / file, dataset.split(name), probabilities, dataset.classes, estimates=estimates
+        )
+    facts = json.dumps(_facts(dataset, network), indent=1, ensure_ascii=False)
+    (run / "facts.json").write_text(facts, encoding="utf-8")
+    evaluate_run(run)
+    shutil.rmtree(run / CHECKPOINT_FOLDER)
+    return run
+
+
+@contextmanager
+def _nothing_left_before_the_first_epoch(run: Path):
+    """Remove what was written when the block fails with no epoch to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not any((run / CHECKPOINT_FOLDER).glob("*.npz")):
+            shutil.rmtree(run)
+        raise
+
+
+def _prepare_run_folder(run: Path, resume: bool) -> None:
+    """Make the run folder; refuse one that holds something else than a run to go on with."""
+    if resume and (run / "metrics.json").exists():
+        raise AlloykError(
+            f"{run} is finished, there is nothing to go on with: its report is report.txt; to "
+            f"train again, alloyk train {run / 'config.yaml'} --run NEW"
+        )
+    if not resume and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise AlloykError(
+            f"{run} is not empty: choose another --run, or go on with that one by --resume"
+        )
+    try:
+        (run / CHECKPOINT_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AlloykError(f"cannot write the run folder {run}: {error.strerror}") from error
+
+
+def set_up_keras(config: Config) -> None:
+    """Seeds, deterministic kernels and precision, before anything is built."""
+    keras.utils.set_random_seed(config.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    wanted = config.train.mixed_precision
+    mixed = bool(tf.config.list_physical_devices("GPU")) if wanted == "auto" else wanted
+    keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
+
+
+@pipeline.reading_errors()
+def train_network(
+    config: Config, run: Path, train: Split, val: Split, num_classes: int
+) -> keras.Model:
+    """Train from scratch, or from the checkpoint in `run` where there is one.
+
+    Returns:
+        The network of the best epoch, from gray images in [0, 1] to logits; with tasks beside the
+        alloy a `MultitaskNetwork`.
+    """
+    settings = config.train
+    steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
+    strategy = choose_strategy(settings.devices)
+    replicas = strategy.num_replicas_in_sync
+    if settings.batch_size % replicas:
+        raise AlloykError(
+            f"train.batch_size is the total over {replicas} devices and must divide by their "
+            f"number, found {settings.batch_size}: set train.batch_size={replicas * 16}"
+        )
+    phases = _phases(config)
+    best = BestEpoch(
+        run / CHECKPOINT_FOLDER,
+        monitor=settings.monitor,
+        patience=settings.patience,
+        start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
+    )
+    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, config.model_dump_json())
+    targets = targets_for(train)
+    history = HistoryFile(run / "history.csv", errors=[error_name(t.column) for t in targets])
+    history.keep_until(checkpoint.epochs_done())
+    watching = [
+        StopOnNaN(),
+        history,
+        Progress(epochs=settings.epochs, steps=steps, images=len(train)),
+        *([keras.callbacks.TensorBoard(run / "tensorboard")] if settings.tensorboard else []),
+    ]
+    with strategy.scope():
+        standardization = standardization_for(config, train)
+        network = build_network(config, standardization, num_classes, targets)
+    for first, end, frozen in phases:
+        done = checkpoint.epochs_done()
+        if done > end:
+            continue  # behind the checkpoint, which holds what this phase left
+        with strategy.scope():
+            if config.model.weights:
+                set_backbone_trainable(network, not frozen)
+            deciding = [
+                *compile_network(config, network, train.labels, num_classes, steps),
+                best,
+            ]
+            checkpoint.attach(network, deciding)
+            if done > first:
+                checkpoint.restore()
+        if done == end:
+            continue
+        if checkpoint.stopped():
+            break
+        start = max(first, done)
+        batches = pipeline.training_batches(
+            train.images,
+            train.labels,
+            batch_size=settings.batch_size,
+            seed=config.seed,
+            first_epoch=start,
+            epochs=end,
+            augmentation=Augmentation(**config.augment.model_dump()),
+            class_aware=config.data.sampling == "class_aware",
+            values=train.values,
+        )
+        together = _evenly(PREDICTION_BATCH, len(val), replicas)
+        network.fit(
+            batches,
+            steps_per_epoch=steps,
+            initial_epoch=start,
+            epochs=end,
+            validation_data=pipeline.evaluation_batches(
+                val.images, val.labels, batch_size=together, values=val.values
+            ),
+            # The checkpoint comes last, because it keeps what the others decided.
+            callbacks=[*deciding, *watching, checkpoint],
+            shuffle=False,  # done by the pipeline
+            verbose=0,
+        )
+    best.restore()
+    return network
+
+
+def _evenly(batch_size: int, count: int, replicas: int) -> int:
+    """A batch size whose first batch gives every replica as many images.
+
+    Keras builds metrics from the mean of the replicas' first batches, which must agree in shape.
+
+    >>> _evenly(64, 9, 2), _evenly(64, 9, 1), _evenly(64, 1000, 3)
+    (8, 9, 63)
+    """
+    return max(min(batch_size, count) // replicas, 1) * replicas
+
+
+def _phases(config: Config) -> list[tuple[int, int, bool]]:
+    """(first epoch, epoch to stop before, whether the backbone is frozen), in order."""
+    epochs = config.train.epochs
+    frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
+    phases = [(0, frozen, True), (frozen, epochs, False)]
+    return [phase for phase in phases if phase[0] < phase[1]]
+
+
+@pipeline.reading_errors()
+def predict_split(network: keras.Model, split: Split) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the network says about every image of the split, in order.
+
+    Returns:
+        Class probabilities ``(n, num_classes)`` float64, and the estimates of each column
+        ``(n,)`` float64, none without further tasks.
+    """
+    batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
+    outputs = network.predict(batches, verbose=0)  # which leaves the labels out
+    logits, estimates = outputs, {}
+    if isinstance(outputs, dict):
+        logits = outputs[LOGITS]
+        estimates = {name: outputs[name][:, 0].astype(np.float64) for name in split.values}
+    return softmax(logits.astype(np.float64), axis=1), estimates
+
+
+def _save_classifier(
+    preprocessing, network, path: Path, dataset: ImageDataset, targets: tuple[Target, ...]
+) -> None:
+    """Write preprocessing and network as one model that takes the raw image."""
+    # The same layers without loss and optimizer, whose moments would triple the file.
+    uncompiled = keras.Model(network.inputs, network.output, name=network.name)
+    classifier = keras.Sequential(
+        [keras.Input(preprocessing.input_shape[1:], name="raw_image"), preprocessing, uncompiled],
+        name="classifier",
+    )
+    unfinished = path.with_suffix(".part.keras")
+    classifier.save(unfinished)
+    write_metadata(
+        unfinished,
+        ModelMetadata(
+            classes=dataset.classes,
+            output=LOGITS,
+            simulated=dataset.simulated,
+            spreads={target.column: target.spread for target in targets},
+        ),
+    )
+    unfinished.replace(path)
+
+
+def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
+    """What a reader of the run wants to know beside its configuration and its figures."""
+    packages = ("tensorflow", "keras", "numpy", "scikit-learn")
+    several = isinstance(network, MultitaskNetwork)
+    return {
+        "alloyk": __version__,
+        "classes": list(dataset.classes),
+        "simulated": dataset.simulated,
+        "data_root": str(dataset.root.absolute()),
+        "grouped_by": dataset.grouped_by,
+        "notes": list(dataset.notes),
+        "ceiling": dataset_ceiling(dataset, dataset.split("test")["label"]),
+        "images": dataset.table["split"].value_counts().to_dict(),
+        "fingerprint": dataset.fingerprint(),
+        # Of the network that is saved: learned weights of tasks serve training alone.
+        "parameters": keras.Model(network.inputs, network.output).count_params(),
+        **({"loss_weights": network.loss_weights()} if several else {}),
+        "packages": {name: installed.version(name) for name in packages},
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+    }
