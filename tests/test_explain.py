@@ -6,9 +6,10 @@ import pytest
 from scipy.special import logsumexp
 
 from alloyk.errors import AlloykError
+from alloyk.explain import describe_sanity
 from alloyk.explain.gradcam import GradCAM, cells, enlarged, map_layer, through_layers
 from alloyk.explain.opened import log_odds
-from alloyk.explain.sanity import describe_sanity, sanity_check, shuffled_weights
+from alloyk.explain.sanity import sanity_check, shuffled_weights
 from alloyk.explain.shapley import GradientSHAP, PartitionSHAP, blurred
 from alloyk.models import build_model, feature_layer
 from alloyk.xray.simulation import simulate_arrays
