@@ -11,8 +11,11 @@ Trials see the training and the validation split only.
 
 import csv
 import json
+import math
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -37,6 +40,13 @@ from alloyk.files import whole_file
 from alloyk.training import set_up_keras, train_network
 
 RANGE_KEYS = {"min", "max", "step", "log"}
+# Keys that change which images a trial is judged by: its value would compare with no other's.
+FIXED_KEYS = frozenset(
+    f"data.{name}"
+    for name in (
+        "path", "simulate", "ratios", "group_by", "split_seed", "fold", "leave_out", "on_bad_image",
+    )
+)  # fmt: skip
 
 
 def read_space(path: Path) -> dict:
@@ -90,10 +100,16 @@ def hyperparameters_of(space: Mapping) -> keras_tuner.HyperParameters:
     Choices travel as JSON text, so that a list or a missing value can be one.
 
     Raises:
-        AlloykError: A key has no choices, or a range is not one.
+        AlloykError: A key has no choices, a range is not one, or a key changes the images that
+            trials are compared on.
     """
     hp = keras_tuner.HyperParameters()
     for key, values in space.items():
+        if ".".join(key.split(".")[:2]) in FIXED_KEYS:
+            raise AlloykError(
+                f"search space, {key}: trials can be compared on the same images only; give it by "
+                "--set, and search once for each value"
+            )
         if isinstance(values, Mapping):
             _add_range(hp, key, values)
         elif isinstance(values, list) and values:
@@ -142,10 +158,20 @@ class _Trials:
 
     def prepare(self, path, overrides, folder: Path):
         self.path, self.overrides, self.folder = path, overrides, folder
+        self.base = resolve_config(path, overrides)
         self._data: dict = {}
 
     def configuration(self, values: Mapping) -> Config:
         return resolve_config(self.path, merge(self.overrides, overrides_of(values)))
+
+    def check(self, space: Mapping) -> None:
+        """Refuse keys, values and data that no trial could use, before the first one."""
+        first = self.oracle.get_space().values
+        self.splits(self.configuration(first))
+        for key, values in space.items():
+            ends = isinstance(values, Mapping)
+            for value in (values["min"], values["max"]) if ends else values:
+                self.configuration({**first, key: json.dumps(value)})
 
     def run_trial(self, trial, *_args, **_kwargs):
         """The best monitored value; a trial that diverges is named, and the search goes on."""
@@ -153,7 +179,8 @@ class _Trials:
             return self._train(trial)
         except AlloykError as error:
             click.echo(f"trial {trial.trial_id} failed: {error}", err=True)
-            raise errors.FailedTrialError(str(error)) from error
+            # Keras Tuner takes it for a failure, and prints no traceback as for an exception.
+            return {self.base.train.monitor: math.nan}
         except Exception as error:  # which Keras Tuner would pass over in silence
             raise errors.FatalError(f"trial {trial.trial_id}: {error}") from error
 
@@ -225,20 +252,23 @@ def run_search(
     direction = "min" if base.train.monitor.endswith("loss") else "max"
     if search == "random" and max_trials is None:
         max_trials = 10
+    if search == "grid":
+        _refuse_endless_ranges(hp)
     out = Path(out)
     _refuse_another_search(out, {"search": search, "space": dict(space)})
-    tuner = SEARCHES[search](
-        hypermodel=None,
-        objective=keras_tuner.Objective(base.train.monitor, direction),
-        max_trials=max_trials,
-        seed=base.seed,
-        hyperparameters=hp,
-        max_consecutive_failed_trials=None,
-        directory=str(out.parent),
-        project_name=out.name,
-    )
+    with redirect_stdout(sys.stderr):  # where Keras Tuner says that it goes on
+        tuner = SEARCHES[search](
+            hypermodel=None,
+            objective=keras_tuner.Objective(base.train.monitor, direction),
+            max_trials=max_trials,
+            seed=base.seed,
+            hyperparameters=hp,
+            max_consecutive_failed_trials=None,
+            directory=str(out.parent),
+            project_name=out.name,
+        )
     tuner.prepare(path, overrides, out)
-    tuner.splits(tuner.configuration(hp.values))  # wrong keys and data fail before the first trial
+    tuner.check(space)
     tuner.search(verbose=0)
     trials = tuner.oracle.get_best_trials(len(tuner.oracle.trials))
     if not trials:
@@ -250,6 +280,16 @@ def run_search(
         header = f"# {base.train.monitor} {trials[0].score:.4f}, best of {len(trials)} trials.\n"
         write_config(best, unfinished, header)
     return out / "best.yaml"
+
+
+def _refuse_endless_ranges(hp) -> None:
+    """A grid over real numbers needs to be told which: Keras Tuner would choose ten of them."""
+    for one in hp.space:
+        if isinstance(one, keras_tuner.engine.hyperparameters.Float) and one.step is None:
+            raise AlloykError(
+                f"search space, {one.name}: a grid wants a list of values, or a step beside min "
+                "and max; a range alone suits --search random"
+            )
 
 
 def _refuse_another_search(out: Path, described: dict) -> None:
@@ -274,5 +314,6 @@ def _write_trials(path: Path, trials, keys, monitor) -> None:
         writer.writerow(["trial", monitor, *keys])
         for trial in trials:
             values = trial.hyperparameters.values
+            failed = trial.score is None or math.isnan(trial.score)
             row = [_as_yaml(values[key]) for key in keys]
-            writer.writerow([trial.trial_id, trial.score, *row])
+            writer.writerow([trial.trial_id, "" if failed else trial.score, *row])

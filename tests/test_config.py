@@ -64,6 +64,11 @@ def test_yaml_1_1_traps_are_mended(tmp_path):
     path = tmp_path / "experiment.yaml"
     path.write_text("optimizer: {name: adam, learning_rate: 1e-3}\n")  # PyYAML: a string
     assert resolve(path=path).optimizer.learning_rate == 0.001
+    path.write_text("seed: 010\ntrain: {epochs: 0}\n")  # PyYAML: 8
+    assert resolve("train.epochs=012", path=path).seed == 10
+    assert resolve("train.epochs=012", path=path).train.epochs == 12
+    with pytest.raises(AlloykError, match=r"seed: .*integer.*found '1:30'"):  # PyYAML: 90
+        resolve("seed=1:30")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,13 @@ def test_a_wrong_override_is_named(override):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [1", "not valid YAML at line"), ("- 1\n- 2", "found list"), ("just words", "found str")],
+    [
+        ("a: [1", "not valid YAML at line"),
+        ("- 1\n- 2", "found list"),
+        ("just words", "found str"),
+        ("train: {epochs: 1}\nseed: 1\ntrain: {batch_size: 8}", "at line 3, train is given twice"),
+        ("train: {epochs: 1, epochs: 2}", "at line 1, epochs is given twice"),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path, text, message):
     path = tmp_path / "broken.yaml"

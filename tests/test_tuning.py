@@ -59,7 +59,9 @@ def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path, capsys)
     overrides = parse_overrides([*TINY, "optimizer.name=sgd", "optimizer.weight_decay=0"])
     space = {"optimizer.learning_rate": [1e30, 0.01]}
     run_search("grid", space, tmp_path / "s", overrides=overrides)
-    assert "failed: the loss became" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "failed: the loss became" in told
+    assert "Traceback" not in told
     good, bad = trials_of(tmp_path / "s")
     assert (good["optimizer.learning_rate"], bad["optimizer.learning_rate"]) == ("0.01", "1e+30")
     assert float(good["val_loss"]) > 0
@@ -72,7 +74,7 @@ def test_wrong_data_fails_before_the_first_trial(tmp_path):
         run_search("grid", {"model.dropout": [0.1]}, tmp_path / "s", overrides=overrides)
 
 
-def test_random_search_stays_in_its_ranges_and_goes_on(tmp_path):
+def test_random_search_stays_in_its_ranges_and_goes_on(tmp_path, capsys):
     space = {
         "optimizer.learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
         "train.batch_size": {"min": 8, "max": 24, "step": 8},
@@ -82,6 +84,7 @@ def test_random_search_stays_in_its_ranges_and_goes_on(tmp_path):
     first = trials_of(tmp_path / "s")
     run_search("random", space, tmp_path / "s", overrides=overrides, max_trials=3)
     second = trials_of(tmp_path / "s")
+    assert capsys.readouterr().out == ""
     assert len(first) == 2
     assert len(second) == 3
     assert all(trial in second for trial in first)
@@ -110,6 +113,8 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         ({"model.dropout": {"min": 0, "max": 1, "log": True}}, "log"),
         ({"model.dropout": {"min": 0, "max": 1, "steps": 3}}, "steps"),
         ({"model.dropout": {"min": "low", "max": 1}}, "A < B"),
+        ({"data.path": ["a", "b"]}, r"data\.path: trials can be compared on the same images only"),
+        ({"data.simulate.seed": [0, 1]}, r"data\.simulate\.seed: trials can be compared"),
     ],
 )
 def test_a_wrong_space_is_named(space, message):
@@ -120,6 +125,20 @@ def test_a_wrong_space_is_named(space, message):
 def test_a_wrong_key_fails_before_the_first_trial(tmp_path):
     with pytest.raises(AlloykError, match=r"unknown key model\.droput"):
         run_search("grid", {"model.droput": [0.1]}, tmp_path / "s", overrides=parse_overrides(TINY))
+
+
+@pytest.mark.parametrize(
+    ("search", "space", "message"),
+    [
+        ("grid", {"model.dropout": [0.1, 5]}, r"model\.dropout: .*less than.*found 5"),
+        ("random", {"model.dropout": {"min": 0.5, "max": 2.0}}, r"model\.dropout: .*found 2"),
+        ("grid", {"model.dropout": {"min": 0.1, "max": 0.5}}, "a grid wants a list of values"),
+    ],
+)
+def test_a_wrong_value_fails_before_the_first_trial(tmp_path, search, space, message):
+    with pytest.raises(AlloykError, match=message):
+        run_search(search, space, tmp_path / "s", overrides=parse_overrides(TINY))
+    assert not list((tmp_path / "s").glob("trial_*"))
 
 
 def test_space_file_may_be_nested_or_dotted(tmp_path):

@@ -7,7 +7,7 @@ Sources in rising order: the defaults of `alloyk.config.sections`, the recipe of
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import ValidationError
@@ -16,13 +16,36 @@ from alloyk.config.recipes import merge, recipe_settings
 from alloyk.config.sections import Config, ModelConfig
 from alloyk.errors import AlloykError
 
+_WHOLE_NUMBER = "tag:yaml.org,2002:int"
+
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which reads `1e-3` as a number, as YAML 1.2 does."""
+    """PyYAML's safe loader, with numbers as YAML 1.2 has them, which refuses a key given twice.
+
+    `1e-3` is a number, `010` is text instead of 8, and `1:30` is text instead of 90.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [one for one in resolvers if one[0] != _WHOLE_NUMBER]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                problem = f"{key.value} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
 
 
+_SIGN_OR_DIGIT = list("-+0123456789")
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    _WHOLE_NUMBER, re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), _SIGN_OR_DIGIT
+)
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), _SIGN_OR_DIGIT
 )
 
 
@@ -65,8 +88,9 @@ def read_yaml(path: Path) -> dict:
     except (OSError, UnicodeDecodeError) as error:
         raise AlloykError(f"cannot read the configuration {path}: {error}") from error
     except yaml.YAMLError as error:
-        where = f" at line {error.problem_mark.line + 1}" if hasattr(error, "problem_mark") else ""
-        raise AlloykError(f"{path} is not valid YAML{where}: mend it there") from error
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}, {error.problem}" if where else ""
+        raise AlloykError(f"{path} is not valid YAML{line}: mend it there") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
