@@ -93,12 +93,14 @@ def get_alloy(designation: str) -> Alloy:
 
 
 def display_name(label: str) -> str:
-    """How a class is shown to people.
+    r"""How a class is shown to people, on one line.
 
-    >>> display_name("1050"), display_name("steel")
-    ('Al 1050', 'steel')
+    >>> print(display_name("1050"), display_name("steel"), display_name("a\nb"))
+    Al 1050 steel a\nb
     """
-    return f"Al {label}" if label in ALLOYS else label
+    if label in ALLOYS:
+        return f"Al {label}"
+    return label if label.isprintable() else repr(label)[1:-1]
 
 
 # EN 485-4:1994, Table 1, specified width up to 1000 mm: thickness up to and including (mm),

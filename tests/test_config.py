@@ -82,6 +82,10 @@ def test_yaml_1_1_traps_are_mended(tmp_path):
         ("train.epochs=0", "train.epochs.*greater than or equal to 1.*found 0"),
         ("train.epochs=no", "epochs wants a number, found false"),
         ("data.ratios=[1,2]", "data.ratios"),
+        ("data.fold=0/3", r"data\.fold: wanted a fold out of two or more, such as 2/5, found '0/3'"),
+        ("data.fold=3", r"data\.fold: .*string, found 3"),
+        ("data.fold=4/3", r"data\.fold: wanted a fold"),
+        ("data.leave_out=plate_id", r"data\.leave_out: wanted COLUMN=VALUE.*found 'plate_id'"),
         ("preprocess.image_size=4", "at least 8 pixels"),
         ("preprocess.mean=[0.5]", "mean and std go together"),
         ("model=3", "model"),
@@ -122,6 +126,10 @@ def test_a_broken_file_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(AlloykError, match=f"broken.yaml.*{message}"):
         resolve(path=path)
+
+
+def test_a_data_folder_may_be_called_by_a_number():
+    assert resolve("data.path=2017").data.path == Path("2017")
 
 
 def test_an_image_size_may_be_a_number_a_list_or_written_with_an_x():

@@ -224,9 +224,19 @@ def test_one_epoch_is_enough_for_any_recipe(radiographs, tmp_path):
 
 def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(AlloykError, match="is not empty"):
+    with pytest.raises(AlloykError, match="new or empty folder, but .* holds other files"):
         run_training(configured(radiographs), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(AlloykError, match=r"notes\.txt is a file: choose another"):
+        run_training(configured(radiographs), tmp_path / "notes.txt")
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(AlloykError, match="unfinished run: go on with it by --resume"):
+        run_training(configured(radiographs), tmp_path)
+
+
+def test_a_finished_run_is_not_overwritten(finished, radiographs):
+    with pytest.raises(AlloykError, match="holds a finished run: choose another"):
+        run_training(configured(radiographs), finished)
 
 
 def test_a_file_in_the_way_is_named(radiographs, tmp_path):

@@ -1,4 +1,4 @@
-"""Loading TensorFlow without its greetings."""
+"""Loading TensorFlow without its greetings and remarks."""
 
 import os
 
@@ -12,3 +12,4 @@ def load_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # the driver speaks at first use
+    tf.get_logger().setLevel("ERROR")  # it warns of functions traced anew, as every fold does

@@ -40,8 +40,8 @@ class DataConfig(Section):
     ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
     group_by: str | None = None
     split_seed: int = Field(0, ge=0)
-    fold: str | None = Field(None, pattern=r"^[1-9]\d*/[1-9]\d*$")
-    leave_out: str | None = Field(None, pattern="^[^=]+=.+$")
+    fold: str | None = None
+    leave_out: str | None = None
     on_bad_image: Literal["stop", "skip"] = "stop"
     flat: str | None = None
     dark: str | None = None
@@ -55,13 +55,26 @@ class DataConfig(Section):
             raise ValueError("data.dark and data.attenuation need data.flat: give the flat frames")
         return self
 
+    @field_validator("path", mode="before")
+    @classmethod
+    def _number_as_name(cls, value):
+        # A folder may be called 2017.
+        return str(value) if type(value) is int else value
+
     @field_validator("fold")
     @classmethod
     def _one_of_several(cls, value):
         if value is not None:
-            number, count = map(int, value.split("/"))
-            if number > count or count < 2:
+            found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", value)
+            if not found or int(found[1]) > int(found[2]) or found[2] == "1":
                 raise ValueError("wanted a fold out of two or more, such as 2/5")
+        return value
+
+    @field_validator("leave_out")
+    @classmethod
+    def _column_and_value(cls, value):
+        if value is not None and not re.fullmatch("[^=]+=.+", value):
+            raise ValueError("wanted COLUMN=VALUE, such as tube_voltage_kvp=45")
         return value
 
     @model_validator(mode="after")

@@ -110,9 +110,14 @@ def _prepare_run_folder(run: Path, resume: bool) -> None:
             f"train again, alloyk train {run / 'config.yaml'} --run NEW"
         )
     if not resume and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise AlloykError(
-            f"{run} is not empty: choose another --run, or go on with that one by --resume"
-        )
+        if (run / CHECKPOINT_FOLDER).is_dir():
+            raise AlloykError(
+                f"{run} holds an unfinished run: go on with it by --resume, or choose another --run"
+            )
+        finished = (run / "metrics.json").exists()
+        what = "holds a finished run" if finished else "holds other files"
+        what = what if run.is_dir() else "is a file"
+        raise AlloykError(f"--run wants a new or empty folder, but {run} {what}: choose another")
     try:
         (run / CHECKPOINT_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
