@@ -82,7 +82,7 @@ def test_yaml_1_1_traps_are_mended(tmp_path):
         ("train.epochs=0", "train.epochs.*greater than or equal to 1.*found 0"),
         ("train.epochs=no", "epochs wants a number, found false"),
         ("data.ratios=[1,2]", "data.ratios"),
-        ("data.fold=0/3", r"data\.fold: wanted a fold out of two or more, such as 2/5, found '0/3'"),
+        ("data.fold=0/3", r"data\.fold: wanted a fold out of two or more.*2/5, found .0/3"),
         ("data.fold=3", r"data\.fold: .*string, found 3"),
         ("data.fold=4/3", r"data\.fold: wanted a fold"),
         ("data.leave_out=plate_id", r"data\.leave_out: wanted COLUMN=VALUE.*found 'plate_id'"),

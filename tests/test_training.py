@@ -224,7 +224,7 @@ def test_one_epoch_is_enough_for_any_recipe(radiographs, tmp_path):
 
 def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(AlloykError, match="new or empty folder, but .* holds other files"):
+    with pytest.raises(AlloykError, match=r"new or empty folder, but .* holds other files"):
         run_training(configured(radiographs), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(AlloykError, match=r"notes\.txt is a file: choose another"):
