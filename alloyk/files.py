@@ -53,6 +53,40 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def files_together(folder: Path, stale: Iterable[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files go into `folder` together, only when the block succeeds.
+
+    Args:
+        folder: Where the files go, below the same names; its other files stay.
+        stale: Patterns of files that an earlier state of `folder` may have: those that the block
+            did not write are removed.
+
+    Raises:
+        AlloykError: A file cannot be written.
+    """
+    beside = folder if folder.is_dir() else folder.parent
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=beside))
+    except OSError as error:
+        raise AlloykError(f"cannot write {folder}: {error.strerror}") from error
+    try:
+        yield unfinished
+        names = [path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()]
+        for pattern in stale:
+            for path in folder.glob(pattern):
+                if path.relative_to(folder) not in names:
+                    path.unlink()
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unfinished / name, folder / name)
+    except OSError as error:
+        raise AlloykError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
 def unfinished_path(out: Path) -> Iterator[Path]:
     """A path for a file or folder that becomes `out` only when the block succeeds.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CURVES = ("accuracy", "loss")
-# Pictures that an evaluation may have or not; of an earlier state of the folder they go.
+# Pictures that an evaluation may have or not.
 OPTIONAL = (
     "accuracy.png", "loss.png", "breakdown*.png", "ceiling.png", "estimated_*.png", "folds.png",
     "mistakes.png",
@@ -168,13 +168,9 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
 
 
 def save_figures(folder: Path, pictures: Mapping[str, Axes]) -> None:
-    """Write the pictures, and remove those that an earlier evaluation had and this one has not."""
+    """Write the pictures, each under its name."""
     with warnings.catch_warnings():
         # A class name in a script that the font lacks is drawn as boxes; files have it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         for name, ax in pictures.items():
             plots.save_figure(ax, folder / name)
-    for pattern in OPTIONAL:
-        for path in folder.glob(pattern):
-            if path.name not in pictures:
-                path.unlink()

@@ -28,8 +28,8 @@ def dataset_ceiling(dataset: ImageDataset, labels: Iterable[str]) -> dict | None
         labels: Of the images in question, for the shares of the classes.
 
     Returns:
-        As `alloyk.xray.ceiling.Ceiling.as_dict`, with ``notes``; None for images that are not
-        simulated.
+        As `alloyk.xray.ceiling.Ceiling.as_dict`, with ``notes``, of the classes that have images
+        among these; None for images that are not simulated.
     """
     if not dataset.simulated:
         return None
@@ -39,12 +39,14 @@ def dataset_ceiling(dataset: ImageDataset, labels: Iterable[str]) -> dict | None
     counts = Counter(labels)
     total = sum(counts.values())
     shares = {c: round(counts[c] / total, SHARE_DIGITS) for c in dataset.classes}
+    # The ideal classifier knows the shares, and never decides for a class that has none.
+    shares = {c: share for c, share in shares.items() if share}
     try:
         recipe = load_recipe(dataset.root / "simulation.yaml")
         foreign = set(dataset.classes) - set(recipe.parameters.alloys)
         if foreign:
             raise AlloykError(f"its simulation.yaml does not know the class {min(foreign)}")
-        parameters = with_overrides(recipe.parameters, {"alloys": dataset.classes})
+        parameters = with_overrides(recipe.parameters, {"alloys": tuple(shares)})
         return _kept(parameters, recipe.image_size, shares)
     except AlloykError as error:
         click.echo(f"note: no reference ceiling for {dataset.root}: {error}", err=True)

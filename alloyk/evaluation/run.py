@@ -12,10 +12,16 @@ import yaml
 
 from alloyk.controls import control_metrics
 from alloyk.errors import AlloykError
-from alloyk.evaluation.figures import draw_figures, draw_folds, mistakes_sheet, save_figures
+from alloyk.evaluation.figures import (
+    OPTIONAL,
+    draw_figures,
+    draw_folds,
+    mistakes_sheet,
+    save_figures,
+)
 from alloyk.evaluation.history import read_history, training_metrics
 from alloyk.evaluation.text_report import describe, format_report
-from alloyk.files import whole_file
+from alloyk.files import files_together
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.abstention import abstention
 from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
@@ -34,6 +40,8 @@ PREDICTIONS_FILES = {"test": "predictions.csv"}
 # Of the many intervals of a breakdown: their errors are known to 3 % with a quarter of the work.
 BREAKDOWN_SHARE = 4
 UNKNOWN = "unknown"
+# What an evaluation may have or not; of an earlier state of the folder it goes.
+STALE = ("breakdown.csv", *(f"figures/{name}" for name in OPTIONAL))
 
 
 def predictions_file(split: str) -> str:
@@ -61,8 +69,8 @@ def evaluate_run(
 ) -> dict:
     """Write ``metrics.json``, ``report.txt`` and ``figures/`` from the files of a run.
 
-    Everything is computed before anything is written, and each file appears whole. The same
-    files give the same bytes.
+    All files appear together, when the last of them is written. The same files give the same
+    bytes.
 
     Args:
         run: Run folder. Read are the predictions of `split`; ``history.csv``, without which (a
@@ -132,16 +140,14 @@ def evaluate_run(
         metrics["undefined"]["figures.mistakes"] = str(error)
     report = format_report(predictions, metrics)
     text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    save_figures(out / "figures", pictures)
-    if parts:
-        write_spread(out / "folds.csv", metrics["folds"], folds["held_out"])
-    if tables:
-        write_breakdowns(out / "breakdown.csv", tables)
-    else:
-        (out / "breakdown.csv").unlink(missing_ok=True)
-    for name, content in (("report.txt", report), ("metrics.json", text)):
-        with whole_file(out / name) as unfinished:
-            unfinished.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with files_together(out, STALE) as unfinished:
+        save_figures(unfinished / "figures", pictures)
+        if parts:
+            write_spread(unfinished / "folds.csv", metrics["folds"], folds["held_out"])
+        if tables:
+            write_breakdowns(unfinished / "breakdown.csv", tables)
+        for name, content in (("report.txt", report), ("metrics.json", text)):
+            (unfinished / name).write_text(content, encoding="utf-8", errors="surrogateescape")
     return metrics
 
 

@@ -1,16 +1,24 @@
 """Classify a labelled split with a saved run, and evaluate what it said."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from alloyk.config import resolve_config
+from alloyk.controls import CONTROLS, control_file
 from alloyk.dataset import ImageDataset
 from alloyk.dataset.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation.reference import dataset_ceiling
-from alloyk.evaluation.run import default_folder, evaluate_run, predictions_file, read_json
-from alloyk.files import whole_file
+from alloyk.evaluation.run import (
+    STALE,
+    default_folder,
+    evaluate_run,
+    predictions_file,
+    read_json,
+)
+from alloyk.files import files_together
 from alloyk.predict import load
 from alloyk.predictions import write_predictions
 
@@ -57,21 +65,26 @@ def evaluate_split(
         out = run / f"evaluation_{Path(data).absolute().stem}_{split}" if data else own
     paths = [dataset.root / path for path in table["path"]]
     found = classifier.predict(paths, progress=progress)
-    file = Path(out) / predictions_file(split)
-    write_predictions(
-        file, table, found.probabilities, classifier.classes, estimates=found.estimates
-    )
-    if controls:
-        from alloyk.controls.rivals import judge
-
-        config = resolve_config(run / "config.yaml")
-        trained_on = open_dataset(config) if data else dataset
-        judge(controls, config, trained_on, dataset, table, out, split)
     facts = facts_of(run, dataset, table["label"])
-    # For another evaluation from the predictions file alone.
-    with whole_file(Path(out) / "facts.json") as unfinished:
-        unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-    evaluate_run(run, out=out, split=split, facts=facts)
+    with files_together(Path(out), STALE) as unfinished:
+        write_predictions(
+            unfinished / predictions_file(split), table, found.probabilities, classifier.classes,
+            estimates=found.estimates,
+        )  # fmt: skip
+        for name in CONTROLS:  # those of an earlier evaluation stay
+            earlier = Path(out) / control_file(name, split)
+            if earlier.is_file():
+                shutil.copy(earlier, unfinished)
+        if controls:
+            from alloyk.controls.rivals import judge
+
+            config = resolve_config(run / "config.yaml")
+            trained_on = open_dataset(config) if data else dataset
+            judge(controls, config, trained_on, dataset, table, unfinished, split)
+        # For another evaluation from the predictions file alone.
+        text = json.dumps(facts, indent=1, ensure_ascii=False)
+        (unfinished / "facts.json").write_text(text, encoding="utf-8")
+        evaluate_run(run, out=unfinished, split=split, facts=facts)
     return Path(out)
 
 

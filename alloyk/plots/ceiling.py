@@ -54,8 +54,10 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
              for one in controls.values()]  # fmt: skip
     for label in classes:
         value = metrics["per_class"][label]["recall"]
-        limit = ceiling and {"accuracy": ceiling["recall"][label],
-                             "error": ceiling["recall_error"][label]}  # fmt: skip
+        # A class that has no image among these has neither.
+        limit = ceiling and label in ceiling["recall"] and {
+            "accuracy": ceiling["recall"][label], "error": ceiling["recall_error"][label]
+        }  # fmt: skip
         interval = intervals.get(f"per_class.{label}.recall")
         rows.append(("Recall", display_name(label), value, interval, limit))
     ax = ax or new_axes(8.2, 1.5 + 0.34 * (len(rows) + 2))
@@ -70,6 +72,11 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
         names.append("\n".join(readable_names([name], 38, 2)))
         if limit:
             _draw_limit(ax, place, limit)
+        elif ceiling:
+            ax.text(
+                0.01, place, "no ceiling for this class", transform=ax.get_yaxis_transform(),
+                va="center", fontsize=7.5, color=GRAY,
+            )  # fmt: skip
         if value is not None:
             _draw_measured(ax, place, value, interval, is_control=name in whats)
     ax.axvline(1 / len(classes), color=GRAY, linestyle="--", linewidth=1, label="chance", zorder=0)

@@ -27,8 +27,8 @@ def reference_blocks(metrics: Mapping) -> list[Block]:
     cell = Cell(f"{value:.4f}", value, f"± {error:.4f} (Monte Carlo)")
     rows.append(["reference ceiling", cell, "ideal classifier under the simulator's own model"])
     by_class = [
-        [display_name(label), number(recall), number(metrics["per_class"][label]["recall"])]
-        for label, recall in ceiling["recall"].items()
+        [display_name(label), number(ceiling["recall"].get(label)), number(figures["recall"])]
+        for label, figures in metrics["per_class"].items()
     ]
     notes = [
         "The reference ceiling holds for single images of plates never seen before. It is a number "

@@ -1,0 +1,81 @@
+"""A run evaluated on images: on those of another data set too, and whole or not at all."""
+
+import json
+import shutil
+
+import pytest
+from tiny_run import write_dataset, write_run
+
+from alloyk.evaluation.split_predictions import evaluate_split
+from alloyk.report.trust import reference_blocks
+from alloyk.xray.ceiling import reference_ceiling
+from alloyk.xray.presets import preset_parameters
+from alloyk.xray.simulation import simulate_dataset
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("members")
+    return write_run(folder / "cnn", write_dataset(folder / "data"))
+
+
+@pytest.fixture(scope="module")
+def two_alloys(tmp_path_factory):
+    """Simulated images of two of the three classes that the run knows."""
+    folder = tmp_path_factory.mktemp("simulated") / "two"
+    return simulate_dataset(folder, preset="study", images=96, image_size=32, images_per_plate=2)
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_class_that_the_images_lack_has_no_ceiling(run, two_alloys, tmp_path):
+    out = evaluate_split(run, data=two_alloys, split="all", out=tmp_path / "out")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["classes"] == ["1050", "2017", "steel"]
+    expected = reference_ceiling(preset_parameters("study"), 32)
+    assert metrics["ceiling"]["recall"] == pytest.approx(expected.recall)
+    assert (out / "figures" / "ceiling.png").is_file()
+    table = next(b for b in reference_blocks(metrics) if b.columns[0] == "class")
+    assert [[str(getattr(cell, "text", cell)) for cell in row][:2] for row in table.rows] == [
+        ["Al 1050", f"{expected.recall['1050']:.4f}"],
+        ["Al 2017", f"{expected.recall['2017']:.4f}"],
+        ["steel", "–"],
+    ]
+
+
+def test_the_ceiling_is_of_the_classes_among_the_images(two_alloys, capsys):
+    """An ideal classifier that knows a class to be absent recognises none of it."""
+    from alloyk.dataset import load_dataset
+    from alloyk.evaluation.reference import dataset_ceiling
+
+    assert dataset_ceiling(load_dataset(two_alloys), ["1050"] * 5) is None
+    assert "found 1050 alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_evaluation_that_fails_leaves_the_folder_as_it_was(
+    run, two_alloys, tmp_path, monkeypatch, earlier
+):
+    out = tmp_path / "sub" / "out"
+    if earlier:
+        evaluate_split(run, data=two_alloys, split="all", out=out)
+    before = files(tmp_path)
+
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alloyk.evaluation.run.save_figures", fail)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_split(run, data=two_alloys, split="val", out=out)
+    assert files(tmp_path) == before
+    assert out.exists() == earlier
+
+
+def test_controls_of_an_earlier_evaluation_stay(run, two_alloys, tmp_path):
+    out = evaluate_split(run, data=two_alloys, split="all", out=tmp_path / "out")
+    shutil.copy(out / "predictions_all.csv", out / "control_noise_all.csv")
+    evaluate_split(run, data=two_alloys, split="all", out=out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["controls"]["noise"]["accuracy"] == metrics["accuracy"]
