@@ -257,7 +257,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, gray_run):
 
 
 def test_only_a_run_can_be_exported(tmp_path, gray_run):
-    with pytest.raises(AlloykError, match=r"wants a run folder, found .*model\.keras without con"):
+    with pytest.raises(AlloykError, match=r"wanted a run folder, found a file .*model\.keras"):
         export_run(gray_run / "model.keras", "savedmodel", tmp_path / "saved")
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()

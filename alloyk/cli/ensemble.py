@@ -22,7 +22,8 @@ import click
 def ensemble(runs, vote, out, weights):
     """Let two or more runs vote, and evaluate the vote as a run of its own.
 
-    Soft voting also writes a model.keras that holds the members.
+    Soft voting also writes a model.keras that holds the members; a hard vote has no model, and
+    judges no further images.
 
     \b
     Examples:

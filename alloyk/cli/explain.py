@@ -59,8 +59,8 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
         raise click.UsageError("--samples and --explainer belong to --method shap")
     if method != "gradcam" and layer != "auto":
         raise click.UsageError("--layer belongs to --method gradcam")
-    if out is None and not run.is_dir():
-        raise click.UsageError("--out DIR is wanted where RUN is no folder")
+    if out is None and run.is_file():
+        raise click.UsageError("--out DIR is wanted where RUN is a file")
     from alloyk.predict import find_images
 
     paths, labels = find_images(images) if images else [], None

@@ -19,8 +19,8 @@ from alloyk.evaluation.history import read_history, training_metrics
 from alloyk.imaging import read_image
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.regression import FIGURES as ERRORS
-from alloyk.predict.backends import RUN_MODEL
 from alloyk.predict.latency import single_thread_latency
+from alloyk.predict.run_folder import RUN_MODEL
 from alloyk.predictions import Predictions
 from alloyk.statistics import RESAMPLES, confidence_intervals
 from alloyk.statistics.paired import accuracy_difference, holm, mcnemar, welch

@@ -12,9 +12,9 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import predictions_file, read_json
 from alloyk.files import few
 from alloyk.imaging import shown
+from alloyk.predict.run_folder import ENSEMBLE_FILE
 from alloyk.predictions import KEY_COLUMNS, Predictions, read_predictions
 
-ENSEMBLE_FILE = "ensemble.yaml"
 # Columns that say how a run was made, not which images it saw.
 OWN_COLUMNS = {*KEY_COLUMNS, "split", "fold"}
 

@@ -86,7 +86,8 @@ def read_yaml(path: Path) -> dict:
     try:
         content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise AlloykError(f"cannot read the configuration {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise AlloykError(f"cannot read the configuration {path}: {why}; check the file") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}, {error.problem}" if where else ""

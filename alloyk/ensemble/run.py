@@ -9,13 +9,13 @@ import numpy as np
 import yaml
 
 from alloyk import __version__
-from alloyk.comparison.runs import ENSEMBLE_FILE, Run, read_runs
+from alloyk.comparison.runs import Run, read_runs
 from alloyk.ensemble.voting import hard_vote, hard_weights, soft_vote, soft_weights
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run, predictions_file
 from alloyk.files import unfinished_path, whole_file
 from alloyk.imaging import shown
-from alloyk.predict.backends import RUN_MODEL
+from alloyk.predict.run_folder import ENSEMBLE_FILE, RUN_MODEL
 from alloyk.predictions import write_predictions
 from alloyk.tasks import shared_columns
 

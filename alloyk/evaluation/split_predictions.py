@@ -20,6 +20,7 @@ from alloyk.evaluation.run import (
 )
 from alloyk.files import files_together
 from alloyk.predict import load
+from alloyk.predict.run_folder import run_model
 from alloyk.predictions import write_predictions
 
 ALL = "all"
@@ -46,8 +47,7 @@ def evaluate_split(
         AlloykError: No run, no such split, a class that the run does not know, or a bad image.
     """
     run = Path(run)
-    if not (run / "config.yaml").is_file():
-        raise AlloykError(f"wanted the folder of a finished run, found no {run / 'config.yaml'}")
+    run_model(run)  # before its images are looked for
     overrides = {"data": {"path": str(Path(data).absolute())}} if data else {}
     dataset = open_dataset(resolve_config(run / "config.yaml", overrides))
     table = dataset.table if split == ALL else dataset.split(split)

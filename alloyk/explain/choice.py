@@ -8,6 +8,7 @@ from alloyk.config import resolve_config
 from alloyk.dataset.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
+from alloyk.predict.run_folder import run_model
 from alloyk.predictions import Predictions, read_predictions
 
 
@@ -33,8 +34,10 @@ def chosen_images(
     """The most and least confident images of each class of a run's test split, and their labels.
 
     Raises:
-        AlloykError: The run has no predictions, or its images are not where they were.
+        AlloykError: It is no finished run, has no predictions, or its images are not where they
+            were.
     """
+    run_model(run)
     file = Path(run) / "predictions.csv"
     if not file.is_file():
         raise AlloykError(

@@ -23,9 +23,9 @@ from alloyk.export.conversion import FORMATS
 from alloyk.files import unfinished_path
 from alloyk.imaging import read_image, shown
 from alloyk.predict import Classification, Classifier, load
-from alloyk.predict.backends import RUN_MODEL
 from alloyk.predict.latency import single_thread_latency
 from alloyk.predict.metadata import PROBABILITIES, ModelMetadata, write_metadata
+from alloyk.predict.run_folder import RUN_MODEL, run_model
 from alloyk.predictions import read_predictions
 
 COMPARE_TOGETHER = 64
@@ -117,6 +117,7 @@ def export_run(
     _check_out(out, file_format)
     if input_size and not chosen.fixed_shape:
         raise AlloykError(f"{file_format} takes images of any size: leave --input-size out")
+    run_model(run)  # before its images are looked for
     dataset = _dataset_of(run, data)
     names, paths = list(dataset.split("test")["path"]), dataset.paths("test")
     if not paths:
@@ -254,14 +255,8 @@ def _check_out(out: Path, file_format: str) -> None:
 
 def _dataset_of(run: Path, data) -> ImageDataset:
     """The data set of a run's configuration."""
-    config = run / "config.yaml"
-    if not config.is_file():
-        raise AlloykError(
-            f"export wants a run folder, found {shown(run)} without config.yaml: the run says on "
-            "which test images the export is checked"
-        )
     overrides = {"data": {"path": str(data)}} if data else {}
-    return open_dataset(resolve_config(config, overrides))
+    return open_dataset(resolve_config(run / "config.yaml", overrides))
 
 
 def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int, int, int]:

@@ -14,10 +14,9 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.predict.metadata import SIGNATURE
+from alloyk.predict.run_folder import run_model
 from alloyk.quiet import held_output
 from alloyk.tasks import LOGITS
-
-RUN_MODEL = "model.keras"
 
 # More threads than this gain little on one image.
 MOST_THREADS = 4
@@ -139,18 +138,9 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     """
     path = Path(path)
     if path.is_dir():
-        if (path / RUN_MODEL).is_file():
-            return "keras", path / RUN_MODEL
         if (path / "saved_model.pb").is_file():
             return "savedmodel", path
-        unfinished = (path / "config.yaml").is_file()
-        raise AlloykError(
-            f"{shown(path)} has no {RUN_MODEL}: its training did not end; go on with it by "
-            f"`alloyk train --run {shown(path)} --resume`"
-            if unfinished
-            else f"wanted a run folder or a SavedModel, found {shown(path)} without "
-            f"{RUN_MODEL} and without saved_model.pb: check the path"
-        )
+        return "keras", run_model(path)
     try:
         with path.open("rb") as file:
             head = file.read(8)

@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from alloyk.comparison.runs import ENSEMBLE_FILE
 from alloyk.config import read_yaml
+from alloyk.predict.run_folder import ENSEMBLE_FILE
 from alloyk.report.page import Block, Code, Facts, Table
 
 HASHED = (

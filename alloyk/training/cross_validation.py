@@ -18,11 +18,10 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run, read_json
 from alloyk.files import whole_file
 from alloyk.imaging import shown
+from alloyk.predict.run_folder import CROSS_VALIDATION_FILE
 from alloyk.predictions import read_predictions, write_predictions
 from alloyk.splitting.folds import condition_column
 from alloyk.training.run import run_training
-
-PLAN_FILE = "cross_validation.json"
 
 
 def cross_validate(
@@ -92,7 +91,7 @@ def _held_out(config: Config, **held_out: str) -> Config:
 
 def _begin(out: Path, plan: dict, config: Config) -> None:
     """Keep a folder to one cross-validation."""
-    file = out / PLAN_FILE
+    file = out / CROSS_VALIDATION_FILE
     if file.exists():
         if read_json(file) != plan:
             raise AlloykError(
@@ -107,7 +106,9 @@ def _begin(out: Path, plan: dict, config: Config) -> None:
     with whole_file(file) as unfinished:
         unfinished.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
     write_config(
-        config, out / "config.yaml", f"# Cross-validated; {PLAN_FILE} says what was held out.\n"
+        config,
+        out / "config.yaml",
+        f"# Cross-validated; {CROSS_VALIDATION_FILE} says what was held out.\n",
     )
 
 
