@@ -1,5 +1,7 @@
 """Votes by hand, ties, and weights against an optimiser."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -69,16 +71,44 @@ def test_soft_weights_are_those_of_least_log_loss():
 def test_a_member_that_adds_nothing_gets_no_weight():
     p, y = members()
     assert soft_weights(p, y)[2] == 0
-    assert hard_weights(p.argmax(axis=2), y)[2] == 0
+    assert hard_weights(p.argmax(axis=2), y, 3)[2] == 0
 
 
-def test_hard_weights_are_log_odds():
+def decided(accuracies, n=10_000):
+    """Decisions `(members, n)` on images of class 0, of exactly these accuracies."""
+    return np.stack([np.arange(n) >= round(p * n) for p in accuracies]).astype(int)
+
+
+def test_hard_weights_of_two_classes_are_log_odds():
     y = np.zeros(100, dtype=int)
-    decisions = np.stack([np.arange(100) >= 90, np.arange(100) >= 70]).astype(int)
     odds = np.log([90.5 / 10.5, 70.5 / 30.5])
-    np.testing.assert_allclose(hard_weights(decisions, y), odds / odds.sum())
+    found = hard_weights(decided([0.9, 0.7], 100), y, 2)
+    np.testing.assert_allclose(found, odds / odds.sum())
+
+
+@pytest.mark.parametrize("accuracies", [(0.45, 0.48, 0.52), (0.3, 0.35, 0.9), (0.6, 0.25, 0.45)])
+def test_weighted_hard_votes_decide_for_the_most_probable_class(accuracies):
+    """Against Bayes' rule for independent members whose errors are spread evenly."""
+    k, p = 5, np.array(accuracies)
+    weights = hard_weights(decided(p), np.zeros(10_000, dtype=int), k)
+    votes = np.array(list(itertools.product(range(k), repeat=3))).T
+    right = votes[:, :, None] == np.arange(k)
+    likelihood = np.where(right, p[:, None, None], (1 - p[:, None, None]) / (k - 1)).prod(axis=0)
+    one_hot = np.eye(k)[votes]
+    found = hard_vote(votes, one_hot, weights)[1]
+    np.testing.assert_allclose(
+        likelihood[np.arange(votes.shape[1]), found], likelihood.max(axis=1), rtol=1e-9
+    )
+
+
+def test_a_member_at_chance_gets_no_vote_and_one_just_above_gets_some():
+    y = np.zeros(10_000, dtype=int)
+    found = hard_weights(decided([0.2, 0.15, 0.21, 0.9]), y, 5)
+    assert found[0] == pytest.approx(0, abs=1e-12)
+    assert found[1] == 0
+    assert found[2] > 0
 
 
 def test_members_that_are_all_wrong_weigh_the_same():
     y = np.zeros(10, dtype=int)
-    np.testing.assert_allclose(hard_weights(np.ones((2, 10), dtype=int), y), [0.5, 0.5])
+    np.testing.assert_allclose(hard_weights(np.ones((2, 10), dtype=int), y, 3), [0.5, 0.5])

@@ -115,7 +115,7 @@ def _weights(validation: Sequence[Run], vote: str) -> np.ndarray:
     y_true = validation[0].predictions.y_true
     if vote == "soft":
         return soft_weights(probabilities, y_true)
-    return hard_weights(decisions, y_true)
+    return hard_weights(decisions, y_true, probabilities.shape[2])
 
 
 def _write_votes(path: Path, members: Sequence[Run], vote: str, weights: np.ndarray) -> None:

@@ -68,21 +68,24 @@ def soft_weights(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-def hard_weights(decisions: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-    """The log odds of each member's accuracy, best where members err independently.
+def hard_weights(decisions: np.ndarray, y_true: np.ndarray, classes: int) -> np.ndarray:
+    """`log((k − 1) p / (1 − p))` of each member's accuracy p among k classes.
 
-    Kuncheva, Combining Pattern Classifiers, 2nd edition, 2014, section 4.3. Half an image is added
-    to right and wrong each, so that a member without an error gets a finite weight; one that is
-    wrong more often than right gets 0.
+    The vote is then the most probable class where classes are equally frequent, members err
+    independently, and the errors of each are spread evenly over the wrong classes: the weights of
+    SAMME (Zhu, Zou, Rosset and Hastie, Multi-class AdaBoost, 2009). A member at chance, `p = 1/k`,
+    or below gets 0. Half an image of each class is added to each member's decisions, so that one
+    without an error gets a finite weight.
 
     Args:
         decisions: `(members, n)` int, on images that no member was trained on.
         y_true: `(n,)` int.
+        classes: k.
 
     Returns:
         `(members,)`, sum 1.
     """
     right = (decisions == y_true).sum(axis=1) + 0.5
-    wrong = (decisions != y_true).sum(axis=1) + 0.5
-    weights = np.maximum(np.log(right / wrong), 0)
+    wrong = (decisions != y_true).sum(axis=1) + 0.5 * (classes - 1)
+    weights = np.maximum(np.log((classes - 1) * right / wrong), 0)
     return weights / weights.sum() if weights.any() else np.full(len(right), 1 / len(right))

@@ -1,7 +1,8 @@
 """Classify images with a run, a ``.keras`` file, a SavedModel or a ``.tflite`` file.
 
 `classifier` takes images of any kind, `backends` run each kind of file, `run_folder` finds a run's,
-`metadata` is what a file says about itself, `latency` how long it takes. TensorFlow loads when a file needs it, not before.
+`metadata` is what a file says about itself, `latency` how long it takes. TensorFlow loads when a
+file needs it, not before.
 """
 
 from alloyk.predict.classifier import (
