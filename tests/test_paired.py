@@ -29,7 +29,11 @@ def test_equal_decisions_show_no_difference():
     first, second = decided(40, 0, 0, 10)
     assert mcnemar(first, second)["p"] == 1
     found = accuracy_difference(first, second, np.arange(50))
-    assert found == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
+    # None of 50 differs: at a share of `most` that happens once in forty.
+    most = 1 - 0.025 ** (1 / 50)
+    assert found == {"difference": 0.0, "interval": pytest.approx([-most, most]), "p": 1.0}
+    plates = accuracy_difference(first, second, np.arange(50) // 5)
+    assert plates["interval"][1] == pytest.approx(1 - 0.025 ** (1 / 10))
 
 
 @pytest.mark.parametrize("seed", range(5))

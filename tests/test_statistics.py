@@ -110,6 +110,24 @@ def test_a_proportion_without_an_error_gets_the_exact_interval_over_plates():
     assert set(missing) <= {"confidence_intervals.log_loss"}
 
 
+@pytest.mark.parametrize("plates", [1, 10])
+def test_plates_that_show_every_class_count_once_in_a_mean_over_classes(plates):
+    """An image of each of two classes on each plate, all of them right."""
+    y = np.tile([0, 1], plates)
+    table = pd.DataFrame({"path": [str(i) for i in range(2 * plates)]}, dtype=object)
+    table["plate_id"] = [str(i // 2) for i in range(2 * plates)]
+    p = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
+    perfect = Predictions(table, ("A", "B"), y, y, p)
+    found, _ = confidence_intervals(perfect, classification_metrics(perfect), resamples=50)
+    exact = binomtest(plates, plates).proportion_ci(method="exact")
+    for name in (
+        "accuracy",
+        "balanced_accuracy",
+        *(f"macro.{f}" for f in evidence_by_class(perfect)),
+    ):
+        np.testing.assert_allclose(found[name], exact, atol=1e-6, err_msg=name)
+
+
 def test_without_plates_an_interval_rests_on_images():
     perfect = simulate(40, 5, skill=60, plates=False)
     found, _ = confidence_intervals(perfect, classification_metrics(perfect), resamples=50)

@@ -42,11 +42,12 @@ def mean_evidence(parts: list[Evidence]) -> Evidence:
 
     Without an error in any of c classes with m groups or more each, the mean of c exact
     proportions is bounded like one proportion over c · m groups (the mean is not below the
-    geometric mean).
+    geometric mean). Where classes share groups these are no more than there are groups.
     """
+    shared = len(parts) * min(part.groups for part in parts)
     return Evidence(
         influence=np.mean([part.influence for part in parts], axis=0),
-        groups=len(parts) * min(part.groups for part in parts),
+        groups=min(shared, len(parts[0].influence)),
         binomial=sum(part.binomial for part in parts) / len(parts) ** 2,
     )
 

@@ -8,6 +8,7 @@ from alloyk.statistics.influence import Evidence
 from alloyk.statistics.intervals import (
     CONFIDENCE,
     RESAMPLES,
+    clopper_pearson,
     degrees_of_freedom,
     resampled_counts,
     standard_error,
@@ -51,6 +52,9 @@ def accuracy_difference(
     Both classifiers are judged on the same resamples. The standard error is theirs; interval and
     test are Student's, with the degrees of freedom of `alloyk.statistics.intervals`.
 
+    Equal decisions do not show equal accuracies: a difference is at most the share of plates on
+    which the two differ, and of that share, none found, the exact binomial bound is the interval.
+
     Args:
         first_right: `(n,)` bool, whether the first classifier is right.
         second_right: The same of the second.
@@ -67,7 +71,8 @@ def accuracy_difference(
     gain = second_right.astype(np.float64) - first_right
     difference, n = float(gain.mean()), len(gain)
     if not gain.any():
-        return {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
+        most = clopper_pearson(0, int(groups.max()) + 1)[1]
+        return {"difference": 0.0, "interval": [-most, most], "p": 1.0}
     both = np.stack([np.bincount(groups, gain), np.bincount(groups)], axis=1).astype(np.float64)
     drawn = np.concatenate(
         [counts @ both for counts in resampled_counts(len(both), resamples, seed)]
