@@ -12,7 +12,12 @@ from alloyk.metrics import classification_metrics
 from alloyk.predictions import Predictions
 from alloyk.statistics import accuracy_interval, confidence_intervals, resampled_counts
 from alloyk.statistics.influence import Evidence, evidence_by_class, rank_influences
-from alloyk.statistics.intervals import bootstrap, clopper_pearson, interval_of_share
+from alloyk.statistics.intervals import (
+    bootstrap,
+    clopper_pearson,
+    interval_of_rank,
+    interval_of_share,
+)
 
 
 def simulate(n_plates, per_plate, k=3, skill=1.5, plate_noise=0.0, seed=0, plates=True):
@@ -258,6 +263,16 @@ def coverage(experiments, resamples, *how, seed=11):
         low, high = accuracy_interval(correct, plate, resamples=resamples, seed=i)
         held += low <= accuracy <= high
     return held / experiments
+
+
+def test_rank_figures_have_an_interval_symmetric_in_their_log_odds():
+    replicates = np.random.default_rng(1).normal(0, 0.01, 4000)
+    influence = np.random.default_rng(0).normal(size=200)
+    low, high = interval_of_rank(0.97, replicates, Evidence(influence, 200))
+    odds = [np.log(x / (1 - x)) for x in (low, 0.97, high)]
+    assert odds[1] - odds[0] == pytest.approx(odds[2] - odds[1])
+    # The delta method: d log(x / (1 - x)) = dx / (x (1 - x)); t of 137 degrees of freedom.
+    assert odds[2] - odds[1] == pytest.approx(1.98 * 0.01 / (0.97 * 0.03), rel=0.03)
 
 
 @pytest.mark.parametrize("accuracy", [0.7, 0.85, 0.95])

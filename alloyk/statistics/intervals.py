@@ -3,8 +3,9 @@
 Each figure gets its standard error from a bootstrap over plates (over images where plates are
 unknown). Divided into the variance of one image, its square gives the number of independent images
 that would be as telling, and Wilson's interval for that many is the figure's own, with Student's t
-for normal quantiles; the log loss has an interval that is symmetric on the log scale. The plain
-percentile interval of the same bootstrap falls short where plates are few and errors fewer.
+for normal quantiles. Average precision and AUC, which are no shares of images, have an interval
+that is symmetric on the logit scale, the log loss one on the log scale. The plain percentile
+interval of the same bootstrap falls short where plates are few and errors fewer.
 `scripts/interval_coverage.py` measures how often the intervals hold the truth.
 """
 
@@ -159,15 +160,16 @@ def confidence_intervals(
     add("log_loss", figures["log_loss"], drawn["log_loss"], of_accuracy, interval_of_loss)
     for name, by_class in evidence.items():
         over_classes = _mean_of_defined(drawn[name])
+        interval_of = interval_of_rank if name in RANK_FIGURES else interval_of_share
         defined = [one for one in by_class if one is not None]
         if defined:
             mean = mean_evidence(defined)
             if name == "recall":
                 add("balanced_accuracy", figures["balanced_accuracy"], over_classes, mean)
-            add(f"macro.{name}", figures["macro"][name], over_classes, mean)
+            add(f"macro.{name}", figures["macro"][name], over_classes, mean, interval_of)
         for k, label in enumerate(predictions.classes):
             value = figures["per_class"][label][name]
-            add(f"per_class.{label}.{name}", value, drawn[name][:, k], by_class[k])
+            add(f"per_class.{label}.{name}", value, drawn[name][:, k], by_class[k], interval_of)
     return found, missing
 
 
@@ -199,6 +201,39 @@ def interval_of_share(
     Returns:
         ``(low, high)``, or None where the groups say nothing about the error.
     """
+
+    def wilson(error, quantile):
+        images, reach = value * (1 - value) / error**2, quantile**2
+        middle = value + reach / (2 * images)
+        half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
+        whole = 1 + reach / images
+        return float((middle - half) / whole), float((middle + half) / whole)
+
+    return _exact_at_the_ends(value, replicates, evidence, wilson)
+
+
+def interval_of_rank(
+    value: float, replicates: np.ndarray, evidence: Evidence
+) -> tuple[float, float] | None:
+    """The 95 % interval around an average precision or AUC, symmetric on the logit scale.
+
+    Near 1 such a figure rests on few images that are out of order, and its standard error is too
+    small where the figure is too high: a scale on which errors grow towards 1 makes up for that
+    (Qin and Hotilovac, Statistical Methods in Medical Research 17, 2008, compare such intervals).
+
+    Args and returns as for `interval_of_share`.
+    """
+    from scipy.special import expit, logit
+
+    def on_the_logit_scale(error, quantile):
+        step = quantile * error / (value * (1 - value))
+        return float(expit(logit(value) - step)), float(expit(logit(value) + step))
+
+    return _exact_at_the_ends(value, replicates, evidence, on_the_logit_scale)
+
+
+def _exact_at_the_ends(value, replicates, evidence, interval) -> tuple[float, float] | None:
+    """`interval(error, quantile)`; of 0 and 1, which vary in no resample, the exact binomial."""
     from scipy.stats import t
 
     groups = evidence.groups
@@ -207,12 +242,7 @@ def interval_of_share(
     error = standard_error(value, replicates, groups)
     if error is None:
         return None
-    reach = t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom(evidence, error)) ** 2
-    images = value * (1 - value) / error**2
-    middle = value + reach / (2 * images)
-    half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
-    whole = 1 + reach / images
-    return float((middle - half) / whole), float((middle + half) / whole)
+    return interval(error, t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom(evidence, error)))
 
 
 def degrees_of_freedom(evidence: Evidence, error: float) -> float:
