@@ -171,7 +171,7 @@ def test_one_voltage_replaces_the_range_of_the_preset():
         ({"tube.voltag_kvp": 45}, r"unknown .* 'tube.voltag_kvp': did you mean tube\.voltage_kvp"),
         ({"voltage_kvp": 45}, r"did you mean tube\.voltage_kvp"),
         ({"tube": {}}, "unknown simulation parameter 'tube'"),
-        ({"plate.thicknesses_mm": -1}, r"plate\.thicknesses_mm\.0: .*greater than 0, found -1"),
+        ({"plate.thicknesses_mm": -1}, r"plate\.thicknesses_mm\.0: .*at most 50 mm.*, found -1"),
         ({"plate.thicknesses_mm": (60,)}, "at most 50 mm"),
         ({"tube.voltage_range_kvp": (50, 40)}, "must be LOW,HIGH, found 50,40"),
         ({"tube.voltage_kvp": 45, "tube.voltage_steps_kvp": (40,)}, "state the same thing"),

@@ -68,17 +68,18 @@ def ceiling(ctx, data, preset, image_size, alloys, settings, seed, drawn, as_jso
     found = reference_ceiling(
         parameters, image_size or 224, shares=shares, seed=seed, drawn_circumstances=drawn
     )
+    notes = caveats(parameters, found.image_size)
     if figure:
         from alloyk.plots import plot_ceiling_matrix, save_figure
 
         save_figure(plot_ceiling_matrix(found.as_dict(), subtitle=f"simulated, {source}"), figure)
     if as_json:
-        click.echo(json.dumps({**found.as_dict(), "notes": caveats(parameters)}, indent=1))
+        click.echo(json.dumps({**found.as_dict(), "notes": notes}, indent=1))
         return
     size = found.image_size
     click.echo(f"reference ceiling, simulated, {source}, {size}×{size}")
     click.echo("\n".join(table_of(found)))
-    for note in caveats(parameters):
+    for note in notes:
         click.echo(note)
 
 

@@ -101,6 +101,8 @@ def simulate(
             click.echo(f"{key}={_as_setting(parameter_value(recipe.parameters, key))}")
         return
 
+    from alloyk.xray.beam import Beam
+    from alloyk.xray.validity import validity_notes
     from alloyk.xray.writer import write_dataset
 
     progress = None
@@ -111,6 +113,8 @@ def simulate(
         progress = bar.update
     write_dataset(recipe, out, contact_sheet=contact_sheet, workers=workers, progress=progress)
     counts = recipe.class_counts()
+    for note in validity_notes(Beam(recipe.parameters), recipe.image_size):
+        click.echo(f"note: {note}", err=True)
     click.echo(f"{out}: {recipe.images} images of {recipe.image_size}×{recipe.image_size}")
     click.echo(", ".join(f"Al {label}: {count}" for label, count in counts.items()))
 

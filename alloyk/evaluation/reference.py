@@ -64,7 +64,7 @@ def _kept(parameters, image_size: int, shares: dict[str, float]) -> dict:
     from alloyk.xray.ceiling import caveats, reference_ceiling
 
     found = reference_ceiling(parameters, image_size, shares=shares).as_dict()
-    found["notes"] = caveats(parameters)
+    found["notes"] = caveats(parameters, image_size)
     try:
         with whole_file(file) as unfinished:
             unfinished.write_text(json.dumps(found), encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 from alloyk.alloys import ELEMENT_DENSITY_G_CM3, ELEMENTS
 from alloyk.errors import AlloykError
 from alloyk.xray import libraries
-from alloyk.xray.parameters import Detector, Parameters, Tube
+from alloyk.xray.parameters import PHOTONS_PER_MM2, Detector, Parameters, Tube
 from alloyk.xray.tables import (
     AttenuationTable,
     TubeTable,
@@ -24,6 +24,9 @@ HEIGHT_LIMIT_SD = 4.0
 
 DRIFT_LIMIT_SD = 4.0
 """Likewise the tube voltage, so that it stays inside the tables."""
+
+LEAST_TRANSMISSION = 1e-9
+"""Share of a beam that its filters and the air must let through for an image to be made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,8 @@ class Beam:
 
     Raises:
         AlloykError: A voltage that the tables do not hold and that SpekPy, if installed, cannot
-            compute either; an unknown filter.
+            compute either; an unknown filter; filters that leave no beam; an exposure time that
+            gives too few or too many photons.
     """
 
     def __init__(self, parameters: Parameters):
@@ -68,6 +72,27 @@ class Beam:
         self._alloying = np.stack([self.attenuation.mu_over_rho[e] for e in ELEMENTS])
         self._filtered = filter_transmission(tube, self.attenuation)
         self._absorbed = csi_absorption(parameters.detector, self.attenuation)
+        for voltage_kvp in voltage_limits(tube):
+            self._check_exposure(voltage_kvp)
+
+    def _check_exposure(self, tube_voltage_kvp: float) -> None:
+        passed = self.absorbed_spectrum(tube_voltage_kvp).sum()
+        bare = (self.tube_table.fluence(tube_voltage_kvp) * self._absorbed).sum()
+        if not passed > LEAST_TRANSMISSION * bare:
+            filters = self.parameters.tube.filters_mm
+            named = ", ".join(f"{mm:g} mm {element}" for element, mm in filters.items())
+            raise AlloykError(
+                f"wanted a beam that reaches the detector, found none at {tube_voltage_kvp:g} kV "
+                f"behind {named or 'no filter'}: make tube.filters_mm or tube.air_mm thinner, or "
+                "raise the voltage"
+            )
+        try:
+            PHOTONS_PER_MM2(self.photons_per_mm2(tube_voltage_kvp))
+        except ValueError as error:
+            raise AlloykError(
+                f"photons per mm² at {tube_voltage_kvp:g} kV: {error}, found "
+                f"{self.photons_per_mm2(tube_voltage_kvp):.3g}: change exposure.exposure_time_s"
+            ) from None
 
     def absorbed_spectrum(self, tube_voltage_kvp: float) -> np.ndarray:
         """Photons that the scintillator absorbs, s_E = S(E) D(E), shape ``(bins,)``.
@@ -81,6 +106,17 @@ class Beam:
         """Photons absorbed in the open beam per mm² of detector and mA·s."""
         per_cm2 = self.absorbed_spectrum(tube_voltage_kvp).sum() * (1000 / distance_mm) ** 2
         return float(per_cm2 / 100)
+
+    def photons_per_mm2(self, tube_voltage_kvp: float) -> float:
+        """Photons absorbed in the open beam per mm² by one image at nominal output.
+
+        As stated, or from the tube's output at this voltage where a time is stated.
+        """
+        exposure = self.parameters.exposure
+        if exposure.exposure_time_s is None:
+            return exposure.photons_per_mm2
+        output = self.absorbed_per_mm2_mas(tube_voltage_kvp, exposure.source_detector_mm)
+        return output * exposure.tube_current_ma * exposure.exposure_time_s
 
     def plate_mu_per_mm(self, mass_fractions: np.ndarray, density_g_cm3: float) -> np.ndarray:
         """Linear attenuation coefficient in 1/mm, shape ``(bins,)``.

@@ -8,7 +8,8 @@ classifier picks the class of highest posterior density, and is tried on plates 
 It is a reference, not a theorem: see "What the ceiling is not" in ``docs/ceiling.md``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from alloyk.xray.parameters import Parameters
 from alloyk.xray.plate import draw_compositions, draw_plate
 from alloyk.xray.scene import Circumstances, draw_circumstances, nominal_circumstances
 from alloyk.xray.thickness import ThicknessLaw
+from alloyk.xray.validity import refuse_saturation, validity_notes
 
 BLOCKS = 12
 """Independent repetitions; the Monte Carlo error is their spread."""
@@ -110,7 +112,8 @@ def reference_ceiling(
             instead of at their means.
 
     Raises:
-        AlloykError: A beam that cannot be computed, an image size under 8, or one class only.
+        AlloykError: A beam that cannot be computed, an image size under 8, one class only, or a
+            set-up whose images say nothing or saturate.
 
     Example:
         >>> from alloyk.xray.presets import preset_parameters
@@ -125,15 +128,18 @@ def reference_ceiling(
             f"wanted two or more alloys to tell apart, found {parameters.alloys[0]} alone"
         )
     beam = Beam(parameters)
-    reduction = Reduction(beam)
+    refuse_saturation(beam, image_size)
     nows = [nominal_circumstances(parameters)]
     if drawn_circumstances:
         rngs = [plan.generator(seed, _NOW, nth) for nth in range(BLOCKS)]
         nows = [draw_circumstances(parameters, rng, nth) for nth, rng in enumerate(rngs)]
-    covariances = [_covariances(beam, reduction, now, image_size) for now in nows]
-    blocks = [
-        _Block(beam, reduction, covariances[nth % len(nows)], seed, nth) for nth in range(BLOCKS)
-    ]
+    with _numbers_that_hold():
+        reduction = Reduction(beam)
+        covariances = [_covariances(beam, reduction, now, image_size) for now in nows]
+        blocks = [
+            _Block(beam, reduction, covariances[nth % len(nows)], seed, nth)
+            for nth in range(BLOCKS)
+        ]
     prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
     prior /= prior.sum()
     matrices, squares_mm2, spreads_mm2 = map(
@@ -157,8 +163,21 @@ def reference_ceiling(
     )
 
 
-def caveats(parameters: Parameters) -> list[str]:
-    """What this ceiling leaves out or approximates for these parameters, a sentence each."""
+@contextmanager
+def _numbers_that_hold() -> Iterator[None]:
+    """Turn arithmetic that overflows, or a matrix without an inverse, into one line."""
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            yield
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        raise AlloykError(
+            f"wanted images that tell something of the plate, found none ({error}): look at what "
+            "was set last, above all filters, scatter, exposure and what the field shows"
+        ) from None
+
+
+def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:
+    """What this ceiling leaves out or approximates for a set-up, a sentence each."""
     tube, notes = parameters.tube, []
     if tube.voltage_range_kvp:
         low, high = tube.voltage_range_kvp
@@ -174,7 +193,7 @@ def caveats(parameters: Parameters) -> list[str]:
         )
     if not parameters.texture.is_off:
         notes.append("The texture of the plates is left out.")
-    return notes
+    return notes + validity_notes(Beam(parameters), image_size)
 
 
 def _standard_error(values: np.ndarray) -> np.ndarray:

@@ -39,9 +39,7 @@ class Panel:
         self.offset_counts = detector.offset_counts
         self.electronic_noise = detector.electronic_noise_per_mm * pixel_mm
         self.kernel = blur_kernel(detector.psf_sd_mm / pixel_mm)
-        axis = pixel_centres_mm(image_size, parameters.layout.field_mm)
-        x, y = axis[None, :], axis[:, None]
-        smooth = 1 + detector.residual * (x / 30 + (x**2 + y**2) / 1800)
+        smooth = smooth_gain(parameters, image_size)
         pattern = 1 + detector.fixed_pattern_sd * rng.standard_normal((image_size, image_size))
         self.dead = rng.random((image_size, image_size)) < detector.dead_pixels
         self.gain = (smooth * pattern).astype(np.float32)
@@ -70,6 +68,13 @@ class Panel:
         counts = image.astype(np.uint16)
         counts[self.dead] = 0
         return counts
+
+
+def smooth_gain(parameters: Parameters, image_size: int) -> np.ndarray:
+    """What the flat field left: ``1 + residual · (x / 30 + r² / 1800)``, ``(n, n)``."""
+    axis = pixel_centres_mm(image_size, parameters.layout.field_mm)
+    x, y = axis[None, :], axis[:, None]
+    return 1 + parameters.detector.residual * (x / 30 + (x**2 + y**2) / 1800)
 
 
 def blur_kernel(sd_pixels: float) -> np.ndarray:

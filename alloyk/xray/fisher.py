@@ -90,6 +90,9 @@ def prior_standard_deviations(parameters: Parameters) -> dict[str, float]:
     return known
 
 
+KNOWN = 1e-6
+"""What is known to this part of its step beforehand counts as known exactly."""
+
 STEPS = {
     "output": 1e-3, "tube_voltage_kvp": 0.02, "wedge_shift_mm": 1e-3, "wedge_height_mm": 1e-3,
     "wedge_rotation_deg": 1e-3, "scatter_ratio": 1e-3, "plate_edge_mm": 1e-3,
@@ -171,6 +174,6 @@ def _unknowns(
 
     unknown = [_Parameter(step, math.inf, coefficient(a)) for a, step in enumerate((1e-3, 1e-2))]
     for name, prior_sd in prior_standard_deviations(beam.parameters).items():
-        if prior_sd > 0:
+        if prior_sd > KNOWN * STEPS[name]:
             unknown.append(_Parameter(STEPS[name], prior_sd, circumstance(name)))
     return unknown

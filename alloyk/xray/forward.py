@@ -34,21 +34,16 @@ class Expectation:
 def open_beam_photons(beam: Beam, image_size: int, tube_voltage_kvp: float | None = None) -> float:
     """N0: photons absorbed in the open beam by one pixel at nominal output.
 
-    ``photons_per_mm2 · (field_mm / image_size)²``, or from the tube's output at this voltage
-    where the exposure is stated as a time. With no voltage given, the most that any image gets.
+    :meth:`alloyk.xray.beam.Beam.photons_per_mm2` times ``(field_mm / image_size)²``. With no
+    voltage given, the most that any image gets.
     """
-    exposure, layout, tube = (
-        beam.parameters.exposure, beam.parameters.layout, beam.parameters.tube,
-    )  # fmt: skip
-    per_mm2 = exposure.photons_per_mm2
-    if exposure.exposure_time_s is not None:
-        if tube_voltage_kvp is None:
-            tube_voltage_kvp = max(
-                tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
-            )
-        output = beam.absorbed_per_mm2_mas(tube_voltage_kvp, exposure.source_detector_mm)
-        per_mm2 = output * exposure.tube_current_ma * exposure.exposure_time_s
-    return per_mm2 * (layout.field_mm / image_size) ** 2
+    tube = beam.parameters.tube
+    if tube_voltage_kvp is None:
+        tube_voltage_kvp = max(
+            tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
+        )
+    pixel_mm = beam.parameters.layout.field_mm / image_size
+    return beam.photons_per_mm2(tube_voltage_kvp) * pixel_mm**2
 
 
 def plate_depth(beam: Beam, plate: Plate, tilt_deg: float = 0.0) -> np.ndarray:

@@ -113,7 +113,8 @@ def validate_parameters(tree: Mapping[str, Any]) -> Parameters:
         message = message[:1].lower() + message[1:]
         found = first.get("input")
         received = "" if isinstance(found, dict | BaseModel) else f", found {found!r}"
-        raise AlloykError(f"simulation parameter {place}: {message}{received}") from None
+        named = f"simulation parameter {place}: " if place else ""  # none where two disagree
+        raise AlloykError(f"{named}{message}{received}") from None
     if not parameters.alloys or "" in parameters.alloys:
         raise AlloykError("wanted at least one alloy, found none")
     for label in parameters.alloys:

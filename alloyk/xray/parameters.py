@@ -5,33 +5,84 @@ simulation. Each can be set, from Python by ``overrides={"tube.voltage_kvp": 45}
 command line by ``--set tube.voltage_kvp=45`` (see :mod:`alloyk.xray.overrides`).
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Refuses a number outside low to high, with the reason: beyond them the model means nothing.
+
+    Attributes:
+        low: Least number allowed.
+        high: Greatest number allowed.
+        reason: Ends the message, in brackets.
+    """
+
+    low: float
+    high: float
+    reason: str
+
+    def __call__(self, value: float) -> float:
+        """The value itself.
+
+        Raises:
+            ValueError: It is outside.
+        """
+        if not self.low <= value <= self.high:
+            raise ValueError(f"wanted {self.low:g} to {self.high:g} ({self.reason})")
+        return value
+
+
+def limited(low: float, high: float, reason: str) -> AfterValidator:
+    """A field's limits, as pydantic takes them."""
+    return AfterValidator(Limits(low, high, reason))
 
 
 def _split(value: Any) -> Any:
     """``--set plate.thicknesses_mm=1,2,5`` arrives as one string, a single 2 as a number."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")]
-    return (value,) if isinstance(value, int | float) else value
+    if isinstance(value, int | float):
+        return (value,)
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("wanted a number or a list of numbers such as 1,2,5")
+    return value
 
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Floats = Annotated[tuple[Positive, ...], BeforeValidator(_split), Field(min_length=1)]
-Range = Annotated[tuple[Positive, Positive], BeforeValidator(_split)]
+def _pair(value: Any) -> Any:
+    value = _split(value)
+    if len(value) != 2:
+        raise ValueError("wanted two numbers, LOW,HIGH")
+    return value
+
+
+def _mapping(value: Any) -> Any:
+    """Labels as strings: YAML reads a label such as 1050 as a number."""
+    if not isinstance(value, dict):
+        raise ValueError("wanted a mapping such as {Al: 0.5, Cu: 0.1}")
+    return {str(key): inner for key, inner in value.items()}
+
+
+PHOTONS_PER_MM2 = Limits(1e-2, 1e12, "from a few photons in a whole image to weeks at any tube")
+
+Voltage = Annotated[float, limited(10, 500, "kV of an X-ray tube")]
+Voltages = Annotated[tuple[Voltage, ...], BeforeValidator(_split)]
+VoltageRange = Annotated[tuple[Voltage, Voltage], BeforeValidator(_pair)]
+Thickness = Annotated[float, limited(0.01, 50, "mm, from a foil to at most 50 mm, as EN 485-4")]
+Thicknesses = Annotated[tuple[Thickness, ...], BeforeValidator(_split)]
+ThicknessRange = Annotated[tuple[Thickness, Thickness], BeforeValidator(_pair)]
+FilterThickness = Annotated[float, limited(0, 1000, "mm of a filter")]
+Millimetres = Annotated[float, limited(0, 1000, "mm, as for the field")]
+Relative = Annotated[float, limited(0, 0.2, "a relative spread; 0.2 is one of 20 %")]
 
 
 def _strings(value: Any) -> Any:
     """``--set alloys=1050,2017``; YAML reads a label such as 1050 as a number."""
     parts = value if isinstance(value, list | tuple) else str(value or "").split(",")
     return tuple(str(part).strip() for part in parts)
-
-
-def _label_keys(value: Any) -> Any:
-    return {str(label): v for label, v in value.items()} if isinstance(value, dict) else value
 
 
 class Group(BaseModel):
@@ -62,14 +113,16 @@ class Tube(Group):
     """
 
     anode: str = "W"
-    anode_angle_deg: Positive = 12.0
-    voltage_kvp: Positive = 50.0
-    voltage_range_kvp: Range | None = None
-    voltage_steps_kvp: Floats | None = None
-    voltage_drift_sd_kv: NotNegative = 0.1
-    beryllium_mm: NotNegative = 0.2
-    air_mm: NotNegative = 600.0
-    filters_mm: dict[str, NotNegative] = {"Al": 0.5}
+    anode_angle_deg: Annotated[
+        float, limited(1, 90, "degrees between the anode's face and the beam")
+    ] = 12.0
+    voltage_kvp: Voltage = 50.0
+    voltage_range_kvp: VoltageRange | None = None
+    voltage_steps_kvp: Voltages | None = None
+    voltage_drift_sd_kv: Annotated[float, limited(0, 10, "kV; more is no drift")] = 0.1
+    beryllium_mm: Annotated[float, limited(0, 100, "mm of the tube's window")] = 0.2
+    air_mm: Annotated[float, limited(0, 1e5, "mm between tube and detector")] = 600.0
+    filters_mm: Annotated[dict[str, FilterThickness], BeforeValidator(_mapping)] = {"Al": 0.5}
 
     @model_validator(mode="after")
     def _check(self):
@@ -92,11 +145,13 @@ class Exposure(Group):
             each image. Assumption.
     """
 
-    photons_per_mm2: Positive = 2.8e5
-    exposure_time_s: Positive | None = None
-    tube_current_ma: Positive = 0.3
-    source_detector_mm: Positive = 600.0
-    output_sd: NotNegative = 0.01
+    photons_per_mm2: Annotated[float, AfterValidator(PHOTONS_PER_MM2)] = 2.8e5
+    exposure_time_s: Annotated[float, limited(1e-6, 1e7, "s, from a flash to months")] | None = None
+    tube_current_ma: Annotated[float, limited(1e-6, 1e4, "mA of an X-ray tube")] = 0.3
+    source_detector_mm: Annotated[float, limited(10, 1e5, "mm between tube and detector")] = 600.0
+    output_sd: Annotated[float, limited(0, 1, "of ln(output); 1 is a factor of e up and down")] = (
+        0.01
+    )
 
 
 class Layout(Group):
@@ -111,7 +166,7 @@ class Layout(Group):
     """
 
     name: Literal["step", "full"] = "step"
-    field_mm: Positive = 60.0
+    field_mm: Annotated[float, limited(1, 1000, "mm, the side of a flat panel's field")] = 60.0
 
 
 class Wedge(Group):
@@ -127,12 +182,16 @@ class Wedge(Group):
         height_sd: Relative spread of its height, likewise. Assumption.
     """
 
-    height_mm: Positive = 10.0
-    length_mm: Positive = 50.0
-    density_g_cm3: Positive = 2.70
-    shift_sd_mm: NotNegative = 0.3
-    rotation_sd_deg: NotNegative = 0.5
-    height_sd: NotNegative = 0.002
+    height_mm: Annotated[
+        float, limited(0.1, 200, "mm: a lower wedge is none, a higher one lets nothing through")
+    ] = 10.0
+    length_mm: Annotated[float, limited(1, 1000, "mm, as for the field")] = 50.0
+    density_g_cm3: Annotated[float, limited(0.1, 25, "g/cm³ of any metal")] = 2.70
+    shift_sd_mm: Millimetres = 0.3
+    rotation_sd_deg: Annotated[
+        float, limited(0, 10, "degrees: the model wants the ramp along x")
+    ] = 0.5
+    height_sd: Relative = 0.002
 
 
 RANGE_PARTS = 6
@@ -164,18 +223,18 @@ class PlateSpread(Group):
             plates were scanned; the wedge stays. Shows in a plate with texture only.
     """
 
-    thicknesses_mm: Floats = (1.0, 2.0, 5.0)
-    thickness_range_mm: Range | None = None
+    thicknesses_mm: Thicknesses = (1.0, 2.0, 5.0)
+    thickness_range_mm: ThicknessRange | None = None
     thickness_law: Literal["normal", "uniform", "relative", "exact"] = "normal"
-    tolerance_scale: NotNegative = 1.0
-    thickness_relative_sd: NotNegative = 0.002
+    tolerance_scale: Annotated[float, limited(0, 10, "times the tolerance of EN 485-4")] = 1.0
+    thickness_relative_sd: Relative = 0.002
     composition_law: Literal["typical", "limits", "nominal"] = "typical"
-    compositions: Annotated[dict[str, dict[str, float]], BeforeValidator(_label_keys)] = {}
-    tilt_sd_deg: Annotated[float, Field(ge=0, le=20)] = 1.0
-    edge_mm: float = 0.0
-    edge_sd_mm: NotNegative = 0.3
-    edge_rotation_ratio: float = 0.5
-    scan_step_mm: NotNegative = 0.0
+    compositions: Annotated[dict[str, dict[str, float]], BeforeValidator(_mapping)] = {}
+    tilt_sd_deg: Annotated[float, limited(0, 20, "degrees: a steeper plate is seen on edge")] = 1.0
+    edge_mm: Annotated[float, limited(-1000, 1000, "mm, as for the field")] = 0.0
+    edge_sd_mm: Millimetres = 0.3
+    edge_rotation_ratio: Annotated[float, limited(-1, 1, "of the wedge's rotation")] = 0.5
+    scan_step_mm: Millimetres = 0.0
 
     @model_validator(mode="after")
     def _check(self):
@@ -205,14 +264,18 @@ class Texture(Group):
         scratch_length_mm: Mean length of a scratch.
     """
 
-    waviness_um: NotNegative = 0.0
-    waviness_mm: Positive = 10.0
-    grain_contrast: Annotated[float, Field(ge=0, le=0.1)] = 0.0
-    grain_mm: Positive = 0.5
-    scratches_per_cm2: NotNegative = 0.0
-    scratch_depth_um: NotNegative = 20.0
-    scratch_width_mm: Positive = 0.2
-    scratch_length_mm: Positive = 15.0
+    waviness_um: Annotated[float, limited(0, 1000, "µm: more is no plate")] = 0.0
+    waviness_mm: Annotated[float, limited(0.01, 1000, "mm, as for the field")] = 10.0
+    grain_contrast: Annotated[float, limited(0, 0.1, "of the attenuation, from grain to grain")] = (
+        0.0
+    )
+    grain_mm: Annotated[float, limited(0.001, 100, "mm, the diameter of a grain")] = 0.5
+    scratches_per_cm2: Annotated[
+        float, limited(0, 30, "per cm²: more leave no surface between them")
+    ] = 0.0
+    scratch_depth_um: Annotated[float, limited(0, 1000, "µm: more is no scratch")] = 20.0
+    scratch_width_mm: Annotated[float, limited(0.001, 10, "mm: more is no scratch")] = 0.2
+    scratch_length_mm: Annotated[float, limited(0.01, 1000, "mm, as for the field")] = 15.0
 
     @property
     def is_off(self) -> bool:
@@ -229,9 +292,9 @@ class Scatter(Group):
         noise_weight: Variance of the pedestal per photon equivalent. Assumption.
     """
 
-    ratio: NotNegative = 0.05
-    ratio_sd: NotNegative = 0.005
-    noise_weight: NotNegative = 1.05
+    ratio: Annotated[float, limited(0, 10, "of the mean primary signal")] = 0.05
+    ratio_sd: Annotated[float, limited(0, 1, "of the mean primary signal")] = 0.005
+    noise_weight: Annotated[float, limited(0, 10, "a photon equivalent has about 1")] = 1.05
 
 
 class Detector(Group):
@@ -242,7 +305,8 @@ class Detector(Group):
         csi_density_g_cm3: Of the crystal; a columnar layer would have less. Assumption.
         swank: Swank factor of the scintillator's light yield. Assumption.
         psf_sd_mm: Standard deviation of the Gaussian blur by scintillator and focal spot, applied
-            to the noise too and averaged over the pixel. Assumption.
+            to the noise too and averaged over the pixel; at most a quarter of the field.
+            Assumption.
         fixed_pattern_sd: Pixel-to-pixel spread of the gain that flat-field correction left, the
             same in all images. Assumption.
         residual: Smooth rest of the flat field (heel effect, inverse square): the gain is
@@ -256,17 +320,17 @@ class Detector(Group):
         offset_counts: Dark level added to every pixel; 0 is an offset-corrected detector.
     """
 
-    csi_mm: Positive = 0.4
-    csi_density_g_cm3: Positive = 4.51
-    swank: Annotated[float, Field(gt=0, le=1)] = 0.93
-    psf_sd_mm: NotNegative = 0.25
-    fixed_pattern_sd: Annotated[float, Field(ge=0, le=0.2)] = 0.003
-    residual: Annotated[float, Field(ge=-0.3, le=0.3)] = 0.005
-    dead_pixels: Share = 2e-4
-    electronic_noise_per_mm: NotNegative = 5.33
-    adc_bits: Annotated[int, Field(ge=8, le=16)] = 14
-    full_scale: Annotated[float, Field(gt=0, le=1)] = 0.8
-    offset_counts: NotNegative = 0.0
+    csi_mm: Annotated[float, limited(0.001, 100, "mm of scintillator")] = 0.4
+    csi_density_g_cm3: Annotated[float, limited(0.1, 10, "g/cm³ of a scintillator")] = 4.51
+    swank: Annotated[float, limited(0.1, 1, "a Swank factor")] = 0.93
+    psf_sd_mm: Annotated[float, limited(0, 100, "mm of blur")] = 0.25
+    fixed_pattern_sd: Relative = 0.003
+    residual: Annotated[float, limited(-0.3, 0.3, "of the gain at 30 mm")] = 0.005
+    dead_pixels: Annotated[float, limited(0, 0.5, "a share; a panel with more is broken")] = 2e-4
+    electronic_noise_per_mm: Annotated[float, limited(0, 1e6, "photon equivalents")] = 5.33
+    adc_bits: Annotated[int, limited(8, 16, "bits of a converter")] = 14
+    full_scale: Annotated[float, limited(0.01, 1, "of the greatest count")] = 0.8
+    offset_counts: Annotated[float, limited(0, 65535, "counts of a 16-bit converter")] = 0.0
 
     @property
     def greatest_count(self) -> int:
@@ -291,3 +355,13 @@ class Parameters(Group):
     texture: Texture = Texture()
     scatter: Scatter = Scatter()
     detector: Detector = Detector()
+
+    @model_validator(mode="after")
+    def _check(self):
+        widest_mm = self.layout.field_mm / 4
+        if self.detector.psf_sd_mm > widest_mm:
+            raise ValueError(
+                f"detector.psf_sd_mm wants at most a quarter of layout.field_mm, {widest_mm:g} mm, "
+                f"found {self.detector.psf_sd_mm:g}: a wider blur leaves no picture"
+            )
+        return self

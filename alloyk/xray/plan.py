@@ -1,5 +1,6 @@
 """Which plates and images a simulated data set has, drawn before the first pixel."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def class_counts(
 
     Source: the exponential long tail of Cui et al., CVPR 2019.
     """
-    if not imbalance >= 1:
+    if not 1 <= imbalance < math.inf:
         raise AlloykError(f"wanted an imbalance of 1 or more, found {imbalance:g}")
     for label in order:
         if label not in classes:

@@ -11,6 +11,7 @@ from alloyk.xray.forward import Expectation, expected_image, open_beam_photons, 
 from alloyk.xray.recipe import Recipe
 from alloyk.xray.scene import Circumstances, draw_circumstances
 from alloyk.xray.texture import shifted, texture_map
+from alloyk.xray.validity import refuse_saturation
 
 
 class Simulator:
@@ -25,12 +26,14 @@ class Simulator:
         panel: The detector with its fixed pattern.
 
     Raises:
-        AlloykError: The beam cannot be computed, see :class:`alloyk.xray.beam.Beam`.
+        AlloykError: The beam cannot be computed, see :class:`alloyk.xray.beam.Beam`; most pixels
+            would saturate.
     """
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
         self.beam = Beam(recipe.parameters)
+        refuse_saturation(self.beam, recipe.image_size)
         detector = recipe.parameters.detector
         nominal = open_beam_photons(self.beam, recipe.image_size)
         self.panel = Panel(

@@ -3,7 +3,8 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from alloyk.xray.beam import Beam
 from alloyk.xray.ceiling import Ceiling, reference_ceiling
 from alloyk.xray.overrides import with_overrides
 from alloyk.xray.parameters import Parameters
+from alloyk.xray.validity import refuse_saturation, validity_notes
 
 IMAGE_SIZE = "image_size"
 """The one key of a sweep that is no parameter of the simulator."""
@@ -136,8 +138,11 @@ def plan_setups(
     for values in combinations:
         overrides = dict(zip((sweep.key for sweep in sweeps), values, strict=True))
         size = _size(overrides.pop(IMAGE_SIZE, str(image_size)))
-        setups.append((with_overrides(parameters, overrides), size))
-        Beam(setups[-1][0])  # which knows the voltages, anodes and filters that can be computed
+        setup = with_overrides(parameters, overrides)
+        with _told_where(sweeps, values):
+            # The beam knows the voltages, anodes and filters that can be computed.
+            refuse_saturation(Beam(setup), size)
+        setups.append((setup, size))
 
     def ceiling(one, size):
         found = reference_ceiling(one, size, seed=seed)
@@ -148,9 +153,14 @@ def plan_setups(
     base = ceiling(parameters, image_size)
     points = []
     for values, setup in zip(combinations, setups, strict=True):
-        found = ceiling(*setup)
+        with _told_where(sweeps, values):
+            found = ceiling(*setup)
         points.append(Point(values, found, *_gain(found, base)))
-    return Plan(tuple(sweeps), base, tuple(points), tuple(_notes(parameters, sweeps)))
+    notes = _notes(parameters, sweeps)
+    for point, (setup, size) in zip(points, setups, strict=True):
+        named = _named(sweeps, point.values)
+        notes += [f"{named}: {note}" for note in validity_notes(Beam(setup), size)]
+    return Plan(tuple(sweeps), base, tuple(points), tuple(notes))
 
 
 def plan_rows(plan: Plan) -> list[dict]:
@@ -172,7 +182,7 @@ def plan_rows(plan: Plan) -> list[dict]:
 def verdict(plan: Plan) -> str:
     """Which set-up is best, and whether it is worth measuring."""
     best, equals = plan.best, plan.as_good_as_best()
-    named = ", ".join(f"{s.key}={v}" for s, v in zip(plan.sweeps, best.values, strict=True))
+    named = _named(plan.sweeps, best.values)
     line = (
         f"best: {named}: {percentage(best.ceiling)}, {100 * best.gain:+.1f} ± "
         f"{100 * best.gain_error:.1f} points over the set-up as it is ({percentage(plan.base)})"
@@ -193,6 +203,19 @@ def _gain(one: Ceiling, other: Ceiling) -> tuple[float, float]:
     """Difference of two ceilings on the same draws, and its error."""
     difference = np.subtract(one.by_block, other.by_block)
     return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(len(difference)))
+
+
+def _named(sweeps: Sequence[Sweep], values: Sequence[str]) -> str:
+    return ", ".join(f"{s.key}={value}" for s, value in zip(sweeps, values, strict=True))
+
+
+@contextmanager
+def _told_where(sweeps: Sequence[Sweep], values: Sequence[str]) -> Iterator[None]:
+    """Name the set-up in an error that comes of several values together."""
+    try:
+        yield
+    except AlloykError as error:
+        raise AlloykError(f"{_named(sweeps, values)}: {error}") from None
 
 
 def _size(text: str) -> int:

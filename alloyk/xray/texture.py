@@ -42,7 +42,8 @@ def texture_map(
         depth += contrast * smooth_noise(shape, texture.grain_mm / 2 / pixel_mm, rng)
     if texture.scratches_per_cm2:
         depth -= scratches(texture, pixel_mm, shape, rng) / thickness_mm
-    return depth.astype(np.float32)
+    # Nothing takes more metal away than there is.
+    return np.maximum(depth, -1).astype(np.float32)
 
 
 def smooth_noise(
