@@ -1,6 +1,7 @@
 """`alloyk plan`: the ceiling over set-ups."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,47 @@ def test_verdict_says_what_is_best_and_when_nothing_is(tolerances):
     assert "no reason to change the set-up" in verdict(same)
 
 
+def made_up(*accuracies):
+    """A plan of such accuracies; the set-up as it is has 0.9, every error is a tenth of a point."""
+    blocks = 0.001 * np.sqrt(11) * np.array([-1, 1] * 6)
+
+    def ceiling(accuracy):
+        values = accuracy + blocks * (1 if accuracy != 0.9 else 0)
+        return replace(SOME, accuracy=accuracy, error=0.001, by_block=tuple(values))
+
+    base = ceiling(0.9)
+    points = []
+    for nth, accuracy in enumerate(accuracies):
+        found = ceiling(accuracy)
+        points.append(sweeping.Point((str(nth),), found, *sweeping._gain(found, base)))
+    return sweeping.Plan((sweeping.Sweep("wedge.height_mm", ("0", "1")),), base, tuple(points))
+
+
+SOME = reference_ceiling(ALLOYS5, 8)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "end"),
+    [
+        ((0.80, 0.87), "(90.0 ± 0.1 %). None of these is as good as the set-up as it is."),
+        ((0.80, 0.8985), "within the Monte Carlo error: no reason to change the set-up."),
+        ((0.80, 0.9015), "within the Monte Carlo error: no reason to change the set-up."),
+        ((0.80, 0.95), "points over the set-up as it is (90.0 ± 0.1 %)."),
+        ((0.95, 0.95), "). 1 of the others is as good within the Monte Carlo error."),
+        ((0.95, 0.95, 0.95), "). 2 of the others are as good within the Monte Carlo error."),
+    ],
+)
+def test_verdict_of_a_loss_a_tie_and_a_gain(accuracies, end):
+    assert verdict(made_up(*accuracies)).endswith(end)
+
+
+def test_a_setup_with_hardly_a_photon_is_pointed_out():
+    sweeps = parse_sweeps(["exposure.photons_per_mm2=0.5,1e4"])
+    notes = plan_setups(preset_parameters("easy"), sweeps, 60).notes
+    assert all(note.startswith("exposure.photons_per_mm2=0.5: ") for note in notes)
+    assert "gets 0.5 photons" in notes[-1]
+
+
 def test_a_voltage_at_held_exposure_is_pointed_out():
     sweeps = parse_sweeps(["tube.voltage_kvp=45,50"])
     found = plan_setups(preset_parameters("easy"), sweeps, 16)
@@ -73,7 +115,8 @@ def test_nothing_is_computed_when_one_value_is_wrong(monkeypatch):
 
     monkeypatch.setattr(sweeping, "reference_ceiling", refuse)
     for text, message in (
-        ("tube.voltage_kvp=45,-1", "greater than 0, found -1"),
+        ("tube.voltage_kvp=45,-1", "wanted 10 to 500 .*, found -1"),
+        ("detector.offset_counts=0,2e4", "offset_counts=2e4: .*100 % of the pixels"),
         ("tube.anode=W,Pb", "wanted a Pb tube"),
         ("image_size=16,4", "wanted an image_size of 8 or more, found '4'"),
         ("wedge.hight_mm=1,2", "did you mean wedge.height_mm"),

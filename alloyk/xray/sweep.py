@@ -187,10 +187,13 @@ def verdict(plan: Plan) -> str:
         f"best: {named}: {percentage(best.ceiling)}, {100 * best.gain:+.1f} ± "
         f"{100 * best.gain_error:.1f} points over the set-up as it is ({percentage(plan.base)})"
     )
+    if best.gain < -2 * best.gain_error:
+        return f"{line}. None of these is as good as the set-up as it is."
     if best.gain <= 2 * best.gain_error:
         return f"{line}. That is within the Monte Carlo error: no reason to change the set-up."
-    if len(equals) > 1:
-        line += f". {len(equals) - 1} of the others are as good within the Monte Carlo error"
+    if others := len(equals) - 1:
+        are = "is" if others == 1 else "are"
+        line += f". {others} of the others {are} as good within the Monte Carlo error"
     return f"{line}."
 
 
