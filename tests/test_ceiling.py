@@ -95,6 +95,41 @@ def test_agrees_with_the_likelihood_ratio_where_the_circumstances_are_known():
     assert found.accuracy == pytest.approx(measured, abs=0.025)  # two errors of 0.8 points
 
 
+@pytest.mark.parametrize("photons_per_mm2", [0.01, 3, 30])
+def test_agrees_with_the_likelihood_ratio_down_to_no_information(photons_per_mm2):
+    """Two alloys of one thickness whose covariances differ, which alone must tell nothing.
+
+    Read-out noise decides, so an image is a point in space and its likelihood ratio normal: the
+    error rate is Φ(−d / 2) with d the distance of the two mean images in units of the noise.
+    """
+    settings = {"plate.thicknesses_mm": 2, "plate.thickness_law": "exact",
+                "plate.composition_law": "nominal", "exposure.photons_per_mm2": photons_per_mm2,
+                "alloys": ("1050", "2017")}  # fmt: skip
+    parameters = with_overrides(
+        Parameters(), EVERYTHING_KNOWN | settings | {"detector.electronic_noise_per_mm": 53.3}
+    )
+    beam, now, size = Beam(parameters), nominal_circumstances(parameters), 16
+    one, two = (
+        expected_image(
+            beam, now,
+            plate_depth(beam, draw_plate(0, label, 2.0, parameters.plate, np.random.default_rng())),
+            size, np.float64,
+        ).signal
+        for label in parameters.alloys
+    )  # fmt: skip
+    distance = np.linalg.norm(one - two) / (53.3 * 60 / size)
+    expected = stats.norm.cdf(distance / 2)
+    assert expected < 0.8
+    found = reference_ceiling(parameters, size)
+    assert found.accuracy == pytest.approx(expected, abs=4 * found.error)
+
+
+def test_images_without_information_leave_chance_and_the_spread_of_the_plates():
+    found = reference_ceiling(preset("alloys5", exposure__photons_per_mm2=0.01), 64)
+    assert found.accuracy == pytest.approx(0.2, abs=4 * found.error)
+    assert found.thickness_rmse_mm == pytest.approx(np.std([1, 2, 5]), rel=0.01)
+
+
 def test_two_fixed_plates_in_noise_are_told_apart_as_by_theory():
     """One plate of each class: the error rate is that of two Gaussians d apart, Φ(−d / 2)."""
     settings = {"alloys": "5083,6082", "plate.thicknesses_mm": 2, "plate.thickness_law": "exact",
@@ -271,6 +306,7 @@ def test_each_nuisance_costs_information():
 
 def test_what_is_approximated_is_said():
     assert caveats(preset("easy")) == []
+    assert "gets 0.5 photons" in caveats(preset("easy", exposure__photons_per_mm2=0.5), 60)[-1]
     study = preset("study", layout__name="full", texture__waviness_um=10)
     assert ["40 to 50 kV" in caveats(study)[0], len(caveats(study))] == [True, 3]
 
