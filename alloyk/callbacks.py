@@ -11,7 +11,9 @@ import math
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -19,6 +21,7 @@ import keras
 import numpy as np
 
 from alloyk.errors import AlloykError
+from alloyk.files import few, whole_file, writing
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
@@ -40,12 +43,26 @@ class HistoryFile(keras.callbacks.Callback):
         self.columns = (*HISTORY_COLUMNS, *further)
 
     def keep_until(self, epochs_done: int) -> None:
-        """Drop rows after `epochs_done`: their epochs are about to be trained again."""
+        """Drop rows after `epochs_done`: their epochs are about to be trained again.
+
+        Raises:
+            AlloykError: The file has not each epoch up to there once, in order.
+        """
         rows = []
         if epochs_done and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs_done]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+            with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+                rows = list(csv.DictReader(file))[:epochs_done]
+        epochs = [row.get("epoch") for row in rows]
+        if epochs != [str(epoch + 1) for epoch in range(epochs_done)]:
+            raise AlloykError(
+                f"{self.path} should have the epochs 1 to {epochs_done} in its first rows, as the "
+                f"checkpoint beside it has them behind it; found {few(epochs, 12) or 'none'}: "
+                "restore the file, or train into a new folder"
+            )
+        with (
+            whole_file(self.path) as unfinished,
+            unfinished.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
@@ -61,7 +78,7 @@ class HistoryFile(keras.callbacks.Callback):
             "learning_rate": learning_rate,
             "seconds": round(time.perf_counter() - self._started, 3),
         }
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
 
 
@@ -127,7 +144,10 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         folder: Folder of the file ``state.npz``, replaced as a whole.
         best: The `BestEpoch` of this training, whose file it keeps company.
-        described: The experiment as text; `restore` refuses a file of another one.
+        described: The experiment as text; a file of another one is refused when it is read.
+
+    Raises:
+        AlloykError: From all methods that read: the file is damaged, or of another experiment.
     """
 
     def __init__(self, folder: Path, best: BestEpoch, described: str = ""):
@@ -151,8 +171,17 @@ class Checkpoint(keras.callbacks.Callback):
         return self.path.exists() and self._read_header()["stopped"]
 
     def _read_header(self):
-        with np.load(self.path, allow_pickle=False) as arrays:
-            return json.loads(str(arrays["header"]))
+        with _reading(self.path), np.load(self.path, allow_pickle=False) as arrays:
+            header = json.loads(str(arrays["header"]))
+        self._refuse_another(header["described"] != self.described)
+        return header
+
+    def _refuse_another(self, differs: bool) -> None:
+        if differs:
+            raise AlloykError(
+                f"{self.path} was written under another configuration than config.yaml beside it "
+                "now holds: undo the change there, or train into a new folder"
+            )
 
     def _variables(self):
         return [*self.model.variables, *self.model.optimizer.variables]
@@ -169,19 +198,10 @@ class Checkpoint(keras.callbacks.Callback):
         self.best.forget_others()
 
     def restore(self) -> None:
-        """Put the file's state into the model, its optimizer and the other callbacks.
-
-        Raises:
-            AlloykError: The file belongs to another experiment.
-        """
+        """Put the file's state into the model, its optimizer and the other callbacks."""
         header = self._read_header()
         variables, arrays = self._variables(), _load_arrays(self.path)
-        same_shapes = [tuple(v.shape) for v in variables] == [a.shape for a in arrays]
-        if header["described"] != self.described or not same_shapes:
-            raise AlloykError(
-                f"{self.path} was written under another configuration than config.yaml beside it "
-                "now holds: undo the change there, or train into a new folder"
-            )
+        self._refuse_another([tuple(v.shape) for v in variables] != [a.shape for a in arrays])
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         for callback, state in zip(self.stateful, header["callbacks"], strict=True):
@@ -191,16 +211,30 @@ class Checkpoint(keras.callbacks.Callback):
 def _save_arrays(path: Path, arrays, **named) -> None:
     """Write arrays in their order, then rename: a kill leaves the old file or the new one."""
     unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        np.savez(file, **named, **{f"{i:05d}": array for i, array in enumerate(arrays)})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    with writing(path):
+        with unfinished.open("wb") as file:
+            np.savez(file, **named, **{f"{i:05d}": array for i, array in enumerate(arrays)})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
 
 
 def _load_arrays(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
+    with _reading(path), np.load(path, allow_pickle=False) as arrays:
         return [arrays[name] for name in sorted(arrays.files) if name.isdigit()]
+
+
+@contextmanager
+def _reading(path: Path):
+    """Say of a file of `_save_arrays` that cannot be read that it is damaged."""
+    try:
+        yield
+    # What NumPy raises on a file that is cut short or overwritten differs with the place.
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise AlloykError(
+            f"the checkpoint {path} is damaged ({' '.join(str(error).split())}): there is nothing "
+            "to go on from; train into a new folder"
+        ) from error
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -223,7 +257,8 @@ class StopOnNaN(keras.callbacks.Callback):
         if not math.isfinite(float(logs["loss"])):
             raise AlloykError(
                 f"the loss became {float(logs['loss'])} in epoch {self._epoch}, seen at {where}: "
-                "lower optimizer.learning_rate, or set optimizer.clip_norm=1"
+                "train into a new folder with a lower optimizer.learning_rate or with "
+                "optimizer.clip_norm=1"
             )
 
 

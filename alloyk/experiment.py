@@ -11,6 +11,8 @@ from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.dataset import ImageDataset
 from alloyk.dataset.source import cache_folder, open_dataset
+from alloyk.errors import AlloykError
+from alloyk.files import few
 from alloyk.imaging import read_image
 from alloyk.losses import build_loss
 from alloyk.losses.multitask import MultitaskNetwork
@@ -63,7 +65,17 @@ def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
 
     Args:
         devices: Names such as ``GPU:0``; None takes every GPU, or the CPU where there is none.
+
+    Raises:
+        AlloykError: There is no such device, where TensorFlow would take another one.
     """
+    there = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices()]
+    absent = [name for name in devices or () if name not in there]
+    if absent:
+        raise AlloykError(
+            f"train.devices: there is no {few(absent)} here; found {', '.join(there)}: name these, "
+            "or leave train.devices out"
+        )
     names = devices or [gpu.name.split(":", 1)[1] for gpu in tf.config.list_logical_devices("GPU")]
     if len(names) > 1:
         return tf.distribute.MirroredStrategy([str(name) for name in names])

@@ -1,5 +1,6 @@
 """Files: named in a message, and written whole or not at all."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -20,6 +21,32 @@ def few(names: Iterable[str], limit: int = 3) -> str:
     names = list(names)
     text = ", ".join(shown(name) for name in names[:limit])
     return text + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits.
+
+    Raises:
+        AlloykError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AlloykError(f"cannot read {shown(path)}: {error.strerror}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in the error of whatever cannot be written in the block: a full disk, say.
+
+    Raises:
+        AlloykError: An `OSError` was raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise AlloykError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The command line as a stranger meets it: help, exit codes, one-line errors, quiet pipes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -170,6 +171,23 @@ def test_no_write_permission_is_named(radiographs, tmp_path):
     found = alloyk("train", "--arch", "fnn", "--data", radiographs, "--run", run)
     assert found.returncode == 1
     assert f"Error: cannot write the run folder {run}" in found.stderr
+
+
+def test_a_full_disk_is_one_line_and_a_mistake_in_the_program_is_not(runner, monkeypatch):
+    def fails_with(number):
+        def invoke(*_):
+            raise OSError(number, os.strerror(number), "figures/a.png")
+
+        monkeypatch.setattr("click.Group.invoke", invoke)
+        return runner.invoke(main, ["audit", "."])
+
+    found = fails_with(errno.ENOSPC)
+    assert found.exit_code == 1
+    assert found.stderr == (
+        "Error: cannot write figures/a.png: No space left on device; make room, or write "
+        "elsewhere\n"
+    )
+    assert isinstance(fails_with(errno.ENOENT).exception, FileNotFoundError)
 
 
 def test_missing_network_for_weights_says_what_to_do(radiographs, tmp_path):

@@ -82,6 +82,9 @@ def test_yaml_1_1_traps_are_mended(tmp_path):
         ("train.epochs=0", "train.epochs.*greater than or equal to 1.*found 0"),
         ("train.epochs=no", "epochs wants a number, found false"),
         ("data.ratios=[1,2]", "data.ratios"),
+        ("data.ratios=[.nan,0.5,0.5]", r"data\.ratios\.0: wanted a finite number, found nan"),
+        ("optimizer.learning_rate=inf", r"learning_rate: wanted a finite number, found 'inf'"),
+        ("augment.noise=.inf", r"augment\.noise: wanted a finite number, found inf"),
         ("data.fold=0/3", r"data\.fold: wanted a fold out of two or more.*2/5, found .0/3"),
         ("data.fold=3", r"data\.fold: .*string, found 3"),
         ("data.fold=4/3", r"data\.fold: wanted a fold"),
@@ -129,7 +132,7 @@ def test_a_broken_file_is_named(tmp_path, text, message):
 
 
 def test_a_data_folder_may_be_called_by_a_number():
-    assert resolve("data.path=2017").data.path == Path("2017")
+    assert resolve("data.path=2017").data.path == Path("2017").absolute()
 
 
 def test_an_image_size_may_be_a_number_a_list_or_written_with_an_x():

@@ -1,5 +1,6 @@
 """The command line. Each command is a thin module; TensorFlow loads inside commands only."""
 
+import errno
 import importlib
 
 import click
@@ -27,6 +28,11 @@ COMMANDS = {
 }
 
 
+# Nobody's mistake but the disk's, wherever it comes up: everything else with a cause in the machine
+# is named where it happens.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class AlloykGroup(click.Group):
     """Loads a command's module on demand, and turns what the user can mend into one line."""
 
@@ -48,6 +54,13 @@ class AlloykGroup(click.Group):
             return super().invoke(ctx)
         except AlloykError as error:
             raise click.ClickException(" ".join(str(error).split())) from error
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            name = error.filename or "a file"
+            raise click.ClickException(
+                f"cannot write {name}: {error.strerror}; make room, or write elsewhere"
+            ) from error
 
 
 @click.group(cls=AlloykGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of the configuration; a misspelt key is an error, and nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
