@@ -53,7 +53,7 @@ def test_a_vote_has_the_files_of_a_run_but_no_history(members, soft):
     files = {path.name for path in soft.iterdir()}
     assert files == {
         "config.yaml", "ensemble.yaml", "facts.json", "figures", "metrics.json", "model.keras",
-        "predictions.csv", "predictions_val.csv", "report.txt",
+        "predictions.csv", "predictions_val.csv", "report.txt", "split.csv",
     }  # fmt: skip
     metrics = json.loads((soft / "metrics.json").read_text())
     assert metrics["train"] is None

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alloyk.callbacks import _save_arrays
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
 from alloyk.predictions import read_predictions
@@ -20,7 +21,7 @@ from alloyk.training import run_training
 
 RUN_FILES = {
     "config.yaml", "facts.json", "figures", "history.csv", "metrics.json", "model.keras",
-    "predictions.csv", "predictions_val.csv", "report.txt",
+    "predictions.csv", "predictions_val.csv", "report.txt", "split.csv",
 }  # fmt: skip
 
 # Few, small and easy: a square of counts is bright in one class and dark in the other.
@@ -174,7 +175,7 @@ def test_diverging_training_says_so(radiographs, tmp_path):
         radiographs, "model.arch=fnn", "optimizer.name=sgd", "optimizer.learning_rate=1e30",
         "optimizer.weight_decay=0",
     )  # fmt: skip
-    with pytest.raises(AlloykError, match=r"loss became .* lower optimizer\.learning_rate"):
+    with pytest.raises(AlloykError, match=r"loss became .* a lower optimizer\.learning_rate"):
         run_training(config, tmp_path / "run")
 
 
@@ -190,8 +191,9 @@ def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
         assert not (tmp_path / "stopped").exists()
     run = run_training(configured(data, "data.on_bad_image=skip", "train.epochs=2"), tmp_path / "b")
     assert f"skipped: cannot read the image {bad}" in capsys.readouterr().err
-    images = json.loads((run / "facts.json").read_text())["images"]
-    assert sum(images.values()) == 59
+    facts = json.loads((run / "facts.json").read_text())
+    assert sum(facts["images"].values()) == 59
+    assert facts["skipped"] == [f"1050/{bad.name}"]
 
 
 def test_a_finished_run_is_not_trained_again(finished):
@@ -201,16 +203,52 @@ def test_a_finished_run_is_not_trained_again(finished):
     assert (finished / "model.keras").stat().st_mtime_ns == before
 
 
-def test_a_changed_configuration_does_not_resume(radiographs, tmp_path, monkeypatch):
+def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
+    radiographs, tmp_path, monkeypatch
+):
+    data = shutil.copytree(radiographs, tmp_path / "data")
+    run, config = tmp_path / "run", configured(data)
     monkeypatch.setattr("alloyk.training.run.evaluate_run", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run_training(configured(radiographs), tmp_path / "run")
+        run_training(config, run)
     monkeypatch.undo()
-    changed = configured(radiographs, "train.batch_size=4")
-    with pytest.raises(AlloykError, match="written under another configuration"):
-        run_training(changed, tmp_path / "run", resume=True)
-    run_training(configured(radiographs), tmp_path / "run", resume=True)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == RUN_FILES
+    for setting in ("train.batch_size=4", "train.epochs=1"):
+        with pytest.raises(AlloykError, match="written under another configuration"):
+            run_training(configured(data, setting), run, resume=True)
+
+    def refused(file, content, message):
+        whole = file.read_bytes()
+        file.write_bytes(content(whole))
+        with pytest.raises(AlloykError, match=message):
+            run_training(config, run, resume=True)
+        file.write_bytes(whole)
+
+    refused(
+        run / "history.csv",
+        lambda whole: b"\n".join(line for line in whole.split(b"\n") if line[:2] != b"2,"),
+        r"history\.csv should have the epochs 1 to 3 .*found 1, 3: .*new folder",
+    )
+    refused(
+        run / "checkpoint" / "state.npz",
+        lambda whole: whole[:200],
+        r"state\.npz is damaged \(.*\): .* train into a new folder",
+    )
+    one, other = sorted((data / "1050").iterdir())[:2]
+    refused(
+        one,
+        lambda whole: other.read_bytes(),
+        r"begun with other images .*: 1 have another content \(1050/00\.png\)",
+    )
+    moved = data.rename(tmp_path / "moved")
+    with pytest.raises(AlloykError, match=r"run is not at .*data any more.*data\.path in .*config"):
+        run_training(config, run, resume=True)
+    run_training(configured(moved), run, resume=True)
+    assert {path.name for path in run.iterdir()} == RUN_FILES
+
+
+def test_a_device_that_is_not_there_is_named(radiographs, tmp_path):
+    with pytest.raises(AlloykError, match=r"no GPU:7 here; found CPU:0"):
+        run_training(configured(radiographs, "train.devices=[GPU:7]"), tmp_path / "run")
 
 
 def interrupt(*_args):
@@ -285,3 +323,9 @@ def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, ca
     run = run_training(configured(radiographs, f"data.cache={cache}"), tmp_path / "run")
     assert (run / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
     assert any((tmp_path / "cache").rglob("*.npy")) == (cache == "disk")
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
+    (tmp_path / "state.part").symlink_to("/dev/full")
+    with pytest.raises(AlloykError, match=r"^cannot write .*state\.npz: No space left on device$"):
+        _save_arrays(tmp_path / "state.npz", [np.zeros(100_000)])

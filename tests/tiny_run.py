@@ -8,6 +8,7 @@ from PIL import Image
 
 from alloyk.config import resolve_config, write_config
 from alloyk.dataset.source import open_dataset
+from alloyk.dataset.trained_on import write_split_file
 from alloyk.experiment import preprocessing_for
 from alloyk.imaging import read_image
 from alloyk.models import build_model
@@ -54,6 +55,7 @@ def write_run(run: Path, data: Path, *, arch="cnn", image_size=32, policy="float
     dataset = open_dataset(config)
     run.mkdir(parents=True)
     write_config(config, run / "config.yaml")
+    write_split_file(run, dataset)
 
     keras.config.set_dtype_policy(policy)
     try:

@@ -19,7 +19,7 @@ from alloyk.config.recipes import ARCHITECTURES
 from alloyk.tasks import ALLOY
 
 Arch = Literal[tuple(ARCHITECTURES)]
-Weight = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Weight = Annotated[float, Field(gt=0, strict=True)]
 
 
 class SimulateConfig(Section):
@@ -60,6 +60,12 @@ class DataConfig(Section):
     def _number_as_name(cls, value):
         # A folder may be called 2017.
         return str(value) if type(value) is int else value
+
+    @field_validator("path")
+    @classmethod
+    def _wherever_called_from(cls, value):
+        # A run must find its images again from another working folder.
+        return None if value is None else value.absolute()
 
     @field_validator("fold")
     @classmethod

@@ -50,6 +50,7 @@ class ImageDataset:
         grouped_by: What the split goes by: a column or a regular expression, `"folders"` or
             `"manifest"` where somebody else gave the split, None where it was drawn image by image.
         notes: What the user should know about this data set, a sentence each.
+        skipped: Paths of images that cannot be read and were left out.
     """
 
     root: Path
@@ -57,6 +58,7 @@ class ImageDataset:
     classes: tuple[str, ...]
     grouped_by: str | None
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -149,8 +151,8 @@ def load_dataset(
         )
     elif "split" in table.columns:
         grouped_by = given_by if record is None else record["group_by"]
-        table, more = _complete_splits(data, table, ratios, group_by, seed)
-        notes += more
+        given, table = table, _complete_splits(data, table, ratios, group_by, seed)
+        notes += taken_notes(data, given, table, ratios, group_by, seed)
     else:
         grouped_by = group_name(table.columns, group_by)
         table["split"] = split_table(table, ratios, group_by, seed)
@@ -225,7 +227,7 @@ def _complete_splits(data, table, ratios, group_by, seed):
     """Take val and test out of train where folders or manifest give none."""
     missing = [name for name in SPLITS if name not in set(table["split"])]
     if not missing:
-        return table, []
+        return table
     if "train" in missing:
         raise AlloykError(f"{shown(data)} has no images in train; wanted {', '.join(SPLITS)}")
     kept = {
@@ -233,19 +235,25 @@ def _complete_splits(data, table, ratios, group_by, seed):
         for name, ratio in zip(SPLITS, ratios, strict=True)
         if name == "train" or name in missing
     }
-    missing = [name for name in missing if kept[name] > 0]
     shares = tuple(kept.get(name, 0.0) / sum(kept.values()) for name in SPLITS)
     train = table[table["split"] == "train"]
     table = table.copy()
     table.loc[train.index, "split"] = split_table(train, shares, group_by, seed)
+    return table
+
+
+def taken_notes(data, given, table, ratios, group_by, seed) -> list[str]:
+    """Say which of the splits in `table` were taken out of the training images of `given`."""
+    there = set(given["split"])
     group = group_name(table.columns, group_by)
     how = f"by {group}" if group else "image by image"
-    notes = [
-        f"{shown(data)} has no {name}: {int((table['split'] == name).sum())} of its {len(train)} "
-        f"training images were taken for it, {how}, seed {seed}."
-        for name in missing
+    return [
+        f"{shown(data)} has no {name}: {int((table['split'] == name).sum())} of its "
+        f"{int((given['split'] == 'train').sum())} training images were taken for it, {how}, "
+        f"seed {seed}."
+        for name, ratio in zip(SPLITS, ratios, strict=True)
+        if name not in there and ratio > 0
     ]
-    return table, notes
 
 
 def _refuse_unlearnt(data, table) -> None:

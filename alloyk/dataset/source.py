@@ -11,6 +11,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import click
+import numpy as np
 
 from alloyk import __version__
 from alloyk.config import Config
@@ -52,12 +53,16 @@ def default_dataset(preset: str, images: int, image_size: int, seed: int, overri
     return folder
 
 
+def data_path(config: Config) -> Path:
+    """Where the data set of the configuration lies; the embedded default is made on first use."""
+    return config.data.path or default_dataset(**config.data.simulate.model_dump())
+
+
 def open_dataset(config: Config) -> ImageDataset:
     """The data set of the configuration, the embedded default where it names none."""
     data = config.data
-    path = data.path or default_dataset(**data.simulate.model_dump())
     dataset = load_dataset(
-        path,
+        data_path(config),
         ratios=data.ratios,
         group_by=data.group_by,
         seed=data.split_seed,
@@ -83,15 +88,22 @@ def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
 
     with ThreadPool() as pool:
         problems = pool.map(problem, dataset.table["path"])
-    bad = [message for message in problems if message is not None]
-    for message in bad:
-        click.echo(f"skipped: {message}", err=True)
-    table = dataset.table[[message is None for message in problems]].reset_index(drop=True)
+    for message in problems:
+        if message is not None:
+            click.echo(f"skipped: {message}", err=True)
+    read = np.array([message is None for message in problems])
+    bad = tuple(dataset.table.loc[~read, "path"])
+    table = dataset.table[read].reset_index(drop=True)
     left = table.groupby("split")["label"].nunique()
     if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
         raise AlloykError(
             f"without the {len(bad)} unreadable images of {dataset.root} a class or a split is "
             "empty: restore images, or take that class out"
         )
-    note = f"{len(bad)} unreadable images were left out."
-    return replace(dataset, table=table, notes=(*dataset.notes, *([note] if bad else [])))
+    notes = (*dataset.notes, *skipped_notes(bad))
+    return replace(dataset, table=table, notes=notes, skipped=bad)
+
+
+def skipped_notes(paths) -> list[str]:
+    """Say how many images were left out; ``facts.json`` has their names."""
+    return [f"{len(paths)} unreadable images were left out."] if paths else []

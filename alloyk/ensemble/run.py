@@ -1,6 +1,7 @@
 """A voted classifier from finished runs: a run like any other, without a history."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from importlib import metadata as installed
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from alloyk import __version__
 from alloyk.comparison.runs import Run, read_runs
+from alloyk.dataset.trained_on import SPLIT_FILE
 from alloyk.ensemble.voting import hard_vote, hard_weights, soft_vote, soft_weights
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run, predictions_file
@@ -76,6 +78,8 @@ def ensemble_runs(
                 _write_votes(unfinished / predictions_file(split), members, vote, shares)
         _write_text(unfinished / ENSEMBLE_FILE, _described(runs, vote, weights, shares))
         _write_text(unfinished / "config.yaml", _config(runs[0]))
+        if (runs[0].path / SPLIT_FILE).exists():
+            shutil.copy(runs[0].path / SPLIT_FILE, unfinished)
         facts = json.dumps(_facts(runs), indent=1, ensure_ascii=False)
         _write_text(unfinished / "facts.json", facts)
         evaluate_run(unfinished)

@@ -3,12 +3,18 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from alloyk.config import resolve_config
 from alloyk.controls import CONTROLS, control_file
 from alloyk.dataset import ImageDataset
-from alloyk.dataset.source import open_dataset
+from alloyk.dataset.trained_on import (
+    is_run_data,
+    open_other_data,
+    open_run_data,
+    seen_notes,
+)
 from alloyk.errors import AlloykError
 from alloyk.evaluation.reference import dataset_ceiling
 from alloyk.evaluation.run import (
@@ -19,6 +25,7 @@ from alloyk.evaluation.run import (
     read_json,
 )
 from alloyk.files import files_together
+from alloyk.imaging import shown
 from alloyk.predict import load
 from alloyk.predict.run_folder import run_model
 from alloyk.predictions import write_predictions
@@ -48,8 +55,8 @@ def evaluate_split(
     """
     run = Path(run)
     run_model(run)  # before its images are looked for
-    overrides = {"data": {"path": str(Path(data).absolute())}} if data else {}
-    dataset = open_dataset(resolve_config(run / "config.yaml", overrides))
+    own = data is None or (split != ALL and is_run_data(run, data))
+    dataset = open_run_data(run, data, split=split) if own else open_other_data(run, data)
     table = dataset.table if split == ALL else dataset.split(split)
     if table.empty:
         raise AlloykError(f"{dataset.root} has no images in {split}: choose another --split")
@@ -60,12 +67,22 @@ def evaluate_split(
             f"{dataset.root} has images of {unknown[0]!r}, but {run} knows "
             f"{', '.join(classifier.classes)} only: leave them out"
         )
+    seen = [] if own and split != ALL else seen_notes(run, dataset, table["path"])
+    if seen and split == "test":
+        raise AlloykError(
+            f"{shown(data)} is no test of {shown(run)}: {seen[0]} Leave these images out, or take "
+            "--split all for all of them as they are"
+        )
+    dataset = replace(dataset, notes=(*dataset.notes, *seen))
     if out is None:
-        own = default_folder(run, split)
-        out = run / f"evaluation_{Path(data).absolute().stem}_{split}" if data else own
+        out = default_folder(run, split)
+        if data:
+            out = run / f"evaluation_{Path(data).absolute().stem}_{split}"
     paths = [dataset.root / path for path in table["path"]]
     found = classifier.predict(paths, progress=progress)
     facts = facts_of(run, dataset, table["label"])
+    if own:  # a column that came later is not what the split went by
+        facts["grouped_by"] = read_json(run / "facts.json").get("grouped_by", dataset.grouped_by)
     with files_together(Path(out), STALE) as unfinished:
         write_predictions(
             unfinished / predictions_file(split), table, found.probabilities, classifier.classes,
@@ -79,7 +96,7 @@ def evaluate_split(
             from alloyk.controls.rivals import judge
 
             config = resolve_config(run / "config.yaml")
-            trained_on = open_dataset(config) if data else dataset
+            trained_on = open_run_data(run, split=None) if data else dataset
             judge(controls, config, trained_on, dataset, table, unfinished, split)
         # For another evaluation from the predictions file alone.
         text = json.dumps(facts, indent=1, ensure_ascii=False)

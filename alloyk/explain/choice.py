@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.config import resolve_config
-from alloyk.dataset.source import open_dataset
+from alloyk.dataset.trained_on import open_run_data
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.predict.run_folder import run_model
@@ -44,8 +43,7 @@ def chosen_images(
             f"{shown(run)} has no predictions.csv to choose images by: name the images to explain"
         )
     predictions = read_predictions(file)
-    overrides = {"data": {"path": str(Path(data).absolute())}} if data else {}
-    root = open_dataset(resolve_config(Path(run) / "config.yaml", overrides)).root
+    root = open_run_data(run, data).root
     rows = most_and_least_confident(predictions, count)
     table = predictions.table.iloc[rows]
     return [root / path for path in table["path"]], list(table["label"])

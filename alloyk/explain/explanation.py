@@ -8,6 +8,7 @@ import numpy as np
 
 from alloyk.config import resolve_config
 from alloyk.dataset.source import open_dataset
+from alloyk.dataset.trained_on import is_run_data, open_other_data, open_run_data
 from alloyk.errors import AlloykError
 from alloyk.explain.gradcam import AUTO, GradCAM, enlarged
 from alloyk.explain.opened import OpenedClassifier, log_odds, open_classifier
@@ -177,8 +178,12 @@ def background_images(
             f"SHAP's gradient explainer compares with training images, and {shown(run)} does not "
             "say where they are: name their data set by --data, or take --explainer partition"
         )
-    own = resolve_config(config if config.is_file() else None, _data_override(data))
-    dataset = open_dataset(own)
+    if not config.is_file():
+        dataset = open_dataset(resolve_config(None, {"data": {"path": str(data)}}))
+    elif data is None or is_run_data(Path(run), data):
+        dataset = open_run_data(Path(run), data, split=None)
+    else:
+        dataset = open_other_data(Path(run), data)
     rng = np.random.default_rng(seed)
     paths, labels = dataset.paths("train"), dataset.labels("train")
     ranked = rng.permutation(len(paths))
@@ -189,7 +194,3 @@ def background_images(
         nth[of_class] = np.arange(len(of_class))
     chosen = sorted(ranked, key=lambda at: nth[at])[:BACKGROUND_IMAGES]
     return np.stack([opened.seen(read_image(paths[at])) for at in chosen])
-
-
-def _data_override(data: str | Path | None) -> dict:
-    return {"data": {"path": str(Path(data).absolute())}} if data else {}

@@ -15,9 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from alloyk.config import resolve_config
-from alloyk.dataset import ImageDataset
-from alloyk.dataset.source import open_dataset
+from alloyk.dataset.trained_on import open_run_data
 from alloyk.errors import AlloykError
 from alloyk.export.conversion import FORMATS
 from alloyk.files import unfinished_path
@@ -118,7 +116,9 @@ def export_run(
     if input_size and not chosen.fixed_shape:
         raise AlloykError(f"{file_format} takes images of any size: leave --input-size out")
     run_model(run)  # before its images are looked for
-    dataset = _dataset_of(run, data)
+    dataset = open_run_data(run, data)
+    for note in dataset.notes:
+        say(f"note: {note}")
     names, paths = list(dataset.split("test")["path"]), dataset.paths("test")
     if not paths:
         raise AlloykError(f"{shown(dataset.root)} has no test images to compare the export on")
@@ -251,12 +251,6 @@ def _check_out(out: Path, file_format: str) -> None:
         raise AlloykError(
             f"{file_format} makes a folder, found {shown(out)}: choose a name without {out.suffix}"
         )
-
-
-def _dataset_of(run: Path, data) -> ImageDataset:
-    """The data set of a run's configuration."""
-    overrides = {"data": {"path": str(data)}} if data else {}
-    return open_dataset(resolve_config(run / "config.yaml", overrides))
 
 
 def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int, int, int]:

@@ -1,15 +1,15 @@
 """Where a run comes from: configuration, data, versions, hardware, and hashes to hold on to."""
 
-import hashlib
 from pathlib import Path
 
 from alloyk.config import read_yaml
+from alloyk.files import sha256
 from alloyk.predict.run_folder import ENSEMBLE_FILE
 from alloyk.report.page import Block, Code, Facts, Table
 
 HASHED = (
-    "config.yaml", "model.keras", "history.csv", "predictions.csv", "predictions_val.csv",
-    "metrics.json",
+    "config.yaml", "split.csv", "model.keras", "history.csv", "predictions.csv",
+    "predictions_val.csv", "metrics.json",
 )  # fmt: skip
 
 
@@ -65,12 +65,7 @@ def origin_blocks(run: Path, facts: dict, config: dict) -> list[Block]:
 
 def file_hashes(run: Path) -> dict[str, str]:
     """File → SHA-256 in hexadecimal, of the files in a run that its figures come from."""
-    digests = {}
-    for name in HASHED:
-        if (run / name).is_file():
-            with (run / name).open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {name: sha256(run / name) for name in HASHED if (run / name).is_file()}
 
 
 def read_config(run: Path) -> dict:

@@ -17,6 +17,7 @@ from alloyk import __version__, pipeline
 from alloyk.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
 from alloyk.config import Config, write_config
 from alloyk.dataset import ImageDataset
+from alloyk.dataset.trained_on import refuse_gone_data, refuse_other_data, write_split_file
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.reference import dataset_ceiling
@@ -31,6 +32,7 @@ from alloyk.experiment import (
     standardization_for,
     targets_for,
 )
+from alloyk.files import whole_file, writing
 from alloyk.losses.multitask import MultitaskNetwork, error_name
 from alloyk.models import set_backbone_trainable
 from alloyk.predict.metadata import ModelMetadata, write_metadata
@@ -58,12 +60,20 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
     """
     run = Path(run)
     set_up_keras(config)
+    if resume:
+        file = run / "config.yaml"
+        refuse_gone_data(run, config, f"put it back, or name its new place as data.path in {file}")
     dataset = open_training_data(config)
     for note in dataset.notes:
         click.echo(f"note: {note}", err=True)
     _prepare_run_folder(run, resume)
+    if _has_epochs(run):
+        refuse_other_data(run, dataset)
     with _nothing_left_before_the_first_epoch(run):
-        write_config(config, run / "config.yaml")
+        with writing(run / "config.yaml"):
+            write_config(config, run / "config.yaml")
+        if not _has_epochs(run):
+            write_split_file(run, dataset)
         return _train_and_evaluate(config, run, dataset)
 
 
@@ -85,7 +95,8 @@ def _train_and_evaluate(config: Config, run: Path, dataset: ImageDataset) -> Pat
             run / file, dataset.split(name), probabilities, dataset.classes, estimates=estimates
         )
     facts = json.dumps(_facts(dataset, network), indent=1, ensure_ascii=False)
-    (run / "facts.json").write_text(facts, encoding="utf-8")
+    with whole_file(run / "facts.json") as unfinished:
+        unfinished.write_text(facts, encoding="utf-8")
     evaluate_run(run)
     shutil.rmtree(run / CHECKPOINT_FOLDER)
     return run
@@ -97,9 +108,14 @@ def _nothing_left_before_the_first_epoch(run: Path):
     try:
         yield
     except BaseException:
-        if not any((run / CHECKPOINT_FOLDER).glob("*.npz")):
+        if not _has_epochs(run):
             shutil.rmtree(run)
         raise
+
+
+def _has_epochs(run: Path) -> bool:
+    """Whether there is an epoch to go on from."""
+    return any((run / CHECKPOINT_FOLDER).glob("*.npz"))
 
 
 def _prepare_run_folder(run: Path, resume: bool) -> None:
@@ -125,13 +141,14 @@ def _prepare_run_folder(run: Path, resume: bool) -> None:
 
 
 def set_up_keras(config: Config) -> None:
-    """Seeds, deterministic kernels and precision, before anything is built."""
+    """Seeds, deterministic kernels, precision and devices, before anything is built."""
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     wanted = config.train.mixed_precision
     mixed = bool(tf.config.list_physical_devices("GPU")) if wanted == "auto" else wanted
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
+    choose_strategy(config.train.devices)  # before anything is read: are they there?
 
 
 @pipeline.reading_errors()
@@ -160,7 +177,7 @@ def train_network(
         patience=settings.patience,
         start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
     )
-    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, config.model_dump_json())
+    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, _described(config))
     targets = targets_for(train)
     history = HistoryFile(run / "history.csv", errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
@@ -221,6 +238,11 @@ def train_network(
     return network
 
 
+def _described(config: Config) -> str:
+    """The configuration without the place of its data, which `refuse_other_data` looks into."""
+    return config.model_dump_json(exclude={"data": {"path"}})
+
+
 def _evenly(batch_size: int, count: int, replicas: int) -> int:
     """A batch size whose first batch gives every replica as many images.
 
@@ -267,18 +289,15 @@ def _save_classifier(
         [keras.Input(preprocessing.input_shape[1:], name="raw_image"), preprocessing, uncompiled],
         name="classifier",
     )
-    unfinished = path.with_suffix(".part.keras")
-    classifier.save(unfinished)
-    write_metadata(
-        unfinished,
-        ModelMetadata(
-            classes=dataset.classes,
-            output=LOGITS,
-            simulated=dataset.simulated,
-            spreads={target.column: target.spread for target in targets},
-        ),
+    metadata = ModelMetadata(
+        classes=dataset.classes,
+        output=LOGITS,
+        simulated=dataset.simulated,
+        spreads={target.column: target.spread for target in targets},
     )
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        classifier.save(unfinished)
+        write_metadata(unfinished, metadata)
 
 
 def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
@@ -292,6 +311,7 @@ def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
         "data_root": str(dataset.root.absolute()),
         "grouped_by": dataset.grouped_by,
         "notes": list(dataset.notes),
+        "skipped": list(dataset.skipped),
         "ceiling": dataset_ceiling(dataset, dataset.split("test")["label"]),
         "images": dataset.table["split"].value_counts().to_dict(),
         "fingerprint": dataset.fingerprint(),
