@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
-from alloyk.metrics.abstention import abstaining, abstention, accuracy_over_coverage, threshold_for
+from alloyk.metrics.abstention import abstaining, abstention, accuracy_over_coverage
 from alloyk.predictions import Predictions
 
 
@@ -48,41 +49,93 @@ def test_coverage_equals_counting_at_each_threshold():
     assert curve.coverage[-1] == 1
 
 
-@pytest.mark.parametrize("wanted", [0.3, 0.2, 0.1, 0.05])
-def test_the_threshold_decides_as_many_as_the_error_rate_allows(wanted):
+def test_of_many_thresholds_two_hundred_are_taken_and_the_last_decides_all():
+    confidence = np.linspace(0.5, 1, 3001)
+    curve = accuracy_over_coverage(predictions_of(confidence, confidence > 0.6))
+    assert len(curve.threshold) == 200
+    assert (curve.threshold[0], curve.threshold[-1]) == (1.0, 0.5)
+    assert (curve.coverage[-1], curve.accuracy[-1]) == (1, pytest.approx((confidence > 0.6).mean()))
+
+
+@pytest.mark.parametrize("plates", [True, False])
+def test_the_bound_of_no_error_is_the_exact_binomial_one_over_plates(plates):
+    plate = np.arange(300) // 3 if plates else None
+    curve = accuracy_over_coverage(predictions_of([0.9] * 300, [True] * 300, plate))
+    exact = binomtest(0, 100 if plates else 300, alternative="less").proportion_ci(0.95).high
+    assert curve.error_bound == pytest.approx([exact])
+
+
+def test_the_bound_of_independent_images_is_wilson_s():
+    right = np.arange(2000) >= 60
+    curve = accuracy_over_coverage(predictions_of([0.9] * 2000, right))
+    wilson = binomtest(60, 2000).proportion_ci(0.90, method="wilson").high
+    assert curve.error_bound == pytest.approx([wilson], rel=0.003)
+
+
+def test_plates_that_fail_together_raise_the_bound():
+    right = np.arange(2000) >= 60
+    (alone,) = accuracy_over_coverage(predictions_of([0.9] * 2000, right)).error_bound
+    plate = np.arange(2000) // 20  # three of a hundred plates
+    (together,) = accuracy_over_coverage(predictions_of([0.9] * 2000, right, plate)).error_bound
+    three = binomtest(3, 100).proportion_ci(0.90, method="wilson").high
+    assert three < together < 1.2 * three  # wider: how plates differ is known from three only
+    assert together > 1.7 * alone
+
+
+def test_errors_alike_on_every_plate_bound_nothing():
+    plates = np.repeat(np.arange(30), 2)
+    curve = accuracy_over_coverage(predictions_of([0.9] * 60, np.arange(60) % 2 == 0, plates))
+    assert curve.error_bound == [1]
+
+
+@pytest.mark.parametrize("wanted", [0.3, 0.2, 0.1])
+def test_the_threshold_decides_as_many_as_the_bound_allows(wanted):
     predictions = random_predictions()
-    threshold = threshold_for(predictions, wanted)
-    right = predictions.y_true == predictions.y_pred
-
-    def error(at):
-        return 1 - right[predictions.confidence >= at].mean()
-
-    assert error(threshold) <= wanted
-    lower = [at for at in np.unique(predictions.confidence) if at < threshold]
-    assert all(error(at) > wanted for at in lower)
+    (row,) = abstention(predictions, error_rates=[wanted], resamples=20)
+    curve = accuracy_over_coverage(predictions)
+    assert row["threshold"] == min(curve.threshold[curve.error_bound <= wanted])
+    assert row["error_bound"] <= wanted
+    assert row["error_rate"] < row["error_bound"]
 
 
-def test_what_no_threshold_gives_is_none():
-    surest_is_wrong = predictions_of([0.99, 0.6], [False, True])
-    assert threshold_for(surest_is_wrong, 0.1) is None
-    (row,) = abstention(surest_is_wrong, error_rates=[0.1])
-    assert row == {"wanted_error_rate": 0.1, "threshold": None, "chosen_on": "the same images"}
+@pytest.mark.parametrize(("n", "found"), [(58, None), (59, 0.9)])
+def test_too_few_plates_without_an_error_show_no_rate(n, found):
+    """0.95 to the power of 59 is below 0.05, that of 58 is not."""
+    plates = np.repeat(np.arange(n), 4)
+    (row,) = abstention(predictions_of([0.9] * 4 * n, [True] * 4 * n, plates), error_rates=[0.05])
+    assert row["threshold"] == found
+    if found is None:
+        expected = "it takes 59 plates of the same images without an error to show that, found 58"
+        assert row["why"] == expected
+
+
+def test_errors_of_the_surest_speak_against_every_threshold():
+    surest_are_wrong = predictions_of(np.linspace(0.99, 0.6, 100), np.arange(100) > 30)
+    (row,) = abstention(surest_are_wrong, error_rates=[0.1])
+    assert row == {
+        "wanted_error_rate": 0.1, "threshold": None, "chosen_on": "the same images",
+        "why": "the errors on the same images speak against every threshold",
+    }  # fmt: skip
 
 
 def test_the_threshold_comes_from_validation_and_is_judged_on_the_split():
-    validation = predictions_of([0.9, 0.8, 0.7], [True, True, False])
-    split = predictions_of([0.95, 0.85, 0.75, 0.7], [True, False, True, True])
-    (row,) = abstention(split, validation, error_rates=[0.01], resamples=50)
+    confidence = np.repeat([0.9, 0.8, 0.7], 40)
+    validation = predictions_of(confidence, confidence > 0.75)
+    split = predictions_of(
+        [0.95, 0.85, 0.85, 0.75, 0.7], [True, False, False, True, True], [1, 1, 2, 3, 4]
+    )
+    (row,) = abstention(split, validation, error_rates=[0.05], resamples=50)
     assert (row["threshold"], row["chosen_on"]) == (0.8, "validation")
-    assert row["coverage"] == 0.5
-    assert row["error_rate"] == 0.5
+    assert row["error_bound"] == pytest.approx(1 - 0.05 ** (1 / 80))
+    assert (row["coverage"], row["groups"]) == (0.6, 2)
+    assert row["error_rate"] == pytest.approx(2 / 3)
     low, high = row["interval"]
-    assert 0 < low < 0.5 < high < 1
+    assert 0 < low < 2 / 3 < high < 1
 
 
 def test_deciding_nothing_has_no_error_rate():
     found = abstaining(predictions_of([0.6, 0.7], [True, False]), 0.9)
-    assert found == {"coverage": 0.0, "error_rate": None, "interval": None}
+    assert found == {"coverage": 0.0, "groups": 0, "error_rate": None, "interval": None}
 
 
 def test_the_interval_of_the_error_rate_rests_on_plates():

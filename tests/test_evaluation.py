@@ -318,9 +318,41 @@ def test_calibration_plates_and_thresholds_are_in_the_metrics(tmp_path):
     assert scaling["temperature"] > 1
     assert scaling["log_loss"] < metrics["log_loss"]
     assert [row["chosen_on"] for row in metrics["abstention"]] == ["validation"] * 3
+    assert [row["threshold"] for row in metrics["abstention"]] == [None] * 3
     report = (tmp_path / "run" / "report.txt").read_text()
+    lines = report.splitlines()
+    begin = lines.index("No confidence to decide from is shown to keep the error rate at")
+    assert lines[begin + 1 : begin + 4] == [
+        f"  {rate} %: it takes {needed} plates of validation without an error to show that, "
+        "found 20."
+        for rate, needed in ((5, 59), (2, 149), (1, 299))
+    ]
     assert f"accuracy per plate    {metrics['plates']['accuracy']:.4f}" in report
     assert f"Divided by the temperature {scaling['temperature']:.3f}" in report
+
+
+def test_the_report_says_how_little_an_abstention_rests_on(run):
+    """Validation of 120 plates without an error; on the split one plate is decided."""
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(120)], "label": "1050"})
+    table["plate_id"] = [f"v{i}" for i in range(120)]
+    write_predictions(
+        run / "predictions_val.csv", table, np.tile([0.9999, 0.0001], (120, 1)), ["1050", "2017"]
+    )
+    for row in range(60):
+        first, p = row < 2, 0.9999 if row < 2 else 0.6
+        change_row(run / "predictions.csv", row, plate_id=str(row // 2), p_1050=p,
+                   p_2017=round(1 - p, 4), predicted="1050",
+                   **({"label": "1050"} if first else {}))  # fmt: skip
+    evaluate(run)
+    report = (run / "report.txt").read_text()
+    assert (
+        "For an error rate of 5 %: decide from a confidence of 0.9999 (chosen on validation, where "
+        "at most 2.47 % are wrong with 95 % confidence); that decides 3.3 % of the images, of "
+        "1 plate, 0.00 % [0.00, 97.50] of them wrong."
+    ) in report
+    assert (
+        "2 %: it takes 149 plates of validation without an error to show that, found 120" in report
+    )
 
 
 def test_one_changed_row_changes_the_breakdown_too(tmp_path):

@@ -185,6 +185,7 @@ def test_reliability_and_coverage_draw_what_was_computed():
     x, y = ax.get_lines()[0].get_data()
     np.testing.assert_allclose(x, 100 * curve.coverage)
     np.testing.assert_allclose(y, 100 * (1 - curve.accuracy))
+    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), 100 * curve.error_bound)
 
 
 def test_confusion_matrix_shows_its_counts_and_rows_of_per_cent():

@@ -121,18 +121,39 @@ def _further(metrics: dict) -> list[str]:
             )
         elif scaling:
             lines[-1] += f" No temperature scaling: {scaling['why']}."
-    for row in metrics.get("abstention", []):
-        wanted = f"For an error rate of {100 * row['wanted_error_rate']:g} %"
-        if row["threshold"] is None:
-            lines.append(f"{wanted}: no threshold on the confidence gives that.")
-        elif row["error_rate"] is None:
-            lines.append(f"{wanted}: no image reaches the threshold {row['threshold']:.4f}.")
-        else:
-            lines.append(
-                f"{wanted}: decide from a confidence of {row['threshold']:.4f} (chosen on "
-                f"{row['chosen_on']}); that decides {100 * row['coverage']:.1f} % of the images, "
-                f"{100 * row['error_rate']:.2f} % of them wrong."
-            )
+    return lines + _abstention(metrics)
+
+
+def _abstention(metrics: dict) -> list[str]:
+    """A line for each threshold, and one for each reason why there is none."""
+    by_threshold: dict = {}
+    for row in metrics["abstention"]:
+        by_threshold.setdefault(row["threshold"], []).append(row)
+    lines = []
+    for threshold, rows in by_threshold.items():
+        rates = [f"{100 * row['wanted_error_rate']:g} %" for row in rows]
+        last = rows[-1]
+        if threshold is None:
+            whys = [f"{rate}: {row['why']}" for rate, row in zip(rates, rows, strict=True)]
+            lines.append("No confidence to decide from is shown to keep the error rate at")
+            lines += [f"  {why}." for why in whys]
+            continue
+        line = (
+            f"For an error rate of {' or '.join(rates)}: decide from a confidence of "
+            f"{threshold:.4f} (chosen on {last['chosen_on']}, where at most "
+            f"{100 * last['error_bound']:.2f} % are wrong with 95 % confidence)"
+        )
+        if last["error_rate"] is None:
+            lines.append(f"{line}; no image here reaches it.")
+            continue
+        between = last["interval"]
+        between = " [{:.2f}, {:.2f}]".format(*(100 * x for x in between)) if between else ""
+        over = metrics["resampling"]["over"]
+        over = over if last["groups"] > 1 else over.removesuffix("s")
+        lines.append(
+            f"{line}; that decides {100 * last['coverage']:.1f} % of the images, of "
+            f"{last['groups']:,} {over}, {100 * last['error_rate']:.2f} %{between} of them wrong."
+        )
     return lines
 
 

@@ -49,19 +49,24 @@ def plot_reliability(
 
 
 def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
-    """Error rate over the share of images decided, the most confident first.
+    """Error rate, and its upper bound, over the share of images decided, the most confident first.
 
     Args:
         coverage: Of `alloyk.metrics.abstention.accuracy_over_coverage`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    ax = ax or new_axes(6.2, 4.4)
-    error = 100 * (1 - coverage.accuracy)
+    ax = ax or new_axes(7.8, 4.4)
+    error, bound = 100 * (1 - coverage.accuracy), 100 * coverage.error_bound
     marker = "o" if len(error) < 20 else None
-    ax.plot(100 * coverage.coverage, error, color=COLORS[0], linewidth=2, marker=marker)
+    decided = 100 * coverage.coverage
+    ax.plot(decided, error, color=COLORS[0], linewidth=2, marker=marker, label="found")
+    ax.plot(decided, bound, color=COLORS[1], linewidth=1.4, linestyle="--",
+            label="upper bound,\n95 % confidence")  # fmt: skip
     ax.set_xlim(0, 101)
-    ax.set_ylim(0, max(1.08 * float(np.max(error)), 1.0))
+    # Few images show nothing: their bounds may leave the picture.
+    ax.set_ylim(0, min(max(1.08 * float(np.max(error)), 2 * float(bound[-1]), 1.0), 101))
+    add_legend(ax)
     finish(
         ax, "Leaving uncertain images undecided", subtitle,
         "Images decided, %", "Wrong among them, %",

@@ -42,7 +42,8 @@ def limits(metrics: dict, facts: dict, config: dict, explanations: list[dict]) -
             f"One training, seed {config['seed']}. The intervals tell what other plates would do "
             "to the figures, not what another seed would: train several and compare them."
         )
-    if any(row.get("chosen_on") == "the same images" for row in metrics.get("abstention") or []):
+    thresholds = [row for row in metrics.get("abstention") or [] if row["threshold"] is not None]
+    if any(row["chosen_on"] == "the same images" for row in thresholds):
         found.append(
             "The thresholds for abstaining were chosen on the images that they are judged by, and "
             "look better than they are."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from alloyk.alloys import display_name
-from alloyk.report.page import Block, Cell, Facts, Table, Text, number, with_interval
+from alloyk.report.page import Block, Cell, Facts, Table, Text, count, number, with_interval
 
 ABOVE = (
     "The accuracy lies above the ceiling: the classifier has seen these plates before, or "
@@ -69,11 +69,11 @@ def trust_blocks(metrics: Mapping) -> list[Block]:
             rows.append(("temperature scaling", f"not kept: {scaling['why']}"))
     blocks: list[Block] = [Facts(rows)] if rows else []
     if metrics.get("abstention"):
-        blocks.append(abstention_table(metrics["abstention"]))
+        blocks.append(abstention_table(metrics["abstention"], metrics["resampling"]["over"]))
     return blocks
 
 
-def abstention_table(abstention: list[dict]) -> Table:
+def abstention_table(abstention: list[dict], over: str) -> Table:
     """What deciding only from a confidence on gives."""
     rows = []
     for row in abstention:
@@ -83,10 +83,11 @@ def abstention_table(abstention: list[dict]) -> Table:
                 percent,
                 number(row["threshold"]),
                 number(row.get("coverage")),
+                count(row.get("groups")),
                 with_interval(row.get("error_rate"), row.get("interval")),
-                row["chosen_on"],
+                row["chosen_on"] + (f": {row['why']}" if row.get("why") else ""),
             ]
         )
-    columns = ("wanted error rate", "decide from confidence", "images decided", "error rate",
-               "threshold chosen on")  # fmt: skip
+    columns = ("wanted error rate", "decide from confidence", "images decided", over,
+               "error rate", "threshold chosen on")  # fmt: skip
     return Table("Leaving uncertain images undecided", columns, rows)

@@ -12,6 +12,7 @@ from alloyk.statistics.intervals import (
     accuracy_interval,
     confidence_intervals,
     resampled_counts,
+    upper_bound,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "accuracy_interval",
     "confidence_intervals",
     "resampled_counts",
+    "upper_bound",
 ]

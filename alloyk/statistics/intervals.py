@@ -201,15 +201,47 @@ def interval_of_share(
     Returns:
         ``(low, high)``, or None where the groups say nothing about the error.
     """
-
-    def wilson(error, quantile):
-        images, reach = value * (1 - value) / error**2, quantile**2
-        middle = value + reach / (2 * images)
-        half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
-        whole = 1 + reach / images
-        return float((middle - half) / whole), float((middle + half) / whole)
-
     return _exact_at_the_ends(value, replicates, evidence, wilson)
+
+
+def wilson(value: float, error: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval for as many images as give `value` this standard error."""
+    images, reach = value * (1 - value) / error**2, quantile**2
+    middle = value + reach / (2 * images)
+    half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
+    whole = 1 + reach / images
+    return float((middle - half) / whole), float((middle + half) / whole)
+
+
+def upper_bound(wrong: np.ndarray, groups: np.ndarray) -> float:
+    """One-sided 95 % upper bound of a share: Wilson's, without a case the exact binomial one.
+
+    The standard error is that of the influences of the groups, which needs no resampling.
+
+    Args:
+        wrong: `(n,)` bool, n > 0.
+        groups: `(n,)` int, equal for images of one plate.
+
+    Returns:
+        The bound; 1 where the groups say nothing about the error.
+
+    >>> wrong = np.zeros(59, dtype=bool)
+    >>> round(upper_bound(wrong, np.arange(59)), 4)
+    0.0495
+    """
+    from scipy.stats import t
+
+    images = np.bincount(groups)
+    share, seen = float(wrong.mean()), images > 0
+    n_groups = int(seen.sum())
+    if not share:
+        return float(1 - (1 - CONFIDENCE) ** (1 / n_groups))
+    influence = (np.bincount(groups, wrong) - share * images)[seen] / len(wrong)
+    error = np.sqrt((influence**2).sum() * n_groups / max(n_groups - 1, 1))
+    if error <= ROUNDING:
+        return 1.0
+    evidence = Evidence(influence, n_groups, share * (1 - share) / len(wrong))
+    return wilson(share, error, t.ppf(CONFIDENCE, degrees_of_freedom(evidence, error)))[1]
 
 
 def interval_of_rank(
@@ -225,7 +257,7 @@ def interval_of_rank(
     """
     from scipy.special import expit, logit
 
-    def on_the_logit_scale(error, quantile):
+    def on_the_logit_scale(value, error, quantile):
         step = quantile * error / (value * (1 - value))
         return float(expit(logit(value) - step)), float(expit(logit(value) + step))
 
@@ -233,7 +265,7 @@ def interval_of_rank(
 
 
 def _exact_at_the_ends(value, replicates, evidence, interval) -> tuple[float, float] | None:
-    """`interval(error, quantile)`; of 0 and 1, which vary in no resample, the exact binomial."""
+    """`interval(value, error, quantile)`, or the exact binomial of 0 and 1, which do not vary."""
     from scipy.stats import t
 
     groups = evidence.groups
@@ -242,7 +274,7 @@ def _exact_at_the_ends(value, replicates, evidence, interval) -> tuple[float, fl
     error = standard_error(value, replicates, groups)
     if error is None:
         return None
-    return interval(error, t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom(evidence, error)))
+    return interval(value, error, t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom(evidence, error)))
 
 
 def degrees_of_freedom(evidence: Evidence, error: float) -> float:
