@@ -15,7 +15,7 @@ from PIL import Image
 
 from alloyk.errors import AlloykError
 from alloyk.xray import writer
-from alloyk.xray.contact_sheet import equalised, examples
+from alloyk.xray.contact_sheet import equalised, examples, plot_contact_sheet
 from alloyk.xray.files import png_bytes, write_image
 from alloyk.xray.recipe import Recipe, load_recipe, make_recipe
 from alloyk.xray.simulation import simulate_arrays, simulate_dataset
@@ -285,6 +285,19 @@ def test_contact_sheet_shows_each_class_and_thickness(tmp_path):
     assert {label: [one.plate.thickness_mm for one in ones] for label, ones in chosen.items()} == {
         label: [1.0, 2.0, 5.0] for label in recipe.parameters.alloys
     }
+
+
+def test_contact_sheet_says_simulated_and_hides_no_curve():
+    recipe = make_recipe("alloys5", images=20, image_size=16)
+    figure = plot_contact_sheet(Simulator(recipe), recipe.plan())
+    figure.draw_without_rendering()
+    for sheet, label in zip(figure.subfigs, recipe.parameters.alloys, strict=True):
+        assert sheet.get_suptitle() == f"Al {label}, simulated"
+        (legend,) = sheet.legends
+        box = legend.get_window_extent()
+        for axes in sheet.axes:
+            assert axes.get_legend() is None
+            assert not box.overlaps(axes.get_window_extent())
 
 
 def test_equalised_image_is_the_rank_of_each_pixel():

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alloyk.xray.plan import PlannedImage
 from alloyk.xray.simulator import Simulator
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_THICKNESSES = 4
 """Columns of each class; more nominal thicknesses are thinned out evenly."""
@@ -33,6 +37,12 @@ def equalised(counts: np.ndarray) -> np.ndarray:
 
 
 def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], path: Path) -> None:
+    """Draw the contact sheet into a PNG file."""
+    figure = plot_contact_sheet(simulator, planned)
+    figure.savefig(path, dpi=100, metadata={"Software": "alloyk"})
+
+
+def plot_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage]) -> "Figure":
     """Draw, for each class and thickness: counts, equalised counts, and profiles along the wedge.
 
     The profiles are means over the rows of the upper and the lower fifth of the field: bare wedge
@@ -48,7 +58,7 @@ def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], p
     figure = Figure(figsize=(0.6 + 2.2 * columns, 6.4 * len(chosen)), layout="constrained")
     sheets = np.atleast_1d(figure.subfigures(len(chosen), 1))
     for sheet, (label, ones) in zip(sheets, chosen.items(), strict=True):
-        sheet.suptitle(f"Al {label}")
+        sheet.suptitle(f"Al {label}, simulated")
         axes = sheet.subplots(
             3, columns, squeeze=False, sharex="row", sharey="row", height_ratios=(2, 2, 1.4)
         )
@@ -77,5 +87,7 @@ def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], p
             profile.tick_params(labelsize=7)
         for axis, text in zip(axes[:, 0], ("counts", "equalised", "profile, counts"), strict=True):
             axis.set_ylabel(text)
-        axes[2, 0].legend(fontsize=7)
-    figure.savefig(path, dpi=100, metadata={"Software": "alloyk"})
+        # Below the panels: inside one of them it would lie on a curve of some plate or other.
+        lines, names = axes[2, 0].get_legend_handles_labels()
+        sheet.legend(lines, names, fontsize=7, ncols=2, loc="outside lower center")
+    return figure
