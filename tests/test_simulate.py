@@ -1,4 +1,7 @@
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from PIL import Image
@@ -51,6 +54,9 @@ def test_from_stands_alone(runner, tmp_path):
         (["--bits", "8"], "14-bit counts do not fit into 8-bit files"),
         (["--class-order", "5083"], "class order names '5083', which is not simulated"),
         (["--images", "1"], "one image of each of 2 classes"),
+        (["--imbalance", "inf"], "wanted an imbalance of 1 or more, found inf"),
+        (["--set", "plate.thicknesses_mm="], "a list of numbers such as 1,2,5, found None"),
+        (["--set", "scatter.ratio=1e6"], "scatter.ratio: wanted 0 to 10"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(runner, tmp_path, options, message):
@@ -68,6 +74,30 @@ def test_voltage_outside_the_table_without_the_extra(runner, tmp_path, monkeypat
     assert result.exit_code == 1
     assert "82.6 to 83.4 kV" in result.stderr
     assert "pip install 'alloyk[xray]'" in result.stderr
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_signal_ends_it_and_leaves_nothing(tmp_path, sent, code):
+    command = [sys.executable, "-m", "alloyk", "simulate", "set", "--images", "100000"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while not any(tmp_path.rglob("*.png")):
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        running.send_signal(sent)
+        stdout, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stdout) == (code, "")
+    assert stderr.strip() == {143: "Terminated!", 1: "Aborted!"}[code]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_saturated_pixels_get_a_note(runner, tmp_path):
+    result = run(runner, tmp_path / "out", "--images", 2, "--image-size", 16,
+                 "--set", "detector.full_scale=1", "--set", "scatter.ratio=0.5")  # fmt: skip
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: About ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_no_permission_to_write(runner, tmp_path, monkeypatch):

@@ -2,6 +2,10 @@
 
 import errno
 import importlib
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -27,14 +31,43 @@ COMMANDS = {
     "predict": "Classify images.",
 }
 
-
 # Nobody's mistake but the disk's, wherever it comes up: everything else with a cause in the machine
 # is named where it happens.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a command that SIGTERM ended, as a shell counts it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which a command is to take as it takes Ctrl-C."""
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind the command, so that what is half written is removed.
+
+    A second one ends the process at once. Where somebody has set a handler, or the signal is
+    ignored, it stays so.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
 
 class AlloykGroup(click.Group):
-    """Loads a command's module on demand, and turns what the user can mend into one line."""
+    """Loads commands on demand, ends them cleanly, and turns what the user can mend into a line."""
 
     def list_commands(self, ctx):
         return list(COMMANDS)
@@ -51,7 +84,11 @@ class AlloykGroup(click.Group):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with sigterm_as_interrupt():
+                return super().invoke(ctx)
+        except Terminated:
+            click.echo("Terminated!", err=True)  # as click says "Aborted!"
+            ctx.exit(TERMINATED)
         except AlloykError as error:
             raise click.ClickException(" ".join(str(error).split())) from error
         except OSError as error:

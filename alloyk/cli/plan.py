@@ -20,7 +20,7 @@ from alloyk.files import whole_file
 )  # fmt: skip
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for plan.csv and plan.png.",
+    help="Folder for plan.csv and plan.png; an earlier plan there is replaced.",
 )  # fmt: skip
 @click.option("--image-size", default=224, show_default=True, type=click.IntRange(8))
 @click.option("--alloys", metavar="A,B…", help="Classes.  [default: the preset's]")
