@@ -21,6 +21,9 @@ LONG = ["aluminium 1050 annealed", "steel_with_a_very_long_name_that_goes_on_and
         "$x_1$", "_hidden", "b" * 40, "c/d", "e", "f", "g", "h"]  # fmt: skip
 ALLOYS = ["Al 1050", "Al 2017", "Al 5083", "Al 6082", "Al 7075"]
 
+FOURTEEN = [f"Al {2000 + number}" for number in range(14)]
+MANY = [f"a rather long name of alloy number {number}, heat treated" for number in range(30)]
+
 
 def predictions_of(classes, n=200, skill=1.5, seed=0, never=None):
     rng = np.random.default_rng(seed)
@@ -92,7 +95,11 @@ def test_confusion_matrices_are_readable(names, normalize):
     assert_everything_is_readable(ax)
 
 
-@pytest.mark.parametrize("names", [ALLOYS[:2], ALLOYS, LONG], ids=["2", "5", "10 long names"])
+@pytest.mark.parametrize(
+    "names", [ALLOYS[:2], ALLOYS, LONG, FOURTEEN, MANY],
+    ids=["2", "5", "10 long names", "14", "30 long names"],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
 def test_curves_are_readable(names):
     predictions = predictions_of(names, never=1)
     figures = classification_metrics(predictions)

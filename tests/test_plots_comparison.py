@@ -35,6 +35,8 @@ def test_runs_show_accuracy_with_interval_and_both_losses():
     np.testing.assert_allclose(intervals[0].get_xdata(), [0.74, 0.81])
     assert [label.get_text() for label in right.get_yticklabels()] == [""] * 4
     assert left.get_ylim()[0] > left.get_ylim()[1]  # the first run on top
+    end = right.get_xlim()[1]
+    assert 1.03 * 0.6 < end < 1.1 * 0.6  # the mark of the largest loss is not cut by the axis' end
     training, validation = right.get_lines()
     np.testing.assert_allclose(training.get_xdata(), [0, 0.2, 0.4, np.nan])
     np.testing.assert_allclose(validation.get_xdata(), [0, 0.3, 0.6, np.nan])

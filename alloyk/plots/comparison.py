@@ -39,7 +39,8 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     right.set_ylim(left.get_ylim())
     finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
     finish(right, "Loss, last epoch", " ", "Loss", "")
-    right.set_xlim(0, right.get_xlim()[1])
+    # Beyond the largest value, whose mark would else be cut by the end of the axis.
+    right.set_xlim(0, 1.05 * right.dataLim.x1)
     add_legend(right)
     for ax in (left, right):
         ax.grid(visible=False, axis="y")

@@ -10,8 +10,8 @@ from alloyk.plots.style import (
     GRAY,
     LINE_STYLES,
     add_legend,
+    axes_beside_legend,
     finish,
-    new_axes,
     readable_names,
 )
 from alloyk.predictions import Predictions
@@ -59,8 +59,9 @@ def plot_precision_recall(
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    ax = ax or new_axes(7.2, 4.8)
-    _draw_curves(ax, curves, figures, names, "average_precision", "AP", drawstyle="steps-post")
+    labels = _labels(figures, names, "average_precision", "AP")
+    ax = ax or axes_beside_legend(labels)
+    _draw_curves(ax, curves, labels, drawstyle="steps-post")
     finish(ax, "Precision and recall", subtitle, "Recall", "Precision")
     return ax
 
@@ -77,19 +78,26 @@ def plot_roc(
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    ax = ax or new_axes(7.2, 4.8)
+    labels = _labels(figures, names, "roc_auc", "AUC")
+    ax = ax or axes_beside_legend(labels)
     ax.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", zorder=1)
-    _draw_curves(ax, curves, figures, names, "roc_auc", "AUC")
+    _draw_curves(ax, curves, labels)
     finish(ax, "ROC, each class against the rest", subtitle,
             "False positive rate", "True positive rate")  # fmt: skip
     return ax
 
 
-def _draw_curves(ax, curves, figures, names, figure, short, **style):
-    shown = readable_names(names)
-    for k, (curve, label) in enumerate(zip(curves, figures["classes"], strict=True)):
-        value = figures["per_class"][label][figure]
-        text = f"{shown[k]}\n{short} {value:.4f}" if value is not None else f"{shown[k]}\nundefined"
+def _labels(figures: dict, names: Sequence[str], figure: str, short: str) -> list[str]:
+    """Each class with its number, as the legend has them."""
+    values = [figures["per_class"][label][figure] for label in figures["classes"]]
+    return [
+        f"{name}\n{short} {value:.4f}" if value is not None else f"{name}\nundefined"
+        for name, value in zip(readable_names(names), values, strict=True)
+    ]
+
+
+def _draw_curves(ax, curves, labels, **style):
+    for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
         x, y = curve if curve is not None else ([], [])
         ax.plot(
             x,
@@ -98,10 +106,10 @@ def _draw_curves(ax, curves, figures, names, figure, short, **style):
             linestyle=LINE_STYLES[k % len(LINE_STYLES)],
             # Later curves thinner: what lies under them still shows.
             linewidth=2.4 - 0.9 * min(k, 9) / 9,
-            label=text,
+            label=label,
             **style,
         )
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", anchor="W")  # the room that is left is the legend's
     add_legend(ax)

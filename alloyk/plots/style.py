@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,6 +18,9 @@ COLORS = (
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 GRAY = "#666666"
 DPI = 150
+# Of a legend, in letters; and what title and axis take of a figure's height.
+LABEL_SPACING = 0.7
+AROUND_IN = 1.0
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -60,19 +64,45 @@ def _wrap(name: str, width: int) -> str:
     return "\n".join(line.strip() for line in lines)
 
 
+def axes_beside_legend(labels: Sequence[str]) -> Axes:
+    """Square axes alone in a figure that has room for a legend of these labels beside them."""
+    legend_in = _legend_height_in(labels)
+    height = float(np.clip(AROUND_IN + np.sqrt(1.5 * legend_in), 4.8, 9))
+    columns = _legend_columns(legend_in, height)
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    column_in = _legend_size(labels) / 72 * (4.8 + 0.63 * longest)  # handle, gaps, letters
+    return new_axes(height + 0.3 + columns * column_in, height)
+
+
+def _legend_height_in(labels: Sequence[str]) -> float:
+    """Height of a legend in one column."""
+    lines = sum(label.count("\n") + 1 for label in labels)
+    return _legend_size(labels) * (1.25 * lines + LABEL_SPACING * len(labels)) / 72
+
+
+def _legend_size(labels: Sequence[str]) -> float:
+    return 9 if len(labels) < 8 else 7.5
+
+
+def _legend_columns(legend_in: float, height_in: float) -> int:
+    return max(int(np.ceil(legend_in / (height_in - AROUND_IN))), 1)
+
+
 def add_legend(ax: Axes) -> None:
-    """Name the lines beside the axes, where none can be covered."""
+    """Name the lines beside the axes, where none can be covered, in columns that are not cut."""
     lines = [line for line in ax.get_lines() if len(line.get_label()) and
              not line.get_label().startswith("_child")]  # fmt: skip
+    labels = [line.get_label() for line in lines]
     ax.legend(
         lines,
-        [line.get_label() for line in lines],
+        labels,
         loc="upper left",
         bbox_to_anchor=(1.02, 1.0),
         borderaxespad=0,
         frameon=False,
-        fontsize=9 if len(lines) < 8 else 7.5,
-        labelspacing=0.7,
+        fontsize=_legend_size(labels),
+        labelspacing=LABEL_SPACING,
+        ncols=_legend_columns(_legend_height_in(labels), ax.figure.get_figheight()),
     )
 
 
