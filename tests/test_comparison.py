@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from sklearn import metrics as sk
 
 from alloyk.cli import main
@@ -197,16 +196,14 @@ def test_another_label_or_plate_of_an_image_is_refused(runs):
     refused(runs, r"3 of equal names have another plate_id \(21\.png, 22\.png, 23\.png\)")
 
 
-def test_equal_names_of_other_images_are_refused_while_these_are_there(runs, tmp_path):
-    for number, run in enumerate(runs[:2]):
-        folder = tmp_path / f"images{number}"
-        folder.mkdir()
-        Image.new("L", (4, 4), number).save(folder / "5.png")
-        facts = json.loads((run / "facts.json").read_text())
-        facts |= {"data_root": str(folder), "fingerprint": str(number)}
-        (run / "facts.json").write_text(json.dumps(facts))
-    refused(runs[:2], r"1 of equal names have another content in .*images1 .* \(5\.png\)")
-    shutil.copy(tmp_path / "images0" / "5.png", tmp_path / "images1" / "5.png")
+def test_equal_names_of_other_images_are_refused(runs):
+    for run, five in zip(runs[:2], "ab", strict=True):
+        rows = [f"4.png,1050,test,{'c' * 64}", f"5.png,1050,test,{five * 64}"]
+        (run / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows, ""]))
+    refused(runs[:2], r"1 of equal names had another content when cnn-2 was .* \(5\.png\)")
+    shutil.copy(runs[0] / "split.csv", runs[1])
+    assert len(read_runs(runs[:2])) == 2
+    (runs[1] / "split.csv").unlink()
     assert len(read_runs(runs[:2])) == 2
 
 

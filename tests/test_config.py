@@ -140,6 +140,15 @@ def test_an_image_size_may_be_a_number_a_list_or_written_with_an_x():
     assert [config.preprocess.image_size for config in sizes] == [(32, 32), (32, 48), (32, 48)]
 
 
+def test_a_configuration_means_the_same_files_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = resolve("data.path=plates", "model.weights=runs/model.keras")
+    assert config.data.path == tmp_path / "plates"
+    assert config.model.weights == str(tmp_path / "runs" / "model.keras")
+    assert resolve("model.weights=imagenet").model.weights == "imagenet"
+    assert resolve("model.weights=none").model.weights is None
+
+
 def test_learned_weights_are_not_given(tmp_path):
     with pytest.raises(AlloykError, match=r"multitask\.weights are for weighting=fixed"):
         resolve(

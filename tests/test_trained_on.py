@@ -270,6 +270,16 @@ def test_images_left_out_as_unreadable_stay_out_without_being_read_again(data, t
     assert capsys.readouterr().err == ""
 
 
+def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):
+    for split, plates in (("train", range(20)), ("val", range(20, 26)), ("test", range(26, 32))):
+        write_images(tmp_path / "data" / split, plates)
+    bad = tmp_path / "data" / "test" / "1050" / "26a.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    run, dataset = begun_run(tmp_path / "run", tmp_path / "data", on_bad_image="skip")
+    assert dataset.notes == ("1 unreadable images were left out.",)
+    assert open_run_data(run).notes == dataset.notes
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

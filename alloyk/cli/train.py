@@ -53,8 +53,8 @@ def train(config, arch, data, run, resume, settings):
     try:
         run_training(resolved, run, resume=resume)
     except KeyboardInterrupt:
-        if run.exists():
-            click.echo(f"\nto go on: alloyk train --run {run} --resume", err=True)
+        hint = f"to go on: alloyk train --run {run} --resume"
+        click.echo(f"\n{hint if run.exists() else 'no epoch had ended: nothing is kept'}", err=True)
         raise
     click.echo((run / "report.txt").read_text(encoding="utf-8"))
     click.echo(f"run: {run}\npictures: {run / 'figures'}")

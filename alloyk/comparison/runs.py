@@ -1,6 +1,5 @@
 """Finished runs side by side: read, named apart, and on the same images."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from alloyk.dataset.trained_on import read_split_file
 from alloyk.errors import AlloykError
 from alloyk.evaluation import predictions_file, read_json
 from alloyk.files import few
@@ -150,25 +150,14 @@ def _with_classes(predictions: Predictions, classes: tuple[str, ...]) -> Predict
 
 
 def _refuse_other_files(first: Run, other: Run, names: list[str], both: str, mend: str) -> None:
-    """Compare the images themselves where the runs lay in two folders that are both there."""
-    roots = [run.facts.get("data_root") for run in (first, other)]
-    prints = [run.facts.get("fingerprint") for run in (first, other)]
-    if None in roots or roots[0] == roots[1] or prints[0] == prints[1] is not None:
+    """Compare the images themselves, by what the runs kept of them."""
+    kept = [read_split_file(run.path) for run in (first, other)]
+    if any(table is None for table in kept):
         return
-    ours, theirs = (Path(root) for root in roots)
-    differ = [
-        name
-        for name in names
-        if (ours / name).is_file()
-        and (theirs / name).is_file()
-        and _digest(ours / name) != _digest(theirs / name)
-    ]
-    if differ:
+    ours, theirs = (table["sha256"].reindex(names).fillna("") for table in kept)
+    differ = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
+    if len(differ):
         raise AlloykError(
-            f"{both}{len(differ)} of equal names have another content in {shown(theirs)} than in "
-            f"{shown(ours)} ({few(differ)}); {mend}"
+            f"{both}{len(differ)} of equal names had another content when {other.name} was "
+            f"trained than when {first.name} was ({few(differ)}); {mend}"
         )
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()

@@ -161,8 +161,11 @@ class ModelConfig(Section):
 
     @field_validator("weights")
     @classmethod
-    def _none_is_none(cls, value):
-        return None if value in ("none", "") else value
+    def _none_or_a_whole_path(cls, value):
+        if value in (None, "none", ""):
+            return None
+        # A file is found from another working folder too; `imagenet` is no file.
+        return str(Path(value).absolute()) if Path(value).suffix else value
 
     @field_validator("tasks", mode="before")
     @classmethod

@@ -12,6 +12,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from alloyk.config import Config, resolve_config
 from alloyk.dataset.loading import (
     ImageDataset,
@@ -212,8 +214,6 @@ def _as_in_training(config: Config, path: Path, record: "pd.DataFrame") -> Image
 
     Where nothing has changed it is what `open_dataset` returns.
     """
-    import pandas as pd
-
     settings = config.data
     root, table, given_by, notes = read_table(path)
     held_out, group_by = settings.fold or settings.leave_out, settings.group_by
@@ -223,7 +223,8 @@ def _as_in_training(config: Config, path: Path, record: "pd.DataFrame") -> Image
     before = record.loc[given["path"]]
     table = given.assign(split=before["split"].to_numpy())
     kept = table["split"] != SKIPPED
-    skipped, table = tuple(table.loc[~kept, "path"]), table[kept].reset_index(drop=True)
+    skipped = tuple(table.loc[~kept, "path"])
+    table = table[kept].reset_index(drop=True)
     grouped_by = group_name(table.columns, group_by)
     if "split" in given.columns and not held_out:
         made = read_record(root)
@@ -239,9 +240,9 @@ def _as_in_training(config: Config, path: Path, record: "pd.DataFrame") -> Image
         "have another label than in training": relabelled,
     }
     if "split" in given.columns and not held_out:
-        then = before["split"].to_numpy()
-        drawn = (given["split"] == "train") & ~pd.Series(then).isin(set(given["split"]))
-        moved = given.loc[(given["split"] != then) & ~drawn, "path"]
+        now, then = given["split"].to_numpy(), before["split"].to_numpy()
+        taken = (now == "train") & ~np.isin(then, now)  # by `load_dataset`, for a split not given
+        moved = given.loc[kept & (now != then) & ~taken, "path"]
         changes["are now given another split than in training, which is kept"] = moved
     notes += [
         f"{len(paths)} images {what}: {few(paths)}."
