@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from alloyk.callbacks import _save_arrays
+from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
 from alloyk.predictions import read_predictions
@@ -251,7 +252,7 @@ def test_a_device_that_is_not_there_is_named(radiographs, tmp_path):
         run_training(configured(radiographs, "train.devices=[GPU:7]"), tmp_path / "run")
 
 
-def interrupt(*_args):
+def interrupt(*_args, **_named):
     raise KeyboardInterrupt
 
 
@@ -323,6 +324,21 @@ def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, ca
     run = run_training(configured(radiographs, f"data.cache={cache}"), tmp_path / "run")
     assert (run / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
     assert any((tmp_path / "cache").rglob("*.npy")) == (cache == "disk")
+
+
+def test_ctrl_c_says_what_is_kept(radiographs, tmp_path, monkeypatch, runner):
+    def cut_off(config, run, resume):
+        run.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alloyk.training.run_training", cut_off)
+    run = tmp_path / "run"
+    found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", str(run)])
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert f"to go on: alloyk train --run {run} --resume\n" in found.stderr
+    monkeypatch.setattr("alloyk.training.run_training", interrupt)
+    found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", f"{run}-2"])
+    assert "no epoch had ended: nothing is kept\n" in found.stderr
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
