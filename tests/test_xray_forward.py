@@ -12,7 +12,7 @@ from alloyk.xray.parameters import Parameters
 from alloyk.xray.plan import generator
 from alloyk.xray.plate import draw_plate
 from alloyk.xray.presets import preset_parameters
-from alloyk.xray.scene import build_scene, nominal_circumstances
+from alloyk.xray.scene import build_scene, draw_circumstances, nominal_circumstances
 
 NOMINAL = with_overrides(
     Parameters(), {"plate.thickness_law": "exact", "plate.composition_law": "nominal"}
@@ -219,6 +219,13 @@ def test_only_the_step_layout_survives_equalisation():
         difference[layout] = np.abs(ranks[0] - ranks[1]).mean()
     assert difference["full"] < 0.5
     assert difference["step"] > 30
+
+
+def test_the_edge_stays_in_view_on_the_mean_as_in_every_draw():
+    parameters = with_overrides(NOMINAL, {"plate.edge_mm": 40, "plate.edge_sd_mm": 0})
+    drawn = draw_circumstances(parameters, generator(0))
+    # A twelfth of the field of 60 mm is left below it.
+    assert nominal_circumstances(parameters).plate_edge_mm == drawn.plate_edge_mm == 25
 
 
 def test_texture_is_a_change_of_thickness():

@@ -38,6 +38,15 @@ class Circumstances:
     scan_mm: float
 
 
+EDGE_REACH = 5 / 12
+"""Share of the field that the plate's edge may lie from its middle: some plate is always in view,
+and some field without it."""
+
+
+def _inside(value: float, limit: float) -> float:
+    return float(min(max(value, -limit), limit))
+
+
 def nominal_circumstances(parameters: Parameters) -> Circumstances:
     """An image in which nothing departs from its mean."""
     tube, wedge = parameters.tube, parameters.wedge
@@ -45,7 +54,7 @@ def nominal_circumstances(parameters: Parameters) -> Circumstances:
     voltage = tube.voltage_steps_kvp[0] if tube.voltage_steps_kvp else (low + high) / 2
     return Circumstances(
         voltage, voltage, 1.0, parameters.scatter.ratio, 0.0, 0.0, wedge.height_mm,
-        parameters.plate.edge_mm, 0.0, 0.0,
+        _inside(parameters.plate.edge_mm, parameters.layout.field_mm * EDGE_REACH), 0.0, 0.0,
     )  # fmt: skip
 
 
@@ -71,21 +80,18 @@ def draw_circumstances(
         voltage = low + (high - low) * uniform
     else:
         voltage = tube.voltage_kvp
-    limit_mm = parameters.layout.field_mm * 5 / 12
-
-    def cut(value: float, limit: float) -> float:
-        return float(min(max(value, -limit), limit))
-
     return Circumstances(
         set_voltage_kvp=voltage,
-        tube_voltage_kvp=voltage + tube.voltage_drift_sd_kv * cut(drift, DRIFT_LIMIT_SD),
+        tube_voltage_kvp=voltage + tube.voltage_drift_sd_kv * _inside(drift, DRIFT_LIMIT_SD),
         output=math.exp(parameters.exposure.output_sd * output),
         scatter_ratio=max(0.0, scatter.ratio + scatter.ratio_sd * pedestal),
         wedge_shift_mm=wedge.shift_sd_mm * shift,
         wedge_rotation_deg=wedge.rotation_sd_deg * rotation,
-        wedge_height_mm=wedge.height_mm * (1 + wedge.height_sd * cut(height, HEIGHT_LIMIT_SD)),
-        plate_edge_mm=cut(plate.edge_mm + plate.edge_sd_mm * edge, limit_mm),
-        tilt_deg=abs(plate.tilt_sd_deg * cut(tilt, 4.0)),
+        wedge_height_mm=wedge.height_mm * (1 + wedge.height_sd * _inside(height, HEIGHT_LIMIT_SD)),
+        plate_edge_mm=_inside(
+            plate.edge_mm + plate.edge_sd_mm * edge, parameters.layout.field_mm * EDGE_REACH
+        ),
+        tilt_deg=abs(plate.tilt_sd_deg * _inside(tilt, 4.0)),
         scan_mm=nth_of_plate * plate.scan_step_mm,
     )
 
