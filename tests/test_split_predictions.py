@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from tiny_run import write_dataset, write_run
+from PIL import Image
+from tiny_run import raw_image, write_dataset, write_run
 
 from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.report.trust import reference_blocks
@@ -79,3 +80,27 @@ def test_controls_of_an_earlier_evaluation_stay(run, two_alloys, tmp_path):
     evaluate_split(run, data=two_alloys, split="all", out=out)
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["controls"]["noise"]["accuracy"] == metrics["accuracy"]
+
+
+def test_new_plates_of_one_class_are_judged_as_they_are(run, tmp_path):
+    """Too few to be split, and nothing is said of a split."""
+    for number in range(3):
+        file = tmp_path / "new" / "2017" / f"plate{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(raw_image(900 + number)).save(file)
+    out = evaluate_split(run, data=tmp_path / "new", split="all", out=tmp_path / "out")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["n"] == 3
+    assert [metrics["per_class"][label]["support"] for label in metrics["classes"]] == [0, 3, 0]
+    assert metrics["accuracy"] == metrics["per_class"]["2017"]["recall"]
+    report = (out / "report.txt").read_text()
+    assert "other data than the run's own: whether its plates were in training is not" in report
+    assert "Split" not in report
+
+
+def test_images_that_taught_are_named_when_all_are_judged(run, tmp_path):
+    data = run.parent / "data"
+    out = evaluate_split(run, data=data, split="all", out=tmp_path / "out")
+    metrics = json.loads((out / "metrics.json").read_text())
+    (note,) = [note for note in metrics["notes"] if "have taught" in note]
+    assert note.startswith("9 of the 27 images, or their plates, have taught")

@@ -139,7 +139,8 @@ def load_dataset(
     if len(labels) < 2:
         raise AlloykError(
             f"{shown(data)} has one class only ({labels[0]!r}); two or more are wanted: "
-            "add the others, each in a folder of its own"
+            "add the others, each in a folder of its own; one alone can be judged, by "
+            "`alloyk evaluate RUN --data … --split all`"
         )
     if fold or leave_out:
         table = table.drop(columns="split", errors="ignore")

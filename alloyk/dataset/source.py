@@ -73,11 +73,23 @@ def open_dataset(config: Config) -> ImageDataset:
 
 
 def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
-    """The data set without the images that cannot be read; names each of them on stderr.
+    """`without_unreadable`, to be learnt from.
 
     Raises:
         AlloykError: A split or a class has nothing left.
     """
+    readable = without_unreadable(dataset)
+    left = readable.table.groupby("split")["label"].nunique()
+    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
+        raise AlloykError(
+            f"without the {len(readable.skipped)} unreadable images of {dataset.root} a class or a "
+            "split is empty: restore images, or take that class out"
+        )
+    return readable
+
+
+def without_unreadable(dataset: ImageDataset) -> ImageDataset:
+    """The data set without the images that cannot be read; names each of them on stderr."""
 
     def problem(path):
         try:
@@ -93,14 +105,8 @@ def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
             click.echo(f"skipped: {message}", err=True)
     read = np.array([message is None for message in problems])
     bad = tuple(dataset.table.loc[~read, "path"])
-    table = dataset.table[read].reset_index(drop=True)
-    left = table.groupby("split")["label"].nunique()
-    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
-        raise AlloykError(
-            f"without the {len(bad)} unreadable images of {dataset.root} a class or a split is "
-            "empty: restore images, or take that class out"
-        )
     notes = (*dataset.notes, *skipped_notes(bad))
+    table = dataset.table[read].reset_index(drop=True)
     return replace(dataset, table=table, notes=notes, skipped=bad)
 
 

@@ -22,7 +22,12 @@ from alloyk.dataset.loading import (
     shared_groups,
     taken_notes,
 )
-from alloyk.dataset.source import data_path, open_dataset, skipped_notes
+from alloyk.dataset.source import (
+    data_path,
+    open_dataset,
+    skipped_notes,
+    without_unreadable,
+)
 from alloyk.errors import AlloykError
 from alloyk.files import few, sha256, whole_file
 from alloyk.imaging import shown
@@ -124,9 +129,22 @@ def is_run_data(run: Path, data: str | Path) -> bool:
     return any(sha256(root / path) == digest for path, digest in there.items())
 
 
-def open_other_data(run: Path, data: str | Path) -> ImageDataset:
-    """Open a data set as it is, with the preprocessing settings of a run."""
-    return open_dataset(_config_of(Path(run), data))
+def open_other_data(run: Path, data: str | Path, *, whole: bool = False) -> ImageDataset:
+    """Open a data set as it is, with the preprocessing settings of a run.
+
+    Args:
+        run: Run folder.
+        data: The data set.
+        whole: Take all of it: no split is drawn, and one class is enough.
+    """
+    config = _config_of(Path(run), data)
+    if not whole:
+        return open_dataset(config)
+    root, table, _, notes = read_table(data_path(config))
+    if "split" not in table.columns:
+        table = table.assign(split="")
+    dataset = ImageDataset(root, table, tuple(sorted(set(table["label"]))), None, tuple(notes))
+    return without_unreadable(dataset) if config.data.on_bad_image == "skip" else dataset
 
 
 def seen_notes(run: Path, dataset: ImageDataset, paths: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from alloyk.evaluation.run import (
     predictions_file,
     read_json,
 )
+from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.predict import load
@@ -56,7 +57,11 @@ def evaluate_split(
     run = Path(run)
     run_model(run)  # before its images are looked for
     own = data is None or (split != ALL and is_run_data(run, data))
-    dataset = open_run_data(run, data, split=split) if own else open_other_data(run, data)
+    dataset = (
+        open_run_data(run, data, split=split)
+        if own
+        else open_other_data(run, data, whole=split == ALL)
+    )
     table = dataset.table if split == ALL else dataset.split(split)
     if table.empty:
         raise AlloykError(f"{dataset.root} has no images in {split}: choose another --split")
@@ -83,6 +88,8 @@ def evaluate_split(
     facts = facts_of(run, dataset, table["label"])
     if own:  # a column that came later is not what the split went by
         facts["grouped_by"] = read_json(run / "facts.json").get("grouped_by", dataset.grouped_by)
+    else:
+        facts["grouped_by"] = OTHER_DATA
     with files_together(Path(out), STALE) as unfinished:
         write_predictions(
             unfinished / predictions_file(split), table, found.probabilities, classifier.classes,

@@ -6,6 +6,9 @@ from alloyk.alloys import display_name
 from alloyk.metrics.fold_spread import FIGURES, figure_at
 from alloyk.predictions import Predictions
 
+# Of `grouped_by`: no split of the run's own.
+OTHER_DATA = "other data"
+
 
 def describe(predictions: Predictions, metrics: dict) -> str:
     """One line on what the figures rest on.
@@ -55,7 +58,10 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
 
 
 def describe_grouping(grouped_by: str | None) -> str:
-    """One sentence on how images were kept apart; see `ImageDataset.grouped_by`."""
+    """One sentence on how images were kept apart; see `ImageDataset.grouped_by`.
+
+    Of another data set than the run's, `OTHER_DATA`.
+    """
     match grouped_by:
         case None:
             return (
@@ -64,6 +70,11 @@ def describe_grouping(grouped_by: str | None) -> str:
             )
         case "folders" | "manifest":
             return f"Split as given by the data set's {grouped_by}."
+        case _ if grouped_by == OTHER_DATA:
+            return (
+                "Judged on other data than the run's own: whether its plates were in training is "
+                "not known."
+            )
         case "unknown":
             return "What the split was grouped by is not known."
         case _:

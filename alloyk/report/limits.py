@@ -3,7 +3,7 @@
 import unicodedata
 
 from alloyk.alloys import display_name
-from alloyk.evaluation.text_report import describe_grouping
+from alloyk.evaluation.text_report import OTHER_DATA, describe_grouping
 
 FEW_PLATES = 30
 FEW_IMAGES = 30
@@ -24,7 +24,7 @@ def limits(metrics: dict, facts: dict, config: dict, explanations: list[dict]) -
             "All images are simulated. No real image has been compared with the simulation: on "
             "radiographs the figures will differ, most likely for the worse."
         )
-    if metrics.get("grouped_by") in (None, "folders", "manifest", "unknown"):
+    if metrics.get("grouped_by") in (None, "folders", "manifest", OTHER_DATA, "unknown"):
         found.append(describe_grouping(metrics.get("grouped_by")))
     found += metrics.get("notes", [])
     found += _few(metrics)
