@@ -95,6 +95,18 @@ def test_confusion_matrices_are_readable(names, normalize):
     assert_everything_is_readable(ax)
 
 
+def test_a_confusion_matrix_of_a_thousand_classes_is_a_picture_of_a_metre():
+    """Half an inch for each would be 75,000 pixels along each side."""
+    k = 1000
+    ax = plots.plot_confusion_matrix(np.eye(k, dtype=int), [f"k{i}" for i in range(k)])
+    assert max(ax.figure.get_size_inches()) < 40
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    places = ax.get_xticks()
+    assert len(labels) > 50
+    assert labels == [f"k{int(at)}" for at in places]  # each under its own column
+    assert_everything_is_readable(ax)
+
+
 @pytest.mark.parametrize(
     "names", [ALLOYS[:2], ALLOYS, LONG, FOURTEEN, MANY],
     ids=["2", "5", "10 long names", "14", "30 long names"],

@@ -7,6 +7,9 @@ from matplotlib.axes import Axes
 
 from alloyk.plots.style import GRAY, finish, new_axes, readable_names
 
+# Cells get smaller beyond this side: the pixels go with its square.
+MOST_SIDE_IN = 30
+
 
 def plot_confusion_matrix(
     matrix: np.ndarray,
@@ -32,7 +35,8 @@ def plot_confusion_matrix(
     k = len(matrix)
     shown = readable_names(names)
     support = matrix.sum(axis=1, keepdims=True)
-    cell = float(np.clip(7.0 / k, 0.5, 1.3))
+    cell = float(np.clip(7.0 / k, 0.5, 1.3)) if k * 0.5 < MOST_SIDE_IN else MOST_SIDE_IN / k
+    every = int(np.ceil(0.5 / cell))  # class is named, as many as there is room for
     longest = max(len(line) for name in shown for line in name.split("\n"))
     most_lines = max(name.count("\n") for name in shown) + 1
     slanted = longest * 0.085 > cell
@@ -62,10 +66,10 @@ def plot_confusion_matrix(
         mask=np.isnan(values),
         cbar=False,
         square=True,
-        linewidths=0.5,
+        linewidths=min(0.5, cell),
         linecolor="#DDDDDD",
-        xticklabels=shown,
-        yticklabels=shown_rows,
+        xticklabels=False,
+        yticklabels=False,
         ax=ax,
     )
     for row in np.flatnonzero(support[:, 0] == 0) if normalize else ():
@@ -75,8 +79,9 @@ def plot_confusion_matrix(
         rotation = {"rotation": 90}
     elif slanted:
         rotation = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(ax.get_xticks(), shown, **rotation)
-    ax.set_yticks(ax.get_yticks(), shown_rows, rotation=0)
+    place = np.arange(0, k, every) + 0.5
+    ax.set_xticks(place, shown[::every], **rotation)
+    ax.set_yticks(place, shown_rows[::every], rotation=0)
     ax.tick_params(length=0)
     title = "Confusion matrix, % of true class" if normalize else "Confusion matrix, images"
     finish(ax, title, subtitle, "Predicted", "True", grid=False)

@@ -81,7 +81,7 @@ def _coverage(metrics: dict) -> str:
     wrong = 1 - metrics["accuracy"]
     return (
         "Share of wrong decisions over the share of images decided, the most confident first; "
-        f"with all images decided it is {100 * wrong:.2f} %."
+        f"with all images decided it is {100 * wrong:.2f} %. Dashed, its upper bound."
     )
 
 
