@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The tables of reference ceilings in docs/simulator.md, about two minutes on one core.
+"""The tables of reference ceilings in docs/ceiling.md, about two minutes on one core.
 
 python scripts/ceiling_tables.py
 """
