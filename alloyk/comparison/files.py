@@ -1,7 +1,6 @@
 """The files of a comparison: tables, pictures, and everything in one JSON file."""
 
 import json
-import warnings
 from pathlib import Path
 
 from alloyk import plots
@@ -162,10 +161,7 @@ def _save_pictures(folder: Path, comparison: dict) -> None:
         pictures["standalone_voting"] = plots.plot_standalone_and_voting(runs, subtitle=subtitle)
     if comparison["seeds"]["groups"]:
         pictures["seeds"] = plots.plot_seeds(comparison["seeds"]["groups"], subtitle=subtitle)
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; tables have it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        for name, ax in pictures.items():
-            plots.save_figure(ax, folder / f"{name}.png")
+    for name, ax in pictures.items():
+        plots.save_figure(ax, folder / f"{name}.png")
     for name in set(FIGURES) - set(pictures):
         (folder / f"{name}.png").unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """The pictures of one evaluation, each with the name of its file."""
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,8 +168,5 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
 
 def save_figures(folder: Path, pictures: Mapping[str, Axes]) -> None:
     """Write the pictures, each under its name."""
-    with warnings.catch_warnings():
-        # A class name in a script that the font lacks is drawn as boxes; files have it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        for name, ax in pictures.items():
-            plots.save_figure(ax, folder / name)
+    for name, ax in pictures.items():
+        plots.save_figure(ax, folder / name)

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,9 +36,7 @@ def write_explanation(explanation: Explanation, out: str | Path) -> Path:
     """
     out = Path(out)
     names = picture_names(explanation.paths)
-    with _whole_folder(out) as folder, warnings.catch_warnings():
-        # A class name in a script that the font lacks is drawn as boxes; files have it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with _whole_folder(out) as folder:
         np.savez_compressed(
             folder / ARRAYS,
             maps=explanation.maps,

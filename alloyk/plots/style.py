@@ -1,6 +1,7 @@
 """What all figures share: colours, canvas, names, legend and title."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ COLORS = (
 )  # fmt: skip
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 GRAY = "#666666"
+
+# A class name in a script that the font lacks is drawn as boxes; tables and files have it right.
+warnings.filterwarnings("ignore", message="Glyph .* missing from")
 DPI = 150
 # Of a legend, in letters; and what title and axis take of a figure's height.
 LABEL_SPACING = 0.7
