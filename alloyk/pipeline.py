@@ -106,12 +106,15 @@ def preprocessed_batches(batches: tf.data.Dataset, preprocessing) -> tf.data.Dat
 
         return batch(by_its_decoder).ignore_errors().concatenate(batch(by_read_image)).take(1)
 
+    # tf.data's fusion of map and batch stumbles over two of them in one function.
+    options = tf.data.Options()
+    options.experimental_optimization.map_and_batch_fusion = False
     return batches.interleave(
         together,
         cycle_length=BATCHES_AT_ONCE,
         num_parallel_calls=BATCHES_AT_ONCE,
         deterministic=True,
-    )
+    ).with_options(options)
 
 
 @contextmanager

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
@@ -23,6 +23,8 @@ FIVE = ["1050", "2017", "5083", "6082", "7075"]
 
 
 @given(st.integers(5, 5000), st.floats(1, 1000), st.permutations(FIVE))
+@example(6, 2.0, FIVE)
+@example(13, 4.0, FIVE)
 def test_long_tail_uses_every_image_and_never_rises(images, imbalance, order):
     counts = class_counts(images, FIVE, imbalance, order)
     ranked = [counts[label] for label in order]

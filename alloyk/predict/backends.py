@@ -140,7 +140,7 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel", path
-        return "keras", run_model(path)
+        return "keras", run_model(path, "a run folder or a SavedModel")
     try:
         with path.open("rb") as file:
             head = file.read(8)

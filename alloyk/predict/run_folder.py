@@ -10,8 +10,12 @@ ENSEMBLE_FILE = "ensemble.yaml"
 CROSS_VALIDATION_FILE = "cross_validation.json"
 
 
-def run_model(run: str | Path) -> Path:
+def run_model(run: str | Path, wanted: str = "a run folder") -> Path:
     """The model file of a finished run.
+
+    Args:
+        run: Its folder.
+        wanted: What an error says was wanted.
 
     Raises:
         AlloykError: There is no such folder, or it has no model: as no hard vote and no
@@ -20,14 +24,14 @@ def run_model(run: str | Path) -> Path:
     run = Path(run)
     if (run / RUN_MODEL).is_file():
         return run / RUN_MODEL
-    raise AlloykError(_why_no_model(run))
+    raise AlloykError(_why_no_model(run, wanted))
 
 
-def _why_no_model(run: Path) -> str:
+def _why_no_model(run: Path, wanted: str) -> str:
     name = shown(run)
     if not run.is_dir():
         found = "a file" if run.exists() else "no folder"
-        return f"wanted a run folder, found {found} {name}: check the path"
+        return f"wanted {wanted}, found {found} {name}: check the path"
     if (run / ENSEMBLE_FILE).is_file():
         return (
             f"{name} is a hard vote, which has decisions but no {RUN_MODEL}: let the same runs "
@@ -48,4 +52,4 @@ def _why_no_model(run: Path) -> str:
             f"{name} has no {RUN_MODEL}: its training did not end; go on with it by "
             f"`alloyk train --run {name} --resume`"
         )
-    return f"wanted a run folder, found {name} without {RUN_MODEL}: check the path"
+    return f"wanted {wanted}, found {name} without {RUN_MODEL}: check the path"

@@ -84,12 +84,13 @@ def class_counts(
     shares = np.array([imbalance ** (-rank / steps) for rank in range(len(ranked))])
     exact = images * shares / shares.sum()
     counts = np.maximum(np.floor(exact).astype(int), 1)
-    # Largest remainders first; ties go to the head.
-    by_remainder = np.argsort(np.floor(exact) - exact, kind="stable")
+    # Whoever lacks most first; ties go to the head.
+    by_lack = np.argsort(counts - exact, kind="stable")
     for position in range(images - counts.sum()):
-        counts[by_remainder[position % len(ranked)]] += 1
+        counts[by_lack[position % len(ranked)]] += 1
+    # What the smallest classes got beyond their share, the last of the largest gives.
     while counts.sum() > images:
-        counts[np.argmax(counts)] -= 1
+        counts[len(ranked) - 1 - np.argmax(counts[::-1])] -= 1
     found = dict(zip(ranked, counts.tolist(), strict=True))
     return {label: found[label] for label in classes}
 
