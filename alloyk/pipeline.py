@@ -37,6 +37,8 @@ _DECODERS = {
     "jpeg": partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE"),
 }
 _READ_IMAGE = len(_DECODERS)
+# Others are not even opened; a PNG or JPEG file under another name is read by `read_image`.
+_PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 
 BATCHES_AT_ONCE = 2  # the files of one are looked at while those of the other are decoded
 
@@ -45,7 +47,10 @@ BATCHES_AT_ONCE = 2  # the files of one are looked at while those of the other a
 def _decoder_numbers(paths: np.ndarray) -> np.ndarray:
     """The place of each file's decoder in `_DECODERS`, or `_READ_IMAGE`."""
     numbers = {name: number for number, name in enumerate(_DECODERS)}
-    formats = (plain_format(os.fsdecode(path)) for path in paths)
+    formats = (
+        plain_format(os.fsdecode(path)) if path.lower().endswith(_PLAIN_SUFFIXES) else None
+        for path in paths
+    )
     return np.array([numbers.get(name, _READ_IMAGE) for name in formats], np.int32)
 
 

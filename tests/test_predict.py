@@ -192,7 +192,10 @@ def empty_run(folder):
     [
         (lambda path: path, r"cannot read the model .*: No such file"),
         (empty_run, r"has no model\.keras: its training did not end.*--resume"),
-        (lambda path: path.mkdir() or path, r"wanted a run folder or a SavedModel, found .* without model\.keras"),
+        (
+            lambda path: path.mkdir() or path,
+            r"wanted a run folder or a SavedModel, found .* without model\.keras",
+        ),
         (lambda path: path.write_bytes(b"GIF89a") and path, r"is no model: wanted a run"),
         (lambda path: path.touch() or path, r"is no model: wanted a run"),
         (lambda path: path.write_bytes(b"\0\0\0\0TFL3") and path, r"its class names are missing"),
