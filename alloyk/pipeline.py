@@ -12,6 +12,8 @@ import json
 import math
 import os
 import shutil
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +45,53 @@ _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 BATCHES_AT_ONCE = 2  # the files of one are looked at while those of the other are decoded
 
 
-@tf.autograph.experimental.do_not_convert
+class _PythonCalls:
+    """What tf.data's threads have running in Python, so that one can wait for its end.
+
+    An iterator that is thrown away amid its work waits for its threads and holds Python's lock
+    meanwhile; a thread that waits for that lock then waits for ever.
+    """
+
+    REST_S = 0.1
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._running = 0
+        self._last_end = 0.0
+        self._refused = False
+
+    def counted(self, function):
+        """The function, as `tf.numpy_function` should call it."""
+
+        @tf.autograph.experimental.do_not_convert
+        def call(*arguments):
+            with self._lock:
+                self._running += 1
+            try:
+                if self._refused:
+                    raise RuntimeError("nobody waits for this batch any more")
+                return function(*arguments)
+            finally:
+                with self._lock:
+                    self._running -= 1
+                    self._last_end = time.monotonic()
+
+        return call
+
+    def wait_for_rest(self) -> None:
+        """Let further calls fail at once, until none has run for a while."""
+        self._refused = True
+        try:
+            while self._running or time.monotonic() - self._last_end < self.REST_S:
+                time.sleep(self.REST_S / 10)
+        finally:
+            self._refused = False
+
+
+_PYTHON_CALLS = _PythonCalls()
+
+
+@_PYTHON_CALLS.counted
 def _decoder_numbers(paths: np.ndarray) -> np.ndarray:
     """The place of each file's decoder in `_DECODERS`, or `_READ_IMAGE`."""
     numbers = {name: number for number, name in enumerate(_DECODERS)}
@@ -57,7 +105,7 @@ def _decoder_numbers(paths: np.ndarray) -> np.ndarray:
 def _read(path, size):
     """`read_image` in a graph; `size` is what flat frames ask for, or None twice."""
 
-    @tf.autograph.experimental.do_not_convert
+    @_PYTHON_CALLS.counted
     def read(path):
         image = read_image(os.fsdecode(path)).astype(np.float32)
         if None not in size and image.shape[:2] != size:
@@ -133,9 +181,10 @@ def reading_errors():
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except BaseException as error:
+        _PYTHON_CALLS.wait_for_rest()
         marker = f"{AlloykError.__name__}: "
-        if marker not in str(error):
+        if not isinstance(error, tf.errors.OpError) or marker not in str(error):
             raise
         message = str(error).split(marker, 1)[1].splitlines()[0].strip()
         raise AlloykError(message) from None
@@ -154,8 +203,12 @@ class KeptImages:
     def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
         """Images for batches of numbers."""
 
+        @_PYTHON_CALLS.counted
+        def rows(numbers):
+            return self.array[numbers]
+
         def fetch(batch):
-            images = tf.numpy_function(lambda at: self.array[at], [batch], tf.float32, False)
+            images = tf.numpy_function(rows, [batch], tf.float32, stateful=False)
             return tf.ensure_shape(images, (None, *self.array.shape[1:]))
 
         return numbers.map(fetch, num_parallel_calls=AUTOTUNE, deterministic=True)

@@ -80,13 +80,18 @@ def test_voltage_outside_the_table_without_the_extra(runner, tmp_path, monkeypat
 def test_a_signal_ends_it_and_leaves_nothing(tmp_path, sent, code):
     command = [sys.executable, "-m", "alloyk", "simulate", "set", "--images", "100000"]
     with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        while not any(tmp_path.rglob("*.png")):
-            assert running.poll() is None, running.stderr.read()
-            time.sleep(0.05)
-        running.send_signal(sent)
-        stdout, stderr = running.communicate(timeout=60)
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A job in the background of a shell would ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:  # fmt: skip
+        try:
+            while not any(tmp_path.rglob("*.png")):
+                assert running.poll() is None, running.stderr.read()
+                time.sleep(0.05)
+            running.send_signal(sent)
+            stdout, stderr = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert (running.returncode, stdout) == (code, "")
     assert stderr.strip() == {143: "Terminated!", 1: "Aborted!"}[code]
     assert list(tmp_path.iterdir()) == []
