@@ -27,7 +27,8 @@ import tifffile
 from PIL import Image
 
 from alloyk.imaging import read_image
-from alloyk.pipeline import keep_images, preprocessed_batches, training_batches
+from alloyk.pipeline import keep_images, training_batches
+from alloyk.pipeline.reading import preprocessed_batches
 from alloyk.preprocessing import build_preprocessing
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.xray.recipe import make_recipe

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from alloyk import pipeline
 from alloyk.dataset import load_dataset
 from alloyk.errors import AlloykError
 from alloyk.imaging import plain_format, read_image
@@ -23,6 +22,8 @@ from alloyk.pipeline import (
     evaluation_batches,
     keep_images,
     mean_and_std,
+    reading,
+    reading_errors,
     steps_per_epoch,
     training_batches,
 )
@@ -231,7 +232,7 @@ def test_each_file_gives_the_numbers_of_read_image_whoever_decodes_it(every_kind
     expected = [preprocessing(read_image(p)[None].astype(np.float32))[0] for p in every_kind]
     assert {plain_format(path) for path in every_kind} == {"png8", "png16", "jpeg", None}
     np.testing.assert_array_equal(keep_images(every_kind, preprocessing).array, expected)
-    monkeypatch.setattr(pipeline, "plain_format", lambda path: None)
+    monkeypatch.setattr(reading, "plain_format", lambda path: None)
     np.testing.assert_array_equal(keep_images(every_kind, preprocessing).array, expected)
 
 
@@ -241,7 +242,7 @@ def test_a_batch_that_tensorflow_cannot_decode_is_read_by_read_image(every_kind,
     paths = every_kind * 7  # one batch and a part of the next
     real = plain_format
     tiff_for_png = lambda path: "png8" if path.endswith("tiff.png") else real(path)  # noqa: E731
-    monkeypatch.setattr(pipeline, "plain_format", tiff_for_png)
+    monkeypatch.setattr(reading, "plain_format", tiff_for_png)
     kept = keep_images(paths, preprocessing)
     np.testing.assert_array_equal(kept.array, np.tile(expected, (7, 1, 1, 1)))
 
@@ -263,7 +264,7 @@ def test_damage_that_only_a_decoder_sees_is_named(tmp_path, read, preprocessing)
     part = (len(part) - 4).to_bytes(4) + part + zlib.crc32(part).to_bytes(4)
     paths[66].write_bytes(content[: start - 4] + part + content[start + length + 8 :])
     assert plain_format(paths[66]) == "png8"
-    with pytest.raises(AlloykError, match=r"66\.png: it has 589"), pipeline.reading_errors():
+    with pytest.raises(AlloykError, match=r"66\.png: it has 589"), reading_errors():
         read(paths, preprocessing)
 
 

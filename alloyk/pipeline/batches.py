@@ -1,0 +1,111 @@
+"""Batches of an epoch: in which order, augmented how, with which targets."""
+
+import numpy as np
+import tensorflow as tf
+
+from alloyk.pipeline.reading import AUTOTUNE, reading_errors
+from alloyk.tasks import LOGITS
+
+
+def class_aware_order(labels, num_classes, seed):
+    """Numbers of as many images as there are, each class equally likely, with replacement."""
+    labels = np.asarray(labels)
+    by_class = tf.constant(np.argsort(labels, kind="stable"), tf.int64)
+    counts = np.bincount(labels, minlength=num_classes)
+    present = np.flatnonzero(counts)
+    starts = tf.constant(np.cumsum(counts)[present] - counts[present], tf.float64)
+    counts = tf.constant(counts[present], tf.float64)
+    draws = tf.random.stateless_uniform([2, len(labels)], seed, dtype=tf.float64)
+    chosen = tf.cast(draws[0] * len(present), tf.int64)
+    place = tf.gather(starts, chosen) + tf.floor(draws[1] * tf.gather(counts, chosen))
+    return tf.gather(by_class, tf.cast(place, tf.int64))
+
+
+def _targets(labels, values):
+    """What a network is told to say: labels alone, or by the names of its outputs."""
+    labels = np.asarray(labels, np.int32)
+    if not values:
+        return labels
+    further = {name: np.asarray(numbers, np.float32) for name, numbers in values.items()}
+    return {LOGITS: labels, **further}
+
+
+def training_batches(
+    images, labels, *, batch_size, seed, epochs, first_epoch=0, augmentation=None,
+    class_aware=False, values=None,
+):  # fmt: skip
+    """Shuffled, augmented batches of the epochs `first_epoch` to `epochs`, one after the other.
+
+    Args:
+        images: `KeptImages` or `StreamedImages`.
+        labels: ``(n,)`` int class numbers.
+        batch_size: Images per batch; the last of an epoch holds what is left.
+        seed: Int; with the epoch's number it fixes order and augmentation.
+        epochs: Number of the epoch to stop before.
+        first_epoch: Number of the first epoch.
+        augmentation: `Augmentation` or None.
+        class_aware: Draw the classes equally often instead of each image once.
+        values: Name of a further output → ``(n,)`` numbers; None for a network without one.
+
+    Returns:
+        A dataset of ``(images (batch, H, W, 1) float32, labels (batch,) int32)``, with
+        `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second part is a
+        dictionary of ``logits``, the labels, and of each name, ``(batch,)`` float32.
+    """
+    labels = np.asarray(labels, np.int32)
+    targets = tf.nest.map_structure(tf.constant, _targets(labels, values))
+    num_classes = int(labels.max()) + 1
+
+    def epoch_numbers(epoch):
+        key = tf.stack([tf.cast(seed, tf.int64), epoch])
+        if class_aware:
+            order = class_aware_order(labels, num_classes, key)
+        else:
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
+        numbers = tf.data.Dataset.from_tensor_slices(tf.cast(order, tf.int64)).batch(batch_size)
+        return numbers.enumerate().map(
+            lambda step, batch: (batch, tf.random.experimental.stateless_fold_in(key, step))
+        )
+
+    steps = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_numbers)
+    numbers = steps.map(lambda batch, _: batch)
+    seeds = steps.map(lambda _, key: key)
+    batches = tf.data.Dataset.zip(images.batches(numbers), numbers, seeds)
+
+    def finish(batch, at, key):
+        if augmentation is not None and augmentation.active:
+            batch = augmentation(batch, key)
+        return batch, tf.nest.map_structure(lambda table: tf.gather(table, at), targets)
+
+    return batches.map(finish, num_parallel_calls=AUTOTUNE, deterministic=True).prefetch(AUTOTUNE)
+
+
+def evaluation_batches(images, labels, *, batch_size, values=None) -> tf.data.Dataset:
+    """Every image once, in order, with its label; the last batch holds what is left.
+
+    `values` are those of `training_batches`.
+    """
+    numbers = tf.data.Dataset.range(len(labels)).batch(batch_size)
+    targets = tf.data.Dataset.from_tensor_slices(_targets(labels, values))
+    pairs = tf.data.Dataset.zip(images.batches(numbers), targets.batch(batch_size))
+    # Keras warns at the end of a validation set whose length it cannot see, as of a stream.
+    known = tf.data.experimental.assert_cardinality(steps_per_epoch(len(labels), batch_size))
+    return pairs.apply(known).prefetch(AUTOTUNE)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Batches in one epoch, the last, smaller one included."""
+    return -(-num_images // batch_size)
+
+
+@reading_errors()
+def mean_and_std(images, count: int) -> tuple[tuple[float], tuple[float]]:
+    """Mean and standard deviation over all pixels of `count` images, one number each."""
+    pixels, total, squares = 0, 0.0, 0.0
+    numbers = tf.data.Dataset.range(count).batch(64)
+    for batch in images.batches(numbers).as_numpy_iterator():
+        pixels += batch.size
+        total += batch.sum(dtype=np.float64)
+        squares += np.square(batch, dtype=np.float64).sum()
+    mean = total / pixels
+    return (mean,), (max(np.sqrt(squares / pixels - mean**2), 1e-6),)

@@ -1,0 +1,140 @@
+"""Preprocessed images by their number: kept in memory or on disk, or read anew each time."""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from alloyk import __version__
+from alloyk.errors import AlloykError
+from alloyk.files import whole_file
+from alloyk.imaging import shown
+from alloyk.pipeline.python_calls import PYTHON_CALLS
+from alloyk.pipeline.reading import AUTOTUNE, preprocessed_batches, reading_errors
+
+
+@dataclass(frozen=True)
+class KeptImages:
+    """Preprocessed images in memory or in a memory-mapped file, read by their number.
+
+    Attributes:
+        array: ``(n, height, width, 1)`` float32.
+    """
+
+    array: np.ndarray
+
+    def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
+        """Images for batches of numbers."""
+
+        @PYTHON_CALLS.counted
+        def rows(numbers):
+            return self.array[numbers]
+
+        def fetch(batch):
+            images = tf.numpy_function(rows, [batch], tf.float32, stateful=False)
+            return tf.ensure_shape(images, (None, *self.array.shape[1:]))
+
+        return numbers.map(fetch, num_parallel_calls=AUTOTUNE, deterministic=True)
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """Images that are read and preprocessed anew each time: memory stays flat, each epoch pays.
+
+    Attributes:
+        paths: Files, in order.
+        preprocessing: Layers from a raw image to a gray one of fixed size.
+    """
+
+    paths: list
+    preprocessing: object
+
+    def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
+        """Images for batches of numbers."""
+        names = tf.constant([os.fsencode(path) for path in self.paths])
+        paths = numbers.map(lambda batch: tf.gather(names, batch))
+        return preprocessed_batches(paths, self.preprocessing)
+
+
+def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = ""):
+    """Read and preprocess every image once, in order.
+
+    Args:
+        paths: Image files.
+        preprocessing: Layers from a raw image to a gray one of fixed size.
+        folder: Where to keep the result as a memory-mapped file; None keeps it in memory.
+        key: What the files and their content are known by, such as
+            `ImageDataset.fingerprint()`: a file made under another key, with other preprocessing
+            or by another version is not taken.
+
+    Returns:
+        `KeptImages`.
+
+    Raises:
+        AlloykError: An image cannot be read, there is no room, or the folder cannot be written;
+            the message names it.
+    """
+    shape = (len(paths), *preprocessing.output_shape[1:])
+    _refuse_too_many(shape, folder)
+    if folder is None:
+        return KeptImages(_fill(np.empty(shape, np.float32), paths, preprocessing))
+    described = json.dumps(
+        [__version__, key, [str(path) for path in paths], preprocessing.get_config()],
+        sort_keys=True,
+    )
+    target = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.npy"
+    if _kept_before(target, shape) is None:
+        with whole_file(target) as unfinished:
+            array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
+            _fill(array, paths, preprocessing).flush()
+    return KeptImages(_kept_before(target, shape))
+
+
+def _kept_before(file: Path, shape) -> np.ndarray | None:
+    """The memory-mapped images of a file that is whole, or None."""
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.shape == shape and array.dtype == np.float32 else None
+
+
+def _refuse_too_many(shape, folder: Path | None) -> None:
+    """Refuse what the disk or the memory cannot hold: filling either kills the process."""
+    wanted = 4 * math.prod(shape)
+    if folder is None:
+        room, where = _memory_bytes(), "the memory"
+        advice = "set data.cache=disk, or data.cache=none to read them in every epoch"
+    else:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        room, where = shutil.disk_usage(nearest).free, shown(nearest)
+        advice = "name another disk by XDG_CACHE_HOME, or set data.cache=none"
+    if wanted > room:
+        raise AlloykError(
+            f"{shape[0]} preprocessed images need {wanted / 1e9:.1f} GB, {where} has "
+            f"{room / 1e9:.1f}: {advice}"
+        )
+
+
+def _memory_bytes() -> float:
+    """Of the whole machine; infinite where the system does not say."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _fill(array, paths, preprocessing):
+    names = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
+    images = preprocessed_batches(names.batch(64), preprocessing).prefetch(1)
+    start = 0
+    with reading_errors():
+        for batch in images.as_numpy_iterator():
+            array[start : start + len(batch)] = batch
+            start += len(batch)
+    return array
