@@ -57,26 +57,22 @@ def whole_file(path: Path) -> Iterator[Path]:
         AlloykError: The file cannot be written.
     """
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Named at random, and with the ending that image writers look at.
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
         )
         os.close(handle)
-    except OSError as error:
-        raise AlloykError(f"cannot write {path}: {error.strerror}") from error
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise AlloykError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        unfinished = Path(name)
+        try:
+            yield unfinished
+            umask = os.umask(0)
+            os.umask(umask)
+            unfinished.chmod(0o666 & ~umask)  # mkstemp gives 0600
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -92,12 +88,7 @@ def files_together(folder: Path, stale: Iterable[str] = ()) -> Iterator[Path]:
         AlloykError: A file cannot be written.
     """
     beside = folder if folder.is_dir() else folder.parent
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=beside))
-    except OSError as error:
-        raise AlloykError(f"cannot write {folder}: {error.strerror}") from error
-    try:
+    with _temporary_folder(folder, beside) as unfinished:
         yield unfinished
         names = [path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()]
         for pattern in stale:
@@ -107,10 +98,6 @@ def files_together(folder: Path, stale: Iterable[str] = ()) -> Iterator[Path]:
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(unfinished / name, folder / name)
-    except OSError as error:
-        raise AlloykError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
@@ -120,15 +107,18 @@ def unfinished_path(out: Path) -> Iterator[Path]:
     Raises:
         AlloykError: The file or folder cannot be written.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise AlloykError(f"cannot write {out}: {error.strerror}") from error
-    try:
+    with _temporary_folder(out, out.parent) as folder:
         yield folder / out.name
         os.rename(folder / out.name, out)
-    except OSError as error:
-        raise AlloykError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _temporary_folder(out: Path, beside: Path) -> Iterator[Path]:
+    """A hidden folder in `beside`, for what becomes `out`; gone behind the block."""
+    with writing(out):
+        beside.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=beside))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

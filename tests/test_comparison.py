@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from alloyk.cli import main
 from alloyk.comparison import compare_runs, write_comparison
-from alloyk.comparison.runs import read_runs
+from alloyk.comparison.runs import read_ensemble, read_runs
 from alloyk.errors import AlloykError
 from alloyk.predictions import read_predictions, write_predictions
 from alloyk.statistics.paired import accuracy_difference
@@ -252,3 +252,15 @@ def test_the_command_prints_its_tables(runs, tmp_path, runner):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: the test images of cnn-2 are not those of cnn")
     assert runner.invoke(main, ["compare", str(runs[0])]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x: [", "members: 3", "vote: soft\nmembers: [cnn]", "vote: soft"]
+)
+def test_a_damaged_ensemble_file_is_named(tmp_path, text):
+    assert read_ensemble(tmp_path) is None
+    (tmp_path / "ensemble.yaml").write_text(text)
+    with pytest.raises(AlloykError, match=r"ensemble\.yaml"):
+        read_ensemble(tmp_path)
+    (tmp_path / "ensemble.yaml").write_text("vote: soft\nmembers: [{run: cnn}]")
+    assert read_ensemble(tmp_path)["vote"] == "soft"

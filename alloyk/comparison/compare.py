@@ -88,8 +88,8 @@ def _row(run: Run, resamples: int, seed: int) -> dict:
     return {
         "name": run.name,
         "path": str(run.path),
-        "vote": run.ensemble and run.ensemble.get("vote"),
-        "members": run.ensemble and [one["run"] for one in run.ensemble.get("members", [])],
+        "vote": run.ensemble and run.ensemble["vote"],
+        "members": run.ensemble and [one["run"] for one in run.ensemble["members"]],
         "accuracy": figures["accuracy"],
         "accuracy_interval": intervals.get("accuracy"),
         "balanced_accuracy": figures["balanced_accuracy"],

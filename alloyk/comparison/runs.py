@@ -75,8 +75,28 @@ def read_run(path: Path, split: str = "test") -> Run:
         predictions=read_predictions(path / predictions_file(split)),
         facts=read_json(path / "facts.json"),
         config=_read_yaml(path / "config.yaml") or {},
-        ensemble=_read_yaml(path / ENSEMBLE_FILE),
+        ensemble=read_ensemble(path),
     )
+
+
+def read_ensemble(run: Path) -> dict | None:
+    """Who votes in a run, and how: ``vote``, ``members`` and more; None where it is no vote.
+
+    Raises:
+        AlloykError: Its ``ensemble.yaml`` cannot be read, or does not say that.
+    """
+    file = run / ENSEMBLE_FILE
+    found = _read_yaml(file)
+    if found is None:
+        return None
+    members = found.get("members")
+    named = isinstance(members, list) and all(isinstance(m, dict) and "run" in m for m in members)
+    if "vote" not in found or not named:
+        raise AlloykError(
+            f"{shown(file)} is damaged: wanted `vote`, and `members` with a `run` each; restore it, "
+            "or let the runs vote again by `alloyk ensemble`"
+        )
+    return found
 
 
 def _read_yaml(path: Path) -> dict | None:

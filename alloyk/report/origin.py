@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from alloyk.comparison.runs import read_ensemble
 from alloyk.config import read_yaml
 from alloyk.files import sha256
-from alloyk.predict.run_folder import ENSEMBLE_FILE
 from alloyk.report.page import Block, Code, Facts, Table
 
 HASHED = (
@@ -79,9 +79,8 @@ def read_config(run: Path) -> dict:
 
 def kind_of_model(run: Path, config: dict) -> str:
     """The architecture, or who votes; empty where neither is known."""
-    file = run / ENSEMBLE_FILE
-    if file.is_file():
-        ensemble = read_yaml(file)
+    ensemble = read_ensemble(run)
+    if ensemble:
         return f"{ensemble['vote']} vote of {', '.join(m['run'] for m in ensemble['members'])}"
     return (config.get("model") or {}).get("arch", "")
 
