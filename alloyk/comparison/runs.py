@@ -93,8 +93,8 @@ def read_ensemble(run: Path) -> dict | None:
     named = isinstance(members, list) and all(isinstance(m, dict) and "run" in m for m in members)
     if "vote" not in found or not named:
         raise AlloykError(
-            f"{shown(file)} is damaged: wanted `vote`, and `members` with a `run` each; restore it, "
-            "or let the runs vote again by `alloyk ensemble`"
+            f"{shown(file)} is damaged: wanted `vote`, and `members` with a `run` each; restore "
+            "it, or let the runs vote again by `alloyk ensemble`"
         )
     return found
 
