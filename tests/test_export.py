@@ -11,9 +11,10 @@ from tiny_run import CLASSES, raw_image, write_dataset, write_run
 
 from alloyk.cli.export import FORMATS as FORMATS_OF_THE_COMMAND
 from alloyk.errors import AlloykError
+from alloyk.export import agreement as agreements
 from alloyk.export import conversion, export_run, format_report
 from alloyk.export import run as export
-from alloyk.export.run import Answers, compare
+from alloyk.export.agreement import Answers, compare
 from alloyk.imaging import read_image
 from alloyk.predict import load
 from alloyk.predict.backends import in_float32
@@ -222,7 +223,7 @@ def test_disagreement_counts_ties_and_not_a_number():
     assert compare(names, expected, tie_broken).differing == ("a",)
     missing = answers([0.5, 0.5], [0.9, 0.1], [np.nan, 0.8])
     with pytest.raises(AlloykError, match="disagrees"):
-        export._refuse_disagreement(
+        agreements.refuse_disagreement(
             compare(names, expected, missing), 1e-4, {}, "tflite", export.Path()
         )
 
@@ -304,11 +305,11 @@ def test_resizing_is_antialiased_and_keeps_counts():
         input_shape = (10, 12, 1)
 
     image = raw_image(0)
-    found = export._resized(image[..., None], Fixed)
+    found = agreements._resized(image[..., None], Fixed)
     # Pillow's own resize of 32-bit counts, whole image at once.
     expected = Image.fromarray(image.astype(np.int32)).convert("F").resize((12, 10), 2)
     np.testing.assert_allclose(found[..., 0], expected, rtol=1e-6)
-    assert export._resized(raw_image(0, (10, 12))[..., None], Fixed).dtype == np.uint16
+    assert agreements._resized(raw_image(0, (10, 12))[..., None], Fixed).dtype == np.uint16
 
 
 def test_latency_is_of_one_image(tmp_path, gray_exports):

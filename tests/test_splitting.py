@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
 from alloyk.splitting import split_table
-from alloyk.splitting.division import apportion, deal, nominal_thickness
+from alloyk.splitting.dealing import apportion, deal
+from alloyk.splitting.division import nominal_thickness
 
 RATIOS = (0.70, 0.15, 0.15)
 

@@ -11,8 +11,9 @@ from pydantic import AfterValidator
 from alloyk.errors import AlloykError
 from alloyk.xray import ceiling
 from alloyk.xray.beam import Beam
+from alloyk.xray.kinds import Limits
 from alloyk.xray.overrides import parameter_keys, with_overrides
-from alloyk.xray.parameters import Group, Limits, Parameters
+from alloyk.xray.parameters import Group, Parameters
 from alloyk.xray.presets import PRESETS, preset_parameters
 from alloyk.xray.simulation import simulate_arrays
 from alloyk.xray.validity import saturated_share, validity_notes

@@ -1,4 +1,7 @@
-"""A run as a file for the device: `conversion` writes it, `run` checks it against the original."""
+"""A run as a file for the device.
+
+`conversion` writes it, `agreement` compares it with the original, `run` lets it out if they agree.
+"""
 
 from alloyk.export.run import export_run, format_report
 

@@ -8,48 +8,28 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from alloyk.dataset.trained_on import open_run_data
 from alloyk.errors import AlloykError
+from alloyk.export.agreement import (
+    ESTIMATE_TOLERANCE,
+    Agreement,
+    classify_both,
+    compare,
+    compare_with_recorded,
+    refuse_disagreement,
+)
 from alloyk.export.conversion import FORMATS
 from alloyk.files import unfinished_path
 from alloyk.imaging import read_image, shown
-from alloyk.predict import Classification, Classifier, load
+from alloyk.predict import Classifier, load
 from alloyk.predict.latency import single_thread_latency
 from alloyk.predict.metadata import PROBABILITIES, ModelMetadata, write_metadata
 from alloyk.predict.run_folder import RUN_MODEL, run_model
-from alloyk.predictions import read_predictions
-
-COMPARE_TOGETHER = 64
-
-# How far an estimated number may be from the original's, in standard deviations of its column.
-ESTIMATE_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far two models agree on the same images.
-
-    Attributes:
-        images: How many were compared.
-        differing: Those on which the decisions differ.
-        max_difference: Largest difference between two probabilities, ``max |Δp|``.
-        worst: The image on which it occurs.
-        estimates: Column that the models estimate as well → largest difference between two
-            estimates, in the column's unit.
-    """
-
-    images: int
-    differing: tuple[str, ...]
-    max_difference: float
-    worst: str
-    estimates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,10 +121,10 @@ def export_run(
         write_metadata(unfinished, metadata)
         exported = load(unfinished)
         say(f"comparing the two on {len(paths)} test images")
-        expected, found = _classify_both(original, exported, paths, names, progress)
+        expected, found = classify_both(original, exported, paths, names, progress)
         agreement = compare(names, expected, found)
         allowed = {name: ESTIMATE_TOLERANCE * x for name, x in original.spreads.items()}
-        _refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
+        refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
         size = image_shape[:2]
         resized = sum(n for shape, n in shapes.items() if None not in size and shape[:2] != size)
         timed_shape = image_shape if chosen.fixed_shape else usual_shape
@@ -157,46 +137,11 @@ def export_run(
             tolerance=chosen.tolerance,
             allowed=allowed,
             resized=resized,
-            recorded=None if resized else _compare_with_recorded(run, names, original, found),
+            recorded=None if resized else compare_with_recorded(run, names, original, found),
             size_bytes=_size_bytes(unfinished),
             latency_seconds=single_thread_latency(unfinished, timed_shape),
             timed_shape=timed_shape,
         )
-
-
-class Answers(NamedTuple):
-    """What one model said about some images.
-
-    Attributes:
-        probabilities: `(n, k)`.
-        estimates: Column → `(n,)`.
-    """
-
-    probabilities: np.ndarray
-    estimates: Mapping[str, np.ndarray]
-
-
-def compare(names: list[str], expected: Answers, found: Answers) -> Agreement:
-    """Compare what two models said about the images called `names`.
-
-    >>> one = Answers(np.array([[0.6, 0.4], [0.9, 0.1]]), {})
-    >>> two = Answers(np.array([[0.4, 0.6], [0.9, 0.1]]), {})
-    >>> compare(["a", "b"], one, two)
-    Agreement(images=2, differing=('a',), max_difference=0.19999..., worst='a', estimates={})
-    """
-    decisions = [answers.probabilities.argmax(axis=1) for answers in (expected, found)]
-    flipped = np.flatnonzero(decisions[0] != decisions[1])
-    difference = np.abs(expected.probabilities - found.probabilities).max(axis=1)
-    return Agreement(
-        images=len(names),
-        differing=tuple(names[i] for i in flipped),
-        max_difference=float(difference.max()),
-        worst=names[int(difference.argmax())],
-        estimates={
-            name: float(np.abs(numbers - found.estimates[name]).max())
-            for name, numbers in expected.estimates.items()
-        },
-    )
 
 
 def format_report(report: ExportReport) -> str:
@@ -272,82 +217,6 @@ def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int
     # Gray goes into a file for colour, as three equal channels; not the other way round.
     channels = max(shape[2] for shape in shapes)
     return (*(input_size or sizes.pop()), channels)
-
-
-def _classify_both(original: Classifier, exported: Classifier, paths, names, progress):
-    """`Answers` of both models for the same raw images, each read once."""
-    expected, found = [], []
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), COMPARE_TOGETHER):
-            together = slice(start, start + COMPARE_TOGETHER)
-            read = pool.map(lambda path: _resized(read_image(path), exported), paths[together])
-            images = list(read)
-            for classifier, results in ((original, expected), (exported, found)):
-                results.append(classifier.predict(images, names=names[together]))
-            progress(min(start + COMPARE_TOGETHER, len(paths)), len(paths))
-    return _all_answers(expected), _all_answers(found)
-
-
-def _all_answers(parts: list[Classification]) -> Answers:
-    """The answers of one batch after the other."""
-    return Answers(
-        np.concatenate([part.probabilities for part in parts]),
-        {
-            name: np.concatenate([part.estimates[name] for part in parts])
-            for name in parts[0].estimates
-        },
-    )
-
-
-def _resized(image: np.ndarray, exported: Classifier) -> np.ndarray:
-    """The image in the size that the exported file takes."""
-    height, width, _ = exported.input_shape
-    if height is None or image.shape[:2] == (height, width):
-        return image
-    channels = [
-        Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR)
-        for channel in np.moveaxis(image.astype(np.float32), -1, 0)
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
-
-
-def _refuse_disagreement(
-    agreement: Agreement, tolerance: float, allowed: Mapping[str, float], file_format, run
-) -> None:
-    # Not `>`: NaN is larger than nothing.
-    far = [name for name, x in agreement.estimates.items() if not x <= allowed[name]]
-    if not agreement.differing and agreement.max_difference <= tolerance:
-        if not far:
-            return
-        raise AlloykError(
-            f"the {file_format} file disagrees with {shown(run / RUN_MODEL)} and was thrown away: "
-            f"{far[0]} differs by up to {agreement.estimates[far[0]]:.1e} where "
-            f"{allowed[far[0]]:.0e} is allowed; choose another --format"
-        )
-    image = agreement.differing[0] if agreement.differing else agreement.worst
-    raise AlloykError(
-        f"the {file_format} file disagrees with {shown(run / RUN_MODEL)} and was thrown away: "
-        f"{len(agreement.differing)} of {agreement.images} decisions differ, max |Δp| "
-        f"{agreement.max_difference:.1e} where {tolerance:.0e} is allowed (for example "
-        f"{shown(image)}); choose another --format"
-    )
-
-
-def _compare_with_recorded(run: Path, names, original: Classifier, found) -> Agreement | None:
-    """Agreement of the exported file with the run's ``predictions.csv``."""
-    if not (run / "predictions.csv").is_file():
-        return None
-    recorded = read_predictions(run / "predictions.csv")
-    row = {path: i for i, path in enumerate(recorded.table["path"])}
-    if set(row) != set(names) or recorded.classes != original.classes:
-        return None
-    rows = [row[name] for name in names]
-    estimates = {
-        name: recorded.estimates[name].predicted[rows]
-        for name in found.estimates
-        if name in recorded.estimates
-    }
-    return compare(names, Answers(recorded.probabilities[rows], estimates), found)
 
 
 def _size_bytes(path: Path) -> int:

@@ -1,7 +1,7 @@
 """Divide a table of images into training, validation and test; no file is touched here.
 
-`division` draws stratified splits by group, `folds` those of cross-validation and of a condition
-left out, `conditions` are a column's values as few named ones.
+`division` draws stratified splits by group, `dealing` says how many go where, `folds` are those of
+cross-validation and of a condition left out, `conditions` a column's values as few named ones.
 """
 
 from alloyk.splitting.division import (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.errors import AlloykError
+from alloyk.splitting.dealing import deal, deal_pure_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,62 +180,6 @@ def nominal_thickness(thickness_mm: np.ndarray) -> np.ndarray:
     return nominal
 
 
-def deal(strata: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Deal the members of each stratum out to parts.
-
-    Args:
-        strata: `(n,)` int, the stratum of every member, 0 … S − 1.
-        shares: `(k,)`, the share of every part; their sum is 1.
-        rng: Decides who goes where; how many go is fixed.
-
-    Returns:
-        `(n,)` int, the part of every member, 0 … k − 1.
-    """
-    counts = apportion(np.bincount(strata), shares)
-    parts = np.empty(len(strata), dtype=np.intp)
-    by_stratum = np.argsort(strata, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])
-    for row, start, end in zip(counts, starts, starts[1:], strict=False):
-        members = rng.permutation(by_stratum[start:end])
-        parts[members] = np.repeat(np.arange(len(shares)), row)
-    return parts
-
-
-def apportion(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return how many of each stratum each part gets.
-
-    Every number is its exact quota rounded down or up; a unit left over goes to the part that is
-    furthest behind in the sum over the strata so far. A part gets at least one of every stratum
-    that is large enough for all parts.
-
-    Args:
-        counts: `(S,)` int, members of every stratum.
-        shares: `(k,)` float, above 0; their sum is 1.
-
-    Returns:
-        `(S, k)` int; row s sums to `counts[s]`.
-
-    >>> apportion(np.array([10, 10]), np.array([0.7, 0.15, 0.15]))
-    array([[7, 2, 1],
-           [7, 1, 2]])
-    """
-    quotas = np.outer(counts, shares)
-    result = np.floor(quotas + 1e-9).astype(np.int64)
-    behind = np.zeros(len(shares))
-    for row, (quota, parts) in enumerate(zip(quotas, result, strict=True)):
-        behind += quota - parts
-        room = quota - parts > 1e-9
-        left = int(counts[row] - parts.sum())
-        first = np.argsort(np.where(room, -np.round(behind, 9), np.inf), kind="stable")[:left]
-        parts[first] += 1
-        behind[first] -= 1
-        while counts[row] >= len(shares) and (parts == 0).any():
-            most, none = np.argmax(parts), np.argmin(parts)
-            parts[[most, none]] += -1, 1
-            behind[[most, none]] += 1, -1
-    return result
-
-
 def _strata_of_images(table: "pd.DataFrame", parts: int) -> np.ndarray:
     """Return the stratum of each image as a number.
 
@@ -290,7 +235,7 @@ def _deal_groups(table, groups, group_by, names, shares, rng) -> np.ndarray:
     np.add.at(members, (groups, codes), 1)
     _refuse_few_groups((members > 0).sum(axis=0), list(strata), group_by, names)
     if (np.count_nonzero(members, axis=1) == 1).all():
-        part_of_group = _deal_pure_groups(members, shares, rng)
+        part_of_group = deal_pure_groups(members, shares, rng)
     else:
         part_of_group = _deal_mixed_groups(members, shares, rng, group_by, names, strata)
     return part_of_group[groups]
@@ -317,28 +262,6 @@ def _refuse_few_groups(have: np.ndarray, strata: list[str], group_by, names) -> 
         'learnt or not be tested; add plates, or go on image by image with group_by="none" '
         "(--group-by none), which puts images of the same plates into training and test"
     )
-
-
-def _deal_pure_groups(members: np.ndarray, shares: np.ndarray, rng) -> np.ndarray:
-    """Each group lies in one stratum: fix the number of groups, then even out the images."""
-    stratum, sizes = members.argmax(axis=1), members.sum(axis=1)
-    counts = apportion(np.bincount(stratum, minlength=members.shape[1]), shares)
-    parts = np.empty(len(members), dtype=np.intp)
-    for s, places in enumerate(counts):
-        of_stratum = rng.permutation(np.flatnonzero(stratum == s))
-        if len(set(sizes[of_stratum])) == 1:
-            parts[of_stratum] = np.repeat(np.arange(len(shares)), places)
-            continue
-        places = places.copy()
-        lacking = shares * sizes[of_stratum].sum()
-        # Largest first, each to the part whose free places must hold the largest groups.
-        for group in of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]:
-            need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
-            part = int(np.argmax(need))
-            parts[group] = part
-            places[part] -= 1
-            lacking[part] -= sizes[group]
-    return parts
 
 
 def _deal_mixed_groups(members, shares, rng, group_by, names, strata) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 from alloyk.alloys import ELEMENT_DENSITY_G_CM3, ELEMENTS
 from alloyk.errors import AlloykError
 from alloyk.xray import libraries
-from alloyk.xray.parameters import PHOTONS_PER_MM2, Detector, Parameters, Tube
+from alloyk.xray.kinds import PHOTONS_PER_MM2
+from alloyk.xray.parameters import Detector, Parameters, Tube
 from alloyk.xray.tables import (
     AttenuationTable,
     TubeTable,

@@ -5,95 +5,31 @@ simulation. Each can be set, from Python by ``overrides={"tube.voltage_kvp": 45}
 command line by ``--set tube.voltage_kvp=45`` (see :mod:`alloyk.xray.overrides`).
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
-
-@dataclass(frozen=True)
-class Limits:
-    """Refuses a number outside low to high, with the reason: beyond them the model means nothing.
-
-    Attributes:
-        low: Least number allowed.
-        high: Greatest number allowed.
-        reason: Ends the message, in brackets.
-    """
-
-    low: float
-    high: float
-    reason: str
-
-    def __call__(self, value: float) -> float:
-        """The value itself.
-
-        Raises:
-            ValueError: It is outside.
-        """
-        if not self.low <= value <= self.high:
-            raise ValueError(f"wanted {self.low:g} to {self.high:g} ({self.reason})")
-        return value
-
-
-def limited(low: float, high: float, reason: str) -> AfterValidator:
-    """A field's limits, as pydantic takes them."""
-    return AfterValidator(Limits(low, high, reason))
-
-
-def _split(value: Any) -> Any:
-    """``--set plate.thicknesses_mm=1,2,5`` arrives as one string, a single 2 as a number."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
-    if isinstance(value, int | float):
-        return (value,)
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError("wanted a number or a list of numbers such as 1,2,5")
-    return value
-
-
-def _pair(value: Any) -> Any:
-    value = _split(value)
-    if len(value) != 2:
-        raise ValueError("wanted two numbers, LOW,HIGH")
-    return value
-
-
-def _mapping(value: Any) -> Any:
-    """Labels as strings: YAML reads a label such as 1050 as a number."""
-    if not isinstance(value, dict):
-        raise ValueError("wanted a mapping such as {Al: 0.5, Cu: 0.1}")
-    return {str(key): inner for key, inner in value.items()}
-
-
-PHOTONS_PER_MM2 = Limits(1e-2, 1e12, "from a few photons in a whole image to weeks at any tube")
-
-Voltage = Annotated[float, limited(10, 500, "kV of an X-ray tube")]
-Voltages = Annotated[tuple[Voltage, ...], BeforeValidator(_split)]
-VoltageRange = Annotated[tuple[Voltage, Voltage], BeforeValidator(_pair)]
-Thickness = Annotated[float, limited(0.01, 50, "mm, from a foil to at most 50 mm, as EN 485-4")]
-Thicknesses = Annotated[tuple[Thickness, ...], BeforeValidator(_split)]
-ThicknessRange = Annotated[tuple[Thickness, Thickness], BeforeValidator(_pair)]
-FilterThickness = Annotated[float, limited(0, 1000, "mm of a filter")]
-Millimetres = Annotated[float, limited(0, 1000, "mm, as for the field")]
-Relative = Annotated[float, limited(0, 0.2, "a relative spread; 0.2 is one of 20 %")]
-
-
-def _strings(value: Any) -> Any:
-    """``--set alloys=1050,2017``; YAML reads a label such as 1050 as a number."""
-    parts = value if isinstance(value, list | tuple) else str(value or "").split(",")
-    return tuple(str(part).strip() for part in parts)
+from alloyk.xray.kinds import (
+    PHOTONS_PER_MM2,
+    FilterThickness,
+    Millimetres,
+    Relative,
+    Thicknesses,
+    ThicknessRange,
+    Voltage,
+    VoltageRange,
+    Voltages,
+    check_order,
+    limited,
+    mapping,
+    strings,
+)
 
 
 class Group(BaseModel):
     """Frozen; refuses unknown names, infinities and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _check_order(name: str, limits: tuple[float, float] | None) -> None:
-    if limits is not None and limits[0] > limits[1]:
-        raise ValueError(f"{name} must be LOW,HIGH, found {limits[0]:g},{limits[1]:g}")
 
 
 class Tube(Group):
@@ -122,11 +58,11 @@ class Tube(Group):
     voltage_drift_sd_kv: Annotated[float, limited(0, 10, "kV; more is no drift")] = 0.1
     beryllium_mm: Annotated[float, limited(0, 100, "mm of the tube's window")] = 0.2
     air_mm: Annotated[float, limited(0, 1e5, "mm between tube and detector")] = 600.0
-    filters_mm: Annotated[dict[str, FilterThickness], BeforeValidator(_mapping)] = {"Al": 0.5}
+    filters_mm: Annotated[dict[str, FilterThickness], BeforeValidator(mapping)] = {"Al": 0.5}
 
     @model_validator(mode="after")
     def _check(self):
-        _check_order("voltage_range_kvp", self.voltage_range_kvp)
+        check_order("voltage_range_kvp", self.voltage_range_kvp)
         return self
 
 
@@ -229,7 +165,7 @@ class PlateSpread(Group):
     tolerance_scale: Annotated[float, limited(0, 10, "times the tolerance of EN 485-4")] = 1.0
     thickness_relative_sd: Relative = 0.002
     composition_law: Literal["typical", "limits", "nominal"] = "typical"
-    compositions: Annotated[dict[str, dict[str, float]], BeforeValidator(_mapping)] = {}
+    compositions: Annotated[dict[str, dict[str, float]], BeforeValidator(mapping)] = {}
     tilt_sd_deg: Annotated[float, limited(0, 20, "degrees: a steeper plate is seen on edge")] = 1.0
     edge_mm: Annotated[float, limited(-1000, 1000, "mm, as for the field")] = 0.0
     edge_sd_mm: Millimetres = 0.3
@@ -238,7 +174,7 @@ class PlateSpread(Group):
 
     @model_validator(mode="after")
     def _check(self):
-        _check_order("thickness_range_mm", self.thickness_range_mm)
+        check_order("thickness_range_mm", self.thickness_range_mm)
         return self
 
     @property
@@ -346,7 +282,7 @@ class Parameters(Group):
         tube, exposure, layout, wedge, plate, texture, scatter, detector: See the classes above.
     """
 
-    alloys: Annotated[tuple[str, ...], BeforeValidator(_strings)] = ("1050", "2017")
+    alloys: Annotated[tuple[str, ...], BeforeValidator(strings)] = ("1050", "2017")
     tube: Tube = Tube()
     exposure: Exposure = Exposure()
     layout: Layout = Layout()

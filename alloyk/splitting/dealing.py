@@ -1,0 +1,92 @@
+"""How many go where: whole members of strata dealt out to parts of given shares."""
+
+import numpy as np
+
+
+def deal(strata: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Deal the members of each stratum out to parts.
+
+    Args:
+        strata: `(n,)` int, the stratum of every member, 0 … S − 1.
+        shares: `(k,)`, the share of every part; their sum is 1.
+        rng: Decides who goes where; how many go is fixed.
+
+    Returns:
+        `(n,)` int, the part of every member, 0 … k − 1.
+    """
+    counts = apportion(np.bincount(strata), shares)
+    parts = np.empty(len(strata), dtype=np.intp)
+    by_stratum = np.argsort(strata, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])
+    for row, start, end in zip(counts, starts, starts[1:], strict=False):
+        members = rng.permutation(by_stratum[start:end])
+        parts[members] = np.repeat(np.arange(len(shares)), row)
+    return parts
+
+
+def apportion(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return how many of each stratum each part gets.
+
+    Every number is its exact quota rounded down or up; a unit left over goes to the part that is
+    furthest behind in the sum over the strata so far. A part gets at least one of every stratum
+    that is large enough for all parts.
+
+    Args:
+        counts: `(S,)` int, members of every stratum.
+        shares: `(k,)` float, above 0; their sum is 1.
+
+    Returns:
+        `(S, k)` int; row s sums to `counts[s]`.
+
+    >>> apportion(np.array([10, 10]), np.array([0.7, 0.15, 0.15]))
+    array([[7, 2, 1],
+           [7, 1, 2]])
+    """
+    quotas = np.outer(counts, shares)
+    result = np.floor(quotas + 1e-9).astype(np.int64)
+    behind = np.zeros(len(shares))
+    for row, (quota, parts) in enumerate(zip(quotas, result, strict=True)):
+        behind += quota - parts
+        room = quota - parts > 1e-9
+        left = int(counts[row] - parts.sum())
+        first = np.argsort(np.where(room, -np.round(behind, 9), np.inf), kind="stable")[:left]
+        parts[first] += 1
+        behind[first] -= 1
+        while counts[row] >= len(shares) and (parts == 0).any():
+            most, none = np.argmax(parts), np.argmin(parts)
+            parts[[most, none]] += -1, 1
+            behind[[most, none]] += 1, -1
+    return result
+
+
+def deal_pure_groups(
+    members: np.ndarray, shares: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Deal groups that lie in one stratum each: as many as `apportion` says, the images evened out.
+
+    Args:
+        members: `(groups, S)` int, images of every group in every stratum; one above 0 in a row.
+        shares: `(k,)`, as for `deal`.
+        rng: As for `deal`.
+
+    Returns:
+        `(groups,)` int, the part of every group, 0 … k − 1.
+    """
+    stratum, sizes = members.argmax(axis=1), members.sum(axis=1)
+    counts = apportion(np.bincount(stratum, minlength=members.shape[1]), shares)
+    parts = np.empty(len(members), dtype=np.intp)
+    for s, places in enumerate(counts):
+        of_stratum = rng.permutation(np.flatnonzero(stratum == s))
+        if len(set(sizes[of_stratum])) == 1:
+            parts[of_stratum] = np.repeat(np.arange(len(shares)), places)
+            continue
+        places = places.copy()
+        lacking = shares * sizes[of_stratum].sum()
+        # Largest first, each to the part whose free places must hold the largest groups.
+        for group in of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]:
+            need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
+            part = int(np.argmax(need))
+            parts[group] = part
+            places[part] -= 1
+            lacking[part] -= sizes[group]
+    return parts
