@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,6 +268,46 @@ def test_damage_that_only_a_decoder_sees_is_named(tmp_path, read, preprocessing)
     assert plain_format(paths[66]) == "png8"
     with pytest.raises(AlloykError, match=r"66\.png: it has 589"), reading_errors():
         read(paths, preprocessing)
+
+
+def test_rest_means_that_running_calls_have_ended_and_new_ones_fail():
+    calls, begun, ended, told = PythonCalls(), threading.Event(), [], []
+
+    def slow():
+        begun.set()
+        time.sleep(0.3)
+        ended.append(True)
+
+    def late():
+        begun.wait()
+        time.sleep(0.1)
+        try:
+            calls.counted(lambda: None)()
+        except RuntimeError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=calls.counted(slow)), threading.Thread(target=late)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    calls.wait_for_rest()
+    assert ended
+    assert told == ["nobody waits for this batch any more"]
+    assert calls.counted(lambda: 3)() == 3
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_whatever_ends_a_loop_over_batches_waits_for_rest(monkeypatch, error):
+    waited = []
+    monkeypatch.setattr(reading.PYTHON_CALLS, "wait_for_rest", lambda: waited.append(True))
+    with pytest.raises(error), reading_errors():
+        raise error
+    assert waited
+    with reading_errors():
+        pass
+    assert waited == [True]
 
 
 def test_unreadable_image_is_named_and_leaves_no_cache(files, preprocessing, tmp_path):
