@@ -29,6 +29,7 @@ from alloyk.pipeline import (
     steps_per_epoch,
     training_batches,
 )
+from alloyk.pipeline.python_calls import PythonCalls
 from alloyk.preprocessing import build_preprocessing
 from alloyk.preprocessing.augmentation import Augmentation
 

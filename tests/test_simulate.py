@@ -54,7 +54,7 @@ def test_from_stands_alone(runner, tmp_path):
         (["--bits", "8"], "14-bit counts do not fit into 8-bit files"),
         (["--class-order", "5083"], "class order names '5083', which is not simulated"),
         (["--images", "1"], "one image of each of 2 classes"),
-        (["--imbalance", "inf"], "wanted an imbalance of 1 or more, found inf"),
+        (["--imbalance", "inf"], "wanted a finite imbalance of 1 or more, found inf"),
         (["--set", "plate.thicknesses_mm="], "a list of numbers such as 1,2,5, found None"),
         (["--set", "scatter.ratio=1e6"], "scatter.ratio: wanted 0 to 10"),
     ],

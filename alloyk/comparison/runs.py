@@ -106,7 +106,8 @@ def _read_yaml(path: Path) -> dict | None:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise AlloykError(f"cannot read {shown(path)}: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split())
+        raise AlloykError(f"cannot read {shown(path)}: {why}; restore it") from error
     return content if isinstance(content, dict) else {}
 
 

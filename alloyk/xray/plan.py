@@ -66,7 +66,7 @@ def class_counts(
     Source: the exponential long tail of Cui et al., CVPR 2019.
     """
     if not 1 <= imbalance < math.inf:
-        raise AlloykError(f"wanted an imbalance of 1 or more, found {imbalance:g}")
+        raise AlloykError(f"wanted a finite imbalance of 1 or more, found {imbalance:g}")
     for label in order:
         if label not in classes:
             raise AlloykError(
