@@ -145,6 +145,18 @@ def conditions(values=("1.0", "2.0", "10.0"), n=120):
     return replace(predictions, table=table)
 
 
+def test_accuracies_by_condition_are_readable_near_1():
+    predictions = conditions()
+    tables = [
+        breakdown(predictions, [c], resamples=50) for c in ("thickness_mm", "tube_voltage_kvp")
+    ]
+    for table in tables:
+        table["accuracy"], table["low"], table["high"] = 0.9985, 0.9845, 0.9998
+        table[table.columns[0]] = [f"{i}0.01352 to {i}0.05592" for i in range(len(table))]
+    for ax in plots.plot_breakdown(tables, 0.9989).figure.axes:
+        assert_everything_is_readable(ax)
+
+
 def test_a_panel_per_condition_shows_each_value_its_interval_and_the_whole():
     predictions = conditions()
     tables = [

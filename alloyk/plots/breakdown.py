@@ -44,6 +44,7 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
     for ax, table in zip(panels, tables, strict=False):
         _draw_panel(ax, table, overall)
         ax.tick_params(labelbottom=True)
+    panels[0].locator_params(axis="x", nbins=4)  # shared; labels near 1 have four digits
     for ax in panels[len(tables) :]:
         ax.remove()
     finish_sheet(figure, "Accuracy by condition, 95 % intervals", subtitle)

@@ -38,7 +38,8 @@ def plot_reliability(
         ax.plot(*points, color=color, linewidth=0.8, alpha=0.4)
         # The area tells how many images a point stands for.
         size = 4 + 320 * found.count[some] / found.count.sum()
-        ax.scatter(*points, s=size, color=color, marker=marker, alpha=0.75, linewidth=0)
+        ax.scatter(*points, s=size, color=color, marker=marker, alpha=0.75, linewidth=0,
+                   clip_on=False)  # fmt: skip
         ax.plot([], [], color=color, linestyle="", marker=marker, label=label)
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
