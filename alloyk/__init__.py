@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "build_model", "load"]
 
 # Name → the module that has it. Loaded on first use: `import alloyk` stays free of TensorFlow.
-_HOMES = {"build_model": "alloyk.models", "load": "alloyk.predict"}
+_HOMES = {"build_model": "alloyk.models", "load": "alloyk.inference"}
 
 
 def __getattr__(name):

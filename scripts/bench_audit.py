@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from alloyk.xray.simulation import simulate_dataset
+from alloyk.simulator.dataset.simulation import simulate_dataset
 
 
 def audit(data):

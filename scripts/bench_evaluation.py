@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from alloyk.evaluation import evaluate_run
-from alloyk.predictions import write_predictions
+from alloyk.runs.predictions import write_predictions
 
 CLASSES = ("1050", "2017", "5083", "6082", "7075")
 

@@ -50,7 +50,7 @@ def one_epoch(folder: Path, count: int, cache: str) -> float:
 
 
 def write_images(folder: Path, count: int, size: int) -> None:
-    from alloyk.xray.simulation import simulate_dataset
+    from alloyk.simulator.dataset.simulation import simulate_dataset
 
     simulate_dataset(folder / "simulated", images=min(DIFFERENT, count), image_size=size)
     sources = sorted((folder / "simulated").glob("*/*.png"))

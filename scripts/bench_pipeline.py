@@ -31,8 +31,8 @@ from alloyk.pipeline import keep_images, training_batches
 from alloyk.pipeline.reading import preprocessed_batches
 from alloyk.preprocessing import build_preprocessing
 from alloyk.preprocessing.augmentation import Augmentation
-from alloyk.xray.recipe import make_recipe
-from alloyk.xray.simulator import Simulator
+from alloyk.simulator.dataset.recipe import make_recipe
+from alloyk.simulator.dataset.render import Simulator
 
 SIDE, BATCH = 224, 32
 FILES = 128

@@ -14,10 +14,10 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from alloyk.xray.files import png_bytes
-from alloyk.xray.recipe import make_recipe
-from alloyk.xray.simulator import Simulator
-from alloyk.xray.writer import available_cores, write_dataset
+from alloyk.simulator.dataset.image_files import png_bytes
+from alloyk.simulator.dataset.recipe import make_recipe
+from alloyk.simulator.dataset.render import Simulator
+from alloyk.simulator.dataset.writer import available_cores, write_dataset
 
 
 def one_core(image_size: int, images: int = 300) -> None:

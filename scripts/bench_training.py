@@ -21,11 +21,11 @@ import numpy as np
 import tensorflow as tf
 
 from alloyk import pipeline
-from alloyk.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
 from alloyk.config import parse_overrides, resolve_config
-from alloyk.experiment import build_network, compile_network
 from alloyk.preprocessing import Standardize
 from alloyk.preprocessing.augmentation import Augmentation
+from alloyk.training.build import build_network, compile_network
+from alloyk.training.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
 
 AUGMENTATION = {"horizontal_flip": True, "rotation_deg": 20, "scale": 0.1, "brightness": 0.2}
 

@@ -8,11 +8,11 @@ import math
 from functools import partial
 from unittest import mock
 
-from alloyk.xray import fisher
-from alloyk.xray.ceiling import reference_ceiling
-from alloyk.xray.overrides import with_overrides
-from alloyk.xray.presets import PRESETS, preset_parameters
-from alloyk.xray.sweep import percentage
+from alloyk.simulator.ceiling import fisher
+from alloyk.simulator.ceiling.design import percentage
+from alloyk.simulator.ceiling.reference import reference_ceiling
+from alloyk.simulator.settings.overrides import with_overrides
+from alloyk.simulator.settings.presets import PRESETS, preset_parameters
 
 SEVEN_CM = {"wedge.length_mm": 70, "layout.field_mm": 84}
 

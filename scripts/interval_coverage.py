@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from alloyk.metrics import classification_metrics
-from alloyk.predictions import Predictions
-from alloyk.statistics import accuracy_interval, confidence_intervals
+from alloyk.metrics.intervals import accuracy_interval, confidence_intervals
+from alloyk.runs.predictions import Predictions
 
 SIZES = {"1 image": (1, 2), "2": (2, 3), "5": (5, 6), "1 to 10": (1, 11), "1 to 40": (1, 41)}
 ACCURACIES = (0.7, 0.8, 0.9, 0.95)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Make alloyk/xray/data/xray_tables.npz from xraydb and SpekPy (extra `alloyk[xray]`).
+"""Make xray_tables.npz of alloyk/simulator/physics/data from xraydb and SpekPy.
 
-Run it after a change of the grids in alloyk/xray/tables.py; it takes about half a minute.
+Needs the extra `alloyk[xray]`. Run it after a change of the grids in
+alloyk/simulator/physics/tables.py; it takes about half a minute.
 """
 
 import argparse
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.alloys import ELEMENTS
-from alloyk.xray import tables
-from alloyk.xray.libraries import compute_attenuation_table, compute_tube_table
+from alloyk.simulator.physics import tables
+from alloyk.simulator.physics.libraries import compute_attenuation_table, compute_tube_table
 
 TARGET = Path(tables.__file__).parent / "data" / "xray_tables.npz"
 

@@ -16,7 +16,7 @@ import numpy as np
 from alloyk.explain.gradcam import GradCAM, enlarged
 from alloyk.explain.shapley import GradientSHAP
 from alloyk.models import build_model
-from alloyk.xray.simulation import simulate_arrays
+from alloyk.simulator.dataset.simulation import simulate_arrays
 
 SIZE = 64
 FIELD_MM = 60

@@ -7,14 +7,14 @@ import numpy as np
 from PIL import Image
 
 from alloyk.config import resolve_config, write_config
-from alloyk.dataset.source import open_dataset
-from alloyk.dataset.trained_on import write_split_file
-from alloyk.experiment import preprocessing_for
+from alloyk.data.source import open_dataset
 from alloyk.imaging import read_image
+from alloyk.inference.metadata import ModelMetadata, write_metadata
 from alloyk.models import build_model
-from alloyk.predict.metadata import ModelMetadata, write_metadata
-from alloyk.predictions import write_predictions
 from alloyk.preprocessing import Standardize
+from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.runs.predictions import write_predictions
+from alloyk.runs.split_record import write_split_file
 
 CLASSES = ("1050", "2017", "steel")
 

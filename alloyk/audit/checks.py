@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alloyk.audit.balance import BALANCE_CHECKS
-from alloyk.audit.files import FILE_CHECKS
+from alloyk.audit.file_checks import FILE_CHECKS
 from alloyk.audit.findings import FIX, Audited, Finding
 from alloyk.audit.leaks import LEAK_CHECKS
 from alloyk.audit.quality import QUALITY_CHECKS

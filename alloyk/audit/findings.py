@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.audit.scan import Scan
-from alloyk.splitting import PLATE, SPLITS
+from alloyk.data import PLATE, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted
 from alloyk.audit.similarity import SIMILAR, near_duplicates
+from alloyk.data import PLATE, split_table
 from alloyk.errors import AlloykError
 from alloyk.files import few
-from alloyk.splitting import PLATE, split_table
 
 SAMPLE_PAIRS = 3
 

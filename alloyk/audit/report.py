@@ -7,9 +7,9 @@ from dataclasses import asdict
 import numpy as np
 
 from alloyk.audit.findings import CHECK, FIX, NOTE, SEVERITIES, Audited, Finding, counted
+from alloyk.data import SPLITS
 from alloyk.files import few
 from alloyk.imaging import shown
-from alloyk.splitting import SPLITS
 
 WIDTH = 96
 HEADS = {FIX: "FIX", CHECK: "CHECK", NOTE: "NOTE"}

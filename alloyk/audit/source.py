@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloyk.dataset.listing import find_images
-from alloyk.dataset.split_plan import read_source
+from alloyk.data import PLATE, SPLITS, group_column
+from alloyk.data.discovery import find_images
+from alloyk.data.reorganize.plan import read_source
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
-from alloyk.splitting import PLATE, SPLITS, group_column
 
 if TYPE_CHECKING:
     import pandas as pd

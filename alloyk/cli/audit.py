@@ -39,7 +39,7 @@ def audit(ctx, data, as_json, figures, series):
         audited = audit_dataset(data, series=series, progress=progress)
     findings = find_all(audited)
     if figures:
-        from alloyk.cli.tensorflow import load_tensorflow
+        from alloyk.runtime.tensorflow import load_tensorflow
 
         load_tensorflow()
         from alloyk.audit.figures import draw_figures

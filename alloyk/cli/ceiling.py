@@ -46,9 +46,9 @@ def ceiling(ctx, data, preset, image_size, alloys, settings, seed, drawn, as_jso
       alloyk ceiling --preset hard5 --set wedge.length_mm=70 --set layout.field_mm=84
       alloyk ceiling radiographs/
     """
-    from alloyk.xray.ceiling import caveats, reference_ceiling
-    from alloyk.xray.overrides import parse_settings, with_overrides
-    from alloyk.xray.presets import preset_parameters
+    from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
+    from alloyk.simulator.settings.overrides import parse_settings, with_overrides
+    from alloyk.simulator.settings.presets import preset_parameters
 
     shares = None
     if data:
@@ -85,7 +85,7 @@ def ceiling(ctx, data, preset, image_size, alloys, settings, seed, drawn, as_jso
 
 def recipe_of(data: Path):
     """The recipe of a simulated data set, given its folder or its simulation.yaml."""
-    from alloyk.xray.recipe import load_recipe
+    from alloyk.simulator.dataset.recipe import load_recipe
 
     file = data / "simulation.yaml" if data.is_dir() else data
     if not file.is_file():

@@ -11,7 +11,7 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
-from alloyk.cli.tensorflow import load_tensorflow
+from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command(name="cross-validate")

@@ -31,7 +31,7 @@ def ensemble(runs, vote, out, weights):
       alloyk ensemble saved_models/* --vote hard --weights validation --out saved_models/hard
     """
     if vote == "soft":
-        from alloyk.cli.tensorflow import load_tensorflow
+        from alloyk.runtime.tensorflow import load_tensorflow
 
         load_tensorflow()
     from alloyk.ensemble import ensemble_runs

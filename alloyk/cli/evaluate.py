@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from alloyk.cli.options import data_option
-from alloyk.cli.tensorflow import load_tensorflow
+from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command()

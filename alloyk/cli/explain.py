@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from alloyk.cli.options import data_option
-from alloyk.cli.tensorflow import load_tensorflow
+from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command()
@@ -61,7 +61,7 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
         raise click.UsageError("--layer belongs to --method gradcam")
     if out is None and run.is_file():
         raise click.UsageError("--out DIR is wanted where RUN is a file")
-    from alloyk.predict import find_images
+    from alloyk.inference import find_images
 
     paths, labels = find_images(images) if images else [], None
     load_tensorflow()

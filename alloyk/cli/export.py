@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alloyk.cli.tensorflow import load_tensorflow
+from alloyk.runtime.tensorflow import load_tensorflow
 
 FORMATS = ("savedmodel", "tflite")
 

@@ -44,9 +44,9 @@ def plan(ctx, preset, sweeps, out, image_size, alloys, settings, seed):
       alloyk plan --preset alloys5 --sweep tube.filters_mm.Cu=0,0.05,0.1,0.2 \\
           --set exposure.exposure_time_s=1 --out filter/
     """
-    from alloyk.xray.overrides import parse_settings, with_overrides
-    from alloyk.xray.presets import preset_parameters
-    from alloyk.xray.sweep import parse_sweeps, plan_rows, plan_setups, verdict
+    from alloyk.simulator.ceiling.design import parse_sweeps, plan_rows, plan_setups, verdict
+    from alloyk.simulator.settings.overrides import parse_settings, with_overrides
+    from alloyk.simulator.settings.presets import preset_parameters
 
     overrides = parse_settings(settings)
     if alloys:

@@ -29,7 +29,7 @@ def predict(model, images, output, as_json):
       alloyk predict resnet18.tflite "radiographs/**/*.tif" --json
     """
     from alloyk.files import whole_file
-    from alloyk.predict import FORMATS, STANDARD_INPUT, find_images, image_from_bytes, load
+    from alloyk.inference import FORMATS, STANDARD_INPUT, find_images, image_from_bytes, load
 
     if output and as_json:
         raise click.UsageError("--json is for printing: give --output FILE the ending .json")

@@ -79,8 +79,8 @@ def simulate(
       alloyk simulate stepped --images-per-plate 3 --set tube.voltage_steps_kvp=40,45,50
       alloyk simulate again --from radiographs/simulation.yaml
     """
-    from alloyk.xray.overrides import parameter_keys, parameter_value, parse_settings
-    from alloyk.xray.recipe import load_recipe, make_recipe
+    from alloyk.simulator.dataset.recipe import load_recipe, make_recipe
+    from alloyk.simulator.settings.overrides import parameter_keys, parameter_value, parse_settings
 
     if out is None and not list_keys:
         raise click.UsageError("Missing argument 'OUT'.")
@@ -101,9 +101,9 @@ def simulate(
             click.echo(f"{key}={_as_setting(parameter_value(recipe.parameters, key))}")
         return
 
-    from alloyk.xray.beam import Beam
-    from alloyk.xray.validity import validity_notes
-    from alloyk.xray.writer import write_dataset
+    from alloyk.simulator.dataset.writer import write_dataset
+    from alloyk.simulator.physics.beam import Beam
+    from alloyk.simulator.physics.validity import validity_notes
 
     progress = None
     if sys.stderr.isatty():

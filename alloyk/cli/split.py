@@ -47,8 +47,8 @@ def split(src, out, ratios, group_by, mode, seed):  # fmt: skip
       alloyk split unsorted unsorted --mode move
       alloyk split radiographs radiographs/split.csv --mode manifest
     """
-    from alloyk.dataset.placement import place
-    from alloyk.dataset.split_plan import plan_split, summary
+    from alloyk.data.reorganize.apply import place
+    from alloyk.data.reorganize.plan import plan_split, summary
 
     plan = plan_split(src, out, ratios=ratios, group_by=group_by, mode=mode, seed=seed)
     for note in plan.notes:

@@ -11,8 +11,8 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
-from alloyk.cli.tensorflow import load_tensorflow
 from alloyk.errors import AlloykError
+from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command()

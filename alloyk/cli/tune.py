@@ -11,7 +11,7 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
-from alloyk.cli.tensorflow import load_tensorflow
+from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command()
@@ -51,7 +51,7 @@ def tune(config, search, space, over, trials, out, arch, data, settings):
     overrides = overrides_from(settings, arch, data)
     out = out or Path("saved_models") / f"tune-{resolve_config(config, overrides).model.arch}"
     load_tensorflow()
-    from alloyk.tuning import read_space, run_search, space_from
+    from alloyk.tuning.search import read_space, run_search, space_from
 
     wanted = {**(read_space(space) if space else {}), **space_from(over)}
     if not wanted:

@@ -4,6 +4,6 @@
 """
 
 from alloyk.comparison.compare import compare_runs
-from alloyk.comparison.files import write_comparison
+from alloyk.comparison.output import write_comparison
 
 __all__ = ["compare_runs", "write_comparison"]

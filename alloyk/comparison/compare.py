@@ -15,15 +15,15 @@ import numpy as np
 
 from alloyk.comparison.runs import Run, read_runs
 from alloyk.errors import AlloykError
-from alloyk.evaluation.history import read_history, training_metrics
 from alloyk.imaging import read_image
+from alloyk.inference.latency import single_thread_latency
 from alloyk.metrics import classification_metrics, regression_metrics
+from alloyk.metrics.intervals import RESAMPLES, confidence_intervals
 from alloyk.metrics.regression import FIGURES as ERRORS
-from alloyk.predict.latency import single_thread_latency
-from alloyk.predict.run_folder import RUN_MODEL
-from alloyk.predictions import Predictions
-from alloyk.statistics import RESAMPLES, confidence_intervals
-from alloyk.statistics.paired import accuracy_difference, holm, mcnemar, welch
+from alloyk.metrics.significance import accuracy_difference, holm, mcnemar, welch
+from alloyk.runs.folder import RUN_MODEL
+from alloyk.runs.history import read_history, training_metrics
+from alloyk.runs.predictions import Predictions
 
 # What differs between trainings of one experiment.
 SEED_KEYS = (("seed",), ("train", "devices"), ("train", "tensorboard"), ("data", "cache"))

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from alloyk.dataset.trained_on import read_split_file
 from alloyk.errors import AlloykError
 from alloyk.evaluation import predictions_file, read_json
 from alloyk.files import few
 from alloyk.imaging import shown
-from alloyk.predict.run_folder import ENSEMBLE_FILE
-from alloyk.predictions import KEY_COLUMNS, Predictions, read_predictions
+from alloyk.runs.folder import ENSEMBLE_FILE
+from alloyk.runs.predictions import KEY_COLUMNS, Predictions, read_predictions
+from alloyk.runs.split_record import read_split_file
 
 # Columns that say how a run was made, not which images it saw.
 OWN_COLUMNS = {*KEY_COLUMNS, "split", "fold"}

@@ -100,8 +100,8 @@ def read_yaml(path: Path) -> dict:
 
 
 def default_settings() -> dict:
-    """What `configs/default.yaml` says: the embedded default experiment."""
-    return read_yaml(resources.files("alloyk.configs") / "default.yaml")
+    """What `alloyk/config/default.yaml` says: the embedded default experiment."""
+    return read_yaml(resources.files("alloyk.config") / "default.yaml")
 
 
 def _section(settings: dict, key: str) -> dict:
@@ -112,8 +112,8 @@ def _section(settings: dict, key: str) -> dict:
 def resolve_config(path: Path | None = None, overrides: dict | None = None) -> Config:
     """The configuration of a YAML file under what the command line says.
 
-    Without a file and without `data.path` it is the embedded default, `configs/default.yaml`. A
-    recipe chosen on the command line wins over the file, as any other setting there does.
+    Without a file and without `data.path` it is the embedded default, ``default.yaml`` beside this
+    module. A recipe chosen on the command line wins over the file, as any other setting there does.
 
     Args:
         path: The YAML file.

@@ -16,7 +16,7 @@ from alloyk.config.choices import (
     ScheduleConfig,
 )
 from alloyk.config.recipes import ARCHITECTURES
-from alloyk.tasks import ALLOY
+from alloyk.targets import ALLOY
 
 Arch = Literal[tuple(ARCHITECTURES)]
 Weight = Annotated[float, Field(gt=0, strict=True)]

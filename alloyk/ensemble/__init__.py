@@ -3,6 +3,6 @@
 `run` makes it, a run like any other; `voting` is the arithmetic, `soft_voting` one Keras model.
 """
 
-from alloyk.ensemble.run import ensemble_runs
+from alloyk.ensemble.combine import ensemble_runs
 
 __all__ = ["ensemble_runs"]

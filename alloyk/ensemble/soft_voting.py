@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.predict.backends import KerasBackend
-from alloyk.predict.metadata import ModelMetadata, read_metadata, write_metadata
-from alloyk.tasks import LOGITS, shared_columns
+from alloyk.inference.backends import KerasBackend
+from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
+from alloyk.targets import LOGITS, shared_columns
 
 # Below float32's smallest normal number a logarithm may be that of 0.
 FLOOR = 1e-37

@@ -4,6 +4,6 @@
 the ceiling beside them. `split_predictions` first classifies a split anew.
 """
 
-from alloyk.evaluation.run import default_folder, evaluate_run, predictions_file, read_json
+from alloyk.evaluation.evaluate import default_folder, evaluate_run, predictions_file, read_json
 
 __all__ = ["default_folder", "evaluate_run", "predictions_file", "read_json"]

@@ -13,12 +13,12 @@ from alloyk.alloys import display_name
 from alloyk.errors import AlloykError
 from alloyk.evaluation.text_report import describe
 from alloyk.imaging import read_image
-from alloyk.metrics.abstention import accuracy_over_coverage
 from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import FIGURES
-from alloyk.predictions import Predictions
-from alloyk.tasks import plain_name
+from alloyk.metrics.selective import accuracy_over_coverage
+from alloyk.runs.predictions import Predictions
+from alloyk.targets import plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def draw_figures(
     Args:
         predictions: The predictions that the metrics were computed from.
         metrics: What ``metrics.json`` will hold.
-        history: Of `alloyk.evaluation.history.read_history`.
+        history: Of `alloyk.runs.history.read_history`.
         tables: Of `alloyk.metrics.breakdown.breakdown_tables`.
     """
     names = [display_name(label) for label in metrics["classes"]]

@@ -7,17 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from alloyk.config import resolve_config
-from alloyk.controls import CONTROLS, control_file
-from alloyk.dataset import ImageDataset
-from alloyk.dataset.trained_on import (
-    is_run_data,
-    open_other_data,
-    open_run_data,
-    seen_notes,
-)
+from alloyk.data import ImageDataset
 from alloyk.errors import AlloykError
-from alloyk.evaluation.reference import dataset_ceiling
-from alloyk.evaluation.run import (
+from alloyk.evaluation.baselines import CONTROLS, control_file
+from alloyk.evaluation.ceiling import dataset_ceiling
+from alloyk.evaluation.evaluate import (
     STALE,
     default_folder,
     evaluate_run,
@@ -27,9 +21,15 @@ from alloyk.evaluation.run import (
 from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
-from alloyk.predict import load
-from alloyk.predict.run_folder import run_model
-from alloyk.predictions import write_predictions
+from alloyk.inference import load
+from alloyk.runs.folder import run_model
+from alloyk.runs.predictions import write_predictions
+from alloyk.runs.split_record import (
+    is_run_data,
+    open_other_data,
+    open_run_data,
+    seen_notes,
+)
 
 ALL = "all"
 
@@ -45,7 +45,8 @@ def evaluate_split(
         split: ``train``, ``val``, ``test`` or ``all``.
         out: Folder to write to; by default the run itself for its own test split, a folder
             ``evaluation_<split>`` or ``evaluation_<data>_<split>`` in it for anything else.
-        controls: Names in `alloyk.controls.CONTROLS`, to be trained and judged beside the run.
+        controls: Names in `alloyk.evaluation.baselines.CONTROLS`, fitted and evaluated beside the
+            run.
         progress: Called with the number of images done since the last call.
 
     Returns:
@@ -100,7 +101,7 @@ def evaluate_split(
             if earlier.is_file():
                 shutil.copy(earlier, unfinished)
         if controls:
-            from alloyk.controls.rivals import judge
+            from alloyk.evaluation.baselines.fit import judge
 
             config = resolve_config(run / "config.yaml")
             trained_on = open_run_data(run, split=None) if data else dataset

@@ -4,7 +4,7 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.metrics.fold_spread import FIGURES, figure_at
-from alloyk.predictions import Predictions
+from alloyk.runs.predictions import Predictions
 
 # Of `grouped_by`: no split of the run's own.
 OTHER_DATA = "other data"

@@ -1,7 +1,7 @@
 """Why a network decided as it did: Grad-CAM and SHAP, with a check that the maps mean anything."""
 
-from alloyk.explain.choice import chosen_images, most_and_least_confident
 from alloyk.explain.explanation import Explanation, explain
+from alloyk.explain.image_selection import chosen_images, most_and_least_confident
 from alloyk.explain.sanity import describe_sanity
 from alloyk.explain.writing import describe, format_decisions, write_explanation
 

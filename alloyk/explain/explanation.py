@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.config import resolve_config
-from alloyk.dataset.source import open_dataset
-from alloyk.dataset.trained_on import is_run_data, open_other_data, open_run_data
+from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.explain.gradcam import AUTO, GradCAM, enlarged
-from alloyk.explain.opened import OpenedClassifier, log_odds, open_classifier
+from alloyk.explain.model_parts import OpenedClassifier, log_odds, open_classifier
 from alloyk.explain.sanity import sanity_check
 from alloyk.explain.shapley import GradientSHAP, PartitionSHAP
 from alloyk.imaging import read_image, shown
+from alloyk.runs.split_record import is_run_data, open_other_data, open_run_data
 
 METHODS = ("gradcam", "shap")
 EXPLAINERS = ("gradient", "partition")

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from alloyk.errors import AlloykError
-from alloyk.explain.opened import log_odds
+from alloyk.explain.model_parts import log_odds
 from alloyk.models import feature_layer
 from alloyk.preprocessing import resize_weights
 

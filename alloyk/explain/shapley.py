@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from alloyk.errors import AlloykError
-from alloyk.explain.opened import log_odds
+from alloyk.explain.model_parts import log_odds
 
 # Pixels that are taken away are replaced by a blur this wide, as part of the image's side: wider
 # than edges and texture, narrower than the wedge.

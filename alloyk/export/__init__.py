@@ -3,6 +3,6 @@
 `conversion` writes it, `agreement` compares it with the original, `run` lets it out if they agree.
 """
 
-from alloyk.export.run import export_run, format_report
+from alloyk.export.exporter import export_run, format_report
 
 __all__ = ["export_run", "format_report"]

@@ -11,9 +11,9 @@ from PIL import Image
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image, shown
-from alloyk.predict import Classification, Classifier
-from alloyk.predict.run_folder import RUN_MODEL
-from alloyk.predictions import read_predictions
+from alloyk.inference import Classification, Classifier
+from alloyk.runs.folder import RUN_MODEL
+from alloyk.runs.predictions import read_predictions
 
 COMPARE_TOGETHER = 64
 

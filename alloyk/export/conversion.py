@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 
 from alloyk.errors import AlloykError
-from alloyk.predict.metadata import PROBABILITIES, SIGNATURE
-from alloyk.quiet import held_output
-from alloyk.tasks import LOGITS
+from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
+from alloyk.runtime.native_output import held_output
+from alloyk.targets import LOGITS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pydicom
 from pydicom import pixels
 
 from alloyk.errors import AlloykError
-from alloyk.imaging.checks import native, refuse_bad_page, refuse_bad_size
+from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
 
 # pydicom reports every departure from the standard; only what stops the reading is for the user.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from alloyk.imaging.checks import (
+from alloyk.imaging.limits import (
     CUT_SHORT,
     native,
     oriented,
@@ -22,7 +22,7 @@ from alloyk.imaging.checks import (
     refuse_bad_page,
     refuse_bad_size,
 )
-from alloyk.imaging.raster import ORIENTATION_TAG
+from alloyk.imaging.pillow import ORIENTATION_TAG
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import png, raster
+from alloyk.imaging import pillow, png
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom"}
@@ -124,7 +124,7 @@ def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
         from alloyk.imaging import dicom
 
         return dicom.read(file, page)
-    readers = {"png": png.read, "jpeg": raster.read_jpeg, "bmp": raster.read_bmp}
+    readers = {"png": png.read, "jpeg": pillow.read_jpeg, "bmp": pillow.read_bmp}
     return readers[kind](file, page)
 
 
@@ -132,7 +132,7 @@ def _plain(file: BinaryIO, kind: str) -> str | None:
     if kind == "png":
         depth = png.plain_depth(file)
         return f"png{depth}" if depth else None
-    return "jpeg" if kind == "jpeg" and raster.is_plain_jpeg(file) else None
+    return "jpeg" if kind == "jpeg" and pillow.is_plain_jpeg(file) else None
 
 
 def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
@@ -144,7 +144,7 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
         from alloyk.imaging import dicom
 
         return dicom.size(file, page)
-    return png.size(file, page) if kind == "png" else raster.size(file, page)
+    return png.size(file, page) if kind == "png" else pillow.size(file, page)
 
 
 def _kind(head: bytes) -> str:

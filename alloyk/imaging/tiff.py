@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from alloyk.errors import AlloykError
-from alloyk.imaging.checks import (
+from alloyk.imaging.limits import (
     CUT_SHORT,
     native,
     oriented,
@@ -18,7 +18,7 @@ from alloyk.imaging.checks import (
     refuse_bad_page,
     refuse_bad_size,
 )
-from alloyk.imaging.raster import pillow_array
+from alloyk.imaging.pillow import pillow_array
 
 # tifffile logs what it finds wrong and then raises; the raised error alone is for the user.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloyk.data import THICKNESS
+from alloyk.data.binning import MOST_VALUES, conditions_in
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
-from alloyk.predictions import KEY_COLUMNS, Predictions
-from alloyk.splitting import THICKNESS
-from alloyk.splitting.conditions import MOST_VALUES, conditions_in
-from alloyk.statistics import RESAMPLES, accuracy_interval
+from alloyk.metrics.intervals import RESAMPLES, accuracy_interval
+from alloyk.runs.predictions import KEY_COLUMNS, Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ def breakdown(
 ) -> "pd.DataFrame":
     """Accuracy for each value of manifest columns, or for each combination of several.
 
-    What counts as one value, and in which order they come, is `alloyk.splitting.conditions`.
+    What counts as one value, and in which order they come, is `alloyk.data.binning`.
 
     Args:
         predictions: The predictions.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alloyk.predictions import Predictions
+from alloyk.runs.predictions import Predictions
 
 BINS = 15
 FOLDS = 5

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from alloyk.predictions import Predictions
+from alloyk.runs.predictions import Predictions
 
 PER_CLASS = (
     "precision", "recall", "specificity", "f1", "average_precision", "roc_auc", "support",

@@ -8,7 +8,7 @@ import numpy as np
 
 from alloyk.files import whole_file
 from alloyk.metrics.classification import classification_metrics
-from alloyk.predictions import Predictions
+from alloyk.runs.predictions import Predictions
 
 # Path of a figure in ``metrics.json`` → what people read.
 FIGURES = {

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from alloyk.predictions import Predictions
-from alloyk.statistics import CONFIDENCE, DIGITS, RESAMPLES, ROUNDING, resampled_counts
+from alloyk.metrics.intervals import CONFIDENCE, DIGITS, RESAMPLES, ROUNDING, resampled_counts
+from alloyk.runs.predictions import Predictions
 
 FIGURES = ("mae", "rmse", "r2")
 

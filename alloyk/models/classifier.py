@@ -19,7 +19,7 @@ from alloyk.models.plain import build_cnn, build_fnn
 from alloyk.models.resnet import build_resnet18, build_resnet34
 from alloyk.models.seeds import SeedStream
 from alloyk.models.weights import expects_unit_range, is_imagenet, load_weights
-from alloyk.tasks import LOGITS, Target
+from alloyk.targets import LOGITS, Target
 
 ACTIVATIONS = {
     "relu": "relu",

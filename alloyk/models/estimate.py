@@ -3,7 +3,7 @@
 import keras
 
 from alloyk.models.seeds import SeedStream
-from alloyk.tasks import Target, plain_name
+from alloyk.targets import Target, plain_name
 
 PREFIX = "estimate_"
 

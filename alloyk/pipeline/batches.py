@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from alloyk.pipeline.reading import AUTOTUNE, reading_errors
-from alloyk.tasks import LOGITS
+from alloyk.targets import LOGITS
 
 
 def class_aware_order(labels, num_classes, seed):

@@ -4,6 +4,7 @@ Figures are made without pyplot, so no backend is chosen for the program that ca
 """
 
 from alloyk.plots.breakdown import plot_breakdown, plot_breakdown_by_class
+from alloyk.plots.calibration import plot_coverage, plot_reliability
 from alloyk.plots.ceiling import plot_beside_ceiling, plot_ceiling_matrix
 from alloyk.plots.comparison import (
     plot_average_precision,
@@ -23,10 +24,9 @@ from alloyk.plots.estimates import plot_estimates
 from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
 from alloyk.plots.mistakes import plot_mistakes
-from alloyk.plots.plan import plot_plan
 from alloyk.plots.saliency import plot_explanation, plot_overview
+from alloyk.plots.setups import plot_plan
 from alloyk.plots.style import new_axes, readable_names, save_figure
-from alloyk.plots.trust import plot_coverage, plot_reliability
 
 __all__ = [
     "add_fold_curves",

@@ -16,7 +16,7 @@ def plot_ceiling_matrix(ceiling: Mapping, *, subtitle: str = "", ax: Axes | None
     """Confusion matrix of the ideal classifier, in per cent of each true class.
 
     Args:
-        ceiling: As `alloyk.xray.ceiling.Ceiling.as_dict` gives it.
+        ceiling: As `alloyk.simulator.ceiling.reference.Ceiling.as_dict` gives it.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """

@@ -14,7 +14,7 @@ from alloyk.plots.style import (
     finish,
     readable_names,
 )
-from alloyk.predictions import Predictions
+from alloyk.runs.predictions import Predictions
 
 
 def precision_recall_curves(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray] | None]:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
-from alloyk.predictions import Predictions
+from alloyk.runs.predictions import Predictions
 
 MARKERS = "osD^vP*X"
 

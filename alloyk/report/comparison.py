@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alloyk.comparison.files import describe, tables_of
+from alloyk.comparison.output import describe, tables_of
 from alloyk.comparison.tables import Column
 from alloyk.evaluation import read_json
 from alloyk.report.page import Block, Cell, Figures, Page, Picture, Section, Table, Text

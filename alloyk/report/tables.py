@@ -8,8 +8,8 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.metrics.fold_spread import FIGURES
-from alloyk.predictions import Predictions
 from alloyk.report.page import Block, Cell, Table, Text, count, number, with_interval
+from alloyk.runs.predictions import Predictions
 
 PER_CLASS = {
     "precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "F1",

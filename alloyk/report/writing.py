@@ -7,7 +7,7 @@ from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.report.comparison import COMPARISON, comparison_page
 from alloyk.report.page import Page, render
-from alloyk.report.run import run_page
+from alloyk.report.run_page import run_page
 
 REPORT = "report.html"
 

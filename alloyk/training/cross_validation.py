@@ -13,14 +13,14 @@ import keras
 import pandas as pd
 
 from alloyk.config import Config, write_config
-from alloyk.dataset.source import open_dataset
+from alloyk.data.folds import condition_column
+from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run, read_json
 from alloyk.files import whole_file
 from alloyk.imaging import shown
-from alloyk.predict.run_folder import CROSS_VALIDATION_FILE
-from alloyk.predictions import read_predictions, write_predictions
-from alloyk.splitting.folds import condition_column
+from alloyk.runs.folder import CROSS_VALIDATION_FILE
+from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.training.run import run_training
 
 

@@ -14,31 +14,31 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from alloyk import __version__, pipeline
-from alloyk.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
 from alloyk.config import Config, write_config
-from alloyk.dataset import ImageDataset
-from alloyk.dataset.trained_on import refuse_gone_data, refuse_other_data, write_split_file
+from alloyk.data import ImageDataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
-from alloyk.evaluation.reference import dataset_ceiling
-from alloyk.experiment import (
+from alloyk.evaluation.ceiling import dataset_ceiling
+from alloyk.files import whole_file, writing
+from alloyk.inference.metadata import ModelMetadata, write_metadata
+from alloyk.models import set_backbone_trainable
+from alloyk.preprocessing.augmentation import Augmentation
+from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.runs.predictions import write_predictions
+from alloyk.runs.split_record import refuse_gone_data, refuse_other_data, write_split_file
+from alloyk.targets import LOGITS, Target
+from alloyk.training.build import (
     Split,
     build_network,
     choose_strategy,
     compile_network,
     load_split,
     open_training_data,
-    preprocessing_for,
     standardization_for,
     targets_for,
 )
-from alloyk.files import whole_file, writing
-from alloyk.losses.multitask import MultitaskNetwork, error_name
-from alloyk.models import set_backbone_trainable
-from alloyk.predict.metadata import ModelMetadata, write_metadata
-from alloyk.predictions import write_predictions
-from alloyk.preprocessing.augmentation import Augmentation
-from alloyk.tasks import LOGITS, Target
+from alloyk.training.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
+from alloyk.training.losses.multitask import MultitaskNetwork, error_name
 
 CHECKPOINT_FOLDER = "checkpoint"
 PREDICTION_BATCH = 64

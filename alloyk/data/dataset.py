@@ -1,0 +1,289 @@
+"""A data set as one table: which image, which label, which split.
+
+`DATA/{train,val,test}/<class>/*` gives the split; for `DATA/<class>/*` it is drawn when loaded, by
+plate where known; a `manifest.csv` has `path,label` and may have `split,plate_id,thickness_mm, …`.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.data.discovery import existing_folder, find_images, list_folders
+from alloyk.data.folds import condition_split, fold_split
+from alloyk.data.journal import refuse_unfinished
+from alloyk.data.manifest import MANIFEST, check_manifest_files, read_manifest
+from alloyk.data.splits import (
+    PLATE,
+    RATIOS,
+    SPLITS,
+    checked_ratios,
+    group_column,
+    group_name,
+    split_table,
+)
+from alloyk.errors import AlloykError
+from alloyk.files import few
+from alloyk.imaging import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Left beside the splits by `alloyk split`.
+RECORD = "split.json"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images on disk with their labels and splits; nothing is decoded.
+
+    Attributes:
+        root: The folder that `path` is relative to.
+        table: Columns `path` (with `/`), `label` (text), `split` (train, val, test) and every
+            further column of the manifest; one row per image.
+        classes: All labels, sorted; the index of a label is its class number.
+        grouped_by: What the split goes by: a column or a regular expression, `"folders"` or
+            `"manifest"` where somebody else gave the split, None where it was drawn image by image.
+        notes: What the user should know about this data set, a sentence each.
+        skipped: Paths of images that cannot be read and were left out.
+    """
+
+    root: Path
+    table: "pd.DataFrame"
+    classes: tuple[str, ...]
+    grouped_by: str | None
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the images come from alloyk's own simulator."""
+        return (self.root / "simulation.yaml").is_file()
+
+    def split(self, name: str) -> "pd.DataFrame":
+        """Return the rows of one split, numbered anew from 0, in the table's order."""
+        if name not in SPLITS:
+            raise AlloykError(f"wanted a split among {', '.join(SPLITS)}; found {name!r}")
+        return self.table[self.table["split"] == name].reset_index(drop=True)
+
+    def paths(self, name: str) -> list[Path]:
+        """Return the absolute paths of one split, in the order of `split`."""
+        root = self.root.absolute()
+        return [root / path for path in self.split(name)["path"]]
+
+    def labels(self, name: str) -> np.ndarray:
+        """Return the class numbers of one split, `(images,)` int64, in the order of `split`."""
+        number = {label: i for i, label in enumerate(self.classes)}
+        return np.array([number[label] for label in self.split(name)["label"]], dtype=np.int64)
+
+    def fingerprint(self) -> str:
+        """Return 64 hex digits that change with any path, size, time stamp, label or split.
+
+        Raises:
+            AlloykError: A file has gone since the data set was loaded.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        rows = self.table[["path", "label", "split"]].sort_values("path")
+        for path, label, split in rows.itertuples(index=False, name=None):
+            try:
+                status = os.stat(self.root / path)
+            except OSError as error:
+                raise AlloykError(
+                    f"cannot find {shown(self.root / path)} any more: {error.strerror}"
+                ) from error
+            row = (path, label, split, status.st_size, status.st_mtime_ns)
+            digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+
+def load_dataset(
+    data: str | Path,
+    *,
+    ratios: tuple[float, float, float] = RATIOS,
+    group_by: str | None = None,
+    seed: int = 0,
+    fold: tuple[int, int] | None = None,
+    leave_out: tuple[str, str] | None = None,
+) -> ImageDataset:
+    """Load a data set; give it the splits that it lacks.
+
+    A split that folders or manifest give is kept. Where val or test is missing it is taken out of
+    train; where nothing is given, everything is divided; by group as `split_table` does. With
+    `fold` or `leave_out` all images are divided anew, whatever split is given.
+
+    Args:
+        data: A folder of class folders, a folder of splits of class folders, or a manifest; a
+            folder with a manifest.csv is read by it.
+        ratios: Shares of train, val and test where they are drawn.
+        group_by: As in `split_table`.
+        seed: Seed of the draw.
+        fold: Number, from 1, of the fold to test on, and how many there are.
+        leave_out: Column and value of the condition to test on.
+
+    Raises:
+        AlloykError: One line that names what is missing, empty, misplaced, doubled or unknown.
+    """
+    ratios = checked_ratios(ratios)
+    root, table, given_by, notes = read_table(Path(data))
+    record = read_record(root)
+    labels = sorted(set(table["label"]))
+    if len(labels) < 2:
+        raise AlloykError(
+            f"{shown(data)} has one class only ({labels[0]!r}); two or more are wanted: "
+            "add the others, each in a folder of its own; one alone can be judged, by "
+            "`alloyk evaluate RUN --data … --split all`"
+        )
+    if fold or leave_out:
+        table = table.drop(columns="split", errors="ignore")
+        grouped_by = group_name(table.columns, group_by)
+        table["split"] = (
+            fold_split(table, fold, ratios, group_by, seed)
+            if fold
+            else condition_split(table, *leave_out, ratios, group_by, seed)
+        )
+    elif "split" in table.columns:
+        grouped_by = given_by if record is None else record["group_by"]
+        given, table = table, _complete_splits(data, table, ratios, group_by, seed)
+        notes += taken_notes(data, given, table, ratios, group_by, seed)
+    else:
+        grouped_by = group_name(table.columns, group_by)
+        table["split"] = split_table(table, ratios, group_by, seed)
+    _refuse_unlearnt(data, table)
+    notes += shared_groups(table, group_by)
+    first = ["path", "label", "split"]
+    table = table[first + [name for name in table.columns if name not in first]]
+    return ImageDataset(root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes))
+
+
+def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
+    """Read a data set as it lies there, without drawing splits.
+
+    Args:
+        data: As in `load_dataset`.
+        labelled: False takes a manifest without labels.
+
+    Returns:
+        The folder, the table, `"folders"` or `"manifest"`, and the notes.
+    """
+    refuse_unfinished(data.parent if data.is_file() else data)
+    if data.is_file():
+        if data.suffix.lower() != ".csv":
+            existing_folder(data)
+        return _from_manifest(data, labelled, whole_folder=False)
+    root = existing_folder(data)
+    if (root / MANIFEST).is_file():
+        return _from_manifest(root / MANIFEST, labelled, whole_folder=True)
+    tree = find_images(root)
+    notes = []
+    others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
+    if others:
+        notes.append(f"Passed over {len(others)} files that are no images: {few(others)}.")
+    notes += _note_links(tree.links_out)
+    return root, list_folders(root, tree), "folders", notes
+
+
+def read_record(root: Path) -> dict | None:
+    """Return how `alloyk split` has drawn the split in this folder, or None."""
+    try:
+        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "group_by" in record else None
+
+
+def _from_manifest(file: Path, labelled: bool, whole_folder: bool):
+    root = file.parent
+    table = read_manifest(file, labelled=labelled)
+    notes = _note_links(check_manifest_files(file, table, whole_folder=whole_folder))
+    if "split" in table.columns:
+        tops = table["path"].str.split("/", n=1).str[0]
+        other = table.loc[tops.isin(SPLITS) & (tops != table["split"]), "path"]
+        if len(other):
+            raise AlloykError(
+                f"{shown(file)} gives {len(other)} images another split than their folder "
+                f"({few(other)}); make them agree"
+            )
+    return root, table, "manifest", notes
+
+
+def _note_links(links_out: list[str]) -> list[str]:
+    if not links_out:
+        return []
+    return [
+        f"{len(links_out)} entries are links out of the data set, and were followed: "
+        f"{few(links_out)}."
+    ]
+
+
+def _complete_splits(data, table, ratios, group_by, seed):
+    """Take val and test out of train where folders or manifest give none."""
+    missing = [name for name in SPLITS if name not in set(table["split"])]
+    if not missing:
+        return table
+    if "train" in missing:
+        raise AlloykError(f"{shown(data)} has no images in train; wanted {', '.join(SPLITS)}")
+    kept = {
+        name: ratio
+        for name, ratio in zip(SPLITS, ratios, strict=True)
+        if name == "train" or name in missing
+    }
+    shares = tuple(kept.get(name, 0.0) / sum(kept.values()) for name in SPLITS)
+    train = table[table["split"] == "train"]
+    table = table.copy()
+    table.loc[train.index, "split"] = split_table(train, shares, group_by, seed)
+    return table
+
+
+def taken_notes(data, given, table, ratios, group_by, seed) -> list[str]:
+    """Say which of the splits in `table` were taken out of the training images of `given`."""
+    there = set(given["split"])
+    group = group_name(table.columns, group_by)
+    how = f"by {group}" if group else "image by image"
+    return [
+        f"{shown(data)} has no {name}: {int((table['split'] == name).sum())} of its "
+        f"{int((given['split'] == 'train').sum())} training images were taken for it, {how}, "
+        f"seed {seed}."
+        for name, ratio in zip(SPLITS, ratios, strict=True)
+        if name not in there and ratio > 0
+    ]
+
+
+def _refuse_unlearnt(data, table) -> None:
+    learnt = set(table.loc[table["split"] == "train", "label"])
+    for name in ("val", "test"):
+        unknown = sorted(set(table.loc[table["split"] == name, "label"]) - learnt)
+        if unknown:
+            raise AlloykError(
+                f"{shown(data)} has the class {few(map(repr, unknown))} in {name} but not in "
+                "train, so that it cannot be learnt; add training images, or remove it"
+            )
+
+
+def shared_groups(table, group_by) -> list[str]:
+    """Say when plates of val or test have been seen before, whoever made the split."""
+    names = [PLATE] if PLATE in table.columns else []
+    name = group_name(table.columns, group_by)
+    if name is not None and name not in names:
+        names.append(name)
+    notes = []
+    for name in names:
+        rows = table[table[name].astype(str) != ""] if name in table.columns else table
+        groups = group_column(rows, name).to_numpy()
+        sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
+        for split, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
+            shared = len(sets[earlier] & sets[split])
+            if shared:
+                notes.append(
+                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are in "
+                    f"{earlier} too: the figures for {split} flatter the classifier."
+                )
+    return notes

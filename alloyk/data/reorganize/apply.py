@@ -1,0 +1,124 @@
+"""Carry a split out: by copy, move, hard link, or a manifest alone."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from alloyk.data import journal
+from alloyk.data.dataset import RECORD
+from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
+from alloyk.data.splits import SPLITS
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+
+_RECIPE = "simulation.yaml"
+
+
+def place(plan: SplitPlan, tick: Callable[[int], object] = lambda _: None) -> None:
+    """Carry a plan out; the target has its final name only when it is whole.
+
+    A move is the exception, as it must not need the space twice: it keeps a journal in the target
+    until it is done, and running the same plan again after an interruption finishes it.
+
+    Args:
+        plan: From `plan_split`.
+        tick: Called with the number of images just placed.
+    """
+    if plan.finished:
+        journal.remove_leftovers(plan.target)
+        return
+    if plan.mode == "manifest":
+        file = plan.target / plan.manifest
+        journal.write_synced(file, plan.table.to_csv(index=False))
+        tick(len(plan.table))
+    elif plan.mode == "move":
+        _place_by_moving(plan, tick)
+    else:
+        _place_by_copying(plan, tick)
+
+
+def _place_by_copying(plan: SplitPlan, tick: Callable[[int], object]) -> None:
+    target = plan.target
+    draft = target.absolute().with_name(f".{target.name}.alloyk-split-draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        for folder in sorted({os.path.dirname(path) for path in plan.table["path"]}):
+            os.makedirs(draft / folder, exist_ok=True)
+        put = shutil.copy2 if plan.mode == "copy" else _link
+        for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
+            put(plan.source / old, draft / new)
+            tick(1)
+        _write_extras(plan, draft)
+        os.rename(draft, target)  # onto an empty folder too
+    except OSError as error:
+        what = error.filename2 or error.filename or target
+        raise AlloykError(
+            f"cannot {plan.mode} to {shown(target)}: {shown(what)}: {error.strerror}; nothing "
+            "was left there: mend it and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(os.path.realpath(old), new)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.ENOTSUP):
+            raise AlloykError(
+                f"cannot make hard links from {shown(old)} to {shown(new.parent)}: they lie on "
+                "different disks, or the disk has no links; use --mode copy"
+            ) from error
+        raise
+
+
+def _write_extras(plan: SplitPlan, folder: Path) -> None:
+    """Write what the folders do not say: the manifest, the recipe, how the split was drawn."""
+    if plan.manifest:
+        journal.write_synced(folder / plan.manifest, plan.table.to_csv(index=False))
+    recipe = plan.source / _RECIPE
+    if recipe.is_file() and not (folder / _RECIPE).exists():
+        shutil.copy2(recipe, folder / _RECIPE)
+    counts = plan.table["split"].value_counts()
+    images = {name: int(counts.get(name, 0)) for name in SPLITS}
+    journal.write_synced(folder / RECORD, json.dumps({**plan.record, "images": images}, indent=1))
+
+
+def _place_by_moving(plan: SplitPlan, tick: Callable[[int], object]) -> None:
+    source, target = plan.source, plan.target
+    in_place = os.path.realpath(source) == os.path.realpath(target)
+    try:
+        if not plan.resumed:
+            target.mkdir(parents=True, exist_ok=True)
+            journal.write_journal(target, plan_to_json(plan))
+        if not in_place:
+            journal.write_synced(source / journal.POINTER, os.path.realpath(target))
+        pairs = list(zip(plan.old_paths, plan.table["path"], strict=True))
+        journal.move_files(source, target, pairs, tick)
+        _remove_empty_folders(source, plan.old_paths)
+        _write_extras(plan, target)
+        if not in_place:
+            (source / journal.POINTER).unlink(missing_ok=True)
+        journal.remove_journal(target)
+    except OSError as error:
+        raise AlloykError(
+            f"cannot move to {shown(target)}: {shown(error.filename or target)}: {error.strerror}; "
+            "nothing is lost: mend it and run the same command again"
+        ) from error
+
+
+def _remove_empty_folders(root: Path, old_paths: list[str]) -> None:
+    """Remove the folders that the move emptied, the innermost first."""
+    folders = set()
+    for path in old_paths:
+        while path := path.rpartition("/")[0]:
+            folders.add(path)
+    for folder in sorted(folders, key=lambda path: -path.count("/")):
+        try:
+            os.rmdir(root / folder)
+        except OSError:
+            continue  # it has other files, or has gone already

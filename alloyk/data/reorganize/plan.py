@@ -1,0 +1,293 @@
+"""Plan where each image of a data set goes, before anything is touched.
+
+The source may be class folders, a manifest, or a flat folder without labels; the target may be the
+source itself.
+"""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alloyk.data import journal
+from alloyk.data.dataset import read_record, read_table, shared_groups
+from alloyk.data.discovery import existing_folder, find_images, inside, is_reference
+from alloyk.data.manifest import MANIFEST
+from alloyk.data.splits import RATIOS, SPLITS, checked_ratios, group_name, split_table
+from alloyk.errors import AlloykError
+from alloyk.files import few
+from alloyk.imaging import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODES = ("copy", "move", "link", "manifest")
+
+
+@dataclass(frozen=True, eq=False)
+class SplitPlan:
+    """What goes where; nothing has been touched yet.
+
+    Attributes:
+        source: Folder that the old paths are relative to.
+        target: Folder that the new paths are relative to.
+        mode: One of `MODES`.
+        record: How the split was drawn: source, ratios, group_by, seed, mode.
+        table: Columns `path` (new), `label` where known, `split`, and the manifest's others.
+        old_paths: Where each row's image is now.
+        manifest: Name of the manifest to write, or None where folders say everything.
+        notes: What the user should know, a sentence each.
+        resumed: Whether an interrupted move is to be finished.
+        finished: Whether an earlier run has done all of it.
+    """
+
+    source: Path
+    target: Path
+    mode: str
+    record: dict
+    table: "pd.DataFrame"
+    old_paths: list[str]
+    manifest: str | None
+    notes: tuple[str, ...] = ()
+    resumed: bool = False
+    finished: bool = False
+
+
+def plan_split(
+    source: str | Path,
+    target: str | Path,
+    *,
+    ratios: tuple[float, float, float] = RATIOS,
+    group_by: str | None = None,
+    mode: str = "copy",
+    seed: int = 0,
+) -> SplitPlan:
+    """Decide which image goes into which split, and find everything that stands in the way.
+
+    Args:
+        source: Class folders, a manifest, or a flat folder of images without labels.
+        target: A new or empty folder; the source itself, with mode move, to split in place; with
+            mode manifest, the CSV file to write, or its folder.
+        ratios: Shares of train, val and test.
+        group_by: As in `alloyk.data.split_table`.
+        mode: One of `MODES`.
+        seed: Seed of the draw.
+
+    Raises:
+        AlloykError: The source is not usable, the target is not empty, the split is not possible.
+    """
+    source, target = Path(source), Path(target)
+    record = {
+        "source": os.path.realpath(source),
+        "ratios": list(checked_ratios(ratios)),
+        "group_by": group_by,
+        "seed": seed,
+        "mode": mode,
+    }
+    if mode == "move":
+        earlier = _unfinished(target, record) or _finished(target, record)
+        if earlier:
+            return earlier
+    journal.refuse_unfinished(source.parent if source.is_file() else source)
+    root, table, notes = read_source(source)
+    if "split" in table.columns:
+        raise AlloykError(
+            f"{shown(source)} is split already (into {', '.join(sorted(set(table['split'])))}); "
+            "train on it as it is, or join its splits first"
+        )
+    table = table.assign(split=split_table(table, ratios, group_by, seed))
+    notes += shared_groups(table, group_by)
+    record["group_by"] = group_name(table.columns, group_by)
+    old_paths = table["path"].tolist()
+    manifest = MANIFEST if _has_manifest(source) else None
+    if source.is_file() and os.path.realpath(root) == os.path.realpath(target):
+        manifest = source.name
+    if mode == "manifest":
+        target, manifest = _manifest_place(root, target)
+        prefix = os.path.relpath(os.path.realpath(root), target)
+        table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
+    else:
+        _refuse_target(root, target, mode)
+        if mode == "move":
+            _refuse_links(root, old_paths)
+        table["path"] = _new_paths(table)
+    first = [name for name in ("path", "label", "split") if name in table.columns]
+    table = table[first + [name for name in table.columns if name not in first]]
+    return SplitPlan(root, target, mode, record, table, old_paths, manifest, tuple(notes))
+
+
+def summary(plan: SplitPlan) -> str:
+    """Return the numbers of images as a table of classes and splits, for the terminal."""
+    how = plan.record["group_by"] or "image"
+    head = f"{shown(plan.target)}: split by {how}, seed {plan.record['seed']}"
+    if plan.finished:
+        return f"{head}; nothing is left to move"
+    splits = plan.table["split"]
+    lines = [("", *SPLITS)]
+    if "label" in plan.table.columns:
+        classes = plan.table["label"]
+        for label in sorted(set(classes)):
+            of_class = splits[classes == label]
+            lines.append((label, *(str((of_class == name).sum()) for name in SPLITS)))
+    lines.append(("all", *(str((splits == name).sum()) for name in SPLITS)))
+    width = max(len(line[0]) for line in lines)
+    text = [f"{line[0]:<{width}}" + "".join(f"{cell:>9}" for cell in line[1:]) for line in lines]
+    return "\n".join([head, *text])
+
+
+def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
+    """Return the folder, its table and the notes; a flat folder has no labels."""
+    import pandas as pd
+
+    if source.is_dir() and not _has_manifest(source):
+        tree = find_images(source)
+        images = [path for path in tree.images if not is_reference(path)]
+        if images and not any("/" in path for path in images):
+            notes = [f"{shown(source)} has no class folders: its images have no labels."]
+            return source, pd.DataFrame({"path": images}, dtype=object), notes
+    root, table, _, notes = read_table(source, labelled=False)
+    return root, table, notes
+
+
+def _has_manifest(source: Path) -> bool:
+    return source.is_file() or (source / MANIFEST).is_file()
+
+
+def _new_paths(table: "pd.DataFrame") -> list[str]:
+    """Return `split/class/…` for each image, `split/…` without labels."""
+    paths, splits = table["path"], table["split"]
+    if "label" not in table.columns:
+        return (splits + "/" + paths).tolist()
+    odd = sorted(x for x in set(table["label"]) if x.startswith(".") or "/" in x or "\0" in x)
+    if odd:
+        raise AlloykError(
+            f"the label {few(map(repr, odd))} cannot name a folder; rename it, or use "
+            "--mode manifest"
+        )
+    sorted_by_class = all(
+        path.startswith(f"{label}/") for path, label in zip(paths, table["label"], strict=True)
+    )
+    if sorted_by_class:
+        return (splits + "/" + paths).tolist()
+    return (splits + "/" + table["label"] + "/" + paths).tolist()
+
+
+def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
+    """Return the folder and the name of the manifest to write."""
+    file = target if target.suffix.lower() == ".csv" else target / MANIFEST
+    folder = existing_folder(file.parent)
+    if not inside(os.path.realpath(root), os.path.realpath(folder)):
+        raise AlloykError(
+            f"a manifest names images relative to its own folder, so it must lie in {shown(root)} "
+            f"or above it; found {shown(file)}: name {shown(root / 'split.csv')} instead"
+        )
+    if file.exists():
+        raise AlloykError(f"{shown(file)} is there already; name another file, or remove it")
+    return folder, file.name
+
+
+def _refuse_target(root: Path, target: Path, mode: str) -> None:
+    here, there = os.path.realpath(root), os.path.realpath(target)
+    if here == there:
+        if mode != "move":
+            raise AlloykError(
+                f"{shown(target)} is the source itself, which can be split in place only by "
+                f"--mode move or --mode manifest; found {mode}"
+            )
+        return
+    if inside(there, here):
+        raise AlloykError(
+            f"{shown(target)} lies inside {shown(root)}, whose classes are its folders; name a "
+            "folder beside it, or the source itself to split it in place"
+        )
+    if target.exists() and not target.is_dir():
+        raise AlloykError(f"a new folder is wanted, but {shown(target)} is a file; name another")
+    # A move that was killed before its journal was whole may have left a draft of it.
+    passed = (f"{journal.JOURNAL}.draft",) if mode == "move" else ()
+    if target.is_dir() and set(os.listdir(target)).difference(passed):
+        raise AlloykError(
+            f"a new or empty folder is wanted, but {shown(target)} is not empty; name another, or "
+            "empty it"
+        )
+
+
+def _refuse_links(root: Path, paths: list[str]) -> None:
+    top = os.path.realpath(root)
+    folders = {path.rpartition("/")[0] for path in paths}
+    links = sorted(
+        f for f in folders if os.path.realpath(root / f) != os.path.normpath(f"{top}/{f}")
+    )
+    links += [path for path in paths if os.path.islink(root / path)]
+    if links:
+        raise AlloykError(
+            f"{len(links)} entries of {shown(root)} are links ({few(links)}), and moving a link "
+            "breaks it; use --mode copy or --mode link"
+        )
+
+
+# --- Moves that were begun before -------------------------------------------------------------
+
+
+def plan_to_json(plan: SplitPlan) -> dict:
+    """Return what `_unfinished` needs to take the plan up again."""
+    return {
+        "source": str(plan.source.absolute()),
+        "record": plan.record,
+        "manifest": plan.manifest,
+        "notes": list(plan.notes),
+        "old_paths": plan.old_paths,
+        # As the text of a CSV file, so that numbers come back to the last digit.
+        "table": plan.table.to_csv(index=False),
+        "paths": plan.table["path"].tolist(),
+    }
+
+
+def _unfinished(target: Path, record: dict) -> SplitPlan | None:
+    """Return the plan of an interrupted move to this target, if it is the same move."""
+    plan = journal.read_journal(target)
+    if plan is None:
+        return None
+    wanted = {key: record[key] for key in ("source", "ratios", "seed")}
+    found = {key: plan["record"][key] for key in wanted}
+    same_groups = record["group_by"] in (None, plan["record"]["group_by"]) or (
+        record["group_by"] == "none" and plan["record"]["group_by"] is None
+    )
+    if wanted != found or not same_groups:
+        raise AlloykError(
+            f"{shown(target)} holds an unfinished move from {shown(plan['record']['source'])} with "
+            f"ratios {' '.join(f'{r:g}' for r in plan['record']['ratios'])}, seed "
+            f"{plan['record']['seed']}, group-by {plan['record']['group_by']}; "
+            "run that again to finish it"
+        )
+    import pandas as pd
+
+    table = pd.read_csv(io.StringIO(plan["table"]), dtype=object, keep_default_na=False)
+    table["path"] = plan["paths"]
+    return SplitPlan(
+        Path(plan["source"]),
+        target,
+        "move",
+        plan["record"],
+        table,
+        plan["old_paths"],
+        plan["manifest"],
+        tuple(plan["notes"]),
+        resumed=True,
+    )
+
+
+def _finished(target: Path, record: dict) -> SplitPlan | None:
+    """Return an empty plan where this very move was finished before, and nothing new has come."""
+    import pandas as pd
+
+    earlier = read_record(target)
+    keys = ("source", "ratios", "seed", "mode")
+    if earlier is None or any(earlier.get(key) != record[key] for key in keys):
+        return None
+    source = Path(record["source"])
+    root = source if source.is_dir() else source.parent
+    if root.is_dir() and root != Path(os.path.realpath(target)) and find_images(root).images:
+        return None
+    empty = pd.DataFrame(columns=["path", "split"], dtype=object)
+    return SplitPlan(root, target, "move", earlier, empty, [], None, finished=True)

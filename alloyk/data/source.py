@@ -1,0 +1,115 @@
+"""Where the images come from: the data set that a configuration names, or the embedded default.
+
+The default is simulated on first use and kept in the user's cache folder.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import click
+import numpy as np
+
+from alloyk import __version__
+from alloyk.config import Config
+from alloyk.data.dataset import ImageDataset, load_dataset
+from alloyk.data.folds import parse_condition, parse_fold
+from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/alloyk``, by default ``~/.cache/alloyk``.
+
+    Source: XDG Base Directory Specification 0.8, which ignores a path that is not absolute.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "alloyk"
+
+
+def default_dataset(preset: str, images: int, image_size: int, seed: int, overrides: dict) -> Path:
+    """Folder of the simulated data set with these settings, made on first use.
+
+    The folder's name carries the version and all settings, so that another setting or a newer
+    simulator never meets old images.
+
+    Raises:
+        AlloykError: A setting is out of range, or the cache folder cannot be written.
+    """
+    settings = [__version__, preset, images, image_size, seed, overrides]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    folder = cache_folder() / "simulated" / f"{preset}-{images}x{image_size}-{digest}"
+    if not folder.is_dir():
+        from alloyk.simulator.dataset.simulation import simulate_dataset
+
+        click.echo(f"simulating {images} images ({preset}) into {folder}", err=True)
+        simulate_dataset(
+            folder, preset=preset, images=images, image_size=image_size, seed=seed,
+            overrides=overrides,
+        )  # fmt: skip
+    return folder
+
+
+def data_path(config: Config) -> Path:
+    """Where the data set of the configuration lies; the embedded default is made on first use."""
+    return config.data.path or default_dataset(**config.data.simulate.model_dump())
+
+
+def open_dataset(config: Config) -> ImageDataset:
+    """The data set of the configuration, the embedded default where it names none."""
+    data = config.data
+    dataset = load_dataset(
+        data_path(config),
+        ratios=data.ratios,
+        group_by=data.group_by,
+        seed=data.split_seed,
+        fold=parse_fold(data.fold) if data.fold else None,
+        leave_out=parse_condition(data.leave_out) if data.leave_out else None,
+    )
+    return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
+
+
+def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
+    """`without_unreadable`, to be learnt from.
+
+    Raises:
+        AlloykError: A split or a class has nothing left.
+    """
+    readable = without_unreadable(dataset)
+    left = readable.table.groupby("split")["label"].nunique()
+    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
+        raise AlloykError(
+            f"without the {len(readable.skipped)} unreadable images of {dataset.root} a class or a "
+            "split is empty: restore images, or take that class out"
+        )
+    return readable
+
+
+def without_unreadable(dataset: ImageDataset) -> ImageDataset:
+    """The data set without the images that cannot be read; names each of them on stderr."""
+
+    def problem(path):
+        try:
+            read_image(dataset.root / path)
+        except AlloykError as error:
+            return str(error)
+        return None
+
+    with ThreadPool() as pool:
+        problems = pool.map(problem, dataset.table["path"])
+    for message in problems:
+        if message is not None:
+            click.echo(f"skipped: {message}", err=True)
+    read = np.array([message is None for message in problems])
+    bad = tuple(dataset.table.loc[~read, "path"])
+    notes = (*dataset.notes, *skipped_notes(bad))
+    table = dataset.table[read].reset_index(drop=True)
+    return replace(dataset, table=table, notes=notes, skipped=bad)
+
+
+def skipped_notes(paths) -> list[str]:
+    """Say how many images were left out; ``facts.json`` has their names."""
+    return [f"{len(paths)} unreadable images were left out."] if paths else []

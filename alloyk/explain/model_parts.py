@@ -1,0 +1,92 @@
+"""A trained classifier taken apart: its preprocessing, its network, the score that is explained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+from alloyk.inference import Classifier, load
+
+# Of a class in a sum that leaves it out: its power is 0 in float32, its gradient too.
+LEFT_OUT = -1e30
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedClassifier:
+    """The two halves of a `model.keras`.
+
+    Attributes:
+        classifier: Both together, for decisions and for what images it takes.
+        classes: Class labels in the order of the logits.
+        simulated: Whether it was trained on simulated images.
+        preprocessing: From raw images `(n, h, w, c)` of one size to gray ones in [0, 1].
+        network: From gray images `(n, H, W, 1)` to logits `(n, k)`.
+    """
+
+    classifier: Classifier
+    classes: tuple[str, ...]
+    simulated: bool
+    preprocessing: keras.Model
+    network: keras.Model
+
+    def seen(self, raw: np.ndarray) -> np.ndarray:
+        """The gray image `(H, W)` float32 that the network sees of a raw one `(h, w, c)`."""
+        return np.asarray(self.preprocessing(raw[None].astype(np.float32)))[0, ..., 0]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits `(n, k)` of gray images `(n, H, W)`."""
+        return np.asarray(self.network(images[..., None], training=False))
+
+
+def open_classifier(run: str | Path) -> OpenedClassifier:
+    """Load the `model.keras` of a run, or a `.keras` file, in its two halves.
+
+    Raises:
+        AlloykError: It is no model of alloyk, a SavedModel or `.tflite` file, whose layers cannot
+            be looked into, or a voted classifier.
+    """
+    classifier = load(run)
+    model = getattr(classifier.backend, "model", None)
+    if model is None:
+        raise AlloykError(
+            f"{shown(run)} has no layers to look into: explain the run that it was exported from"
+        )
+    if [layer.name for layer in model.layers[:1]] != ["preprocessing"] or len(model.layers) != 2:
+        raise AlloykError(
+            f"{shown(run)} is not one network behind one preprocessing: explain its members"
+        )
+    preprocessing, network = model.layers
+    outputs = network.output
+    if isinstance(outputs, dict):  # numbers are estimated beside the class
+        outputs = outputs["logits"]
+    # One input, not a list of one, whatever was saved: Keras warns at every call otherwise.
+    (outputs,) = outputs if isinstance(outputs, list) else [outputs]
+    network = keras.Model(network.inputs[0], outputs, name=network.name)
+    return OpenedClassifier(
+        classifier, classifier.classes, classifier.simulated, preprocessing, network
+    )
+
+
+def log_odds(logits):
+    """How strongly a network holds each class against all others: `log p − log(1 − p)`.
+
+    It is what Selvaraju et al. call the score before the softmax, less the part of it that the
+    softmax takes away: adding one number to all logits changes no probability, but would change a
+    map of a single logit.
+
+    Args:
+        logits: `(n, k)`.
+
+    Returns:
+        `(n, k)`.
+
+    Example:
+        >>> np.asarray(log_odds(np.array([[3.0, 1.0], [5.0, 5.0]], np.float32)))
+        array([[ 2., -2.], [ 0.,  0.]], dtype=float32)
+    """
+    itself = LEFT_OUT * keras.ops.eye(logits.shape[-1], dtype="float32")
+    others = keras.ops.logsumexp(keras.ops.add(logits[:, None, :], itself), axis=-1)
+    return keras.ops.subtract(logits, others)

@@ -1,0 +1,224 @@
+"""Export a run to a file for the device, and let nothing out that disagrees with the original.
+
+The file is written under another name, classifies every image of the run's test split beside the
+original model, and gets its name only when the two agree.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.export.agreement import (
+    ESTIMATE_TOLERANCE,
+    Agreement,
+    classify_both,
+    compare,
+    compare_with_recorded,
+    refuse_disagreement,
+)
+from alloyk.export.conversion import FORMATS
+from alloyk.files import unfinished_path
+from alloyk.imaging import read_image, shown
+from alloyk.inference import Classifier, load
+from alloyk.inference.latency import single_thread_latency
+from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
+from alloyk.runs.folder import RUN_MODEL, run_model
+from alloyk.runs.split_record import open_run_data
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What came out of an export.
+
+    Attributes:
+        path: The file, or the folder.
+        format: Key of `FORMATS`.
+        input_shape: `(height, width, channels)` of the images it takes, None where any will do.
+        agreement: With the original model, on the raw images of the test split.
+        tolerance: What ``max |Δp|`` was allowed to be.
+        allowed: Column → what the difference of two estimates was allowed to be.
+        resized: How many of these images were first resized to the file's input, for both models.
+        recorded: Agreement with the run's ``predictions.csv``; None where that lists other images
+            or images were resized.
+        size_bytes: Of the file or folder.
+        latency_seconds: Of one image of `timed_shape` on one thread.
+        timed_shape: `(height, width, channels)`.
+    """
+
+    path: Path
+    format: str
+    input_shape: tuple[int | None, int | None, int | None]
+    agreement: Agreement
+    tolerance: float
+    allowed: Mapping[str, float]
+    resized: int
+    recorded: Agreement | None
+    size_bytes: int
+    latency_seconds: float
+    timed_shape: tuple[int, int, int]
+
+
+def export_run(
+    run: str | Path,
+    file_format: str,
+    out: str | Path,
+    *,
+    input_size: tuple[int, int] | None = None,
+    data: str | Path | None = None,
+    say: Callable[[str], None] = lambda message: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ExportReport:
+    """Export a run, compare the result with the original on the whole test split, then name it.
+
+    Args:
+        run: Run folder.
+        file_format: Key of `FORMATS`.
+        out: The file or folder to make; it must not exist.
+        input_size: ``(height, width)`` of the raw images that a format of fixed size will take;
+            by default that of the test images.
+        data: Where the run's data set lies now; by default where it lay in training.
+        say: Called with what is being done.
+        progress: Called with how many images of how many were compared.
+
+    Raises:
+        AlloykError: `out` exists or cannot be written, the run or its data set is not there, the
+            test images differ in size, the model cannot be converted, or the two disagree.
+    """
+    run, out = Path(run), Path(out)
+    chosen = FORMATS[file_format]
+    _check_out(out, file_format)
+    if input_size and not chosen.fixed_shape:
+        raise AlloykError(f"{file_format} takes images of any size: leave --input-size out")
+    run_model(run)  # before its images are looked for
+    dataset = open_run_data(run, data)
+    for note in dataset.notes:
+        say(f"note: {note}")
+    names, paths = list(dataset.split("test")["path"]), dataset.paths("test")
+    if not paths:
+        raise AlloykError(f"{shown(dataset.root)} has no test images to compare the export on")
+    say(f"reading {len(paths)} test images")
+    with ThreadPoolExecutor() as pool:
+        shapes = Counter(pool.map(lambda path: read_image(path).shape, paths))
+    usual_shape = shapes.most_common(1)[0][0]
+
+    say(f"loading {shown(run)}")
+    original = load(run)
+    image_shape = original.input_shape
+    if chosen.fixed_shape:
+        image_shape = _input_shape(shapes, input_size, original)
+    with unfinished_path(out) as unfinished:
+        say(f"converting to {file_format}")
+        chosen.write(original.backend.model, unfinished, image_shape)
+        metadata = ModelMetadata(
+            original.classes, PROBABILITIES, original.simulated, original.spreads
+        )
+        write_metadata(unfinished, metadata)
+        exported = load(unfinished)
+        say(f"comparing the two on {len(paths)} test images")
+        expected, found = classify_both(original, exported, paths, names, progress)
+        agreement = compare(names, expected, found)
+        allowed = {name: ESTIMATE_TOLERANCE * x for name, x in original.spreads.items()}
+        refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
+        size = image_shape[:2]
+        resized = sum(n for shape, n in shapes.items() if None not in size and shape[:2] != size)
+        timed_shape = image_shape if chosen.fixed_shape else usual_shape
+        say("timing")
+        return ExportReport(
+            path=out,
+            format=file_format,
+            input_shape=image_shape,
+            agreement=agreement,
+            tolerance=chosen.tolerance,
+            allowed=allowed,
+            resized=resized,
+            recorded=None if resized else compare_with_recorded(run, names, original, found),
+            size_bytes=_size_bytes(unfinished),
+            latency_seconds=single_thread_latency(unfinished, timed_shape),
+            timed_shape=timed_shape,
+        )
+
+
+def format_report(report: ExportReport) -> str:
+    """The short table that ``alloyk export`` prints."""
+    agreement = report.agreement
+    images = f"{agreement.images:,} (the whole test split)"
+    if report.resized:
+        height, width = report.input_shape[:2]
+        images += f", {report.resized:,} of them resized to {height}x{width} first, for both"
+    shape = "x".join(map(str, report.timed_shape))
+    rows = [
+        ("file", str(report.path)),
+        ("format", f"{report.format}, input {_described(report.input_shape)}"),
+        ("compared with", f"{RUN_MODEL} of the run, on the raw images"),
+        ("images compared", images),
+        ("decisions that differ", str(len(agreement.differing))),
+        ("max |Δp|", f"{agreement.max_difference:.1e} (allowed: {report.tolerance:.0e})"),
+        *(
+            (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
+            for name, difference in agreement.estimates.items()
+        ),
+        ("predictions.csv", _recorded_row(report.recorded)),
+        ("size", f"{report.size_bytes / 1e6:.1f} MB"),
+        ("latency", f"{report.latency_seconds * 1e3:.2f} ms (one {shape} image, one thread)"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
+
+
+def _described(shape) -> str:
+    height, width, channels = shape
+    if height is None:
+        return "raw images of any size, 1 or 3 channels"
+    return f"one raw image of {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _recorded_row(recorded: Agreement | None) -> str:
+    if recorded is None:
+        return "not compared: missing, or of other images"
+    row = f"{len(recorded.differing)} decisions differ, max |Δp| {recorded.max_difference:.1e}"
+    return row + "".join(f", |Δ {name}| {x:.1e}" for name, x in recorded.estimates.items())
+
+
+def _check_out(out: Path, file_format: str) -> None:
+    if os.path.lexists(out):
+        raise AlloykError(f"{shown(out)} exists: choose another --out, or remove it first")
+    wanted = FORMATS[file_format].suffix
+    if wanted and out.suffix.lower() != wanted:
+        raise AlloykError(f"{file_format} wants a file ending in {wanted}, found {shown(out)}")
+    others = {known.suffix for known in FORMATS.values() if known.suffix}
+    if not wanted and out.suffix.lower() in others:
+        raise AlloykError(
+            f"{file_format} makes a folder, found {shown(out)}: choose a name without {out.suffix}"
+        )
+
+
+def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int, int, int]:
+    """`(height, width, channels)` for a file that takes one shape only."""
+    frame = original.input_shape[:2]
+    if input_size and None not in frame and tuple(input_size) != frame:
+        raise AlloykError(
+            f"the flat-field correction of {shown(original.path)} takes frames of "
+            f"{frame[0]}x{frame[1]} only: leave --input-size out"
+        )
+    sizes = {shape[:2] for shape in shapes}
+    if input_size is None and len(sizes) > 1:
+        (low, high) = (min(sizes, key=np.prod), max(sizes, key=np.prod))
+        raise AlloykError(
+            "a file for one image size is wanted, but the test images have "
+            f"{len(sizes)} sizes (from {low[0]}x{low[1]} to {high[0]}x{high[1]}): give the one of "
+            "the device's images by --input-size HEIGHTxWIDTH"
+        )
+    # Gray goes into a file for colour, as three equal channels; not the other way round.
+    channels = max(shape[2] for shape in shapes)
+    return (*(input_size or sizes.pop()), channels)
+
+
+def _size_bytes(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,193 @@
+"""The kinds of model file, each as one callable from raw images to the model's outputs by name.
+
+Only the kind that is asked for is imported: a ``.tflite`` file runs without TensorFlow.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+from alloyk.inference.metadata import SIGNATURE
+from alloyk.runs.folder import run_model
+from alloyk.runtime.native_output import held_output
+from alloyk.targets import LOGITS
+
+# More threads than this gain little on one image.
+MOST_THREADS = 4
+
+
+class Backend(Protocol):
+    """A loaded model.
+
+    Attributes:
+        input_shape: `(height, width, channels)` it takes; None for whatever comes.
+        takes_batches: Whether several images of one shape may come at once.
+    """
+
+    input_shape: tuple[int | None, int | None, int | None]
+    takes_batches: bool
+
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Outputs of raw images `(n, height, width, channels)` float32, all of them float32.
+
+        The class output `(n, classes)` is called as `ModelMetadata.output` says; each further one
+        `(n, 1)` by its column.
+        """
+
+
+class KerasBackend:
+    """A `.keras` file. It computes in float32, whatever precision it was trained in."""
+
+    takes_batches = True
+
+    def __init__(self, path: Path, threads: int | None = None):
+        tf = _tensorflow()
+        import keras
+
+        import alloyk.preprocessing  # noqa: F401 - registers the layers
+
+        try:
+            self.model = in_float32(keras.saving.load_model(path, compile=False))
+        # Keras raises nearly anything on a damaged file.
+        except Exception as error:
+            raise AlloykError(_cannot_load(path, error)) from error
+        self.input_shape = tuple(self.model.input_shape[1:])
+        raw_images = tf.TensorSpec((None, *self.input_shape), tf.float32)
+        self._call = tf.function(
+            lambda images: self.model(images, training=False), input_signature=[raw_images]
+        )
+
+    def __call__(self, images):
+        """Outputs of raw images."""
+        outputs = self._call(images)
+        if not isinstance(outputs, dict):
+            outputs = {LOGITS: outputs}
+        return {name: values.numpy() for name, values in outputs.items()}
+
+
+class SavedModelBackend:
+    """A SavedModel folder with one serving signature."""
+
+    takes_batches = True
+
+    def __init__(self, path: Path, threads: int | None = None):
+        tf = _tensorflow()
+
+        try:
+            self._loaded = tf.saved_model.load(str(path))  # owns the weights
+            self._call = self._loaded.signatures[SIGNATURE]
+        except Exception as error:
+            raise AlloykError(_cannot_load(path, error)) from error
+        ((self._input, spec),) = self._call.structured_input_signature[1].items()
+        self.input_shape = tuple(spec.shape[1:])
+        self._constant = tf.constant
+
+    def __call__(self, images):
+        """Outputs of raw images."""
+        outputs = self._call(**{self._input: self._constant(images)})
+        return {name: values.numpy() for name, values in outputs.items()}
+
+
+class TFLiteBackend:
+    """A `.tflite` file, by LiteRT: one image of one size at a time, no TensorFlow."""
+
+    takes_batches = False
+
+    def __init__(self, path: Path, threads: int | None = None):
+        from ai_edge_litert.interpreter import Interpreter
+
+        threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
+        try:
+            with held_output():
+                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise AlloykError(_cannot_load(path, error)) from error
+        (self._input,) = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_signature_runner(SIGNATURE).get_output_details()
+        self.input_shape = tuple(int(size) for size in self._input["shape"][1:])
+
+    def __call__(self, images):
+        """Outputs of raw images."""
+        outputs = {name: [] for name in self._outputs}
+        for image in images:
+            self._interpreter.set_tensor(self._input["index"], image[None])
+            self._interpreter.invoke()
+            for name, output in self._outputs.items():
+                outputs[name].append(self._interpreter.get_tensor(output["index"])[0])
+        return {name: np.stack(values) for name, values in outputs.items()}
+
+
+BACKENDS = {"keras": KerasBackend, "savedmodel": SavedModelBackend, "tflite": TFLiteBackend}
+
+
+def model_file(path: str | Path) -> tuple[str, Path]:
+    """Which of `BACKENDS` loads a model, and the file or folder it loads.
+
+    Args:
+        path: A run folder, a `.keras` file, a `.tflite` file of any name, or a SavedModel folder.
+
+    Raises:
+        AlloykError: It is none of them.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "savedmodel", path
+        return "keras", run_model(path, "a run folder or a SavedModel")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise AlloykError(
+            f"cannot read the model {shown(path)}: {error.strerror}; wanted a run folder, a .keras "
+            "or .tflite file or a SavedModel folder"
+        ) from error
+    if head[4:] == b"TFL3":
+        return "tflite", path
+    if head.startswith(b"PK\x03\x04") and path.suffix == ".keras":  # Keras wants the ending
+        return "keras", path
+    raise AlloykError(
+        f"{shown(path)} is no model: wanted a run folder, a .keras or .tflite file or a SavedModel "
+        "folder"
+    )
+
+
+def in_float32(model):
+    """A Keras model that computes in float32: itself, or a copy of one in mixed precision.
+
+    Half precision is for training on a GPU: a processor computes it slowly, and TensorFlow Lite
+    has no operators for it. The weights are float32 either way.
+    """
+    import keras
+
+    layers = list(model._flatten_layers())
+    mixed = {layer.dtype_policy.name for layer in layers if layer.compute_dtype != "float32"}
+    if not mixed:
+        return model
+    text = json.dumps(keras.saving.serialize_keras_object(model))
+    for name in mixed:
+        text = text.replace(json.dumps(name), '"float32"')
+    copy = keras.saving.deserialize_keras_object(json.loads(text))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _tensorflow():
+    """TensorFlow, imported without its remarks on processors and absent GPUs."""
+    with held_output():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # the driver speaks at first use
+    return tf
+
+
+def _cannot_load(path: Path, error: Exception) -> str:
+    why = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"cannot load the model {shown(path)}: {why}; train or export it again"

@@ -1,0 +1,335 @@
+"""Confidence intervals by resampling plates, because images of one plate are not independent.
+
+Each figure gets its standard error from a bootstrap over plates (over images where plates are
+unknown). Divided into the variance of one image, its square gives the number of independent images
+that would be as telling, and Wilson's interval for that many is the figure's own, with Student's t
+for normal quantiles. Average precision and AUC, which are no shares of images, have an interval
+that is symmetric on the logit scale, the log loss one on the log scale. The plain percentile
+interval of the same bootstrap falls short where plates are few and errors fewer.
+`scripts/interval_coverage.py` measures how often the intervals hold the truth.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from alloyk.metrics.jackknife import (
+    RANK_FIGURES,
+    Evidence,
+    counts_by_group,
+    evidence_by_class,
+    evidence_of_share,
+    mean_evidence,
+    rank_influences_by_group,
+)
+from alloyk.runs.predictions import Predictions
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+# Numbers per block of resamples: as many as stay in the processor's cache.
+BLOCK = 1_000_000
+# A resample's error is known to 1.6 %, so further digits would be noise of the arithmetic.
+DIGITS = 6
+ROUNDING = 1e-12
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson, 1934) for `successes` out of `n`.
+
+    >>> low, high = clopper_pearson(20, 20)
+    >>> round(low, 4), high
+    (0.8316, 1.0)
+    """
+    from scipy.stats import beta
+
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else beta.ppf(tail, successes, n - successes + 1)
+    high = 1.0 if successes == n else beta.ppf(1 - tail, successes + 1, n - successes)
+    return float(low), float(high)
+
+
+def resampled_counts(n_groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each group is drawn in each resample, in blocks.
+
+    Args:
+        n_groups: Number of groups; each resample draws as many, with replacement.
+        resamples: Number of resamples.
+        seed: The same seed gives the same draws, so that two classifiers can be compared on them.
+
+    Yields:
+        `(block, n_groups)` float64 counts; each row sums to `n_groups`.
+    """
+    rng = np.random.default_rng(seed)
+    block = max(1, BLOCK // n_groups)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = rng.integers(0, n_groups, size=(rows, n_groups), dtype=np.int32)
+        drawn += np.arange(rows, dtype=np.int32)[:, None] * n_groups
+        counts = np.bincount(drawn.ravel(), minlength=rows * n_groups)
+        yield counts.reshape(rows, n_groups).astype(np.float64)
+
+
+def bootstrap(
+    predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """The figures of each resample of plates.
+
+    Average precision and AUC, which would need every resample sorted anew, are linearised: what
+    is returned is their change in first order (`alloyk.metrics.jackknife`).
+
+    Returns:
+        ``accuracy, log_loss`` → `(resamples,)`; ``precision, recall, specificity, f1,
+        average_precision, roc_auc`` → `(resamples, k)`, NaN where a resample leaves one undefined.
+    """
+    groups = predictions.groups
+    n_groups = int(groups.max()) + 1
+    by_group = {
+        **counts_by_group(predictions, n_groups),
+        "loss": np.bincount(groups, _losses(predictions), n_groups)[:, None],
+        **rank_influences_by_group(predictions, n_groups),
+    }
+    columns = np.concatenate(list(by_group.values()), axis=1)
+    edges = np.cumsum([part.shape[1] for part in by_group.values()])[:-1]
+    sums = np.concatenate(
+        [counts @ columns for counts in resampled_counts(n_groups, resamples, seed)]
+    )
+    drawn = dict(zip(by_group, np.split(sums, edges, axis=1), strict=True))
+    size = drawn["true"].sum(axis=1)
+    return {
+        "accuracy": drawn["correct"].sum(axis=1) / size,
+        "log_loss": drawn["loss"][:, 0] / size,
+        **_rates(drawn["correct"], drawn["true"], drawn["predicted"], size[:, None]),
+        **{name: drawn[name] for name in RANK_FIGURES},
+    }
+
+
+def _losses(predictions: Predictions) -> np.ndarray:
+    """`(n,)`: the log loss of each image, limited as scikit-learn limits it."""
+    eps = np.finfo(np.float64).eps
+    rows = np.arange(len(predictions))
+    return -np.log(np.clip(predictions.probabilities[rows, predictions.y_true], eps, 1 - eps))
+
+
+def _rates(correct, true, predicted, size) -> dict[str, np.ndarray]:
+    """Precision, recall, specificity and F1, `(block, k)`, from counts of the same shape."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "precision": correct / predicted,
+            "recall": correct / true,
+            "specificity": 1 - (predicted - correct) / (size - true),
+            "f1": 2 * correct / (true + predicted),
+        }
+
+
+def confidence_intervals(
+    predictions: Predictions, figures: dict, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """95 % intervals for the figures of `alloyk.metrics.classification_metrics`.
+
+    Args:
+        predictions: The predictions that `figures` were computed from.
+        figures: Its result.
+        resamples: Number of bootstrap resamples.
+        seed: Of the resampling.
+
+    Returns:
+        Path of the figure (``accuracy``, ``macro.f1``, ``per_class.A.recall``) → ``[low, high]``,
+        and path → why there is no interval, for figures that are defined but have none.
+    """
+    drawn = bootstrap(predictions, resamples=resamples, seed=seed)
+    evidence = evidence_by_class(predictions)
+    right = predictions.y_true == predictions.y_pred
+    of_accuracy = evidence_of_share(right, predictions.groups)
+    what = "plate" if predictions.has_plates else "image"
+    found: dict[str, list[float]] = {}
+    missing: dict[str, str] = {}
+
+    def add(name, value, replicates, evidence, interval_of=interval_of_share):
+        if value is None:
+            return
+        interval = interval_of(value, replicates, evidence)
+        if interval is None:
+            few = evidence.groups < 2
+            missing[f"confidence_intervals.{name}"] = (
+                f"rests on one {what} only" if few else f"every {what} gives the same"
+            )
+        else:
+            found[name] = [round(bound, DIGITS) for bound in interval]
+
+    add("accuracy", figures["accuracy"], drawn["accuracy"], of_accuracy)
+    add("log_loss", figures["log_loss"], drawn["log_loss"], of_accuracy, interval_of_loss)
+    for name, by_class in evidence.items():
+        over_classes = _mean_of_defined(drawn[name])
+        interval_of = interval_of_rank if name in RANK_FIGURES else interval_of_share
+        defined = [one for one in by_class if one is not None]
+        if defined:
+            mean = mean_evidence(defined)
+            if name == "recall":
+                add("balanced_accuracy", figures["balanced_accuracy"], over_classes, mean)
+            add(f"macro.{name}", figures["macro"][name], over_classes, mean, interval_of)
+        for k, label in enumerate(predictions.classes):
+            value = figures["per_class"][label][name]
+            add(f"per_class.{label}.{name}", value, drawn[name][:, k], by_class[k], interval_of)
+    return found, missing
+
+
+def _mean_of_defined(drawn: np.ndarray) -> np.ndarray:
+    """`(resamples,)`: the mean over the classes that a resample leaves defined, NaN for none."""
+    present = np.isfinite(drawn)
+    with np.errstate(invalid="ignore"):
+        return np.where(present, drawn, 0).sum(axis=1) / present.sum(axis=1)
+
+
+def interval_of_share(
+    value: float, replicates: np.ndarray, evidence: Evidence
+) -> tuple[float, float] | None:
+    """The 95 % interval around a figure from 0 to 1, from its values in the resamples.
+
+    Wilson's interval (1927) for the effective number of images: `value (1 - value)` over the
+    squared standard error. It needs degrees of freedom, as the error is an estimate. The variance
+    that independent images would have follows from the figure and costs none; what plates add to
+    it is as uncertain as the spread of their squared influences says (Satterthwaite, 1946).
+
+    A proportion of exactly 0 or 1 does not vary between resamples; it gets the exact binomial
+    interval over its groups instead.
+
+    Args:
+        value: The figure on the data.
+        replicates: `(resamples,)`, NaN where a resample left it undefined.
+        evidence: What the figure rests on.
+
+    Returns:
+        ``(low, high)``, or None where the groups say nothing about the error.
+    """
+    return _exact_at_the_ends(value, replicates, evidence, wilson)
+
+
+def wilson(value: float, error: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval for as many images as give `value` this standard error."""
+    images, reach = value * (1 - value) / error**2, quantile**2
+    middle = value + reach / (2 * images)
+    half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
+    whole = 1 + reach / images
+    return float((middle - half) / whole), float((middle + half) / whole)
+
+
+def upper_bound(wrong: np.ndarray, groups: np.ndarray) -> float:
+    """One-sided 95 % upper bound of a share: Wilson's, without a case the exact binomial one.
+
+    The standard error is that of the influences of the groups, which needs no resampling.
+
+    Args:
+        wrong: `(n,)` bool, n > 0.
+        groups: `(n,)` int, equal for images of one plate.
+
+    Returns:
+        The bound; 1 where the groups say nothing about the error.
+
+    >>> wrong = np.zeros(59, dtype=bool)
+    >>> round(upper_bound(wrong, np.arange(59)), 4)
+    0.0495
+    """
+    from scipy.stats import t
+
+    images = np.bincount(groups)
+    share, seen = float(wrong.mean()), images > 0
+    n_groups = int(seen.sum())
+    if not share:
+        return float(1 - (1 - CONFIDENCE) ** (1 / n_groups))
+    influence = (np.bincount(groups, wrong) - share * images)[seen] / len(wrong)
+    error = np.sqrt((influence**2).sum() * n_groups / max(n_groups - 1, 1))
+    if error <= ROUNDING:
+        return 1.0
+    evidence = Evidence(influence, n_groups, share * (1 - share) / len(wrong))
+    return wilson(share, error, t.ppf(CONFIDENCE, degrees_of_freedom(evidence, error)))[1]
+
+
+def interval_of_rank(
+    value: float, replicates: np.ndarray, evidence: Evidence
+) -> tuple[float, float] | None:
+    """The 95 % interval around an average precision or AUC, symmetric on the logit scale.
+
+    Near 1 such a figure rests on few images that are out of order, and its standard error is too
+    small where the figure is too high: a scale on which errors grow towards 1 makes up for that
+    (Qin and Hotilovac, Statistical Methods in Medical Research 17, 2008, compare such intervals).
+
+    Args and returns as for `interval_of_share`.
+    """
+    from scipy.special import expit, logit
+
+    def on_the_logit_scale(value, error, quantile):
+        step = quantile * error / (value * (1 - value))
+        return float(expit(logit(value) - step)), float(expit(logit(value) + step))
+
+    return _exact_at_the_ends(value, replicates, evidence, on_the_logit_scale)
+
+
+def _exact_at_the_ends(value, replicates, evidence, interval) -> tuple[float, float] | None:
+    """`interval(value, error, quantile)`, or the exact binomial of 0 and 1, which do not vary."""
+    from scipy.stats import t
+
+    groups = evidence.groups
+    if not ROUNDING < value < 1 - ROUNDING:
+        return clopper_pearson(groups if value > 0.5 else 0, groups) if groups else None
+    error = standard_error(value, replicates, groups)
+    if error is None:
+        return None
+    return interval(value, error, t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom(evidence, error)))
+
+
+def degrees_of_freedom(evidence: Evidence, error: float) -> float:
+    """Degrees of freedom of a standard error, from 1 to the number of groups less 1."""
+    squares = evidence.influence**2
+    most = evidence.groups - 1
+    if not squares.sum():
+        return most
+    # Relative variance of the estimated variance, less that of groups which are all alike.
+    noise = (squares**2).sum() / squares.sum() ** 2 - 1 / evidence.groups
+    noise *= max(1 - evidence.binomial / error**2, 0)
+    return float(np.clip(2 / max(noise, ROUNDING), 1, most))
+
+
+def interval_of_loss(
+    value: float, replicates: np.ndarray, evidence: Evidence
+) -> tuple[float, float] | None:
+    """The 95 % interval around a positive figure, symmetric on the log scale.
+
+    Args and returns as for `interval_of_share`.
+    """
+    from scipy.stats import t
+
+    error = standard_error(value, replicates, evidence.groups)
+    if error is None:
+        return None
+    step = t.ppf((1 + CONFIDENCE) / 2, evidence.groups - 1) * error / value
+    return float(value * np.exp(-step)), float(value * np.exp(step))
+
+
+def standard_error(value: float, replicates: np.ndarray, n_groups: int) -> float | None:
+    """Standard error from the resamples; None where the groups say nothing about it."""
+    replicates = replicates[np.isfinite(replicates)]
+    # Below this the resamples are equal but for rounding.
+    if n_groups < 2 or len(replicates) < 2 or replicates.std() <= ROUNDING * abs(value):
+        return None
+    # Resampling n groups shows (n - 1) / n of the variance.
+    return float(replicates.std() * np.sqrt(n_groups / (n_groups - 1)))
+
+
+def accuracy_interval(
+    correct: np.ndarray, groups: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of the share of True in `correct`, by the same bootstrap over `groups`.
+
+    Args:
+        correct: `(n,)` bool.
+        groups: `(n,)`, equal values for what belongs together.
+        resamples: Number of bootstrap resamples.
+        seed: Of the resampling.
+    """
+    _, groups = np.unique(groups, return_inverse=True)
+    both = np.stack([np.bincount(groups, correct), np.bincount(groups)], axis=1).astype(np.float64)
+    drawn = np.concatenate(
+        [counts @ both for counts in resampled_counts(len(both), resamples, seed)]
+    )
+    evidence = evidence_of_share(correct, groups)
+    return interval_of_share(float(np.mean(correct)), drawn[:, 0] / drawn[:, 1], evidence)

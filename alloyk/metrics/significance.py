@@ -1,0 +1,129 @@
+"""Tests between classifiers that decided the same images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alloyk.metrics.intervals import (
+    CONFIDENCE,
+    RESAMPLES,
+    clopper_pearson,
+    degrees_of_freedom,
+    resampled_counts,
+    standard_error,
+)
+from alloyk.metrics.jackknife import Evidence
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> dict:
+    """McNemar's exact test of two classifiers on the same images (McNemar, 1947).
+
+    It takes images as independent; where a plate has several, `accuracy_difference` is the test to
+    read.
+
+    Args:
+        first_right: `(n,)` bool, whether the first classifier is right.
+        second_right: The same of the second.
+
+    Returns:
+        ``only_first_right``, ``only_second_right``, and the two-sided ``p``.
+
+    >>> mcnemar(np.array([1, 1, 1, 1, 1, 0]) > 0, np.array([1, 0, 0, 0, 0, 0]) > 0)
+    {'only_first_right': 4, 'only_second_right': 0, 'p': 0.125}
+    """
+    from scipy.stats import binomtest
+
+    first = int((first_right & ~second_right).sum())
+    second = int((second_right & ~first_right).sum())
+    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    return {"only_first_right": first, "only_second_right": second, "p": float(p)}
+
+
+def accuracy_difference(
+    first_right: np.ndarray,
+    second_right: np.ndarray,
+    groups: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict:
+    """Accuracy of the second less that of the first, by a paired bootstrap over plates.
+
+    Both classifiers are judged on the same resamples. The standard error is theirs; interval and
+    test are Student's, with the degrees of freedom of `alloyk.metrics.intervals`.
+
+    Equal decisions do not show equal accuracies: a difference is at most the share of plates on
+    which the two differ, and of that share, none found, the exact binomial bound is the interval.
+
+    Args:
+        first_right: `(n,)` bool, whether the first classifier is right.
+        second_right: The same of the second.
+        groups: `(n,)` int from 0, equal for images of one plate.
+        resamples: Bootstrap resamples.
+        seed: Of the resampling.
+
+    Returns:
+        ``difference``, its 95 % ``interval`` and the two-sided ``p``; the last two None where the
+        plates say nothing about the error.
+    """
+    from scipy.stats import t
+
+    gain = second_right.astype(np.float64) - first_right
+    difference, n = float(gain.mean()), len(gain)
+    if not gain.any():
+        most = clopper_pearson(0, int(groups.max()) + 1)[1]
+        return {"difference": 0.0, "interval": [-most, most], "p": 1.0}
+    both = np.stack([np.bincount(groups, gain), np.bincount(groups)], axis=1).astype(np.float64)
+    drawn = np.concatenate(
+        [counts @ both for counts in resampled_counts(len(both), resamples, seed)]
+    )
+    error = standard_error(1.0, drawn[:, 0] / drawn[:, 1], len(both))
+    if error is None:
+        return {"difference": difference, "interval": None, "p": None}
+    influence = np.bincount(groups, gain - difference) / n
+    freedom = degrees_of_freedom(Evidence(influence, len(both), float(gain.var() / n)), error)
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom) * error)
+    return {
+        "difference": difference,
+        "interval": [max(difference - reach, -1.0), min(difference + reach, 1.0)],
+        "p": float(2 * t.sf(abs(difference) / error, freedom)),
+    }
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction (1979): p values that may be read as if each test were the only one.
+
+    A test without a p value stays without, and does not count.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, i) in enumerate(known):
+        least = max(least, min(p * (len(known) - rank), 1.0))
+        corrected[i] = least
+    return corrected
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> dict:
+    """Welch's test of two sets of figures, each from trainings with several seeds.
+
+    Returns:
+        ``difference`` of the means, second less first, its 95 % ``interval`` and the two-sided
+        ``p``; the last two None where a set has one figure only or none varies.
+    """
+    from scipy.stats import ttest_ind
+
+    difference = float(np.mean(second) - np.mean(first))
+    few = min(len(first), len(second)) < 2
+    if few or not (np.ptp(first) or np.ptp(second)):
+        return {"difference": difference, "interval": None, "p": None}
+    found = ttest_ind(second, first, equal_var=False)
+    interval = found.confidence_interval(CONFIDENCE)
+    return {
+        "difference": difference,
+        "interval": [float(interval.low), float(interval.high)],
+        "p": float(found.pvalue),
+    }

@@ -1,0 +1,1 @@
+"""TensorFlow's start-up and the output of native libraries."""

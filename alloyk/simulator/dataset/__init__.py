@@ -1,0 +1,1 @@
+"""Simulated data sets: which images are sampled, how they are rendered, what is written."""

@@ -1,0 +1,93 @@
+"""One picture of what a data set holds: every class and thickness, raw and equalised."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.simulator.dataset.render import Simulator
+from alloyk.simulator.dataset.sampling import PlannedImage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_THICKNESSES = 4
+"""Columns of each class; more nominal thicknesses are thinned out evenly."""
+
+
+def examples(planned: Iterable[PlannedImage]) -> dict[str, list[PlannedImage]]:
+    """First image of each class and nominal thickness, thinnest first."""
+    found: dict[str, dict[float, PlannedImage]] = {}
+    for one in planned:
+        found.setdefault(one.plate.alloy, {}).setdefault(one.plate.thickness_mm, one)
+    chosen = {}
+    for label, by_thickness in found.items():
+        ranked = [by_thickness[thickness] for thickness in sorted(by_thickness)]
+        count = min(len(ranked), MOST_THICKNESSES)
+        picks = np.linspace(0, len(ranked) - 1, count).round().astype(int)
+        chosen[label] = [ranked[pick] for pick in picks]
+    return chosen
+
+
+def equalised(counts: np.ndarray) -> np.ndarray:
+    """Share of pixels at or below each pixel's count, as histogram equalisation shows it."""
+    _, inverse, number = np.unique(counts, return_inverse=True, return_counts=True)
+    return (np.cumsum(number) / counts.size)[inverse].reshape(counts.shape)
+
+
+def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], path: Path) -> None:
+    """Draw the contact sheet into a PNG file."""
+    figure = plot_contact_sheet(simulator, planned)
+    figure.savefig(path, dpi=100, metadata={"Software": "alloyk"})
+
+
+def plot_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage]) -> "Figure":
+    """Draw, for each class and thickness: counts, equalised counts, and profiles along the wedge.
+
+    The profiles are means over the rows of the upper and the lower fifth of the field: bare wedge
+    and plate.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = examples(planned)
+    parameters = simulator.recipe.parameters
+    most = parameters.detector.greatest_count
+    half_mm = parameters.layout.field_mm / 2
+    columns = max(len(ones) for ones in chosen.values())
+    figure = Figure(figsize=(0.6 + 2.2 * columns, 6.4 * len(chosen)), layout="constrained")
+    sheets = np.atleast_1d(figure.subfigures(len(chosen), 1))
+    for sheet, (label, ones) in zip(sheets, chosen.items(), strict=True):
+        sheet.suptitle(f"Al {label}, simulated")
+        axes = sheet.subplots(
+            3, columns, squeeze=False, sharex="row", sharey="row", height_ratios=(2, 2, 1.4)
+        )
+        for column in range(columns):
+            picture, ranks, profile = axes[:, column]
+            if column >= len(ones):
+                for axis in axes[:, column]:
+                    axis.set_axis_off()
+                continue
+            one = ones[column]
+            counts = simulator.image(one)
+            picture.set_title(
+                f"{one.plate.thickness_mm:.3g} mm, {one.now.set_voltage_kvp:.3g} kV", fontsize=9
+            )
+            picture.imshow(counts, cmap="gray", vmin=0, vmax=most)
+            ranks.imshow(equalised(counts), cmap="gray", vmin=0, vmax=1)
+            for axis in (picture, ranks):
+                axis.set_xticks([])
+                axis.set_yticks([])
+            size = len(counts)
+            place_mm = np.linspace(-half_mm, half_mm, size)
+            fifth = max(size // 5, 1)
+            profile.semilogy(place_mm, counts[:fifth].mean(axis=0) + 1, lw=1, label="above")
+            profile.semilogy(place_mm, counts[-fifth:].mean(axis=0) + 1, lw=1, label="below")
+            profile.set_xlabel("mm")
+            profile.tick_params(labelsize=7)
+        for axis, text in zip(axes[:, 0], ("counts", "equalised", "profile, counts"), strict=True):
+            axis.set_ylabel(text)
+        # Below the panels: inside one of them it would lie on a curve of some plate or other.
+        lines, names = axes[2, 0].get_legend_handles_labels()
+        sheet.legend(lines, names, fontsize=7, ncols=2, loc="outside lower center")
+    return figure

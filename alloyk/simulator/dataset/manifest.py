@@ -1,0 +1,105 @@
+"""The tables beside the images."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alloyk.alloys import ELEMENTS
+from alloyk.simulator.dataset.sampling import PlannedImage
+from alloyk.simulator.physics.plate import Plate
+from alloyk.simulator.physics.scene import Circumstances
+
+if TYPE_CHECKING:
+    import pandas
+
+DIGITS = 6
+"""Decimals of the numbers in the tables."""
+
+
+def image_row(one: PlannedImage) -> dict[str, Any]:
+    """Row of `manifest.csv`; the label is a string.
+
+    `thickness_mm` and `tube_voltage_kvp` are as ordered and as set, the columns `true_…` and the
+    rest of the circumstances as they really were.
+    """
+    return {
+        "path": one.path,
+        "label": one.plate.alloy,
+        "plate_id": one.plate.plate_id,
+        "thickness_mm": round(one.plate.thickness_mm, DIGITS),
+        "true_thickness_mm": round(one.plate.true_thickness_mm, DIGITS),
+        "alloy": one.plate.alloy,
+        **circumstance_columns(one.now),
+        "seed": one.seed,
+    }
+
+
+def circumstance_columns(now: Circumstances) -> dict[str, float]:
+    """Circumstances of an image, as columns of a table."""
+    values = {name: round(value, DIGITS) for name, value in asdict(now).items()}
+    true_voltage = values.pop("tube_voltage_kvp")
+    return {
+        "tube_voltage_kvp": values.pop("set_voltage_kvp"),
+        "true_tube_voltage_kvp": true_voltage,
+        **values,
+    }
+
+
+def plate_row(plate: Plate) -> dict[str, Any]:
+    """Row of `plates.csv`: true thickness, density and composition."""
+    return {
+        "plate_id": plate.plate_id,
+        "alloy": plate.alloy,
+        "thickness_mm": round(plate.thickness_mm, DIGITS),
+        "true_thickness_mm": round(plate.true_thickness_mm, DIGITS),
+        "density_g_cm3": round(plate.density_g_cm3, DIGITS),
+        **{
+            f"{element.lower()}_wt_pct": round(100 * fraction, DIGITS)
+            for element, fraction in zip(ELEMENTS, plate.mass_fractions.tolist(), strict=True)
+        },
+    }
+
+
+def manifest_table(planned: Iterable[PlannedImage]) -> "pandas.DataFrame":
+    """`manifest.csv` as a table."""
+    import pandas
+
+    return pandas.DataFrame([image_row(one) for one in planned])
+
+
+class CsvTable:
+    """A CSV file that grows row by row; the first row names the columns."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._writer = None
+
+    def __enter__(self) -> "CsvTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write one row."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow(row)
+
+
+def noted(planned: Iterable[PlannedImage], folder: Path) -> Iterator[PlannedImage]:
+    """Pass images through, and note each in `manifest.csv`, each new plate in `plates.csv`."""
+    with ExitStack() as stack:
+        manifest = stack.enter_context(CsvTable(folder / "manifest.csv"))
+        plates = stack.enter_context(CsvTable(folder / "plates.csv"))
+        last = None
+        for one in planned:
+            manifest.add(image_row(one))
+            if one.plate.index != last:
+                plates.add(plate_row(one.plate))
+                last = one.plate.index
+            yield one

@@ -1,0 +1,208 @@
+"""What an energy-integrating detector sees of a polychromatic beam behind wedge and plate."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from alloyk.alloys import ELEMENT_DENSITY_G_CM3, ELEMENTS
+from alloyk.errors import AlloykError
+from alloyk.simulator.physics import libraries
+from alloyk.simulator.physics.tables import (
+    AttenuationTable,
+    TubeTable,
+    default_attenuation_table,
+    default_tube_table,
+)
+from alloyk.simulator.settings.field_types import PHOTONS_PER_MM2
+from alloyk.simulator.settings.parameters import Detector, Parameters, Tube
+
+WEDGE_NODES = 257
+"""Wedge thicknesses at which the curves are computed; linear between them."""
+
+HEIGHT_LIMIT_SD = 4.0
+"""A wedge's height departs by at most this many standard deviations, so the nodes suffice."""
+
+DRIFT_LIMIT_SD = 4.0
+"""Likewise the tube voltage, so that it stays inside the tables."""
+
+LEAST_TRANSMISSION = 1e-9
+"""Share of a beam that its filters and the air must let through for an image to be made of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Response behind the wedge, at the wedge thicknesses ``Beam.wedge_nodes_mm``.
+
+    Attributes:
+        signal: A(w), 1 in the open beam, shape ``(nodes,)``.
+        variance: V(w), variance of the signal per photon absorbed in the open beam, same shape.
+    """
+
+    signal: np.ndarray
+    variance: np.ndarray
+
+
+class Beam:
+    """Tube, filters, wedge material and scintillator, for any voltage and any plate.
+
+    Args:
+        parameters: All simulation parameters; the beam reads `tube`, `exposure`, `wedge` and
+            `detector`.
+
+    Raises:
+        AlloykError: A voltage that the tables do not hold and that SpekPy, if installed, cannot
+            compute either; an unknown filter; filters that leave no beam; an exposure time that
+            gives too few or too many photons.
+    """
+
+    def __init__(self, parameters: Parameters):
+        self.parameters = parameters
+        tube = parameters.tube
+        self.tube_table, self.attenuation = _tables(
+            *voltage_limits(tube), tube.anode, tube.anode_angle_deg, tube.beryllium_mm, tube.air_mm
+        )
+        self.energy_kev = self.tube_table.energy_kev
+        wedge = parameters.wedge
+        self.wedge_nodes_mm = np.linspace(
+            0, wedge.height_mm * (1 + HEIGHT_LIMIT_SD * wedge.height_sd), WEDGE_NODES
+        )
+        mu_wedge = wedge.density_g_cm3 * self.attenuation.mu_over_rho["Al"] / 10
+        # float64 and einsum throughout: BLAS may sum in another order with other thread counts.
+        self._wedge_transmission = np.exp(-np.outer(self.wedge_nodes_mm, mu_wedge))
+        self._alloying = np.stack([self.attenuation.mu_over_rho[e] for e in ELEMENTS])
+        self._filtered = filter_transmission(tube, self.attenuation)
+        self._absorbed = csi_absorption(parameters.detector, self.attenuation)
+        for voltage_kvp in voltage_limits(tube):
+            self._check_exposure(voltage_kvp)
+
+    def _check_exposure(self, tube_voltage_kvp: float) -> None:
+        passed = self.absorbed_spectrum(tube_voltage_kvp).sum()
+        bare = (self.tube_table.fluence(tube_voltage_kvp) * self._absorbed).sum()
+        if not passed > LEAST_TRANSMISSION * bare:
+            filters = self.parameters.tube.filters_mm
+            named = ", ".join(f"{mm:g} mm {element}" for element, mm in filters.items())
+            raise AlloykError(
+                f"wanted a beam that reaches the detector, found none at {tube_voltage_kvp:g} kV "
+                f"behind {named or 'no filter'}: make tube.filters_mm or tube.air_mm thinner, or "
+                "raise the voltage"
+            )
+        try:
+            PHOTONS_PER_MM2(self.photons_per_mm2(tube_voltage_kvp))
+        except ValueError as error:
+            raise AlloykError(
+                f"photons per mm² at {tube_voltage_kvp:g} kV: {error}, found "
+                f"{self.photons_per_mm2(tube_voltage_kvp):.3g}: change exposure.exposure_time_s"
+            ) from None
+
+    def absorbed_spectrum(self, tube_voltage_kvp: float) -> np.ndarray:
+        """Photons that the scintillator absorbs, s_E = S(E) D(E), shape ``(bins,)``.
+
+        Per cm² and mA·s, 1 m from the focal spot.
+        """
+        fluence = self.tube_table.fluence(tube_voltage_kvp)
+        return fluence * self._filtered * self._absorbed
+
+    def absorbed_per_mm2_mas(self, tube_voltage_kvp: float, distance_mm: float) -> float:
+        """Photons absorbed in the open beam per mm² of detector and mA·s."""
+        per_cm2 = self.absorbed_spectrum(tube_voltage_kvp).sum() * (1000 / distance_mm) ** 2
+        return float(per_cm2 / 100)
+
+    def photons_per_mm2(self, tube_voltage_kvp: float) -> float:
+        """Photons absorbed in the open beam per mm² by one image at nominal output.
+
+        As stated, or from the tube's output at this voltage where a time is stated.
+        """
+        exposure = self.parameters.exposure
+        if exposure.exposure_time_s is None:
+            return exposure.photons_per_mm2
+        output = self.absorbed_per_mm2_mas(tube_voltage_kvp, exposure.source_detector_mm)
+        return output * exposure.tube_current_ma * exposure.exposure_time_s
+
+    def plate_mu_per_mm(self, mass_fractions: np.ndarray, density_g_cm3: float) -> np.ndarray:
+        """Linear attenuation coefficient in 1/mm, shape ``(bins,)``.
+
+        Args:
+            mass_fractions: In the order of :data:`alloyk.alloys.ELEMENTS`, shape ``(9,)``.
+            density_g_cm3: Of the plate.
+        """
+        return density_g_cm3 * (mass_fractions[:, None] * self._alloying).sum(axis=0) / 10
+
+    def curves(self, tube_voltage_kvp: float, plate_depth: np.ndarray | None = None) -> Curves:
+        """Signal and variance behind the wedge.
+
+            A(w) = Σ s_E E  exp(−mu w − depth) / Σ s_E E
+            V(w) = Σ s_E E² exp(−mu w − depth) · Σ s_E / (Σ s_E E)² / Swank
+
+        Args:
+            tube_voltage_kvp: Peak voltage.
+            plate_depth: Optical depth of the plate, ``mu t / cos(tilt)``, shape ``(bins,)``;
+                None without a plate.
+
+        Source: R. K. Swank, J. Appl. Phys. 44 (1973) 4199, for the noise of the light yield.
+        """
+        photons = self.absorbed_spectrum(tube_voltage_kvp)
+        energy = photons * self.energy_kev
+        behind = np.ones_like(energy) if plate_depth is None else np.exp(-plate_depth)
+        moments = np.stack([energy * behind, energy * self.energy_kev * behind])
+        signal, square = np.einsum("we,me->mw", self._wedge_transmission, moments)
+        total = energy.sum()
+        swank = self.parameters.detector.swank
+        return Curves(signal / total, square * photons.sum() / total**2 / swank)
+
+
+@lru_cache(maxsize=4)
+def _tables(
+    low_kvp: float,
+    high_kvp: float,
+    anode: str,
+    angle_deg: float,
+    beryllium_mm: float,
+    air_mm: float,
+) -> tuple[TubeTable, AttenuationTable]:
+    """The package's tables where they hold this tube, else computed by SpekPy and xraydb."""
+    table = default_tube_table()
+    built_in = Tube()
+    same_tube = (anode, angle_deg, beryllium_mm, air_mm) == (
+        built_in.anode, built_in.anode_angle_deg, built_in.beryllium_mm, built_in.air_mm,
+    )  # fmt: skip
+    if same_tube and table.covers(low_kvp) and table.covers(high_kvp):
+        return table, default_attenuation_table()
+    try:
+        table = libraries.compute_tube_table(
+            low_kvp, high_kvp, anode=anode, anode_angle_deg=angle_deg,
+            beryllium_mm=beryllium_mm, air_mm=air_mm,
+        )  # fmt: skip
+    except AlloykError as error:
+        raise AlloykError(
+            f"wanted a {anode} tube at {angle_deg:g}° with {low_kvp:g} to {high_kvp:g} kV: {error}"
+        ) from None
+    return table, libraries.compute_attenuation_table(table.bin_edges_kev)
+
+
+def voltage_limits(tube: Tube) -> tuple[float, float]:
+    """Lowest and highest voltage that an image may get; drift is cut at four deviations."""
+    voltages = tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
+    drift = DRIFT_LIMIT_SD * tube.voltage_drift_sd_kv
+    return min(voltages) - drift, max(voltages) + drift
+
+
+def filter_transmission(tube: Tube, attenuation: AttenuationTable) -> np.ndarray:
+    """Transmission of the tube's filters, shape ``(bins,)``; elements as in pure metal."""
+    depth = np.zeros_like(attenuation.mu_over_rho["Al"])
+    energy_kev = (attenuation.bin_edges_kev[1:] + attenuation.bin_edges_kev[:-1]) / 2
+    for element, thickness_mm in tube.filters_mm.items():
+        if element in ELEMENT_DENSITY_G_CM3:
+            density = ELEMENT_DENSITY_G_CM3[element]
+            mu_over_rho = attenuation.mu_over_rho[element]
+        else:
+            density = libraries.element_density_g_cm3(element)
+            mu_over_rho = libraries.mass_attenuation(element, energy_kev)
+        depth += density * mu_over_rho * thickness_mm / 10
+    return np.exp(-depth)
+
+
+def csi_absorption(detector: Detector, attenuation: AttenuationTable) -> np.ndarray:
+    """Share of photons absorbed, D = 1 − exp(−mu d), mean over each bin, shape ``(bins,)``."""
+    depth = detector.csi_density_g_cm3 * attenuation.csi_fine * detector.csi_mm / 10
+    return -np.expm1(-depth).mean(axis=-1)

@@ -1,0 +1,153 @@
+"""The forward model: expected signal of one image and the variance of its quantum noise.
+
+Both are smooth functions of the circumstances and of the plate's optical depth, so that a Fisher
+matrix can be taken from their differences (ask for float64 then).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from alloyk.simulator.physics.beam import Beam, Curves
+from alloyk.simulator.physics.plate import Plate
+from alloyk.simulator.physics.scene import Circumstances, Scene, build_scene
+
+TEXTURE_STEP = 0.01
+"""Relative change of a plate's depth from which the slope of ln(A) is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """What reaches the scintillator, in photon equivalents per pixel, before any blur.
+
+    Attributes:
+        signal: Expected value, shape ``(n, n)``. One photon equivalent is the mean signal of a
+            photon absorbed in the open beam.
+        variance: Of the quantum noise, shape ``(n, n)``.
+    """
+
+    signal: np.ndarray
+    variance: np.ndarray
+
+
+def open_beam_photons(beam: Beam, image_size: int, tube_voltage_kvp: float | None = None) -> float:
+    """N0: photons absorbed in the open beam by one pixel at nominal output.
+
+    `Beam.photons_per_mm2` times ``(field_mm / image_size)²``. With no
+    voltage given, the most that any image gets.
+    """
+    tube = beam.parameters.tube
+    if tube_voltage_kvp is None:
+        tube_voltage_kvp = max(
+            tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
+        )
+    pixel_mm = beam.parameters.layout.field_mm / image_size
+    return beam.photons_per_mm2(tube_voltage_kvp) * pixel_mm**2
+
+
+def plate_depth(beam: Beam, plate: Plate, tilt_deg: float = 0.0) -> np.ndarray:
+    """Optical depth ``mu t / cos(tilt)`` of a plate in each energy bin, shape ``(bins,)``."""
+    mu = beam.plate_mu_per_mm(plate.mass_fractions, plate.density_g_cm3)
+    return mu * plate.true_thickness_mm / math.cos(math.radians(tilt_deg))
+
+
+def expected_image(
+    beam: Beam,
+    now: Circumstances,
+    depth: np.ndarray,
+    image_size: int,
+    dtype=np.float32,
+    *,
+    texture: np.ndarray | None = None,
+) -> Expectation:
+    """Expected signal and variance of one image.
+
+        signal   = N0 g (A + ratio ⟨A⟩)
+        variance = N0 g (V + weight · ratio ⟨A⟩)
+
+    with g the tube's output, A and V the curves of `Beam` at each pixel,
+    and ⟨A⟩ the mean over the field.
+
+    Args:
+        beam: The beam.
+        now: Circumstances of the image.
+        depth: Optical depth of the plate in each energy bin, tilt included, shape ``(bins,)``.
+        image_size: Pixels along each side.
+        dtype: float32 for images, float64 for derivatives.
+        texture: Relative change of the plate's depth at each pixel, to first order in ln(A),
+            shape ``(image_size, image_size)``; None for an even plate.
+    """
+    parameters = beam.parameters
+    scene = build_scene(parameters, now, image_size, dtype)
+    bare = beam.curves(now.tube_voltage_kvp)
+    behind = beam.curves(now.tube_voltage_kvp, depth)
+    slopes = None
+    if texture is not None:
+        thicker = beam.curves(now.tube_voltage_kvp, depth * (1 + TEXTURE_STEP))
+        slopes = Curves(
+            np.log(thicker.signal / behind.signal) / TEXTURE_STEP,
+            np.log(thicker.variance / behind.variance) / TEXTURE_STEP,
+        )
+    nodes = _NodeMap(scene, beam.wedge_nodes_mm)
+    signal, variance = (
+        _paint(nodes, *curves, texture)
+        for curves in (
+            (bare.signal, behind.signal, slopes and slopes.signal),
+            (bare.variance, behind.variance, slopes and slopes.variance),
+        )
+    )
+    photons = open_beam_photons(beam, image_size, now.tube_voltage_kvp) * now.output
+    # In float64, because a float32 mean would depend on how the sum is split.
+    pedestal = now.scatter_ratio * float(signal.mean(dtype=np.float64))
+    signal += dtype(pedestal)
+    signal *= dtype(photons)
+    variance += dtype(pedestal * parameters.scatter.noise_weight)
+    variance *= dtype(photons)
+    return Expectation(signal, variance)
+
+
+class _NodeMap:
+    """Where each pixel lies between the nodes of a curve over wedge thickness."""
+
+    def __init__(self, scene: Scene, nodes_mm: np.ndarray):
+        self.scene = scene
+        scale = scene.wedge_mm.dtype.type(1 / (nodes_mm[1] - nodes_mm[0]))
+        self.share = scene.wedge_mm * scale
+        self.node = self.share.astype(np.intp)
+        np.minimum(self.node, len(nodes_mm) - 2, out=self.node)
+        self.share -= self.node
+
+    def lookup(self, curve: np.ndarray, rows: slice) -> np.ndarray:
+        """A curve's value at each pixel of some rows, linear between nodes."""
+        curve = curve.astype(self.share.dtype)
+        node = self.node[rows]
+        values = np.diff(curve)[node]
+        values *= self.share[rows]
+        values += curve[node]
+        beyond_face = values[:, self.scene.face_column :]
+        beyond_face += self.scene.beyond_face[rows] * (curve[0] - beyond_face)
+        return values
+
+
+def _paint(
+    nodes: _NodeMap,
+    bare: np.ndarray,
+    behind: np.ndarray,
+    slope: np.ndarray | None,
+    texture: np.ndarray | None,
+) -> np.ndarray:
+    """A or V at every pixel: bare wedge above, plate below, a soft edge between them."""
+    scene = nodes.scene
+    image = np.empty_like(scene.wedge_mm)
+    above, below = slice(0, scene.inside_row), slice(scene.edge_row, None)
+    edge = slice(scene.edge_row, scene.inside_row)
+    image[above] = nodes.lookup(bare, above)
+    uncovered = (1 - scene.covered) * image[edge]
+    with_plate = nodes.lookup(behind, below)
+    if texture is not None:
+        with_plate *= np.exp(nodes.lookup(slope, below) * texture[below])
+    image[below] = with_plate
+    image[edge] *= scene.covered
+    image[edge] += uncovered
+    return image

@@ -1,0 +1,1 @@
+"""The simulator's parameters: definitions, field types, presets, and overrides by ``--set``."""

@@ -1,0 +1,191 @@
+"""What a configuration means: its images as batches want them, its preprocessing, its network."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alloyk import pipeline
+from alloyk.config import Config
+from alloyk.data import ImageDataset
+from alloyk.data.source import cache_folder, open_dataset
+from alloyk.errors import AlloykError
+from alloyk.files import few
+from alloyk.models import build_model, expects_unit_range
+from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize
+from alloyk.targets import (
+    Target,
+    column_values,
+    target_columns,
+    target_of,
+    task_notes,
+    weights_of,
+)
+from alloyk.training.losses import build_loss
+from alloyk.training.losses.multitask import MultitaskNetwork
+from alloyk.training.optimizers import build_optimizer
+from alloyk.training.schedules import ReduceOnPlateau, build_schedule
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, ready to be put into batches.
+
+    Attributes:
+        images: Where batches of preprocessed images come from.
+        labels: ``(n,)`` int class numbers.
+        values: Column of a task beside the alloy → ``(n,)`` float64, NaN where not known.
+    """
+
+    images: pipeline.KeptImages | pipeline.StreamedImages
+    labels: np.ndarray
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def open_training_data(config: Config) -> ImageDataset:
+    """The data set of the configuration, checked for its tasks; notes say what they are.
+
+    Raises:
+        AlloykError: The data set cannot be used, or a task has no column to be learnt from.
+    """
+    dataset = open_dataset(config)
+    notes = task_notes(config.model.tasks, dataset.table)
+    return replace(dataset, notes=(*dataset.notes, *notes))
+
+
+def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
+    """One device, or one replica on each of several GPUs.
+
+    Args:
+        devices: Names such as ``GPU:0``; None takes every GPU, or the CPU where there is none.
+
+    Raises:
+        AlloykError: There is no such device, where TensorFlow would take another one.
+    """
+    there = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices()]
+    absent = [name for name in devices or () if name not in there]
+    if absent:
+        raise AlloykError(
+            f"train.devices: there is no {few(absent)} here; found {', '.join(there)}: name these, "
+            "or leave train.devices out"
+        )
+    names = devices or [gpu.name.split(":", 1)[1] for gpu in tf.config.list_logical_devices("GPU")]
+    if len(names) > 1:
+        return tf.distribute.MirroredStrategy([str(name) for name in names])
+    return tf.distribute.OneDeviceStrategy(str(names[0])) if names else tf.distribute.get_strategy()
+
+
+def load_split(config: Config, dataset: ImageDataset, name: str, preprocessing) -> Split:
+    """One split's images, kept or streamed as the configuration says."""
+    paths, labels, table = dataset.paths(name), dataset.labels(name), dataset.split(name)
+    columns = target_columns(config.model.tasks, dataset.table)
+    values = {column: column_values(table, column) for column in columns}
+    if config.data.cache == "none":
+        return Split(pipeline.StreamedImages(paths, preprocessing), labels, values)
+    folder = cache_folder() / "preprocessed" if config.data.cache == "disk" else None
+    key = dataset.fingerprint() if folder else ""
+    images = pipeline.keep_images(paths, preprocessing, folder=folder, key=key)
+    return Split(images, labels, values)
+
+
+def targets_for(train: Split) -> tuple[Target, ...]:
+    """The numbers to estimate, with their statistics over the training split."""
+    return tuple(target_of(column, values) for column, values in train.values.items())
+
+
+def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer]:
+    """The layer that standardises the gray image; none before pretrained weights.
+
+    A pretrained backbone carries the normalisation it was trained with inside.
+    """
+    settings = config.preprocess
+    if settings.mean is not None:
+        return [Standardize(settings.mean, settings.std)]
+    if settings.standardize == "none" or expects_unit_range(config.model.weights):
+        return []
+    if settings.standardize == "imagenet":
+        return [Standardize(IMAGENET_MEAN, IMAGENET_STD)]
+    return [Standardize(*pipeline.mean_and_std(train.images, len(train)))]
+
+
+def build_network(
+    config: Config, standardization, num_classes: int, targets: tuple[Target, ...] = ()
+) -> keras.Model:
+    """Standardisation and network as one model from a gray image in [0, 1] to logits.
+
+    With `targets` it is a `MultitaskNetwork`, from the image to logits and each target's value.
+    """
+    model = config.model
+    image = keras.Input((*config.preprocess.image_size, 1), name="image")
+    standardized = image
+    for layer in standardization:
+        standardized = layer(standardized)
+    network = build_model(
+        model.arch,
+        standardized.shape[1:],
+        num_classes,
+        activation=model.activation,
+        weights=model.weights,
+        hidden_units=model.hidden_units,
+        dropout=model.dropout,
+        seed=config.seed,
+        batch_norm_momentum=model.batch_norm_momentum,
+        stochastic_depth=model.stochastic_depth,
+        stem_stride=model.stem_stride,
+        targets=targets,
+    )
+    outputs, name = network(standardized), "standardized_network"
+    if not targets:
+        return keras.Model(image, outputs, name=name)
+    fixed = config.multitask.weighting == "fixed"
+    weights = weights_of(model.tasks, config.multitask.weights) if fixed else None
+    return MultitaskNetwork(image, outputs, targets=targets, weights=weights, name=name)
+
+
+def compile_network(config: Config, network: keras.Model, labels, num_classes: int, steps: int):
+    """Give the network its loss, and its optimizer with the learning-rate schedule.
+
+    Args:
+        config: The experiment.
+        network: From `build_network`.
+        labels: ``(n,)`` int class numbers of the training split, for losses that weigh classes.
+        num_classes: Number of classes.
+        steps: Batches per epoch.
+
+    Returns:
+        What the schedule wants called back, a list of none or one callbacks with state.
+    """
+    loss = config.loss.model_dump()
+    optimizer = config.optimizer.model_dump()
+    schedule = config.schedule.model_dump()
+    plateau = config.schedule.name == "plateau"
+    plateau_options = {
+        key: schedule.pop(key) for key in ("factor", "patience", "min_delta") if plateau
+    }
+    # A recipe's warm-up must not forbid a short training.
+    warmup = min(schedule.pop("warmup_epochs"), config.train.epochs / 2)
+    learning_rate = build_schedule(
+        schedule.pop("name"),
+        learning_rate=optimizer.pop("learning_rate"),
+        steps_per_epoch=steps,
+        epochs=config.train.epochs,
+        warmup_epochs=warmup,
+        **schedule,
+    )
+    class_counts = np.bincount(labels, minlength=num_classes)
+    loss = build_loss(loss.pop("name"), class_counts=class_counts, **loss)
+    optimizer = build_optimizer(optimizer.pop("name"), learning_rate, **optimizer)
+    if isinstance(network, MultitaskNetwork):
+        network.compile(optimizer, loss)
+    else:
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        network.compile(optimizer, loss, metrics=[accuracy])
+    network.optimizer.build(network.trainable_variables)
+    if not plateau:
+        return []
+    return [ReduceOnPlateau(learning_rate, start_epoch=math.ceil(warmup), **plateau_options)]

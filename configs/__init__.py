@@ -1,1 +1,0 @@
-"""Experiments as YAML files; a package, so that an installed alloyk finds its default."""

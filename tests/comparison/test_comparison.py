@@ -1,0 +1,266 @@
+"""Runs side by side: numbers from their files, tests, seeds, and refusals that name the runs."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from alloyk.cli import main
+from alloyk.comparison import compare_runs, write_comparison
+from alloyk.comparison.runs import read_ensemble, read_runs
+from alloyk.errors import AlloykError
+from alloyk.metrics.significance import accuracy_difference
+from alloyk.runs.predictions import read_predictions, write_predictions
+
+CLASSES = ("1050", "2017", "5083", "6082", "7075")
+HISTORY = "epoch,loss,val_loss,seconds\n1,0.9,0.8,1.5\n2,{loss},0.5,2\n"
+
+
+def write_run(folder, skill=1.5, seed=0, *, shuffle=False, n=90, **config):
+    """A run on the same 90 images of 30 plates, in its own order."""
+    common = np.random.default_rng(9)
+    y = np.repeat(common.integers(0, 5, n // 3), 3)
+    logits = common.normal(size=(n, 5)) + np.random.default_rng(seed).normal(size=(n, 5))
+    logits[np.arange(n), y] += skill
+    table = pd.DataFrame(
+        {
+            "path": [f"{i}.png" for i in range(n)],
+            "label": [CLASSES[i] for i in y],
+            "plate_id": [f"P{i // 3}" for i in range(n)],
+        }
+    )
+    order = np.random.default_rng(seed + 50).permutation(n) if shuffle else np.arange(n)
+    table = table.iloc[order].reset_index(drop=True)
+    folder.mkdir(parents=True)
+    for name in ("predictions.csv", "predictions_val.csv"):
+        write_predictions(folder / name, table, np.exp(logits[order]), CLASSES)
+    (folder / "history.csv").write_text(HISTORY.format(loss=0.1 * skill))
+    facts = {"parameters": 1000 + seed, "simulated": True, "grouped_by": "plate_id"}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    arch = config.pop("arch", folder.name.split("-")[0])
+    text = {"seed": seed, "model": {"arch": arch}, "preprocess": {"image_size": [8, 8]}, **config}
+    (folder / "config.yaml").write_text(json.dumps(text))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        write_run(tmp_path / "cnn", 1.0, 0),
+        write_run(tmp_path / "cnn-2", 1.2, 1, shuffle=True),
+        write_run(tmp_path / "vgg16", 2.5, 2, shuffle=True),
+        write_run(tmp_path / "vgg16-2", 2.4, 3),
+    ]
+
+
+def compare(runs, **options):
+    return compare_runs(runs, timing=False, resamples=100, **options)
+
+
+def test_figures_equal_scikit_learn_on_each_run_s_file(runs):
+    found = compare(runs)
+    assert [row["name"] for row in found["runs"]] == ["cnn", "cnn-2", "vgg16", "vgg16-2"]
+    assert (found["n"], found["plates"], found["simulated"]) == (90, 30, True)
+    for run, row in zip(runs, found["runs"], strict=True):
+        table = pd.read_csv(run / "predictions.csv", dtype={"label": str, "predicted": str})
+        accuracy = sk.accuracy_score(table["label"], table["predicted"])
+        assert row["accuracy"] == pytest.approx(accuracy)
+        low, high = row["accuracy_interval"]
+        assert low < accuracy < high
+        areas = []
+        for label in CLASSES:
+            is_label, p = table["label"] == label, table[f"p_{label}"]
+            expected = sk.average_precision_score(is_label, p)
+            assert row["average_precision"][label] == pytest.approx(expected)
+            areas.append(sk.roc_auc_score(is_label, p))
+        assert row["roc_auc"] == pytest.approx(np.mean(areas))
+    first = found["runs"][0]
+    assert (first["loss"], first["val_loss"], first["seconds"]) == (0.1, 0.5, 3.5)
+    assert (first["parameters"], first["seed"]) == (1000, 0)
+
+
+def test_pairs_are_tested_image_by_image_whatever_the_order(runs):
+    found = compare(runs)
+    tables = [pd.read_csv(run / "predictions.csv", dtype=str).set_index("path") for run in runs]
+    names = [run.name for run in runs]
+    assert len(found["pairs"]) == 6
+    for pair in found["pairs"]:
+        one, two = (tables[names.index(pair[which])] for which in ("first", "second"))
+        right = (one["label"] == one["predicted"])[tables[0].index]
+        other = (two["label"] == two["predicted"])[right.index]
+        assert pair["only_first_right"] == (right & ~other).sum()
+        assert pair["only_second_right"] == (other & ~right).sum()
+        assert pair["difference"] == pytest.approx(other.mean() - right.mean())
+        plates = pd.factorize(tables[0]["plate_id"][right.index])[0]
+        expected = accuracy_difference(right.to_numpy(), other.to_numpy(), plates, resamples=100)
+        assert pair["p_bootstrap"] == pytest.approx(expected["p"])
+        assert pair["p_bootstrap_holm"] >= pair["p_bootstrap"]
+        assert pair["p_mcnemar_holm"] >= pair["p_mcnemar"]
+
+
+def test_seeds_are_summed_up(runs):
+    seeds = compare(runs)["seeds"]
+    assert [group["name"] for group in seeds["groups"]] == ["cnn", "vgg16"]
+    for group, pair in zip(seeds["groups"], (runs[:2], runs[2:]), strict=True):
+        values = [pd.read_csv(run / "predictions.csv", dtype=str) for run in pair]
+        values = [(table["label"] == table["predicted"]).mean() for table in values]
+        assert group["mean"] == pytest.approx(np.mean(values))
+        assert group["sd"] == pytest.approx(np.std(values, ddof=1))
+    (test,) = seeds["tests"]
+    assert (test["first"], test["second"]) == ("cnn", "vgg16")
+    assert test["p"] == test["p_holm"]
+
+
+def test_estimated_numbers_have_a_table_of_their_own(runs, tmp_path):
+    found = read_predictions(runs[0] / "predictions.csv")
+    table = found.table.drop(columns="predicted").assign(thickness_mm=2.0)
+    table.loc[::2, "thickness_mm"] = 5.0
+    estimates = {"thickness_mm": table["thickness_mm"] + 0.1}
+    write_predictions(
+        runs[0] / "predictions.csv", table, found.probabilities, CLASSES, estimates=estimates
+    )
+    comparison = compare(runs[:2])
+    assert comparison["runs"][1]["regression"] == []
+    (row,) = comparison["runs"][0]["regression"]
+    assert (row["column"], row["n"]) == ("thickness_mm", 90)
+    assert row["mae"] == row["rmse"] == pytest.approx(0.1)
+    assert row["r2"] == pytest.approx(1 - 0.01 / 1.5**2)
+    write_comparison(tmp_path / "out", comparison)
+    assert "| cnn | thickness_mm | 0.1 |" in (tmp_path / "out" / "estimates.md").read_text()
+
+
+def test_another_setting_is_another_experiment(tmp_path):
+    one = write_run(tmp_path / "cnn", 1.0, 0)
+    two = write_run(tmp_path / "cnn-2", 1.0, 1, train={"epochs": 3})
+    assert compare([one, two])["seeds"] == {"groups": [], "tests": []}
+
+
+def test_every_table_is_there_in_three_forms_and_as_a_picture(runs, tmp_path):
+    comparison = compare(runs)
+    text = write_comparison(tmp_path / "out", comparison)
+    files = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    tables = {"table2", "table3", "pairs", "seeds", "seed_tests"}
+    assert files == (
+        {f"{table}.{suffix}" for table in tables for suffix in ("md", "csv", "tex")}
+        | {f"figures/{name}.png" for name in ("table2", "table3", "pairs", "seeds")}
+        | {"comparison.md", "comparison.json"}
+    )
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == comparison
+    assert "on the same 90 test images of 30 plates, simulated" in text
+    with (tmp_path / "out" / "table3.csv").open(newline="") as file:
+        for row, run in zip(csv.DictReader(file), comparison["runs"], strict=True):
+            assert float(row["average_precision_5083"]) == run["average_precision"]["5083"]
+    # Fewer runs leave nothing behind of more.
+    write_comparison(tmp_path / "out", compare([runs[0], runs[2]]))
+    left = {p.name for p in (tmp_path / "out").rglob("*.*")}
+    assert not {"seeds.csv", "seed_tests.md", "seeds.png"} & left
+
+
+def test_a_vote_is_drawn_beside_its_members(runs, tmp_path):
+    (runs[3] / "ensemble.yaml").write_text("vote: soft\nmembers: [{run: cnn, weight: 1.0}]\n")
+    (runs[3] / "history.csv").unlink()
+    comparison = compare(runs)
+    assert comparison["runs"][3]["vote"] == "soft"
+    assert comparison["runs"][3]["loss"] is None
+    assert [group["name"] for group in comparison["seeds"]["groups"]] == ["cnn", "vgg16"]
+    write_comparison(tmp_path / "out", comparison)
+    assert (tmp_path / "out" / "figures" / "standalone_voting.png").exists()
+    assert "| vgg16-2" in (tmp_path / "out" / "table2.md").read_text()
+
+
+def refused(runs, message):
+    with pytest.raises(AlloykError, match=message):
+        read_runs(runs)
+
+
+def drop_rows(run, count, name="predictions.csv"):
+    lines = (run / name).read_text().splitlines(keepends=True)
+    (run / name).write_text("".join(lines[:-count]))
+
+
+def test_other_test_images_are_refused_with_their_names(runs):
+    drop_rows(runs[3], 4)
+    refused(
+        runs, r"the test images of vgg16-2 are not those of cnn: it lacks 4 \(86\.png, .*1 more"
+    )
+    refused(runs[::-1], r"images of vgg16 are not those of vgg16-2: it has 4 others \(86\.png")
+
+
+def test_another_label_or_plate_of_an_image_is_refused(runs):
+    text = (runs[3] / "predictions.csv").read_text()
+    (runs[3] / "predictions.csv").write_text(text.replace(",P7\n", ",Q7\n"))
+    refused(runs, r"3 of equal names have another plate_id \(21\.png, 22\.png, 23\.png\)")
+
+
+def test_equal_names_of_other_images_are_refused(runs):
+    for run, five in zip(runs[:2], "ab", strict=True):
+        rows = [f"4.png,1050,test,{'c' * 64}", f"5.png,1050,test,{five * 64}"]
+        (run / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows, ""]))
+    refused(runs[:2], r"1 of equal names had another content when cnn-2 was .* \(5\.png\)")
+    shutil.copy(runs[0] / "split.csv", runs[1])
+    assert len(read_runs(runs[:2])) == 2
+    (runs[1] / "split.csv").unlink()
+    assert len(read_runs(runs[:2])) == 2
+
+
+def test_other_classes_are_refused(runs):
+    text = (runs[1] / "predictions.csv").read_text()
+    (runs[1] / "predictions.csv").write_text(text.replace("7075", "2024"))
+    refused(runs, "cnn has the classes 1050, .*7075, cnn-2 has 1050, .*2024: runs on the same")
+
+
+def test_classes_in_another_order_are_put_right(runs):
+    original = read_predictions(runs[1] / "predictions.csv")
+    order = [4, 2, 0, 1, 3]
+    table = original.table.drop(columns="predicted")
+    write_predictions(
+        runs[1] / "predictions.csv", table, original.probabilities[:, order],
+        [CLASSES[i] for i in order],
+    )  # fmt: skip
+    turned = read_runs(runs[:2])[1].predictions
+    assert turned.classes == CLASSES
+    place = {path: i for i, path in enumerate(original.table["path"])}
+    rows = [place[path] for path in turned.table["path"]]
+    np.testing.assert_array_equal(turned.y_true, original.y_true[rows])
+    np.testing.assert_array_equal(turned.y_pred, original.y_pred[rows])
+    np.testing.assert_allclose(turned.probabilities, original.probabilities[rows], rtol=1e-12)
+
+
+def test_too_few_runs_or_one_twice_are_refused(runs, tmp_path):
+    refused(runs[:1], "wanted two runs or more, found 1")
+    refused([runs[0], tmp_path / "x" / ".." / "cnn"], "is given twice")
+    refused([runs[0], tmp_path / "nowhere"], "found no folder .*nowhere")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    runs = [write_run(tmp_path / a / "cnn", seed=s) for s, a in enumerate(("x", "y"))]
+    assert [run.name for run in read_runs(runs)] == ["x/cnn", "y/cnn"]
+
+
+def test_the_command_prints_its_tables(runs, tmp_path, runner):
+    command = ["compare", *map(str, runs[:2]), "--out", str(tmp_path / "out"), "--no-timing"]
+    result = runner.invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert "| cnn-2 |" in result.stdout
+    assert "figures and intervals" in result.stderr
+    drop_rows(runs[1], 1)
+    result = runner.invoke(main, command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the test images of cnn-2 are not those of cnn")
+    assert runner.invoke(main, ["compare", str(runs[0])]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x: [", "members: 3", "vote: soft\nmembers: [cnn]", "vote: soft"]
+)
+def test_a_damaged_ensemble_file_is_named(tmp_path, text):
+    assert read_ensemble(tmp_path) is None
+    (tmp_path / "ensemble.yaml").write_text(text)
+    with pytest.raises(AlloykError, match=r"ensemble\.yaml"):
+        read_ensemble(tmp_path)
+    (tmp_path / "ensemble.yaml").write_text("vote: soft\nmembers: [{run: cnn}]")
+    assert read_ensemble(tmp_path)["vote"] == "soft"

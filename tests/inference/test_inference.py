@@ -1,0 +1,269 @@
+"""Classifying images: order, batches, what is accepted, and what is refused by name."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import alloyk
+from alloyk.errors import AlloykError
+from alloyk.inference import Classification, backends, find_images, load
+from alloyk.inference import classifier as predict
+from alloyk.inference.classifier import format_csv, format_json
+from alloyk.inference.metadata import ModelMetadata, write_metadata
+
+CLASSES = ("1050", "2017")
+
+
+class MeanBackend:
+    """Logits (mean, 100) of the image: the answer tells which image it was for."""
+
+    input_shape = (None, None, None)
+    takes_batches = True
+    batches = ()
+
+    def __init__(self, path, threads=None):
+        type(self).batches = []
+
+    def __call__(self, images):
+        assert images.dtype == np.float32
+        assert images.ndim == 4
+        self.batches.append(images.shape)
+        means = images.mean(axis=(1, 2, 3))
+        return {"logits": np.stack([means, np.full_like(means, 100)], axis=1)}
+
+
+@pytest.fixture
+def classifier(tmp_path, monkeypatch):
+    """A classifier without a network behind it."""
+    monkeypatch.setitem(backends.BACKENDS, "keras", MeanBackend)
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    write_metadata(path, ModelMetadata(CLASSES, "logits", simulated=False))
+    return load(path)
+
+
+def probabilities_of(mean):
+    """Softmax of (mean, 100), in float64."""
+    return np.array([1 / (1 + np.exp(100 - mean)), 1 / (1 + np.exp(mean - 100))])
+
+
+def save(path, value, size=(8, 9), mode=np.uint16):
+    shape = size if mode is np.uint16 else (*size, 3)
+    Image.fromarray(np.full(shape, value, mode)).save(path)
+    return path
+
+
+def test_public_names_load_on_first_use_only():
+    code = (
+        "import sys, alloyk; print(alloyk.__version__, sorted(n for n in dir(alloyk) if n in"
+        " alloyk.__all__), [m for m in ('tensorflow', 'keras', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{alloyk.__version__} ['__version__', 'build_model', 'load'] []\n"
+    assert alloyk.load is load
+    with pytest.raises(AttributeError, match="'alloyk' has no attribute 'lod'"):
+        alloyk.lod  # noqa: B018
+
+
+def test_answers_come_in_the_order_of_the_images(tmp_path, classifier):
+    # Three shapes take turns, so that batches are put together across the order.
+    means = [99.0, 101, 100.5, 98, 103, 99.5, 100.25]
+    images = [
+        np.full(((5, 6, 1), (7, 4, 3), (5, 6, 3))[i % 3], mean, np.float32)
+        for i, mean in enumerate(means)
+    ]
+    found = classifier.predict(images)
+    np.testing.assert_allclose(found.probabilities, [probabilities_of(m) for m in means], 1e-6)
+    assert found.labels == ("2017", "1050", "1050", "2017", "1050", "2017", "1050")
+    assert found.classes == CLASSES
+    assert found.paths == (None,) * 7
+    assert sorted(classifier.backend.batches) == [(2, 5, 6, 3), (2, 7, 4, 3), (3, 5, 6, 1)]
+    assert found.probabilities.dtype == np.float64
+
+
+def test_many_images_go_through_in_pieces(classifier, monkeypatch):
+    monkeypatch.setattr(predict, "BATCH_PIXELS", 100)
+    done = []
+    images = np.linspace(95, 105, 70, dtype=np.float32)[:, None, None, None]
+    images = np.broadcast_to(images, (70, 5, 6, 1))
+    found = classifier.predict(images, progress=done.append)
+    np.testing.assert_allclose(
+        found.probabilities, [probabilities_of(image.mean()) for image in images], 1e-5
+    )
+    assert {batch[0] for batch in classifier.backend.batches} == {3, 2}  # 3 x 30 pixels
+    assert sum(done) == 70
+
+
+def test_paths_and_arrays_say_the_same(tmp_path, classifier):
+    path = save(tmp_path / "a.png", 101)
+    for images in (path, str(path), [path], np.full((8, 9), 101, np.uint16),
+                   np.full((8, 9, 4), 101, np.uint16), [np.full((8, 9, 2), 101)]):  # fmt: skip
+        found = classifier.predict(images)
+        np.testing.assert_allclose(found.probabilities, [probabilities_of(101)], 1e-6)
+        assert found.labels == ("1050",)
+    assert classifier.predict(path).paths == (str(path),)
+    assert classifier.predict(path, names=["plate 7"]).paths == ("plate 7",)
+    assert len(classifier.predict([])) == 0
+
+
+def test_alpha_does_not_count(classifier):
+    image = np.dstack([np.full((4, 4), 101.0)] * 3 + [np.zeros((4, 4))])
+    np.testing.assert_allclose(
+        classifier.predict(image).probabilities, [probabilities_of(101)], 1e-6
+    )
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 5), (0, 4), (2, 4, 4, 1, 1)])
+def test_an_array_that_is_no_image_is_refused(classifier, shape):
+    with pytest.raises(ValueError, match=r"wanted a raw image .* Received: shape="):
+        classifier.predict([np.zeros(shape)])
+
+
+def test_what_is_no_number_is_refused_by_name(classifier):
+    good, bad = np.zeros((4, 4)), np.full((4, 4), np.inf)
+    with pytest.raises(AlloykError, match=r"cannot use image 1 \(from 0\): it holds NaN"):
+        classifier.predict([good, bad])
+    with pytest.raises(AlloykError, match="cannot use plate 7: it holds NaN"):
+        classifier.predict([good, bad], names=["plate 6", "plate 7"])
+    with pytest.raises(ValueError, match="dtype=<U1"):
+        classifier.predict([np.full((4, 4), "a")])
+    with pytest.raises(ValueError, match=r"wanted 2 names\. Received: 1"):
+        classifier.predict([good, good], names=["a"])
+
+
+def test_a_model_without_an_answer_is_an_error(classifier, monkeypatch):
+    nothing = {"logits": np.full((1, 2), np.nan)}
+    monkeypatch.setattr(MeanBackend, "__call__", lambda self, images: nothing)
+    with pytest.raises(AlloykError, match=r"model\.keras gave no number for plate 7"):
+        classifier.predict([np.zeros((4, 4))], names=["plate 7"])
+
+
+def test_large_logits_do_not_overflow(classifier):
+    found = classifier.predict(np.full((4, 4), 5000.0))
+    np.testing.assert_array_equal(found.probabilities, [[1, 0]])
+
+
+def test_an_unreadable_image_stops_by_name(tmp_path, classifier):
+    good = save(tmp_path / "good.png", 5)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(good.read_bytes()[:-20])
+    with pytest.raises(AlloykError, match=r"cannot read the image .*bad\.png"):
+        classifier.predict([good, bad, good])
+
+
+def test_another_size_than_the_file_takes_names_both(tmp_path, classifier, monkeypatch):
+    monkeypatch.setattr(classifier, "input_shape", (10, 12, 1))
+    monkeypatch.setattr(classifier.backend, "takes_batches", False)  # as a .tflite file
+    path = save(tmp_path / "a.png", 5)
+    with pytest.raises(
+        AlloykError, match=r"takes images of 10x12 .* found .*a\.png of 8x9.*--input-size 8x9`"
+    ):
+        classifier.predict([path])
+
+
+def test_channels_are_brought_to_what_the_file_takes(classifier, monkeypatch):
+    colour = np.full((4, 5, 3), (90, 100, 110), np.uint8)
+    monkeypatch.setattr(classifier, "input_shape", (4, 5, 1))
+    # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
+    luma = 0.299 * 90 + 0.587 * 100 + 0.114 * 110
+    found = classifier.predict(colour).probabilities
+    np.testing.assert_allclose(found, [probabilities_of(luma)], rtol=1e-4)
+    assert classifier.backend.batches[-1] == (1, 4, 5, 1)
+    monkeypatch.setattr(classifier, "input_shape", (4, 5, 3))
+    classifier.predict(np.zeros((4, 5)))
+    assert classifier.backend.batches[-1] == (1, 4, 5, 3)
+
+
+def empty_run(folder):
+    folder.mkdir()
+    (folder / "config.yaml").write_text("")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, r"cannot read the model .*: No such file"),
+        (empty_run, r"has no model\.keras: its training did not end.*--resume"),
+        (
+            lambda path: path.mkdir() or path,
+            r"wanted a run folder or a SavedModel, found .* without model\.keras",
+        ),
+        (lambda path: path.write_bytes(b"GIF89a") and path, r"is no model: wanted a run"),
+        (lambda path: path.touch() or path, r"is no model: wanted a run"),
+        (lambda path: path.write_bytes(b"\0\0\0\0TFL3") and path, r"its class names are missing"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_name(tmp_path, make, message):
+    with pytest.raises(AlloykError, match=message):
+        load(make(tmp_path / "thing"))
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.tflite"])
+def test_a_damaged_model_is_refused_by_name(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("keras"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", "{}")
+    else:
+        path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
+    write_metadata(path, ModelMetadata(CLASSES, "logits", simulated=False))
+    with pytest.raises(AlloykError, match=rf"cannot load the model .*{name}: .*export it again"):
+        load(path)
+
+
+def test_a_folder_gives_its_images_and_nothing_else(tmp_path):
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    for name in ("b/deep/2.PNG", "b/1.png", "a.png"):
+        save(tmp_path / "x.png", 1).rename(tmp_path / name)
+    (tmp_path / "README.md").write_text("not an image")
+    (tmp_path / ".hidden.png").write_text("")
+    folder = str(tmp_path)
+    assert find_images([folder]) == [f"{folder}/a.png", f"{folder}/b/1.png",
+                                     f"{folder}/b/deep/2.PNG"]  # fmt: skip
+
+
+def test_files_and_patterns_keep_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    for name in ("b.png", "a.png", "deep/c.tif", "notes.txt", "odd[1].png"):
+        (tmp_path / name).touch()
+    assert find_images(["b.png", "a.png", "-"]) == ["b.png", "a.png", "-"]
+    assert find_images(["*"]) == ["a.png", "b.png", "odd[1].png"]
+    assert find_images(["**/*"]) == ["a.png", "b.png", "deep/c.tif", "odd[1].png"]
+    assert find_images(["odd[1].png"]) == ["odd[1].png"]  # a name before a pattern
+    assert find_images(["notes.txt"]) == ["notes.txt"]  # named outright: reading will tell
+    with pytest.raises(AlloykError, match=r"no image at c\.png: check the path"):
+        find_images(["a.png", "c.png"])
+    with pytest.raises(AlloykError, match=r"no image in \*\.bmp: wanted PNG"):
+        find_images(["*.bmp"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AlloykError, match=r"no image in empty: wanted PNG"):
+        find_images(["empty"])
+
+
+def test_tables_hold_the_same():
+    found = Classification(
+        ("a, b.png", "c.png"), ("1050", "2017"), np.array([[0.75, 0.25], [1 / 3, 2 / 3]]), CLASSES
+    )
+    assert format_csv(found) == (
+        'path,predicted,p_1050,p_2017\n"a, b.png",1050,0.75,0.25\nc.png,2017,0.3333333,0.6666667\n'
+    )
+    assert json.loads(format_json(found))[1] == {
+        "path": "c.png",
+        "predicted": "2017",
+        "probabilities": {"1050": 0.3333333, "2017": 0.6666667},
+    }
+
+
+def test_what_the_classifier_knows_is_there(classifier):
+    assert classifier.classes == CLASSES
+    assert classifier.simulated is False
+    assert isinstance(classifier.path, Path)

@@ -1,0 +1,117 @@
+"""Breakdowns against pandas, and decisions per plate against a loop."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from alloyk.errors import AlloykError
+from alloyk.metrics.breakdown import breakdown, plate_predictions, telling_columns
+from alloyk.metrics.intervals import accuracy_interval
+from alloyk.runs.predictions import Predictions
+
+CLASSES = ("1050", "2017", "5083")
+
+
+@pytest.fixture
+def predictions():
+    """120 plates of 3 images; thickness goes with the plate, the voltage with the image."""
+    rng = np.random.default_rng(0)
+    plate = np.repeat(np.arange(120), 3)
+    y = rng.integers(0, 3, 120)[plate]
+    p = rng.dirichlet([1, 1, 1], 360)
+    p[np.arange(360), y] += 0.4
+    p /= p.sum(axis=1, keepdims=True)
+    table = {
+        "path": [f"{i}.png" for i in range(360)],
+        "label": [CLASSES[i] for i in y],
+        "plate_id": [f"P{i:03}" for i in plate],
+        "thickness_mm": [["1.0", "10.0", "2.0"][i] for i in rng.integers(0, 3, 120)[plate]],
+        "tube_voltage_kvp": [f"{v:.4f}" for v in rng.normal(50, 0.1, 360)],
+        "operator": [["", "Ann", "Bo"][i] for i in rng.integers(0, 3, 360)],
+        "alloy": [CLASSES[i] for i in y],
+        "detector": ["panel"] * 360,
+        "seed": [str(i) for i in rng.integers(0, 5, 360)],
+        "serial": [str(i) for i in range(360)],
+        "file_date": [f"day {i}" for i in range(360)],
+    }
+    return Predictions(pd.DataFrame(table, dtype=object), CLASSES, y, p.argmax(axis=1), p)
+
+
+def frame_of(predictions):
+    table = predictions.table.copy()
+    table["right"] = predictions.y_true == predictions.y_pred
+    return table
+
+
+def test_one_column_equals_pandas(predictions):
+    found = breakdown(predictions, ["thickness_mm"], resamples=100)
+    by_hand = frame_of(predictions).groupby("thickness_mm")
+    assert list(found["thickness_mm"]) == ["1.0", "2.0", "10.0"]  # as numbers
+    for row in found.itertuples():
+        group = by_hand.get_group(row.thickness_mm)
+        assert row.images == len(group)
+        assert row.plates == group["plate_id"].nunique()
+        assert row.accuracy == pytest.approx(group["right"].mean())
+        expected = accuracy_interval(
+            group["right"].to_numpy(), group["plate_id"].to_numpy(), resamples=100
+        )
+        assert row.low < row.accuracy < row.high
+        np.testing.assert_allclose((row.low, row.high), expected, rtol=0.05)
+    assert found["images"].sum() == 360
+
+
+def test_alloy_by_thickness_equals_pandas(predictions):
+    found = breakdown(predictions, ["label", "thickness_mm"], resamples=20)
+    expected = (
+        frame_of(predictions).groupby(["label", "thickness_mm"])["right"].agg(["size", "mean"])
+    )
+    assert len(found) == len(expected)
+    for row in found.itertuples():
+        size, mean = expected.loc[(row.label, row.thickness_mm)]
+        assert (row.images, row.accuracy) == (size, pytest.approx(mean))
+
+
+def test_a_drawn_voltage_is_broken_down_by_quarters(predictions):
+    found = breakdown(predictions, ["tube_voltage_kvp"], resamples=20)
+    assert list(found["images"]) == [90] * 4
+    volts = predictions.table["tube_voltage_kvp"].astype(float)
+    quarter = pd.qcut(volts, 4, labels=False)
+    right = frame_of(predictions)["right"].groupby(quarter).mean()
+    np.testing.assert_allclose(found["accuracy"], right)
+
+
+def test_columns_that_tell_something_are_found(predictions):
+    # Not the alloy, which is the label; nor what never varies, or names single images.
+    wanted = ["thickness_mm", "tube_voltage_kvp", "operator", "serial"]
+    assert telling_columns(predictions) == wanted
+
+
+def test_a_missing_column_is_named_with_those_there(predictions):
+    with pytest.raises(AlloykError, match=r"wanted a column among label, plate_id, .* found no co"):
+        breakdown(predictions, ["thickness"])
+
+
+def test_a_plate_is_decided_by_the_mean_of_its_images(predictions):
+    plates = plate_predictions(predictions)
+    assert len(plates) == 120
+    for i, name in enumerate(plates.table["path"]):
+        rows = (predictions.table["plate_id"] == name).to_numpy()
+        mean = predictions.probabilities[rows].mean(axis=0)
+        np.testing.assert_allclose(plates.probabilities[i], mean)
+        assert plates.y_pred[i] == mean.argmax()
+        assert plates.y_true[i] == predictions.y_true[rows][0]
+        assert plates.table["images"][i] == "3"
+    assert list(plates.table["path"]) == list(dict.fromkeys(predictions.table["plate_id"]))
+
+
+def test_an_image_without_a_plate_stands_for_itself(predictions):
+    predictions.table.loc[[0, 1], "plate_id"] = ""
+    plates = plate_predictions(predictions)
+    assert list(plates.table["path"][:3]) == ["0.png", "1.png", "P000"]
+    assert list(plates.table["images"][:3]) == ["1", "1", "1"]
+
+
+def test_a_plate_of_two_alloys_is_refused(predictions):
+    predictions.y_true[1] = (predictions.y_true[0] + 1) % 3
+    with pytest.raises(AlloykError, match="plate P000 has images of two labels"):
+        plate_predictions(predictions)

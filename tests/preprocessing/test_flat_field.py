@@ -1,0 +1,244 @@
+"""Flat-field correction: the formula, dead pixels, and the same numbers on every road."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from alloyk.config import parse_overrides, resolve_config
+from alloyk.ensemble.soft_voting import save_soft_vote
+from alloyk.errors import AlloykError
+from alloyk.export import export_run
+from alloyk.export import exporter as export
+from alloyk.imaging import read_image
+from alloyk.inference import load
+from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
+from alloyk.preprocessing import build_preprocessing
+from alloyk.preprocessing.correction import Attenuation, FlatField
+from alloyk.preprocessing.flat_frames import FlatFrames, load_flat_frames
+from alloyk.runs.predictions import read_predictions
+from alloyk.simulator.dataset.simulation import simulate_dataset
+from alloyk.training import run_training
+
+
+def write_frames(folder, name, frames):
+    folder.mkdir(exist_ok=True)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame.astype(np.uint16)).save(folder / f"{name}_{number}.png")
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Three flats of a gradient, two darks, in `_calibration`; pixels (2, 3) and (7, 0) are dead.
+
+    Returns:
+        Mean flat and mean dark, float64.
+    """
+    rng = np.random.default_rng(0)
+    beam = np.linspace(9000, 12000, 12 * 15).reshape(12, 15)
+    flats = (beam + rng.normal(0, 60, (3, 12, 15))).round()
+    flats[:, 2, 3] = 90
+    flats[:, 7, 0] = 90
+    darks = (100 + rng.normal(0, 4, (2, 12, 15))).round()
+    write_frames(tmp_path / "_calibration", "flat", flats)
+    write_frames(tmp_path / "_calibration", "dark", darks)
+    return flats.mean(axis=0), darks.mean(axis=0)
+
+
+def loaded(tmp_path):
+    return load_flat_frames(tmp_path, "_calibration/flat_*.png", "_calibration/dark_*.png")
+
+
+def test_frames_are_averaged_and_dead_pixels_found(tmp_path, frames):
+    found = loaded(tmp_path)
+    np.testing.assert_allclose(found.flat, frames[0], rtol=1e-6)
+    np.testing.assert_allclose(found.dark, frames[1], rtol=1e-6)
+    assert np.argwhere(found.dead).tolist() == [[2, 3], [7, 0]]
+
+
+def test_a_file_a_folder_and_no_dark_frame_will_do(tmp_path, frames, monkeypatch):
+    one = load_flat_frames(tmp_path, "_calibration/flat_1.png")
+    expected = np.asarray(Image.open(tmp_path / "_calibration" / "flat_1.png"))
+    np.testing.assert_array_equal(one.flat, expected)
+    assert not one.dark.any()
+    (tmp_path / "flats").mkdir()
+    for name in ("flat_0.png", "flat_1.png", "flat_2.png"):
+        (tmp_path / "_calibration" / name).rename(tmp_path / "flats" / name)
+    (tmp_path / "flats" / "frames.csv").write_text("not an image")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_allclose(load_flat_frames(tmp_path / "a", "flats").flat, frames[0], rtol=1e-6)
+
+
+def test_a_hot_and_an_overly_sensitive_pixel_are_dead_too(tmp_path):
+    flat, dark = np.full((9, 9), 5000.0), np.full((9, 9), 50.0)
+    flat[1, 1] = 12000
+    dark[6, 6], flat[6, 6] = 4000, 9000
+    write_frames(tmp_path, "flat", [flat])
+    write_frames(tmp_path, "dark", [dark])
+    found = load_flat_frames(tmp_path, "flat_0.png", "dark_0.png")
+    assert np.argwhere(found.dead).tolist() == [[1, 1], [6, 6]]
+
+
+def test_correction_equals_the_formula_and_repairs_dead_pixels(tmp_path, frames):
+    flat, dark = frames
+    raw = np.random.default_rng(1).integers(200, 9000, (4, 12, 15, 1)).astype(np.float32)
+    result = keras.ops.convert_to_numpy(FlatField.from_frames(loaded(tmp_path))(raw))[..., 0]
+    expected = (raw[..., 0].astype(np.float64) - dark) / (flat - dark)
+    around = [expected[:, r, c] for r in (1, 2, 3) for c in (2, 3, 4) if (r, c) != (2, 3)]
+    expected[:, 2, 3] = np.mean(around, axis=0)
+    # At the edge: the five that touch it, and three of the next.
+    near = [(6, 0), (8, 0), (7, 1), (6, 1), (8, 1), (5, 0), (7, 2), (9, 0)]
+    expected[:, 7, 0] = np.mean([expected[:, r, c] for r, c in near], axis=0)
+    np.testing.assert_allclose(result, expected, rtol=2e-6)
+
+
+def test_a_dead_line_and_a_dead_corner_are_repaired_from_good_pixels():
+    dead = np.zeros((20, 30), bool)
+    dead[:, 11] = dead[:4, :5] = True
+    flat = FlatFrames(np.full((20, 30), 1000, np.float32), np.zeros((20, 30), np.float32), dead)
+    good = np.argwhere(~dead)
+    for place, numbers in zip(np.argwhere(dead), flat.neighbours, strict=True):
+        rows, columns = np.divmod(numbers, 30)
+        assert not dead[rows, columns].any()
+        assert len(set(numbers)) == 8
+        distances = np.sort(np.abs(good - place).max(axis=1))
+        # None farther away than the square that holds eight good pixels.
+        assert np.abs(np.stack([rows, columns], 1) - place).max() <= distances[7]
+
+
+def test_attenuation_is_the_negative_logarithm():
+    images = np.array([1.0, 0.5, 0.0, -0.1], np.float32).reshape(1, 2, 2, 1)
+    result = keras.ops.convert_to_numpy(Attenuation()(images)).ravel()
+    np.testing.assert_allclose(result, [0, np.log(2), np.log(1e4), np.log(1e4)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ({"flat": "absent_*.png"}, r"no frame for data\.flat: absent_\*\.png is not in"),
+        ({"dark": "absent.png"}, r"no frame for data\.dark: absent\.png"),
+        ({"flat": "d_*.png", "dark": "f_*.png"}, r"is no brighter than data\.dark .*exchanged"),
+        ({"dark": "small_0.png"}, "data.flat has 8×8, data.dark 6×8"),
+        ({"flat": "*_0.png"}, r"frames of one size .*\.png has 8×8, .*small_0\.png 6×8"),
+        ({"flat": "half_0.png"}, "50 % of the pixels of data.flat are dead or dark"),
+    ],
+)
+def test_wrong_frames_are_explained(tmp_path, spoil, message):
+    half = np.full((8, 8), 5000)
+    half[:4] = 40
+    for name, frame in (
+        ("f", np.full((8, 8), 5000)), ("d", np.full((8, 8), 50)), ("half", half),
+        ("small", np.full((6, 8), 50)),
+    ):  # fmt: skip
+        write_frames(tmp_path, name, [frame])
+    with pytest.raises(AlloykError, match=message):
+        load_flat_frames(tmp_path, **{"flat": "f_0.png", "dark": "d_0.png", **spoil})
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(AlloykError, match=r"need data\.flat: give the flat frames"):
+        resolve_config(None, parse_overrides(["data.dark=dark.png"]))
+    settings = ["data.flat=flat.png", "data.attenuation=true", "preprocess.normalize=log"]
+    with pytest.raises(AlloykError, match="both take the logarithm"):
+        resolve_config(None, parse_overrides(settings))
+
+
+def test_a_cache_knows_other_frames(tmp_path, frames):
+    raw = np.random.default_rng(2).integers(200, 9000, (3, 12, 15)).astype(np.uint16)
+    write_frames(tmp_path, "image", raw)
+    paths = sorted(tmp_path.glob("image_*.png"))
+
+    def kept():
+        preprocessing = build_preprocessing((8, 8), flat_frames=loaded(tmp_path))
+        return keep_images(paths, preprocessing, folder=tmp_path / "cache", key="a").array
+
+    first = np.array(kept())
+    np.testing.assert_array_equal(kept(), first)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    write_frames(tmp_path / "_calibration", "flat", [np.full((12, 15), 9000)])
+    assert (kept() != first).any()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_an_image_of_another_size_is_named(tmp_path, frames):
+    write_frames(tmp_path, "cropped", [np.full((12, 14), 900)])
+    preprocessing = build_preprocessing((8, 8), flat_frames=loaded(tmp_path))
+    message = r"cropped_0\.png of 12×14 by flat frames of 12×15"
+    with pytest.raises(AlloykError, match=message):
+        keep_images([tmp_path / "cropped_0.png"], preprocessing)
+    with pytest.raises(Exception, match=message):
+        mean_and_std(StreamedImages([tmp_path / "cropped_0.png"], preprocessing), 1)
+
+
+# --- From simulated frames to a file for the device -------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory):
+    """Forty simulated images of 40² with flats and darks; a few pixels are dead."""
+    folder = tmp_path_factory.mktemp("flat") / "radiographs"
+    overrides = {"detector.dead_pixels": 0.004, "detector.fixed_pattern_sd": 0.05}
+    simulate_dataset(folder, images=40, image_size=40, seed=4, overrides=overrides, with_flats=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(radiographs, tmp_path_factory):
+    settings = [
+        f"data.path={radiographs}", "data.flat=_calibration/flat_*.png",
+        "data.dark=_calibration/dark_*.png", "data.attenuation=true", "model.arch=cnn",
+        "model.hidden_units=16", "preprocess.image_size=24", "preprocess.equalize=true",
+        "train.epochs=2",
+    ]  # fmt: skip
+    config = resolve_config(None, parse_overrides(settings))
+    return run_training(config, tmp_path_factory.mktemp("runs") / "cnn")
+
+
+def test_correction_takes_the_fixed_pattern_out(radiographs):
+    frames = load_flat_frames(radiographs, "_calibration/flat_*.png", "_calibration/dark_*.png")
+    raw = read_image(radiographs / "_calibration" / "flat_03.png")[None].astype(np.float32)
+    layer = FlatField.from_frames(frames)
+    corrected = keras.ops.convert_to_numpy(layer(raw))
+    assert frames.dead.any()
+    assert raw.std() / raw.mean() > 0.05
+    # What is left is this frame's own noise, an eighth of it also in the mean.
+    assert corrected.std() / corrected.mean() < 0.02
+
+
+def test_the_saved_model_takes_the_raw_frame(run, radiographs):
+    recorded = read_predictions(run / "predictions.csv")
+    found = load(run).predict([radiographs / path for path in recorded.table["path"]])
+    np.testing.assert_allclose(found.probabilities, recorded.probabilities, atol=2e-5)
+
+
+def test_a_cropped_frame_is_refused_by_name(run):
+    with pytest.raises(AlloykError, match=r"takes images of 40x40 .* of 40x39: its flat-field"):
+        load(run).predict(np.ones((40, 39)))
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "savedmodel"])
+def test_exports_hold_the_correction_and_agree(run, tmp_path, monkeypatch, file_format):
+    monkeypatch.setattr(export, "single_thread_latency", lambda model, shape: 0.001)
+    out = tmp_path / ("model.tflite" if file_format == "tflite" else "model")
+    report = export_run(run, file_format, out)
+    assert not report.agreement.differing
+    assert report.agreement.max_difference <= 1e-4
+    assert report.input_shape[:2] == (40, 40)
+    classifier = load(out)
+    assert classifier.input_shape[:2] == (40, 40)
+    with pytest.raises(AlloykError, match="takes images of 40x40"):
+        classifier.predict(np.ones((41, 40)))
+
+
+def test_another_input_size_cannot_be_exported(run, tmp_path):
+    with pytest.raises(AlloykError, match="takes frames of 40x40 only: leave --input-size out"):
+        export_run(run, "tflite", tmp_path / "model.tflite", input_size=(32, 32))
+
+
+def test_a_soft_vote_takes_the_raw_frame_too(run, tmp_path):
+    save_soft_vote([run / "model.keras"] * 2, np.array([0.25, 0.75]), tmp_path / "model.keras")
+    frames = np.random.default_rng(0).integers(100, 9000, (3, 40, 40, 1)).astype(np.uint16)
+    expected, voted = load(run).predict(frames), load(tmp_path / "model.keras").predict(frames)
+    np.testing.assert_allclose(voted.probabilities, expected.probabilities, atol=1e-6)
+    with pytest.raises(AlloykError, match="takes images of 40x40"):
+        load(tmp_path / "model.keras").predict(np.ones((39, 40)))

@@ -1,0 +1,347 @@
+"""A whole training on a small data set: complete folder, exact resume, replicas, clear errors."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from alloyk.cli import main
+from alloyk.config import parse_overrides, resolve_config
+from alloyk.errors import AlloykError
+from alloyk.runs.predictions import read_predictions
+from alloyk.training import run_training
+from alloyk.training.callbacks import _save_arrays
+
+RUN_FILES = {
+    "config.yaml", "facts.json", "figures", "history.csv", "metrics.json", "model.keras",
+    "predictions.csv", "predictions_val.csv", "report.txt", "split.csv",
+}  # fmt: skip
+
+# Few, small and easy: a square of counts is bright in one class and dark in the other.
+TINY = (
+    "preprocess.image_size=16", "model.arch=cnn", "train.epochs=3", "train.batch_size=8",
+    "schedule.warmup_epochs=1", "augment.horizontal_flip=true", "augment.noise=0.05",
+    "train.deterministic=true",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory):
+    """Sixty 16-bit images of two classes on disk, of two sizes."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        label, level = (("1050", 9000), ("2017", 3000))[number % 2]
+        image = rng.normal(6000, 300, (24, 24 + number % 3))
+        image[8:16, 8:16] = rng.normal(level, 300, (8, 8))
+        (folder / label).mkdir(exist_ok=True)
+        pixels = np.clip(image, 0, 16383).astype(np.uint16)
+        Image.fromarray(pixels).save(folder / label / f"{number:02d}.png")
+    return folder
+
+
+def configured(data, *settings):
+    return resolve_config(None, parse_overrides([f"data.path={data}", *TINY, *settings]))
+
+
+@pytest.fixture(scope="module")
+def finished(radiographs, tmp_path_factory):
+    return run_training(configured(radiographs), tmp_path_factory.mktemp("runs") / "cnn")
+
+
+def test_run_folder_is_complete_and_agrees_with_itself(finished):
+    assert {path.name for path in finished.iterdir()} == RUN_FILES
+    predictions = read_predictions(finished / "predictions.csv")
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["n"] == len(predictions.table) == 9
+    assert metrics["accuracy"] > 0.8
+    with (finished / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert list(rows[0]) == [
+        "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
+    ]  # fmt: skip
+
+
+def test_saved_model_takes_the_raw_image_and_repeats_the_predictions(finished, radiographs):
+    model = keras.models.load_model(finished / "model.keras")
+    predictions = read_predictions(finished / "predictions.csv")
+    for path, expected in zip(predictions.table["path"], predictions.probabilities, strict=True):
+        raw = np.asarray(Image.open(radiographs / path))
+        logits = model.predict(raw[None, ..., None], verbose=0)[0].astype(np.float64)
+        found = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_saved_model_holds_weights_once(finished):
+    """Neither optimizer nor loss: a file of four bytes per parameter."""
+    parameters = json.loads((finished / "facts.json").read_text())["parameters"]
+    assert (finished / "model.keras").stat().st_size < 4 * parameters + 300_000
+
+
+def test_the_written_configuration_repeats_the_run(finished, tmp_path):
+    again = run_training(resolve_config(finished / "config.yaml"), tmp_path / "again")
+    assert (again / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+
+
+def weights_of(run):
+    return keras.models.load_model(run / "model.keras").get_weights()
+
+
+RESUMED = {
+    "plateau, early stopping, class-aware": (
+        "schedule.name=plateau", "schedule.patience=1", "schedule.warmup_epochs=1",
+        "train.patience=2", "optimizer.learning_rate=0.05", "data.sampling=class_aware",
+    ),
+    "backbone frozen first, then momentum": (
+        "model.weights={weights}", "model.freeze_epochs=2", "optimizer.name=momentum",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tmp_path, settings):
+    """Kill -9 once in each epoch: the weights are bit-equal to those of an undisturbed run."""
+    settings = [setting.format(weights=finished / "model.keras") for setting in settings]
+    settings = (f"data.path={radiographs}", *TINY, "train.epochs=4", *settings)
+    options = [option for setting in settings for option in ("--set", setting)]
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    command = [sys.executable, "-m", "alloyk", "train", "--run"]
+    subprocess.run([*command, undisturbed, *options], check=True, capture_output=True)
+
+    kills = 0
+    process = start([*command, disturbed, *options])
+    while process.poll() is None:
+        if epochs_written(disturbed) > kills:
+            kills += 1
+            time.sleep(0.05 * kills)  # somewhere into the next epoch
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process = start([*command, disturbed, "--resume"])
+        time.sleep(0.002)
+    assert process.returncode == 0, process.stderr.read().decode()
+    assert kills >= 2
+    for one, two in zip(weights_of(undisturbed), weights_of(disturbed), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for name in ("predictions.csv", "predictions_val.csv", "config.yaml"):
+        assert (undisturbed / name).read_bytes() == (disturbed / name).read_bytes()
+
+
+def start(command):
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def epochs_written(run):
+    history = run / "history.csv"
+    return max(len(history.read_text().splitlines()) - 1, 0) if history.exists() else 0
+
+
+def test_two_replicas_learn_what_one_device_learns(radiographs, tmp_path):
+    """MirroredStrategy on two logical CPUs, with a smaller last batch."""
+    script = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from alloyk.config import resolve_config, parse_overrides
+from alloyk.training import run_training
+run_training(resolve_config(None, parse_overrides(sys.argv[2:])), sys.argv[1])
+"""
+    # What differs per replica in Keras is left out: dropout's draws, batch norm's statistics, and
+    # the norm at which gradients are clipped.
+    settings = [
+        f"data.path={radiographs}", *TINY, "model.dropout=0", "model.arch=fnn",
+        "optimizer.name=sgd", "optimizer.learning_rate=0.01", "optimizer.clip_norm=null",
+    ]  # fmt: skip
+    for name, devices in (("one", "[CPU:0]"), ("two", "[CPU:0,CPU:1]")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, tmp_path / name, *settings, f"train.devices={devices}"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    for one, two in zip(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_diverging_training_says_so(radiographs, tmp_path):
+    config = configured(
+        radiographs, "model.arch=fnn", "optimizer.name=sgd", "optimizer.learning_rate=1e30",
+        "optimizer.weight_decay=0",
+    )  # fmt: skip
+    with pytest.raises(AlloykError, match=r"loss became .* a lower optimizer\.learning_rate"):
+        run_training(config, tmp_path / "run")
+
+
+def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
+    radiographs, tmp_path, capsys
+):
+    data = shutil.copytree(radiographs, tmp_path / "data")
+    bad = sorted((data / "1050").iterdir())[3]
+    bad.write_bytes(bad.read_bytes()[:80])
+    for cache in ("memory", "none"):
+        with pytest.raises(AlloykError, match=rf"{bad.name}: the file is cut short"):
+            run_training(configured(data, f"data.cache={cache}"), tmp_path / "stopped")
+        assert not (tmp_path / "stopped").exists()
+    run = run_training(configured(data, "data.on_bad_image=skip", "train.epochs=2"), tmp_path / "b")
+    assert f"skipped: cannot read the image {bad}" in capsys.readouterr().err
+    facts = json.loads((run / "facts.json").read_text())
+    assert sum(facts["images"].values()) == 59
+    assert facts["skipped"] == [f"1050/{bad.name}"]
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    before = (finished / "model.keras").stat().st_mtime_ns
+    with pytest.raises(AlloykError, match="is finished, there is nothing to go on with"):
+        run_training(resolve_config(finished / "config.yaml"), finished, resume=True)
+    assert (finished / "model.keras").stat().st_mtime_ns == before
+
+
+def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
+    radiographs, tmp_path, monkeypatch
+):
+    data = shutil.copytree(radiographs, tmp_path / "data")
+    run, config = tmp_path / "run", configured(data)
+    monkeypatch.setattr("alloyk.training.run.evaluate_run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(config, run)
+    monkeypatch.undo()
+    for setting in ("train.batch_size=4", "train.epochs=1"):
+        with pytest.raises(AlloykError, match="written under another configuration"):
+            run_training(configured(data, setting), run, resume=True)
+
+    def refused(file, content, message):
+        whole = file.read_bytes()
+        file.write_bytes(content(whole))
+        with pytest.raises(AlloykError, match=message):
+            run_training(config, run, resume=True)
+        file.write_bytes(whole)
+
+    refused(
+        run / "history.csv",
+        lambda whole: b"\n".join(line for line in whole.split(b"\n") if line[:2] != b"2,"),
+        r"history\.csv should have the epochs 1 to 3 .*found 1, 3: .*new folder",
+    )
+    refused(
+        run / "checkpoint" / "state.npz",
+        lambda whole: whole[:200],
+        r"state\.npz is damaged \(.*\): .* train into a new folder",
+    )
+    one, other = sorted((data / "1050").iterdir())[:2]
+    refused(
+        one,
+        lambda whole: other.read_bytes(),
+        r"begun with other images .*: 1 have another content \(1050/00\.png\)",
+    )
+    moved = data.rename(tmp_path / "moved")
+    with pytest.raises(AlloykError, match=r"run is not at .*data any more.*data\.path in .*config"):
+        run_training(config, run, resume=True)
+    run_training(configured(moved), run, resume=True)
+    assert {path.name for path in run.iterdir()} == RUN_FILES
+
+
+def test_a_device_that_is_not_there_is_named(radiographs, tmp_path):
+    with pytest.raises(AlloykError, match=r"no GPU:7 here; found CPU:0"):
+        run_training(configured(radiographs, "train.devices=[GPU:7]"), tmp_path / "run")
+
+
+def interrupt(*_args, **_named):
+    raise KeyboardInterrupt
+
+
+def test_one_epoch_is_enough_for_any_recipe(radiographs, tmp_path):
+    config = configured(radiographs, "train.epochs=1", "schedule.warmup_epochs=2")
+    assert (run_training(config, tmp_path / "run") / "metrics.json").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(AlloykError, match=r"new or empty folder, but .* holds other files"):
+        run_training(configured(radiographs), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(AlloykError, match=r"notes\.txt is a file: choose another"):
+        run_training(configured(radiographs), tmp_path / "notes.txt")
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(AlloykError, match="unfinished run: go on with it by --resume"):
+        run_training(configured(radiographs), tmp_path)
+
+
+def test_a_finished_run_is_not_overwritten(finished, radiographs):
+    with pytest.raises(AlloykError, match="holds a finished run: choose another"):
+        run_training(configured(radiographs), finished)
+
+
+def test_a_file_in_the_way_is_named(radiographs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AlloykError, match="cannot write the run folder"):
+        run_training(configured(radiographs), tmp_path / "file" / "run")
+
+
+def backbone_of(run):
+    network = keras.models.load_model(run / "model.keras").get_layer("standardized_network")
+    return network.get_layer("cnn").get_layer("backbone").get_weights()
+
+
+def test_frozen_backbone_stays_and_is_trained_afterwards(finished, radiographs, tmp_path):
+    # With the labels swapped the loss falls from epoch to epoch, and the last one is the best.
+    for label, other in (("1050", "2017"), ("2017", "1050")):
+        shutil.copytree(radiographs / label, tmp_path / "swapped" / other)
+    for frozen, name in ((2, "frozen"), (1, "thawed")):
+        phases = (f"model.freeze_epochs={frozen}", "train.epochs=2", "schedule.name=constant")
+        weights = f"model.weights={finished / 'model.keras'}"
+        config = configured(tmp_path / "swapped", weights, *phases)
+        run_training(config, tmp_path / name)
+    before, thawed = backbone_of(finished), backbone_of(tmp_path / "thawed")
+    for one, two in zip(before, backbone_of(tmp_path / "frozen"), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any((one != two).any() for one, two in zip(before, thawed, strict=True))
+
+
+def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
+    try:
+        settings = ("train.mixed_precision=true", "train.epochs=2", "train.tensorboard=true")
+        run = run_training(configured(radiographs, *settings), tmp_path / "run")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = keras.models.load_model(run / "model.keras")
+    assert model.predict(np.ones((1, 20, 20, 1)), verbose=0).dtype == np.float32
+    network = model.get_layer("standardized_network").get_layer("cnn")
+    assert "float16" in {layer.compute_dtype for layer in network.get_layer("backbone").layers}
+    assert list((run / "tensorboard").rglob("events*"))
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+@pytest.mark.filterwarnings("error:Your input ran out")
+def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = run_training(configured(radiographs, f"data.cache={cache}"), tmp_path / "run")
+    assert (run / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert any((tmp_path / "cache").rglob("*.npy")) == (cache == "disk")
+
+
+def test_ctrl_c_says_what_is_kept(radiographs, tmp_path, monkeypatch, runner):
+    def cut_off(config, run, resume):
+        run.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alloyk.training.run_training", cut_off)
+    run = tmp_path / "run"
+    found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", str(run)])
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert f"to go on: alloyk train --run {run} --resume\n" in found.stderr
+    monkeypatch.setattr("alloyk.training.run_training", interrupt)
+    found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", f"{run}-2"])
+    assert "no epoch had ended: nothing is kept\n" in found.stderr
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
+    (tmp_path / "state.part").symlink_to("/dev/full")
+    with pytest.raises(AlloykError, match=r"^cannot write .*state\.npz: No space left on device$"):
+        _save_arrays(tmp_path / "state.npz", [np.zeros(100_000)])
