@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from readable_figures import ALLOYS, assert_everything_is_readable, texts_in
 from sklearn import metrics as sk
-from test_plots import ALLOYS, assert_everything_is_readable, texts_in
 
 from alloyk import plots
 from alloyk.errors import AlloykError

@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from test_plots import ALLOYS, assert_everything_is_readable, history_of, predictions_of, texts_in
+from readable_figures import (
+    ALLOYS,
+    assert_everything_is_readable,
+    history_of,
+    predictions_of,
+    texts_in,
+)
 
 from alloyk import plots
 from alloyk.metrics import classification_metrics
