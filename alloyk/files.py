@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
+from alloyk.locks import locked_folder
 
 
 def few(names: Iterable[str], limit: int = 3) -> str:
@@ -79,16 +80,17 @@ def whole_file(path: Path) -> Iterator[Path]:
 def files_together(folder: Path, stale: Iterable[str] = ()) -> Iterator[Path]:
     """A temporary folder whose files go into `folder` together, only when the block succeeds.
 
+    `folder` is locked meanwhile.
+
     Args:
         folder: Where the files go, below the same names; its other files stay.
         stale: Patterns of files that an earlier state of `folder` may have: those that the block
             did not write are removed.
 
     Raises:
-        AlloykError: A file cannot be written.
+        AlloykError: A file cannot be written, or another process writes `folder`.
     """
-    beside = folder if folder.is_dir() else folder.parent
-    with _temporary_folder(folder, beside) as unfinished:
+    with locked_folder(folder), _temporary_folder(folder, folder) as unfinished:
         yield unfinished
         names = [path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()]
         for pattern in stale:

@@ -1,5 +1,6 @@
 """`alloyk train`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from alloyk.cli.options import (
     set_option,
 )
 from alloyk.errors import AlloykError
+from alloyk.locks import is_empty, new_numbered_folder
 from alloyk.runtime.tensorflow import load_tensorflow
 
 
@@ -23,7 +25,7 @@ from alloyk.runtime.tensorflow import load_tensorflow
     "--run", type=click.Path(path_type=Path), metavar="DIR",
     help="Folder of the run.  [default: saved_models/<arch>, numbered]",
 )  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with the run that was cut off in --run.")
+@click.option("--resume", is_flag=True, help="Resume the interrupted run in --run.")
 @set_option
 def train(config, arch, data, run, resume, settings):
     """Train the classifier that CONFIG describes, then evaluate it on the test split.
@@ -40,30 +42,22 @@ def train(config, arch, data, run, resume, settings):
 
     if resume:
         if config or arch or data or settings or not run:
-            raise click.UsageError("--resume takes --run and nothing else: the run knows the rest")
+            raise click.UsageError("--resume takes --run and no other option")
         config = run / "config.yaml"
         if not config.is_file():
-            raise AlloykError(f"--resume wants a run that was cut off, found no {config}")
+            raise AlloykError(f"--resume needs an interrupted run; {config} not found")
     resolved = resolve_config(config, overrides_from(settings, arch, data))
-    run = run or next_run_folder(Path("saved_models"), resolved.model.arch)
-
     load_tensorflow()
     from alloyk.training import run_training
 
-    try:
-        run_training(resolved, run, resume=resume)
-    except KeyboardInterrupt:
-        hint = f"to go on: alloyk train --run {run} --resume"
-        click.echo(f"\n{hint if run.exists() else 'no epoch had ended: nothing is kept'}", err=True)
-        raise
+    new = new_numbered_folder(Path("saved_models"), resolved.model.arch)
+    with nullcontext(run) if run else new as run:
+        try:
+            run_training(resolved, run, resume=resume)
+        except KeyboardInterrupt:
+            kept = run.is_dir() and not is_empty(run)
+            hint = f"to resume: alloyk train --run {run} --resume"
+            click.echo(f"\n{hint if kept else 'no epoch was complete: nothing is kept'}", err=True)
+            raise
     click.echo((run / "report.txt").read_text(encoding="utf-8"))
     click.echo(f"run: {run}\npictures: {run / 'figures'}")
-
-
-def next_run_folder(parent: Path, name: str) -> Path:
-    """`parent/name`, or `parent/name-2`, `-3`, … where that exists."""
-    folder, number = parent / name, 1
-    while folder.exists():
-        number += 1
-        folder = parent / f"{name}-{number}"
-    return folder

@@ -19,6 +19,7 @@ from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
+from alloyk.locks import locked_path
 
 
 def cache_folder() -> Path:
@@ -42,14 +43,17 @@ def default_dataset(preset: str, images: int, image_size: int, seed: int, overri
     settings = [__version__, preset, images, image_size, seed, overrides]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache_folder() / "simulated" / f"{preset}-{images}x{image_size}-{digest}"
-    if not folder.is_dir():
-        from alloyk.simulator.dataset.simulation import simulate_dataset
+    if folder.is_dir():
+        return folder
+    with locked_path(folder, wait=True):
+        if not folder.is_dir():  # another process may have made it meanwhile
+            from alloyk.simulator.dataset.simulation import simulate_dataset
 
-        click.echo(f"simulating {images} images ({preset}) into {folder}", err=True)
-        simulate_dataset(
-            folder, preset=preset, images=images, image_size=image_size, seed=seed,
-            overrides=overrides,
-        )  # fmt: skip
+            click.echo(f"simulating {images} images ({preset}) into {folder}", err=True)
+            simulate_dataset(
+                folder, preset=preset, images=images, image_size=image_size, seed=seed,
+                overrides=overrides,
+            )  # fmt: skip
     return folder
 
 

@@ -15,6 +15,7 @@ from alloyk import __version__
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
+from alloyk.locks import locked_path
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 from alloyk.pipeline.reading import AUTOTUNE, preprocessed_batches, reading_errors
 
@@ -89,11 +90,16 @@ def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = 
         sort_keys=True,
     )
     target = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.npy"
-    if _kept_before(target, shape) is None:
-        with whole_file(target) as unfinished:
-            array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
-            _fill(array, paths, preprocessing).flush()
-    return KeptImages(_kept_before(target, shape))
+    kept = _kept_before(target, shape)
+    if kept is None:
+        with locked_path(target, wait=True):
+            kept = _kept_before(target, shape)  # another process may have made it meanwhile
+            if kept is None:
+                with whole_file(target) as unfinished:
+                    array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
+                    _fill(array, paths, preprocessing).flush()
+                kept = _kept_before(target, shape)
+    return KeptImages(kept)
 
 
 def _kept_before(file: Path, shape) -> np.ndarray | None:

@@ -19,6 +19,7 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run, read_json
 from alloyk.files import whole_file
 from alloyk.imaging import shown
+from alloyk.locks import is_empty, locked_folder
 from alloyk.runs.folder import CROSS_VALIDATION_FILE
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.training.run import run_training
@@ -58,7 +59,20 @@ def cross_validate(
         "parts": {name: next(iter(held_out.values())) for name, held_out in parts.items()},
         "config": config.model_dump(mode="json"),
     }
-    _begin(out, plan, config)
+    if out.exists() and not out.is_dir():
+        raise AlloykError(f"--out must be a folder, {shown(out)} is a file; choose another --out")
+    with locked_folder(out):
+        _begin(out, plan, config)
+        _train_each(out, plan, configs, say)
+        _put_together(out, plan)
+        evaluate_run(out)
+    return out
+
+
+def _train_each(
+    out: Path, plan: dict, configs: dict[str, Config], say: Callable[[str], None]
+) -> None:
+    """Train what is not finished yet, each part in its own folder."""
     for number, (name, one) in enumerate(configs.items(), start=1):
         run = out / name
         if (run / "metrics.json").exists():
@@ -67,9 +81,6 @@ def cross_validate(
         say(f"{name} ({number} of {len(configs)}): {plan['parts'][name]} is held out")
         run_training(one, run, resume=run.exists())
         keras.backend.clear_session()
-    _put_together(out, plan)
-    evaluate_run(out)
-    return out
 
 
 def _parts(config: Config, folds: int, leave_out: str | None) -> dict[str, dict[str, str]]:
@@ -99,9 +110,9 @@ def _begin(out: Path, plan: dict, config: Config) -> None:
                 "settings that it was begun with"
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_empty(out):
         raise AlloykError(
-            f"{shown(out)} is not empty and holds no cross-validation: choose another --out"
+            f"{shown(out)} is not empty and holds no cross-validation; choose another --out"
         )
     with whole_file(file) as unfinished:
         unfinished.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")

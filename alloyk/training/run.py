@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
@@ -20,7 +21,9 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.ceiling import dataset_ceiling
 from alloyk.files import whole_file, writing
+from alloyk.imaging import shown
 from alloyk.inference.metadata import ModelMetadata, write_metadata
+from alloyk.locks import is_empty, locked_folder
 from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.preprocessing.for_dataset import preprocessing_for
@@ -66,10 +69,9 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
     dataset = open_training_data(config)
     for note in dataset.notes:
         click.echo(f"note: {note}", err=True)
-    _prepare_run_folder(run, resume)
-    if _has_epochs(run):
-        refuse_other_data(run, dataset)
-    with _nothing_left_before_the_first_epoch(run):
+    with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
+        if _has_epochs(run):
+            refuse_other_data(run, dataset)
         with writing(run / "config.yaml"):
             write_config(config, run / "config.yaml")
         if not _has_epochs(run):
@@ -118,26 +120,31 @@ def _has_epochs(run: Path) -> bool:
     return any((run / CHECKPOINT_FOLDER).glob("*.npz"))
 
 
-def _prepare_run_folder(run: Path, resume: bool) -> None:
-    """Make the run folder; refuse one that holds something else than a run to go on with."""
-    if resume and (run / "metrics.json").exists():
-        raise AlloykError(
-            f"{run} is finished, there is nothing to go on with: its report is report.txt; to "
-            f"train again, alloyk train {run / 'config.yaml'} --run NEW"
-        )
-    if not resume and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        if (run / CHECKPOINT_FOLDER).is_dir():
+@contextmanager
+def _own_run_folder(run: Path, resume: bool) -> Iterator[None]:
+    """Lock the run folder, made if it does not exist; refuse one that holds something else."""
+    if run.exists() and not run.is_dir():
+        raise AlloykError(f"--run must be a new or empty folder, {shown(run)} is a file")
+    with locked_folder(run):
+        finished, unfinished = (run / "metrics.json").exists(), (run / CHECKPOINT_FOLDER).is_dir()
+        if resume and finished:
             raise AlloykError(
-                f"{run} holds an unfinished run: go on with it by --resume, or choose another --run"
+                f"{shown(run)} is finished and cannot be resumed; its report is report.txt. To "
+                f"train again: alloyk train {shown(run / 'config.yaml')} --run NEW"
             )
-        finished = (run / "metrics.json").exists()
-        what = "holds a finished run" if finished else "holds other files"
-        what = what if run.is_dir() else "is a file"
-        raise AlloykError(f"--run wants a new or empty folder, but {run} {what}: choose another")
-    try:
-        (run / CHECKPOINT_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AlloykError(f"cannot write the run folder {run}: {error.strerror}") from error
+        if not resume and unfinished and not finished:
+            raise AlloykError(
+                f"{shown(run)} holds an unfinished run; resume it with --resume, or choose another "
+                "--run"
+            )
+        if not resume and not is_empty(run):
+            found = "a finished run" if finished else "other files"
+            raise AlloykError(
+                f"--run must be a new or empty folder, {shown(run)} holds {found}; choose another"
+            )
+        with writing(run):
+            (run / CHECKPOINT_FOLDER).mkdir(exist_ok=True)
+        yield
 
 
 def set_up_keras(config: Config) -> None:

@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +19,7 @@ from PIL import Image
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
+from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
 from alloyk.training import run_training
 from alloyk.training.callbacks import _save_arrays
@@ -199,7 +203,7 @@ def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
 
 def test_a_finished_run_is_not_trained_again(finished):
     before = (finished / "model.keras").stat().st_mtime_ns
-    with pytest.raises(AlloykError, match="is finished, there is nothing to go on with"):
+    with pytest.raises(AlloykError, match="is finished and cannot be resumed"):
         run_training(resolve_config(finished / "config.yaml"), finished, resume=True)
     assert (finished / "model.keras").stat().st_mtime_ns == before
 
@@ -263,24 +267,56 @@ def test_one_epoch_is_enough_for_any_recipe(radiographs, tmp_path):
 
 def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(AlloykError, match=r"new or empty folder, but .* holds other files"):
+    with pytest.raises(
+        AlloykError,
+        match=r"^--run must be a new or empty folder, .* holds other files; choose another$",
+    ):
         run_training(configured(radiographs), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(AlloykError, match=r"notes\.txt is a file: choose another"):
+    with pytest.raises(AlloykError, match=r"new or empty folder, .*notes\.txt is a file$"):
         run_training(configured(radiographs), tmp_path / "notes.txt")
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(AlloykError, match="unfinished run: go on with it by --resume"):
+    with pytest.raises(AlloykError, match="unfinished run; resume it with --resume"):
         run_training(configured(radiographs), tmp_path)
 
 
 def test_a_finished_run_is_not_overwritten(finished, radiographs):
-    with pytest.raises(AlloykError, match="holds a finished run: choose another"):
+    with pytest.raises(AlloykError, match="holds a finished run; choose another"):
         run_training(configured(radiographs), finished)
+
+
+def test_a_run_that_is_still_training_is_not_resumed(radiographs, tmp_path, runner):
+    """Three trainings into the default folder get three folders, and each keeps its own."""
+    options = ["--set", "train.epochs=200", "--set", "train.tensorboard=false"]
+    options += [option for setting in TINY[:2] for option in ("--set", setting)]
+    command = [sys.executable, "-m", "alloyk", "train", "--data", str(radiographs), *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    processes = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    runs = [tmp_path / "saved_models" / name for name in ("cnn", "cnn-2")]
+    try:
+        while any(process.poll() is None for process in processes):
+            if all(map(epochs_written, runs)):
+                break
+            time.sleep(0.05)
+        for run in runs:
+            found = runner.invoke(main, ["train", "--run", str(run), "--resume"])
+            assert found.exit_code == 1
+            process = re.search(r"is in use by process (\d+) on .* \(alloyk train, ", found.output)
+            assert int(process[1]) in {one.pid for one in processes}
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    with locked_folder(runs[0]):  # which a dead process does not hold
+        assert epochs_written(runs[0])
 
 
 def test_a_file_in_the_way_is_named(radiographs, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AlloykError, match="cannot write the run folder"):
+    with pytest.raises(AlloykError, match=r"^cannot write the folder .*file/run: Not a directory$"):
         run_training(configured(radiographs), tmp_path / "file" / "run")
 
 
@@ -329,16 +365,17 @@ def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, ca
 def test_ctrl_c_says_what_is_kept(radiographs, tmp_path, monkeypatch, runner):
     def cut_off(config, run, resume):
         run.mkdir()
+        (run / "config.yaml").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("alloyk.training.run_training", cut_off)
     run = tmp_path / "run"
     found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", str(run)])
     assert (found.exit_code, found.stdout) == (1, "")
-    assert f"to go on: alloyk train --run {run} --resume\n" in found.stderr
+    assert f"to resume: alloyk train --run {run} --resume\n" in found.stderr
     monkeypatch.setattr("alloyk.training.run_training", interrupt)
     found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", f"{run}-2"])
-    assert "no epoch had ended: nothing is kept\n" in found.stderr
+    assert "no epoch was complete: nothing is kept\n" in found.stderr
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):

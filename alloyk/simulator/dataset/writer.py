@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from alloyk.errors import AlloykError
+from alloyk.locks import locked_path
 from alloyk.simulator.dataset.contact_sheet import write_contact_sheet
 from alloyk.simulator.dataset.image_files import write_image
 from alloyk.simulator.dataset.manifest import CsvTable, circumstance_columns, noted
@@ -60,7 +61,7 @@ def write_dataset(
             permission to write.
     """
     out = Path(out)
-    with _disk_errors(out):
+    with _disk_errors(out), locked_path(out):
         _check_room(recipe, out)
         simulator = Simulator(recipe)
         with _finished_folder(out) as folder:
