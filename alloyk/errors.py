@@ -1,8 +1,27 @@
-"""The one exception that a user of alloyk is meant to see."""
+"""The exceptions that a user of alloyk is meant to see.
+
+A server answers `ConfigError` and `DataError` as the client's fault and anything else as its own:
+
+    >>> from alloyk.errors import AlloykError, ConfigError, DataError, ModelError
+    >>> all(issubclass(kind, AlloykError) for kind in (ConfigError, DataError, ModelError))
+    True
+"""
 
 
 class AlloykError(Exception):
-    """Something the user can mend: one line that says what was wanted, what was found, what to do.
+    """An error the user can fix: one line with what must hold, what was found, what to do.
 
-    The command line prints it as ``Error: …`` and ends with exit code 1.
+    The command line prints it as `Error: …` and exits with code 1.
     """
+
+
+class ConfigError(AlloykError):
+    """A setting, an option or a configuration file has a wrong value, or is missing."""
+
+
+class DataError(AlloykError):
+    """A data set, a manifest or an image cannot be used as it is."""
+
+
+class ModelError(AlloykError):
+    """A run, a model file or an export is missing, damaged, or does not fit its use."""
