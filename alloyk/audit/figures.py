@@ -6,8 +6,6 @@ Nothing here decides anything; the examples need TensorFlow, for the layers that
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from alloyk.alloys import display_name
 from alloyk.audit.findings import Audited, counted
@@ -16,7 +14,7 @@ from alloyk.audit.quality import series_in_order
 from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
 from alloyk.plots import new_axes, readable_names, save_figure
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish
+from alloyk.plots.style import COLORS, GRAY, Axes, Figure, add_legend, finish, in_house_style
 
 # What is drawn of a large data set.
 MOST_CLASSES = 8
@@ -48,6 +46,7 @@ def draw_figures(audited: Audited, folder: Path) -> None:
             save_figure(ax, folder / name)
 
 
+@in_house_style
 def plot_classes(audited: Audited) -> Axes:
     """Images of each class in each split."""
     labels = _labels(audited)
@@ -76,6 +75,7 @@ def plot_classes(audited: Audited) -> Axes:
     return ax
 
 
+@in_house_style
 def plot_intensities(audited: Audited) -> Axes | None:
     """Distribution of the counts over all pixels, for each class."""
     drawn = _drawn_of_each_class(audited, IMAGES_PER_HISTOGRAM)
@@ -105,6 +105,7 @@ def plot_intensities(audited: Audited) -> Axes | None:
     return ax
 
 
+@in_house_style
 def plot_quality(audited: Audited) -> Axes | None:
     """Signal-to-noise ratio and sharpness of each image, in the order of file names."""
     if not audited.scan.readable.any():
@@ -137,6 +138,7 @@ def plot_quality(audited: Audited) -> Axes | None:
     return upper
 
 
+@in_house_style
 def plot_examples(audited: Audited) -> Axes | None:
     """An image of each class: raw, preprocessed, equalised, and augmented twice."""
     drawn = _drawn_of_each_class(audited, 1)
@@ -177,6 +179,7 @@ def plot_examples(audited: Audited) -> Axes | None:
     return axes[0][0]
 
 
+@in_house_style
 def plot_pairs(audited: Audited, pairs) -> Axes | None:
     """The most similar pairs, side by side."""
     if not pairs:

@@ -8,7 +8,8 @@ from alloyk.data.splits import THICKNESS, nominal_thickness
 MOST_VALUES = 12
 QUANTILES = 4
 MISSING = "(none)"
-DIGITS = range(4, 18)
+# Significant digits of the ends of a range: three, or more where ranges would look the same.
+DIGITS = range(3, 18)
 
 
 def conditions_in(column, name: str = "") -> tuple[np.ndarray, list[str]]:
@@ -58,15 +59,23 @@ def _classes(number: np.ndarray, given: np.ndarray, name: str) -> tuple[np.ndarr
     code = np.clip(np.searchsorted(edges, number, side="right") - 1, 0, len(edges) - 2)
     inside = [given & (code == k) for k in range(len(edges) - 1)]
     ends = [(number[rows].min(), number[rows].max()) for rows in inside if rows.any()]
-    different = len(set(np.ravel(ends)))
-    for digits in DIGITS:  # as few as tell the ends of all classes apart
-        shown = [[f"{end:.{digits}g}" for end in pair] for pair in ends]
-        if len({text for pair in shown for text in pair}) == different:
+    for digits in DIGITS:
+        shown = [_range(low, high, digits) for low, high in ends]
+        if len(set(shown)) == len(shown) and None not in shown:
             break
-    shown = [low if low == high else f"{low} to {high}" for low, high in shown]
     for rows, text in zip((rows for rows in inside if rows.any()), shown, strict=True):
         names[rows] = text
     return names, number
+
+
+def _range(low: float, high: float, digits: int) -> str | None:
+    """A range with its ends at so many significant digits; None if they look equal but differ."""
+    rounded = [float(f"{end:.{digits}g}") for end in (low, high)]
+    plain = all(end == 0 or 1e-4 <= abs(end) < 1e6 for end in rounded)
+    ends = [np.format_float_positional(end, trim="-") if plain else repr(end) for end in rounded]
+    if low == high:
+        return ends[0]
+    return " to ".join(ends) if ends[0] != ends[1] else None
 
 
 def _text(value) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from alloyk import plots
 from alloyk.alloys import display_name
@@ -17,6 +16,7 @@ from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import FIGURES
 from alloyk.metrics.selective import accuracy_over_coverage
+from alloyk.plots.style import Axes
 from alloyk.runs.predictions import Predictions
 from alloyk.targets import plain_name
 

@@ -1,7 +1,12 @@
-"""The pictures of an evaluation. Computing is apart from drawing; each takes ``ax=None``.
+"""Figures of evaluations, comparisons and explanations.
 
-Figures are made without pyplot, so no backend is chosen for the program that calls us.
+Computing is separate from drawing; most functions take `ax=None` and return the axes. Figures are
+made without pyplot and in alloyk's own style: `alloyk.runtime.drawing`.
 """
+
+import alloyk.runtime.drawing  # noqa: F401  before any import of matplotlib
+
+# isort: split
 
 from alloyk.plots.breakdown import plot_breakdown, plot_breakdown_by_class
 from alloyk.plots.calibration import plot_coverage, plot_reliability

@@ -7,7 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import COLORS, GRAY, finish, finish_sheet, new_axes, readable_names
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    finish,
+    finish_sheet,
+    in_house_style,
+    new_axes,
+    readable_names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +25,7 @@ PANELS_ABREAST = 2
 DARK = 0.6
 
 
+@in_house_style
 def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: str = "") -> Axes:
     """Accuracy and its 95 % interval for each value of each column, a panel for each column.
 
@@ -74,6 +83,7 @@ def _draw_panel(ax: Axes, table: "pd.DataFrame", overall: float) -> None:
     ax.grid(visible=False, axis="y")
 
 
+@in_house_style
 def plot_breakdown_by_class(
     table: "pd.DataFrame",
     names: dict[str, str],

@@ -5,9 +5,10 @@ from matplotlib.axes import Axes
 
 from alloyk.metrics.calibration import Reliability
 from alloyk.metrics.selective import Coverage
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes
+from alloyk.plots.style import COLORS, GRAY, add_legend, finish, in_house_style, new_axes
 
 
+@in_house_style
 def plot_reliability(
     reliability: Reliability,
     *,
@@ -49,6 +50,7 @@ def plot_reliability(
     return ax
 
 
+@in_house_style
 def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
     """Error rate, and its upper bound, over the share of images decided, the most confident first.
 

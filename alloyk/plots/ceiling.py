@@ -7,11 +7,20 @@ from matplotlib.axes import Axes
 
 from alloyk.alloys import display_name
 from alloyk.plots.confusion import plot_confusion_matrix
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    add_legend,
+    finish,
+    in_house_style,
+    new_axes,
+    readable_names,
+)
 
 CEILING_COLOR = COLORS[2]
 
 
+@in_house_style
 def plot_ceiling_matrix(ceiling: Mapping, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
     """Confusion matrix of the ideal classifier, in per cent of each true class.
 
@@ -38,6 +47,7 @@ def add_ceiling(ax: Axes, ceiling: Mapping, direction: str) -> None:
          zorder=1)  # fmt: skip
 
 
+@in_house_style
 def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
     """Accuracy and recalls beside the reference ceiling and the controls.
 

@@ -6,12 +6,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    add_legend,
+    finish,
+    in_house_style,
+    new_axes,
+    readable_names,
+)
 
 MARKERS = "osD^vP*X"
 ROW_HEIGHT = 0.34
 
 
+@in_house_style
 def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     """Accuracy with its interval, and training and validation loss, a line for each run.
 
@@ -62,6 +71,7 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
+@in_house_style
 def plot_average_precision(
     rows: Sequence[dict], names: dict[str, str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
@@ -94,6 +104,7 @@ def _or_nan(value) -> float:
     return np.nan if value is None else value
 
 
+@in_house_style
 def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None) -> Axes:
     """Difference in accuracy between every two runs, with intervals and corrected p values.
 
@@ -128,6 +139,7 @@ def _p(p: float | None) -> str:
     return "–" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
+@in_house_style
 def plot_standalone_and_voting(
     rows: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
@@ -178,6 +190,7 @@ def plot_standalone_and_voting(
     return ax
 
 
+@in_house_style
 def plot_seeds(groups: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None) -> Axes:
     """The accuracy of every seed, with mean and standard deviation.
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from alloyk.plots.style import GRAY, finish, new_axes, readable_names
+from alloyk.plots.style import GRAY, finish, in_house_style, new_axes, readable_names
 
 # Cells get smaller beyond this side: the pixels go with its square.
 MOST_SIDE_IN = 30
 
 
+@in_house_style
 def plot_confusion_matrix(
     matrix: np.ndarray,
     names: Sequence[str],

@@ -12,6 +12,7 @@ from alloyk.plots.style import (
     add_legend,
     axes_beside_legend,
     finish,
+    in_house_style,
     readable_names,
 )
 from alloyk.runs.predictions import Predictions
@@ -47,6 +48,7 @@ def roc_curves(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray] |
     return curves
 
 
+@in_house_style
 def plot_precision_recall(
     curves: list, figures: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
@@ -66,6 +68,7 @@ def plot_precision_recall(
     return ax
 
 
+@in_house_style
 def plot_roc(
     curves: list, figures: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:

@@ -5,12 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    add_legend,
+    finish,
+    in_house_style,
+    new_axes,
+    readable_names,
+)
 from alloyk.runs.predictions import Predictions
 
 MARKERS = "osD^vP*X"
 
 
+@in_house_style
 def plot_estimates(
     predictions: Predictions,
     column: str,

@@ -6,9 +6,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes, readable_names
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    add_legend,
+    finish,
+    in_house_style,
+    new_axes,
+    readable_names,
+)
 
 
+@in_house_style
 def plot_folds(
     spread: dict, names: dict[str, str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
@@ -43,6 +52,7 @@ def plot_folds(
     return ax
 
 
+@in_house_style
 def add_fold_curves(ax: Axes, curves: Sequence[list]) -> None:
     """Draw the curves of every fold thin behind those of all folds together.
 
@@ -62,6 +72,7 @@ def add_fold_curves(ax: Axes, curves: Sequence[list]) -> None:
     )  # fmt: skip
 
 
+@in_house_style
 def plot_fold_histories(
     histories: Sequence[dict[str, np.ndarray]],
     quantity: str,

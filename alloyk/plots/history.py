@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from alloyk.plots.ceiling import add_ceiling
-from alloyk.plots.style import COLORS, GRAY, add_legend, finish, new_axes
+from alloyk.plots.style import COLORS, GRAY, add_legend, finish, in_house_style, new_axes
 
 SMOOTHING_EPOCHS = 5
 
@@ -23,6 +23,7 @@ def smoothed(values: np.ndarray, epochs: int = SMOOTHING_EPOCHS) -> np.ndarray:
     return np.array([np.mean(values[i - r : i + r + 1]) for i, r in enumerate(reach)])
 
 
+@in_house_style
 def plot_history(
     history: dict[str, np.ndarray],
     quantity: str,

@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import GRAY, finish_sheet, readable_names
+from alloyk.plots.style import GRAY, finish_sheet, in_house_style, readable_names
 
 ABREAST = 4
 MOST_PIXELS = 400
 
 
+@in_house_style
 def plot_mistakes(
     images: Sequence[np.ndarray],
     captions: Sequence[tuple[str, str]],

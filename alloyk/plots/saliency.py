@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import COLORS, GRAY, readable_names
+from alloyk.plots.style import COLORS, GRAY, in_house_style, readable_names
 
 # One colour for and one against, told apart without colour vision; how much of it is laid over the
 # image tells how strongly. A scale of many hues would mix with the image's own light and dark.
@@ -50,6 +50,7 @@ def overlay(image: np.ndarray, values: np.ndarray, most: float) -> np.ndarray:
     return image[..., None] * (1 - opacity) + colour * opacity
 
 
+@in_house_style
 def plot_explanation(
     raw: np.ndarray,
     seen: np.ndarray,
@@ -95,6 +96,7 @@ def plot_explanation(
     return axes[0]
 
 
+@in_house_style
 def plot_overview(
     images: Sequence[np.ndarray],
     maps: np.ndarray,

@@ -6,7 +6,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alloyk.alloys import display_name
-from alloyk.plots.style import COLORS, GRAY, LINE_STYLES, add_legend, finish, new_axes
+from alloyk.plots.style import (
+    COLORS,
+    GRAY,
+    LINE_STYLES,
+    add_legend,
+    finish,
+    in_house_style,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from alloyk.simulator.ceiling.design import Plan
@@ -15,6 +23,7 @@ LOG_RANGE = 30
 """Values that span more than this get a logarithmic axis."""
 
 
+@in_house_style
 def plot_plan(plan: "Plan", *, subtitle: str = "", ax: Axes | None = None) -> Axes:
     """Accuracy over one parameter, with the recall of each class; or a map over two.
 

@@ -1,15 +1,16 @@
 """What all figures share: colours, canvas, names, legend and title."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes as Axes
+from matplotlib.figure import Figure as Figure
 
 from alloyk.files import whole_file
+from alloyk.runtime.drawing import in_house_style as in_house_style
+from alloyk.runtime.drawing import write_png
 
 # Okabe and Ito's colours, told apart without colour vision, the pale yellow last; the line style
 # changes too, so that a curve hidden under another shows, and more than eight stay distinct.
@@ -19,14 +20,13 @@ COLORS = (
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 GRAY = "#666666"
 
-# A class name in a script that the font lacks is drawn as boxes; tables and files have it right.
-warnings.filterwarnings("ignore", message="Glyph .* missing from")
 DPI = 150
 # Of a legend, in letters; and what title and axis take of a figure's height.
 LABEL_SPACING = 0.7
 AROUND_IN = 1.0
 
 
+@in_house_style
 def new_axes(width: float, height: float) -> Axes:
     """Axes alone in a figure of `width` by `height` inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -37,7 +37,7 @@ def new_axes(width: float, height: float) -> Axes:
 def save_figure(ax: Axes, path: Path) -> None:
     """Write the figure of `ax` as PNG; the same figure gives the same bytes."""
     with whole_file(path) as unfinished:
-        ax.figure.savefig(unfinished, format="png", dpi=DPI, metadata={"Software": None})
+        write_png(ax.get_figure(root=True), unfinished, DPI)
 
 
 def readable_names(names: Sequence[str], width: int = 18, lines: int = 3) -> list[str]:

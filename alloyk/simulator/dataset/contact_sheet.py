@@ -38,8 +38,11 @@ def equalised(counts: np.ndarray) -> np.ndarray:
 
 def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], path: Path) -> None:
     """Draw the contact sheet into a PNG file."""
-    figure = plot_contact_sheet(simulator, planned)
-    figure.savefig(path, dpi=100, metadata={"Software": "alloyk"})
+    from alloyk.runtime.drawing import house_style, write_png
+
+    with house_style():
+        figure = plot_contact_sheet(simulator, planned)
+    write_png(figure, path, dpi=100)
 
 
 def plot_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage]) -> "Figure":
