@@ -25,7 +25,7 @@ from alloyk.config import parse_overrides, resolve_config
 from alloyk.preprocessing import Standardize
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.training.build import build_network, compile_network
-from alloyk.training.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
+from alloyk.training.callbacks import BestEpoch, Checkpoint, EpochReport, HistoryFile, StopOnNaN
 
 AUGMENTATION = {"horizontal_flip": True, "rotation_deg": 20, "scale": 0.1, "brightness": 0.2}
 
@@ -44,7 +44,7 @@ def pipeline_seconds(network, images, labels, steps, batch_size, folder):
     checkpoint.attach(network, [best])
     history = HistoryFile(folder / "history.csv")
     history.keep_until(0)
-    progress = Progress(epochs=1, steps=steps, images=len(images))
+    progress = EpochReport(epochs=1, steps=steps, images=len(images))
     batches = pipeline.training_batches(
         pipeline.KeptImages(images), labels, batch_size=batch_size, seed=0, epochs=1,
         augmentation=Augmentation(**AUGMENTATION),

@@ -1,6 +1,5 @@
 """Every check in its order, and the pass over a data set that they need."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from alloyk.audit.balance import BALANCE_CHECKS
@@ -11,6 +10,7 @@ from alloyk.audit.quality import QUALITY_CHECKS
 from alloyk.audit.scan import scan_images
 from alloyk.audit.shortcuts import SHORTCUT_CHECKS
 from alloyk.audit.source import read_for_audit, series_of
+from alloyk.progress import NO_PROGRESS, Progress
 
 CHECKS = (*FILE_CHECKS, *LEAK_CHECKS, *BALANCE_CHECKS, *SHORTCUT_CHECKS, *QUALITY_CHECKS)
 
@@ -19,7 +19,7 @@ def audit_dataset(
     data: str | Path,
     *,
     series: str | None = None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Audited:
     """Read a data set and measure every image.
 
@@ -27,7 +27,7 @@ def audit_dataset(
         data: As in `load_dataset`; a folder of images without labels is welcome too.
         series: A column of the manifest, or a regular expression on the file name: which images
             belong together. By default `plate_id`, else the name before its last `_`.
-        progress: Called with the number of images done since the last call, and of all.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: There is no data set, its folders or manifest contradict themselves, or
@@ -36,7 +36,8 @@ def audit_dataset(
     root, table, notes = read_for_audit(Path(data))
     names, name, told = series_of(table, series)
     paths = [root.absolute() / path for path in table["path"]]
-    scan = scan_images(paths, lambda done: progress(done, len(paths)))
+    with progress.task("reading", len(paths)) as advance:
+        scan = scan_images(paths, advance)
     simulated = (root / "simulation.yaml").is_file()
     return Audited(root, table, scan, names, name, told, tuple(notes), simulated)
 

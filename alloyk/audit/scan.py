@@ -1,7 +1,7 @@
 """Measure all images of a data set, in parallel, each read once."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +12,7 @@ import numpy as np
 
 from alloyk.audit.measure import DETAIL, THUMB, Measures, measure_image
 from alloyk.errors import AlloykError
+from alloyk.progress import Advance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +59,14 @@ class Scan:
         return found
 
 
-def scan_images(paths: Sequence[Path], progress: Callable[[int], object] = lambda _: None) -> Scan:
+def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Scan:
     """Read and measure images; those that cannot be read are noted, and stop nothing.
 
     Threads do it: reading, unpacking and NumPy let go of Python's lock.
 
     Args:
         paths: Image files.
-        progress: Called with the number of images done since the last call.
+        advance: Called with the number of images done since the last call.
     """
     import pandas as pd
 
@@ -85,7 +86,7 @@ def scan_images(paths: Sequence[Path], progress: Callable[[int], object] = lambd
             rows[row] = tuple(getattr(found, name) for name in COLUMNS)
             border[row], signatures[row] = found.border, found.signature
             thumbs[row], equalized[row] = found.thumb, found.equalized
-        progress(len(chunk))
+        advance(len(chunk))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
     return Scan(table, errors, border, thumbs, equalized, signatures)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import click
 
 from alloyk import __version__
+from alloyk.cli.terminal import notes_on_stderr
 from alloyk.errors import AlloykError
 
 # Command → what one line of `alloyk --help` says. Modules load when their command is asked for.
@@ -84,7 +85,7 @@ class AlloykGroup(click.Group):
 
     def invoke(self, ctx):
         try:
-            with sigterm_as_interrupt():
+            with sigterm_as_interrupt(), notes_on_stderr():
                 return super().invoke(ctx)
         except Terminated:
             click.echo("Terminated!", err=True)  # as click says "Aborted!"

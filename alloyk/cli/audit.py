@@ -1,10 +1,10 @@
 """`alloyk audit`."""
 
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
+
+from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
@@ -35,8 +35,7 @@ def audit(ctx, data, as_json, figures, series):
     from alloyk.audit import audit_dataset, find_all, must_fix
     from alloyk.audit.report import format_json, format_text
 
-    with _reading_bar() as progress:
-        audited = audit_dataset(data, series=series, progress=progress)
+    audited = audit_dataset(data, series=series, progress=PROGRESS)
     findings = find_all(audited)
     if figures:
         from alloyk.runtime.tensorflow import load_tensorflow
@@ -50,18 +49,3 @@ def audit(ctx, data, as_json, figures, series):
         click.echo(f"pictures: {figures}", err=True)
     if must_fix(findings):
         ctx.exit(1)
-
-
-@contextmanager
-def _reading_bar():
-    """Yield what takes the number of images done and of all: a bar on a terminal, or nothing."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with click.progressbar(length=1, label="reading", file=sys.stderr) as bar:
-
-        def advance(done, total):
-            bar.length = total
-            bar.update(done)
-
-        yield advance

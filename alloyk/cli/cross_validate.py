@@ -11,6 +11,7 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
+from alloyk.cli.terminal import PROGRESS
 from alloyk.runtime.tensorflow import load_tensorflow
 
 
@@ -57,10 +58,7 @@ def cross_validate(ctx, config, folds, leave_out, arch, data, out, settings):
     from alloyk.training.cross_validation import cross_validate
 
     try:
-        cross_validate(
-            resolved, out, folds=folds, leave_out=leave_out,
-            say=lambda text: click.echo(text, err=True),
-        )  # fmt: skip
+        cross_validate(resolved, out, folds=folds, leave_out=leave_out, progress=PROGRESS)
     except KeyboardInterrupt:
         if out.exists():
             click.echo("\nto go on, give the same command again", err=True)

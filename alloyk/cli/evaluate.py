@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from alloyk.cli.options import data_option
+from alloyk.cli.terminal import PROGRESS
 from alloyk.runtime.tensorflow import load_tensorflow
 
 
@@ -62,6 +63,8 @@ def evaluate(run, data, split, out, from_predictions, noise_control, classical_c
         load_tensorflow()
         from alloyk.evaluation.split_predictions import evaluate_split
 
-        out = evaluate_split(run, data=data, split=split, out=out, controls=controls)
+        out = evaluate_split(
+            run, data=data, split=split, out=out, controls=controls, progress=PROGRESS
+        )
     click.echo((out / "report.txt").read_text(encoding="utf-8"))
     click.echo(f"pictures: {out / 'figures'}")

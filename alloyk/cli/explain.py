@@ -1,11 +1,11 @@
 """`alloyk explain`."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from alloyk.cli.options import data_option
+from alloyk.cli.terminal import PROGRESS
 from alloyk.runtime.tensorflow import load_tensorflow
 
 
@@ -77,17 +77,10 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
     if not images:
         paths, labels = chosen_images(run, data=data, count=each)
 
-    def explained(progress=None):
-        return explain(
-            run, paths, method=method, explainer=explainer, label=label, labels=labels,
-            layer=layer, samples=samples, data=data, seed=seed, progress=progress,
-        )  # fmt: skip
-
-    if sys.stderr.isatty():
-        with click.progressbar(length=len(paths), label="explaining", file=sys.stderr) as bar:
-            explanation = explained(bar.update)
-    else:
-        explanation = explained()
+    explanation = explain(
+        run, paths, method=method, explainer=explainer, label=label, labels=labels,
+        layer=layer, samples=samples, data=data, seed=seed, progress=PROGRESS,
+    )  # fmt: skip
     out = write_explanation(explanation, out or run / f"explain_{method}")
     click.echo(format_decisions(explanation))
     click.echo(f"{describe(explanation)}\n{describe_sanity(explanation.sanity)}")

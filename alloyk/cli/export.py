@@ -1,11 +1,11 @@
 """`alloyk export`."""
 
 import re
-import sys
 from pathlib import Path
 
 import click
 
+from alloyk.cli.terminal import PROGRESS
 from alloyk.runtime.tensorflow import load_tensorflow
 
 FORMATS = ("savedmodel", "tflite")
@@ -60,12 +60,6 @@ def export(run, file_format, out, input_size, data):
         out,
         input_size=input_size,
         data=data,
-        say=lambda message: click.echo(message, err=True),
-        progress=show_progress if sys.stderr.isatty() else lambda done, total: None,
+        progress=PROGRESS,
     )
     click.echo(format_report(report), nl=False)
-
-
-def show_progress(done, total):
-    """Redraw one line on the terminal."""
-    click.echo(f"\rcompared {done} of {total}", err=True, nl=done == total)

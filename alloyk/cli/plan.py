@@ -1,11 +1,11 @@
 """`alloyk plan`."""
 
 import csv
-import sys
 from pathlib import Path
 
 import click
 
+from alloyk.cli.terminal import PROGRESS
 from alloyk.files import whole_file
 
 
@@ -29,8 +29,7 @@ from alloyk.files import whole_file
     help="Any parameter of the set-up as it is; may be repeated.",
 )  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.pass_context
-def plan(ctx, preset, sweeps, out, image_size, alloys, settings, seed):
+def plan(preset, sweeps, out, image_size, alloys, settings, seed):
     """Which set-up would tell the alloys best apart, and is it worth measuring?
 
     Computes the reference ceiling at every value, or every pair of values, and at the set-up as it
@@ -53,14 +52,7 @@ def plan(ctx, preset, sweeps, out, image_size, alloys, settings, seed):
         overrides["alloys"] = alloys
     parameters = with_overrides(preset_parameters(preset), overrides)
     sweeps = parse_sweeps(sweeps)
-    number = 1
-    for sweep in sweeps:
-        number *= len(sweep.values)
-    progress = None
-    if sys.stderr.isatty():
-        bar = click.progressbar(length=number + 1, label="ceilings", file=sys.stderr)
-        progress = ctx.with_resource(bar).update
-    found = plan_setups(parameters, sweeps, image_size, seed=seed, progress=progress)
+    found = plan_setups(parameters, sweeps, image_size, seed=seed, progress=PROGRESS)
     rows = plan_rows(found)
     write_table(out / "plan.csv", rows)
 

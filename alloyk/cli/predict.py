@@ -1,10 +1,12 @@
 """`alloyk predict`."""
 
 import os
-import sys
 from pathlib import Path
 
 import click
+
+from alloyk.cli.terminal import PROGRESS
+from alloyk.progress import NO_PROGRESS
 
 
 @click.command()
@@ -48,11 +50,8 @@ def predict(model, images, output, as_json):
         else name
         for name in names
     ]
-    if sys.stderr.isatty() and len(raw) > 1:
-        with click.progressbar(length=len(raw), label="classifying", file=sys.stderr) as bar:
-            classified = classifier.predict(raw, names=names, progress=bar.update)
-    else:
-        classified = classifier.predict(raw, names=names)
+    progress = PROGRESS if len(raw) > 1 else NO_PROGRESS
+    classified = classifier.predict(raw, names=names, progress=progress)
     text = FORMATS[kind](classified)
 
     if classifier.simulated:

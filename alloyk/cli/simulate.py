@@ -1,9 +1,10 @@
 """`alloyk simulate`."""
 
-import sys
 from pathlib import Path
 
 import click
+
+from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
@@ -105,13 +106,7 @@ def simulate(
     from alloyk.simulator.physics.beam import Beam
     from alloyk.simulator.physics.validity import validity_notes
 
-    progress = None
-    if sys.stderr.isatty():
-        bar = ctx.with_resource(
-            click.progressbar(length=recipe.images, label="simulating", file=sys.stderr)
-        )
-        progress = bar.update
-    write_dataset(recipe, out, contact_sheet=contact_sheet, workers=workers, progress=progress)
+    write_dataset(recipe, out, contact_sheet=contact_sheet, workers=workers, progress=PROGRESS)
     counts = recipe.class_counts()
     for note in validity_notes(Beam(recipe.parameters), recipe.image_size):
         click.echo(f"note: {note}", err=True)

@@ -1,9 +1,10 @@
 """`alloyk split`."""
 
-import sys
 from pathlib import Path
 
 import click
+
+from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
@@ -55,9 +56,5 @@ def split(src, out, ratios, group_by, mode, seed):  # fmt: skip
         click.echo(note, err=True)
     if plan.resumed:
         click.echo("Finishing a move that was interrupted.", err=True)
-    if sys.stderr.isatty():
-        with click.progressbar(length=len(plan.table), label=mode, file=sys.stderr) as bar:
-            place(plan, bar.update)
-    else:
-        place(plan)
+    place(plan, PROGRESS)
     click.echo(summary(plan))

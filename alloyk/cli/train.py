@@ -12,6 +12,7 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
+from alloyk.cli.terminal import PROGRESS
 from alloyk.errors import AlloykError
 from alloyk.locks import is_empty, new_numbered_folder
 from alloyk.runtime.tensorflow import load_tensorflow
@@ -53,7 +54,7 @@ def train(config, arch, data, run, resume, settings):
     new = new_numbered_folder(Path("saved_models"), resolved.model.arch)
     with nullcontext(run) if run else new as run:
         try:
-            run_training(resolved, run, resume=resume)
+            run_training(resolved, run, resume=resume, progress=PROGRESS)
         except KeyboardInterrupt:
             kept = run.is_dir() and not is_empty(run)
             hint = f"to resume: alloyk train --run {run} --resume"

@@ -5,12 +5,12 @@ The default is simulated on first use and kept in the user's cache folder.
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import click
 import numpy as np
 
 from alloyk import __version__
@@ -20,6 +20,8 @@ from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
 from alloyk.locks import locked_path
+
+logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -49,7 +51,7 @@ def default_dataset(preset: str, images: int, image_size: int, seed: int, overri
         if not folder.is_dir():  # another process may have made it meanwhile
             from alloyk.simulator.dataset.simulation import simulate_dataset
 
-            click.echo(f"simulating {images} images ({preset}) into {folder}", err=True)
+            logger.info("simulating %d images (%s) into %s", images, preset, folder)
             simulate_dataset(
                 folder, preset=preset, images=images, image_size=image_size, seed=seed,
                 overrides=overrides,
@@ -93,7 +95,7 @@ def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
 
 
 def without_unreadable(dataset: ImageDataset) -> ImageDataset:
-    """The data set without the images that cannot be read; names each of them on stderr."""
+    """The data set without the images that cannot be read; a warning names each of them."""
 
     def problem(path):
         try:
@@ -106,7 +108,7 @@ def without_unreadable(dataset: ImageDataset) -> ImageDataset:
         problems = pool.map(problem, dataset.table["path"])
     for message in problems:
         if message is not None:
-            click.echo(f"skipped: {message}", err=True)
+            logger.warning("skipped: %s", message)
     read = np.array([message is None for message in problems])
     bad = tuple(dataset.table.loc[~read, "path"])
     notes = (*dataset.notes, *skipped_notes(bad))

@@ -22,6 +22,7 @@ from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.inference import load
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import run_model
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.split_record import (
@@ -35,7 +36,13 @@ ALL = "all"
 
 
 def evaluate_split(
-    run, *, data=None, split: str = "test", out=None, controls: Sequence[str] = (), progress=None
+    run,
+    *,
+    data=None,
+    split: str = "test",
+    out=None,
+    controls: Sequence[str] = (),
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Predict one split of a data set from its raw images, write and evaluate the predictions.
 
@@ -47,7 +54,7 @@ def evaluate_split(
             ``evaluation_<split>`` or ``evaluation_<data>_<split>`` in it for anything else.
         controls: Names in `alloyk.evaluation.baselines.CONTROLS`, fitted and evaluated beside the
             run.
-        progress: Called with the number of images done since the last call.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         The folder written to.

@@ -1,6 +1,6 @@
 """From a run and images to maps of what spoke for a class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from alloyk.explain.model_parts import OpenedClassifier, log_odds, open_classifi
 from alloyk.explain.sanity import sanity_check
 from alloyk.explain.shapley import GradientSHAP, PartitionSHAP
 from alloyk.imaging import read_image, shown
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.split_record import is_run_data, open_other_data, open_run_data
 
 METHODS = ("gradcam", "shap")
@@ -85,7 +86,7 @@ def explain(
     samples: int | None = None,
     data: str | Path | None = None,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Explanation:
     """Map what spoke for a class in each image, and check that the maps depend on the weights.
 
@@ -101,7 +102,7 @@ def explain(
         data: Of SHAP's gradient explainer: the data set whose training images are the background;
             by default the run's own.
         seed: Of SHAP's samples, the choice of background images and the sanity check.
-        progress: Called with the number of images done since the last call.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: The model cannot be looked into, an image cannot be read, no class has that
@@ -131,11 +132,11 @@ def explain(
         explained = np.full(len(raw), opened.classes.index(label))
 
     parts = []
-    for first in range(0, len(seen), make_maps.batch):
-        part = slice(first, first + make_maps.batch)
-        parts.append(make_maps(seen[part], explained[part]).astype(np.float32))
-        if progress:
-            progress(len(parts[-1]))
+    with progress.task("explaining", len(seen)) as advance:
+        for first in range(0, len(seen), make_maps.batch):
+            part = slice(first, first + make_maps.batch)
+            parts.append(make_maps(seen[part], explained[part]).astype(np.float32))
+            advance(len(parts[-1]))
     maps = np.concatenate(parts)
     checked = slice(0, make_maps.checked_images)
     rows = np.arange(len(raw))

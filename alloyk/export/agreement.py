@@ -12,6 +12,7 @@ from PIL import Image
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image, shown
 from alloyk.inference import Classification, Classifier
+from alloyk.progress import Advance
 from alloyk.runs.folder import RUN_MODEL
 from alloyk.runs.predictions import read_predictions
 
@@ -76,7 +77,7 @@ def compare(names: list[str], expected: Answers, found: Answers) -> Agreement:
     )
 
 
-def classify_both(original: Classifier, exported: Classifier, paths, names, progress):
+def classify_both(original: Classifier, exported: Classifier, paths, names, advance: Advance):
     """`Answers` of both models for the same raw images, each read once."""
     expected, found = [], []
     with ThreadPoolExecutor() as pool:
@@ -86,7 +87,7 @@ def classify_both(original: Classifier, exported: Classifier, paths, names, prog
             images = list(read)
             for classifier, results in ((original, expected), (exported, found)):
                 results.append(classifier.predict(images, names=names[together]))
-            progress(min(start + COMPARE_TOGETHER, len(paths)), len(paths))
+            advance(len(images))
     return _all_answers(expected), _all_answers(found)
 
 

@@ -4,9 +4,10 @@ The file is written under another name, classifies every image of the run's test
 original model, and gets its name only when the two agree.
 """
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,11 @@ from alloyk.imaging import read_image, shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.latency import single_thread_latency
 from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RUN_MODEL, run_model
 from alloyk.runs.split_record import open_run_data
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,7 @@ def export_run(
     *,
     input_size: tuple[int, int] | None = None,
     data: str | Path | None = None,
-    say: Callable[[str], None] = lambda message: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = NO_PROGRESS,
 ) -> ExportReport:
     """Export a run, compare the result with the original on the whole test split, then name it.
 
@@ -83,8 +86,7 @@ def export_run(
         input_size: ``(height, width)`` of the raw images that a format of fixed size will take;
             by default that of the test images.
         data: Where the run's data set lies now; by default where it lay in training.
-        say: Called with what is being done.
-        progress: Called with how many images of how many were compared.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: `out` exists or cannot be written, the run or its data set is not there, the
@@ -98,37 +100,38 @@ def export_run(
     run_model(run)  # before its images are looked for
     dataset = open_run_data(run, data)
     for note in dataset.notes:
-        say(f"note: {note}")
+        logger.warning(note)
     names, paths = list(dataset.split("test")["path"]), dataset.paths("test")
     if not paths:
         raise AlloykError(f"{shown(dataset.root)} has no test images to compare the export on")
-    say(f"reading {len(paths)} test images")
+    logger.info(f"reading {len(paths)} test images")
     with ThreadPoolExecutor() as pool:
         shapes = Counter(pool.map(lambda path: read_image(path).shape, paths))
     usual_shape = shapes.most_common(1)[0][0]
 
-    say(f"loading {shown(run)}")
+    logger.info(f"loading {shown(run)}")
     original = load(run)
     image_shape = original.input_shape
     if chosen.fixed_shape:
         image_shape = _input_shape(shapes, input_size, original)
     with unfinished_path(out) as unfinished:
-        say(f"converting to {file_format}")
+        logger.info(f"converting to {file_format}")
         chosen.write(original.backend.model, unfinished, image_shape)
         metadata = ModelMetadata(
             original.classes, PROBABILITIES, original.simulated, original.spreads
         )
         write_metadata(unfinished, metadata)
         exported = load(unfinished)
-        say(f"comparing the two on {len(paths)} test images")
-        expected, found = classify_both(original, exported, paths, names, progress)
+        logger.info(f"comparing the two on {len(paths)} test images")
+        with progress.task("comparing", len(paths)) as advance:
+            expected, found = classify_both(original, exported, paths, names, advance)
         agreement = compare(names, expected, found)
         allowed = {name: ESTIMATE_TOLERANCE * x for name, x in original.spreads.items()}
         refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
         size = image_shape[:2]
         resized = sum(n for shape, n in shapes.items() if None not in size and shape[:2] != size)
         timed_shape = image_shape if chosen.fixed_shape else usual_shape
-        say("timing")
+        logger.info("timing")
         return ExportReport(
             path=out,
             format=file_format,

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from alloyk.imaging import is_image_name, read_image, shown
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.backends import BACKENDS, model_file
 from alloyk.inference.metadata import read_metadata
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.targets import LOGITS
 from alloyk.targets.estimates import ESTIMATE_PREFIX
 
@@ -84,7 +85,7 @@ class Classifier:
         images,
         *,
         names: Sequence[str] | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress = NO_PROGRESS,
     ) -> Classification:
         """Classify images of any sizes; images of one size go through the model together.
 
@@ -93,7 +94,7 @@ class Classifier:
                 `(height, width)` or `(height, width, channels)` of any number type, not scaled,
                 or several of one size, `(n, height, width, channels)`.
             names: What to call each image in the result and in errors; by default its path.
-            progress: Called with the number of images done since the last call.
+            progress: Shows how far it is, see `alloyk.progress`.
 
         Raises:
             AlloykError: An image cannot be read or is not of the size that a `.tflite` file takes,
@@ -103,13 +104,13 @@ class Classifier:
         items = _as_items(images, names)
         # Probabilities, and behind them a column for each number that is estimated.
         answers = np.empty((len(items), len(self.classes) + len(self.spreads)))
-        for batch, raw in self._batches(items):
-            found = self._answers(raw)
-            for item, row in zip(batch, found, strict=True):
-                self._refuse_not_a_number(row, item)
-            answers[[item.number for item in batch]] = found
-            if progress:
-                progress(len(batch))
+        with progress.task("classifying", len(items)) as advance:
+            for batch, raw in self._batches(items):
+                found = self._answers(raw)
+                for item, row in zip(batch, found, strict=True):
+                    self._refuse_not_a_number(row, item)
+                answers[[item.number for item in batch]] = found
+                advance(len(batch))
         probabilities, numbers = np.split(answers, [len(self.classes)], axis=1)
         labels = tuple(self.classes[best] for best in probabilities.argmax(axis=1))
         paths = tuple(item.name for item in items)

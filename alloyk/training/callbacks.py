@@ -7,21 +7,23 @@ if nothing had happened.
 
 import csv
 import json
+import logging
 import math
 import os
-import sys
 import time
 import zipfile
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import click
 import keras
 import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.files import few, whole_file, writing
+from alloyk.progress import NO_PROGRESS, Progress
+
+logger = logging.getLogger(__name__)
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
@@ -262,42 +264,40 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-class Progress(keras.callbacks.Callback):
-    """One line per epoch on stderr with the throughput; on a terminal also a bar of batches.
+class EpochReport(keras.callbacks.Callback):
+    """Log one line per epoch with the throughput, and show the batches of each epoch.
 
     Args:
-        epochs: Number of epochs asked for.
+        epochs: Number of epochs.
         steps: Batches per epoch.
         images: Training images per epoch.
+        progress: Shows the batches.
     """
 
-    def __init__(self, *, epochs: int, steps: int, images: int):
+    def __init__(
+        self, epochs: int, steps: int, images: int, progress: Progress = NO_PROGRESS
+    ) -> None:
         super().__init__()
-        self.epochs, self.steps, self.images = epochs, steps, images
-        self._bar = None
+        self.epochs, self.steps, self.images, self.progress = epochs, steps, images, progress
+        self._task = ExitStack()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
-        if sys.stderr.isatty():
-            label = f"epoch {epoch + 1}/{self.epochs}"
-            self._bar = click.progressbar(length=self.steps, label=label, file=sys.stderr)
-            self._bar.__enter__()
+        label = f"epoch {epoch + 1}/{self.epochs}"
+        task = self.progress.task(label, self.steps, "batches")
+        self._advance = self._task.enter_context(task)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._bar is not None:
-            self._bar.update(1)
+        self._advance(1)
 
     def on_test_begin(self, logs=None):
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+        self._task.close()
         seconds = getattr(self, "_trained", time.perf_counter()) - self._started
         shown = ("loss", "accuracy", "val_loss", "val_accuracy")
         further = tuple(name for name in logs if name.startswith("val_mae_"))
-        figures = "  ".join(f"{name} {logs[name]:.4f}" for name in shown + further if name in logs)
-        click.echo(
-            f"epoch {epoch + 1}/{self.epochs}  {figures}  {self.images / seconds:.0f} images/s",
-            err=True,
-        )
+        values = "  ".join(f"{name} {logs[name]:.4f}" for name in shown + further if name in logs)
+        rate = self.images / seconds
+        logger.info("epoch %d/%d  %s  %.0f images/s", epoch + 1, self.epochs, values, rate)

@@ -6,7 +6,7 @@ holds every image once, predicted by a network that has not seen its plate.
 """
 
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import keras
@@ -20,9 +20,12 @@ from alloyk.evaluation import evaluate_run, read_json
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import CROSS_VALIDATION_FILE
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.training.run import run_training
+
+logger = logging.getLogger(__name__)
 
 
 def cross_validate(
@@ -31,7 +34,7 @@ def cross_validate(
     *,
     folds: int = 5,
     leave_out: str | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Cross-validate; a cross-validation that was cut off goes on where it stopped.
 
@@ -40,7 +43,7 @@ def cross_validate(
         out: Folder of the cross-validation, with a folder for each training in it.
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
-        say: Called with what is being done.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         `out`, now complete.
@@ -63,23 +66,22 @@ def cross_validate(
         raise AlloykError(f"--out must be a folder, {shown(out)} is a file; choose another --out")
     with locked_folder(out):
         _begin(out, plan, config)
-        _train_each(out, plan, configs, say)
+        _train_each(out, plan, configs, progress)
         _put_together(out, plan)
         evaluate_run(out)
     return out
 
 
-def _train_each(
-    out: Path, plan: dict, configs: dict[str, Config], say: Callable[[str], None]
-) -> None:
+def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Progress) -> None:
     """Train what is not finished yet, each part in its own folder."""
     for number, (name, one) in enumerate(configs.items(), start=1):
         run = out / name
         if (run / "metrics.json").exists():
-            say(f"{name} ({number} of {len(configs)}): finished before")
+            logger.info("%s (%d of %d): finished before", name, number, len(configs))
             continue
-        say(f"{name} ({number} of {len(configs)}): {plan['parts'][name]} is held out")
-        run_training(one, run, resume=run.exists())
+        held_out = plan["parts"][name]
+        logger.info("%s (%d of %d): %s is held out", name, number, len(configs), held_out)
+        run_training(one, run, resume=run.exists(), progress=progress)
         keras.backend.clear_session()
 
 

@@ -1,6 +1,7 @@
 """From a configuration to a run folder: train, save, predict, evaluate."""
 
 import json
+import logging
 import platform
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
 
-import click
 import keras
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,7 @@ from alloyk.locks import is_empty, locked_folder
 from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.split_record import refuse_gone_data, refuse_other_data, write_split_file
 from alloyk.targets import LOGITS, Target
@@ -40,20 +41,25 @@ from alloyk.training.build import (
     standardization_for,
     targets_for,
 )
-from alloyk.training.callbacks import BestEpoch, Checkpoint, HistoryFile, Progress, StopOnNaN
+from alloyk.training.callbacks import BestEpoch, Checkpoint, EpochReport, HistoryFile, StopOnNaN
 from alloyk.training.losses.multitask import MultitaskNetwork, error_name
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_FOLDER = "checkpoint"
 PREDICTION_BATCH = 64
 
 
-def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
+def run_training(
+    config: Config, run: Path, *, resume: bool = False, progress: Progress = NO_PROGRESS
+) -> Path:
     """Train, save the model, predict the validation and test split, evaluate.
 
     Args:
         config: The experiment.
         run: Folder of the run: absent or empty, unless `resume`.
-        resume: Go on after the last whole epoch of a run that was cut off.
+        resume: Resume an interrupted run after its last complete epoch.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         `run`, now complete.
@@ -68,7 +74,7 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
         refuse_gone_data(run, config, f"put it back, or name its new place as data.path in {file}")
     dataset = open_training_data(config)
     for note in dataset.notes:
-        click.echo(f"note: {note}", err=True)
+        logger.warning(note)
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
         if _has_epochs(run):
             refuse_other_data(run, dataset)
@@ -76,14 +82,16 @@ def run_training(config: Config, run: Path, *, resume: bool = False) -> Path:
             write_config(config, run / "config.yaml")
         if not _has_epochs(run):
             write_split_file(run, dataset)
-        return _train_and_evaluate(config, run, dataset)
+        return _train_and_evaluate(config, run, dataset, progress)
 
 
-def _train_and_evaluate(config: Config, run: Path, dataset: ImageDataset) -> Path:
+def _train_and_evaluate(
+    config: Config, run: Path, dataset: ImageDataset, progress: Progress
+) -> Path:
     preprocessing = preprocessing_for(config, dataset)
     train = load_split(config, dataset, "train", preprocessing)
     val = load_split(config, dataset, "val", preprocessing)
-    network = train_network(config, run, train, val, len(dataset.classes))
+    network = train_network(config, run, train, val, len(dataset.classes), progress)
     targets = targets_for(train)
     _save_classifier(preprocessing, network, run / "model.keras", dataset, targets)
 
@@ -160,7 +168,12 @@ def set_up_keras(config: Config) -> None:
 
 @pipeline.reading_errors()
 def train_network(
-    config: Config, run: Path, train: Split, val: Split, num_classes: int
+    config: Config,
+    run: Path,
+    train: Split,
+    val: Split,
+    num_classes: int,
+    progress: Progress = NO_PROGRESS,
 ) -> keras.Model:
     """Train from scratch, or from the checkpoint in `run` where there is one.
 
@@ -191,7 +204,7 @@ def train_network(
     watching = [
         StopOnNaN(),
         history,
-        Progress(epochs=settings.epochs, steps=steps, images=len(train)),
+        EpochReport(settings.epochs, steps, len(train), progress),
         *([keras.callbacks.TensorBoard(run / "tensorboard")] if settings.tensorboard else []),
     ]
     with strategy.scope():

@@ -116,12 +116,12 @@ def test_the_report_names_what_was_compared(gray_exports):
     assert f"{report.size_bytes / 1e6:.1f} MB" in table
 
 
-def test_conversion_is_silent(tmp_path, untimed, gray_run, capfd):
-    said = []
-    export_run(gray_run, "tflite", tmp_path / "deep" / "model.tflite", say=said.append)
+def test_conversion_is_silent(tmp_path, untimed, gray_run, capfd, caplog):
+    with caplog.at_level("INFO", "alloyk"):
+        export_run(gray_run, "tflite", tmp_path / "deep" / "model.tflite")
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
-    assert "converting to tflite" in said
+    assert "converting to tflite" in caplog.messages
 
 
 def test_savedmodel_keeps_size_channels_and_batch_open(colour_run, colour_exports):

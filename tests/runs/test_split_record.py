@@ -257,17 +257,17 @@ def test_a_new_image_of_a_plate_that_taught_is_found_in_the_run_s_own_folder(tmp
     assert note.startswith("2 of the 8 images, or their plates, have taught ")
 
 
-def test_images_left_out_as_unreadable_stay_out_without_being_read_again(data, tmp_path, capsys):
+def test_images_left_out_as_unreadable_stay_out_without_being_read_again(data, tmp_path, caplog):
     bad = folder(data) / "1050" / "04a.png"
     bad.write_bytes(bad.read_bytes()[:60])
     run, dataset = begun_run(tmp_path / "run", data, on_bad_image="skip")
     assert dataset.skipped == ("1050/04a.png",)
     assert read_split_file(run)["split"]["1050/04a.png"] == "skipped"
-    capsys.readouterr()
+    caplog.clear()
     again = open_run_data(run)
     pd.testing.assert_frame_equal(again.table, dataset.table, check_dtype=False)
     assert (again.notes, again.skipped) == (dataset.notes, dataset.skipped)
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
 
 
 def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):

@@ -185,7 +185,7 @@ def test_diverging_training_says_so(radiographs, tmp_path):
 
 
 def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
-    radiographs, tmp_path, capsys
+    radiographs, tmp_path, caplog
 ):
     data = shutil.copytree(radiographs, tmp_path / "data")
     bad = sorted((data / "1050").iterdir())[3]
@@ -195,7 +195,7 @@ def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
             run_training(configured(data, f"data.cache={cache}"), tmp_path / "stopped")
         assert not (tmp_path / "stopped").exists()
     run = run_training(configured(data, "data.on_bad_image=skip", "train.epochs=2"), tmp_path / "b")
-    assert f"skipped: cannot read the image {bad}" in capsys.readouterr().err
+    assert f"skipped: cannot read the image {bad}" in caplog.text
     facts = json.loads((run / "facts.json").read_text())
     assert sum(facts["images"].values()) == 59
     assert facts["skipped"] == [f"1050/{bad.name}"]

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from alloyk.data import journal
@@ -13,11 +12,12 @@ from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
 from alloyk.data.splits import SPLITS
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
+from alloyk.progress import NO_PROGRESS, Advance, Progress
 
 _RECIPE = "simulation.yaml"
 
 
-def place(plan: SplitPlan, tick: Callable[[int], object] = lambda _: None) -> None:
+def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
     """Carry a plan out; the target has its final name only when it is whole.
 
     A move is the exception, as it must not need the space twice: it keeps a journal in the target
@@ -25,22 +25,23 @@ def place(plan: SplitPlan, tick: Callable[[int], object] = lambda _: None) -> No
 
     Args:
         plan: From `plan_split`.
-        tick: Called with the number of images just placed.
+        progress: Shows how far it is, see `alloyk.progress`.
     """
     if plan.finished:
         journal.remove_leftovers(plan.target)
         return
-    if plan.mode == "manifest":
-        file = plan.target / plan.manifest
-        journal.write_synced(file, plan.table.to_csv(index=False))
-        tick(len(plan.table))
-    elif plan.mode == "move":
-        _place_by_moving(plan, tick)
-    else:
-        _place_by_copying(plan, tick)
+    with progress.task(plan.mode, len(plan.table)) as advance:
+        if plan.mode == "manifest":
+            file = plan.target / plan.manifest
+            journal.write_synced(file, plan.table.to_csv(index=False))
+            advance(len(plan.table))
+        elif plan.mode == "move":
+            _place_by_moving(plan, advance)
+        else:
+            _place_by_copying(plan, advance)
 
 
-def _place_by_copying(plan: SplitPlan, tick: Callable[[int], object]) -> None:
+def _place_by_copying(plan: SplitPlan, advance: Advance) -> None:
     target = plan.target
     draft = target.absolute().with_name(f".{target.name}.alloyk-split-draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -51,7 +52,7 @@ def _place_by_copying(plan: SplitPlan, tick: Callable[[int], object]) -> None:
         put = shutil.copy2 if plan.mode == "copy" else _link
         for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
             put(plan.source / old, draft / new)
-            tick(1)
+            advance(1)
         _write_extras(plan, draft)
         os.rename(draft, target)  # onto an empty folder too
     except OSError as error:
@@ -88,7 +89,7 @@ def _write_extras(plan: SplitPlan, folder: Path) -> None:
     journal.write_synced(folder / RECORD, json.dumps({**plan.record, "images": images}, indent=1))
 
 
-def _place_by_moving(plan: SplitPlan, tick: Callable[[int], object]) -> None:
+def _place_by_moving(plan: SplitPlan, advance: Advance) -> None:
     source, target = plan.source, plan.target
     in_place = os.path.realpath(source) == os.path.realpath(target)
     try:
@@ -98,7 +99,7 @@ def _place_by_moving(plan: SplitPlan, tick: Callable[[int], object]) -> None:
         if not in_place:
             journal.write_synced(source / journal.POINTER, os.path.realpath(target))
         pairs = list(zip(plan.old_paths, plan.table["path"], strict=True))
-        journal.move_files(source, target, pairs, tick)
+        journal.move_files(source, target, pairs, advance)
         _remove_empty_folders(source, plan.old_paths)
         _write_extras(plan, target)
         if not in_place:

@@ -3,13 +3,14 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from alloyk.errors import AlloykError
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.simulator.ceiling.reference import Ceiling, reference_ceiling
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.validity import refuse_saturation, validity_notes
@@ -119,7 +120,7 @@ def plan_setups(
     image_size: int = 224,
     *,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Plan:
     """The ceiling at every combination of the sweeps' values, and at the set-up as it is.
 
@@ -128,7 +129,7 @@ def plan_setups(
         sweeps: One or two.
         image_size: Pixels along each side.
         seed: Of all random numbers; every set-up is tried on the same draws.
-        progress: Called with the number of ceilings done since the last call.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: A key or value that the simulator does not take; before anything is computed.
@@ -144,18 +145,15 @@ def plan_setups(
             refuse_saturation(Beam(setup), size)
         setups.append((setup, size))
 
-    def ceiling(one, size):
-        found = reference_ceiling(one, size, seed=seed)
-        if progress:
-            progress(1)
-        return found
-
-    base = ceiling(parameters, image_size)
     points = []
-    for values, setup in zip(combinations, setups, strict=True):
-        with _told_where(sweeps, values):
-            found = ceiling(*setup)
-        points.append(Point(values, found, *_gain(found, base)))
+    with progress.task("computing", 1 + len(setups), "ceilings") as advance:
+        base = reference_ceiling(parameters, image_size, seed=seed)
+        advance(1)
+        for values, setup in zip(combinations, setups, strict=True):
+            with _told_where(sweeps, values):
+                found = reference_ceiling(*setup, seed=seed)
+            points.append(Point(values, found, *_gain(found, base)))
+            advance(1)
     notes = _notes(parameters, sweeps)
     for point, (setup, size) in zip(points, setups, strict=True):
         named = _named(sweeps, point.values)

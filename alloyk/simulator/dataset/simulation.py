@@ -8,12 +8,13 @@ Example:
     ['1050', '1050', '2017', '2017']
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.simulator.dataset.manifest import manifest_table
 from alloyk.simulator.dataset.recipe import make_recipe
 from alloyk.simulator.dataset.render import Simulator
@@ -70,7 +71,7 @@ def simulate_dataset(
     contact_sheet: bool = False,
     overrides: Mapping[str, Any] | None = None,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Write a data set: ``<label>/*.png``, `manifest.csv`, `plates.csv`, `simulation.yaml`.
 
@@ -93,7 +94,7 @@ def simulate_dataset(
         contact_sheet: Draw `contact_sheet.png` too.
         overrides: Dotted parameter key → value, see :mod:`alloyk.simulator.settings.overrides`.
         workers: Threads; by default one for each core.
-        progress: Called with the number of images done since the last call.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         The folder.

@@ -5,13 +5,14 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 from alloyk.errors import AlloykError
 from alloyk.locks import locked_path
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.simulator.dataset.contact_sheet import write_contact_sheet
 from alloyk.simulator.dataset.image_files import write_image
 from alloyk.simulator.dataset.manifest import CsvTable, circumstance_columns, noted
@@ -40,7 +41,7 @@ def write_dataset(
     *,
     contact_sheet: bool = False,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Write the data set of a recipe.
 
@@ -51,7 +52,7 @@ def write_dataset(
         workers: Threads, by default one for each core. NumPy and zlib let go of Python's lock,
             so threads keep the cores busy, without the hazards of forking a process that runs
             TensorFlow.
-        progress: Called with the number of images done since the last call.
+        progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         The folder.
@@ -67,9 +68,10 @@ def write_dataset(
         with _finished_folder(out) as folder:
             for label in recipe.parameters.alloys:
                 (folder / label).mkdir()
-            for done in _write_images(simulator, noted(recipe.plan(), folder), folder, workers):
-                if progress:
-                    progress(done)
+            planned = noted(recipe.plan(), folder)
+            with progress.task("simulating", recipe.images) as advance:
+                for done in _write_images(simulator, planned, folder, workers):
+                    advance(done)
             (folder / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
             if recipe.with_flats:
                 _write_frames(simulator, folder / FRAMES)
