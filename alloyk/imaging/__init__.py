@@ -1,7 +1,7 @@
 """Image files as arrays, at their true depth.
 
-`reading` tells the format and names the file in whatever goes wrong; `png`, `raster` (JPEG, BMP),
-`tiff` and `dicom` read one format each; `checks` is what they share, `gray` what colour is worth.
+`reading` finds the format and names the file in every error; `png`, `jpeg`, `pillow` (BMP too),
+`tiff` and `dicom` read one format each; `limits` is what they share, `gray` makes gray of colour.
 """
 
 from alloyk.imaging.reading import (

@@ -26,9 +26,7 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
         return _to_rgb8(pixels.apply_color_lut(array, dataset))
     if array.ndim == 3:
         return array[..., :3]
-    if photometric == "MONOCHROME1":
-        array = _inverted(array, dataset)
-    return _rescaled(array, dataset)[..., None]
+    return _brighter_is_more(array, dataset)[..., None]
 
 
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
@@ -58,25 +56,55 @@ def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
         ) from error
 
 
-def _inverted(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Turn MONOCHROME1, where less is brighter, within the range of its stored bits."""
-    if array.dtype.kind == "f":
-        return -array
-    bits = int(dataset.BitsStored)
-    if array.dtype.kind == "i":
-        return ~array  # the range −2^(b−1) … 2^(b−1) − 1 maps onto itself
-    return array.dtype.type(2**bits - 1) - array
+def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Apply the modality transform to the stored values, then turn MONOCHROME1.
 
-
-def _rescaled(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Apply the modality transform; counts that it leaves alone keep their type."""
+    The table (PS3.3 C.11.1) is looked up with the stored values; turning comes behind it, as it is
+    a matter of display. A linear rescale of turned values is the turned rescale.
+    """
+    turned = dataset.PhotometricInterpretation == "MONOCHROME1"
+    if "ModalityLUTSequence" in dataset:
+        table = dataset.ModalityLUTSequence[0]
+        values = _looked_up(array, table, dataset)
+        return _inverted(values, int(table.LUTDescriptor[2])) if turned else values
+    if turned:
+        array = _inverted(array, int(dataset.get("BitsStored") or 0))
     slope = float(dataset.get("RescaleSlope", 1) or 1)
     intercept = float(dataset.get("RescaleIntercept", 0) or 0)
-    if "ModalityLUTSequence" in dataset:
-        return native(pixels.apply_modality_lut(array, dataset))
     if (slope, intercept) == (1.0, 0.0):
         return array
     return (array * slope + intercept).astype(np.float32)
+
+
+def _looked_up(array: np.ndarray, table: pydicom.Dataset, dataset: pydicom.Dataset) -> np.ndarray:
+    """Look stored values up in a modality table (PS3.3 C.11.1.1) of any number of bits.
+
+    pydicom does so at 8 and 16 bits only. Values before or behind the table take its first or last
+    entry.
+    """
+    entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    entries = entries or 65536
+    if array.dtype.kind == "i" and first >= 32768:
+        first -= 65536  # read as unsigned
+    data = table.LUTData
+    if isinstance(data, bytes):
+        order = "<" if dataset.original_encoding[1] else ">"
+        values = np.frombuffer(data, order + "u2" if len(data) >= 2 * entries else "u1")
+    else:
+        values = np.asarray(data)
+    if len(values) < entries:
+        raise ValueError(f"its table has {len(values)} values where {entries} are announced")
+    places = np.clip(array.astype(np.int64) - first, 0, entries - 1)
+    return values.astype(np.uint8 if bits <= 8 else np.uint16)[places]
+
+
+def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
+    """Turn values where less is brighter, within the range of their bits."""
+    if array.dtype.kind == "f":
+        return -array
+    if array.dtype.kind == "i":
+        return ~array  # the range −2^(b−1) … 2^(b−1) − 1 maps onto itself
+    return array.dtype.type(2**bits - 1) - array
 
 
 def _to_rgb8(array: np.ndarray) -> np.ndarray:

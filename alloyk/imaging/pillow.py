@@ -1,15 +1,13 @@
 """JPEG and BMP by Pillow."""
 
-import io
-import struct
 import warnings
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from alloyk.imaging import jpeg
 from alloyk.imaging.limits import (
-    CUT_SHORT,
     native,
     oriented,
     oriented_size,
@@ -23,27 +21,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 ORIENTATION_TAG = 0x0112
 
-# JPEG markers (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, table B.1): the two kinds of frame
-# that are neither progressive nor arithmetically coded, start of scan, EXIF, Adobe's colours.
-_BASELINE, _SEQUENTIAL, _SCAN, _APP1, _APP14 = 0xC0, 0xC1, 0xDA, 0xE1, 0xEE
-
 
 def read_jpeg(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of a JPEG file that has an end."""
-    data = file.read()
-    _jpeg_segments(data)
-    return _turned_array(_opened(io.BytesIO(data), page))
-
-
-def is_plain_jpeg(file: BinaryIO) -> bool:
-    """Tell whether a whole JPEG file is sequential, 8-bit gray or YCbCr, without EXIF."""
-    segments = _jpeg_segments(file.read())
-    frame = segments.get(_BASELINE) or segments.get(_SEQUENTIAL)
-    if frame is None or segments.keys() & {_APP1, _APP14}:
-        return False
-    depth, height, width, channels = struct.unpack(">BHHB", frame[:6])
-    refuse_bad_size(height, width)
-    return depth == 8 and channels in (1, 3)
+    refuse_bad_page(page, 1)
+    image = jpeg.whole_image(file.read())
+    return _turned_array(image)
 
 
 def read_bmp(file: BinaryIO, page: int | None) -> np.ndarray:
@@ -80,28 +63,3 @@ def _turned_array(image: Image.Image) -> np.ndarray:
 
 def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ORIENTATION_TAG, 1) if "exif" in image.info else 1
-
-
-def _jpeg_segments(data: bytes) -> dict[int, bytes]:
-    """Return the segments before the first scan, by marker; refuse a file that has no end."""
-    position, segments = 2, {}
-    while position + 4 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF:
-            raise ValueError("its markers are damaged")
-        if marker == _SCAN:
-            # libjpeg invents what is missing. Pixels cannot hold an end marker (FF is escaped in
-            # them), so the first one behind the start of the scan is the image's own, not a
-            # thumbnail's.
-            if data.find(b"\xff\xd9", position) < 0:
-                raise ValueError(CUT_SHORT)
-            return segments
-        if marker == 0xFF:  # padding
-            position += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without content
-            position += 2
-        else:
-            length = int.from_bytes(data[position + 2 : position + 4])
-            segments[marker] = data[position + 4 : position + 2 + length]
-            position += 2 + length
-    raise ValueError(CUT_SHORT)

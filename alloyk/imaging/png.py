@@ -53,6 +53,10 @@ _INERT_PARTS = frozenset(
     {b"IDAT", b"pHYs", b"tIME", b"tEXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT"}
 )
 
+_TEXT_PARTS = (b"tEXt", b"zTXt", b"iTXt")
+_TURNING_KEYS = (b"Raw profile type ", b"XML:com.adobe.xmp")
+_KEY_BYTES = 20
+
 # Adam7: first column, first row, column step, row step of each pass.
 _PASSES = (
     (0, 0, 8, 8),
@@ -95,13 +99,14 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     refuse_bad_page(page, 1)
     image = Image.open(file)
     refuse_bad_size(image.height, image.width)
-    names = set()
+    parts: dict[bytes, list[memoryview]] = {}
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        names.add(name)
-        file.seek(length + 4, io.SEEK_CUR)
-    orientation = _orientation(file) if _may_be_turned(names) else 1
+        begin = file.read(min(length, _KEY_BYTES)) if name in _TEXT_PARTS else b""
+        parts.setdefault(name, []).append(memoryview(begin))
+        file.seek(length - len(begin) + 4, io.SEEK_CUR)
+    orientation = _orientation(file) if _may_be_turned(parts) else 1
     return oriented_size(image.height, image.width, orientation)
 
 
@@ -117,12 +122,17 @@ def plain_depth(file: BinaryIO) -> int | None:
         and header.depth in (8, 16)
         and not header.interlaced
         and parts.keys() <= _INERT_PARTS
+        and not _may_be_turned(parts)
     )
     return header.depth if plain else None
 
 
-def _may_be_turned(parts) -> bool:
-    return b"eXIf" in parts or b"zTXt" in parts  # zTXt is how older programs wrote EXIF
+def _may_be_turned(parts: dict[bytes, list[memoryview]]) -> bool:
+    """Tell whether a part may hold an EXIF or XMP orientation; older programs wrote text parts."""
+    if b"eXIf" in parts:
+        return True
+    texts = (text for name in _TEXT_PARTS for text in parts.get(name, ()))
+    return any(bytes(text[: len(key)]) == key for text in texts for key in _TURNING_KEYS)
 
 
 def _orientation(file: BinaryIO) -> int:

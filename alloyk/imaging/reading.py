@@ -1,30 +1,36 @@
-"""Read one radiograph, at its true depth, or say by name why it cannot be read.
+"""Read one radiograph at its true depth, or name the file and the reason why not.
 
-PNG, JPEG and BMP go through Pillow, TIFF through tifffile (through Pillow where tifffile lacks the
-compression), DICOM and DICONDE through pydicom. The format is told by the first bytes of a file,
-never by its name. NumPy and Pillow are all that importing this module costs.
+PNG, JPEG and BMP are decoded by Pillow, TIFF by tifffile and imagecodecs, DICOM and DICONDE by
+pydicom. The first bytes of a file decide its format, never its name. Importing this module loads
+only NumPy and Pillow.
 """
 
+import io
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import pillow, png
+from alloyk.imaging import jpeg, pillow, png
+from alloyk.imaging.limits import CUT_SHORT
+
+Result = TypeVar("Result")
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom"}
 )
 
 _NOT_AN_IMAGE = "it is not a PNG, JPEG, BMP, TIFF or DICOM file"
-_HEAD_BYTES = 132  # as far as DICOM's mark
+_HEAD_BYTES = 132  # up to DICOM's mark
 
 
-def read_image(path: str | Path, *, page: int | None = None) -> np.ndarray:
+def read_image(
+    source: str | Path | bytes, *, page: int | None = None, name: str = ""
+) -> np.ndarray:
     """Return the pixels of an image file, at the depth the file has.
 
     16-bit counts stay 16-bit counts. 1-, 2- and 4-bit samples are spread over 0 … 255, palettes
@@ -33,25 +39,27 @@ def read_image(path: str | Path, *, page: int | None = None) -> np.ndarray:
     window is not.
 
     Args:
-        path: A PNG, JPEG, BMP, TIFF or DICOM / DICONDE file, of any name.
-        page: Which page of a TIFF or frame of a DICOM file, from 0. Needed where there are several.
+        source: Path of a PNG, JPEG, BMP, TIFF or DICOM / DICONDE file, of any name; or the bytes
+            of one.
+        page: Page of a TIFF or frame of a DICOM file, from 0. Required if there are several.
+        name: How errors name the bytes of a file; a path is named by itself.
 
     Returns:
         Array `(height, width, channels)`, channels 1 or 3, native byte order, of the file's own
-        type (`uint8`, `uint16`, `int32`, `float32`, …); `float32` where a DICOM rescale asks for
-        it. It may be read-only.
+        type (`uint8`, `uint16`, `int32`, `float32`, …); `float32` if a DICOM rescale requires it.
+        It may be read-only.
 
     Raises:
         AlloykError: The file is missing, damaged, cut short, not an image, empty, larger than
             Pillow's limit against decompression bombs, has several pages and none was chosen, or
             holds NaN or infinite values.
     """
-    image = _open(path, lambda file, kind: _pixels(file, kind, page))
+    image = _open(source, lambda file, kind: _pixels(file, kind, page), name)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = image.size - int(np.isfinite(image).sum())
         raise AlloykError(
-            f"cannot use the image {shown(path)}: {bad} of its values are NaN or infinite; "
-            "repair or remove it"
+            f"cannot use the image {_named(source, name)}: {bad} of its values are NaN or "
+            "infinite; repair or remove it"
         )
     return image
 
@@ -61,7 +69,7 @@ def image_size(path: str | Path, *, page: int | None = None) -> tuple[int, int]:
 
     Args:
         path: An image file.
-        page: Which page of a TIFF or frame of a DICOM file, from 0. Needed where there are several.
+        page: Page of a TIFF or frame of a DICOM file, from 0. Required if there are several.
 
     Raises:
         AlloykError: The header cannot be read, or asks for more pixels than the limit.
@@ -82,9 +90,9 @@ def plain_format(path: str | Path) -> str | None:
     """Return `"png8"`, `"png16"` or `"jpeg"` of a file that any decoder reads alike, else None.
 
     Such a file is whole, gray or RGB, and has no orientation, palette, alpha or inversion:
-    `read_image` gives what libpng or libjpeg give. Checksums of PNG, the ends of both formats and
-    the limit of size were looked at; damage within the compressed pixels is left to the decoder.
-    None says nothing of why: `read_image` reads such a file or gives the reason.
+    `read_image` gives what libpng or libjpeg give. Checksums of PNG, the pixels and the end of
+    JPEG and the limit of size are checked; damage within the compressed pixels of PNG is left to
+    the decoder. None has no reason attached: `read_image` reads such a file or gives the reason.
 
     Args:
         path: A file.
@@ -132,7 +140,7 @@ def _plain(file: BinaryIO, kind: str) -> str | None:
     if kind == "png":
         depth = png.plain_depth(file)
         return f"png{depth}" if depth else None
-    return "jpeg" if kind == "jpeg" and pillow.is_plain_jpeg(file) else None
+    return "jpeg" if kind == "jpeg" and jpeg.is_plain(file.read()) else None
 
 
 def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
@@ -148,6 +156,9 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
 
 
 def _kind(head: bytes) -> str:
+    # DICOM first: the 128 bytes before its mark may hold anything, such as a TIFF header.
+    if head[128:] == b"DICM":
+        return "dicom"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -156,32 +167,55 @@ def _kind(head: bytes) -> str:
         return "bmp"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
-    if head[128:] == b"DICM":
-        return "dicom"
     raise ValueError(_NOT_AN_IMAGE if head else "the file is empty")
 
 
-def _open(path: str | Path, read: Callable):
+def _open(
+    source: str | Path | bytes, read: Callable[[BinaryIO, str], Result], name: str = ""
+) -> Result:
     """Run `read(file, kind)` on an opened image; name the file in whatever goes wrong."""
     try:
-        with open(path, "rb", opener=_open_regular_file) as file:
+        with _binary_file(source) as file:
             head = file.read(_HEAD_BYTES)
             file.seek(0)
-            return read(file, _kind(head))
+            # NumPy's warnings of casts are not for the user; errstate is one thread's own.
+            with np.errstate(all="ignore"):
+                return read(file, _kind(head))
     except FileNotFoundError:
-        raise AlloykError(f"no image at {shown(path)}: check the path") from None
+        raise AlloykError(f"no image at {_named(source, name)}: check the path") from None
     except AlloykError as error:
-        raise AlloykError(f"cannot use the image {shown(path)}: {error}") from error
+        raise AlloykError(f"cannot use the image {_named(source, name)}: {error}") from error
+    except MemoryError as error:
+        raise AlloykError(
+            f"cannot read the image {_named(source, name)}: the memory is too small for it; close "
+            "other programs or cut it into smaller images"
+        ) from error
     # Decoders raise nearly anything on damaged bytes; to the user it all means the same.
     except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:
-            why = error.strerror
-        elif "cannot identify image" in why:  # Pillow names an object in memory here
-            why = "its header is damaged"
         raise AlloykError(
-            f"cannot read the image {shown(path)}: {why}; replace or remove it"
+            f"cannot read the image {_named(source, name)}: {_reason(error)}; replace or remove it"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    why = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "cannot identify image" in why:  # Pillow names an object in memory here
+        return "its header is damaged"
+    if "image file is truncated" in why:
+        return CUT_SHORT
+    return why
+
+
+def _named(source: str | Path | bytes, name: str) -> str:
+    return name or ("of these bytes" if isinstance(source, bytes) else shown(source))
+
+
+def _binary_file(source: str | Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    return open(source, "rb", opener=_open_regular_file)
 
 
 def _open_regular_file(path: str, flags: int) -> int:

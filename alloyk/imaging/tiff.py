@@ -1,9 +1,9 @@
-"""TIFF by tifffile; by Pillow's libtiff where tifffile alone lacks the compression."""
+"""TIFF by tifffile and imagecodecs."""
 
-import io
 import logging
 import math
-from typing import BinaryIO
+import struct
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
@@ -18,60 +18,95 @@ from alloyk.imaging.limits import (
     refuse_bad_page,
     refuse_bad_size,
 )
-from alloyk.imaging.pillow import pillow_array
+from alloyk.imaging.tiff_strips import refuse_missing_pixels
 
-# tifffile logs what it finds wrong and then raises; the raised error alone is for the user.
+# tifffile logs what it finds wrong and then raises; only the raised error is for the user.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-_PLAIN = ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE")
+# Tags without which pixels are misread (TIFF 6.0): size, bits, compression, colour, strips, samples
+# per pixel, planes, predictor, colour map, tiles, extra samples, sample format.
+_ESSENTIAL = {
+    256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338,
+    339,
+}  # fmt: skip
+
+_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+
+
+class _Frame(NamedTuple):
+    """One image of a TIFF file: a page, and its place in a page that holds several."""
+
+    page: tifffile.TiffPage
+    plane: int
+    planes: int
 
 
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of one page as `(height, width, 1 or 3)`, as deep as stored."""
     with tifffile.TiffFile(file) as tiff:
-        index, sheet = _chosen(tiff, page)
-        _refuse_missing_pixels(file, sheet)
-        photometric = getattr(sheet.photometric, "name", sheet.photometric)
-        if photometric not in _PLAIN or not _decodable(sheet):
-            return _read_by_pillow(file, index, sheet)
-        array = sheet.asarray()
-        if sheet.axes.startswith("S"):  # colours stored as planes
-            array = np.moveaxis(array, 0, -1)
-        elif not sheet.axes.endswith("S"):
-            array = array[..., None]
-        if photometric == "PALETTE":
-            array = (np.moveaxis(sheet.colormap[:, array[..., 0]], 0, -1) >> 8).astype(np.uint8)
-        else:
-            array = _spread(_without_alpha(array), sheet.bitspersample)
-        if photometric == "MINISWHITE":
-            array = _inverted(array, sheet.bitspersample)
-        return oriented(native(array), _orientation(sheet))
+        frame = _chosen(tiff, page)
+        sheet = frame.page
+        _refuse_damaged_tags(tiff, sheet)
+        _refuse_missing_decoder(sheet)
+        refuse_missing_pixels(file, sheet)
+        samples = _samples(file, frame)
+        return oriented(native(_gray_or_rgb(samples, sheet)), _orientation(sheet))
 
 
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     """Return `(height, width)` of one page from the header."""
     with tifffile.TiffFile(file) as tiff:
-        _, sheet = _chosen(tiff, page)
+        sheet = _chosen(tiff, page).page
         return oriented_size(sheet.imagelength, sheet.imagewidth, _orientation(sheet))
 
 
-def _chosen(tiff: tifffile.TiffFile, page: int | None) -> tuple[int, tifffile.TiffPage]:
-    """Return the number and the header of the page to read; thumbnails are not pages."""
-    numbers = [0]
-    if len(tiff.pages) > 1:
-        numbers = [i for i, sheet in enumerate(tiff.pages) if not sheet.is_reduced] or [0]
-    refuse_bad_page(page, len(numbers))
-    index = numbers[page or 0]
-    sheet = tiff.pages[index]
-    # ImageJ writes large stacks as one page with bare pixels behind it; some 3D writers use depth.
-    stack = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
-    stack = max(stack if len(numbers) == 1 else 1, sheet.imagedepth)
-    if stack > 1:
-        raise AlloykError(f"one image is wanted, but it is a stack of {stack}; save each as a file")
+def pages(file: BinaryIO) -> int:
+    """Return the number of images in the file; thumbnails and masks do not count."""
+    with tifffile.TiffFile(file) as tiff:
+        numbers = _page_numbers(tiff)
+        return len(numbers) if len(numbers) > 1 else _planes(tiff, tiff.pages[numbers[0]])
+
+
+def _page_numbers(tiff: tifffile.TiffFile) -> list[int]:
+    if not len(tiff.pages):
+        raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
+    if len(tiff.pages) == 1:
+        return [0]
+    return [i for i, sheet in enumerate(tiff.pages) if not int(sheet.subfiletype) & 0b101] or [0]
+
+
+def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:
+    numbers = _page_numbers(tiff)
+    sheet = tiff.pages[numbers[0]]
+    planes = _planes(tiff, sheet) if len(numbers) == 1 else 1
+    refuse_bad_page(page, max(len(numbers), planes))
+    plane = (page or 0) if planes > 1 else 0
+    if planes == 1:
+        sheet = tiff.pages[numbers[page or 0]]
     refuse_bad_size(sheet.imagelength, sheet.imagewidth)
     if sheet.dtype is None or sheet.dtype.kind not in "uifb":
-        raise AlloykError(f"its samples ({sheet.dtype}) are not real numbers; convert it")
-    return index, sheet
+        raise AlloykError(
+            f"its samples must be real numbers, got {sheet.dtype}; convert it to integers or floats"
+        )
+    return _Frame(sheet, plane, planes)
+
+
+def _planes(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> int:
+    """Return how many images one page holds.
+
+    ImageJ, and tifffile with `truncate=True`, write a stack as one page with the pixels of the
+    others behind it; some 3-D writers use the tag ImageDepth.
+    """
+    if sheet.imagedepth > 1:
+        return int(sheet.imagedepth)
+    if tiff.is_imagej:
+        return int((tiff.imagej_metadata or {}).get("images", 1))
+    if tiff.is_shaped and tiff.shaped_metadata:
+        described = tiff.shaped_metadata[0]
+        values = math.prod(described.get("shape", ()))
+        if described.get("truncated") and sheet.size:
+            return max(1, values // sheet.size)
+    return 1
 
 
 def _orientation(sheet: tifffile.TiffPage) -> int:
@@ -79,60 +114,140 @@ def _orientation(sheet: tifffile.TiffPage) -> int:
     return 1 if tag is None else int(tag.value)
 
 
-def _decodable(sheet: tifffile.TiffPage) -> bool:
-    """Tell whether tifffile has the codec; without imagecodecs it has the plain ones."""
+def _refuse_damaged_tags(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> None:
+    """Refuse a page whose header names an essential tag that tifffile could not read.
+
+    tifffile leaves such a tag out and goes on with its default: a file cut in the values of a tag
+    would be read in another colour, depth or byte order.
+    """
+    layout = tiff.tiff
+    tiff.filehandle.seek(sheet.offset)
+    (count,) = struct.unpack(layout.tagnoformat, tiff.filehandle.read(layout.tagnosize))
+    entries = tiff.filehandle.read(count * layout.tagsize)
+    if len(entries) < count * layout.tagsize:
+        raise ValueError(CUT_SHORT)
+    for start in range(0, len(entries), layout.tagsize):
+        (code,) = struct.unpack_from(layout.byteorder + "H", entries, start)
+        if code in _ESSENTIAL and code not in sheet.tags:
+            name = tifffile.TIFF.TAGS.get(code, str(code))
+            raise ValueError(f"{CUT_SHORT} or damaged: its tag {name} cannot be read")
+
+
+def _refuse_missing_decoder(sheet: tifffile.TiffPage) -> None:
+    compression = getattr(sheet.compression, "name", sheet.compression)
     try:
         tifffile.TIFF.DECOMPRESSORS[sheet.compression]
         if sheet.predictor != 1:
             tifffile.TIFF.UNPREDICTORS[sheet.predictor]
     except KeyError:
-        return False
-    return True
-
-
-def _refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
-    """Refuse strips that are absent or behind the end: tifffile fills some of them with zeros."""
-    end = file.seek(0, io.SEEK_END)
-    strips = list(zip(sheet.dataoffsets, sheet.databytecounts, strict=True))
-    wanted = math.prod(sheet.chunked)
-    if not strips or len(strips) < wanted:
-        raise ValueError(f"it has {len(strips)} strips of pixels, its header asks for {wanted}")
-    if any(at <= 0 or count <= 0 or at + count > end for at, count in strips):
-        raise ValueError(CUT_SHORT)
-
-
-def _read_by_pillow(file: BinaryIO, index: int, sheet: tifffile.TiffPage) -> np.ndarray:
-    file.seek(0)
-    image = Image.open(file)
-    image.seek(index)
-    array = pillow_array(image)  # Pillow has applied the orientation
-    if array.dtype.itemsize < sheet.dtype.itemsize:
-        compression = getattr(sheet.compression, "name", sheet.compression)
         raise AlloykError(
-            f"{sheet.dtype} samples in {compression} compression need the package imagecodecs; "
-            "install it, or save the image uncompressed"
+            f"its compression ({compression}, predictor {int(sheet.predictor)}) has no decoder "
+            "here; save it uncompressed or with LZW or deflate"
+        ) from None
+
+
+def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
+    """Return the stored numbers `(height, width, samples)`, as the tags promise them."""
+    sheet = frame.page
+    if frame.planes > 1 and sheet.imagedepth == 1:
+        array = _plane_behind_page(file, frame)
+    else:
+        try:
+            array = sheet.asarray(maxworkers=1)
+        except NotImplementedError as error:
+            raise AlloykError(
+                f"this kind of TIFF is not supported ({error}); save it as gray or RGB"
+            ) from error
+    if array.shape != sheet.shape or array.dtype != sheet.dtype:
+        raise ValueError(
+            f"it decodes to {array.dtype} {array.shape}, its tags promise {sheet.dtype} "
+            f"{sheet.shape}"
         )
-    is_white_zero = getattr(sheet.photometric, "name", "") == "MINISWHITE"
-    if is_white_zero and array.dtype != np.uint8:  # 8 bit Pillow turns itself
-        array = _inverted(array, sheet.bitspersample)
-    return array
+    axes = sheet.axes
+    if "Z" in axes:
+        array = np.take(array, frame.plane, axes.index("Z"))
+        axes = axes.replace("Z", "")
+    if axes.startswith("S"):  # colours stored as planes
+        return np.moveaxis(array, 0, -1)
+    return array if axes.endswith("S") else array[..., None]
 
 
-def _without_alpha(array: np.ndarray) -> np.ndarray:
-    samples = array.shape[-1]
-    if samples > 4:
-        raise AlloykError(f"gray or colour is wanted, but it has {samples} channels; convert it")
-    return array[..., : {1: 1, 2: 1, 3: 3, 4: 3}[samples]]
+def _plane_behind_page(file: BinaryIO, frame: _Frame) -> np.ndarray:
+    sheet = frame.page
+    if not sheet.is_contiguous:
+        raise AlloykError(
+            f"it is a compressed stack of {frame.planes} images in one page; save each as a page"
+        )
+    dtype = np.dtype(sheet.parent.byteorder + sheet.dtype.char)
+    length = sheet.size * dtype.itemsize
+    file.seek(sheet.dataoffsets[0] + frame.plane * length)
+    data = file.read(length)
+    if len(data) < length:
+        raise ValueError(CUT_SHORT)
+    return native(np.frombuffer(data, dtype)).reshape(sheet.shape)
+
+
+def _gray_or_rgb(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
+    """Return gray or RGB of the stored samples, more being brighter."""
+    photometric = getattr(sheet.photometric, "name", str(sheet.photometric))
+    if photometric == "PALETTE":
+        return _looked_up(samples, sheet)
+    if photometric == "RGB" or (photometric == "YCBCR" and _is_jpeg(sheet)):
+        return _without_alpha(samples, 3, sheet)
+    if photometric == "MINISBLACK":
+        return _spread(_without_alpha(samples, 1, sheet), sheet.bitspersample)
+    if photometric == "MINISWHITE":
+        gray = _spread(_without_alpha(samples, 1, sheet), sheet.bitspersample)
+        return _inverted(gray, sheet.bitspersample)
+    if photometric == "SEPARATED" and samples.shape[-1] == 4 and samples.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(samples), "CMYK").convert("RGB"))
+    raise AlloykError(
+        f"its colours must be gray, RGB, palette or 8-bit CMYK, got {photometric} with "
+        f"{samples.shape[-1]} samples of {samples.dtype}; convert it to gray or RGB"
+    )
+
+
+def _is_jpeg(sheet: tifffile.TiffPage) -> bool:
+    return getattr(sheet.compression, "name", "") in ("JPEG", "ALT_JPEG", "JPEG_LOSSY")
+
+
+def _without_alpha(samples: np.ndarray, colours: int, sheet: tifffile.TiffPage) -> np.ndarray:
+    """Drop what ExtraSamples calls alpha; refuse channels that nothing describes."""
+    extra = samples.shape[-1] - colours
+    kinds = [int(kind) for kind in sheet.extrasamples or ()]
+    alpha = (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA)
+    is_alpha = len(kinds) == 1 and kinds[0] in alpha
+    # Colour beside padding is still colour (Pillow's RGBX); gray beside it could be anything.
+    if extra == 0 or (extra == 1 and (is_alpha or colours == 3)):
+        return samples[..., :colours]
+    kind = "gray" if colours == 1 else "RGB"
+    raise AlloykError(
+        f"it must be one gray image or RGB, got {samples.shape[-1]} channels marked as {kind} "
+        "(several energies or detectors?); save each channel as an image of its own"
+    )
+
+
+def _looked_up(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
+    colours = np.asarray(sheet.colormap)  # (3, entries) of 16 bit
+    if colours.max(initial=0) >= 256:  # some writers store 8 bit
+        colours = colours >> 8
+    index = samples[..., 0].astype(np.intp)
+    if index.max(initial=0) >= colours.shape[1]:
+        raise ValueError(f"its pixels point beyond the {colours.shape[1]} colours of its palette")
+    return np.moveaxis(colours[:, index], 0, -1).astype(np.uint8)
 
 
 def _spread(array: np.ndarray, bits: int) -> np.ndarray:
-    """Spread samples of fewer than 8 bits over 0 … 255, as PNG readers do."""
+    """Spread samples of 1, 2 or 4 bits over 0 … 255, as PNG readers do."""
     if bits not in (1, 2, 4):
         return array
     return array.astype(np.uint8) * np.uint8(255 // (2**bits - 1))
 
 
 def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
-    if array.dtype.kind != "u":
-        return array
-    return array.dtype.type(2 ** max(bits, 8) - 1) - array
+    """Turn white-is-zero: within the range of the bits; floats have none, so change the sign."""
+    if array.dtype.kind == "f":
+        return -array
+    if array.dtype.kind == "i":
+        return ~array  # the range −2^(b−1) … 2^(b−1) − 1 maps onto itself
+    return array.dtype.type(255 if bits in (1, 2, 4) else 2**bits - 1) - array

@@ -1,0 +1,85 @@
+"""Whether the strips or tiles of a TIFF page are all in the file, and how long they are."""
+
+import bisect
+import io
+import math
+from typing import BinaryIO
+
+import tifffile
+
+from alloyk.imaging.limits import CUT_SHORT
+
+_UNCOMPRESSED = 1
+_JPEG_NAMES = ("JPEG", "ALT_JPEG", "JPEG_LOSSY", "OJPEG")
+
+
+def refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
+    """Refuse strips that are absent or end beyond the file; mend lengths that are wrong.
+
+    tifffile fills strips without bytes with zeros. A length of 0, or one beyond the end of the
+    file, is harmless where the pixels are there: without compression they have a known length,
+    and a decoder finds its own end.
+    """
+    end = file.seek(0, io.SEEK_END)
+    offsets, counts = list(sheet.dataoffsets), list(sheet.databytecounts)
+    wanted = math.prod(sheet.chunked)
+    if len(offsets) < wanted or not offsets:
+        raise ValueError(f"it has {len(offsets)} strips of pixels, its header asks for {wanted}")
+    counts += [0] * (len(offsets) - len(counts))
+    if any(not 0 < offset < end for offset in offsets):
+        raise ValueError(CUT_SHORT)
+    if sheet.compression == _UNCOMPRESSED:
+        sheet.databytecounts = _known_lengths(sheet, offsets, counts, end)
+    else:
+        sheet.databytecounts = _found_lengths(sheet, offsets, counts, end)
+    if getattr(sheet.compression, "name", "") in _JPEG_NAMES:
+        _refuse_jpeg_without_end(file, sheet)
+
+
+def _known_lengths(
+    sheet: tifffile.TiffPage, offsets: list[int], counts: list[int], end: int
+) -> tuple[int, ...]:
+    """Return each strip's length in bytes, from its pixels."""
+    needed = [_bytes_of_chunk(sheet, number) for number in range(len(offsets))]
+    lengths = []
+    for offset, count, bytes_needed in zip(offsets, counts, needed, strict=True):
+        wrong = count <= 0 or offset + count > end
+        length = bytes_needed if wrong else count
+        if offset + length > end or length < bytes_needed:
+            raise ValueError(CUT_SHORT)
+        lengths.append(length)
+    return tuple(lengths)
+
+
+def _bytes_of_chunk(sheet: tifffile.TiffPage, number: int) -> int:
+    samples = sheet.samplesperpixel if sheet.planarconfig == 1 else 1
+    if sheet.is_tiled:
+        rows, columns = sheet.tilelength * sheet.tiledepth, sheet.tilewidth
+    else:
+        per_plane = math.ceil(sheet.imagelength / sheet.rowsperstrip)
+        above = number % per_plane * sheet.rowsperstrip
+        rows = min(sheet.rowsperstrip, sheet.imagelength - above) * sheet.imagedepth
+        columns = sheet.imagewidth
+    return rows * math.ceil(columns * samples * sheet.bitspersample / 8)
+
+
+def _found_lengths(
+    sheet: tifffile.TiffPage, offsets: list[int], counts: list[int], end: int
+) -> tuple[int, ...]:
+    """Return each strip's length, up to the next strip or the end where the tags have none."""
+    # The directory may lie behind the pixels and ends them too.
+    limits = sorted({*offsets, end} | ({sheet.offset} if sheet.offset > max(offsets) else set()))
+    lengths = []
+    for offset, count in zip(offsets, counts, strict=True):
+        if count <= 0 or offset + count > end:
+            count = limits[bisect.bisect_right(limits, offset)] - offset
+        lengths.append(count)
+    return tuple(lengths)
+
+
+def _refuse_jpeg_without_end(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
+    """Refuse a JPEG strip without its end marker: libjpeg invents what is missing."""
+    for offset, count in zip(sheet.dataoffsets, sheet.databytecounts, strict=True):
+        file.seek(offset)
+        if b"\xff\xd9" not in file.read(count):
+            raise ValueError(CUT_SHORT)

@@ -1,0 +1,220 @@
+"""TIFF whose values are easily read wrong: compression, byte order, sign, channels, lengths."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
+
+RNG = np.random.default_rng(11)
+
+
+def extremes(dtype, shape=(17, 13)):
+    """Numbers over the whole range of a type, its ends among them."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return (RNG.normal(size=shape) * 1e4).astype(dtype)
+    limits = np.iinfo(dtype)
+    array = RNG.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+    array.flat[:2] = limits.min, limits.max
+    return array
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4"])
+def test_compressed_samples_keep_sign_order_and_type(
+    tmp_path, dtype, compression, predictor, order
+):
+    array = extremes(dtype)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, compression=compression, predictor=predictor, byteorder=order)
+    image = read_image(path)
+    assert image.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(image[..., 0], array)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_channels_without_a_meaning_are_refused(tmp_path, channels, planar):
+    path = tmp_path / "a.tif"
+    shape = (9, 7, channels) if planar == "contig" else (channels, 9, 7)
+    extra = ["unspecified"] * (channels - 1)
+    tifffile.imwrite(
+        path, np.ones(shape, "u2"), photometric="minisblack", planarconfig=planar,
+        extrasamples=extra, metadata=None,
+    )  # fmt: skip
+    with pytest.raises(AlloykError, match=rf"got {channels} channels marked as gray.*; save each"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["assocalpha", "unassalpha"])
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_alpha_is_dropped_alike_in_every_compression(tmp_path, kind, compression):
+    rgba = RNG.integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, rgba, photometric="rgb", extrasamples=[kind], compression=compression)
+    np.testing.assert_array_equal(read_image(path), rgba[..., :3])
+    gray = np.ascontiguousarray(rgba[..., :2])
+    tifffile.imwrite(
+        path, gray, photometric="minisblack", planarconfig="contig", extrasamples=[kind],
+        compression=compression,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_image(path), gray[..., :1])
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4"])
+def test_white_is_zero_is_turned_whatever_the_type(tmp_path, dtype, compression):
+    array = extremes(dtype)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, photometric="miniswhite", compression=compression)
+    if dtype[0] == "f":
+        expected = -array
+    else:  # the ends of the range change places
+        limits = np.iinfo(dtype)
+        expected = (limits.min + limits.max - array.astype("i8")).astype(dtype)
+    np.testing.assert_array_equal(read_image(path)[..., 0], expected)
+
+
+def test_a_cut_in_the_values_of_a_tag_is_found(tmp_path):
+    # Pixels first, the directory behind them, BitsPerSample (8, 8, 8) last in the file.
+    rgb = RNG.integers(1, 255, (4, 5, 3), dtype=np.uint8)
+    pixels = rgb.tobytes()
+    start = 8 + len(pixels)
+    tags = [(256, 4, 1, 5), (257, 4, 1, 4), (258, 3, 3, start + 2 + 9 * 12 + 4),
+            (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8), (277, 3, 1, 3), (278, 4, 1, 4),
+            (279, 4, 1, len(pixels))]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    content = struct.pack("<2sHI", b"II", 42, start) + pixels
+    content += struct.pack("<H", len(tags)) + entries + bytes(4) + struct.pack("<3H", 8, 8, 8)
+    np.testing.assert_array_equal(read_image(content), rgb)
+    for length in range(len(pixels), len(content)):
+        with pytest.raises(AlloykError, match=r"cut short|header|tag|damaged|corrupted"):
+            read_image(content[:length])
+
+
+@pytest.mark.parametrize("options", [{"truncate": True}, {"imagej": True}])
+def test_a_stack_in_one_page_has_every_plane(tmp_path, options):
+    stack = RNG.integers(0, 65536, (3, 9, 7), dtype=np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack", **options)
+    if "imagej" in options:  # as ImageJ writes stacks beyond 4 GB: one page, pixels behind it
+        with tifffile.TiffFile(path) as tiff:
+            place = tiff.pages[0].offset
+            entries = len(tiff.pages[0].tags)
+        content = bytearray(path.read_bytes())
+        order = ">" if content[:2] == b"MM" else "<"
+        struct.pack_into(order + "I", content, place + 2 + 12 * entries, 0)
+        path.write_bytes(content)
+    with pytest.raises(AlloykError, match="3 pages"):
+        read_image(path)
+    for number in range(3):
+        np.testing.assert_array_equal(read_image(path, page=number)[..., 0], stack[number])
+    if "truncate" in options:
+        path.write_bytes(path.read_bytes()[:-2])
+        with pytest.raises(AlloykError, match="cut short"):
+            read_image(path, page=2)
+
+
+def changed_counts(path, count):
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tag = tiff.pages[0].tags["StripByteCounts"]
+        tag.overwrite([count] * tag.count if tag.count > 1 else count)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+@pytest.mark.parametrize("count", [0, 60000])
+def test_wrong_strip_lengths_of_a_complete_file_do_no_harm(tmp_path, compression, count):
+    array = RNG.integers(0, 9, (12, 7)).astype("u1")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, rowsperstrip=5, compression=compression)
+    changed_counts(path, count)
+    np.testing.assert_array_equal(read_image(path)[..., 0], array)
+    tifffile.imwrite(path, array, compression=compression)
+    changed_counts(path, count)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(AlloykError, match=r"a\.tif"):
+        read_image(path)
+
+
+def packed(values, bits):
+    text = "".join(f"{value:0{bits}b}" for value in values)
+    text += "0" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+def bare_tiff(rows, width, bits, photometric, extra=()):
+    """A TIFF written from the standard alone: packed rows, one strip, big-endian."""
+    pixels = b"".join(rows)
+    tags = [(256, 4, 1, width), (257, 4, 1, len(rows)), (258, 3, 1, bits << 16),
+            (259, 3, 1, 1 << 16), (262, 3, 1, photometric << 16), (273, 4, 1, 8),
+            (277, 3, 1, 1 << 16), (278, 4, 1, len(rows)), (279, 4, 1, len(pixels))]  # fmt: skip
+    behind = 8 + len(pixels) + 2 + 12 * (len(tags) + len(extra)) + 4
+    values = b""
+    for code, content in extra:
+        tags.append((code, 3, len(content) // 2, behind + len(values)))
+        values += content
+    entries = b"".join(struct.pack(">HHII", *tag) for tag in tags)
+    head = struct.pack(">2sHI", b"MM", 42, 8 + len(pixels)) + pixels
+    return head + struct.pack(">H", len(tags)) + entries + bytes(4) + values
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_detector_samples_are_unpacked(bits):
+    values = RNG.integers(0, 2**bits, (6, 7))
+    content = bare_tiff([packed(row, bits) for row in values], 7, bits, 1)
+    image = read_image(content)
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(image[..., 0], values)
+    turned = read_image(bare_tiff([packed(row, bits) for row in values], 7, bits, 0))
+    np.testing.assert_array_equal(turned[..., 0], 2**bits - 1 - values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palettes_of_every_depth(bits):
+    values = RNG.integers(0, 2**bits, (6, 16))
+    colours = RNG.integers(0, 256, (3, 2**bits))
+    colours[0, 0] = 255
+    table = (colours * 257).astype(">u2").tobytes()
+    content = bare_tiff([packed(row, bits) for row in values], 16, bits, 3, [(320, table)])
+    np.testing.assert_array_equal(read_image(content), np.moveaxis(colours[:, values], 0, -1))
+    table = colours.astype(">u2").tobytes()  # 8-bit colours, as some programs write
+    content = bare_tiff([packed(row, bits) for row in values], 16, bits, 3, [(320, table)])
+    np.testing.assert_array_equal(read_image(content), np.moveaxis(colours[:, values], 0, -1))
+
+
+def test_jpeg_in_tiff_and_cmyk_equal_pillow(tmp_path):
+    smooth = np.add.outer(np.arange(64), np.arange(48)).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.dstack([smooth, smooth[::-1], smooth])).save(path, compression="jpeg")
+    difference = read_image(path).astype(int) - np.asarray(Image.open(path).convert("RGB"))
+    assert np.abs(difference).max() <= 1  # two builds of libjpeg
+    cmyk = RNG.integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    Image.fromarray(cmyk, "CMYK").save(path, compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_a_compression_without_decoder_says_how_to_save_it(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RNG.integers(0, 9, (8, 8)).astype("u1"))
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["Compression"].overwrite(34676)  # SGILOG
+    with pytest.raises(AlloykError, match=r"SGILOG.* has no decoder here; save it") as error:
+        read_image(path)
+    assert "replace or remove" not in str(error.value)
+
+
+def test_bytes_are_read_like_a_file(tmp_path):
+    array = extremes("u2")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array)
+    np.testing.assert_array_equal(read_image(buffer.getvalue())[..., 0], array)
+    with pytest.raises(AlloykError, match=r"^cannot read the image on standard input: .* is empty"):
+        read_image(b"", name="on standard input")
