@@ -251,7 +251,7 @@ def test_without_ceiling_and_controls_there_is_no_such_picture(run):
 def test_ceiling_of_a_data_set_is_that_of_its_recipe_and_kept(tmp_path, monkeypatch):
     from alloyk.data import load_dataset
     from alloyk.evaluation.ceiling import dataset_ceiling
-    from alloyk.simulator import ceiling
+    from alloyk.simulator.ceiling import reference as ceiling
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = simulate_dataset(tmp_path / "set", preset="alloys5", images=60, image_size=16)

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from alloyk.cli import main
-from alloyk.simulator import ceiling
+from alloyk.simulator.ceiling import reference as ceiling
 from alloyk.simulator.ceiling.fisher import (
     Reduction,
     coefficient_covariance,

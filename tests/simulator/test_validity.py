@@ -9,7 +9,7 @@ import pytest
 from pydantic import AfterValidator
 
 from alloyk.errors import AlloykError
-from alloyk.simulator import ceiling
+from alloyk.simulator.ceiling import reference as ceiling
 from alloyk.simulator.dataset.simulation import simulate_arrays
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.validity import saturated_share, validity_notes
