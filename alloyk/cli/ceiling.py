@@ -60,9 +60,8 @@ def ceiling(ctx, data, preset, image_size, alloys, settings, seed, drawn, as_jso
         source = str(data)
     else:
         parameters, source = preset_parameters(preset), f"preset {preset}"
-    overrides = parse_settings(settings)
+    overrides = parse_settings(settings, alloys)
     if alloys:
-        overrides["alloys"] = alloys
         shares = None
     parameters = with_overrides(parameters, overrides)
     found = reference_ceiling(

@@ -19,11 +19,11 @@ set_option = click.option(
 
 def overrides_from(settings, arch=None, data=None) -> dict:
     """`--set`, `--arch` and `--data` as one nested dictionary for `resolve_config`."""
-    from alloyk.config import merge, parse_overrides
+    from alloyk.config import combine, parse_overrides
 
     overrides = parse_overrides(settings)
     if arch:
-        overrides = merge(overrides, {"model": {"arch": arch}})
+        overrides = combine(overrides, {"model": {"arch": arch}})
     if data:
-        overrides = merge(overrides, {"data": {"path": str(data)}})
+        overrides = combine(overrides, {"data": {"path": str(data)}})
     return overrides

@@ -47,10 +47,7 @@ def plan(preset, sweeps, out, image_size, alloys, settings, seed):
     from alloyk.simulator.settings.overrides import parse_settings, with_overrides
     from alloyk.simulator.settings.presets import preset_parameters
 
-    overrides = parse_settings(settings)
-    if alloys:
-        overrides["alloys"] = alloys
-    parameters = with_overrides(preset_parameters(preset), overrides)
+    parameters = with_overrides(preset_parameters(preset), parse_settings(settings, alloys))
     sweeps = parse_sweeps(sweeps)
     found = plan_setups(parameters, sweeps, image_size, seed=seed, progress=PROGRESS)
     rows = plan_rows(found)

@@ -1,47 +1,47 @@
-"""Loss, optimizer and schedule: sections of which one kind is chosen by its ``name``."""
+"""Loss, optimizer and schedule: sections with one model per kind, chosen by `name`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from alloyk.config.base import Fraction, Positive, Section
+from alloyk.settings import Fraction, Positive, Section
 
 
 class CrossEntropyConfig(Section):
     """Cross-entropy."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
 class FocalConfig(Section):
     """Focal loss (Lin 2017)."""
 
     name: Literal["focal"]
-    gamma: float = Field(2.0, ge=0)
+    gamma: float = Field(default=2.0, ge=0)
 
 
 class ClassBalancedConfig(Section):
     """Cross-entropy weighted by the effective number of samples (Cui 2019)."""
 
     name: Literal["class_balanced"]
-    beta: float = Field(0.9999, ge=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    beta: float = Field(default=0.9999, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
 class ClassBalancedFocalConfig(Section):
     """Focal loss weighted by the effective number of samples (Cui 2019)."""
 
     name: Literal["class_balanced_focal"]
-    beta: float = Field(0.9999, ge=0, lt=1)
-    gamma: float = Field(2.0, ge=0)
+    beta: float = Field(default=0.9999, ge=0, lt=1)
+    gamma: float = Field(default=2.0, ge=0)
 
 
 class BalancedSoftmaxConfig(Section):
     """Balanced softmax (Ren 2020)."""
 
     name: Literal["balanced_softmax"]
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
 LossConfig = Annotated[
@@ -55,24 +55,24 @@ LossConfig = Annotated[
 
 
 class OptimizerSection(Section):
-    """What every optimizer has. Weight decay is decoupled from the gradient."""
+    """Settings of every optimizer. Weight decay is decoupled from the gradient."""
 
     learning_rate: Positive = 0.001
-    weight_decay: float = Field(0.0001, ge=0)
+    weight_decay: float = Field(default=0.0001, ge=0)
     clip_norm: Positive | None = None
 
 
 class AdamConfig(OptimizerSection):
-    """Adam, or AdamW: in Keras both decay decoupled, and differ in their default decay only."""
+    """Adam or AdamW. In Keras they differ in their default weight decay only."""
 
     name: Literal["adam", "adamw"] = "adam"
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
+    beta_2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: Positive = 1e-7
 
 
 class SGDConfig(OptimizerSection):
-    """SGD, plain."""
+    """SGD without momentum."""
 
     name: Literal["sgd"]
 
@@ -81,7 +81,7 @@ class MomentumConfig(OptimizerSection):
     """SGD with momentum."""
 
     name: Literal["momentum"]
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
 
 
@@ -89,8 +89,8 @@ class RMSpropConfig(OptimizerSection):
     """RMSprop."""
 
     name: Literal["rmsprop"]
-    rho: float = Field(0.9, ge=0, lt=1)
-    momentum: float = Field(0.0, ge=0, lt=1)
+    rho: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
     epsilon: Positive = 1e-7
 
 
@@ -100,13 +100,13 @@ OptimizerConfig = Annotated[
 
 
 class ScheduleSection(Section):
-    """What every schedule has: a linear warm-up, over half of the epochs at most."""
+    """Settings of every schedule: a linear warm-up over at most half of the epochs."""
 
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
 
 
 class ConstantConfig(ScheduleSection):
-    """The same learning rate throughout."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
 
@@ -127,7 +127,7 @@ class ExponentialConfig(ScheduleSection):
 
 
 class CosineConfig(ScheduleSection):
-    """Half a cosine down to `final_fraction` of the learning rate."""
+    """Cosine decay to `final_fraction` of the learning rate."""
 
     name: Literal["cosine"]
     final_fraction: Fraction = 0.0
@@ -138,13 +138,13 @@ class CosineRestartsConfig(ScheduleSection):
 
     name: Literal["cosine_restarts"]
     first_cycle_epochs: Positive = 10
-    cycle_growth: float = Field(2.0, ge=1)
+    cycle_growth: float = Field(default=2.0, ge=1)
     peak_decay: Fraction = 1.0
     final_fraction: Fraction = 0.0
 
 
 class CyclicConfig(ScheduleSection):
-    """Triangle between `min_learning_rate` and the learning rate, per batch (Smith 2017)."""
+    """Triangular cycle between `min_learning_rate` and the learning rate (Smith 2017)."""
 
     name: Literal["cyclic"]
     min_learning_rate: Positive = 1e-4
@@ -155,9 +155,9 @@ class PlateauConfig(ScheduleSection):
     """Multiply by `factor` when the validation loss has not fallen for `patience` epochs."""
 
     name: Literal["plateau"]
-    factor: float = Field(0.1, gt=0, lt=1)
-    patience: int = Field(10, ge=1)
-    min_delta: float = Field(1e-4, ge=0)
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    patience: int = Field(default=10, ge=1)
+    min_delta: float = Field(default=1e-4, ge=0)
 
 
 ScheduleConfig = Annotated[

@@ -1,33 +1,18 @@
 """Training settings per architecture: the study's Table 1, and where alloyk departs from it.
 
-A recipe is a nested dictionary of configuration keys (`alloyk.config`), laid under whatever the
-user's file and command line say.
+A recipe is a nested dictionary of configuration keys. It is the weakest source of settings: what
+the user's file or command line gives is kept.
 """
 
+from typing import Any
 
-def merge(base: dict, update: dict) -> dict:
-    """`update` over `base`, section by section.
+from alloyk.settings import overlay
 
-    A section that names another loss, optimizer or schedule replaces the whole section: the
-    momentum of SGD means nothing to Adam.
+Settings = dict[str, Any]
 
-    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
-    {'a': {'x': 1, 'y': 3}}
-    >>> merge({"o": {"name": "sgd", "momentum": 0.9}}, {"o": {"name": "adam"}})
-    {'o': {'name': 'adam'}}
-    """
-    merged = dict(base)
-    for key, value in update.items():
-        old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        same_kind = both and value.get("name", old.get("name")) == old.get("name")
-        merged[key] = merge(old, value) if same_kind else value
-    return merged
-
-
-# Table 1 of the study, but for the activations, which `alloyk.models.ARCHITECTURES` holds. The
+# Table 1 of the study, without the activations, which are in `alloyk.models.ARCHITECTURES`. The
 # study's ranges for the rest: 50 to 200 epochs, batches of 16 to 64.
-STUDY = {
+STUDY: dict[str, Settings] = {
     "fnn": {
         "optimizer": {"name": "sgd", "learning_rate": 0.01, "weight_decay": 0.001},
     },
@@ -56,17 +41,17 @@ STUDY = {
 
 ARCHITECTURES = tuple(STUDY)
 
-# What the study's training has in common, within its stated ranges.
-STUDY_TRAINING = {
+# Common to all trainings of the study, within its stated ranges.
+STUDY_TRAINING: Settings = {
     "schedule": {"name": "constant"},
     "train": {"epochs": 100, "batch_size": 32, "patience": 10, "start_from_epoch": 30},
 }
 
-# Where alloyk's own recipe differs, and the experiment that says so: docs/recipes.md.
-ALLOYK = {
-    # Keras' batch-norm averages (0.99) need more steps than a short training has.
+# Where the recipe `alloyk` departs from Table 1; the experiments are in docs/recipes.md.
+ALLOYK: dict[str, Settings] = {
+    # Keras' default of 0.99 needs more steps than a short training has.
     "resnet50": {"model": {"batch_norm_momentum": 0.9}},
-    # Plain SGD at the table's rate has hardly begun after a short training.
+    # SGD without momentum makes little progress in a short training at the table's learning rate.
     "resnet34": {
         "optimizer": {
             "name": "momentum",
@@ -75,28 +60,53 @@ ALLOYK = {
             "clip_norm": 1.0,
         },
     },
-    # RMSprop as its authors ran it (Tan and Le, 2019, section 5: momentum 0.9, here with the
-    # epsilon 0.001 of their published code); AdamW stayed near chance from scratch. Batch-norm
-    # averages follow within an epoch, and no block is skipped: epochs are few here.
+    # RMSprop as in Tan and Le (2019, section 5): momentum 0.9, and the epsilon of 0.001 of their
+    # published code. AdamW stayed near chance from scratch. With few epochs, the batch-norm
+    # averages must follow within one, and no block is dropped.
     "efficientnetb0": {
         "model": {"batch_norm_momentum": 0.9, "stochastic_depth": 0.0},
         "optimizer": {"momentum": 0.9, "epsilon": 0.001},
     },
 }
 
-ALLOYK_TRAINING = {
+ALLOYK_TRAINING: Settings = {
     "schedule": {"name": "cosine", "warmup_epochs": 2},
     "optimizer": {"clip_norm": 1.0},
     "train": {"epochs": 20, "batch_size": 32},
 }
 
 
-def recipe_settings(arch: str, recipe: str) -> dict:
-    """The configuration keys that `recipe` (``study`` or ``alloyk``) sets for `arch`.
+def recipe_settings(arch: str, recipe: str) -> Settings:
+    """The settings of a recipe for an architecture.
 
-    An unknown name gives no settings: the check of the configuration names it.
+    Args:
+        arch: One of `ARCHITECTURES`. Another name gives the settings common to all.
+        recipe: `study` or `alloyk`.
     """
     table = STUDY.get(arch, {})
     if recipe == "study":
-        return merge(table, STUDY_TRAINING)
-    return merge(merge(table, ALLOYK_TRAINING), ALLOYK.get(arch, {}))
+        return overlay(table, STUDY_TRAINING)
+    return weaker_under(overlay(table, ALLOYK_TRAINING), ALLOYK.get(arch, {}))
+
+
+def weaker_under(weaker: Settings, settings: Settings) -> Settings:
+    """`settings` over those of a recipe or of the embedded default.
+
+    A section in which `settings` chooses another kind by `name` loses the weaker keys: the
+    momentum of SGD means nothing to Adam.
+
+    >>> weaker_under({"o": {"name": "sgd", "rate": 0.1}}, {"o": {"decay": 0}})
+    {'o': {'name': 'sgd', 'rate': 0.1, 'decay': 0}}
+    >>> weaker_under({"o": {"name": "sgd", "momentum": 0.9}}, {"o": {"name": "adam"}})
+    {'o': {'name': 'adam'}}
+    """
+    kept = {}
+    for key, section in weaker.items():
+        ours = settings.get(key)
+        another = (
+            isinstance(section, dict)
+            and isinstance(ours, dict)
+            and ours.get("name", section.get("name")) != section.get("name")
+        )
+        kept[key] = {} if another else section
+    return overlay(kept, settings)

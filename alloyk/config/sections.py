@@ -1,12 +1,19 @@
-"""The sections of an experiment, each with its defaults and its checks."""
+"""The sections of an experiment. Each default of an experiment is here and nowhere else."""
 
+import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from alloyk.config.base import Fraction, Positive, Section
 from alloyk.config.choices import (
     AdamConfig,
     ConstantConfig,
@@ -16,30 +23,40 @@ from alloyk.config.choices import (
     ScheduleConfig,
 )
 from alloyk.config.recipes import ARCHITECTURES
+from alloyk.settings import Fraction, Positive, Section
 from alloyk.targets import ALLOY
 
-Arch = Literal[tuple(ARCHITECTURES)]
+
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        near = difflib.get_close_matches(name, ARCHITECTURES, n=1)
+        remark = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}{remark}")
+    return name
+
+
+Architecture = Annotated[str, AfterValidator(_known_architecture)]
 Weight = Annotated[float, Field(gt=0, strict=True)]
 
 
 class SimulateConfig(Section):
-    """The embedded default data set, made when `data.path` is not given."""
+    """The simulated data set that is used when `data.path` is not given."""
 
     preset: str = "study"
-    images: int = Field(12000, ge=1)
-    image_size: int = Field(64, ge=8)
-    seed: int = Field(0, ge=0)
+    images: int = Field(default=12000, ge=1)
+    image_size: int = Field(default=64, ge=8)
+    seed: int = Field(default=0, ge=0)
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
 class DataConfig(Section):
-    """Which images, and how they are split and read."""
+    """The images, and how they are split and read."""
 
     path: Path | None = None
     simulate: SimulateConfig = SimulateConfig()
     ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
     group_by: str | None = None
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(default=0, ge=0)
     fold: str | None = None
     leave_out: str | None = None
     on_bad_image: Literal["stop", "skip"] = "stop"
@@ -50,53 +67,55 @@ class DataConfig(Section):
     sampling: Literal["natural", "class_aware"] = "natural"
 
     @model_validator(mode="after")
-    def _flat_first(self):
+    def _check_flat(self) -> Self:
         if self.flat is None and (self.dark is not None or self.attenuation):
-            raise ValueError("data.dark and data.attenuation need data.flat: give the flat frames")
+            raise ValueError("data.dark and data.attenuation need data.flat; set data.flat too")
         return self
 
     @field_validator("path", mode="before")
     @classmethod
-    def _number_as_name(cls, value):
+    def _number_as_name(cls, value: Any) -> Any:
         # A folder may be called 2017.
         return str(value) if type(value) is int else value
 
     @field_validator("path")
     @classmethod
-    def _wherever_called_from(cls, value):
-        # A run must find its images again from another working folder.
+    def _make_absolute(cls, value: Path | None) -> Path | None:
+        # A run must find its images from any working folder.
         return None if value is None else value.absolute()
 
     @field_validator("fold")
     @classmethod
-    def _one_of_several(cls, value):
+    def _check_fold(cls, value: str | None) -> str | None:
         if value is not None:
             found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", value)
             if not found or int(found[1]) > int(found[2]) or found[2] == "1":
-                raise ValueError("wanted a fold out of two or more, such as 2/5")
+                raise ValueError("must be a fold out of two or more, such as 2/5")
         return value
 
     @field_validator("leave_out")
     @classmethod
-    def _column_and_value(cls, value):
+    def _check_leave_out(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch("[^=]+=.+", value):
-            raise ValueError("wanted COLUMN=VALUE, such as tube_voltage_kvp=45")
+            raise ValueError("must be COLUMN=VALUE, such as tube_voltage_kvp=45")
         return value
 
     @model_validator(mode="after")
-    def _one_way_to_hold_out(self):
+    def _check_test_images(self) -> Self:
         if self.fold and self.leave_out:
-            raise ValueError("fold and leave_out both say what to test on: give one of them")
+            raise ValueError(
+                "data.fold and data.leave_out both choose the test images; set only one of them"
+            )
         return self
 
 
 class PreprocessConfig(Section):
-    """From the raw image to the gray image in [0, 1] that the network standardises."""
+    """From the raw image to the standardised gray image that the network takes."""
 
     image_size: tuple[int, int] = (96, 96)
     normalize: Literal["min_max", "log", "full_scale", "none"] = "min_max"
     equalize: bool = False
-    levels: int = Field(4096, ge=2)
+    levels: int = Field(default=4096, ge=2)
     order: Literal["equalize_first", "resize_first"] = "equalize_first"
     full_scale: Positive | None = None
     standardize: Literal["dataset", "imagenet", "none"] = "dataset"
@@ -105,108 +124,117 @@ class PreprocessConfig(Section):
 
     @field_validator("image_size", mode="before")
     @classmethod
-    def _square(cls, value):
-        if isinstance(value, str) and re.fullmatch(r"\d+x\d+", value):
-            return [int(side) for side in value.split("x")]
+    def _one_or_two_sides(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"\d+(x\d+)?", value):
+            first, *second = value.split("x")
+            return (int(first), int(*second or [first]))
         return (value, value) if isinstance(value, int) else value
 
     @field_validator("image_size")
     @classmethod
-    def _not_tiny(cls, value):
+    def _check_size(cls, value: tuple[int, int]) -> tuple[int, int]:
         if min(value) < 8:
-            raise ValueError("each side must be at least 8 pixels")
+            raise ValueError("must be at least 8 pixels on each side")
         return value
 
     @model_validator(mode="after")
-    def _mean_with_std(self):
+    def _check_mean_and_std(self) -> Self:
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together: give both or neither")
+            raise ValueError("preprocess.mean and preprocess.std must be set together")
         return self
 
 
 class AugmentConfig(Section):
-    """Random changes of training images in [0, 1]; each is off at its default.
+    """Random changes of training images, which are in [0, 1]. Each is off by default.
 
-    Saturation and hue are not here: they do nothing on gray images.
+    There is no saturation or hue: they have no effect on gray images.
     """
 
     horizontal_flip: bool = False
     vertical_flip: bool = False
-    rotation_deg: float = Field(0.0, ge=0, le=180)
-    scale: float = Field(0.0, ge=0, lt=1)
+    rotation_deg: float = Field(default=0.0, ge=0, le=180)
+    scale: float = Field(default=0.0, ge=0, lt=1)
     shift: Fraction = 0.0
-    crop: float = Field(0.0, ge=0, lt=1)
-    elastic: float = Field(0.0, ge=0, le=0.5)
+    crop: float = Field(default=0.0, ge=0, lt=1)
+    elastic: float = Field(default=0.0, ge=0, le=0.5)
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
-    cutout: float = Field(0.0, ge=0, lt=1)
+    cutout: float = Field(default=0.0, ge=0, lt=1)
     erasing: Fraction = 0.0
-    noise: float = Field(0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
     fill: Literal["reflect", "nearest", "constant"] = "reflect"
 
 
 class ModelConfig(Section):
     """The network: backbone and heads."""
 
-    arch: Arch = "efficientnetb0"
+    arch: Architecture = "efficientnetb0"
     tasks: tuple[str, ...] = (ALLOY,)
     weights: str | None = None
-    freeze_epochs: int = Field(0, ge=0)
+    freeze_epochs: int = Field(default=0, ge=0)
     activation: Literal["relu", "leaky_relu", "gelu", "swish"] | None = None
-    hidden_units: int = Field(512, ge=0)
-    dropout: float = Field(0.3, ge=0, lt=1)
-    batch_norm_momentum: float | None = Field(None, gt=0, lt=1)
-    stochastic_depth: float | None = Field(None, ge=0, lt=1)
+    hidden_units: int = Field(default=512, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    batch_norm_momentum: float | None = Field(default=None, gt=0, lt=1)
+    stochastic_depth: float | None = Field(default=None, ge=0, lt=1)
     stem_stride: Literal[1, 2] | None = None
 
     @field_validator("weights")
     @classmethod
-    def _none_or_a_whole_path(cls, value):
+    def _make_absolute(cls, value: str | None) -> str | None:
         if value in (None, "none", ""):
             return None
-        # A file is found from another working folder too; `imagenet` is no file.
+        # A run must find a file from any working folder; `imagenet` is not a file.
         return str(Path(value).absolute()) if Path(value).suffix else value
 
     @field_validator("tasks", mode="before")
     @classmethod
-    def _split_at_commas(cls, value):
+    def _split_at_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("tasks")
     @classmethod
-    def _alloy_among_them(cls, value):
+    def _check_tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if ALLOY not in value:
-            raise ValueError(f"{ALLOY} must be one of the tasks, such as [{ALLOY}, thickness]")
+            raise ValueError(f"must contain {ALLOY}, such as [{ALLOY}, thickness]")
         if len(set(value)) < len(value) or "" in value:
-            raise ValueError("each task is named once")
+            raise ValueError("must name each task once")
         return value
 
 
 class MultitaskConfig(Section):
-    """How the losses of several tasks are weighed: by numbers given here, or learned."""
+    """How the losses of several tasks are weighted: by fixed numbers, or learned."""
 
     weighting: Literal["fixed", "learned"] = "fixed"
     weights: dict[str, Weight] = Field(default_factory=dict)
 
 
 class TrainConfig(Section):
-    """How long, in which pieces and with which guards."""
+    """Length, batches, early stopping and hardware of a training."""
 
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
-    patience: int | None = Field(None, ge=1)
-    start_from_epoch: int = Field(0, ge=0)
+    patience: int | None = Field(default=None, ge=1)
+    start_from_epoch: int = Field(default=0, ge=0)
     deterministic: bool = False
     mixed_precision: bool | Literal["auto"] = "auto"
     devices: tuple[str, ...] | None = None
     tensorboard: bool = False
 
+    @field_validator("mixed_precision", mode="wrap")
+    @classmethod
+    def _check_mixed_precision(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise ValueError("must be true, false or auto") from error
+
 
 class Config(Section):
     """A whole experiment."""
 
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     recipe: Literal["alloyk", "study"] = "alloyk"
     data: DataConfig = DataConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -219,28 +247,32 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")
-    def _one_logarithm(self):
+    def _check_logarithm(self) -> Self:
         if self.data.attenuation and self.preprocess.normalize == "log":
             raise ValueError(
-                "data.attenuation and preprocess.normalize=log both take the logarithm: "
-                "leave one of them out"
+                "data.attenuation and preprocess.normalize=log both take the logarithm; set only "
+                "one of them"
             )
         return self
 
     @model_validator(mode="after")
-    def _weights_of_tasks(self):
+    def _check_task_weights(self) -> Self:
         tasks, multitask = self.model.tasks, self.multitask
         unknown = [name for name in multitask.weights if name not in tasks]
         if unknown:
             raise ValueError(
-                f"multitask.weights: {unknown[0]!r} is no task; model.tasks has {', '.join(tasks)}"
+                f"multitask.weights must name tasks of model.tasks ({', '.join(tasks)}), "
+                f"got {unknown[0]!r}"
             )
         learned = multitask.weighting == "learned"
         if learned and multitask.weights:
-            raise ValueError("multitask.weights are for weighting=fixed; learned ones have none")
+            raise ValueError(
+                "multitask.weights must be empty with multitask.weighting=learned; remove them, "
+                "or set multitask.weighting=fixed"
+            )
         if learned and len(tasks) < 2:
             raise ValueError(
-                f"multitask.weighting=learned wants a task beside {ALLOY}, such as "
+                f"multitask.weighting=learned needs a task besides {ALLOY}; for example "
                 f"model.tasks=[{ALLOY}, thickness]"
             )
         return self

@@ -26,7 +26,7 @@ from keras_tuner import errors
 
 from alloyk.config import (
     Config,
-    merge,
+    overlay,
     parse_overrides,
     parse_yaml,
     read_yaml,
@@ -163,7 +163,7 @@ class _Trials:
         self._data: dict = {}
 
     def configuration(self, values: Mapping) -> Config:
-        return resolve_config(self.path, merge(self.overrides, overrides_of(values)))
+        return resolve_config(self.path, overlay(self.overrides, overrides_of(values)))
 
     def check(self, space: Mapping) -> None:
         """Refuse keys, values and data that no trial could use, before the first one."""

@@ -172,5 +172,5 @@ def test_usage_errors(runner, tmp_path):
     assert runner.invoke(main, ["plan", "--sweep", "a=1,2"]).exit_code == 2
     wrong = runner.invoke(main, ["plan", "--sweep", "a=1,2", "--out", str(tmp_path / "x")])
     assert wrong.exit_code == 1
-    assert "unknown simulation parameter 'a'" in wrong.stderr
+    assert "unknown key a;" in wrong.stderr
     assert not (tmp_path / "x").exists()

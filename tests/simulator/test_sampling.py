@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
+from alloyk.settings import Section
 from alloyk.simulator.dataset.recipe import make_recipe
 from alloyk.simulator.dataset.sampling import class_counts
 from alloyk.simulator.physics.texture import smooth_noise, texture_map
@@ -16,7 +17,7 @@ from alloyk.simulator.settings.overrides import (
     parse_settings,
     with_overrides,
 )
-from alloyk.simulator.settings.parameters import Group, Parameters
+from alloyk.simulator.settings.parameters import Parameters
 from alloyk.simulator.settings.presets import PRESETS, preset_parameters
 
 FIVE = ["1050", "2017", "5083", "6082", "7075"]
@@ -141,7 +142,7 @@ def test_every_key_takes_its_own_value_back():
             value = parameter_value(parameters, key)
             if value is not None:
                 assert with_overrides(parameters, {key: value}) is not None
-    names = {f"{g}.{f}" for g, m in Parameters() if isinstance(m, Group) for f, _ in m}
+    names = {f"{g}.{f}" for g, m in Parameters() if isinstance(m, Section) for f, _ in m}
     assert names | {"alloys"} == set(parameter_keys())
 
 
@@ -170,21 +171,44 @@ def test_one_voltage_replaces_the_range_of_the_preset():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"tube.voltag_kvp": 45}, r"unknown .* 'tube.voltag_kvp': did you mean tube\.voltage_kvp"),
-        ({"voltage_kvp": 45}, r"did you mean tube\.voltage_kvp"),
-        ({"tube": {}}, "unknown simulation parameter 'tube'"),
-        ({"plate.thicknesses_mm": -1}, r"plate\.thicknesses_mm\.0: .*at most 50 mm.*, found -1"),
-        ({"plate.thicknesses_mm": (60,)}, "at most 50 mm"),
-        ({"tube.voltage_range_kvp": (50, 40)}, "must be LOW,HIGH, found 50,40"),
-        ({"tube.voltage_kvp": 45, "tube.voltage_steps_kvp": (40,)}, "state the same thing"),
-        ({"tube.voltage_kvp": float("nan")}, "found nan"),
-        ({"layout.name": "steps"}, "'step' or 'full', found 'steps'"),
-        ({"alloys": ("1050", "1051")}, "unknown alloy '1051': did you mean 1050"),
-        ({"alloys": ("1050", "1050")}, "1050 is named twice"),
-        ({"alloys": ""}, "at least one alloy"),
-        ({"plate.compositions": {2017: {"Al": 0.9}}}, r"sum to 1, found 0\.9"),
-        ({"detector.adc_bits": "14.5"}, "detector.adc_bits: .*integer"),
-        ({"plate.thickness_law": "[1"}, "cannot read the value of plate.thickness_law"),
+        (
+            {"tube.voltag_kvp": 45},
+            r"^unknown key tube\.voltag_kvp; did you mean tube\.voltage_k",
+        ),
+        ({"voltage_kvp": 45}, r"^unknown key voltage_kvp; did you mean tube\.voltage_kvp\?$"),
+        ({"bla": 45}, "^unknown key bla; `alloyk simulate --list-keys` prints all keys$"),
+        ({"tube": {}}, r"^tube must have keys of its own, such as tube\.anode, got \{\}$"),
+        ({"plate.thicknesses_mm": -1}, r"^plate\.thicknesses_mm\.0 must be 0\.01 to 50 .*, got -1"),
+        ({"plate.thicknesses_mm": (60,)}, r"^plate\.thicknesses_mm\.0 must be .* as EN 485-4.*60"),
+        (
+            {"tube.voltage_range_kvp": (50, 40)},
+            r"^tube\.voltage_range_kvp must be LOW,HIGH, got 50,40$",
+        ),
+        (
+            {"tube.voltage_kvp": 45, "tube.voltage_steps_kvp": (40,)},
+            r"^tube\.voltage_kvp and tube\.voltage_steps_kvp set the same quantity; set only one",
+        ),
+        (
+            {"tube.voltage_kvp": float("nan")},
+            r"^tube\.voltage_kvp must be a finite number, got",
+        ),
+        ({"tube.voltage_kvp": True}, r"^tube\.voltage_kvp must be a number, got true$"),
+        ({"tube.filters_mm.Cu": True}, r"^tube\.filters_mm\.Cu must be a number, got true$"),
+        ({"layout.name": "steps"}, r"^layout\.name must be 'step' or 'full', got 'steps'; did you"),
+        ({"alloys": ("1050", "1051")}, "'1051'.* did you mean 1050"),
+        ({"alloys": ("1050", "1050")}, "^alloys must name each alloy once, got 1050 twice$"),
+        ({"alloys": ""}, "^alloys must name at least one alloy, got none$"),
+        ({"plate.compositions": {2017: {"Al": 0.9}}}, r"sum to 1, (found|got) 0\.9"),
+        ({"detector.adc_bits": "14.5"}, r"^detector\.adc_bits must be a whole number, got 14\.5$"),
+        ({"plate.thickness_law": "[1"}, r"^plate\.thickness_law must be a YAML value, got '\[1'$"),
+        (
+            {"tube": {"air_mm": 1}, "tube.air_mm": 2},
+            r"^tube\.air_mm must be given once, got 1 and 2$",
+        ),
+        (
+            {"tube.filters_mm.Cu": 0.1, "tube.filters_mm": {"Cu": 0.2}},
+            r"^tube\.filters_mm\.Cu must be given once, got 0\.2 and 0\.1$",
+        ),
     ],
 )
 def test_bad_parameters_are_named(overrides, message):
@@ -194,12 +218,42 @@ def test_bad_parameters_are_named(overrides, message):
 
 
 def test_setting_without_a_value():
-    with pytest.raises(AlloykError, match="wanted KEY=VALUE, found 'wedge'"):
+    with pytest.raises(AlloykError, match=r"^--set must be KEY=VALUE, got 'wedge'"):
         parse_settings(["wedge"])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["tube.filters_mm={Al: 1}", "tube.filters_mm.Cu=0.1"],
+        ["tube.filters_mm.Cu=0.1", "tube.filters_mm={Al: 1}"],
+    ],
+)
+def test_order_of_overrides_does_not_matter(settings):
+    found = with_overrides(Parameters(), parse_settings(settings))
+    assert found.tube.filters_mm == {"Al": 1.0, "Cu": 0.1}
+
+
+def test_null_turns_an_alternative_off():
+    settings = parse_settings(["tube.voltage_range_kvp=null", "tube.voltage_kvp=45"])
+    found = with_overrides(preset_parameters("study"), settings).tube
+    assert (found.voltage_kvp, found.voltage_range_kvp) == (45.0, None)
+
+
+def test_nested_groups_mean_the_same_as_dotted_keys():
+    nested = with_overrides(Parameters(), {"tube": {"voltage_kvp": 45, "filters_mm.Cu": 0.1}})
+    dotted = with_overrides(Parameters(), {"tube.filters_mm.Cu": 0.1, "tube.voltage_kvp": 45})
+    assert nested == dotted
+
+
+def test_alloys_are_given_once():
+    assert parse_settings(["alloys=1050,2017"], "1050, 2017") == {"alloys": ("1050", "2017")}
+    with pytest.raises(AlloykError, match=r"^alloys must be given once, got 1050 and 2017$"):
+        parse_settings(["alloys=2017"], "1050")
+
+
 def test_unknown_preset_is_named_with_its_neighbour():
-    with pytest.raises(AlloykError, match="unknown preset 'stdy': did you mean study"):
+    with pytest.raises(AlloykError, match=r"^preset must be .*, got 'stdy'; did you mean study"):
         preset_parameters("stdy")
 
 

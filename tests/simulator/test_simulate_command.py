@@ -45,18 +45,24 @@ def test_from_stands_alone(runner, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "stdy"], "unknown preset 'stdy': did you mean study?"),
+        (["--preset", "stdy"], "got 'stdy'; did you mean study?"),
         (["--alloys", "1050,2071"], "unknown alloy '2071': did you mean 2017"),
         (["--set", "wedge.hight_mm=3"], "did you mean wedge.height_mm"),
-        (["--set", "wedge"], "wanted KEY=VALUE, found 'wedge'"),
+        (["--set", "wedge"], "--set must be KEY=VALUE, got 'wedge'"),
         (["--set", "plate.thicknesses_mm=1,-2"], "plate.thicknesses_mm.1"),
         (["--set", "plate.compositions={1050: {Al: 0.9}}"], "sum to 1, found 0.9"),
-        (["--bits", "8"], "14-bit counts do not fit into 8-bit files"),
+        (["--bits", "8"], "bits must be at least detector.adc_bits=14, got 8; write 16-bit files"),
         (["--class-order", "5083"], "class order names '5083', which is not simulated"),
         (["--images", "1"], "one image of each of 2 classes"),
         (["--imbalance", "inf"], "wanted a finite imbalance of 1 or more, found inf"),
-        (["--set", "plate.thicknesses_mm="], "a list of numbers such as 1,2,5, found None"),
-        (["--set", "scatter.ratio=1e6"], "scatter.ratio: wanted 0 to 10"),
+        (
+            ["--set", "plate.thicknesses_mm="],
+            "a list of numbers such as 1,2,5, got null",
+        ),
+        (
+            ["--set", "scatter.ratio=1e6"],
+            "scatter.ratio must be 0 to 10 (of the mean",
+        ),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(runner, tmp_path, options, message):

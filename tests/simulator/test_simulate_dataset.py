@@ -157,7 +157,7 @@ def test_eight_bit_files_hold_unscaled_counts(tmp_path):
     ("arguments", "message"),
     [
         ({"bits": 8}, "14-bit counts do not fit into 8-bit files: write 16-bit files"),
-        ({"bits": 32}, "8 or 16 bits in a png file, found 32"),
+        ({"bits": 32}, "^bits must be 8 or 16 for png files, got 32$"),
         ({"image_format": "jpeg"}, "png or tiff, found 'jpeg'"),
         ({"images": 0}, "images of 1 or more, found 0"),
         ({"image_size": 4}, "image_size of 8 or more, found 4"),

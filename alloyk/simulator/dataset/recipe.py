@@ -1,4 +1,4 @@
-"""What a data set follows from: parameters, size and seed; kept in its `simulation.yaml`."""
+"""The recipe of a simulated data set: parameters, size and seed; saved in `simulation.yaml`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from alloyk import __version__
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
+from alloyk.settings import dump_yaml, read_yaml
 from alloyk.simulator.dataset import sampling
-from alloyk.simulator.settings.overrides import validate_parameters, with_overrides
+from alloyk.simulator.settings.overrides import (
+    add_alloys,
+    validate_parameters,
+    with_overrides,
+)
 from alloyk.simulator.settings.parameters import Parameters
 from alloyk.simulator.settings.presets import preset_parameters
 
@@ -22,23 +26,23 @@ CONTAINER_BITS = {"png": (8, 16), "tiff": (8, 16, 32)}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a data set's bytes.
+    """Everything that determines the bytes of a data set.
 
     Attributes:
         parameters: All parameters of the simulator.
-        preset: Name of the preset they came from; for the reader only.
+        preset: Name of the preset that they came from; information only.
         images: Number of images.
         image_size: Pixels along each side.
-        seed: Of all random numbers.
-        images_per_plate: Images that show one plate.
-        imbalance: Largest over smallest class.
+        seed: Seed of all random numbers.
+        images_per_plate: Number of images of each plate.
+        imbalance: Size of the largest class divided by that of the smallest.
         class_order: Classes from the largest to the smallest.
-        image_format: ``"png"`` or ``"tiff"``.
-        bits: Depth of the files; the counts inside are not scaled to it.
-        with_flats: Write flat and dark frames too.
+        image_format: `"png"` or `"tiff"`.
+        bits: Bit depth of the files; the counts are not scaled to it.
+        with_flats: Whether to write flat and dark frames too.
 
     Raises:
-        AlloykError: A number out of its range, or counts that do not fit into the files.
+        ConfigError: A number is out of its range, or the counts do not fit into the files.
     """
 
     parameters: Parameters
@@ -53,22 +57,23 @@ class Recipe:
     bits: int = 16
     with_flats: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("images", 1), ("image_size", 8), ("seed", 0), ("images_per_plate", 1)):
             if getattr(self, name) < least:
-                raise AlloykError(f"wanted {name} of {least} or more, found {getattr(self, name)}")
+                raise ConfigError(f"{name} must be >= {least}, got {getattr(self, name)}")
         depths = CONTAINER_BITS.get(self.image_format)
         if depths is None:
-            raise AlloykError(f"wanted the image format png or tiff, found {self.image_format!r}")
+            raise ConfigError(f"the image format must be png or tiff, got {self.image_format!r}")
         if self.bits not in depths:
-            raise AlloykError(
-                f"wanted {' or '.join(map(str, depths))} bits in a {self.image_format} file, "
-                f"found {self.bits}"
+            raise ConfigError(
+                f"bits must be {' or '.join(map(str, depths))} for {self.image_format} files, got "
+                f"{self.bits}"
             )
         if self.parameters.detector.adc_bits > self.bits:
-            raise AlloykError(
-                f"{self.parameters.detector.adc_bits}-bit counts do not fit into {self.bits}-bit "
-                f"files: write {self.bits * 2}-bit files, or set detector.adc_bits={self.bits}"
+            raise ConfigError(
+                f"bits must be at least detector.adc_bits={self.parameters.detector.adc_bits}, got "
+                f"{self.bits}; write {self.bits * 2}-bit files, or set "
+                f"detector.adc_bits={self.bits}"
             )
 
     def class_counts(self) -> dict[str, int]:
@@ -78,7 +83,7 @@ class Recipe:
         )
 
     def plan(self) -> Iterator[sampling.PlannedImage]:
-        """All images in turn, drawn but not yet simulated."""
+        """The images in order, with everything random drawn, not yet simulated."""
         suffix = SUFFIXES[self.image_format]
         return sampling.plan_images(
             self.parameters, self.class_counts(), self.images_per_plate, self.seed, suffix
@@ -95,22 +100,20 @@ def make_recipe(
     """A recipe from a preset.
 
     Args:
-        preset: Name in :data:`alloyk.simulator.settings.presets.PRESETS`.
+        preset: Name in `alloyk.simulator.settings.presets.PRESETS`.
         alloys: Class labels instead of the preset's.
-        overrides: Dotted parameter key → value, see :mod:`alloyk.simulator.settings.overrides`.
-        **size: Other fields of :class:`Recipe`.
+        overrides: Dotted parameter key → value, see `alloyk.simulator.settings.overrides`.
+        **size: Other fields of `Recipe`.
 
     Raises:
-        AlloykError: Unknown preset, alloy or key, or a value out of its range.
+        ConfigError: A preset, alloy or key is unknown, or a value is out of its range.
     """
-    changes = dict(overrides or {})
-    if alloys is not None:
-        changes["alloys"] = tuple(alloys)
+    changes = add_alloys(overrides or {}, None if alloys is None else tuple(alloys))
     return Recipe(with_overrides(preset_parameters(preset), changes), preset, **size)
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Content of `simulation.yaml`."""
+    """The text of `simulation.yaml`."""
     document = {
         "alloyk_version": __version__,
         "numpy_version": np.__version__,
@@ -119,24 +122,23 @@ def recipe_text(recipe: Recipe) -> str:
         "parameters": recipe.parameters.model_dump(mode="json"),
     }
     header = "# `alloyk simulate OUT --from simulation.yaml` makes this data set again.\n"
-    return header + yaml.safe_dump(document, sort_keys=False)
+    return header + dump_yaml(document)
 
 
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a `simulation.yaml`.
 
     Raises:
-        AlloykError: The file cannot be read, or is not such a file.
+        ConfigError: The file cannot be read, or is not a `simulation.yaml`.
     """
     path = Path(path)
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or "it is not YAML"
-        raise AlloykError(f"cannot read the recipe {path}: {reason}") from None
+    document = read_yaml(path)
     known = {f.name for f in fields(Recipe)}
-    if not isinstance(document, dict) or not known <= set(document):
-        raise AlloykError(f"{path} is not a simulation.yaml as `alloyk simulate` writes it")
+    missing = sorted(known - set(document))
+    if missing:
+        raise ConfigError(
+            f"{path} must be a simulation.yaml of `alloyk simulate`; it has no key {missing[0]}"
+        )
     values = {name: document[name] for name in known}
     values["parameters"] = validate_parameters(values["parameters"])
     values["class_order"] = tuple(values["class_order"])

@@ -1,69 +1,79 @@
-"""From ``KEY=VALUE`` to checked parameters."""
+"""From dotted keys and values to checked parameters of the simulator."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from alloyk.alloys import check_mass_fractions, get_alloy, thickness_tolerance_mm
-from alloyk.errors import AlloykError
-from alloyk.simulator.settings.parameters import Group, Parameters
+from alloyk.errors import ConfigError
+from alloyk.settings import combine, parse_assignments, parse_yaml
+from alloyk.settings.problems import first_problem, shown_value, unknown_key
+from alloyk.settings.schema import keys_of, section_classes
+from alloyk.simulator.settings.field_types import strings
+from alloyk.simulator.settings.parameters import Parameters
 
 ALTERNATIVES = (
     ("tube.voltage_kvp", "tube.voltage_range_kvp", "tube.voltage_steps_kvp"),
     ("exposure.photons_per_mm2", "exposure.exposure_time_s"),
     ("plate.thicknesses_mm", "plate.thickness_range_mm"),
 )
-"""Ways to state one thing: the one that is set sends the others back to their defaults, so that
-``tube.voltage_kvp=45`` is not silently ruled by the range of voltages of a preset."""
+"""Alternative ways to set one quantity. Setting one resets the others to their defaults, so that
+``tube.voltage_kvp=45`` is not overruled by a preset's range of voltages."""
+
+_HINT = "`alloyk simulate --list-keys` prints all keys"
 
 
 def parameter_keys() -> tuple[str, ...]:
     """Every key that ``--set`` takes, for example ``tube.voltage_kvp``."""
-    keys = []
-    for name, field in Parameters.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
-            keys += [f"{name}.{leaf}" for leaf in field.annotation.model_fields]
-        else:
-            keys.append(name)
-    return tuple(keys)
+    return keys_of(Parameters)
 
 
 def parameter_value(parameters: Parameters, key: str) -> Any:
-    """Value of one key of :func:`parameter_keys`."""
+    """Value of one key of `parameter_keys`."""
+    value: Any = parameters
     for name in key.split("."):
-        parameters = getattr(parameters, name)
-    return parameters
+        value = getattr(value, name)
+    return value
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, str]:
-    """``["wedge.height_mm=12"]`` as a dictionary.
+def parse_settings(settings: Iterable[str], alloys: str | None = None) -> dict[str, Any]:
+    """Overrides from ``KEY=VALUE`` texts, and from the text of ``--alloys``.
 
     Raises:
-        AlloykError: A setting without an equals sign.
+        ConfigError: A text is not ``KEY=VALUE``, or a parameter is given twice.
     """
-    overrides = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise AlloykError(f"wanted KEY=VALUE, found {setting!r}")
-        overrides[key.strip()] = value.strip()
-    return overrides
+    return add_alloys(parse_assignments(settings), alloys)
+
+
+def add_alloys(overrides: Mapping[str, Any], alloys: Any) -> dict[str, Any]:
+    """Overrides with these class labels; unchanged for None.
+
+    Raises:
+        ConfigError: The overrides name other alloys.
+    """
+    if alloys is None:
+        return dict(overrides)
+    labels = strings(alloys)
+    if strings(overrides.get("alloys", labels)) != labels:
+        raise ConfigError(
+            f"alloys must be given once, got {','.join(labels)} and "
+            f"{','.join(strings(overrides['alloys']))}"
+        )
+    return {**overrides, "alloys": labels}
 
 
 def with_overrides(parameters: Parameters, overrides: Mapping[str, Any]) -> Parameters:
-    """A copy with some parameters replaced.
+    """A copy with some parameters replaced; the order of the overrides does not matter.
 
     Args:
-        parameters: Where to start.
-        overrides: Dotted key → value; a string is read as YAML, ``"1,2,5"`` as a list. One more
-            dot reaches into a mapping: ``tube.filters_mm.Cu``.
+        parameters: The parameters to start from.
+        overrides: Dotted key → value. Text is read as YAML, ``"1,2,5"`` as a list. One more dot
+            sets one entry of a mapping: ``tube.filters_mm.Cu``.
 
     Raises:
-        AlloykError: Unknown key (with the nearest known ones), a value out of its range, or two
-            keys of :data:`ALTERNATIVES` at once.
+        ConfigError: An unknown key, a value out of its range, or two keys of `ALTERNATIVES`.
 
     Example:
         >>> with_overrides(Parameters(), {"wedge.height_mm": "12"}).wedge.height_mm
@@ -71,69 +81,92 @@ def with_overrides(parameters: Parameters, overrides: Mapping[str, Any]) -> Para
         >>> with_overrides(Parameters(), {"tube.filters_mm.Cu": 0.1}).tube.filters_mm
         {'Al': 0.5, 'Cu': 0.1}
     """
+    given = _dotted(overrides)
     tree = parameters.model_dump()
-    defaults = Parameters().model_dump()
-    for names in ALTERNATIVES:
-        given = [name for name in names if overrides.get(name) is not None]
-        if len(given) > 1:
-            raise AlloykError(f"{given[0]} and {given[1]} state the same thing: set one of them")
-        for name in names if given else ():
-            group, leaf = name.split(".")
-            tree[group][leaf] = defaults[group][leaf]
-    known = parameter_keys()
+    _reset_alternatives(tree, given)
+    # A whole mapping before its entries.
+    for key in sorted(given, key=lambda key: key.count(".")):
+        _set(tree, key, given)
+    return validate_parameters(tree)
+
+
+def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key → value, with the keys of nested groups joined and text read as YAML."""
+    dotted: dict[str, Any] = {}
     for key, value in overrides.items():
         if isinstance(value, str):
             try:
-                value = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise AlloykError(f"cannot read the value of {key}: {value!r}") from None
-        place, _, leaf = key.rpartition(".")
-        if key in known:
-            (tree[place] if place else tree)[leaf] = value
-        elif place in known and isinstance(parameter_value(parameters, place), dict):
-            parent, _, mapping = place.rpartition(".")
-            tree[parent][mapping][leaf] = value
+                value = parse_yaml(value)
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{key} must be a YAML value, got {value!r}") from error
+        field = Parameters.model_fields.get(key)
+        is_group = field is not None and section_classes(field)
+        if is_group and isinstance(value, Mapping) and value:
+            dotted = combine(dotted, _dotted({f"{key}.{leaf}": v for leaf, v in value.items()}))
         else:
-            raise AlloykError(f"unknown simulation parameter {key!r}{_suggestion(key, known)}")
-    return validate_parameters(tree)
+            dotted = combine(dotted, {key: value})
+    return dotted
+
+
+def _reset_alternatives(tree: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Reset what a given parameter replaces; refuse two that set the same quantity."""
+    defaults = Parameters()
+    for names in ALTERNATIVES:
+        chosen = [name for name in names if given.get(name) is not None]
+        if len(chosen) > 1:
+            raise ConfigError(
+                f"{chosen[0]} and {chosen[1]} set the same quantity; set only one of them"
+            )
+        for name in names if chosen else ():
+            group, leaf = name.split(".")
+            tree[group][leaf] = parameter_value(defaults, name)
+
+
+def _set(tree: dict[str, Any], key: str, given: Mapping[str, Any]) -> None:
+    """Set one parameter, or one entry of a mapping, in nested dictionaries."""
+    place, _, leaf = key.rpartition(".")
+    known = parameter_keys()
+    if key in known:
+        (tree[place] if place else tree)[leaf] = given[key]
+    elif place in known and isinstance(parameter_value(Parameters(), place), dict):
+        whole = given.get(place)
+        if isinstance(whole, Mapping):
+            combine(whole, {leaf: given[key]}, f"{place}.")  # refuses a contradiction
+        group, _, mapping = place.rpartition(".")
+        tree[group][mapping] = {**tree[group][mapping], leaf: given[key]}
+    elif key in Parameters.model_fields:
+        first = next(name for name in known if name.startswith(f"{key}."))
+        raise ConfigError(
+            f"{key} must have keys of its own, such as {first}, got {shown_value(given[key])}"
+        )
+    else:
+        raise ConfigError(unknown_key(key, Parameters, hint=_HINT))
 
 
 def validate_parameters(tree: Mapping[str, Any]) -> Parameters:
     """Parameters from nested dictionaries, as in `simulation.yaml`.
 
     Raises:
-        AlloykError: One line that names the first key at fault.
+        ConfigError: A value is wrong; the text names the first key at fault.
     """
     try:
         parameters = Parameters.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        found = first.get("input")
-        received = "" if isinstance(found, dict | BaseModel) else f", found {found!r}"
-        named = f"simulation parameter {place}: " if place else ""  # none where two disagree
-        raise AlloykError(f"{named}{message}{received}") from None
-    if not parameters.alloys or "" in parameters.alloys:
-        raise AlloykError("wanted at least one alloy, found none")
-    for label in parameters.alloys:
-        alloy = get_alloy(label)
-        if parameters.alloys.count(label) > 1:
-            raise AlloykError(f"alloy {label} is named twice: name each class once")
-        for thickness_mm in parameters.plate.thicknesses_mm:
-            thickness_tolerance_mm(alloy, thickness_mm)
+        raise ConfigError(first_problem(error, Parameters, _HINT).text) from error
+    _check_alloys(parameters)
     for label, fractions in parameters.plate.compositions.items():
         get_alloy(label)
         check_mass_fractions(fractions)
     return parameters
 
 
-def _suggestion(key: str, known: tuple[str, ...]) -> str:
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    leaf = key.rpartition(".")[2]
-    close = [name for name in known if name.rpartition(".")[2] == leaf]
-    close = close or difflib.get_close_matches(key, known, n=2, cutoff=0.6)
-    close = close or [leaves[name] for name in difflib.get_close_matches(leaf, leaves, 2, 0.6)]
-    hint = f": did you mean {' or '.join(close)}?" if close else ";"
-    return f"{hint} `alloyk simulate --list-keys` prints all keys"
+def _check_alloys(parameters: Parameters) -> None:
+    """Refuse alloys that are unknown, named twice or not made in the plate's thicknesses."""
+    if not parameters.alloys or "" in parameters.alloys:
+        raise ConfigError("alloys must name at least one alloy, got none")
+    for label in parameters.alloys:
+        alloy = get_alloy(label)
+        if parameters.alloys.count(label) > 1:
+            raise ConfigError(f"alloys must name each alloy once, got {label} twice")
+        for thickness_mm in parameters.plate.thicknesses_mm:
+            thickness_tolerance_mm(alloy, thickness_mm)

@@ -1,9 +1,9 @@
-"""Named settings of the simulator, from easy physics to hard."""
+"""Presets: named settings of the simulator, from easy to hard."""
 
 import difflib
 from typing import Any
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.simulator.settings.overrides import with_overrides
 from alloyk.simulator.settings.parameters import Parameters
 
@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hard5": _STUDY | _HARD_PLATES | {"alloys": FIVE_ALLOYS, "exposure.photons_per_mm2": 2.3e4},
     "alloys5": {"alloys": FIVE_ALLOYS},
 }
-"""Preset → what differs from the defaults of `Parameters`."""
+"""Preset → the settings that differ from the defaults of `Parameters`."""
 
 
 def preset_parameters(name: str) -> Parameters:
@@ -47,10 +47,10 @@ def preset_parameters(name: str) -> Parameters:
         (40.0, 50.0)
 
     Raises:
-        AlloykError: Unknown preset; names the nearest known one.
+        ConfigError: The preset is unknown; names the nearest known one.
     """
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise AlloykError(f"unknown preset {name!r}: {hint}there are {', '.join(PRESETS)}")
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}{hint}")
     return with_overrides(Parameters(), PRESETS[name])
