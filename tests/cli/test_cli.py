@@ -108,7 +108,10 @@ def one_class(data):
 
 
 BAD_DATA = {
-    "missing folder": (lambda data: data.rename(data.with_name("elsewhere")), "data"),
+    "missing folder": (
+        lambda data: data.rename(data.with_name("elsewhere")),
+        "data does not exist",
+    ),
     "empty class": (empty_class, "5083"),
     "one class": (one_class, "one class only"),
     "unreadable image": (lambda data: add(data, "1050/broken.png"), "broken.png"),
@@ -146,10 +149,14 @@ def test_bad_data_is_one_line_that_names_the_thing(radiographs, tmp_path, spoil,
         (["train", "--epochs", "3"], 2, "No such option"),
         (["train", "missing.yaml"], 2, "does not exist"),
         (["train", "--resume"], 2, "--resume takes --run"),
-        (["train", "--run", "nowhere", "--resume"], 1, "found no nowhere/config.yaml"),
-        (["train", "--arch", "resnet19"], 1, "'resnet19'"),
-        (["train", "--set", "train.epoch=3"], 1, "did you mean epochs"),
-        (["train", "--set", "train.epochs"], 1, "KEY=VALUE"),
+        (["train", "--run", "nowhere", "--resume"], 1, "nowhere/config.yaml not found"),
+        (["train", "--arch", "resnet19"], 1, "got 'resnet19'; did you mean resnet18?"),
+        (
+            ["train", "--set", "train.epoch=3"],
+            1,
+            "unknown key train.epoch; did you mean train.epochs?",
+        ),
+        (["train", "--set", "train.epochs"], 1, "--set must be KEY=VALUE, got 'train.epochs'"),
         (["evaluate", "nowhere"], 2, "does not exist"),
         (["tune"], 2, "--space FILE or --over"),
     ],

@@ -156,12 +156,12 @@ def test_eight_bit_files_hold_unscaled_counts(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bits": 8}, "14-bit counts do not fit into 8-bit files: write 16-bit files"),
+        ({"bits": 8}, r"^bits must be at least detector\.adc_bits=14, got 8; write 16-bit files"),
         ({"bits": 32}, "^bits must be 8 or 16 for png files, got 32$"),
-        ({"image_format": "jpeg"}, "png or tiff, found 'jpeg'"),
-        ({"images": 0}, "images of 1 or more, found 0"),
-        ({"image_size": 4}, "image_size of 8 or more, found 4"),
-        ({"seed": -1}, "seed of 0 or more, found -1"),
+        ({"image_format": "jpeg"}, "^the image format must be png or tiff, got 'jpeg'$"),
+        ({"images": 0}, "^images must be >= 1, got 0$"),
+        ({"image_size": 4}, "^image_size must be >= 8, got 4$"),
+        ({"seed": -1}, "^seed must be >= 0, got -1$"),
         ({"imbalance": 0.5}, "imbalance of 1 or more"),
         ({"alloys": ("1050", "2024")}, "unknown alloy '2024'"),
         ({"overrides": {"tube.filters_mm.Xx": 1}}, "chemical element, found 'Xx'"),

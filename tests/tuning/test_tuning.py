@@ -131,7 +131,11 @@ def test_a_wrong_key_fails_before_the_first_trial(tmp_path):
     ("search", "space", "message"),
     [
         ("grid", {"model.dropout": [0.1, 5]}, r"^model\.dropout must be < 1, got 5$"),
-        ("random", {"model.dropout": {"min": 0.5, "max": 2.0}}, r"^model\.dropout must be < 1, got 2"),
+        (
+            "random",
+            {"model.dropout": {"min": 0.5, "max": 2.0}},
+            r"^model\.dropout must be < 1, got 2",
+        ),
         ("grid", {"model.dropout": {"min": 0.1, "max": 0.5}}, "a grid wants a list of values"),
     ],
 )
