@@ -1,98 +1,236 @@
-"""Does training keep the processor busy? Training from files against the bare step.
+"""Images per second in training, beside what the processor can compute.
 
-    python scripts/bench_training.py [--arch resnet18 efficientnetb0] [--image-size 96]
+    python scripts/bench_training.py [--arch resnet18 efficientnetb0] [--image-size 32 64 96]
+        [--kernels eigen onednn] [--turns 3] [--images 512]
 
-Prints, from one run, images per second of the bare training step (one batch in memory, again and
-again) and of `fit` as `alloyk train` runs it: kept images, shuffled, augmented, with all
-callbacks; and their ratio. The two are measured in turns, and the median of the ratios is printed.
+Prints a row for each architecture, image size and set of TensorFlow's CPU kernels:
+
+- bare: images/s of the training step alone, on one batch in memory
+- train: images/s of `fit` as `alloyk train` runs it: shuffled, augmented, with all callbacks
+- ratio: train over bare
+- predict: images/s of prediction in batches
+- GFLOP: operations of one training image, three times those of the forward pass
+- share: GFLOP/s of the bare step over those of a float32 matrix product of 2048×2048
+
+The kernels are measured in turns, each in a process of its own that waits while the other
+measures. Rates are medians over the turns, ratios medians of the ratios of single turns.
 """
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
-import numpy as np
-import tensorflow as tf
-
-from alloyk import pipeline
-from alloyk.config import parse_overrides, resolve_config
-from alloyk.preprocessing import Standardize
-from alloyk.preprocessing.augmentation import Augmentation
-from alloyk.training.build import build_network, compile_network
-from alloyk.training.callbacks import BestEpoch, Checkpoint, EpochReport, HistoryFile, StopOnNaN
-
+KERNELS = {"eigen": "0", "onednn": "1"}
 AUGMENTATION = {"horizontal_flip": True, "rotation_deg": 20, "scale": 0.1, "brightness": 0.2}
+MATRIX_SIDE = 2048
 
 
-def bare_seconds(network, images, labels, steps, batch_size):
-    batch = (tf.constant(images[:batch_size]), tf.constant(labels[:batch_size]))
-    same = tf.data.Dataset.from_tensors(batch).repeat()
-    start = time.perf_counter()
-    network.fit(same, steps_per_epoch=steps, epochs=1, verbose=0)
-    return time.perf_counter() - start
-
-
-def pipeline_seconds(network, images, labels, steps, batch_size, folder):
-    best = BestEpoch(folder, monitor="loss")
-    checkpoint = Checkpoint(folder, best)
-    checkpoint.attach(network, [best])
-    history = HistoryFile(folder / "history.csv")
-    history.keep_until(0)
-    progress = EpochReport(epochs=1, steps=steps, images=len(images))
-    batches = pipeline.training_batches(
-        pipeline.KeptImages(images), labels, batch_size=batch_size, seed=0, epochs=1,
-        augmentation=Augmentation(**AUGMENTATION),
-    )  # fmt: skip
-    start = time.perf_counter()
-    network.fit(
-        batches, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False,
-        callbacks=[StopOnNaN(), best, history, progress, checkpoint],
-    )  # fmt: skip
-    return time.perf_counter() - start
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", nargs="+", default=["resnet18", "efficientnetb0"])
+    parser.add_argument("--image-size", type=int, nargs="+", default=[96])
+    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=list(KERNELS))
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", nargs="+", default=["resnet18", "efficientnetb0"])
-    parser.add_argument("--image-size", type=int, default=96)
-    parser.add_argument("--images", type=int, default=2048)
-    parser.add_argument("--turns", type=int, default=3)
-    options = parser.parse_args()
-
-    rng = np.random.default_rng(0)
-    images = rng.random((options.images, options.image_size, options.image_size, 1), np.float32)
-    labels = rng.integers(0, 2, options.images)
-    print(f"{'':16s} {'bare step':>12s} {'alloyk train':>14s} {'ratio':>7s}   images/s")
+    options = parse_arguments()
+    if options.worker:
+        return work()
+    workers = {name: start_worker(name) for name in options.kernels}
+    rates = {name: ask(worker, {"do": "matmul"}) for name, worker in workers.items()}
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, matrix product "
+        + ", ".join(f"{rate:.0f} GFLOP/s ({name})" for name, rate in rates.items())
+    )
+    print(
+        f"{'':16s} {'size':>5s} {'kernels':>8s} {'bare':>7s} {'train':>7s} {'ratio':>6s} "
+        f"{'predict':>8s} {'GFLOP':>7s} {'share':>6s}"
+    )
     for arch in options.arch:
-        config = resolve_config(
-            None,
-            parse_overrides([f"model.arch={arch}", f"preprocess.image_size={images.shape[1]}"]),
+        for size in options.image_size:
+            measure(workers, rates, arch, size, options)
+    for worker in workers.values():
+        worker.stdin.close()
+        worker.wait()
+
+
+def measure(workers, rates, arch, size, options):
+    """Measure one network in all workers, in turns, and print its rows."""
+    task = {"do": "build", "arch": arch, "size": size, "images": options.images}
+    flop = {name: ask(worker, task) for name, worker in workers.items()}
+    found = {name: [] for name in workers}
+    for _ in range(options.turns):
+        for name, worker in workers.items():
+            found[name].append(ask(worker, {"do": "turn"}))
+    for name, turns in found.items():
+        bare, train, predict = (
+            statistics.median(turn[what] for turn in turns) for what in ("bare", "train", "predict")
         )
-        batch_size = config.train.batch_size
-        steps = options.images // batch_size
-        network = build_network(config, [Standardize([0.5], [0.3])], 2)
-        compile_network(config, network, labels, 2, steps)
-        bare, real = [], []
-        with tempfile.TemporaryDirectory() as folder:
-            # Both trace the step at first, whose batches differ in what is known of their shape.
-            few = slice(0, 2 * batch_size)
-            bare_seconds(network, images, labels, 2, batch_size)
-            pipeline_seconds(network, images[few], labels[few], 2, batch_size, Path(folder))
-            for _ in range(options.turns):
-                bare.append(bare_seconds(network, images, labels, steps, batch_size))
-                real.append(
-                    pipeline_seconds(network, images, labels, steps, batch_size, Path(folder))
-                )
-        ratio = statistics.median(b / r for b, r in zip(bare, real, strict=True))
-        speeds = [steps * batch_size / statistics.median(seconds) for seconds in (bare, real)]
-        print(f"{arch:16s} {speeds[0]:12.0f} {speeds[1]:14.0f} {ratio:7.2f}", flush=True)
+        ratio = statistics.median(turn["train"] / turn["bare"] for turn in turns)
+        print(
+            f"{arch:16s} {size:5d} {name:>8s} {bare:7.1f} {train:7.1f} {ratio:6.2f} "
+            f"{predict:8.1f} {flop[name] / 1e9:7.3f} {bare * flop[name] / 1e9 / rates[name]:6.2f}"
+        )
+    if len(found) == 2:
+        first, second = found
+        for what in ("bare", "train", "predict"):
+            pairs = zip(found[first], found[second], strict=True)
+            ratio = statistics.median(two[what] / one[what] for one, two in pairs)
+            print(f"{'':16s} {'':5s} {what}: {second} over {first} {ratio:.2f}", flush=True)
+
+
+def start_worker(kernels):
+    environment = os.environ | {
+        "TF_ENABLE_ONEDNN_OPTS": KERNELS[kernels],
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    return subprocess.Popen(
+        [sys.executable, __file__, "--worker"], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ask(worker, task):
+    print(json.dumps(task), file=worker.stdin, flush=True)
+    return json.loads(worker.stdout.readline())
+
+
+def work():
+    """Answer tasks from standard input, one line of JSON each."""
+    bench = None
+    for line in sys.stdin:
+        task = json.loads(line)
+        if task["do"] == "matmul":
+            answer = matrix_product_rate()
+        elif task["do"] == "build":
+            bench = Bench(task["arch"], task["size"], task["images"])
+            answer = bench.training_flop()
+        else:
+            answer = bench.turn()
+        print(json.dumps(answer), flush=True)
+
+
+def matrix_product_rate():
+    """GFLOP/s of a large float32 matrix product, the best of several."""
+    import tensorflow as tf
+
+    a = tf.random.normal((MATRIX_SIDE, MATRIX_SIDE))
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        (a @ a).numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2 * MATRIX_SIDE**3 / min(seconds) / 1e9
+
+
+class Bench:
+    """A network, compiled as `alloyk train` does, and images to train it on."""
+
+    def __init__(self, arch, size, images):
+        import keras
+        import numpy as np
+
+        from alloyk.config import parse_overrides, resolve_config
+        from alloyk.preprocessing import Standardize
+        from alloyk.training.build import build_network, compile_network
+
         keras.backend.clear_session()
+        rng = np.random.default_rng(0)
+        self.images = rng.random((images, size, size, 1), np.float32)
+        self.labels = rng.integers(0, 2, images)
+        settings = [f"model.arch={arch}", f"preprocess.image_size={size}"]
+        config = resolve_config(None, parse_overrides(settings))
+        self.batch_size = config.train.batch_size
+        self.steps = images // self.batch_size
+        self.network = build_network(config, [Standardize([0.5], [0.3])], 2)
+        compile_network(config, self.network, self.labels, 2, self.steps)
+        # All three trace their function in the first call.
+        few = 2 * self.batch_size
+        self.bare_seconds(2)
+        self.train_seconds(self.images[:few], self.labels[:few])
+        self.network.predict(self.images[:few], batch_size=self.batch_size, verbose=0)
+
+    def turn(self):
+        """Images per second of the bare step, of training and of prediction."""
+        trained = self.steps * self.batch_size
+        bare, train = self.bare_seconds(self.steps), self.train_seconds(self.images, self.labels)
+        start = time.perf_counter()
+        self.network.predict(self.images, batch_size=self.batch_size, verbose=0)
+        predict = time.perf_counter() - start
+        return {
+            "bare": trained / bare,
+            "train": trained / train,
+            "predict": len(self.images) / predict,
+        }
+
+    def bare_seconds(self, steps):
+        import tensorflow as tf
+
+        first = slice(0, self.batch_size)
+        batch = (tf.constant(self.images[first]), tf.constant(self.labels[first]))
+        same = tf.data.Dataset.from_tensors(batch).repeat()
+        start = time.perf_counter()
+        self.network.fit(same, steps_per_epoch=steps, epochs=1, verbose=0)
+        return time.perf_counter() - start
+
+    def train_seconds(self, images, labels):
+        with tempfile.TemporaryDirectory() as folder:
+            return self._train_seconds(images, labels, Path(folder))
+
+    def _train_seconds(self, images, labels, folder):
+        from alloyk import pipeline
+        from alloyk.preprocessing.augmentation import Augmentation
+        from alloyk.training.callbacks import BestEpoch, Checkpoint, HistoryFile, StopOnNaN
+
+        best = BestEpoch(folder, monitor="loss")
+        checkpoint = Checkpoint(folder, best)
+        checkpoint.attach(self.network, [best])
+        history = HistoryFile(folder / "history.csv")
+        history.keep_until(0)
+        batches = pipeline.training_batches(
+            pipeline.KeptImages(images), labels, batch_size=self.batch_size, seed=0, epochs=1,
+            augmentation=Augmentation(**AUGMENTATION),
+        )  # fmt: skip
+        start = time.perf_counter()
+        self.network.fit(
+            batches, steps_per_epoch=len(images) // self.batch_size, epochs=1, verbose=0,
+            shuffle=False, callbacks=[StopOnNaN(), best, history, checkpoint],
+        )  # fmt: skip
+        return time.perf_counter() - start
+
+    def training_flop(self):
+        """Floating-point operations of one training image: forward, and twice that backward."""
+        return 3 * forward_flop(self.network)
+
+
+def forward_flop(layer):
+    """Operations of convolutions and dense layers for one image, a multiply-add counted as two."""
+    import keras
+
+    if isinstance(layer, keras.Model):
+        return sum(forward_flop(inner) for inner in layer.layers)
+    weights = getattr(layer, "kernel", None)
+    if weights is None:
+        return 0
+    if isinstance(layer, keras.layers.Dense):
+        return 2 * weights.shape[0] * weights.shape[1]
+    _, rows, columns, channels = layer.output.shape
+    per_place = 1
+    for length in weights.shape[:3]:
+        per_place *= length
+    # Depthwise: one filter for each channel, and its kernel has the channels already.
+    each = 1 if isinstance(layer, keras.layers.DepthwiseConv2D) else channels
+    return 2 * rows * columns * per_place * each
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def cross_validate(ctx, config, folds, leave_out, arch, data, out, settings):
     name = f"without-{leave_out}" if leave_out else "folds"
     out = out or Path("saved_models") / f"{resolved.model.arch}-{name}"
 
-    load_tensorflow()
+    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.training.cross_validation import cross_validate
 
     try:

@@ -48,7 +48,7 @@ def train(config, arch, data, run, resume, settings):
         if not config.is_file():
             raise AlloykError(f"--resume needs an interrupted run; {config} not found")
     resolved = resolve_config(config, overrides_from(settings, arch, data))
-    load_tensorflow()
+    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.training import run_training
 
     new = new_numbered_folder(Path("saved_models"), resolved.model.arch)

@@ -49,8 +49,9 @@ def tune(config, search, space, over, trials, out, arch, data, settings):
     from alloyk.config import resolve_config
 
     overrides = overrides_from(settings, arch, data)
-    out = out or Path("saved_models") / f"tune-{resolve_config(config, overrides).model.arch}"
-    load_tensorflow()
+    resolved = resolve_config(config, overrides)
+    out = out or Path("saved_models") / f"tune-{resolved.model.arch}"
+    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.tuning.search import read_space, run_search, space_from
 
     wanted = {**(read_space(space) if space else {}), **space_from(over)}

@@ -16,6 +16,7 @@ from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE
 from alloyk.runs.folder import run_model
 from alloyk.runtime.native_output import held_output
+from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
 
 # More threads than this gain little on one image.
@@ -181,10 +182,9 @@ def in_float32(model):
 
 def _tensorflow():
     """TensorFlow, imported without its remarks on processors and absent GPUs."""
-    with held_output():
-        import tensorflow as tf
+    load_tensorflow()
+    import tensorflow as tf
 
-        tf.config.list_physical_devices()  # the driver speaks at first use
     return tf
 
 

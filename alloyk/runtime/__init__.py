@@ -1,1 +1,1 @@
-"""TensorFlow's start-up and the output of native libraries."""
+"""Process-wide state: TensorFlow and its CPU kernels, matplotlib and fonts, native output."""

@@ -1,18 +1,19 @@
-"""Keep native libraries' chatter off the terminal, and show it when something fails."""
+"""Holding back the output of native libraries, and showing it if something fails."""
 
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 
 @contextmanager
 def held_output() -> Iterator[None]:
-    """Hold back what is written to stdout and stderr, by C++ code too, unless the block fails.
+    """Hold back everything written to stdout and stderr, also by C++ code, unless the block fails.
 
-    What was held back goes to stderr then, before the exception goes on. Only for short blocks:
-    the descriptors are the process's, so that other threads are held back as well.
+    If it fails, the output goes to stderr before the exception is raised. Use it for short blocks
+    only: it redirects the descriptors of the process, so output of other threads is held back too.
     """
     with tempfile.TemporaryFile() as held:
         try:
@@ -25,11 +26,11 @@ def held_output() -> Iterator[None]:
 
 
 @contextmanager
-def _descriptors_into(file) -> Iterator[None]:
-    """Let the descriptors 1 and 2 write to `file`, then give them back.
+def _descriptors_into(file: IO[bytes]) -> Iterator[None]:
+    """Redirect the descriptors 1 and 2 to `file`, then restore them.
 
-    `sys.stdout` and `sys.stderr` stay the objects they are: logging handlers that a library makes
-    meanwhile hold on to them.
+    `sys.stdout` and `sys.stderr` stay the same objects: logging handlers that a library creates in
+    the block keep references to them.
     """
     saved = {}
     _flush()
