@@ -13,8 +13,9 @@ from alloyk.inference.metadata import ModelMetadata, write_metadata
 from alloyk.models import build_model
 from alloyk.preprocessing import Standardize
 from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
-from alloyk.runs.split_record import write_split_file
+from alloyk.runs.split_record import write_split_record
 
 CLASSES = ("1050", "2017", "steel")
 
@@ -55,7 +56,7 @@ def write_run(run: Path, data: Path, *, arch="cnn", image_size=32, policy="float
     dataset = open_dataset(config)
     run.mkdir(parents=True)
     write_config(config, run / "config.yaml")
-    write_split_file(run, dataset)
+    write_split_record(RunFolder(run).split_file, dataset)
 
     keras.config.set_dtype_policy(policy)
     try:

@@ -24,7 +24,9 @@ def compare(runs, out, no_timing):
       alloyk compare saved_models/resnet18 saved_models/vgg16 --out comparison
       alloyk compare saved_models/* --out comparison
     """
-    from alloyk.comparison import compare_runs, write_comparison
+    from alloyk.comparison import check_output_folder, compare_runs, write_comparison
+
+    check_output_folder(out)
 
     def say(message):
         click.echo(message, err=True)

@@ -46,6 +46,7 @@ def cross_validate(ctx, config, folds, leave_out, arch, data, out, settings):
       alloyk cross-validate experiment.yaml --leave-out thickness_mm --out by_thickness
     """
     from alloyk.config import resolve_config
+    from alloyk.runs.folder import RunFolder
 
     given = ctx.get_parameter_source("folds") is not click.core.ParameterSource.DEFAULT
     if leave_out and given:
@@ -63,5 +64,5 @@ def cross_validate(ctx, config, folds, leave_out, arch, data, out, settings):
         if out.exists():
             click.echo("\nto go on, give the same command again", err=True)
         raise
-    click.echo((out / "report.txt").read_text(encoding="utf-8"))
-    click.echo(f"run: {out}\npictures: {out / 'figures'}")
+    click.echo(RunFolder(out).report_text)
+    click.echo(f"run: {out}\npictures: {RunFolder(out).figures_folder}")

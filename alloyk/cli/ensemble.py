@@ -35,7 +35,8 @@ def ensemble(runs, vote, out, weights):
 
         load_tensorflow()
     from alloyk.ensemble import ensemble_runs
+    from alloyk.runs.folder import RunFolder
 
     ensemble_runs(runs, vote, out, weights=weights, say=lambda text: click.echo(text, err=True))
-    click.echo((out / "report.txt").read_text(encoding="utf-8"))
-    click.echo(f"run: {out}\npictures: {out / 'figures'}")
+    click.echo(RunFolder(out).report_text)
+    click.echo(f"run: {out}\npictures: {RunFolder(out).figures_folder}")

@@ -43,28 +43,30 @@ def evaluate(run, data, split, out, from_predictions, noise_control, classical_c
       alloyk evaluate saved_models/resnet18 --from-predictions
       alloyk evaluate saved_models/resnet18 --noise-control --classical-control
     """
-    controls = [
+    from alloyk.runs.folder import RunFolder
+
+    baselines = [
         name
         for name, wanted in (("noise", noise_control), ("classical", classical_control))
         if wanted
     ]
     if from_predictions:
-        if controls:
+        if baselines:
             raise click.UsageError(
-                f"--from-predictions reads no images: leave out --{controls[0]}-control"
+                f"--from-predictions reads no images: leave out --{baselines[0]}-control"
             )
         if data:
             raise click.UsageError("--from-predictions reads no images: leave out --data")
-        from alloyk.evaluation import default_folder, evaluate_run
+        from alloyk.evaluation import evaluate_run
 
         evaluate_run(run, out=out, split=split)
-        out = out or default_folder(run, split)
+        out = out or RunFolder(run).evaluation_folder(split)
     else:
         load_tensorflow()
         from alloyk.evaluation.split_predictions import evaluate_split
 
         out = evaluate_split(
-            run, data=data, split=split, out=out, controls=controls, progress=PROGRESS
+            run, data=data, split=split, out=out, baselines=baselines, progress=PROGRESS
         )
-    click.echo((out / "report.txt").read_text(encoding="utf-8"))
-    click.echo(f"pictures: {out / 'figures'}")
+    click.echo(RunFolder(out).report_text)
+    click.echo(f"pictures: {RunFolder(out).figures_folder}")

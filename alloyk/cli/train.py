@@ -40,11 +40,12 @@ def train(config, arch, data, run, resume, settings):
       alloyk train --run saved_models/resnet18 --resume
     """
     from alloyk.config import resolve_config
+    from alloyk.runs.folder import RunFolder
 
     if resume:
         if config or arch or data or settings or not run:
             raise click.UsageError("--resume takes --run and no other option")
-        config = run / "config.yaml"
+        config = RunFolder(run).config_file
         if not config.is_file():
             raise AlloykError(f"--resume needs an interrupted run; {config} not found")
     resolved = resolve_config(config, overrides_from(settings, arch, data))
@@ -60,5 +61,5 @@ def train(config, arch, data, run, resume, settings):
             hint = f"to resume: alloyk train --run {run} --resume"
             click.echo(f"\n{hint if kept else 'no epoch was complete: nothing is kept'}", err=True)
             raise
-    click.echo((run / "report.txt").read_text(encoding="utf-8"))
-    click.echo(f"run: {run}\npictures: {run / 'figures'}")
+    click.echo(RunFolder(run).report_text)
+    click.echo(f"run: {run}\npictures: {RunFolder(run).figures_folder}")

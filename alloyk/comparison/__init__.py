@@ -1,9 +1,9 @@
-"""Finished runs side by side, on the same test images.
+"""Compare finished runs on the same test images.
 
-`runs` reads them, `compare` computes, `files` writes, with `tables` in Markdown, CSV and LaTeX.
+`runs` reads them, `compare` computes, `output` writes, with `tables` in Markdown, CSV and LaTeX.
 """
 
 from alloyk.comparison.compare import compare_runs
-from alloyk.comparison.output import write_comparison
+from alloyk.comparison.output import check_output_folder, write_comparison
 
-__all__ = ["compare_runs", "write_comparison"]
+__all__ = ["check_output_folder", "compare_runs", "write_comparison"]

@@ -1,155 +1,211 @@
-"""The files of a comparison: tables, pictures, and everything in one JSON file."""
+"""The files of a comparison: tables, figures, and everything in one JSON file."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.comparison.tables import Column, markdown, write_table
+from alloyk.evaluation.destination import refuse_unless_made_by
 from alloyk.files import whole_file
+from alloyk.runs.folder import RunFolder
+
+COMPARISON = "comparison.json"
+"""Everything in one file; it marks the folder of a comparison."""
 
 FIGURES = ("table2", "table3", "pairs", "standalone_voting", "seeds")
 
 
-def write_comparison(folder: Path, comparison: dict) -> str:
-    """Write the tables, the pictures, ``comparison.md`` and ``comparison.json``.
+def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
+    """Write the tables, the figures, ``comparison.md`` and ``comparison.json``.
 
     Args:
-        folder: Where to.
-        comparison: Of `alloyk.comparison.compare_runs`.
+        folder: Folder to write to.
+        comparison: From `alloyk.comparison.compare_runs`.
 
     Returns:
         The text of ``comparison.md``.
+
+    Raises:
+        AlloykError: As `check_output_folder`, or a file cannot be written.
     """
     folder = Path(folder)
+    check_output_folder(folder)
     tables = tables_of(comparison)
-    for name, (caption, columns, rows) in tables.items():
-        write_table(folder, name, columns, rows, caption)
-    _save_pictures(folder / "figures", comparison)
+    for name, table in tables.items():
+        write_table(folder, name, table.columns, table.rows, table.caption)
+    _save_figures(RunFolder(folder).figures_folder, comparison)
     for gone in {"estimates", "seeds", "seed_tests"} - set(tables):
         for suffix in ("md", "csv", "tex"):
             (folder / f"{gone}.{suffix}").unlink(missing_ok=True)
     text = "\n\n".join(
         [
             f"{len(comparison['runs'])} runs on the same {describe(comparison)}.",
-            *(f"{caption}\n\n{markdown(*table)}" for caption, *table in tables.values()),
+            *(f"{one.caption}\n\n{markdown(one.columns, one.rows)}" for one in tables.values()),
             *comparison["notes"],
         ]
     )
     content = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
-    for name, whole in (("comparison.md", text), ("comparison.json", content)):
+    for name, whole in (("comparison.md", text), (COMPARISON, content)):
         with whole_file(folder / name) as unfinished:
             unfinished.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
     return text
 
 
-def describe(comparison: dict) -> str:
-    """What the comparison rests on, for example ``1,800 test images of 300 plates, simulated``."""
+def check_output_folder(folder: Path) -> None:
+    """Require a folder that a comparison may be written to.
+
+    Raises:
+        AlloykError: It is or lies in a run, or holds other files than an earlier comparison.
+    """
+    refuse_unless_made_by(Path(folder), COMPARISON, "comparison")
+
+
+def describe(comparison: Mapping[str, Any]) -> str:
+    """Describe the images, for example ``1,800 test images of 300 plates, simulated``."""
     text = f"{comparison['n']:,} test images"
     if comparison["plates"]:
         text += f" of {comparison['plates']:,} plates"
     return text + (", simulated" if comparison["simulated"] else "")
 
 
-def tables_of(comparison: dict) -> dict[str, tuple[str, list[Column], list[dict]]]:
-    """File name without ending → caption, columns and rows."""
-    on = describe(comparison)
+@dataclass(frozen=True)
+class ComparisonTable:
+    """A table of a comparison.
+
+    Attributes:
+        caption: What it shows, on which images.
+        columns: Its columns.
+        rows: Column key → value, for each row.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def tables_of(comparison: Mapping[str, Any]) -> dict[str, ComparisonTable]:
+    """File name without ending → table."""
+    over = "plates" if comparison["plates"] else "images"
+    tables = {
+        "table2": _accuracy_table(comparison, over),
+        "table3": _class_table(comparison),
+        "pairs": _pair_table(comparison, over),
+        "estimates": _estimate_table(comparison, over),
+        "seeds": _seed_table(comparison),
+        "seed_tests": _seed_test_table(comparison),
+    }
+    always = ("table2", "table3", "pairs")
+    return {name: table for name, table in tables.items() if table.rows or name in always}
+
+
+def _accuracy_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable:
     shape = comparison["timed_shape"]
     timed = f" Milliseconds for one {'×'.join(map(str, shape))} image, one thread." if shape else ""
-    over = "plates" if comparison["plates"] else "images"
-    ap = [
+    return ComparisonTable(
+        f"Accuracy with 95 % interval over {over}, and loss of the last epoch, on "
+        f"{describe(comparison)}.{timed}",
+        [
+            Column("Run", "name"),
+            Column("Accuracy", "accuracy", ".4f", "accuracy_interval"),
+            Column("Training loss", "loss", ".4f"),
+            Column("Validation loss", "val_loss", ".4f"),
+            Column("Parameters", "parameters", ",d"),
+            Column("Training, s", "seconds", ".0f"),
+            Column("Inference, ms", "inference_ms", ".2f"),
+        ],
+        comparison["runs"],
+    )
+
+
+def _class_table(comparison: Mapping[str, Any]) -> ComparisonTable:
+    by_class = [
         Column(f"AP {display_name(label)}", f"average_precision_{label}", ".4f")
         for label in comparison["classes"]
     ]
-    rows = [
-        row | {f"average_precision_{label}": v for label, v in row["average_precision"].items()}
-        for row in comparison["runs"]
-    ]
-    tables = {
-        "table2": (
-            f"Accuracy with 95 % interval over {over}, and loss of the last epoch, on {on}.{timed}",
-            [
-                Column("Run", "name"),
-                Column("Accuracy", "accuracy", ".4f", "accuracy_interval"),
-                Column("Training loss", "loss", ".4f"),
-                Column("Validation loss", "val_loss", ".4f"),
-                Column("Parameters", "parameters", ",d"),
-                Column("Training, s", "seconds", ".0f"),
-                Column("Inference, ms", "inference_ms", ".2f"),
-            ],
-            rows,
-        ),
-        "table3": (
-            f"Average precision per class, and area under the ROC curve (mean over classes), on "
-            f"{on}.",
-            [
-                Column("Run", "name"),
-                *ap,
-                Column("Mean AP", "macro_average_precision", ".4f"),
-                Column("AUC", "roc_auc", ".4f", "roc_auc_interval"),
-            ],
-            rows,
-        ),
-        "pairs": (
-            f"Second less first run: difference in accuracy with its 95 % interval and p by paired "
-            f"bootstrap over {over}; images that one of the two alone decided rightly, and p by "
-            f"McNemar's exact test. Holm: corrected for the number of pairs, "
-            f"{len(comparison['pairs'])}.",
-            [
-                Column("First", "first"),
-                Column("Second", "second"),
-                Column("Difference", "difference", "+.4f", "interval"),
-                Column("p", "p_bootstrap", ".4p"),
-                Column("p, Holm", "p_bootstrap_holm", ".4p"),
-                Column("First alone", "only_first_right", ",d"),
-                Column("Second alone", "only_second_right", ",d"),
-                Column("McNemar p", "p_mcnemar", ".4p"),
-                Column("McNemar p, Holm", "p_mcnemar_holm", ".4p"),
-            ],
-            comparison["pairs"],
-        ),
-    }
-    errors = [{"name": run["name"], **row} for run in rows for row in run["regression"]]
-    if errors:
-        tables["estimates"] = (
-            "Numbers estimated beside the class, in their own unit: mean absolute error, root "
-            f"mean square error and R² with 95 % intervals over {over}.",
-            [
-                Column("Run", "name"),
-                Column("Number", "column"),
-                Column("MAE", "mae", ".4g", "mae_interval"),
-                Column("RMSE", "rmse", ".4g", "rmse_interval"),
-                Column("R²", "r2", ".4f", "r2_interval"),
-            ],
-            errors,
-        )
-    if comparison["seeds"]["groups"]:
-        tables["seeds"] = (
-            "Accuracy over trainings that differ by their seed: mean and standard deviation.",
-            [
-                Column("Runs", "name"),
-                Column("Seeds", "n", "d"),
-                Column("Mean", "mean", ".4f"),
-                Column("Standard deviation", "sd", ".4f"),
-            ],
-            [{**group, "n": len(group["runs"])} for group in comparison["seeds"]["groups"]],
-        )
-    if comparison["seeds"]["tests"]:
-        tables["seed_tests"] = (
-            "Second less first: difference of the mean accuracies over seeds, Welch's test.",
-            [
-                Column("First", "first"),
-                Column("Second", "second"),
-                Column("Difference", "difference", "+.4f", "interval"),
-                Column("p", "p", ".4p"),
-                Column("p, Holm", "p_holm", ".4p"),
-            ],
-            comparison["seeds"]["tests"],
-        )
-    return tables
+    return ComparisonTable(
+        "Average precision per class, and area under the ROC curve (mean over classes), on "
+        f"{describe(comparison)}.",
+        [
+            Column("Run", "name"),
+            *by_class,
+            Column("Mean AP", "macro_average_precision", ".4f"),
+            Column("AUC", "roc_auc", ".4f", "roc_auc_interval"),
+        ],
+        [
+            row | {f"average_precision_{k}": value for k, value in row["average_precision"].items()}
+            for row in comparison["runs"]
+        ],
+    )
 
 
-def _save_pictures(folder: Path, comparison: dict) -> None:
+def _pair_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable:
+    return ComparisonTable(
+        "Second minus first run: difference in accuracy with its 95 % interval and p by paired "
+        f"bootstrap over {over}; images that only one of the two classified correctly, and p by "
+        "McNemar's exact test. Holm: corrected for the number of pairs, "
+        f"{len(comparison['pairs'])}.",
+        [
+            Column("First", "first"),
+            Column("Second", "second"),
+            Column("Difference", "difference", "+.4f", "interval"),
+            Column("p", "p_bootstrap", ".4p"),
+            Column("p, Holm", "p_bootstrap_holm", ".4p"),
+            Column("Only first correct", "only_first_right", ",d"),
+            Column("Only second correct", "only_second_right", ",d"),
+            Column("McNemar p", "p_mcnemar", ".4p"),
+            Column("McNemar p, Holm", "p_mcnemar_holm", ".4p"),
+        ],
+        comparison["pairs"],
+    )
+
+
+def _estimate_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable:
+    return ComparisonTable(
+        "Numbers estimated beside the class, in their own unit: mean absolute error, root mean "
+        f"square error and R² with 95 % intervals over {over}.",
+        [
+            Column("Run", "name"),
+            Column("Number", "column"),
+            Column("MAE", "mae", ".4g", "mae_interval"),
+            Column("RMSE", "rmse", ".4g", "rmse_interval"),
+            Column("R²", "r2", ".4f", "r2_interval"),
+        ],
+        [{"name": run["name"], **row} for run in comparison["runs"] for row in run["regression"]],
+    )
+
+
+def _seed_table(comparison: Mapping[str, Any]) -> ComparisonTable:
+    return ComparisonTable(
+        "Accuracy of trainings that differ by their seed only: mean and standard deviation.",
+        [
+            Column("Runs", "name"),
+            Column("Seeds", "n", "d"),
+            Column("Mean", "mean", ".4f"),
+            Column("Standard deviation", "sd", ".4f"),
+        ],
+        [{**group, "n": len(group["runs"])} for group in comparison["seeds"]["groups"]],
+    )
+
+
+def _seed_test_table(comparison: Mapping[str, Any]) -> ComparisonTable:
+    return ComparisonTable(
+        "Second minus first: difference of the mean accuracies over seeds, Welch's test.",
+        [
+            Column("First", "first"),
+            Column("Second", "second"),
+            Column("Difference", "difference", "+.4f", "interval"),
+            Column("p", "p", ".4p"),
+            Column("p, Holm", "p_holm", ".4p"),
+        ],
+        comparison["seeds"]["tests"],
+    )
+
+
+def _save_figures(folder: Path, comparison: Mapping[str, Any]) -> None:
     runs, subtitle = comparison["runs"], describe(comparison)
     names = {label: display_name(label) for label in comparison["classes"]}
     pictures = {

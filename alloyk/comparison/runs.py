@@ -1,64 +1,82 @@
-"""Finished runs side by side: read, named apart, and on the same images."""
+"""Finished runs of a comparison: read, given distinct names, and on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from alloyk.errors import AlloykError
-from alloyk.evaluation import predictions_file, read_json
 from alloyk.files import few
 from alloyk.imaging import shown
-from alloyk.runs.folder import ENSEMBLE_FILE
-from alloyk.runs.predictions import KEY_COLUMNS, Predictions, read_predictions
-from alloyk.runs.split_record import read_split_file
+from alloyk.runs.ensemble import Ensemble
+from alloyk.runs.facts import Facts
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.history import History
+from alloyk.runs.predictions import KEY_COLUMNS, Predictions
+from alloyk.runs.settings import RunSettings
 
-# Columns that say how a run was made, not which images it saw.
+# Columns that describe how a run was made, not its images.
 OWN_COLUMNS = {*KEY_COLUMNS, "split", "fold"}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What the files of a run say.
+    """A run of a comparison, its files read once.
 
     Attributes:
-        path: Its folder.
-        name: What it is called beside the others.
-        predictions: Of the split that is looked at.
-        facts: Of ``facts.json``; empty where there is none.
-        config: Of ``config.yaml``, as plain dictionaries.
-        ensemble: Of ``ensemble.yaml``; None where the run is no vote.
+        folder: Its folder.
+        name: Its name beside the others.
+        predictions: Of the compared split.
+        facts: Its facts.
+        settings: Its configuration.
+        ensemble: Its members; None where the run is no vote.
     """
 
-    path: Path
+    folder: RunFolder
     name: str
     predictions: Predictions
-    facts: dict
-    config: dict
-    ensemble: dict | None
+    facts: Facts
+    settings: RunSettings
+    ensemble: Ensemble | None
+
+    @property
+    def path(self) -> Path:
+        """Its folder as a path."""
+        return self.folder.path
+
+    @property
+    def history(self) -> History | None:
+        """The history of its training."""
+        return self.folder.history
 
     @property
     def right(self) -> np.ndarray:
-        """`(n,)` bool: whether each image was decided rightly."""
+        """`(n,)` bool: whether each image was classified correctly."""
         return self.predictions.y_true == self.predictions.y_pred
 
 
 def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
-    """Read runs, and bring their images into the first one's order.
+    """Read runs, with their images in the order of the first.
+
+    Args:
+        paths: Run folders, two or more.
+        split: The split to compare.
 
     Raises:
-        AlloykError: Fewer than two runs, one twice, files missing or wrong, or runs that have
-            other classes or were evaluated on other images; the message names both and says which.
+        AlloykError: There are fewer than two runs, one is given twice, files are missing or
+            damaged, or runs have other classes or were evaluated on other images; the message
+            names both runs and the images.
     """
     paths = [Path(path) for path in paths]
     if len(paths) < 2:
-        raise AlloykError(f"wanted two runs or more, found {len(paths)}")
+        raise AlloykError(f"the number of runs must be 2 or more, got {len(paths)}")
     real = [path.resolve() for path in paths]
     for number, path in enumerate(real):
         if path in real[:number]:
-            raise AlloykError(f"the run {shown(paths[number])} is given twice: leave one out")
+            raise AlloykError(
+                f"each run must be given once, got {shown(paths[number])} twice; remove one"
+            )
     runs = [read_run(path, split) for path in paths]
     names = _names_apart(real)
     runs = [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
@@ -68,51 +86,20 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
 def read_run(path: Path, split: str = "test") -> Run:
     """Read one run; see `read_runs`."""
     if not path.is_dir():
-        raise AlloykError(f"wanted a run folder, found no folder {shown(path)}: check the path")
+        raise AlloykError(f"every run must be a folder, but {shown(path)} is none; check the path")
+    folder = RunFolder(path)
     return Run(
-        path=path,
+        folder=folder,
         name=path.name,
-        predictions=read_predictions(path / predictions_file(split)),
-        facts=read_json(path / "facts.json"),
-        config=_read_yaml(path / "config.yaml") or {},
-        ensemble=read_ensemble(path),
+        predictions=folder.read_predictions(split),
+        facts=folder.facts,
+        settings=folder.settings,
+        ensemble=folder.ensemble,
     )
 
 
-def read_ensemble(run: Path) -> dict | None:
-    """Who votes in a run, and how: ``vote``, ``members`` and more; None where it is no vote.
-
-    Raises:
-        AlloykError: Its ``ensemble.yaml`` cannot be read, or does not say that.
-    """
-    file = run / ENSEMBLE_FILE
-    found = _read_yaml(file)
-    if found is None:
-        return None
-    members = found.get("members")
-    named = isinstance(members, list) and all(isinstance(m, dict) and "run" in m for m in members)
-    if "vote" not in found or not named:
-        raise AlloykError(
-            f"{shown(file)} is damaged: wanted `vote`, and `members` with a `run` each; restore "
-            "it, or let the runs vote again by `alloyk ensemble`"
-        )
-    return found
-
-
-def _read_yaml(path: Path) -> dict | None:
-    # Read as plain YAML: a configuration that this version no longer takes can be compared.
-    if not path.exists():
-        return None
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise AlloykError(f"cannot read {shown(path)}: {why}; restore it") from error
-    return content if isinstance(content, dict) else {}
-
-
 def _names_apart(paths: list[Path]) -> list[str]:
-    """The last parts of the paths, as many as tell them apart.
+    """Return the last parts of the paths, as many as make the names distinct.
 
     >>> _names_apart([Path("/a/x/cnn"), Path("/a/y/cnn")])
     ['x/cnn', 'y/cnn']
@@ -128,19 +115,21 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
     """`other` with its images in the order of `first`."""
     if set(other.predictions.classes) != set(first.predictions.classes):
         raise AlloykError(
-            f"{first.name} has the classes {', '.join(first.predictions.classes)}, {other.name} "
-            f"has {', '.join(other.predictions.classes)}: runs on the same classes are wanted"
+            f"all runs must have the same classes, but {first.name} has "
+            f"{', '.join(first.predictions.classes)} and {other.name} has "
+            f"{', '.join(other.predictions.classes)}"
         )
-    both = f"the {split} images of {other.name} are not those of {first.name}"
-    mend = f"evaluate both on the same {split} images"
+    both = f"all runs must have the same {split} images, but those of {other.name} differ from "
+    both += f"those of {first.name}"
+    remedy = f"evaluate both on the same {split} images"
     wanted, found = first.predictions.table["path"], other.predictions.table["path"]
     place = {path: row for row, path in enumerate(found)}
     missing = [path for path in wanted if path not in place]
     further = sorted(set(place) - set(wanted))
     if missing or further:
         lacks = [f"it lacks {len(missing)} ({few(missing)})"] if missing else []
-        has = [f"it has {len(further)} others ({few(further)})"] if further else []
-        raise AlloykError(f"{both}: {' and '.join(lacks + has)}; {mend}")
+        has = [f"it has {len(further)} more ({few(further)})"] if further else []
+        raise AlloykError(f"{both}: {' and '.join(lacks + has)}; {remedy}")
     predictions = other.predictions.select(np.array([place[path] for path in wanted]))
     predictions = _with_classes(predictions, first.predictions.classes)
     for column in first.predictions.table:
@@ -149,10 +138,10 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
             differ = wanted[(ours != theirs).to_numpy()]
             if len(differ):
                 raise AlloykError(
-                    f"{both}: {len(differ)} of equal names have another {column} "
-                    f"({few(differ)}); {mend}"
+                    f"{both}: {len(differ)} with equal paths have another {column} "
+                    f"({few(differ)}); {remedy}"
                 )
-    _refuse_other_files(first, other, list(wanted), f"{both}: ", mend)
+    _refuse_other_files(first, other, list(wanted), f"{both}: ", remedy)
     return replace(other, predictions=predictions)
 
 
@@ -170,15 +159,17 @@ def _with_classes(predictions: Predictions, classes: tuple[str, ...]) -> Predict
     )
 
 
-def _refuse_other_files(first: Run, other: Run, names: list[str], both: str, mend: str) -> None:
-    """Compare the images themselves, by what the runs kept of them."""
-    kept = [read_split_file(run.path) for run in (first, other)]
-    if any(table is None for table in kept):
+def _refuse_other_files(first: Run, other: Run, names: list[str], both: str, remedy: str) -> None:
+    """Compare the content of the images, as the runs recorded it."""
+    records = [run.folder.split_record for run in (first, other)]
+    ours, theirs = (
+        None if one is None else one.table["sha256"].reindex(names).fillna("") for one in records
+    )
+    if ours is None or theirs is None:
         return
-    ours, theirs = (table["sha256"].reindex(names).fillna("") for table in kept)
     differ = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
     if len(differ):
         raise AlloykError(
-            f"{both}{len(differ)} of equal names had another content when {other.name} was "
-            f"trained than when {first.name} was ({few(differ)}); {mend}"
+            f"{both}{len(differ)} with equal paths had another content when {other.name} was "
+            f"trained ({few(differ)}); {remedy}"
         )

@@ -3,13 +3,14 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alloyk.files import whole_file
 
-# For people; the CSV file has the numbers themselves.
+# In Markdown and LaTeX; the CSV file has an empty field.
 NOTHING = "–"
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -23,10 +24,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: What people read.
-        key: What its value is called in a row.
+        title: Its heading.
+        key: Key of its value in a row.
         form: Format of a number, such as ``.4f``; empty for text.
-        interval: Key of the ``[low, high]`` to put behind it in brackets.
+        interval: Key of the ``[low, high]`` to append in brackets.
     """
 
     title: str
@@ -34,8 +35,8 @@ class Column:
     form: str = ""
     interval: str | None = None
 
-    def shown(self, row: dict) -> str:
-        """The cell as people read it."""
+    def shown(self, row: Mapping[str, Any]) -> str:
+        """Format the cell."""
         value = row.get(self.key)
         if value is None:
             return NOTHING
@@ -54,8 +55,8 @@ def _number(value: float, form: str) -> str:
     return f"{value:{form}}".replace("-", "−")
 
 
-def markdown(columns: Sequence[Column], rows: Sequence[dict]) -> str:
-    r"""A table for people, its columns aligned.
+def markdown(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    r"""Format a table as Markdown, its columns aligned.
 
     >>> print(markdown([Column("Run", "name"), Column("Accuracy", "a", ".2f")],
     ...                [{"name": "cnn", "a": 0.5}, {"name": "a|b", "a": None}]))
@@ -68,7 +69,7 @@ def markdown(columns: Sequence[Column], rows: Sequence[dict]) -> str:
     cells += [[column.shown(row).replace("|", r"\|") for column in columns] for row in rows]
     widths = [max(3, *(len(line[k]) for line in cells)) for k in range(len(columns))]
 
-    def line(texts):
+    def line(texts: Sequence[str]) -> str:
         padded = (
             text.rjust(width) if column.form else text.ljust(width)
             for text, width, column in zip(texts, widths, columns, strict=True)
@@ -82,8 +83,8 @@ def markdown(columns: Sequence[Column], rows: Sequence[dict]) -> str:
     return "\n".join([line(cells[0]), f"|{rule}|", *map(line, cells[1:])])
 
 
-def latex(columns: Sequence[Column], rows: Sequence[dict], caption: str) -> str:
-    """A LaTeX table, for the package booktabs."""
+def latex(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """Format a LaTeX table for the package booktabs."""
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -104,8 +105,8 @@ def _escaped(text: str) -> str:
     return re.sub("[" + re.escape("".join(LATEX)) + "]", lambda found: LATEX[found[0]], text)
 
 
-def csv_text(columns: Sequence[Column], rows: Sequence[dict]) -> str:
-    """A CSV table of full precision; an interval has the columns ``…_low`` and ``…_high``."""
+def csv_text(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format a CSV table of full precision; an interval has columns ``…_low`` and ``…_high``."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     header, keys = [], []
@@ -126,7 +127,13 @@ def csv_text(columns: Sequence[Column], rows: Sequence[dict]) -> str:
     return file.getvalue()
 
 
-def write_table(folder: Path, name: str, columns, rows, caption: str) -> None:
+def write_table(
+    folder: Path,
+    name: str,
+    columns: Sequence[Column],
+    rows: Sequence[Mapping[str, Any]],
+    caption: str,
+) -> None:
     """Write ``<name>.md``, ``<name>.csv`` and ``<name>.tex``."""
     for suffix, text in (
         ("md", f"{caption}\n\n{markdown(columns, rows)}\n"),

@@ -1,6 +1,6 @@
 """A voted classifier from finished runs.
 
-`run` makes it, a run like any other; `voting` is the arithmetic, `soft_voting` one Keras model.
+`combine` makes it, a run like any other; `voting` is the arithmetic, `soft_voting` one Keras model.
 """
 
 from alloyk.ensemble.combine import ensemble_runs

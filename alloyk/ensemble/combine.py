@@ -1,24 +1,25 @@
-"""A voted classifier from finished runs: a run like any other, without a history."""
+"""Combine finished runs into a voted classifier: a run like any other, without a history."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from importlib import metadata as installed
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from alloyk import __version__
 from alloyk.comparison.runs import Run, read_runs
 from alloyk.ensemble.voting import hard_vote, hard_weights, soft_vote, soft_weights
 from alloyk.errors import AlloykError
-from alloyk.evaluation import evaluate_run, predictions_file
-from alloyk.files import unfinished_path, whole_file
+from alloyk.evaluation import evaluate_run
+from alloyk.evaluation.ceiling import recorded_ceiling
+from alloyk.evaluation.destination import refuse_other_run
+from alloyk.files import unfinished_path
 from alloyk.imaging import shown
-from alloyk.runs.folder import ENSEMBLE_FILE, RUN_MODEL
+from alloyk.runs.ensemble import Ensemble, Member
+from alloyk.runs.facts import Facts
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
-from alloyk.runs.split_record import SPLIT_FILE
 from alloyk.targets import shared_columns
 
 VOTES = ("soft", "hard")
@@ -33,11 +34,11 @@ def ensemble_runs(
     weights: str = "equal",
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """Let runs vote on their test and validation images, and evaluate what they voted.
+    """Combine the predictions of runs on their test and validation images, and evaluate them.
 
     Soft voting takes the mean of the members' probabilities, and ``model.keras`` holds the members
-    under that mean. Hard voting counts decisions: its ``p_`` columns are shares of the votes, and
-    equal votes are settled by the mean probability.
+    and that mean. Hard voting counts predicted classes: its ``p_`` columns are shares of the
+    votes, and ties are broken by the mean probability.
 
     Args:
         paths: Run folders, two or more, evaluated on the same test images.
@@ -45,20 +46,23 @@ def ensemble_runs(
         out: Folder of the new run: absent or empty.
         weights: ``equal``; ``validation`` takes those that are best on the validation images,
             which must then be the same for all members.
-        say: Called with what is being done.
+        say: Called with a message before each step.
 
     Returns:
         `out`, now a complete run.
 
     Raises:
-        AlloykError: As `alloyk.comparison.runs.read_runs`; or `out` is not empty, or a member's
-            model is gone.
+        AlloykError: As `alloyk.comparison.runs.read_runs`; or `out` is not empty, or lies in a
+            run, or a member has no model.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AlloykError(f"{shown(out)} is not empty: choose another --out")
+        raise AlloykError(
+            f"--out must be a new or empty folder, got {shown(out)}; choose another --out"
+        )
+    refuse_other_run(out)
     runs = read_runs(paths)
-    validation = _validation(paths, runs, weights, say)
+    validation = _validation(paths, weights, say)
     if vote == "soft":
         _refuse_without_models(runs)
     shares = _weights(validation, vote) if weights == "validation" else None
@@ -68,41 +72,42 @@ def ensemble_runs(
 
     with unfinished_path(out) as unfinished:
         unfinished.mkdir()
+        written = RunFolder(unfinished)
         if vote == "soft":
-            say("putting the members into one model")
+            say("combining the members into one model")
             from alloyk.ensemble.soft_voting import save_soft_vote
 
-            save_soft_vote([run.path / RUN_MODEL for run in runs], shares, unfinished / RUN_MODEL)
+            models = [run.folder.model_file for run in runs]
+            save_soft_vote(models, shares, written.model_file)
         for split, members in (("val", validation), ("test", runs)):
             if members:
-                _write_votes(unfinished / predictions_file(split), members, vote, shares)
-        _write_text(unfinished / ENSEMBLE_FILE, _described(runs, vote, weights, shares))
-        _write_text(unfinished / "config.yaml", _config(runs[0]))
-        if (runs[0].path / SPLIT_FILE).exists():
-            shutil.copy(runs[0].path / SPLIT_FILE, unfinished)
-        facts = json.dumps(_facts(runs), indent=1, ensure_ascii=False)
-        _write_text(unfinished / "facts.json", facts)
+                _write_votes(written.predictions_file(split), members, vote, shares)
+        written.write_ensemble(_ensemble(runs, vote, weights, shares))
+        _write_settings(written, runs[0])
+        if runs[0].folder.split_file.exists():
+            shutil.copy(runs[0].folder.split_file, unfinished)
+        written.write_facts(_facts(runs))
         evaluate_run(unfinished)
     return out
 
 
-def _validation(paths, runs: Sequence[Run], weights: str, say) -> list[Run]:
-    """The members' validation predictions; empty where they cannot be put together."""
+def _validation(paths: Sequence[Path], weights: str, say: Callable[[str], None]) -> list[Run]:
+    """The members with their validation predictions; empty where these cannot be combined."""
     try:
         return read_runs(paths, split="val")
     except AlloykError as error:
         if weights == "validation":
             raise
-        say(f"no predictions_val.csv of the vote: {error}")
+        say(f"no validation predictions of the vote: {error}")
         return []
 
 
 def _refuse_without_models(runs: Sequence[Run]) -> None:
-    gone = [run.path for run in runs if not (run.path / RUN_MODEL).is_file()]
-    if gone:
+    missing = [run.folder.model_file for run in runs if not run.folder.model_file.is_file()]
+    if missing:
         raise AlloykError(
-            f"soft voting puts the members' models into one, but {shown(gone[0])} has no "
-            f"{RUN_MODEL}: leave it out, or use --vote hard"
+            f"soft voting needs the model of every member, but {shown(missing[0])} is missing; "
+            "remove that run, or use --vote hard"
         )
 
 
@@ -142,39 +147,37 @@ def _write_votes(path: Path, members: Sequence[Run], vote: str, weights: np.ndar
     )
 
 
-def _described(runs: Sequence[Run], vote: str, weights: str, shares: np.ndarray) -> str:
-    members = [
-        {"run": run.name, "path": str(run.path.absolute()), "weight": round(float(share), 6)}
+def _ensemble(runs: Sequence[Run], vote: str, weights: str, shares: np.ndarray) -> Ensemble:
+    members = tuple(
+        Member(run.name, run.path.absolute(), round(float(share), 6))
         for run, share in zip(runs, shares, strict=True)
-    ]
-    content = {"vote": vote, "weights": weights, "members": members}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    )
+    return Ensemble(vote=vote, members=members, weights=weights)
 
 
-def _config(first: Run) -> str:
+def _write_settings(written: RunFolder, first: Run) -> None:
     """The images that the vote is evaluated on; there is nothing to train."""
-    kept = {key: first.config[key] for key in ("data",) if key in first.config}
-    return (
-        f"# A voted classifier: {ENSEMBLE_FILE} says how. Below, the images it is evaluated on.\n"
-        + yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    data = first.settings.section("data")
+    written.write_settings(
+        {"data": dict(data)} if data else {},
+        f"A voted classifier, see {written.ensemble_file.name}. Below, the evaluated images.",
     )
 
 
-def _facts(runs: Sequence[Run]) -> dict:
+def _facts(runs: Sequence[Run]) -> Facts:
     first = runs[0].facts
-    parameters = [run.facts.get("parameters") for run in runs]
-    notes = [note for run in runs for note in run.facts.get("notes", [])]
-    kept = ("simulated", "ceiling", "data_root", "grouped_by", "images", "fingerprint")
-    return {
-        "alloyk": __version__,
-        "classes": list(runs[0].predictions.classes),
-        **{name: first[name] for name in kept if name in first},
-        "notes": list(dict.fromkeys(notes)),
-        "parameters": None if None in parameters else sum(parameters),
-        "packages": {name: installed.version(name) for name in ("numpy", "scikit-learn")},
-    }
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    parameters = [run.facts.parameters for run in runs]
+    known = [count for count in parameters if count is not None]
+    return Facts(
+        alloyk=__version__,
+        classes=runs[0].predictions.classes,
+        simulated=first.simulated,
+        data_root=first.data_root,
+        grouped_by=first.grouped_by,
+        notes=tuple(dict.fromkeys(note for run in runs for note in run.facts.notes)),
+        ceiling=recorded_ceiling(runs[0].folder),
+        images=first.images,
+        fingerprint=first.fingerprint,
+        parameters=sum(known) if len(known) == len(parameters) else None,
+        packages={name: installed.version(name) for name in ("numpy", "scikit-learn")},
+    )

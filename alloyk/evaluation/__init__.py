@@ -1,9 +1,10 @@
-"""From the files of a run to its figures, report and pictures.
+"""From the predictions of a run to its metrics, report and figures.
 
-`run` puts them together: `history` of the training, `text_report` and `figures`; `reference` is
-the ceiling beside them. `split_predictions` first classifies a split anew.
+`evaluate` writes them all; `text_report` and `figures` are its parts, `ceiling` is the reference
+ceiling beside them, `baselines` are simple classifiers for comparison. `split_predictions` predicts
+a split first. `destination` decides whether a folder may be written to.
 """
 
-from alloyk.evaluation.evaluate import default_folder, evaluate_run, predictions_file, read_json
+from alloyk.evaluation.evaluate import evaluate_run
 
-__all__ = ["default_folder", "evaluate_run", "predictions_file", "read_json"]
+__all__ = ["evaluate_run"]

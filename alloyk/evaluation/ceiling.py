@@ -1,73 +1,111 @@
-"""The reference ceiling of a data set on disk, computed once and kept."""
+"""The reference ceiling of a simulated data set on disk, computed once and cached."""
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable
-
-import click
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from alloyk import __version__
-from alloyk.data import ImageDataset
 from alloyk.data.source import cache_folder
 from alloyk.errors import AlloykError
-from alloyk.files import whole_file
+from alloyk.runs.facts import Facts
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.json_file import read_json, write_json
+from alloyk.runs.metrics import Ceiling
+from alloyk.runs.predictions import Predictions
+
+log = logging.getLogger(__name__)
 
 SHARE_DIGITS = 2
 """Shares of the classes are rounded, so that the folds of one data set have one ceiling."""
 
 
-def dataset_ceiling(dataset: ImageDataset, labels: Iterable[str]) -> dict | None:
+def ceiling_of(facts: Facts, predictions: Predictions, earlier: RunFolder) -> Ceiling | None:
+    """The reference ceiling of the images that were predicted.
+
+    Args:
+        facts: Of the evaluation. A run of an earlier version has the ceiling there.
+        predictions: Of the split.
+        earlier: Folder of an earlier evaluation, whose ceiling is taken where the images have gone
+            since.
+
+    Returns:
+        The ceiling; None for images that are not simulated.
+    """
+    if facts.ceiling:
+        return facts.ceiling
+    if facts.data_root is None or facts.simulated is False:
+        return None
+    if facts.data_root.is_dir():
+        return dataset_ceiling(facts.data_root, predictions.table["label"])
+    metrics = earlier.metrics
+    counts = {
+        label: of_class["support"] for label, of_class in metrics.get("per_class", {}).items()
+    }
+    same = {label: n for label, n in counts.items() if n} == Counter(predictions.table["label"])
+    return metrics.get("ceiling") if same else None
+
+
+def recorded_ceiling(run: RunFolder) -> Ceiling | None:
+    """The ceiling of a run's own test split, as an earlier evaluation computed it."""
+    return run.facts.ceiling or run.metrics.get("ceiling")
+
+
+def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
     """What an ideal classifier reaches on images of a simulated data set.
 
     It takes a second or so, and is kept in the user's cache folder. Where there is none although
-    the images are simulated, stderr says why: a missing ceiling must not cost a trained model.
+    the images are simulated, a warning says why: a missing ceiling must not cost a trained model.
 
     Args:
-        dataset: The data set; its `simulation.yaml` is read.
+        root: Folder of the data set; its ``simulation.yaml`` is read.
         labels: Of the images in question, for the shares of the classes.
 
     Returns:
-        As `Ceiling.as_dict`, with ``notes``, of the classes that have images among these;
-        None for images that are not simulated.
+        As `Ceiling.as_dict` of the simulator, with ``notes``, of the classes that have images
+        among these; None for images that are not simulated.
     """
-    if not dataset.simulated:
+    recipe_file = root / "simulation.yaml"
+    if not recipe_file.is_file():
         return None
     from alloyk.simulator.dataset.recipe import load_recipe
     from alloyk.simulator.settings.overrides import with_overrides
 
     counts = Counter(labels)
-    total = sum(counts.values())
-    shares = {c: round(counts[c] / total, SHARE_DIGITS) for c in dataset.classes}
     # The ideal classifier knows the shares, and never decides for a class that has none.
-    shares = {c: share for c, share in shares.items() if share}
+    rounded = {c: round(counts[c] / counts.total(), SHARE_DIGITS) for c in sorted(counts)}
+    shares = {c: share for c, share in rounded.items() if share}
     try:
-        recipe = load_recipe(dataset.root / "simulation.yaml")
-        foreign = set(dataset.classes) - set(recipe.parameters.alloys)
-        if foreign:
-            raise AlloykError(f"its simulation.yaml does not know the class {min(foreign)}")
+        recipe = load_recipe(recipe_file)
+        unknown = set(counts) - set(recipe.parameters.alloys)
+        if unknown:
+            raise AlloykError(f"its simulation.yaml has no class {min(unknown)}")
         parameters = with_overrides(recipe.parameters, {"alloys": tuple(shares)})
-        return _kept(parameters, recipe.image_size, shares)
+        return _cached(parameters, recipe.image_size, shares)
     except AlloykError as error:
-        click.echo(f"note: no reference ceiling for {dataset.root}: {error}", err=True)
+        log.warning("no reference ceiling for %s: %s", root, error)
         return None
 
 
-def _kept(parameters, image_size: int, shares: dict[str, float]) -> dict:
+def _cached(parameters: Any, image_size: int, shares: dict[str, float]) -> Ceiling:
     settings = [__version__, parameters.model_dump(mode="json"), image_size, shares]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     file = cache_folder() / "ceilings" / f"{digest}.json"
+    found: Ceiling
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        pass  # not yet there
+        found = read_json(file)  # type: ignore[assignment]
+    except AlloykError:
+        found = {}
+    if found:
+        return found
     from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
 
     found = reference_ceiling(parameters, image_size, shares=shares).as_dict()
     found["notes"] = caveats(parameters, image_size)
-    try:
-        with whole_file(file) as unfinished:
-            unfinished.write_text(json.dumps(found), encoding="utf-8")
-    except AlloykError:
-        pass  # a cache that cannot be written costs a second next time
+    with suppress(AlloykError):  # a cache that cannot be written costs a second next time
+        write_json(file, found)
     return found

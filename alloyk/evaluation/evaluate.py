@@ -1,17 +1,18 @@
-"""From the files of a run to its figures, report and pictures.
+"""From the files of a run to its metrics, report and figures.
 
-Classification figures come from the predictions file alone and training figures from
-``history.csv`` alone, so that no picture can contradict a table.
+Classification metrics come from the predictions file alone and training metrics from the history
+alone, so that no figure can contradict a table.
 """
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from alloyk.errors import AlloykError
-from alloyk.evaluation.baselines import control_metrics
+from alloyk.evaluation.baselines import baseline_metrics
+from alloyk.evaluation.ceiling import ceiling_of
+from alloyk.evaluation.destination import refuse_foreign_folder
 from alloyk.evaluation.figures import (
     OPTIONAL,
     draw_figures,
@@ -21,6 +22,7 @@ from alloyk.evaluation.figures import (
 )
 from alloyk.evaluation.text_report import describe, format_report
 from alloyk.files import files_together
+from alloyk.imaging import shown
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
 from alloyk.metrics.calibration import (
@@ -33,122 +35,163 @@ from alloyk.metrics.calibration import (
 from alloyk.metrics.fold_spread import by_fold, fold_spread, write_spread
 from alloyk.metrics.intervals import RESAMPLES, accuracy_interval, confidence_intervals
 from alloyk.metrics.selective import abstention
-from alloyk.runs.history import read_history, training_metrics
-from alloyk.runs.predictions import Predictions, read_predictions
+from alloyk.runs.facts import Facts
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.history import History, training_metrics
+from alloyk.runs.metrics import Calibration, Metrics, PlateMetrics, TrainMetrics
+from alloyk.runs.predictions import Predictions
 
-PREDICTIONS_FILES = {"test": "predictions.csv"}
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
 # Of the many intervals of a breakdown: their errors are known to 3 % with a quarter of the work.
 BREAKDOWN_SHARE = 4
-UNKNOWN = "unknown"
-# What an evaluation may have or not; of an earlier state of the folder it goes.
-STALE = ("breakdown.csv", *(f"figures/{name}" for name in OPTIONAL))
-
-
-def predictions_file(split: str) -> str:
-    """Name of the predictions file of a split.
-
-    >>> predictions_file("test"), predictions_file("val")
-    ('predictions.csv', 'predictions_val.csv')
-    """
-    return PREDICTIONS_FILES.get(split, f"predictions_{split}.csv")
-
-
-def default_folder(run: Path, split: str) -> Path:
-    """Where a run's evaluation of `split` goes: the run itself for test, else a folder in it."""
-    return Path(run) if split == "test" else Path(run) / f"evaluation_{split}"
 
 
 def evaluate_run(
-    run: Path,
+    run: str | Path,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     split: str = "test",
-    facts: Mapping | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict:
-    """Write ``metrics.json``, ``report.txt`` and ``figures/`` from the files of a run.
+) -> Metrics:
+    """Evaluate the predictions that a run has: write metrics, report and figures.
 
     All files appear together, when the last of them is written. The same files give the same
     bytes.
 
     Args:
-        run: Run folder. Read are the predictions of `split`; ``history.csv``, without which (a
-            voted classifier has none) there are no curves and ``train`` is None; ``facts.json``
-            for ``grouped_by``, ``simulated``, ``parameters``, ``ceiling`` and ``data_root``, where
-            the images of the most confident mistakes lie; the controls' predictions; and
-            ``config.yaml`` for what the best epoch was chosen by.
-        out: Folder to write to; the run itself for the test split, ``evaluation_<split>`` in it
-            for another. A predictions file in `out` goes before the run's.
+        run: Run folder. Read are the predictions of `split` and of validation, the history, the
+            facts, the predictions of baselines and the metric that the best epoch was chosen by.
+        out: Folder to write to; by default as `RunFolder.evaluation_folder`. Predictions and facts
+            in it are taken instead of the run's.
         split: Which predictions: ``test``, ``val`` or another split's name.
-        facts: What to take instead of ``facts.json``.
         resamples: Bootstrap resamples for the confidence intervals.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        AlloykError: A file is missing, holds what it must not, or cannot be written.
+        AlloykError: A file is missing or damaged, `out` holds files of another run, or a file
+            cannot be written.
     """
-    run = Path(run)
-    out = Path(out or default_folder(run, split))
-    source = out / predictions_file(split)
-    predictions = read_predictions(source if source.exists() else run / predictions_file(split))
-    if facts is None:  # an evaluation on other data has facts of its own
-        own = out / "facts.json"
-        facts = read_json(own if own.exists() else run / "facts.json")
-    folds = facts.get("cross_validation")
-    history = read_history(run / "history.csv")
+    folder = RunFolder(run)
+    target = RunFolder(out or folder.evaluation_folder(split))
+    refuse_foreign_folder(target.path, folder.path, own_test=split == "test")
+    facts = (target if target.facts_file.exists() else folder).facts
+    return write_evaluation(folder, target, split, facts, resamples=resamples, seed=seed)
+
+
+def write_evaluation(
+    run: RunFolder,
+    out: RunFolder,
+    split: str,
+    facts: Facts,
+    *,
+    target: RunFolder | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Metrics:
+    """Evaluate predictions, as `evaluate_run`, in a folder that is known to be the right one.
+
+    Args:
+        run: The run.
+        out: Folder to write to.
+        split: Which predictions.
+        facts: Of the evaluated images.
+        target: The folder that `out` will become, and that may hold an earlier evaluation; by
+            default `out` itself.
+        resamples: Bootstrap resamples for the confidence intervals.
+        seed: Seed of the resampling.
+    """
+    target = target or out
+    source = out if out.predictions_file(split).exists() else run
+    predictions = source.read_predictions(split)
+    history = run.history
     validation = _validation(run, split, predictions.classes)
-    metrics = {
+    metrics: Metrics = {
         **split_metrics(predictions, validation, resamples=resamples, seed=seed),
         "split": split,
-        "evaluated": facts.get("evaluated", f"{split} split"),
-        "grouped_by": facts.get("grouped_by", UNKNOWN),
-        "simulated": facts.get("simulated"),
-        "notes": facts.get("notes", []),
-        "ceiling": facts.get("ceiling"),
-        "controls": control_metrics(out, split, predictions, resamples=resamples, seed=seed),
-        "train": None,
+        "evaluated": facts.evaluated or f"{split} split",
+        "grouped_by": facts.grouped_by,
+        "simulated": facts.simulated,
+        "notes": list(facts.notes),
+        "ceiling": ceiling_of(facts, predictions, target),
+        "controls": baseline_metrics(out, split, predictions, resamples=resamples, seed=seed),
+        "train": _train_metrics(run, history, facts),
     }
-    if history is not None:
-        metrics["train"] = training_metrics(
-            history, parameters=facts.get("parameters"), monitor=_monitor(run / "config.yaml")
+    if history is None:
+        metrics["undefined"]["train"] = (
+            "each fold has a history of its own"
+            if facts.cross_validation
+            else f"{run.name} has no {run.history_file.name}"
         )
-    else:
-        own = (
-            "each fold has a history.csv of its own" if folds else f"{run.name} has no history.csv"
-        )
-        metrics["undefined"]["train"] = own
-
-    parts = by_fold(predictions, folds["folds"]) if folds and "fold" in predictions.table else {}
+    parts = _fold_predictions(facts, predictions)
     metrics["folds"] = fold_spread(parts) if parts else None
     tables = breakdown_tables(
         predictions, resamples=max(2, resamples // BREAKDOWN_SHARE), seed=seed
     )
+    pictures = _draw(run, facts, predictions, metrics, history, tables, parts)
+    with files_together(out.path, stale_files()) as unfinished:
+        written = RunFolder(unfinished)
+        save_figures(written.figures_folder, pictures)
+        if parts and facts.cross_validation:
+            write_spread(written.folds_file, metrics["folds"], facts.cross_validation["held_out"])
+        if tables:
+            write_breakdowns(written.breakdown_file, tables)
+        written.report_file.write_text(
+            format_report(predictions, metrics), encoding="utf-8", errors="surrogateescape"
+        )
+        written.write_metrics(metrics)
+        if target.path.resolve() != run.path.resolve():
+            written.write_facts(replace(facts, run=run.path.absolute()))
+    return metrics
+
+
+def stale_files() -> tuple[str, ...]:
+    """Patterns of files that an evaluation may lack, and an earlier one in the folder may have."""
+    here = RunFolder("")
+    figures = here.figures_folder.name
+    return (here.breakdown_file.name, *(f"{figures}/{name}" for name in OPTIONAL))
+
+
+def _train_metrics(run: RunFolder, history: History | None, facts: Facts) -> TrainMetrics | None:
+    if history is None:
+        return None
+    return training_metrics(history, parameters=facts.parameters, monitor=run.settings.monitor)
+
+
+def _fold_predictions(facts: Facts, predictions: Predictions) -> dict[str, Predictions]:
+    """Fold of a cross-validation → its predictions; empty for anything else."""
+    if not facts.cross_validation or "fold" not in predictions.table:
+        return {}
+    return by_fold(predictions, facts.cross_validation["folds"])
+
+
+def _draw(
+    run: RunFolder,
+    facts: Facts,
+    predictions: Predictions,
+    metrics: Metrics,
+    history: History | None,
+    tables: "list[pd.DataFrame]",
+    parts: Mapping[str, Predictions],
+) -> "dict[str, Axes]":
+    """All figures; the reason for a missing sheet of mistakes goes into ``undefined``."""
     pictures = draw_figures(predictions, metrics, history, tables)
     if parts:
-        histories = [read_history(run / name / "history.csv") for name in parts]
+        histories = [run.part(name).history for name in parts]
         draw_folds(pictures, metrics, parts, [one for one in histories if one is not None])
-    root = facts.get("data_root")
     try:
         pictures["mistakes.png"] = mistakes_sheet(
-            predictions, root and Path(root), describe(predictions, metrics)
+            predictions, facts.data_root, describe(predictions, metrics)
         )
     except AlloykError as error:
         metrics["undefined"]["figures.mistakes"] = str(error)
-    report = format_report(predictions, metrics)
-    text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with files_together(out, STALE) as unfinished:
-        save_figures(unfinished / "figures", pictures)
-        if parts:
-            write_spread(unfinished / "folds.csv", metrics["folds"], folds["held_out"])
-        if tables:
-            write_breakdowns(unfinished / "breakdown.csv", tables)
-        for name, content in (("report.txt", report), ("metrics.json", text)):
-            (unfinished / name).write_text(content, encoding="utf-8", errors="surrogateescape")
-    return metrics
+    return pictures
 
 
 def split_metrics(
@@ -157,7 +200,7 @@ def split_metrics(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict:
+) -> dict[str, Any]:
     """The part of ``metrics.json`` that needs predictions only, intervals included.
 
     Args:
@@ -188,24 +231,31 @@ def split_metrics(
     }
 
 
-def _plates(predictions: Predictions, resamples: int, seed: int) -> tuple[dict | None, str | None]:
-    """Figures with one decision per plate, or why there are none."""
+def _plates(
+    predictions: Predictions, resamples: int, seed: int
+) -> tuple[PlateMetrics | None, str | None]:
+    """Metrics with one decision per plate, or why there are none."""
     if not predictions.has_plates:
-        return None, "no image says which plate it shows"
+        return None, "no image has a plate_id"
     if int(predictions.groups.max()) + 1 == len(predictions):
         return None, "each plate has one image"
     try:
         plates = plate_predictions(predictions)
     except AlloykError as error:
         return None, str(error)
-    figures = classification_metrics(plates)
+    metrics = classification_metrics(plates)
     right = plates.y_true == plates.y_pred
     interval = accuracy_interval(right, plates.groups, resamples=resamples, seed=seed)
-    chosen = ("n", "accuracy", "balanced_accuracy", "confusion_matrix")
-    return {name: figures[name] for name in chosen} | {"interval": interval and [*interval]}, None
+    return {
+        "n": metrics["n"],
+        "accuracy": metrics["accuracy"],
+        "balanced_accuracy": metrics["balanced_accuracy"],
+        "confusion_matrix": metrics["confusion_matrix"],
+        "interval": None if interval is None else [*interval],
+    }, None
 
 
-def _calibration(predictions: Predictions, validation: Predictions | None) -> dict:
+def _calibration(predictions: Predictions, validation: Predictions | None) -> Calibration:
     """How far confidence is from accuracy, before and after temperature scaling."""
     scaling = None
     if validation is not None:
@@ -221,34 +271,15 @@ def _calibration(predictions: Predictions, validation: Predictions | None) -> di
     }
 
 
-def _validation(run: Path, split: str, classes: tuple[str, ...]) -> Predictions | None:
+def _validation(run: RunFolder, split: str, classes: tuple[str, ...]) -> Predictions | None:
     """The run's predictions of its validation split, where that is not the split evaluated."""
-    path = run / predictions_file("val")
-    if split == "val" or not path.exists():
+    file = run.predictions_file("val")
+    if split == "val" or not file.exists():
         return None
-    validation = read_predictions(path)
+    validation = run.read_predictions("val")
     if validation.classes != classes:
         raise AlloykError(
-            f"{path} has the classes {', '.join(validation.classes)}, the predictions of the "
-            f"{split} split have {', '.join(classes)}: predict one of them again"
+            f"{shown(file)} must have the classes of the {split} predictions, "
+            f"{', '.join(classes)}, got {', '.join(validation.classes)}; predict one of them again"
         )
     return validation
-
-
-def _monitor(config: Path) -> str:
-    """What the best epoch was chosen by."""
-    if not config.exists():
-        return "val_loss"
-    # Read as plain YAML: a configuration that this version no longer takes can be evaluated.
-    settings = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    return (settings.get("train") or {}).get("monitor", "val_loss")
-
-
-def read_json(path: Path) -> dict:
-    """The object in a JSON file; empty where there is no file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise AlloykError(f"{path} is not valid JSON: {error}") from error

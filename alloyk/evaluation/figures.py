@@ -1,4 +1,4 @@
-"""The pictures of one evaluation, each with the name of its file."""
+"""The figures of one evaluation, each with the name of its file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,14 @@ from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.errors import AlloykError
 from alloyk.evaluation.text_report import describe
-from alloyk.imaging import read_image
+from alloyk.imaging import read_image, shown
 from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import FIGURES
 from alloyk.metrics.selective import accuracy_over_coverage
 from alloyk.plots.style import Axes
+from alloyk.runs.history import History
+from alloyk.runs.metrics import Metrics
 from alloyk.runs.predictions import Predictions
 from alloyk.targets import plain_name
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CURVES = ("accuracy", "loss")
-# Pictures that an evaluation may have or not.
+# Figures that an evaluation may lack.
 OPTIONAL = (
     "accuracy.png", "loss.png", "breakdown*.png", "ceiling.png", "estimated_*.png", "folds.png",
     "mistakes.png",
@@ -34,17 +36,20 @@ MOST_MISTAKES = 12
 
 def draw_figures(
     predictions: Predictions,
-    metrics: dict,
-    history: dict[str, np.ndarray] | None,
+    metrics: Metrics,
+    history: History | None,
     tables: "list[pd.DataFrame]",
 ) -> dict[str, Axes]:
-    """File name → drawn axes, for the folder ``figures``.
+    """Draw the figures of an evaluation.
 
     Args:
         predictions: The predictions that the metrics were computed from.
         metrics: What ``metrics.json`` will hold.
         history: Of `alloyk.runs.history.read_history`.
         tables: Of `alloyk.metrics.breakdown.breakdown_tables`.
+
+    Returns:
+        File name → axes.
     """
     names = [display_name(label) for label in metrics["classes"]]
     subtitle = describe(predictions, metrics)
@@ -90,14 +95,14 @@ def draw_figures(
 
 def draw_folds(
     pictures: dict[str, Axes],
-    metrics: dict,
+    metrics: Metrics,
     parts: Mapping[str, Predictions],
-    histories: Sequence[dict[str, np.ndarray]],
+    histories: Sequence[History],
 ) -> None:
     """Add the spread over the folds of a cross-validation.
 
     Args:
-        pictures: Of `draw_figures`; two get the folds' curves, and some are added.
+        pictures: From `draw_figures`; two get the folds' curves, and some are added.
         metrics: What ``metrics.json`` will hold.
         parts: Of `alloyk.metrics.fold_spread.by_fold`.
         histories: Of those folds that have one.
@@ -117,7 +122,9 @@ def draw_folds(
             )
 
 
-def _breakdowns(tables, accuracy: float, classes, subtitle: str) -> dict[str, Axes]:
+def _breakdowns(
+    tables: "list[pd.DataFrame]", accuracy: float, classes: Sequence[str], subtitle: str
+) -> dict[str, Axes]:
     pictures = {}
     by_column = [table for table in tables if len(conditions_of(table)) == 1]
     if by_column:
@@ -133,7 +140,7 @@ def _breakdowns(tables, accuracy: float, classes, subtitle: str) -> dict[str, Ax
 
 
 def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -> Axes:
-    """The wrong decisions of highest confidence, as a sheet of images.
+    """Draw the misclassified images of highest confidence.
 
     Args:
         predictions: The predictions.
@@ -141,22 +148,22 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
         subtitle: A line under the sheet.
 
     Raises:
-        AlloykError: There is no mistake, or an image is gone; the text says which.
+        AlloykError: No image is misclassified, or an image is missing; the message says which.
     """
     wrong = np.flatnonzero(predictions.y_true != predictions.y_pred)
     if not len(wrong):
-        raise AlloykError("no image was decided wrongly")
+        raise AlloykError("no image was misclassified")
     if root is None:
-        raise AlloykError("where the images lie is not known")
+        raise AlloykError("the folder of the images is not known")
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
     paths = predictions.table["path"].to_numpy()[surest]
     for path in paths:
         if not (root / path).is_file():
-            raise AlloykError(f"the images are gone: no {root / path}")
+            raise AlloykError(f"the image {shown(root / path)} is missing")
     names = [display_name(label) for label in predictions.classes]
     captions = [
         (
-            f"{names[predictions.y_true[i]]}, taken for\n{names[predictions.y_pred[i]]} "
+            f"{names[predictions.y_true[i]]}, classified as\n{names[predictions.y_pred[i]]} "
             f"at {100 * predictions.confidence[i]:.1f} %",
             path,
         )
@@ -167,6 +174,6 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
 
 
 def save_figures(folder: Path, pictures: Mapping[str, Axes]) -> None:
-    """Write the pictures, each under its name."""
+    """Write the figures, each under its name."""
     for name, ax in pictures.items():
         plots.save_figure(ax, folder / name)

@@ -1,47 +1,59 @@
-"""Classify a labelled split with a saved run, and evaluate what it said."""
+"""Predict a labelled split with a saved run, and evaluate the predictions."""
 
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from alloyk.config import resolve_config
 from alloyk.data import ImageDataset
 from alloyk.errors import AlloykError
-from alloyk.evaluation.baselines import CONTROLS, control_file
-from alloyk.evaluation.ceiling import dataset_ceiling
-from alloyk.evaluation.evaluate import (
-    STALE,
-    default_folder,
-    evaluate_run,
-    predictions_file,
-    read_json,
-)
+from alloyk.evaluation.baselines import BASELINES
+from alloyk.evaluation.destination import refuse_foreign_folder
+from alloyk.evaluation.evaluate import stale_files, write_evaluation
 from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
-from alloyk.inference import load
+from alloyk.inference import Classifier, load
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.folder import run_model
+from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
-from alloyk.runs.split_record import (
+from alloyk.runs.run_data import (
     is_run_data,
     open_other_data,
     open_run_data,
-    seen_notes,
+    training_image_notes,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALL = "all"
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images of an evaluation.
+
+    Attributes:
+        dataset: The data set that they belong to.
+        table: Its rows to be evaluated.
+        own: Whether it is the data set that the run was trained on.
+    """
+
+    dataset: ImageDataset
+    table: "pd.DataFrame"
+    own: bool
+
+
 def evaluate_split(
-    run,
+    run: str | Path,
     *,
-    data=None,
+    data: str | Path | None = None,
     split: str = "test",
-    out=None,
-    controls: Sequence[str] = (),
+    out: str | Path | None = None,
+    baselines: Sequence[str] = (),
     progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Predict one split of a data set from its raw images, write and evaluate the predictions.
@@ -50,90 +62,126 @@ def evaluate_split(
         run: Run folder.
         data: Data set to take instead of the one that the run was trained on.
         split: ``train``, ``val``, ``test`` or ``all``.
-        out: Folder to write to; by default the run itself for its own test split, a folder
-            ``evaluation_<split>`` or ``evaluation_<data>_<split>`` in it for anything else.
-        controls: Names in `alloyk.evaluation.baselines.CONTROLS`, fitted and evaluated beside the
-            run.
+        out: Folder to write to; by default as `RunFolder.evaluation_folder`.
+        baselines: Names in `alloyk.evaluation.baselines.BASELINES`, fitted and evaluated beside
+            the run.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         The folder written to.
 
     Raises:
-        AlloykError: No run, no such split, a class that the run does not know, or a bad image.
+        AlloykError: The run has no model, the data set has no such split or has a class that the
+            run lacks, an image cannot be read, or `out` holds files of another run.
     """
-    run = Path(run)
-    run_model(run)  # before its images are looked for
-    own = data is None or (split != ALL and is_run_data(run, data))
-    dataset = (
-        open_run_data(run, data, split=split)
-        if own
-        else open_other_data(run, data, whole=split == ALL)
-    )
+    folder = RunFolder(run)
+    folder.require_model()  # before its images are looked for
+    own = data is None or (split != ALL and is_run_data(folder.path, data))
+    target = RunFolder(out or folder.evaluation_folder(split, data))
+    refuse_foreign_folder(target.path, folder.path, own_test=own and split == "test")
+    images = _open_images(folder, data, split, own)
+    with files_together(target.path, stale_files()) as unfinished:  # which locks the folder
+        classifier = load(folder.path)
+        _refuse_unknown_classes(folder, images, classifier)
+        paths = [images.dataset.root / path for path in images.table["path"]]
+        found = classifier.predict(paths, progress=progress)
+        facts = _facts_of(folder, images)
+        written = RunFolder(unfinished)
+        write_predictions(
+            written.predictions_file(split), images.table, found.probabilities,
+            classifier.classes, estimates=found.estimates,
+        )  # fmt: skip
+        _keep_baselines(target, written, split)
+        if baselines:
+            trained_on = open_run_data(folder.path, split=None) if data else images.dataset
+            _fit_baselines(baselines, classifier, trained_on, images, written, split)
+        if target.path.resolve() == folder.path.resolve():
+            written.write_facts(facts)  # for another evaluation from the predictions alone
+        write_evaluation(folder, written, split, facts, target=target)
+    return target.path
+
+
+def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bool) -> _Images:
+    """The images to evaluate, none of them used for training unless all are asked for."""
+    if own or data is None:
+        dataset = open_run_data(folder.path, data, split=split)
+    else:
+        dataset = open_other_data(folder.path, data, whole=split == ALL)
     table = dataset.table if split == ALL else dataset.split(split)
     if table.empty:
-        raise AlloykError(f"{dataset.root} has no images in {split}: choose another --split")
-    classifier = load(run)
-    unknown = sorted(set(table["label"]) - set(classifier.classes))
-    if unknown:
-        raise AlloykError(
-            f"{dataset.root} has images of {unknown[0]!r}, but {run} knows "
-            f"{', '.join(classifier.classes)} only: leave them out"
-        )
-    seen = [] if own and split != ALL else seen_notes(run, dataset, table["path"])
+        raise AlloykError(f"{shown(dataset.root)} has no images in {split}; choose another --split")
+    seen = [] if own and split != ALL else training_image_notes(folder.path, dataset, table["path"])
     if seen and split == "test":
         raise AlloykError(
-            f"{shown(data)} is no test of {shown(run)}: {seen[0]} Leave these images out, or take "
-            "--split all for all of them as they are"
+            f"--data must have no image that {shown(folder.path)} was trained on, got "
+            f"{shown(data or dataset.root)}: {seen[0]} Remove these images, or evaluate all of "
+            "them as they are by --split all"
         )
-    dataset = replace(dataset, notes=(*dataset.notes, *seen))
-    if out is None:
-        out = default_folder(run, split)
-        if data:
-            out = run / f"evaluation_{Path(data).absolute().stem}_{split}"
-    paths = [dataset.root / path for path in table["path"]]
-    found = classifier.predict(paths, progress=progress)
-    facts = facts_of(run, dataset, table["label"])
-    if own:  # a column that came later is not what the split went by
-        facts["grouped_by"] = read_json(run / "facts.json").get("grouped_by", dataset.grouped_by)
-    else:
-        facts["grouped_by"] = OTHER_DATA
-    with files_together(Path(out), STALE) as unfinished:
-        write_predictions(
-            unfinished / predictions_file(split), table, found.probabilities, classifier.classes,
-            estimates=found.estimates,
-        )  # fmt: skip
-        for name in CONTROLS:  # those of an earlier evaluation stay
-            earlier = Path(out) / control_file(name, split)
-            if earlier.is_file():
-                shutil.copy(earlier, unfinished)
-        if controls:
-            from alloyk.evaluation.baselines.fit import judge
-
-            config = resolve_config(run / "config.yaml")
-            trained_on = open_run_data(run, split=None) if data else dataset
-            judge(controls, config, trained_on, dataset, table, unfinished, split)
-        # For another evaluation from the predictions file alone.
-        text = json.dumps(facts, indent=1, ensure_ascii=False)
-        (unfinished / "facts.json").write_text(text, encoding="utf-8")
-        evaluate_run(run, out=unfinished, split=split, facts=facts)
-    return Path(out)
+    return _Images(replace(dataset, notes=(*dataset.notes, *seen)), table, own)
 
 
-def facts_of(run: Path, dataset: ImageDataset, labels) -> dict:
-    """The run's facts with the data set's own where the two differ.
+def _refuse_unknown_classes(folder: RunFolder, images: _Images, classifier: Classifier) -> None:
+    unknown = sorted(set(images.table["label"]) - set(classifier.classes))
+    if unknown:
+        raise AlloykError(
+            f"every image must be of a class of {shown(folder.path)} "
+            f"({', '.join(classifier.classes)}), but {shown(images.dataset.root)} has images of "
+            f"{unknown[0]!r}; remove them"
+        )
 
-    Args:
-        run: Run folder.
-        dataset: The data set.
-        labels: Of the images evaluated.
-    """
-    facts = read_json(run / "facts.json")
-    own = {
-        "grouped_by": dataset.grouped_by,
-        "simulated": dataset.simulated,
-        "data_root": str(dataset.root.absolute()),
-        "notes": list(dataset.notes),
-        "ceiling": dataset_ceiling(dataset, labels),
-    }
-    return {**facts, **own}
+
+def _facts_of(folder: RunFolder, images: _Images) -> Facts:
+    """The run's facts, with the data set's own where the two differ."""
+    facts, dataset = folder.facts, images.dataset
+    grouped_by: str | None = OTHER_DATA
+    if images.own:  # a column that was added later is not what the split was grouped by
+        recorded = facts.grouped_by
+        grouped_by = dataset.grouped_by if recorded == UNKNOWN_GROUPING else recorded
+    return replace(
+        facts,
+        grouped_by=grouped_by,
+        simulated=dataset.simulated,
+        data_root=dataset.root.absolute(),
+        notes=dataset.notes,
+        ceiling=None,
+    )
+
+
+def _keep_baselines(target: RunFolder, written: RunFolder, split: str) -> None:
+    """Keep the baselines of an earlier evaluation."""
+    for name in BASELINES:
+        earlier = target.baseline_file(name, split)
+        if earlier.is_file():
+            shutil.copy(earlier, written.path)
+
+
+def _fit_baselines(
+    names: Sequence[str],
+    classifier: Classifier,
+    trained_on: ImageDataset,
+    images: _Images,
+    written: RunFolder,
+    split: str,
+) -> None:
+    from alloyk.evaluation.baselines.fit import fit_baselines
+
+    fit_baselines(
+        names,
+        _preprocessing(classifier),
+        trained_on,
+        images.dataset,
+        images.table,
+        written,
+        split,
+    )
+
+
+def _preprocessing(classifier: Classifier) -> Any:
+    """The layers of a saved model from a raw image to what its network sees."""
+    layers = classifier.backend.model.layers
+    if [layer.name for layer in layers[:1]] != ["preprocessing"]:
+        raise AlloykError(
+            f"a baseline needs a run with one preprocessing, but {shown(classifier.path)} is a "
+            "vote; evaluate one of its members"
+        )
+    return layers[0]

@@ -1,17 +1,26 @@
 """The text of ``report.txt``."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from alloyk.alloys import display_name
+from alloyk.files import few
 from alloyk.metrics.fold_spread import FIGURES, figure_at
+from alloyk.runs.facts import UNKNOWN_GROUPING
+from alloyk.runs.metrics import Interval, Metrics
 from alloyk.runs.predictions import Predictions
 
-# Of `grouped_by`: no split of the run's own.
 OTHER_DATA = "other data"
+"""Of `grouped_by`: the images are no split of the run's own."""
+
+_PER_CLASS = re.compile(r"(?P<before>(?:.*\.)?per_class\.)(?P<label>.+)(?P<metric>\.\w+)")
 
 
-def describe(predictions: Predictions, metrics: dict) -> str:
-    """One line on what the figures rest on.
+def describe(predictions: Predictions, metrics: Metrics) -> str:
+    """Describe the evaluated images in one line.
 
     For example ``test split, 1,800 images of 300 plates, simulated``.
     """
@@ -23,8 +32,8 @@ def describe(predictions: Predictions, metrics: dict) -> str:
     return ", ".join([*parts, "simulated"] if metrics["simulated"] else parts)
 
 
-def format_report(predictions: Predictions, metrics: dict) -> str:
-    """The text of ``report.txt``: classification report, accuracy, what the split went by."""
+def format_report(predictions: Predictions, metrics: Metrics) -> str:
+    """The text of ``report.txt``: classification report, accuracy, grouping of the split."""
     from sklearn.metrics import classification_report
 
     table = classification_report(
@@ -39,7 +48,7 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
     lines = [describe(predictions, metrics), describe_grouping(metrics["grouped_by"])]
     lines += metrics["notes"]
     if metrics["simulated"]:
-        lines.append("The images are simulated: nothing here was measured on real radiographs.")
+        lines.append("The images are simulated: no real radiograph was evaluated.")
     lines += ["", table]
     for name, title in FIGURES.items():
         value = figure_at(metrics, name)
@@ -52,42 +61,74 @@ def format_report(predictions: Predictions, metrics: dict) -> str:
     over = metrics["resampling"]["over"]
     lines += ["", f"In brackets: 95 % confidence interval, from resampling {over}."]
     if over == "images":
-        lines.append("Plates are not known: images of one plate make these intervals too narrow.")
-    lines += [f"Undefined: {name}: {why}" for name, why in metrics["undefined"].items()]
+        lines.append(
+            "Plates are not known: if images share a plate, these intervals are too narrow."
+        )
+    lines += [f"Undefined: {line}" for line in undefined_lines(metrics["undefined"])]
     return "\n".join(lines) + "\n"
 
 
-def describe_grouping(grouped_by: str | None) -> str:
-    """One sentence on how images were kept apart; see `ImageDataset.grouped_by`.
+def undefined_lines(undefined: Mapping[str, str]) -> list[str]:
+    """List the metrics without a value and why; classes with the same reason share a line.
 
-    Of another data set than the run's, `OTHER_DATA`.
+    >>> undefined_lines({"per_class.A.recall": "the split has no image of A",
+    ...                  "per_class.B.recall": "the split has no image of B"})
+    ['per_class.*.recall of 2 classes (A, B): the split has no image of the class']
+    """
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, why in undefined.items():
+        found = _PER_CLASS.fullmatch(name)
+        if found is None:
+            shared[name, why] = []
+            continue
+        label = found["label"]
+        common = re.sub(rf"\b(of|as) {re.escape(label)}(?=$|,)", r"\1 the class", why)
+        key = f"{found['before']}*{found['metric']}", common
+        shared.setdefault(key, []).append((label, why))
+    lines = []
+    for (name, why), classes in shared.items():
+        if len(classes) == 1:
+            label, why = classes[0]
+            name = name.replace("*", label)
+        elif classes:
+            labels = few(display_name(label) for label, _ in classes)
+            name += f" of {len(classes)} classes ({labels})"
+        lines.append(f"{name}: {why}")
+    return lines
+
+
+def describe_grouping(grouped_by: str | None) -> str:
+    """Say in one sentence how images were kept apart; see `ImageDataset.grouped_by`.
+
+    Args:
+        grouped_by: As there, or `OTHER_DATA`, or `UNKNOWN_GROUPING`.
     """
     match grouped_by:
         case None:
             return (
-                "Split image by image: images of one plate may be in training and test, "
-                "which flatters the figures."
+                "Split image by image: images of one plate may be in training and test, so the "
+                "results may be optimistic."
             )
         case "folders" | "manifest":
             return f"Split as given by the data set's {grouped_by}."
         case _ if grouped_by == OTHER_DATA:
             return (
-                "Judged on other data than the run's own: whether its plates were in training is "
-                "not known."
+                "Evaluated on other data than the run's own: whether its plates were used in "
+                "training is not known."
             )
-        case "unknown":
+        case _ if grouped_by == UNKNOWN_GROUPING:
             return "What the split was grouped by is not known."
         case _:
             return f"Split grouped by {grouped_by}: no {grouped_by} is in two splits."
 
 
-def _references(metrics: dict) -> list[str]:
-    """Lines on the reference ceiling and the controls, as far as `metrics` has them."""
+def _references(metrics: Metrics) -> list[str]:
+    """Lines on the reference ceiling and the baselines, where `metrics` has them."""
     lines = []
-    for name, control in (metrics.get("controls") or {}).items():
-        between = _interval(control["interval"])
-        title = f"{name} control"
-        lines.append(f"{title:<18} {control['accuracy']:>9.4f}  {between}  {control['what']}")
+    for name, baseline in (metrics.get("controls") or {}).items():
+        between = _interval(baseline["interval"])
+        title = f"{name} baseline"
+        lines.append(f"{title:<18} {baseline['accuracy']:>9.4f}  {between}  {baseline['what']}")
     ceiling = metrics.get("ceiling")
     if ceiling:
         value, error = ceiling["accuracy"], ceiling["error"]
@@ -95,20 +136,20 @@ def _references(metrics: dict) -> list[str]:
         lines += [
             "",
             "The reference ceiling is what an ideal classifier reaches under the simulator's own "
-            "model, on single images of plates never seen before.",
+            "model, on single images of plates that were not used in training.",
             *ceiling.get("notes", []),
         ]
         interval = metrics["confidence_intervals"].get("accuracy")
         if interval and interval[0] > value + 2 * error:
             lines.append(
-                "The accuracy lies above it: the classifier has seen these plates before, or "
-                "something in the images tells the class that the model does not know of."
+                "The accuracy is above the ceiling: these plates were used in training, or the "
+                "images carry information on the class that the simulator's model lacks."
             )
     return lines
 
 
-def _further(metrics: dict) -> list[str]:
-    """Lines on plates, calibration and abstention, as far as `metrics` has them."""
+def _further(metrics: Metrics) -> list[str]:
+    """Lines on folds, plates, calibration and abstention, where `metrics` has them."""
     lines = []
     if metrics.get("folds"):
         lines.append("")
@@ -127,7 +168,7 @@ def _further(metrics: dict) -> list[str]:
         scaling = calibration["temperature_scaling"]
         if scaling and scaling["temperature"] is not None:
             lines[-1] += (
-                f" Divided by the temperature {scaling['temperature']:.3f}, fitted on validation: "
+                f" After temperature scaling ({scaling['temperature']:.3f}, fitted on validation): "
                 f"{scaling['expected_calibration_error']:.4f}, log loss {scaling['log_loss']:.4f}."
             )
         elif scaling:
@@ -135,9 +176,9 @@ def _further(metrics: dict) -> list[str]:
     return lines + _abstention(metrics)
 
 
-def _abstention(metrics: dict) -> list[str]:
+def _abstention(metrics: Metrics) -> list[str]:
     """A line for each threshold, and one for each reason why there is none."""
-    by_threshold: dict = {}
+    by_threshold: dict[float | None, list[dict[str, Any]]] = {}
     for row in metrics["abstention"]:
         by_threshold.setdefault(row["threshold"], []).append(row)
     lines = []
@@ -146,11 +187,11 @@ def _abstention(metrics: dict) -> list[str]:
         last = rows[-1]
         if threshold is None:
             whys = [f"{rate}: {row['why']}" for rate, row in zip(rates, rows, strict=True)]
-            lines.append("No confidence to decide from is shown to keep the error rate at")
+            lines.append("No confidence threshold is shown to keep the error rate at")
             lines += [f"  {why}." for why in whys]
             continue
         line = (
-            f"For an error rate of {' or '.join(rates)}: decide from a confidence of "
+            f"For an error rate of {' or '.join(rates)}: abstain below a confidence of "
             f"{threshold:.4f} (chosen on {last['chosen_on']}, where at most "
             f"{100 * last['error_bound']:.2f} % are wrong with 95 % confidence)"
         )
@@ -162,13 +203,13 @@ def _abstention(metrics: dict) -> list[str]:
         over = metrics["resampling"]["over"]
         over = over if last["groups"] > 1 else over.removesuffix("s")
         lines.append(
-            f"{line}; that decides {100 * last['coverage']:.1f} % of the images, of "
+            f"{line}; that classifies {100 * last['coverage']:.1f} % of the images, of "
             f"{last['groups']:,} {over}, {100 * last['error_rate']:.2f} %{between} of them wrong."
         )
     return lines
 
 
-def _estimates(metrics: dict) -> list[str]:
+def _estimates(metrics: Metrics) -> list[str]:
     """A table for each column of numbers that was estimated: all images, then each class."""
     lines = []
     for column, figures in metrics.get("regression", {}).items():
@@ -190,12 +231,12 @@ def _estimates(metrics: dict) -> list[str]:
     return lines
 
 
-def _with_interval(value, metrics: dict, path: str) -> str:
+def _with_interval(value: float | None, metrics: Metrics, path: str) -> str:
     if value is None:
         return "undefined"
     interval = metrics["confidence_intervals"].get(path)
     return f"{value:#.4g}" + (" [{:#.4g}, {:#.4g}]".format(*interval) if interval else "")
 
 
-def _interval(interval) -> str:
+def _interval(interval: Interval | None) -> str:
     return "[{:.4f}, {:.4f}]".format(*interval) if interval else ""

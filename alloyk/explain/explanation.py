@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.config import resolve_config
-from alloyk.data.source import open_dataset
+from alloyk.data import load_dataset
 from alloyk.errors import AlloykError
 from alloyk.explain.gradcam import AUTO, GradCAM, enlarged
 from alloyk.explain.model_parts import OpenedClassifier, log_odds, open_classifier
@@ -15,7 +14,8 @@ from alloyk.explain.sanity import sanity_check
 from alloyk.explain.shapley import GradientSHAP, PartitionSHAP
 from alloyk.imaging import read_image, shown
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.split_record import is_run_data, open_other_data, open_run_data
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import is_run_data, open_other_data, open_run_data
 
 METHODS = ("gradcam", "shap")
 EXPLAINERS = ("gradient", "partition")
@@ -173,18 +173,18 @@ def background_images(
     Raises:
         AlloykError: The data set is not where it was, or `run` is a file and none was named.
     """
-    config = Path(run) / "config.yaml"
+    config = RunFolder(run).config_file
     if data is None and not config.is_file():
         raise AlloykError(
             f"SHAP's gradient explainer compares with training images, and {shown(run)} does not "
             "say where they are: name their data set by --data, or take --explainer partition"
         )
-    if not config.is_file():
-        dataset = open_dataset(resolve_config(None, {"data": {"path": str(data)}}))
-    elif data is None or is_run_data(Path(run), data):
-        dataset = open_run_data(Path(run), data, split=None)
+    if data is not None and not config.is_file():
+        dataset = load_dataset(data)
+    elif data is None or is_run_data(run, data):
+        dataset = open_run_data(run, data, split=None)
     else:
-        dataset = open_other_data(Path(run), data)
+        dataset = open_other_data(run, data)
     rng = np.random.default_rng(seed)
     paths, labels = dataset.paths("train"), dataset.labels("train")
     ranked = rng.permutation(len(paths))

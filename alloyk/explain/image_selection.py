@@ -1,4 +1,4 @@
-"""Which images of a run to explain when nobody named any."""
+"""The images of a run to explain when none are named."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
-from alloyk.runs.folder import run_model
-from alloyk.runs.predictions import Predictions, read_predictions
-from alloyk.runs.split_record import open_run_data
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.predictions import Predictions
+from alloyk.runs.run_data import open_run_data
 
 
 def most_and_least_confident(predictions: Predictions, count: int = 1) -> list[int]:
-    """Rows of the most, then the least confident decisions about images of each class.
+    """Return rows of the most, then the least confident predictions for images of each class.
 
     Args:
         predictions: Of a split.
@@ -30,19 +30,20 @@ def most_and_least_confident(predictions: Predictions, count: int = 1) -> list[i
 def chosen_images(
     run: Path, *, data: str | Path | None = None, count: int = 1
 ) -> tuple[list[Path], list[str]]:
-    """The most and least confident images of each class of a run's test split, and their labels.
+    """Return the most and least confident test images of each class, and their labels.
 
     Raises:
-        AlloykError: It is no finished run, has no predictions, or its images are not where they
-            were.
+        AlloykError: The run has no model or no predictions, or its images are not where they
+            were in training.
     """
-    run_model(run)
-    file = Path(run) / "predictions.csv"
+    folder = RunFolder(run)
+    folder.require_model()
+    file = folder.predictions_file()
     if not file.is_file():
         raise AlloykError(
-            f"{shown(run)} has no predictions.csv to choose images by: name the images to explain"
+            f"{shown(run)} has no {file.name} to choose images from; name the images to explain"
         )
-    predictions = read_predictions(file)
+    predictions = folder.predictions
     root = open_run_data(run, data).root
     rows = most_and_least_confident(predictions, count)
     table = predictions.table.iloc[rows]

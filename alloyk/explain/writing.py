@@ -16,10 +16,9 @@ from alloyk.explain.explanation import Explanation
 from alloyk.explain.gradcam import enlarged
 from alloyk.explain.sanity import describe_sanity
 from alloyk.imaging import shown
+from alloyk.runs.folder import EXPLANATION, OVERVIEW
 
-RECORD = "explanation.json"
 ARRAYS = "maps.npz"
-OVERVIEW = "overview.png"
 MOST_IN_OVERVIEW = 24
 MOST_COLUMNS = 6
 
@@ -49,7 +48,7 @@ def write_explanation(explanation: Explanation, out: str | Path) -> Path:
             plots.save_figure(_picture(explanation, number, over_seen[number]), folder / name)
         plots.save_figure(_overview(explanation, over_seen), folder / OVERVIEW)
         text = json.dumps(record(explanation, names), indent=1, ensure_ascii=False)
-        (folder / RECORD).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        (folder / EXPLANATION).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
     return out
 
 
@@ -168,7 +167,11 @@ def format_decisions(explanation: Explanation) -> str:
 @contextmanager
 def _whole_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place if the block ends well."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if (
+        out.exists()
+        and not (out / EXPLANATION).is_file()
+        and (not out.is_dir() or any(out.iterdir()))
+    ):
         raise AlloykError(f"{out} holds something else: choose another --out or empty it")
     folder = None
     try:

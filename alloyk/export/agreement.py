@@ -13,8 +13,7 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import read_image, shown
 from alloyk.inference import Classification, Classifier
 from alloyk.progress import Advance
-from alloyk.runs.folder import RUN_MODEL
-from alloyk.runs.predictions import read_predictions
+from alloyk.runs.folder import RunFolder
 
 COMPARE_TOGETHER = 64
 
@@ -130,18 +129,19 @@ def refuse_disagreement(
         AlloykError: They disagree; the message names an image and says by how much.
     """
     # Not `>`: NaN is larger than nothing.
+    model = shown(RunFolder(run).model_file)
     far = [name for name, x in agreement.estimates.items() if not x <= allowed[name]]
     if not agreement.differing and agreement.max_difference <= tolerance:
         if not far:
             return
         raise AlloykError(
-            f"the {file_format} file disagrees with {shown(run / RUN_MODEL)} and was thrown away: "
+            f"the {file_format} file disagrees with {model} and was thrown away: "
             f"{far[0]} differs by up to {agreement.estimates[far[0]]:.1e} where "
             f"{allowed[far[0]]:.0e} is allowed; choose another --format"
         )
     image = agreement.differing[0] if agreement.differing else agreement.worst
     raise AlloykError(
-        f"the {file_format} file disagrees with {shown(run / RUN_MODEL)} and was thrown away: "
+        f"the {file_format} file disagrees with {model} and was thrown away: "
         f"{len(agreement.differing)} of {agreement.images} decisions differ, max |Δp| "
         f"{agreement.max_difference:.1e} where {tolerance:.0e} is allowed (for example "
         f"{shown(image)}); choose another --format"
@@ -150,9 +150,10 @@ def refuse_disagreement(
 
 def compare_with_recorded(run: Path, names, original: Classifier, found) -> Agreement | None:
     """Agreement of the exported file with the run's ``predictions.csv``."""
-    if not (run / "predictions.csv").is_file():
+    folder = RunFolder(run)
+    if not folder.predictions_file().is_file():
         return None
-    recorded = read_predictions(run / "predictions.csv")
+    recorded = folder.predictions
     row = {path: i for i, path in enumerate(recorded.table["path"])}
     if set(row) != set(names) or recorded.classes != original.classes:
         return None

@@ -30,8 +30,8 @@ from alloyk.inference import Classifier, load
 from alloyk.inference.latency import single_thread_latency
 from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.folder import RUN_MODEL, run_model
-from alloyk.runs.split_record import open_run_data
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import open_run_data
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def export_run(
     _check_out(out, file_format)
     if input_size and not chosen.fixed_shape:
         raise AlloykError(f"{file_format} takes images of any size: leave --input-size out")
-    run_model(run)  # before its images are looked for
+    RunFolder(run).require_model()  # before its images are looked for
     dataset = open_run_data(run, data)
     for note in dataset.notes:
         logger.warning(note)
@@ -158,7 +158,7 @@ def format_report(report: ExportReport) -> str:
     rows = [
         ("file", str(report.path)),
         ("format", f"{report.format}, input {_described(report.input_shape)}"),
-        ("compared with", f"{RUN_MODEL} of the run, on the raw images"),
+        ("compared with", f"{RunFolder('').model_file.name} of the run, on the raw images"),
         ("images compared", images),
         ("decisions that differ", str(len(agreement.differing))),
         ("max |Δp|", f"{agreement.max_difference:.1e} (allowed: {report.tolerance:.0e})"),
@@ -166,7 +166,7 @@ def format_report(report: ExportReport) -> str:
             (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
             for name, difference in agreement.estimates.items()
         ),
-        ("predictions.csv", _recorded_row(report.recorded)),
+        (RunFolder("").predictions_file().name, _recorded_row(report.recorded)),
         ("size", f"{report.size_bytes / 1e6:.1f} MB"),
         ("latency", f"{report.latency_seconds * 1e3:.2f} ms (one {shape} image, one thread)"),
     ]

@@ -14,7 +14,7 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE
-from alloyk.runs.folder import run_model
+from alloyk.runs.folder import RunFolder
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
@@ -141,7 +141,7 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel", path
-        return "keras", run_model(path, "a run folder or a SavedModel")
+        return "keras", RunFolder(path).require_model("a run folder or a SavedModel")
     try:
         with path.open("rb") as file:
             head = file.read(8)

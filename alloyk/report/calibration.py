@@ -1,28 +1,40 @@
-"""How far a run's figures can be trusted: ceiling, controls, plates, calibration, abstention."""
+"""How reliable a run's metrics are: ceiling, baselines, plates, calibration, abstention."""
 
-from collections.abc import Mapping
+from typing import Any
 
 from alloyk.alloys import display_name
-from alloyk.report.page import Block, Cell, Facts, Table, Text, count, number, with_interval
+from alloyk.report.page import (
+    Block,
+    Cell,
+    NameValues,
+    Table,
+    Text,
+    count,
+    number,
+    with_interval,
+)
+from alloyk.runs.metrics import Metrics
 
 ABOVE = (
-    "The accuracy lies above the ceiling: the classifier has seen these plates before, or "
-    "something in the images tells the class that the simulator's model does not know of."
+    "The accuracy is above the ceiling: these plates were used in training, or the images carry "
+    "information on the class that the simulator's model lacks."
 )
 
 
-def reference_blocks(metrics: Mapping) -> list[Block]:
-    """The accuracy beside what an ideal classifier and simple controls reach."""
-    ceiling, controls = metrics.get("ceiling"), metrics.get("controls") or {}
-    if not ceiling and not controls:
+def reference_blocks(metrics: Metrics) -> list[Block]:
+    """Compare the accuracy with an ideal classifier and simple baselines."""
+    ceiling, baselines = metrics.get("ceiling"), metrics.get("controls") or {}
+    if not ceiling and not baselines:
         return []
     interval = metrics["confidence_intervals"].get("accuracy")
     rows = [["this run", with_interval(metrics["accuracy"], interval), ""]]
-    for name, control in controls.items():
-        cell = with_interval(control["accuracy"], control["interval"])
-        rows.append([f"{name} control", cell, control["what"]])
+    for name, baseline in baselines.items():
+        cell = with_interval(baseline["accuracy"], baseline["interval"])
+        rows.append([f"{name} baseline", cell, baseline["what"]])
     if not ceiling:
-        return [Table("Accuracy beside simple classifiers", ("what", "accuracy", "by"), rows)]
+        return [
+            Table("Accuracy beside simple baselines", ("classifier", "accuracy", "method"), rows)
+        ]
     value, error = ceiling["accuracy"], ceiling["error"]
     cell = Cell(f"{value:.4f}", value, f"± {error:.4f} (Monte Carlo)")
     rows.append(["reference ceiling", cell, "ideal classifier under the simulator's own model"])
@@ -31,21 +43,26 @@ def reference_blocks(metrics: Mapping) -> list[Block]:
         for label, figures in metrics["per_class"].items()
     ]
     notes = [
-        "The reference ceiling holds for single images of plates never seen before. It is a number "
-        "of the simulator's own, linearised model, and is printed even where a run lies above it.",
+        "The reference ceiling holds for single images of plates that were not used in training. "
+        "It belongs to the simulator's own, linearised model, and is printed even where a run is "
+        "above it.",
         *ceiling.get("notes", []),
     ]
     if interval and interval[0] > value + 2 * error:
         notes.append(ABOVE)
     return [
-        Table("Accuracy beside what is possible, simulated", ("what", "accuracy", "by"), rows),
-        Table("Recall of each class", ("class", "of the ceiling", "of this run"), by_class),
+        Table(
+            "Accuracy beside the reference ceiling, simulated",
+            ("classifier", "accuracy", "method"),
+            rows,
+        ),
+        Table("Recall of each class", ("class", "ceiling", "this run"), by_class),
         Text(notes),
     ]
 
 
-def trust_blocks(metrics: Mapping) -> list[Block]:
-    """Decisions per plate, calibration and abstention."""
+def calibration_blocks(metrics: Metrics) -> list[Block]:
+    """Report accuracy per plate, calibration and abstention."""
     rows = []
     plates = metrics.get("plates")
     if plates:
@@ -66,15 +83,15 @@ def trust_blocks(metrics: Mapping) -> list[Block]:
                 )
             )
         elif scaling:
-            rows.append(("temperature scaling", f"not kept: {scaling['why']}"))
-    blocks: list[Block] = [Facts(rows)] if rows else []
+            rows.append(("temperature scaling", f"none: {scaling['why']}"))
+    blocks: list[Block] = [NameValues(rows)] if rows else []
     if metrics.get("abstention"):
         blocks.append(abstention_table(metrics["abstention"], metrics["resampling"]["over"]))
     return blocks
 
 
-def abstention_table(abstention: list[dict], over: str) -> Table:
-    """What deciding only from a confidence on gives."""
+def abstention_table(abstention: list[dict[str, Any]], over: str) -> Table:
+    """Tabulate what abstaining below a confidence threshold gives."""
     rows = []
     for row in abstention:
         percent = Cell(f"{100 * row['wanted_error_rate']:g} %", row["wanted_error_rate"])
@@ -88,6 +105,6 @@ def abstention_table(abstention: list[dict], over: str) -> Table:
                 row["chosen_on"] + (f": {row['why']}" if row.get("why") else ""),
             ]
         )
-    columns = ("wanted error rate", "decide from confidence", "images decided", over,
+    columns = ("target error rate", "confidence threshold", "images classified", over,
                "error rate", "threshold chosen on")  # fmt: skip
-    return Table("Leaving uncertain images undecided", columns, rows)
+    return Table("Abstaining on uncertain images", columns, rows)

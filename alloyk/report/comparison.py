@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alloyk.comparison.output import describe, tables_of
+from alloyk.comparison.output import COMPARISON, ComparisonTable, describe, tables_of
 from alloyk.comparison.tables import Column
-from alloyk.evaluation import read_json
 from alloyk.report.page import Block, Cell, Figures, Page, Picture, Section, Table, Text
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.json_file import read_json
 
-COMPARISON = "comparison.json"
 MOST_PAIRS = 12
 # Heading → what stands under it: a table and the picture of the same name.
 HEADINGS = {
@@ -28,13 +28,13 @@ def comparison_page(folder: Path) -> Page:
     """The page of what `alloyk compare` has left in a folder."""
     comparison = read_json(folder / COMPARISON)
     tables, runs = tables_of(comparison), comparison["runs"]
-    pictures = _pictures(folder / "figures", comparison)
+    pictures = _pictures(RunFolder(folder).figures_folder, comparison)
     sections = []
     for heading, names in HEADINGS.items():
         blocks: list[Block] = []
         for name in names:
             if name in tables:
-                blocks.append(as_table(*tables[name]))
+                blocks.append(as_table(tables[name]))
             if name in pictures:
                 blocks.append(Figures([pictures[name]]))
         sections.append(Section(heading, blocks))
@@ -59,10 +59,13 @@ def comparison_page(folder: Path) -> Page:
     )
 
 
-def as_table(caption: str, columns: Sequence[Column], rows: Sequence[Mapping]) -> Table:
-    """A table of `alloyk.comparison.tables` as part of a page."""
-    return Table(caption, [column.title for column in columns],
-                 [[_cell(column, row) for column in columns] for row in rows])  # fmt: skip
+def as_table(table: ComparisonTable) -> Table:
+    """Return a table of a comparison as part of a page."""
+    return Table(
+        table.caption,
+        [column.title for column in table.columns],
+        [[_cell(column, row) for column in table.columns] for row in table.rows],
+    )
 
 
 def _cell(column: Column, row: Mapping) -> Cell:

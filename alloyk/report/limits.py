@@ -1,81 +1,84 @@
-"""What a run has not shown, and what its classifier is for: as plain sentences from its files."""
+"""Limitations of a run and the model card of its classifier, as sentences from its files."""
 
 import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alloyk.alloys import display_name
-from alloyk.evaluation.text_report import OTHER_DATA, describe_grouping
+from alloyk.evaluation.text_report import OTHER_DATA, describe_grouping, undefined_lines
+from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
+from alloyk.runs.metrics import Metrics
+from alloyk.runs.settings import RunSettings
 
 FEW_PLATES = 30
 FEW_IMAGES = 30
 
 
-def limits(metrics: dict, facts: dict, config: dict, explanations: list[dict]) -> list[str]:
-    """What a careful reader would object, as far as the files tell.
+def limits(
+    metrics: Metrics, settings: RunSettings, explanations: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """List the limitations that follow from the files of a run.
 
     Args:
-        metrics: Of ``metrics.json``.
-        facts: Of ``facts.json``.
-        config: Of ``config.yaml``.
-        explanations: Of every ``explanation.json`` in the run.
+        metrics: The run's metrics.
+        settings: The run's configuration.
+        explanations: The record of every explanation in the run.
     """
     found = []
     if metrics.get("simulated"):
         found.append(
             "All images are simulated. No real image has been compared with the simulation: on "
-            "radiographs the figures will differ, most likely for the worse."
+            "radiographs the metrics will differ, most likely for the worse."
         )
-    if metrics.get("grouped_by") in (None, "folders", "manifest", OTHER_DATA, "unknown"):
+    if metrics.get("grouped_by") in (None, "folders", "manifest", OTHER_DATA, UNKNOWN_GROUPING):
         found.append(describe_grouping(metrics.get("grouped_by")))
     found += metrics.get("notes", [])
     found += _few(metrics)
     names = ", ".join(_name(label) for label in metrics["classes"])
     found.append(
-        f"The classifier answers {names} and nothing else, for whatever it is shown: a confident "
-        "answer does not mean that the material is one of them."
+        f"The classifier answers {names} and nothing else, whatever the image: a confident answer "
+        "does not mean that the material is one of them."
     )
     found.append(
-        "Thicknesses, tube voltages, detectors and set-ups that the test images do not hold have "
-        "not been tested."
+        "Thicknesses, tube voltages, detectors and set-ups that the test images lack have not been "
+        "tested."
     )
-    if config.get("seed") is not None:
+    if settings.seed is not None:
         found.append(
-            f"One training, seed {config['seed']}. The intervals tell what other plates would do "
-            "to the figures, not what another seed would: train several and compare them."
+            f"One training, seed {settings.seed}. The intervals describe the effect of other "
+            "plates, not of another seed: train with several seeds and compare."
         )
     thresholds = [row for row in metrics.get("abstention") or [] if row["threshold"] is not None]
     if any(row["chosen_on"] == "the same images" for row in thresholds):
         found.append(
-            "The thresholds for abstaining were chosen on the images that they are judged by, and "
-            "look better than they are."
+            "The thresholds for abstaining were chosen on the evaluated images: their results are "
+            "optimistic."
         )
     for explanation in explanations:
         if not explanation["sanity_check"]["passed"]:
             found.append(
                 f"The {explanation['method']} maps hardly depend on the weights: they are no "
-                "evidence of what was learnt."
+                "evidence of what was learned."
             )
-    found += [
-        f"Undefined: {name}: {why}." for name, why in (metrics.get("undefined") or {}).items()
-    ]
+    found += [f"Undefined: {line}." for line in undefined_lines(metrics.get("undefined") or {})]
     return found
 
 
 def _name(label: str) -> str:
-    """A class as it stands in a sentence; one written from right to left turns nothing round."""
+    """A class within a sentence; one written from right to left is isolated."""
     name = display_name(label)
     if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name):
         return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
     return name
 
 
-def _few(metrics: dict) -> list[str]:
+def _few(metrics: Metrics) -> list[str]:
+    """Sentences on few plates, and on few images of a class."""
     found = []
-    resampling = metrics.get("resampling") or {}
-    if resampling.get("over") == "images":
-        found.append(
-            "Which images show one plate is not known. If several do, the intervals are too narrow."
-        )
-    elif resampling.get("groups", FEW_PLATES) < FEW_PLATES:
+    resampling = metrics["resampling"]
+    if resampling["over"] == "images":
+        found.append("Plates are not known: if images share a plate, the intervals are too narrow.")
+    elif resampling["groups"] < FEW_PLATES:
         found.append(
             f"The test images show {resampling['groups']} plates: intervals from so few are rough."
         )
@@ -90,17 +93,16 @@ def _few(metrics: dict) -> list[str]:
 
 
 def model_card(
-    name: str, kind: str, metrics: dict, facts: dict, config: dict
+    name: str, kind: str, metrics: Metrics, facts: Facts, settings: RunSettings
 ) -> list[tuple[str, str]]:
-    """A model card as names and texts.
+    """Write a model card as names and texts.
 
     Reference: [Mitchell et al., 2019](https://arxiv.org/abs/1810.03993).
     """
     classes = ", ".join(_name(label) for label in metrics["classes"])
     simulated = bool(metrics.get("simulated"))
-    preprocess = config.get("preprocess") or {}
-    size = preprocess.get("image_size")
-    parameters = facts.get("parameters")
+    preprocess, size = settings.section("preprocess"), settings.image_size
+    parameters = facts.parameters
     what = f"{kind or 'a classifier'}, from one radiograph to one of: {classes}"
     if parameters:
         what += f"; {parameters:,} parameters"
@@ -111,26 +113,26 @@ def model_card(
         rows.append(
             (
                 "Input",
-                "a raw X-ray transmission image of any size and depth, as decoded; inside the "
-                f"model it is made gray, {', '.join(steps)} and resized to {size[0]}×{size[1]}",
+                "a raw X-ray transmission image of any size and depth, as decoded; the model "
+                f"converts it to gray, {', '.join(steps)}, resized to {size[0]}×{size[1]}",
             )
         )
     rows += [
         (
             "Intended use",
-            "research on telling these materials apart in radiographs that are made like the "
+            "research on classifying these materials in radiographs that are made like the "
             "training images: same set-up, same range of thickness and tube voltage"
             + (
-                "; and trying out alloyk, since it has seen simulated images only"
+                "; and trying out alloyk, since it was trained on simulated images only"
                 if simulated
                 else ""
             ),
         ),
         (
             "Not intended",
-            "accepting or rejecting parts that people's safety depends on without another "
-            "measurement; materials other than the classes above; images of another set-up "
-            "without an evaluation on labelled images of it",
+            "accepting or rejecting safety-critical parts without another measurement; materials "
+            "other than the classes above; images of another set-up without an evaluation on "
+            "labelled images of it",
         ),
         (
             "Training data",
@@ -138,8 +140,8 @@ def model_card(
         ),
         (
             "Evaluation",
-            f"{metrics['n']:,} images, {metrics['evaluated']}; none of them was trained on by the "
-            "network that judged it",
+            f"{metrics['n']:,} images, {metrics['evaluated']}; each was classified by a network "
+            "that was not trained on it",
         ),
         (
             "How to use",

@@ -1,8 +1,7 @@
-"""What a report is made of, and how it becomes one HTML file.
+"""The parts of a report, and how they are rendered as one HTML file.
 
-The file asks for nothing: pictures are data URIs, and its own content policy, which names its one
-script and its one style sheet by their hashes, forbids anything else, a class name that looks like
-a script included.
+The file loads nothing: pictures are data URIs. Its content policy names its one script and its one
+style sheet by their hashes and forbids everything else, so a class name cannot act as a script.
 """
 
 import base64
@@ -14,7 +13,7 @@ from importlib import resources
 
 from alloyk import __version__
 
-# Shape, or width in pixels, from which on a picture gets the whole width.
+# Aspect ratio, or width in pixels, above which a picture gets the full width.
 WIDE, WIDE_PIXELS = 1.9, 1300
 TEMPLATES = resources.files("alloyk.report") / "templates"
 
@@ -24,9 +23,9 @@ class Cell:
     """A table cell.
 
     Attributes:
-        text: What is shown.
+        text: The content.
         value: The number to sort by; None sorts by the text.
-        note: What belongs to the text, under it.
+        note: Shown below the text.
     """
 
     text: str
@@ -36,11 +35,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that a click on a column's head sorts.
+    """A table that is sorted by a click on a column heading.
 
     Attributes:
         caption: What it shows.
-        columns: Heads.
+        columns: Column headings.
         rows: A cell for each column; a plain string is a cell too.
         footer: Rows that stay at the end.
         closed: Whether it is shown on demand only.
@@ -61,7 +60,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures side by side, as far as the screen is wide enough."""
+    """Pictures side by side, where the screen is wide enough."""
 
     pictures: Sequence["Picture"]
     kind: str = "figures"
@@ -72,8 +71,8 @@ class Picture:
     """A picture within the file.
 
     Attributes:
-        title: Shown under it.
-        alt: What it shows, for those who cannot see it.
+        title: Shown below it.
+        alt: Description for screen readers.
         content: The bytes of a PNG file.
     """
 
@@ -99,8 +98,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Names and what they are."""
+class NameValues:
+    """Names and their values."""
 
     rows: Sequence[tuple[str, str]]
     kind: str = "facts"
@@ -124,7 +123,7 @@ class Code:
     kind: str = "code"
 
 
-Block = Table | Figures | Facts | Text | Code
+Block = Table | Figures | NameValues | Text | Code
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _template():
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return environment.from_string(_asset("report.html"))
+    return environment.from_string(_asset("page.html"))
 
 
 def _asset(name: str) -> str:

@@ -1,31 +1,35 @@
-"""The figures of a folder, each with words for those who cannot see it."""
+"""The figures of a folder, each with an alternative text."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from alloyk.alloys import display_name
 from alloyk.report.page import Picture
+from alloyk.runs.metrics import Metrics
 
-# The order in which a reader asks; whatever else lies in the folder comes behind.
+# The order on the page; other files of the folder follow.
 ORDER = (
     "confusion_matrix", "confusion_matrix_normalized", "pr_curve", "roc_curve", "reliability",
     "coverage", "ceiling", "folds", "breakdown", "mistakes", "accuracy", "loss",
 )  # fmt: skip
-# Beginnings of names of pictures that have a place of their own on the page.
+# Beginnings of the names of figures that have a place of their own on the page.
 PLACED = (
     "reliability", "coverage", "ceiling", "folds", "breakdown", "estimated", "mistakes",
     "accuracy", "loss",
 )  # fmt: skip
-# At most so many classes are spelt out in an alternative text; the tables have all of them.
+# Classes named in an alternative text at most; the tables have all of them.
 MOST_CLASSES = 12
 
 
-def pictures(folder: Path, metrics: dict) -> dict[str, Picture]:
-    """Name without `.png` → picture, for every PNG file in `folder`, in the order of `ORDER`.
+def pictures(folder: Path, metrics: Metrics) -> dict[str, Picture]:
+    """Read every PNG file in a folder, in the order of `ORDER`.
 
     Args:
         folder: ``figures`` of a run or another folder of pictures; it may be absent.
-        metrics: What ``metrics.json`` says, for the alternative texts.
+        metrics: The metrics, for the alternative texts.
+
+    Returns:
+        File name without ``.png`` → picture.
     """
     files = {path.stem: path for path in sorted(Path(folder).glob("*.png"))}
     names = [name for name in ORDER if name in files]
@@ -33,8 +37,8 @@ def pictures(folder: Path, metrics: dict) -> dict[str, Picture]:
     return {name: picture(files[name], metrics) for name in names}
 
 
-def picture(path: Path, metrics: dict) -> Picture:
-    """One PNG file as part of a page."""
+def picture(path: Path, metrics: Metrics) -> Picture:
+    """Read one PNG file as part of a page."""
     name = path.stem
     title, describe = _KNOWN.get(name, (name.replace("_", " ").capitalize(), None))
     for beginning, words in (
@@ -47,19 +51,19 @@ def picture(path: Path, metrics: dict) -> Picture:
     return Picture(title, alt, path.read_bytes())
 
 
-def _confusions(metrics: dict) -> str:
+def _confusions(metrics: Metrics) -> str:
     names = [display_name(label) for label in metrics["classes"]]
     texts = []
     for name, row in list(zip(names, metrics["confusion_matrix"], strict=True))[:MOST_CLASSES]:
         found = [f"{count:,} as {other}" for other, count in zip(names, row, strict=True) if count]
         texts.append(f"{name}: {', '.join(found) or 'no image'}")
     rest = len(names) - len(texts)
-    more = f"; and {rest} classes more" if rest > 0 else ""
+    more = f"; and {rest} more classes" if rest > 0 else ""
     return f"Confusion matrix. Images of {'; of '.join(texts)}{more}."
 
 
-def _per_class(figure: str, name: str) -> Callable[[dict], str]:
-    def describe(metrics: dict) -> str:
+def _per_class(figure: str, name: str) -> Callable[[Metrics], str]:
+    def describe(metrics: Metrics) -> str:
         values = [
             f"{display_name(label)} "
             + ("undefined" if found[figure] is None else f"{found[figure]:.4f}")
@@ -70,31 +74,31 @@ def _per_class(figure: str, name: str) -> Callable[[dict], str]:
     return describe
 
 
-def _reliability(metrics: dict) -> str:
+def _reliability(metrics: Metrics) -> str:
     calibration = metrics.get("calibration") or {}
     error = calibration.get("expected_calibration_error")
     text = "Accuracy over confidence"
     return text + ("." if error is None else f"; expected calibration error {error:.4f}.")
 
 
-def _coverage(metrics: dict) -> str:
+def _coverage(metrics: Metrics) -> str:
     wrong = 1 - metrics["accuracy"]
     return (
-        "Share of wrong decisions over the share of images decided, the most confident first; "
-        f"with all images decided it is {100 * wrong:.2f} %. Dashed, its upper bound."
+        "Share of misclassified images over the share of images classified, the most confident "
+        f"first; with all images classified it is {100 * wrong:.2f} %. Dashed: its upper bound."
     )
 
 
-def _ceiling(metrics: dict) -> str:
+def _ceiling(metrics: Metrics) -> str:
     values = {"this run": metrics["accuracy"]}
-    values |= {f"{k} control": v["accuracy"] for k, v in (metrics.get("controls") or {}).items()}
+    values |= {f"{k} baseline": v["accuracy"] for k, v in (metrics.get("controls") or {}).items()}
     if metrics.get("ceiling"):
         values["reference ceiling, simulated"] = metrics["ceiling"]["accuracy"]
     return f"Accuracies: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}."
 
 
-def _history(quantity: str) -> Callable[[dict], str]:
-    def describe(metrics: dict) -> str:
+def _history(quantity: str) -> Callable[[Metrics], str]:
+    def describe(metrics: Metrics) -> str:
         best = (metrics.get("train") or {}).get("best_epoch")
         text = f"{quantity} in training and validation over epochs"
         return text + ("." if best is None else f"; the best epoch is {best}.")
@@ -107,11 +111,11 @@ _KNOWN = {
     "confusion_matrix_normalized": ("Confusion matrix, % of each true class", _confusions),
     "pr_curve": ("Precision over recall", _per_class("average_precision", "Average precision")),
     "roc_curve": ("ROC", _per_class("roc_auc", "Area under the ROC curve")),
-    "reliability": ("Reliability: is a confidence what it says?", _reliability),
-    "coverage": ("Errors left when uncertain images are not decided", _coverage),
+    "reliability": ("Reliability: accuracy over confidence", _reliability),
+    "coverage": ("Errors that remain when abstaining on uncertain images", _coverage),
     "breakdown": ("Accuracy by condition", None),
     "mistakes": ("The most confident mistakes", None),
-    "ceiling": ("Accuracy beside what is possible", _ceiling),
+    "ceiling": ("Accuracy beside reference ceiling and baselines", _ceiling),
     "accuracy": ("Accuracy over epochs", _history("Accuracy")),
     "loss": ("Loss over epochs", _history("Loss")),
 }

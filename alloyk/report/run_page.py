@@ -3,21 +3,22 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.evaluation import read_json
 from alloyk.evaluation.text_report import describe, describe_grouping
+from alloyk.imaging import shown
 from alloyk.metrics.fold_spread import FIGURES, figure_at
 from alloyk.report import tables
-from alloyk.report.calibration import reference_blocks, trust_blocks
+from alloyk.report.calibration import calibration_blocks, reference_blocks
 from alloyk.report.limits import limits, model_card
 from alloyk.report.page import (
     Block,
     Cell,
-    Facts,
     Figures,
+    NameValues,
     Page,
     Picture,
     Section,
@@ -27,31 +28,31 @@ from alloyk.report.page import (
     number,
 )
 from alloyk.report.pictures import PLACED, pictures
-from alloyk.report.provenance import data_blocks, kind_of_model, origin_blocks, read_config
-from alloyk.runs.history import read_history
-from alloyk.runs.predictions import Predictions, read_predictions
+from alloyk.report.provenance import data_blocks, kind_of_model, provenance_blocks
+from alloyk.runs.folder import OVERVIEW, RunFolder
+from alloyk.runs.metrics import Metrics
+from alloyk.runs.predictions import Predictions
 
-# What earlier versions did not write.
-WANTED = ("evaluated", "resampling", "confidence_intervals", "per_class", "macro", "micro")
+# Keys that metrics of earlier versions may lack.
+REQUIRED = ("evaluated", "resampling", "confidence_intervals", "per_class", "macro", "micro")
 
 
-def run_page(run: Path) -> Page:
-    """The page of a run from its files.
+def run_page(run: RunFolder) -> Page:
+    """Build the page of a run from its files.
 
     Raises:
-        AlloykError: A file is missing, or ``metrics.json`` and ``predictions.csv`` disagree.
+        AlloykError: A file is missing, or metrics and predictions disagree.
     """
-    metrics = read_json(run / "metrics.json")
-    predictions = read_predictions(run / "predictions.csv")
+    metrics, predictions = run.metrics, run.predictions
     refuse_contradiction(run, metrics, predictions)
-    facts, config = read_json(run / "facts.json"), read_config(run)
-    figures = partial(placed, pictures(run / "figures", metrics))
-    explained = explanations(run)
-    kind = kind_of_model(run, config)
+    facts, settings = run.facts, run.settings
+    figures = partial(placed, pictures(run.figures_folder, metrics))
+    explained = run.explanations()
+    kind = kind_of_model(run, settings)
     lead = ", ".join(filter(None, [kind, describe(predictions, metrics)]))
-    name = run.resolve().name
+    name = run.name
     records = [record for _, record in explained]
-    held_out = (facts.get("cross_validation") or {}).get("held_out", {})
+    held_out = facts.cross_validation["held_out"] if facts.cross_validation else {}
     return Page(
         title=name,
         lead=f"{lead}. {describe_grouping(metrics['grouped_by'])}",
@@ -59,27 +60,32 @@ def run_page(run: Path) -> Page:
         tiles=tiles(metrics),
         sections=[
             Section("Figures and tables", [tables.class_table(metrics), *figures()]),
-            Section("What is possible", [*reference_blocks(metrics), *figures("ceiling")]),
+            Section(
+                "Reference ceiling and baselines", [*reference_blocks(metrics), *figures("ceiling")]
+            ),
             Section("Folds", [*tables.fold_tables(metrics, held_out), *figures("folds")]),
             Section("Estimates", [*tables.estimate_tables(metrics), *figures("estimated")]),
             Section(
                 "By condition",
-                [*figures("breakdown"), *tables.breakdown_tables(run / "breakdown.csv")],
+                [*figures("breakdown"), *tables.breakdown_tables(run.breakdown_file)],
             ),
-            Section("Trust", [*trust_blocks(metrics), *figures("reliability", "coverage")]),
+            Section(
+                "Calibration and abstention",
+                [*calibration_blocks(metrics), *figures("reliability", "coverage")],
+            ),
             Section("Mistakes", [*tables.mistakes(predictions), *figures("mistakes")]),
             Section("Training", training_blocks(run, metrics, figures("accuracy", "loss"))),
             Section("Explanation", explanation_blocks(explained)),
-            Section("Limits", [Text(limits(metrics, facts, config, records), listed=True)]),
-            Section("Model card", [Facts(model_card(name, kind, metrics, facts, config))]),
-            Section("Data", data_blocks(facts, config)),
-            Section("Origin", origin_blocks(run, facts, config)),
+            Section("Limits", [Text(limits(metrics, settings, records), listed=True)]),
+            Section("Model card", [NameValues(model_card(name, kind, metrics, facts, settings))]),
+            Section("Data", data_blocks(facts, settings)),
+            Section("Provenance", provenance_blocks(run, facts, settings)),
         ],
     )
 
 
 def placed(drawn: Mapping[str, Picture], *beginnings: str) -> list[Block]:
-    """Pictures whose names begin like that; without a beginning, those that belong nowhere."""
+    """Return figures whose names begin so; without a beginning, those without a place."""
     wanted = beginnings or PLACED
     found = [
         picture for name, picture in drawn.items() if name.startswith(wanted) == bool(beginnings)
@@ -87,7 +93,7 @@ def placed(drawn: Mapping[str, Picture], *beginnings: str) -> list[Block]:
     return [Figures(found)] if found else []
 
 
-def refuse_contradiction(run: Path, metrics: Mapping, predictions: Predictions) -> None:
+def refuse_contradiction(run: RunFolder, metrics: Metrics, predictions: Predictions) -> None:
     """Refuse metrics of other predictions or of an earlier alloyk: a report must not mix them."""
     k = len(predictions.classes)
     matrix = np.bincount(predictions.y_true * k + predictions.y_pred, minlength=k * k)
@@ -95,16 +101,18 @@ def refuse_contradiction(run: Path, metrics: Mapping, predictions: Predictions) 
         metrics.get("classes") == list(predictions.classes)
         and metrics.get("confusion_matrix") == matrix.reshape(k, k).tolist()
     )
-    missing = [key for key in WANTED if key not in metrics]
+    missing = [key for key in REQUIRED if key not in metrics]
     if not agrees or missing:
-        why = f"has no {missing[0]}" if missing else f"does not belong to {run / 'predictions.csv'}"
+        file = shown(run.predictions_file())
+        why = f"has no {missing[0]}" if missing else f"was not computed from {file}"
         raise AlloykError(
-            f"{run / 'metrics.json'} {why}: run `alloyk evaluate {run} --from-predictions` first"
+            f"{shown(run.metrics_file)} {why}; run `alloyk evaluate {shown(run.path)} "
+            "--from-predictions` first"
         )
 
 
-def tiles(metrics: Mapping) -> list[tuple[str, str, str]]:
-    """The few numbers to read first."""
+def tiles(metrics: Metrics) -> list[tuple[str, str, str]]:
+    """Return the most important metrics: name, value and interval."""
     intervals = metrics["confidence_intervals"]
     found = []
     for path, name in FIGURES.items():
@@ -115,8 +123,8 @@ def tiles(metrics: Mapping) -> list[tuple[str, str, str]]:
     return found
 
 
-def training_blocks(run: Path, metrics: Mapping, drawn: list[Block]) -> list[Block]:
-    """How training went."""
+def training_blocks(run: RunFolder, metrics: Metrics, drawn: list[Block]) -> list[Block]:
+    """Summarize the training, with a table of all epochs."""
     train = metrics.get("train")
     if not train:  # each fold of a cross-validation has its own
         return drawn
@@ -125,9 +133,11 @@ def training_blocks(run: Path, metrics: Mapping, drawn: list[Block]) -> list[Blo
         ("best epoch", str(train["best_epoch"])),
         ("final loss", number(train["final_loss"]).text),
         ("final validation loss", number(train["final_val_loss"]).text),
-        ("duration", f"{train['seconds']:,.0f} s"),
+        ("duration", "unknown" if train["seconds"] is None else f"{train['seconds']:,.0f} s"),
     ]
-    history = read_history(run / "history.csv") or {"epoch": []}
+    history = run.history
+    if history is None:
+        return [NameValues(rows), *drawn]
     names = list(history)
     epochs = [
         [
@@ -136,32 +146,25 @@ def training_blocks(run: Path, metrics: Mapping, drawn: list[Block]) -> list[Blo
             else Cell("–")
             for name in names
         ]
-        for row in range(len(history["epoch"]))
+        for row in range(history.epochs)
     ]
     return [
-        Facts(rows),
+        NameValues(rows),
         *drawn,
         Table("Every epoch", [name.replace("_", " ") for name in names], epochs, closed=True),
     ]
 
 
-def explanations(run: Path) -> list[tuple[Path, dict]]:
-    """Folder and record of everything that `alloyk explain` has left in a run."""
-    folders = sorted(file.parent for file in run.glob("*/explanation.json"))
-    whole = [folder for folder in folders if (folder / "overview.png").is_file()]
-    return [(folder, read_json(folder / "explanation.json")) for folder in whole]
-
-
-def explanation_blocks(found: list[tuple[Path, dict]]) -> list[Block]:
-    """The overview of each explanation and what its sanity check said."""
+def explanation_blocks(found: list[tuple[Path, dict[str, Any]]]) -> list[Block]:
+    """Return the overview of each explanation and the result of its sanity check."""
     blocks: list[Block] = []
     for folder, record in found:
         sentence = record["sanity_check"]["sentence"]
         alt = (
-            f"{len(record['images'])} images, each with the places that spoke for its class laid "
-            "over it"
+            f"{len(record['images'])} images, each overlaid with the regions that drove its "
+            "prediction"
         )
-        content = (folder / "overview.png").read_bytes()
+        content = (folder / OVERVIEW).read_bytes()
         blocks.append(Text([sentence]))
         blocks.append(Figures([Picture(record["description"], alt, content)]))
     return blocks

@@ -1,14 +1,16 @@
-"""The tables of a run: by class, condition, fold, estimated number, and the worst mistakes."""
+"""The tables of a run: by class, condition, fold and estimated number, and mistakes."""
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.metrics.fold_spread import FIGURES
 from alloyk.report.page import Block, Cell, Table, Text, count, number, with_interval
+from alloyk.runs.metrics import ClassMetrics, Interval, Metrics
 from alloyk.runs.predictions import Predictions
 
 PER_CLASS = {
@@ -17,16 +19,16 @@ PER_CLASS = {
 }  # fmt: skip
 ERRORS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}
 MOST_MISTAKES = 20
-# Of more tables by condition, each is shown on demand: the picture has them all.
+# With more tables by condition, each is shown on demand: the figure has them all.
 MOST_OPEN = 4
 BETWEEN = " × "
 
 
-def class_table(metrics: Mapping) -> Table:
-    """Every figure of every class, macro and micro below."""
+def class_table(metrics: Metrics) -> Table:
+    """Tabulate all metrics of each class, macro and micro below."""
     intervals = metrics["confidence_intervals"]
 
-    def row(name, path, figures):
+    def row(name: str, path: str, figures: ClassMetrics) -> list[Cell | str]:
         cells = [
             with_interval(figures[figure], intervals.get(f"{path}.{figure}"))
             for figure in PER_CLASS
@@ -45,10 +47,10 @@ def class_table(metrics: Mapping) -> Table:
 
 
 def breakdown_tables(file: Path) -> list[Block]:
-    """A table for each ``by`` of ``breakdown.csv``, a column for each of its parts."""
+    """Return a table for each ``by`` of ``breakdown.csv``, a column for each of its parts."""
     if not file.is_file():
         return []
-    tables: dict[tuple, list] = {}
+    tables: dict[tuple[str, ...], list[list[Cell]]] = {}
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
         for row in csv.DictReader(lines):
             by, values = row["by"].split(BETWEEN), row["value"].split(BETWEEN)
@@ -68,7 +70,7 @@ def breakdown_tables(file: Path) -> list[Block]:
 
 
 def _value(column: str, text: str) -> Cell:
-    """A value of a manifest column, sorted as a number where it is one."""
+    """A value of a manifest column, sorted as a number where all of it is one."""
     if column == "label":
         return Cell(display_name(text))
     try:
@@ -78,10 +80,10 @@ def _value(column: str, text: str) -> Cell:
 
 
 def mistakes(predictions: Predictions) -> list[Block]:
-    """The most confident wrong decisions."""
+    """Tabulate the most confident misclassifications."""
     wrong = np.flatnonzero(predictions.y_true != predictions.y_pred)
     if not len(wrong):
-        return [Text(["No image was taken for another class."])]
+        return [Text(["No image was misclassified."])]
     worst = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
     table = predictions.table
     rows = [
@@ -94,14 +96,14 @@ def mistakes(predictions: Predictions) -> list[Block]:
         for row in worst
     ]
     caption = f"The most confident of {len(wrong):,} mistakes"
-    return [Table(caption, ("image", "true", "taken for", "confidence"), rows)]
+    return [Table(caption, ("image", "true class", "predicted class", "confidence"), rows)]
 
 
-def fold_tables(metrics: Mapping, held_out: Mapping[str, str]) -> list[Block]:
-    """The figures of each fold of a cross-validation, with mean and standard deviation.
+def fold_tables(metrics: Metrics, held_out: Mapping[str, str]) -> list[Block]:
+    """Tabulate the metrics of each fold of a cross-validation, with mean and standard deviation.
 
     Args:
-        metrics: Of ``metrics.json``.
+        metrics: The metrics.
         held_out: Fold → what it held out.
     """
     folds = metrics.get("folds")
@@ -125,8 +127,8 @@ def fold_tables(metrics: Mapping, held_out: Mapping[str, str]) -> list[Block]:
     return [Table("Each fold by itself", columns, rows, footer=footer)]
 
 
-def estimate_tables(metrics: Mapping) -> list[Block]:
-    """Errors of each number that is estimated beside the class, in its unit."""
+def estimate_tables(metrics: Metrics) -> list[Block]:
+    """Tabulate the errors of each number that is estimated beside the class, in its unit."""
     tables: list[Block] = []
     intervals = metrics["confidence_intervals"]
     for column, figures in (metrics.get("regression") or {}).items():
@@ -141,6 +143,8 @@ def estimate_tables(metrics: Mapping) -> list[Block]:
     return tables
 
 
-def _estimate_row(title: str, path: str, figures: Mapping, intervals: Mapping) -> list:
+def _estimate_row(
+    title: str, path: str, figures: Mapping[str, Any], intervals: Mapping[str, Interval]
+) -> list[Cell | str]:
     cells = [with_interval(figures[name], intervals.get(f"{path}.{name}")) for name in ERRORS]
     return [title, *cells, count(figures["n"])]

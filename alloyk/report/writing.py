@@ -1,19 +1,22 @@
-"""Which kind of folder it is, and its report as a file."""
+"""Recognise the kind of a folder, and write its report as a file."""
 
 from pathlib import Path
 
+from alloyk.comparison.output import COMPARISON
 from alloyk.errors import AlloykError
+from alloyk.evaluation.destination import refuse_other_run
 from alloyk.files import whole_file
 from alloyk.imaging import shown
-from alloyk.report.comparison import COMPARISON, comparison_page
+from alloyk.report.comparison import comparison_page
 from alloyk.report.page import Page, render
 from alloyk.report.run_page import run_page
+from alloyk.runs.folder import RunFolder
 
-REPORT = "report.html"
+SUFFIXES = (".html", ".htm")
 
 
 def report_page(folder: str | Path) -> Page:
-    """The page of a run, a comparison or a cross-validation.
+    """Build the page of a run, a comparison or a cross-validation.
 
     Raises:
         AlloykError: The folder is none of them, or its files contradict each other.
@@ -21,15 +24,17 @@ def report_page(folder: str | Path) -> Page:
     folder = Path(folder)
     if (folder / COMPARISON).is_file():
         return comparison_page(folder)
-    if (folder / "predictions.csv").is_file() and (folder / "metrics.json").is_file():
-        return run_page(folder)
+    run = RunFolder(folder)
+    if run.has_evaluation:
+        return run_page(run)
     if not folder.exists():
         raise AlloykError(
-            f"no folder {shown(folder)}: name a run, a comparison or a cross-validation"
+            "the folder must be a run, a comparison or a cross-validation, but "
+            f"{shown(folder)} does not exist; check the path"
         )
     raise AlloykError(
-        f"{shown(folder)} holds no evaluation: wanted a run with predictions.csv and metrics.json, "
-        "or a folder made by alloyk compare or alloyk cross-validate"
+        f"the folder must be a run with {run.predictions_file().name} and {run.metrics_file.name}, "
+        f"or made by `alloyk compare` or `alloyk cross-validate`, got {shown(folder)}"
     )
 
 
@@ -42,10 +47,16 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
     Returns:
         The file.
+
+    Raises:
+        AlloykError: As `report_page`; or `out` is no HTML file, or belongs to another run.
     """
-    out = Path(out or Path(folder) / REPORT)
+    out = Path(out or RunFolder(folder).page_file)
+    if out.suffix.lower() not in SUFFIXES:
+        raise AlloykError(f"--out must end in {' or '.join(SUFFIXES)}, got {shown(out)}")
+    refuse_other_run(out, Path(folder))
     text = render(report_page(folder))
     with whole_file(out) as unfinished:
-        # A file name on Linux may be any bytes: those that are no text become question marks.
+        # A file name on Linux may be any bytes; those that are not text become question marks.
         unfinished.write_text(text, encoding="utf-8", errors="replace")
     return out

@@ -1,20 +1,23 @@
-"""The table of predictions: the one file that every classification figure is computed from."""
+"""The predictions of a split: the one file that all classification metrics come from."""
 
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
+from alloyk.imaging import shown
 from alloyk.targets.estimates import ESTIMATE_PREFIX, Estimate, number_or_nan, read_estimates
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Columns = Mapping[str, Sequence[str]]
 
 KEY_COLUMNS = ("path", "label", "predicted")
 PROBABILITY_PREFIX = "p_"
@@ -25,16 +28,16 @@ SUM_TOLERANCE = 2e-4
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier said about each image of a split, in the order of the file.
+    """Predictions for each image of a split, in the order of the file.
 
     Attributes:
         table: One row per image: ``path``, ``label``, ``predicted`` and every further manifest
-            column, all of them strings as they stand in the file; a missing value is "".
+            column, all of them text as the file has it; a missing value is "".
         classes: The k class names, in the order of the ``p_`` columns.
         y_true: `(n,)` int, the index of ``label`` in `classes`.
         y_pred: `(n,)` int, the index of ``predicted`` in `classes`.
         probabilities: `(n, k)` float64; each row sums to 1.
-        estimates: Column of numbers that the network estimated beside the class → `Estimate`.
+        estimates: Column that the network estimates beside the class → `Estimate`.
     """
 
     table: "pd.DataFrame"
@@ -50,33 +53,33 @@ class Predictions:
     @cached_property
     def one_hot(self) -> np.ndarray:
         """`(n, k)` bool: whether the image is of the class."""
-        return self.y_true[:, None] == np.arange(len(self.classes))
+        return np.asarray(self.y_true[:, None] == np.arange(len(self.classes)))
 
     @cached_property
     def confidence(self) -> np.ndarray:
         """`(n,)` float64: the probability given to the class in ``predicted``."""
-        return self.probabilities[np.arange(len(self)), self.y_pred]
+        return np.asarray(self.probabilities[np.arange(len(self)), self.y_pred])
 
     @cached_property
     def has_plates(self) -> bool:
-        """Whether at least one image says which plate it shows."""
+        """Whether at least one image has a ``plate_id``."""
         return "plate_id" in self.table and bool((self.table["plate_id"] != "").any())
 
     @cached_property
     def groups(self) -> np.ndarray:
         """`(n,)` int from 0: the plate of each image; without plates, each image by itself.
 
-        An image whose ``plate_id`` is empty stands by itself.
+        An image whose ``plate_id`` is empty is a group of its own.
         """
         if not self.has_plates:
             return np.arange(len(self))
         plates = self.table["plate_id"]
         keys = [(plate, "" if plate else row) for row, plate in enumerate(plates)]
-        seen: dict = {}
+        seen: dict[tuple[str, int | str], int] = {}
         return np.array([seen.setdefault(key, len(seen)) for key in keys])
 
     def select(self, rows: np.ndarray) -> "Predictions":
-        """The predictions of some rows, given as a mask or as indices; all classes stay."""
+        """Return the predictions of some rows, a mask or indices; all classes stay."""
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         return Predictions(
             table=self.table.iloc[rows].reset_index(drop=True),
@@ -102,19 +105,19 @@ def write_predictions(
 ) -> None:
     """Write a predictions file: ``path,label,predicted,p_<class>…`` and every further column.
 
-    Rows are scaled in float64 to sum to 1, and written so that reading gives the same numbers
-    back. A manifest column that would be taken for one of ours (``predicted``, ``p_…``,
-    ``predicted_…``) is written as ``manifest_<name>``.
+    Rows are scaled in float64 to sum to 1, and read back as the same numbers. A manifest column
+    named like one of ours (``predicted``, ``p_…``, ``predicted_…``) is written as
+    ``manifest_<name>``.
 
     Args:
-        path: The file; it appears whole or not at all.
+        path: The file; it is written whole or not at all.
         table: One row per image, with ``path``, ``label`` and any further columns.
         probabilities: `(n, k)`, not negative.
         classes: The k class names, in the order of the columns of `probabilities`.
-        predicted: The decision for each image, where it is not simply the class of highest
-            probability (the first of equals).
+        predicted: The predicted class of each image; by default that of highest probability, the
+            first of equals.
         estimates: Column of the manifest that the network estimates → `(n,)`, written as
-            ``predicted_<column>`` behind the probabilities.
+            ``predicted_<column>`` after the probabilities.
 
     Raises:
         AlloykError: A probability or an estimate is not a number, or a label is not one of
@@ -125,16 +128,16 @@ def write_predictions(
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if probabilities.shape != (len(table), len(classes)):
         raise ValueError(
-            f"probabilities must be (images, classes) = {(len(table), len(classes))}. "
-            f"Received: shape {probabilities.shape}"
+            f"`probabilities` must have the shape (images, classes) = "
+            f"{(len(table), len(classes))}, got {probabilities.shape}"
         )
     estimates = {name: np.asarray(x, np.float64) for name, x in (estimates or {}).items()}
     numbers = np.column_stack([probabilities, *estimates.values()])
     if not np.isfinite(numbers).all():
         row = np.flatnonzero(~np.isfinite(numbers).all(axis=1))[0]
         raise AlloykError(
-            f"the network gave no number for {table['path'].iloc[row]} "
-            f"({numbers[row].tolist()}): its weights or the image hold NaN or infinity"
+            f"predictions must be finite, got {numbers[row].tolist()} for "
+            f"{table['path'].iloc[row]}; the image or the network's weights hold NaN or infinity"
         )
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     if predicted is None:
@@ -142,8 +145,8 @@ def write_predictions(
     unknown = set(table["label"]) - set(classes)
     if unknown:
         raise AlloykError(
-            f"{path}: wanted labels among {', '.join(classes)}, found {sorted(unknown)[0]!r}: "
-            "the classifier was not trained on that class"
+            f"labels must be classes of the classifier ({', '.join(classes)}), got "
+            f"{sorted(unknown)[0]!r}; remove its images"
         )
 
     further = [name for name in table.columns if name not in ("path", "label")]
@@ -153,7 +156,7 @@ def write_predictions(
     columns += [_without_missing(table[name]) for name in further]
     header = [*KEY_COLUMNS, *(PROBABILITY_PREFIX + name for name in classes)]
     header += [ESTIMATE_PREFIX + name for name in estimates]
-    header += [_unmistakable(str(name)) for name in further]
+    header += [_renamed(str(name)) for name in further]
     with (
         whole_file(path) as unfinished,
         # A file name on Linux may be any bytes; they come back as they were.
@@ -164,36 +167,38 @@ def write_predictions(
         writer.writerows(zip(*columns, strict=True))
 
 
-def _unmistakable(name: str) -> str:
+def _renamed(name: str) -> str:
     ours = name in KEY_COLUMNS or name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))
     return RENAMED_PREFIX + name if ours else name
 
 
-def _without_missing(column) -> list:
+def _without_missing(column: "pd.Series[Any]") -> list[Any]:
     return ["" if gone else value for value, gone in zip(column, column.isna(), strict=True)]
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a predictions file, and refuse one from which wrong numbers would come.
+    """Read a predictions file, and refuse one that would give wrong metrics.
 
     Raises:
-        AlloykError: The file is missing or empty, a column is missing or twice there, a path is
-            twice there, a label is none of the ``p_`` columns, probabilities are not numbers from
-            0 to 1 that sum to 1, or an estimate or the truth beside it is no number. The message
-            names the line (the header is line 1) and the column.
+        AlloykError: The file is missing or empty, a column is missing or duplicated, a path is
+            duplicated, a label has no ``p_`` column, probabilities are not numbers from 0 to 1
+            that sum to 1, or an estimate or its true value is not a number. The message names the
+            line (the header is line 1) and the column.
     """
     header, rows = _read_rows(Path(path))
     classes = _check_header(path, header)
     if not rows:
-        raise AlloykError(f"{path} holds no prediction: evaluate a split that has images")
+        raise AlloykError(
+            f"{shown(path)} must have a prediction, got none; evaluate a split that has images"
+        )
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     if len(set(columns["path"])) < len(rows):
-        first: dict = {}
+        first: dict[str, int] = {}
         for line, image in enumerate(columns["path"], start=2):
             if image in first:
                 raise AlloykError(
-                    f"{path}: line {line}, column path: {image} stands in line {first[image]} "
-                    "already: each image counts once, delete one of the two"
+                    f"{shown(path)}: line {line}, column path: each image must be there once, but "
+                    f"{image} is in line {first[image]} too; delete one of the two"
                 )
             first[image] = line
 
@@ -211,64 +216,68 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows as strings, each row as long as the header."""
+    """Read header and rows as text, each row as long as the header."""
     try:
-        # -sig: spreadsheets put a byte-order mark in front.
+        # -sig: spreadsheets write a byte-order mark.
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            rows = []
+            rows: list[list[str]] = []
             for row in reader:
                 if not row:
                     continue
                 if len(row) != len(header):
                     raise AlloykError(
-                        f"{path}: line {len(rows) + 2} has {len(row)} fields, wanted "
-                        f"{len(header)} as in the header"
+                        f"{shown(path)}: line {len(rows) + 2} must have {len(header)} fields as "
+                        f"the header, got {len(row)}"
                     )
                 rows.append(row)
     except OSError as error:
         raise AlloykError(
-            f"cannot read predictions from {path}: {error.strerror}; `alloyk evaluate RUN` "
-            "writes the file"
+            f"cannot read predictions from {shown(path)}: {error.strerror}; write the file with "
+            "`alloyk evaluate RUN`"
         ) from error
     except csv.Error as error:
-        raise AlloykError(f"{path}: line {reader.line_num} is not CSV: {error}") from error
+        raise AlloykError(
+            f"{shown(path)}: line {reader.line_num} is not valid CSV: {error}"
+        ) from error
     return header, rows
 
 
 def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
-    """The classes that the header names."""
+    """Return the classes that the header names."""
     for name in KEY_COLUMNS:
         if name not in header:
             found = ", ".join(header) if header else "an empty file"
-            raise AlloykError(f"{path}: wanted a column {name}, found {found}")
+            raise AlloykError(f"{shown(path)} must have a column {name}, got {found}")
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise AlloykError(f"{path}: the column {twice[0]} stands there twice: delete one")
+        raise AlloykError(
+            f"{shown(path)} must have the column {twice[0]} once, got it twice; delete one"
+        )
     prefix = PROBABILITY_PREFIX
     classes = tuple(name.removeprefix(prefix) for name in header if name.startswith(prefix))
     if len(classes) < 2:
         raise AlloykError(
-            f"{path}: wanted a column {prefix}<class> for each of two or more classes, found "
+            f"{shown(path)} must have columns {prefix}<class> for two or more classes, got "
             f"{', '.join(prefix + name for name in classes) or 'none'}"
         )
     return classes
 
 
-def _class_indices(path, columns, name, classes) -> np.ndarray:
+def _class_indices(path: Path, columns: Columns, name: str, classes: tuple[str, ...]) -> np.ndarray:
     index = {label: i for i, label in enumerate(classes)}
     try:
         return np.array([index[label] for label in columns[name]], dtype=np.int64)
     except KeyError:
         row, label = next((r, x) for r, x in enumerate(columns[name]) if x not in index)
         raise AlloykError(
-            f"{path}: line {row + 2}, column {name}: wanted one of {', '.join(classes)}, "
-            f"found {label!r}"
+            f"{shown(path)}: line {row + 2}, column {name} must be one of {', '.join(classes)}, "
+            f"got {label!r}"
         ) from None
 
 
-def _probabilities(path, columns, classes) -> np.ndarray:
+def _probabilities(path: Path, columns: Columns, classes: tuple[str, ...]) -> np.ndarray:
     probabilities = np.empty((len(columns["path"]), len(classes)))
     for k, label in enumerate(classes):
         name = PROBABILITY_PREFIX + label
@@ -281,8 +290,8 @@ def _probabilities(path, columns, classes) -> np.ndarray:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise AlloykError(
-                f"{path}: line {row + 2}, column {name}: wanted a number from 0 to 1, "
-                f"found {columns[name][row]!r}"
+                f"{shown(path)}: line {row + 2}, column {name} must be a number from 0 to 1, "
+                f"got {columns[name][row]!r}"
             )
     sums = probabilities.sum(axis=1)
     wrong = np.abs(sums - 1) > SUM_TOLERANCE
@@ -290,7 +299,6 @@ def _probabilities(path, columns, classes) -> np.ndarray:
         row = int(np.flatnonzero(wrong)[0])
         names = f"{PROBABILITY_PREFIX}{classes[0]} to {PROBABILITY_PREFIX}{classes[-1]}"
         raise AlloykError(
-            f"{path}: line {row + 2}, columns {names}: the probabilities must sum to 1, "
-            f"they sum to {sums[row]:.6g}"
+            f"{shown(path)}: line {row + 2}, columns {names} must sum to 1, got {sums[row]:.6g}"
         )
     return probabilities

@@ -5,8 +5,8 @@ Each training is a run of its own, which `alloyk train` would make from the same
 holds every image once, predicted by a network that has not seen its plate.
 """
 
-import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,13 +16,12 @@ from alloyk.config import Config, write_config
 from alloyk.data.folds import condition_column
 from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
-from alloyk.evaluation import evaluate_run, read_json
-from alloyk.files import whole_file
+from alloyk.evaluation import evaluate_run
 from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.folder import CROSS_VALIDATION_FILE
-from alloyk.runs.predictions import read_predictions, write_predictions
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.predictions import write_predictions
 from alloyk.training.run import run_training
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Pro
     """Train what is not finished yet, each part in its own folder."""
     for number, (name, one) in enumerate(configs.items(), start=1):
         run = out / name
-        if (run / "metrics.json").exists():
+        if RunFolder(run).is_finished:
             logger.info("%s (%d of %d): finished before", name, number, len(configs))
             continue
         held_out = plan["parts"][name]
@@ -104,9 +103,10 @@ def _held_out(config: Config, **held_out: str) -> Config:
 
 def _begin(out: Path, plan: dict, config: Config) -> None:
     """Keep a folder to one cross-validation."""
-    file = out / CROSS_VALIDATION_FILE
+    folder = RunFolder(out)
+    file = folder.cross_validation_file
     if file.exists():
-        if read_json(file) != plan:
+        if folder.cross_validation != plan:
             raise AlloykError(
                 f"{shown(out)} holds another cross-validation: choose another --out, or give the "
                 "settings that it was begun with"
@@ -116,20 +116,18 @@ def _begin(out: Path, plan: dict, config: Config) -> None:
         raise AlloykError(
             f"{shown(out)} is not empty and holds no cross-validation; choose another --out"
         )
-    with whole_file(file) as unfinished:
-        unfinished.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
+    folder.write_cross_validation(plan)
     write_config(
-        config,
-        out / "config.yaml",
-        f"# Cross-validated; {CROSS_VALIDATION_FILE} says what was held out.\n",
+        config, folder.config_file, f"# Cross-validated; {file.name} lists what was held out.\n"
     )
 
 
 def _put_together(out: Path, plan: dict) -> None:
     """Write the out-of-fold predictions, and the facts that all trainings share."""
+    folder = RunFolder(out)
     tables, probabilities, predicted, estimates = [], [], [], []
     for name in plan["parts"]:
-        found = read_predictions(out / name / "predictions.csv")
+        found = folder.part(name).predictions
         own = found.table.drop(columns=["split"], errors="ignore")
         tables.append(own.assign(fold=name))
         probabilities.append(pd.DataFrame(found.probabilities, columns=list(found.classes)))
@@ -140,22 +138,24 @@ def _put_together(out: Path, plan: dict) -> None:
     together = pd.concat(probabilities, ignore_index=True)
     classes = list(together.columns)
     write_predictions(
-        out / "predictions.csv",
+        folder.predictions_file(),
         table.drop(columns="predicted"),
         together.to_numpy(),
         classes,
         predicted=pd.concat(predicted, ignore_index=True).tolist(),
         estimates=dict(pd.concat(estimates, ignore_index=True)),
     )
-    facts = [read_json(out / name / "facts.json") for name in plan["parts"]]
-    notes = dict.fromkeys(note for one in facts for note in one.get("notes", []))
-    shared = {key: value for key, value in facts[0].items() if key not in ("images", "fingerprint")}
-    held_out = {
-        "cross_validation": {"folds": list(plan["parts"]), "held_out": plan["parts"]},
-        "evaluated": f"{plan['folds']}-fold cross-validation"
-        if plan["folds"]
-        else f"each {plan['leave_out']} left out in turn",
-    }
-    with whole_file(out / "facts.json") as unfinished:
-        text = json.dumps(shared | held_out | {"notes": list(notes)}, indent=1, ensure_ascii=False)
-        unfinished.write_text(text, encoding="utf-8")
+    facts = [folder.part(name).facts for name in plan["parts"]]
+    folder.write_facts(
+        replace(
+            facts[0],
+            images={},
+            fingerprint=None,
+            ceiling=None,
+            notes=tuple(dict.fromkeys(note for one in facts for note in one.notes)),
+            cross_validation={"folds": list(plan["parts"]), "held_out": plan["parts"]},
+            evaluated=f"{plan['folds']}-fold cross-validation"
+            if plan["folds"]
+            else f"each {plan['leave_out']} left out in turn",
+        )
+    )

@@ -1,6 +1,5 @@
 """From a configuration to a run folder: train, save, predict, evaluate."""
 
-import json
 import logging
 import platform
 import shutil
@@ -19,7 +18,6 @@ from alloyk.config import Config, write_config
 from alloyk.data import ImageDataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
-from alloyk.evaluation.ceiling import dataset_ceiling
 from alloyk.files import whole_file, writing
 from alloyk.imaging import shown
 from alloyk.inference.metadata import ModelMetadata, write_metadata
@@ -28,8 +26,11 @@ from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.facts import Facts
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
-from alloyk.runs.split_record import refuse_gone_data, refuse_other_data, write_split_file
+from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
+from alloyk.runs.split_record import write_split_record
 from alloyk.targets import LOGITS, Target
 from alloyk.training.build import (
     Split,
@@ -46,7 +47,6 @@ from alloyk.training.losses.multitask import MultitaskNetwork, error_name
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_FOLDER = "checkpoint"
 PREDICTION_BATCH = 64
 
 
@@ -70,18 +70,18 @@ def run_training(
     run = Path(run)
     set_up_keras(config)
     if resume:
-        file = run / "config.yaml"
-        refuse_gone_data(run, config, f"put it back, or name its new place as data.path in {file}")
+        file = RunFolder(run).config_file
+        refuse_missing_data(run, f"restore it, or change data.path in {file}")
     dataset = open_training_data(config)
     for note in dataset.notes:
         logger.warning(note)
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
         if _has_epochs(run):
-            refuse_other_data(run, dataset)
-        with writing(run / "config.yaml"):
-            write_config(config, run / "config.yaml")
+            refuse_changed_data(run, dataset)
+        with writing(RunFolder(run).config_file):
+            write_config(config, RunFolder(run).config_file)
         if not _has_epochs(run):
-            write_split_file(run, dataset)
+            write_split_record(RunFolder(run).split_file, dataset)
         return _train_and_evaluate(config, run, dataset, progress)
 
 
@@ -93,22 +93,18 @@ def _train_and_evaluate(
     val = load_split(config, dataset, "val", preprocessing)
     network = train_network(config, run, train, val, len(dataset.classes), progress)
     targets = targets_for(train)
-    _save_classifier(preprocessing, network, run / "model.keras", dataset, targets)
+    _save_classifier(preprocessing, network, RunFolder(run).model_file, dataset, targets)
 
     test = load_split(config, dataset, "test", preprocessing)
-    for name, split, file in (
-        ("val", val, "predictions_val.csv"),
-        ("test", test, "predictions.csv"),
-    ):
+    for name, split in (("val", val), ("test", test)):
         probabilities, estimates = predict_split(network, split)
         write_predictions(
-            run / file, dataset.split(name), probabilities, dataset.classes, estimates=estimates
-        )
-    facts = json.dumps(_facts(dataset, network), indent=1, ensure_ascii=False)
-    with whole_file(run / "facts.json") as unfinished:
-        unfinished.write_text(facts, encoding="utf-8")
+            RunFolder(run).predictions_file(name), dataset.split(name), probabilities,
+            dataset.classes, estimates=estimates,
+        )  # fmt: skip
+    RunFolder(run).write_facts(_facts(dataset, network))
     evaluate_run(run)
-    shutil.rmtree(run / CHECKPOINT_FOLDER)
+    shutil.rmtree(RunFolder(run).checkpoint_folder)
     return run
 
 
@@ -125,7 +121,7 @@ def _nothing_left_before_the_first_epoch(run: Path):
 
 def _has_epochs(run: Path) -> bool:
     """Whether there is an epoch to go on from."""
-    return any((run / CHECKPOINT_FOLDER).glob("*.npz"))
+    return any(RunFolder(run).checkpoint_folder.glob("*.npz"))
 
 
 @contextmanager
@@ -134,11 +130,12 @@ def _own_run_folder(run: Path, resume: bool) -> Iterator[None]:
     if run.exists() and not run.is_dir():
         raise AlloykError(f"--run must be a new or empty folder, {shown(run)} is a file")
     with locked_folder(run):
-        finished, unfinished = (run / "metrics.json").exists(), (run / CHECKPOINT_FOLDER).is_dir()
+        folder = RunFolder(run)
+        finished, unfinished = folder.is_finished, folder.checkpoint_folder.is_dir()
         if resume and finished:
             raise AlloykError(
                 f"{shown(run)} is finished and cannot be resumed; its report is report.txt. To "
-                f"train again: alloyk train {shown(run / 'config.yaml')} --run NEW"
+                f"train again: alloyk train {shown(folder.config_file)} --run NEW"
             )
         if not resume and unfinished and not finished:
             raise AlloykError(
@@ -151,7 +148,7 @@ def _own_run_folder(run: Path, resume: bool) -> Iterator[None]:
                 f"--run must be a new or empty folder, {shown(run)} holds {found}; choose another"
             )
         with writing(run):
-            (run / CHECKPOINT_FOLDER).mkdir(exist_ok=True)
+            folder.checkpoint_folder.mkdir(exist_ok=True)
         yield
 
 
@@ -191,21 +188,22 @@ def train_network(
             f"number, found {settings.batch_size}: set train.batch_size={replicas * 16}"
         )
     phases = _phases(config)
+    folder = RunFolder(run)
     best = BestEpoch(
-        run / CHECKPOINT_FOLDER,
+        folder.checkpoint_folder,
         monitor=settings.monitor,
         patience=settings.patience,
         start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
     )
-    checkpoint = Checkpoint(run / CHECKPOINT_FOLDER, best, _described(config))
+    checkpoint = Checkpoint(folder.checkpoint_folder, best, _described(config))
     targets = targets_for(train)
-    history = HistoryFile(run / "history.csv", errors=[error_name(t.column) for t in targets])
+    history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
     watching = [
         StopOnNaN(),
         history,
         EpochReport(settings.epochs, steps, len(train), progress),
-        *([keras.callbacks.TensorBoard(run / "tensorboard")] if settings.tensorboard else []),
+        *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
     with strategy.scope():
         standardization = standardization_for(config, train)
@@ -259,7 +257,7 @@ def train_network(
 
 
 def _described(config: Config) -> str:
-    """The configuration without the place of its data, which `refuse_other_data` looks into."""
+    """The configuration without the place of its data, which `refuse_changed_data` looks into."""
     return config.model_dump_json(exclude={"data": {"path"}})
 
 
@@ -320,26 +318,25 @@ def _save_classifier(
         write_metadata(unfinished, metadata)
 
 
-def _facts(dataset: ImageDataset, network: keras.Model) -> dict:
-    """What a reader of the run wants to know beside its configuration and its figures."""
+def _facts(dataset: ImageDataset, network: keras.Model) -> Facts:
+    """What a reader needs beside configuration and metrics."""
     packages = ("tensorflow", "keras", "numpy", "scikit-learn")
     several = isinstance(network, MultitaskNetwork)
-    return {
-        "alloyk": __version__,
-        "classes": list(dataset.classes),
-        "simulated": dataset.simulated,
-        "data_root": str(dataset.root.absolute()),
-        "grouped_by": dataset.grouped_by,
-        "notes": list(dataset.notes),
-        "skipped": list(dataset.skipped),
-        "ceiling": dataset_ceiling(dataset, dataset.split("test")["label"]),
-        "images": dataset.table["split"].value_counts().to_dict(),
-        "fingerprint": dataset.fingerprint(),
+    return Facts(
+        alloyk=__version__,
+        classes=dataset.classes,
+        simulated=dataset.simulated,
+        data_root=dataset.root.absolute(),
+        grouped_by=dataset.grouped_by,
+        notes=dataset.notes,
+        skipped=dataset.skipped,
+        images=dataset.table["split"].value_counts().to_dict(),
+        fingerprint=dataset.fingerprint(),
         # Of the network that is saved: learned weights of tasks serve training alone.
-        "parameters": keras.Model(network.inputs, network.output).count_params(),
-        **({"loss_weights": network.loss_weights()} if several else {}),
-        "packages": {name: installed.version(name) for name in packages},
-        "python": platform.python_version(),
-        "processor": platform.processor() or platform.machine(),
-        "devices": [device.name for device in tf.config.list_logical_devices()],
-    }
+        parameters=keras.Model(network.inputs, network.output).count_params(),
+        loss_weights=network.loss_weights() if several else {},
+        packages={name: installed.version(name) for name in packages},
+        python=platform.python_version(),
+        processor=platform.processor() or platform.machine(),
+        devices=tuple(device.name for device in tf.config.list_logical_devices()),
+    )

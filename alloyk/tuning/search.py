@@ -36,7 +36,7 @@ from alloyk.config import (
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
 from alloyk.preprocessing.for_dataset import preprocessing_for
-from alloyk.runs.history import read_history
+from alloyk.runs.folder import RunFolder
 from alloyk.training import set_up_keras, train_network
 from alloyk.training.build import load_split, open_training_data
 
@@ -189,14 +189,14 @@ class _Trials:
         config = self.configuration(trial.hyperparameters.values)
         folder = self.folder / f"trial_{trial.trial_id}"
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "checkpoint").mkdir(parents=True)
+        RunFolder(folder).checkpoint_folder.mkdir(parents=True)
         shown = ", ".join(f"{k}={v}" for k, v in trial.hyperparameters.values.items())
         click.echo(f"trial {trial.trial_id}: {shown}", err=True)
         set_up_keras(config)
         train, val, num_classes = self.splits(config)
         train_network(config, folder, train, val, num_classes)
-        shutil.rmtree(folder / "checkpoint")
-        history = read_history(folder / "history.csv")
+        shutil.rmtree(RunFolder(folder).checkpoint_folder)
+        history = RunFolder(folder).history
         keras.backend.clear_session()
         monitored = history[config.train.monitor]
         best = monitored.min() if config.train.monitor.endswith("loss") else monitored.max()

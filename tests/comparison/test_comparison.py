@@ -11,9 +11,11 @@ from sklearn import metrics as sk
 
 from alloyk.cli import main
 from alloyk.comparison import compare_runs, write_comparison
-from alloyk.comparison.runs import read_ensemble, read_runs
+from alloyk.comparison.runs import read_runs
 from alloyk.errors import AlloykError
 from alloyk.metrics.significance import accuracy_difference
+from alloyk.runs.ensemble import Ensemble, Member
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions, write_predictions
 
 CLASSES = ("1050", "2017", "5083", "6082", "7075")
@@ -184,23 +186,22 @@ def drop_rows(run, count, name="predictions.csv"):
 
 def test_other_test_images_are_refused_with_their_names(runs):
     drop_rows(runs[3], 4)
-    refused(
-        runs, r"the test images of vgg16-2 are not those of cnn: it lacks 4 \(86\.png, .*1 more"
-    )
-    refused(runs[::-1], r"images of vgg16 are not those of vgg16-2: it has 4 others \(86\.png")
+    differ = "same test images, but those of vgg16-2 differ from those of cnn"
+    refused(runs, rf"{differ}: it lacks 4 \(86\.png, .*1 more")
+    refused(runs[::-1], r"those of vgg16 differ from those of vgg16-2: it has 4 more \(86\.png")
 
 
 def test_another_label_or_plate_of_an_image_is_refused(runs):
     text = (runs[3] / "predictions.csv").read_text()
     (runs[3] / "predictions.csv").write_text(text.replace(",P7\n", ",Q7\n"))
-    refused(runs, r"3 of equal names have another plate_id \(21\.png, 22\.png, 23\.png\)")
+    refused(runs, r"3 with equal paths have another plate_id \(21\.png, 22\.png, 23\.png\)")
 
 
 def test_equal_names_of_other_images_are_refused(runs):
     for run, five in zip(runs[:2], "ab", strict=True):
         rows = [f"4.png,1050,test,{'c' * 64}", f"5.png,1050,test,{five * 64}"]
         (run / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows, ""]))
-    refused(runs[:2], r"1 of equal names had another content when cnn-2 was .* \(5\.png\)")
+    refused(runs[:2], r"1 with equal paths had another content when cnn-2 was .* \(5\.png\)")
     shutil.copy(runs[0] / "split.csv", runs[1])
     assert len(read_runs(runs[:2])) == 2
     (runs[1] / "split.csv").unlink()
@@ -210,7 +211,7 @@ def test_equal_names_of_other_images_are_refused(runs):
 def test_other_classes_are_refused(runs):
     text = (runs[1] / "predictions.csv").read_text()
     (runs[1] / "predictions.csv").write_text(text.replace("7075", "2024"))
-    refused(runs, "cnn has the classes 1050, .*7075, cnn-2 has 1050, .*2024: runs on the same")
+    refused(runs, "same classes, but cnn has 1050, .*7075 and cnn-2 has 1050, .*2024")
 
 
 def test_classes_in_another_order_are_put_right(runs):
@@ -231,9 +232,9 @@ def test_classes_in_another_order_are_put_right(runs):
 
 
 def test_too_few_runs_or_one_twice_are_refused(runs, tmp_path):
-    refused(runs[:1], "wanted two runs or more, found 1")
-    refused([runs[0], tmp_path / "x" / ".." / "cnn"], "is given twice")
-    refused([runs[0], tmp_path / "nowhere"], "found no folder .*nowhere")
+    refused(runs[:1], "number of runs must be 2 or more, got 1")
+    refused([runs[0], tmp_path / "x" / ".." / "cnn"], "must be given once, got .* twice")
+    refused([runs[0], tmp_path / "nowhere"], "must be a folder, but .*nowhere is none")
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
@@ -246,11 +247,11 @@ def test_the_command_prints_its_tables(runs, tmp_path, runner):
     result = runner.invoke(main, command)
     assert result.exit_code == 0, result.output
     assert "| cnn-2 |" in result.stdout
-    assert "figures and intervals" in result.stderr
+    assert "metrics and intervals" in result.stderr
     drop_rows(runs[1], 1)
     result = runner.invoke(main, command)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the test images of cnn-2 are not those of cnn")
+    assert result.stderr.startswith("Error: all runs must have the same test images, but those of")
     assert runner.invoke(main, ["compare", str(runs[0])]).exit_code == 2
 
 
@@ -258,9 +259,10 @@ def test_the_command_prints_its_tables(runs, tmp_path, runner):
     "text", ["", "x: [", "members: 3", "vote: soft\nmembers: [cnn]", "vote: soft"]
 )
 def test_a_damaged_ensemble_file_is_named(tmp_path, text):
-    assert read_ensemble(tmp_path) is None
+    run = RunFolder(tmp_path)
+    assert run.ensemble is None
     (tmp_path / "ensemble.yaml").write_text(text)
     with pytest.raises(AlloykError, match=r"ensemble\.yaml"):
-        read_ensemble(tmp_path)
+        _ = run.ensemble
     (tmp_path / "ensemble.yaml").write_text("vote: soft\nmembers: [{run: cnn}]")
-    assert read_ensemble(tmp_path)["vote"] == "soft"
+    assert run.ensemble == Ensemble("soft", (Member("cnn"),))

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.evaluation.baselines import control_metrics
+from alloyk.evaluation.baselines import baseline_metrics
 from alloyk.evaluation.baselines.noise_statistics import noise_features
 from alloyk.evaluation.baselines.wedge_curve import wedge_features
+from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.simulator.dataset.recipe import make_recipe
 from alloyk.simulator.dataset.render import Simulator
@@ -128,7 +130,7 @@ def judged(tmp_path_factory):
     """Both controls on a small simulated set: the folder they wrote to, and the data set."""
     from alloyk.config import resolve_config
     from alloyk.data.source import open_dataset
-    from alloyk.evaluation.baselines.fit import judge
+    from alloyk.evaluation.baselines.fit import fit_baselines
 
     folder = tmp_path_factory.mktemp("controls")
     simulate_dataset(
@@ -141,14 +143,16 @@ def judged(tmp_path_factory):
     config = resolve_config(None, settings)
     dataset = open_dataset(config)
     table = dataset.split("test")
-    judge(["noise", "classical"], config, dataset, dataset, table, folder, "test")
+    preprocessing = preprocessing_for(config, dataset)
+    out = RunFolder(folder)
+    fit_baselines(["noise", "classical"], preprocessing, dataset, dataset, table, out, "test")
     return folder, config, dataset
 
 
 def test_controls_judge_every_image_and_classical_is_nearly_perfect_on_two_alloys(judged):
     folder, _, dataset = judged
     run = read_predictions(folder / "control_classical.csv")
-    found = control_metrics(folder, "test", run, resamples=50)
+    found = baseline_metrics(RunFolder(folder), "test", run, resamples=50)
     assert list(found) == ["noise", "classical"]
     assert found["classical"]["accuracy"] > 0.95
     low, high = found["noise"]["interval"]
@@ -160,14 +164,16 @@ def test_a_control_of_other_images_is_passed_over(judged, tmp_path):
     folder, *_ = judged
     run = read_predictions(folder / "control_noise.csv")
     (tmp_path / "control_noise.csv").write_bytes((folder / "control_noise.csv").read_bytes())
-    assert list(control_metrics(tmp_path, "test", run, resamples=20)) == ["noise"]
-    assert control_metrics(tmp_path, "test", run.select(np.arange(3)), resamples=20) == {}
+    assert list(baseline_metrics(RunFolder(tmp_path), "test", run, resamples=20)) == ["noise"]
+    assert (
+        baseline_metrics(RunFolder(tmp_path), "test", run.select(np.arange(3)), resamples=20) == {}
+    )
 
 
 def test_the_full_layout_has_no_wedge_curve(tmp_path):
     from alloyk.config import resolve_config
     from alloyk.data.source import open_dataset
-    from alloyk.evaluation.baselines.fit import judge
+    from alloyk.evaluation.baselines.fit import fit_baselines
 
     simulate_dataset(
         tmp_path / "full", preset="easy", images=60, image_size=32,
@@ -176,11 +182,12 @@ def test_the_full_layout_has_no_wedge_curve(tmp_path):
     config = resolve_config(None, {"data": {"path": str(tmp_path / "full")},
                                    "preprocess": {"image_size": 16}})  # fmt: skip
     dataset = open_dataset(config)
-    rest = (config, dataset, dataset, dataset.split("test"), tmp_path, "test")
-    with pytest.raises(AlloykError, match=r"classical control wants a plate's edge.*step layout"):
-        judge(["classical"], *rest)
-    with pytest.raises(AlloykError, match=r"24 pixels or more.*image_size gives 16"):
-        judge(["noise"], *rest)
+    preprocessing = preprocessing_for(config, dataset)
+    rest = (preprocessing, dataset, dataset, dataset.split("test"), RunFolder(tmp_path), "test")
+    with pytest.raises(AlloykError, match=r"classical baseline needs a plate's edge.*step layout"):
+        fit_baselines(["classical"], *rest)
+    with pytest.raises(AlloykError, match=r"24 pixels or more.*image_size of the run is 16"):
+        fit_baselines(["noise"], *rest)
 
 
 @pytest.fixture
@@ -251,31 +258,29 @@ def test_without_ceiling_and_controls_there_is_no_such_picture(run):
 def test_ceiling_of_a_data_set_is_that_of_its_recipe_and_kept(tmp_path, monkeypatch):
     from alloyk.data import load_dataset
     from alloyk.evaluation.ceiling import dataset_ceiling
-    from alloyk.simulator.ceiling import reference as ceiling
+    from alloyk.simulator.ceiling import reference
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = simulate_dataset(tmp_path / "set", preset="alloys5", images=60, image_size=16)
-    dataset = load_dataset(data)
-    labels = dataset.table["label"]
-    found = dataset_ceiling(dataset, labels)
-    expected = ceiling.reference_ceiling(preset_parameters("alloys5"), 16)
+    labels = load_dataset(data).table["label"]
+    found = dataset_ceiling(data, labels)
+    expected = reference.reference_ceiling(preset_parameters("alloys5"), 16)
     assert found["accuracy"] == pytest.approx(expected.accuracy)
     assert found["image_size"] == 16
 
     def refuse(*_, **__):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(ceiling, "reference_ceiling", refuse)
-    assert dataset_ceiling(dataset, labels) == found
+    monkeypatch.setattr(reference, "reference_ceiling", refuse)
+    assert dataset_ceiling(data, labels) == found
 
 
-def test_a_class_of_its_own_leaves_a_data_set_without_a_ceiling(tmp_path, capsys):
+def test_a_class_of_its_own_leaves_a_data_set_without_a_ceiling(tmp_path, caplog):
     from alloyk.data import load_dataset
     from alloyk.evaluation.ceiling import dataset_ceiling
 
     data = simulate_dataset(tmp_path / "set", preset="easy", images=40, image_size=16)
     (data / "manifest.csv").unlink()
     (data / "1050").rename(data / "steel")
-    dataset = load_dataset(data)
-    assert dataset_ceiling(dataset, dataset.table["label"]) is None
-    assert "no reference ceiling" in capsys.readouterr().err
+    assert dataset_ceiling(data, load_dataset(data).table["label"]) is None
+    assert "no reference ceiling" in caplog.text

@@ -243,7 +243,7 @@ def test_training_without_validation_has_a_best_epoch_by_its_own_loss(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch,loss\n", "holds no epoch"),
+        ("epoch,loss\n", "must have one epoch or more"),
         ("epoch,loss\n1,0.5\n2,high\n", "line 3, column loss: wanted a number, found 'high'"),
         ("epoch,val_loss\n1,0.5\n", "wanted a column loss"),
         ("epoch,loss\n1\n", "wanted a column loss"),
@@ -387,7 +387,7 @@ def test_the_most_confident_mistakes_are_shown_as_long_as_the_images_are_there(t
     metrics = evaluate(tmp_path / "run")
     assert not sheet.exists()
     gone = tmp_path / "images" / surest
-    assert metrics["undefined"]["figures.mistakes"] == f"the images are gone: no {gone}"
+    assert metrics["undefined"]["figures.mistakes"] == f"the image {gone} is missing"
     assert str(gone) in (tmp_path / "run" / "report.txt").read_text()
 
 
@@ -398,7 +398,7 @@ def test_why_there_is_no_sheet_of_mistakes(run):
         rows = list(csv.DictReader(file))
     for i, row in enumerate(rows):
         change_row(run / "predictions.csv", i, predicted=row["label"])
-    assert evaluate(run)["undefined"]["figures.mistakes"] == "no image was decided wrongly"
+    assert evaluate(run)["undefined"]["figures.mistakes"] == "no image was misclassified"
 
 
 def test_an_evaluation_elsewhere_takes_the_facts_beside_it(run, tmp_path):
@@ -412,6 +412,7 @@ def test_a_validation_split_of_other_classes_is_refused(tmp_path):
     text = (tmp_path / "run" / "predictions_val.csv").read_text()
     (tmp_path / "run" / "predictions_val.csv").write_text(text.replace("2017", "5083"))
     with pytest.raises(
-        AlloykError, match="has the classes 1050, 5083, the predictions of the test"
+        AlloykError,
+        match="must have the classes of the test predictions, 1050, 2017, got 1050, 5083",
     ):
         evaluate(tmp_path / "run")

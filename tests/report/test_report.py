@@ -198,7 +198,7 @@ def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
     tables = Elements(html).tables
     accuracies = {row[0]: row[1] for row in tables["Accuracy beside what is possible, simulated"]}
     assert accuracies["reference ceiling"] == "0.6543 ± 0.0070 (Monte Carlo)"
-    assert accuracies["noise control"] == "0.4321 [0.4000, 0.5000]"
+    assert accuracies["noise baseline"] == "0.4321 [0.4000, 0.5000]"
     assert tables["Recall of each class"][1][1] == "0.9100"
     assert "Linearised at the mean." in html
     assert "The accuracy lies above the ceiling" in html

@@ -13,16 +13,16 @@ from alloyk.config import resolve_config, write_config
 from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation.split_predictions import evaluate_split
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions
-from alloyk.runs.split_record import (
+from alloyk.runs.run_data import (
     is_run_data,
     open_other_data,
     open_run_data,
-    read_split_file,
-    refuse_other_data,
-    seen_notes,
-    write_split_file,
+    refuse_changed_data,
+    training_image_notes,
 )
+from alloyk.runs.split_record import write_split_record
 
 PLATES = 30
 
@@ -62,7 +62,7 @@ def begun_run(run, data, **settings):
     dataset = open_dataset(config)
     run.mkdir()
     write_config(config, run / "config.yaml")
-    write_split_file(run, dataset)
+    write_split_record(RunFolder(run).split_file, dataset)
     return run, dataset
 
 
@@ -127,10 +127,10 @@ def test_a_grown_data_set_keeps_its_test_images_and_none_that_taught(data, tmp_p
     assert set(again.split("test")["path"]) == before
     pd.testing.assert_frame_equal(again.table, dataset.table, check_dtype=False)
     assert [note for note in again.notes if note not in dataset.notes] == [
-        "40 images came after the training and are left out: "
+        "40 images were added after training and are left out: "
         "1050/30a.png, 1050/30b.png, 1050/32a.png and 37 more."
         if data.is_dir()
-        else "40 images came after the training and are left out: "
+        else "40 images were added after training and are left out: "
         "1050/30a.png, 1050/30b.png, 2017/31a.png and 37 more."
     ]
 
@@ -153,7 +153,7 @@ def test_a_split_column_that_was_edited_moves_no_image(tmp_path):
     again = open_run_data(run)
     pd.testing.assert_frame_equal(again.table, dataset.table, check_dtype=False)
     assert again.notes == (
-        "2 images are now given another split than in training, which is kept: "
+        "2 images now have another split than in training, which is kept: "
         "1050/00a.png, 1050/00b.png.",
     )
 
@@ -184,14 +184,14 @@ def test_a_missing_test_image_stops_and_a_missing_training_image_is_said(data, t
     taught, tested = dataset.split("train")["path"][0], dataset.split("test")["path"][0]
     remove(data, taught)
     again = open_run_data(run)
-    assert again.notes[-1] == f"1 images of the training are not there any more: {taught}."
+    assert again.notes[-1] == f"1 images of the training are missing: {taught}."
     assert len(again.split("train")) == len(dataset.split("train")) - 1
     remove(data, tested)
     n = len(dataset.split("test"))
     with pytest.raises(AlloykError) as stopped:
         open_run_data(run)
     assert str(stopped.value).startswith(
-        f"1 of the {n} test images of {run} are not there any more ({tested}): put them back in "
+        f"1 of the {n} test images of {run} are missing ({tested}); restore them in "
     )
     assert str(stopped.value).endswith(f"alloyk evaluate {run} --data {data} --split all")
     assert len(open_run_data(run, split="val").split("val")) == len(dataset.split("val"))
@@ -224,9 +224,11 @@ def test_a_copy_elsewhere_is_the_run_s_data_and_other_images_of_the_same_names_a
     assert again.root == folder(moved)
     assert list(again.table["path"]) == list(dataset.table["path"])
     assert not is_run_data(run, other)
-    with pytest.raises(AlloykError, match=r"other.* is not the data set that .*run was trained on"):
+    with pytest.raises(
+        AlloykError, match=r"must be the data set that .*run was trained on, but .*other.* has none"
+    ):
         open_run_data(run, other)
-    assert seen_notes(run, open_other_data(run, other), list(dataset.table["path"])) == []
+    assert training_image_notes(run, open_other_data(run, other), list(dataset.table["path"])) == []
 
 
 def test_images_that_taught_are_found_among_others_under_any_name(tmp_path):
@@ -239,10 +241,12 @@ def test_images_that_taught_are_found_among_others_under_any_name(tmp_path):
     for number, path in enumerate(dataset.paths("train")[:3] + dataset.paths("test")[:2]):
         shutil.copy(path, other / "1050" / f"copy{number}.png")
     dataset = open_other_data(run, other)
-    (note,) = seen_notes(run, dataset, list(dataset.table["path"]))
-    assert note.startswith("3 of the 45 images, or their plates, have taught ")
+    (note,) = training_image_notes(run, dataset, list(dataset.table["path"]))
+    assert note.startswith(
+        "3 of the 45 images, or other images of their plates, were used to train "
+    )
     assert "(1050/copy0.png, 1050/copy1.png, 1050/copy2.png)" in note
-    assert seen_notes(run, dataset, list(new["path"])) == []
+    assert training_image_notes(run, dataset, list(new["path"])) == []
 
 
 def test_a_new_image_of_a_plate_that_taught_is_found_in_the_run_s_own_folder(tmp_path):
@@ -253,8 +257,10 @@ def test_a_new_image_of_a_plate_that_taught_is_found_in_the_run_s_own_folder(tmp
     plates = [dataset.split(split)["plate_id"][0] for split in ("train", "val", "test")]
     new.loc[[0, 2, 4], "plate_id"] = plates
     new.to_csv(root / "new.csv", index=False)
-    (note,) = seen_notes(run, open_other_data(run, root / "new.csv"), list(new["path"]))
-    assert note.startswith("2 of the 8 images, or their plates, have taught ")
+    (note,) = training_image_notes(run, open_other_data(run, root / "new.csv"), list(new["path"]))
+    assert note.startswith(
+        "2 of the 8 images, or other images of their plates, were used to train "
+    )
 
 
 def test_images_left_out_as_unreadable_stay_out_without_being_read_again(data, tmp_path, caplog):
@@ -262,7 +268,7 @@ def test_images_left_out_as_unreadable_stay_out_without_being_read_again(data, t
     bad.write_bytes(bad.read_bytes()[:60])
     run, dataset = begun_run(tmp_path / "run", data, on_bad_image="skip")
     assert dataset.skipped == ("1050/04a.png",)
-    assert read_split_file(run)["split"]["1050/04a.png"] == "skipped"
+    assert RunFolder(run).split_record.table["split"]["1050/04a.png"] == "skipped"
     caplog.clear()
     again = open_run_data(run)
     pd.testing.assert_frame_equal(again.table, dataset.table, check_dtype=False)
@@ -283,21 +289,24 @@ def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data, paths: grow(data, [90]), r"2 came later \(1050/90a.png, 1050/90b.png\)"),
-        (lambda data, paths: remove(data, paths[0]), r"1 are missing"),
+        (
+            lambda data, paths: grow(data, [90]),
+            r"2 in .* were added \(1050/90a.png, 1050/90b.png\)",
+        ),
+        (lambda data, paths: remove(data, paths[0]), r"1 in .* are missing"),
         (
             lambda data, paths: shutil.copy(folder(data) / paths[1], folder(data) / paths[0]),
-            "1 have another content",
+            "1 in .* have another content",
         ),
     ],
 )
 def test_training_goes_on_with_the_same_images_only(data, tmp_path, change, message):
     run, dataset = begun_run(tmp_path / "run", data)
     config = resolve_config(run / "config.yaml")
-    refuse_other_data(run, open_dataset(config))
+    refuse_changed_data(run, open_dataset(config))
     change(data, list(dataset.split("train")["path"]))
-    with pytest.raises(AlloykError, match=f"was begun with other images .*{message}.*new folder"):
-        refuse_other_data(run, open_dataset(config))
+    with pytest.raises(AlloykError, match=f"was started with, but {message}.*new folder"):
+        refuse_changed_data(run, open_dataset(config))
 
 
 def test_training_does_not_go_on_with_another_label_or_without_the_file(tmp_path):
@@ -309,11 +318,11 @@ def test_training_does_not_go_on_with_another_label_or_without_the_file(tmp_path
     table.loc[0, "label"] = "2017"
     table.to_csv(root / "manifest.csv", index=False)
     dataset = open_dataset(resolve_config(run / "config.yaml"))
-    with pytest.raises(AlloykError, match=r"1 have another label \(1050/00a.png\)"):
-        refuse_other_data(run, dataset)
+    with pytest.raises(AlloykError, match=r"1 in .* have another label \(1050/00a.png\)"):
+        refuse_changed_data(run, dataset)
     (run / "split.csv").unlink()
-    with pytest.raises(AlloykError, match=r"has no split.csv: nothing says which images"):
-        refuse_other_data(run, dataset)
+    with pytest.raises(AlloykError, match=r"has no split.csv, so the images of its epochs"):
+        refuse_changed_data(run, dataset)
 
 
 def test_a_run_without_the_file_says_that_nothing_is_proved(data, tmp_path):
@@ -321,7 +330,7 @@ def test_a_run_without_the_file_says_that_nothing_is_proved(data, tmp_path):
     (run / "split.csv").unlink()
     assert open_run_data(run).notes == (
         *dataset.notes,
-        f"{run} has no split.csv: nothing proves which images it was trained on.",
+        f"{run} has no split.csv: which images it was trained on cannot be verified.",
     )
 
 
@@ -346,8 +355,8 @@ def test_a_run_finds_its_data_from_any_folder_and_says_where_they_lay(data, tmp_
     with pytest.raises(AlloykError) as stopped:
         open_run_data(run)
     assert str(stopped.value) == (
-        f"the data set of {run} is not at {data} any more, where {run}/config.yaml has it: name "
-        "the place where it lies now by --data"
+        f"the data set of {run} is not at {data} any more, as {run}/config.yaml has it; name its "
+        "new place by --data"
     )
     now = moved if data == tmp_path / "data" else moved / data.name
     assert len(open_run_data(run, now).table) == len(dataset.table)
@@ -366,7 +375,7 @@ def test_an_evaluation_judges_the_test_images_of_the_training_or_none(trained, t
     after = read_predictions(trained / "predictions.csv").table["path"]
     assert list(after) == list(before)
     report = (trained / "report.txt").read_text()
-    assert "1 images came after the training and are left out: test/1050/later.png." in report
+    assert "1 images were added after training and are left out: test/1050/later.png." in report
 
     kept = (trained / "predictions.csv").read_bytes()
     Image.fromarray(raw_image(100)).save(tmp_path / "three" / before[0])
@@ -383,7 +392,13 @@ def test_images_that_taught_are_no_test_but_may_be_looked_at_with_all(trained, t
         shutil.copytree(taught, more / "test" / label, dirs_exist_ok=True)
         shutil.copytree(taught, other / label)
         shutil.copytree(tmp_path / "three" / "test" / label, other / label, dirs_exist_ok=True)
-    with pytest.raises(AlloykError, match=r"more is no test of .*: 6 of the 9 images, or their"):
+    with pytest.raises(
+        AlloykError,
+        match=r"must have no image that .* was trained on, got .*more: 6 of the 9 images",
+    ):
         evaluate_split(trained, data=more)
     out = evaluate_split(trained, data=other, split="all")
-    assert "6 of the 24 images, or their plates, have taught" in (out / "report.txt").read_text()
+    assert (
+        "6 of the 24 images, or other images of their plates, were used to train"
+        in (out / "report.txt").read_text()
+    )

@@ -1,9 +1,10 @@
-"""Simple, transparent classifiers, judged on the images that a run is judged by.
+"""Baselines: what simple, transparent classifiers reach on the images of an evaluation.
 
-`noise_statistics` and `wedge_curve` are what they see of an image, `rivals` trains them, `results`
-reads what they reached.
+`noise_statistics` and `wedge_curve` are the features, `fit` trains and predicts, `results` reads
+the predictions and computes the accuracies. File names, options and the key in the metrics call
+them *controls*.
 """
 
-from alloyk.evaluation.baselines.results import CONTROLS, control_file, control_metrics
+from alloyk.evaluation.baselines.results import BASELINES, baseline_metrics
 
-__all__ = ["CONTROLS", "control_file", "control_metrics"]
+__all__ = ["BASELINES", "baseline_metrics"]

@@ -4,16 +4,19 @@ import pytest
 
 from alloyk.cli import main
 from alloyk.errors import AlloykError
-from alloyk.runs.folder import run_model
+from alloyk.runs.folder import RunFolder
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "wanted a run folder, found no folder .*run: check the path"),
-        ([], r"wanted a run folder, found .*run without model\.keras"),
-        (["config.yaml"], "its training did not end; go on .*--resume"),
-        (["config.yaml", "metrics.json"], r"finished run without its model\.keras: put that back"),
+        (None, "must be a run folder, but .*run does not exist; check the path"),
+        ([], r"must be a run folder, but .*run has no model\.keras"),
+        (["config.yaml"], "its training did not end; resume .*--resume"),
+        (
+            ["config.yaml", "metrics.json"],
+            r"finished run without its model\.keras; restore the file",
+        ),
         (
             ["config.yaml", "metrics.json", "ensemble.yaml"],
             "is a hard vote, which .* with --vote soft, or evaluate .*run with --from-predictions",
@@ -31,15 +34,15 @@ def test_why_a_run_has_no_model(tmp_path, files, message):
         for name in files:
             (run / name).touch()
     with pytest.raises(AlloykError, match=message):
-        run_model(run)
+        RunFolder(run).require_model()
 
 
 def test_the_model_of_a_run_and_of_a_file(tmp_path):
     model = tmp_path / "model.keras"
     model.touch()
-    assert run_model(tmp_path) == model
-    with pytest.raises(AlloykError, match=r"wanted a run folder, found a file .*model\.keras"):
-        run_model(model)
+    assert RunFolder(tmp_path).require_model() == model
+    with pytest.raises(AlloykError, match=r"must be a run folder, but .*model\.keras is a file"):
+        RunFolder(model).require_model()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_the_model_of_a_run_and_of_a_file(tmp_path):
         (["export", "RUN", "--format", "savedmodel", "--out", "OUT"], "is a hard vote"),
         (["explain", "RUN"], "is a hard vote"),
         (["explain", "RUN", "IMAGE"], "is a hard vote"),
-        (["explain", "NOWHERE"], "wanted a run folder, found no folder"),
+        (["explain", "NOWHERE"], "must be a run folder"),
     ],
 )
 def test_a_command_says_what_a_hard_vote_cannot_do(tmp_path, runner, command, message):

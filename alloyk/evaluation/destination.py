@@ -1,0 +1,105 @@
+"""Whether a folder may take the files of an evaluation, a comparison or an explanation.
+
+Every command that writes into a folder given by ``--out`` asks here first, so that no command
+replaces the results of another run or mixes its files with somebody else's.
+"""
+
+from pathlib import Path
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+from alloyk.locks import is_empty
+from alloyk.runs.folder import RunFolder, owner_of
+
+
+def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:
+    """Require a folder that an evaluation of `run` may write to.
+
+    It is absent or empty, lies in the run, is the run itself for its own test split, or holds an
+    earlier evaluation of the same run.
+
+    Args:
+        out: The folder.
+        run: The evaluated run.
+        own_test: Whether the run's own test split is evaluated.
+
+    Raises:
+        AlloykError: The folder is or lies in another run, holds another run's evaluation or other
+            files; or it is the run itself, whose own evaluation would be replaced.
+    """
+    run = run.resolve()
+    if out.resolve() == run:
+        if own_test:
+            return
+        raise AlloykError(
+            f"--out must not be the evaluated run unless its own test split is evaluated, got "
+            f"{shown(out)}; leave --out out for a folder in the run, or choose another --out"
+        )
+    refuse_other_run(out, run)
+    if _is_empty(out) or run in out.resolve().parents:
+        return
+    found = RunFolder(out)
+    if not found.metrics_file.is_file() and not any(out.glob("predictions*.csv")):
+        raise AlloykError(
+            f"--out must be a new or empty folder or an earlier evaluation, but {shown(out)} holds "
+            "other files; choose another --out"
+        )
+    other = _evaluated_run(found, RunFolder(run))
+    if other:
+        raise AlloykError(
+            f"--out must not hold the evaluation of another run, but {shown(out)} holds that of "
+            f"{other}; choose another --out"
+        )
+
+
+def refuse_other_run(out: Path, run: Path | None = None) -> None:
+    """Require a file or folder that neither is nor lies in a run other than `run`.
+
+    Raises:
+        AlloykError: It is or does; the message names the run.
+    """
+    owner = owner_of(out)
+    if owner is None or (run is not None and owner.path.resolve() == run.resolve()):
+        return
+    whose = "a run" if run is None else "another run"
+    is_it = owner.path.resolve() == out.resolve()
+    what = f"is {whose}" if is_it else f"lies in {whose}, {shown(owner.path)}"
+    raise AlloykError(
+        f"--out must not replace files of {whose}, but {shown(out)} {what}; choose another --out"
+    )
+
+
+def refuse_unless_made_by(out: Path, marker: str, what: str) -> None:
+    """Require a folder that is absent, empty or holds a file that marks it as our own.
+
+    Args:
+        out: The folder.
+        marker: Name of the file.
+        what: What the marker stands for, for the error.
+
+    Raises:
+        AlloykError: It is another file or folder.
+    """
+    refuse_other_run(out)
+    if not _is_empty(out) and not (out / marker).is_file():
+        raise AlloykError(
+            f"--out must be a new or empty folder or an earlier {what}, but {shown(out)} holds "
+            "other files; choose another --out"
+        )
+
+
+def _is_empty(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and is_empty(folder))
+
+
+def _evaluated_run(evaluation: RunFolder, run: RunFolder) -> str | None:
+    """Name of the run that a folder holds an evaluation of; None if it may be `run`."""
+    theirs, ours = evaluation.facts, run.facts
+    if theirs.run is not None:
+        return None if theirs.run.resolve() == run.path.resolve() else shown(theirs.run)
+    # Earlier versions did not record the run, but copied these of its facts.
+    for name in ("parameters", "classes", "fingerprint"):
+        old, own = getattr(theirs, name), getattr(ours, name)
+        if old and own and old != own:
+            return f"a run with other {name}"
+    return None

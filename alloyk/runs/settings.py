@@ -1,0 +1,123 @@
+"""The settings of a run, read without the checks of `alloyk.config`.
+
+A run whose configuration this version would refuse, because a key has gone or got another range,
+can still be evaluated, compared and reported: only what is asked for is looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alloyk.data import RATIOS
+from alloyk.errors import AlloykError
+from alloyk.imaging import shown
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images a run was trained on, and how they were split.
+
+    Attributes:
+        path: The data set; None for the embedded one.
+        simulate: Arguments of the embedded data set, see `alloyk.data.source.default_dataset`.
+        ratios: Shares of train, val and test.
+        group_by: Column or regular expression that the split was grouped by.
+        split_seed: Seed of the split.
+        fold: The fold held out, such as ``2/5``.
+        leave_out: The condition held out, such as ``tube_voltage_kvp=45``.
+        skip_unreadable: Whether unreadable images are left out instead of stopping.
+    """
+
+    path: Path | None = None
+    simulate: Mapping[str, Any] = field(default_factory=dict)
+    ratios: tuple[float, float, float] = RATIOS
+    group_by: str | None = None
+    split_seed: int = 0
+    fold: str | None = None
+    leave_out: str | None = None
+    skip_unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The content of ``config.yaml``.
+
+    Attributes:
+        values: Section → key → value, as the file has them.
+        file: Where they come from, for errors.
+    """
+
+    values: Mapping[str, Any]
+    file: Path
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a section; empty where the file has none."""
+        found = self.values.get(name)
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            raise AlloykError(f"{shown(self.file)}: `{name}` must be a section, got {found!r}")
+        return found
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the training."""
+        return self._typed(self.values, "seed", int, "a whole number")
+
+    @property
+    def monitor(self) -> str:
+        """Metric that the best epoch was chosen by."""
+        found = self._typed(self.section("train"), "monitor", str, "text")
+        return "val_loss" if found is None else found
+
+    @property
+    def arch(self) -> str | None:
+        """Name of the architecture."""
+        return self._typed(self.section("model"), "arch", str, "text")
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """``(height, width)`` of the images that the network takes."""
+        found = self.section("preprocess").get("image_size")
+        if found is None:
+            return None
+        sides = found if isinstance(found, list) else [found, found]
+        if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+            raise AlloykError(
+                f"{shown(self.file)}: `preprocess.image_size` must be two whole numbers, "
+                f"got {found!r}"
+            )
+        return sides[0], sides[1]
+
+    @property
+    def data(self) -> DataSettings:
+        """Which images, and how they were split."""
+        section = self.section("data")
+        path = section.get("path")
+        ratios = section.get("ratios") or RATIOS
+        if len(ratios) != 3:
+            raise AlloykError(
+                f"{shown(self.file)}: `data.ratios` must be three numbers, got {ratios!r}"
+            )
+        return DataSettings(
+            # A folder may be called 2017.
+            path=None if path is None else Path(str(path)).absolute(),
+            simulate=section.get("simulate") or {},
+            ratios=(float(ratios[0]), float(ratios[1]), float(ratios[2])),
+            group_by=self._typed(section, "group_by", str, "text"),
+            split_seed=self._typed(section, "split_seed", int, "a whole number") or 0,
+            fold=self._typed(section, "fold", str, "text"),
+            leave_out=self._typed(section, "leave_out", str, "text"),
+            skip_unreadable=section.get("on_bad_image") == "skip",
+        )
+
+    def _typed(
+        self, section: Mapping[str, Any], key: str, kind: type[_T], described: str
+    ) -> _T | None:
+        value = section.get(key)
+        if value is None or isinstance(value, kind):
+            return value
+        raise AlloykError(f"{shown(self.file)}: `{key}` must be {described}, got {value!r}")
