@@ -62,10 +62,12 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
     if out is None and run.is_file():
         raise click.UsageError("--out DIR is wanted where RUN is a file")
     from alloyk.inference import find_images
+    from alloyk.runs.folder import RunFolder
 
     paths, labels = find_images(images) if images else [], None
     load_tensorflow()
     from alloyk.explain import (
+        check_output_folder,
         chosen_images,
         describe,
         describe_sanity,
@@ -74,6 +76,8 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
         write_explanation,
     )
 
+    out = out or RunFolder(run).explanation_folder(method)
+    check_output_folder(out, run)
     if not images:
         paths, labels = chosen_images(run, data=data, count=each)
 
@@ -81,7 +85,7 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
         run, paths, method=method, explainer=explainer, label=label, labels=labels,
         layer=layer, samples=samples, data=data, seed=seed, progress=PROGRESS,
     )  # fmt: skip
-    out = write_explanation(explanation, out or run / f"explain_{method}")
+    out = write_explanation(explanation, out, run)
     click.echo(format_decisions(explanation))
     click.echo(f"{describe(explanation)}\n{describe_sanity(explanation.sanity)}")
     click.echo(f"maps: {out / 'maps.npz'}\npictures: {out}")

@@ -9,8 +9,8 @@ from typing import Any
 from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.comparison.tables import Column, markdown, write_table
-from alloyk.evaluation.destination import refuse_unless_made_by
 from alloyk.files import whole_file
+from alloyk.runs.destination import refuse_unless_made_by
 from alloyk.runs.folder import RunFolder
 
 COMPARISON = "comparison.json"

@@ -13,9 +13,9 @@ from alloyk.ensemble.voting import hard_vote, hard_weights, soft_vote, soft_weig
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.ceiling import recorded_ceiling
-from alloyk.evaluation.destination import refuse_other_run
 from alloyk.files import unfinished_path
 from alloyk.imaging import shown
+from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder

@@ -2,7 +2,7 @@
 
 `evaluate` writes them all; `text_report` and `figures` are its parts, `ceiling` is the reference
 ceiling beside them, `baselines` are simple classifiers for comparison. `split_predictions` predicts
-a split first. `destination` decides whether a folder may be written to.
+a split first.
 """
 
 from alloyk.evaluation.evaluate import evaluate_run

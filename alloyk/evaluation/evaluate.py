@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from alloyk.errors import AlloykError
 from alloyk.evaluation.baselines import baseline_metrics
 from alloyk.evaluation.ceiling import ceiling_of
-from alloyk.evaluation.destination import refuse_foreign_folder
 from alloyk.evaluation.figures import (
     OPTIONAL,
     draw_figures,
@@ -35,6 +34,7 @@ from alloyk.metrics.calibration import (
 from alloyk.metrics.fold_spread import by_fold, fold_spread, write_spread
 from alloyk.metrics.intervals import RESAMPLES, accuracy_interval, confidence_intervals
 from alloyk.metrics.selective import abstention
+from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.history import History, training_metrics

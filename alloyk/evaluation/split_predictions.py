@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from alloyk.data import ImageDataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation.baselines import BASELINES
-from alloyk.evaluation.destination import refuse_foreign_folder
 from alloyk.evaluation.evaluate import stale_files, write_evaluation
 from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions

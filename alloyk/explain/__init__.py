@@ -3,10 +3,16 @@
 from alloyk.explain.explanation import Explanation, explain
 from alloyk.explain.image_selection import chosen_images, most_and_least_confident
 from alloyk.explain.sanity import describe_sanity
-from alloyk.explain.writing import describe, format_decisions, write_explanation
+from alloyk.explain.writing import (
+    check_output_folder,
+    describe,
+    format_decisions,
+    write_explanation,
+)
 
 __all__ = [
     "Explanation",
+    "check_output_folder",
     "chosen_images",
     "describe",
     "describe_sanity",

@@ -15,25 +15,67 @@ from alloyk.errors import AlloykError
 from alloyk.explain.explanation import Explanation
 from alloyk.explain.gradcam import enlarged
 from alloyk.explain.sanity import describe_sanity
+from alloyk.files import few
 from alloyk.imaging import shown
+from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.folder import EXPLANATION, OVERVIEW
+from alloyk.runs.json_file import read_json
 
 ARRAYS = "maps.npz"
 MOST_IN_OVERVIEW = 24
 MOST_COLUMNS = 6
 
 
-def write_explanation(explanation: Explanation, out: str | Path) -> Path:
+def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
+    """Require a folder that an explanation may be written to.
+
+    Args:
+        out: The folder: absent, empty, or an earlier explanation, which will be replaced.
+        run: The explained run or model file.
+
+    Raises:
+        AlloykError: The folder is or lies in another run, or holds other files.
+    """
+    out = Path(out)
+    if run is not None and Path(run).is_file():
+        run = Path(run).absolute().parent
+    refuse_other_run(out, None if run is None else Path(run))
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise AlloykError(
+            f"--out must be a folder, got the file {shown(out)}; choose another --out"
+        )
+    record = read_json(out / EXPLANATION)
+    ours = {
+        EXPLANATION,
+        ARRAYS,
+        OVERVIEW,
+        *(image["picture"] for image in record.get("images", [])),
+    }
+    others = sorted(path.name for path in out.iterdir() if path.name not in ours)
+    if others:
+        raise AlloykError(
+            "--out must be a new or empty folder or an earlier explanation, but "
+            f"{shown(out)} holds other files ({few(others)}); choose another --out"
+        )
+
+
+def write_explanation(
+    explanation: Explanation, out: str | Path, run: str | Path | None = None
+) -> Path:
     """Write `explanation.json`, `maps.npz`, `overview.png` and a picture of each image.
 
     Args:
-        explanation: Of `explain`.
-        out: A folder that is absent, empty or an earlier explanation, which it then replaces.
+        explanation: From `explain`.
+        out: As in `check_output_folder`.
+        run: The explained run or model file.
 
     Raises:
-        AlloykError: The folder holds something else or cannot be written.
+        AlloykError: As `check_output_folder`, or the folder cannot be written.
     """
     out = Path(out)
+    check_output_folder(out, run)
     names = picture_names(explanation.paths)
     with _whole_folder(out) as folder:
         np.savez_compressed(
@@ -166,13 +208,7 @@ def format_decisions(explanation: Explanation) -> str:
 
 @contextmanager
 def _whole_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place if the block ends well."""
-    if (
-        out.exists()
-        and not (out / EXPLANATION).is_file()
-        and (not out.is_dir() or any(out.iterdir()))
-    ):
-        raise AlloykError(f"{out} holds something else: choose another --out or empty it")
+    """A temporary folder beside `out` that replaces it if the block succeeds."""
     folder = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

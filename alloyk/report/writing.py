@@ -4,12 +4,12 @@ from pathlib import Path
 
 from alloyk.comparison.output import COMPARISON
 from alloyk.errors import AlloykError
-from alloyk.evaluation.destination import refuse_other_run
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.report.comparison import comparison_page
 from alloyk.report.page import Page, render
 from alloyk.report.run_page import run_page
+from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.folder import RunFolder
 
 SUFFIXES = (".html", ".htm")

@@ -157,7 +157,7 @@ def test_an_earlier_explanation_is_replaced_and_anything_else_kept(runner, run, 
     (out / "explanation.json").unlink()
     result = runner.invoke(main, ["explain", str(run), images[0], "--out", str(out)])
     assert result.exit_code == 1
-    assert "holds something else" in result.stderr
+    assert "holds other files" in result.stderr
     assert (out / "maps.npz").is_file()
 
 

@@ -1,0 +1,116 @@
+"""No command writes its results over those of another run, or among somebody's files."""
+
+import json
+import shutil
+
+import pytest
+from tiny_run import write_dataset, write_run
+
+from alloyk.cli import main
+from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run
+from alloyk.evaluation.split_predictions import evaluate_split
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two evaluated runs on one data set, and another data set."""
+    root = tmp_path_factory.mktemp("runs")
+    data = write_dataset(root / "data")
+    for name in ("a", "b"):
+        evaluate_run(write_run(root / name, data, arch="fnn"), resamples=20)
+    write_dataset(root / "other", per_class=2, sizes=((32, 40),))
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    for name in ("a", "b", "other"):
+        shutil.copytree(made / name, tmp_path / name)
+    return tmp_path
+
+
+def content(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def refused(root, message, **options):
+    before = content(root)
+    with pytest.raises(AlloykError, match=message):
+        evaluate_split(root / "a", **options)
+    assert content(root) == before
+
+
+def test_another_run_is_not_overwritten(root):
+    message = r"--out must not replace files of another run, but .*/b is another run; choose"
+    refused(root, message, data=root / "other", out=root / "b")
+    refused(root, message, out=root / "b")
+    refused(root, r"/b/evaluation_val lies in another run", out=root / "b" / "evaluation_val")
+    with pytest.raises(AlloykError, match="is another run"):
+        evaluate_run(root / "a", out=root / "b")
+
+
+def test_the_evaluation_of_another_run_is_not_overwritten(root):
+    evaluate_split(root / "b", data=root / "other", out=root / "out")
+    refused(root, r"out holds that of .*/b; choose", data=root / "other", out=root / "out")
+    evaluate_split(root / "b", data=root / "other", out=root / "out")  # its own it replaces
+
+
+def test_an_evaluation_by_an_earlier_version_is_known_by_its_parameters(root):
+    for name, parameters in (("a", 5), ("b", 7)):
+        (root / name / "facts.json").write_text(json.dumps({"parameters": parameters}))
+    evaluate_split(root / "b", data=root / "other", out=root / "out")
+    facts = json.loads((root / "out" / "facts.json").read_text())
+    del facts["run"]
+    (root / "out" / "facts.json").write_text(json.dumps(facts))
+    refused(root, "holds that of a run with other parameters", out=root / "out")
+
+
+def test_other_files_are_not_mixed_with_an_evaluation(root):
+    (root / "notes").mkdir()
+    (root / "notes" / "breakdown.csv").write_text("mine")
+    refused(root, "notes holds other files", out=root / "notes")
+
+
+def test_the_run_itself_takes_its_own_test_split_only(root):
+    refused(root, "must not be the evaluated run", data=root / "other", out=root / "a")
+    refused(root, "must not be the evaluated run", split="val", out=root / "a")
+    assert evaluate_split(root / "a", out=root / "a") == root / "a"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("compare a b --no-timing --out b", "is a run"),
+        ("compare a b --no-timing --out b/figures", "lies in a run"),
+        ("compare a b --no-timing --out other", "holds other files"),
+        ("ensemble a b --vote hard --out b/vote", "lies in a run"),
+        ("report a --out b/report.html", "lies in another run"),
+        ("report a --out a/metrics.json", "must end in .html or .htm"),
+        ("explain a --out b/explain_gradcam", "lies in another run"),
+        ("evaluate a --from-predictions --out b", "is another run"),
+    ],
+)
+def test_no_command_writes_into_another_run_or_among_other_files(
+    root, runner, monkeypatch, command, message
+):
+    monkeypatch.chdir(root)
+    before = content(root)
+    result = runner.invoke(main, command.split())
+    assert result.exit_code == 1, result.output
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: --out must ")
+    assert message in last
+    assert content(root) == before
+
+
+def test_an_explanation_does_not_delete_other_files_of_its_folder(root, runner, monkeypatch):
+    monkeypatch.chdir(root)
+    command = ["explain", "a", "--out", "why"]
+    assert runner.invoke(main, command).exit_code == 0
+    assert runner.invoke(main, command).exit_code == 0  # its own files it replaces
+    (root / "why" / "notes.txt").write_text("mine")
+    result = runner.invoke(main, command)
+    assert result.exit_code == 1
+    assert "why holds other files (notes.txt)" in result.stderr
+    assert (root / "why" / "notes.txt").read_text() == "mine"
