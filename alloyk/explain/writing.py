@@ -43,9 +43,7 @@ def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise AlloykError(
-            f"--out must be a folder, got the file {shown(out)}; choose another --out"
-        )
+        raise AlloykError(f"--out must be a folder, got the file {shown(out)}; choose another")
     record = read_json(out / EXPLANATION)
     ours = {
         EXPLANATION,
