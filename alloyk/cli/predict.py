@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from alloyk.cli.terminal import PROGRESS
+from alloyk.errors import AlloykError
 from alloyk.progress import NO_PROGRESS
 
 
@@ -17,12 +18,13 @@ from alloyk.progress import NO_PROGRESS
     help="Write the table to a .csv or .json file instead of printing it.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of CSV.")
-def predict(model, images, output, as_json):
+def predict(model: Path, images: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     """Classify images: print each one's class and the probability of every class.
 
     MODEL is a run folder, a .keras file, a SavedModel folder or a .tflite file, which needs no
     TensorFlow. IMAGE is an image file, a folder, a quoted pattern, or - for one image's bytes on
-    standard input.
+    standard input. An image that cannot be classified gets a row with its error; the exit code is 1
+    then. FILE[2] is one page of a TIFF stack, FILE[mean] the mean of all.
 
     \b
     Examples:
@@ -30,37 +32,70 @@ def predict(model, images, output, as_json):
       alloyk predict resnet18.tflite radiographs/ --output classes.csv
       alloyk predict resnet18.tflite "radiographs/**/*.tif" --json
     """
-    from alloyk.files import whole_file
-    from alloyk.inference import FORMATS, STANDARD_INPUT, find_images, image_from_bytes, load
+    from alloyk.inference import FORMATS, STANDARD_INPUT, find_images, load
 
     if output and as_json:
         raise click.UsageError("--json is for printing: give --output FILE the ending .json")
     kind = output.suffix.lower() if output else ".json" if as_json else ".csv"
     if kind not in FORMATS:
-        raise click.UsageError(f"--output takes a .csv or .json file, found {output}")
-    names = find_images(images)
+        raise click.UsageError(f"--output must be a .csv or .json file, got {output}")
+    names = find_images(images, _name_ignored)
     if names.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- is one image on standard input: give it once")
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # where the model needs TensorFlow at all
     classifier = load(model)
-    raw = [
-        image_from_bytes(click.get_binary_stream("stdin").read(), "on standard input")
-        if name == STANDARD_INPUT
-        else name
-        for name in names
-    ]
-    progress = PROGRESS if len(raw) > 1 else NO_PROGRESS
-    classified = classifier.predict(raw, names=names, progress=progress)
-    text = FORMATS[kind](classified)
-
+    progress = PROGRESS if len(names) > 1 else NO_PROGRESS
+    classified = classifier.predict(
+        _with_standard_input(names), names=names, progress=progress, keep_going=len(names) > 1
+    )
+    if len(classified.errors) == len(names):  # no row to keep
+        raise AlloykError(
+            f"none of the {len(names)} images could be classified; the first: "
+            + classified.errors[0]
+        )
     if classifier.simulated:
         click.echo("note: this model was trained on simulated images", err=True)
+    for note in classified.notes:
+        click.echo(f"warning: {note}", err=True)
+    _write(FORMATS[kind](classified), output)
+    done = len(names) - len(classified.errors)
+    if output is not None:
+        click.echo(f"{done} image{'s' if done > 1 else ''}: {output}", err=True)
+    if classified.errors:
+        first = next(iter(classified.errors.values()))
+        raise AlloykError(
+            f"{len(classified.errors)} of {len(names)} images could not be classified, see the "
+            f"column error; the first: {first}"
+        )
+
+
+def _name_ignored(names: list[str]) -> None:
+    from alloyk.files import few
+    from alloyk.imaging import shown
+
+    plural = "s" if len(names) > 1 else ""
+    click.echo(f"Ignored {len(names)} non-image file{plural}: {few(map(shown, names))}", err=True)
+
+
+def _with_standard_input(names: list[str]) -> list[object]:
+    """Put the pixels on standard input in the place of its name."""
+    from alloyk.inference import STANDARD_INPUT, image_from_bytes
+
+    if STANDARD_INPUT not in names:
+        return list(names)
+    data = click.get_binary_stream("stdin").read()
+    image = image_from_bytes(data, "on standard input")
+    return [image if name == STANDARD_INPUT else name for name in names]
+
+
+def _write(text: str, output: Path | None) -> None:
     # A file name on Linux may be any bytes; they go out as they came in.
     data = text.encode(errors="surrogateescape")
     if output is None:
         click.get_binary_stream("stdout").write(data)
         return
+    from alloyk.files import whole_file
+
     with whole_file(output) as unfinished:
         unfinished.write_bytes(data)
-    click.echo(f"{len(names)} image{'s' if len(names) > 1 else ''}: {output}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from alloyk.data.splits import SPLITS
 from alloyk.errors import AlloykError
 from alloyk.files import few
-from alloyk.imaging import is_image_name, shown
+from alloyk.imaging import is_image_file, is_image_name, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,7 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
         raise AlloykError(
             f"the file name {path!r} is not valid UTF-8, so no table can hold it; rename it"
         ) from None
-    if not is_image_name(entry.name) and not _is_unnamed_dicom(entry):
+    if not is_image_name(entry.name) and not _is_unnamed_image(entry):
         tree.others.append(path)
         return
     if not entry.is_file():
@@ -126,16 +126,10 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
     tree.images.append(path)
 
 
-def _is_unnamed_dicom(entry: os.DirEntry) -> bool:
-    """Tell DICOM files by content: instruments name them `IM0001` or `1.2.840.113619.2`."""
-    suffix = os.path.splitext(entry.name)[1]
-    if suffix and not suffix[1:].isdigit():
-        return False
+def _is_unnamed_image(entry: os.DirEntry) -> bool:
+    """Tell files without a suffix by their content: instruments name them `IM0001`."""
     try:
-        if not entry.is_file():
-            return False
-        with open(entry.path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return entry.is_file() and is_image_file(entry.path)
     except OSError:
         return False
 

@@ -9,11 +9,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from alloyk import __version__
 from alloyk.errors import AlloykError
 from alloyk.export.agreement import (
     ESTIMATE_TOLERANCE,
@@ -28,7 +29,7 @@ from alloyk.files import unfinished_path
 from alloyk.imaging import read_image, shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.latency import single_thread_latency
-from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
+from alloyk.inference.metadata import PROBABILITIES, write_metadata
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import open_run_data
@@ -117,9 +118,7 @@ def export_run(
     with unfinished_path(out) as unfinished:
         logger.info(f"converting to {file_format}")
         chosen.write(original.backend.model, unfinished, image_shape)
-        metadata = ModelMetadata(
-            original.classes, PROBABILITIES, original.simulated, original.spreads
-        )
+        metadata = replace(original.metadata, output=PROBABILITIES, alloyk=__version__)
         write_metadata(unfinished, metadata)
         exported = load(unfinished)
         logger.info(f"comparing the two on {len(paths)} test images")

@@ -8,18 +8,24 @@ from alloyk.imaging.reading import (
     IMAGE_SUFFIXES,
     image_format,
     image_size,
+    is_image_file,
     is_image_name,
+    page_count,
     plain_format,
     read_image,
     shown,
+    split_page,
 )
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "image_format",
     "image_size",
+    "is_image_file",
     "is_image_name",
+    "page_count",
     "plain_format",
     "read_image",
     "shown",
+    "split_page",
 ]

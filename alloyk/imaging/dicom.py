@@ -8,12 +8,15 @@ import numpy as np
 import pydicom
 from pydicom import pixels
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
 
 # pydicom reports every departure from the standard; only what stops the reading is for the user.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"pydicom\.")
+
+
+_DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4, table I.4-1
 
 
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
@@ -36,21 +39,28 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     return int(dataset.Rows), int(dataset.Columns)
 
 
+def pages(file: BinaryIO) -> int:
+    """Return the number of frames."""
+    return int(pydicom.dcmread(file, stop_before_pixels=True).get("NumberOfFrames") or 1)
+
+
 def _refuse_bad_header(dataset: pydicom.Dataset, page: int | None) -> None:
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+        raise DataError("it is a DICOMDIR, a table of contents; give the folder of its images")
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise AlloykError("it is a DICOM file without an image; remove it")
+        raise DataError("it is a DICOM file without an image; remove it")
     refuse_bad_size(int(dataset.Rows), int(dataset.Columns))
     refuse_bad_page(page, int(dataset.get("NumberOfFrames") or 1))
 
 
 def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
     try:
-        return pixels.pixel_array(dataset, index=page)
+        return np.asarray(pixels.pixel_array(dataset, index=page))
     except (RuntimeError, NotImplementedError) as error:
         name = dataset.file_meta.TransferSyntaxUID.name
         if "missing" not in str(error) and "plugin" not in str(error):
             raise
-        raise AlloykError(
+        raise DataError(
             f"its compression ({name}) needs another decoder; "
             "pip install pylibjpeg[all], or save it uncompressed"
         ) from error
@@ -104,7 +114,7 @@ def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
         return -array
     if array.dtype.kind == "i":
         return ~array  # the range −2^(b−1) … 2^(b−1) − 1 maps onto itself
-    return array.dtype.type(2**bits - 1) - array
+    return np.asarray(array.dtype.type(2**bits - 1) - array)
 
 
 def _to_rgb8(array: np.ndarray) -> np.ndarray:

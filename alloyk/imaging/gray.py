@@ -19,4 +19,5 @@ def to_gray(image: np.ndarray) -> np.ndarray:
     if counts.shape[2] == 1:
         return counts
     red, green, blue = np.split(counts[..., :3], 3, axis=2)
-    return red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
+    gray: np.ndarray = red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
+    return gray

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 
 CUT_SHORT = "the file is cut short"
 
@@ -22,10 +22,10 @@ _TURNS = {
 def refuse_bad_size(height: int, width: int) -> None:
     """Refuse an image without pixels, or with more than Pillow would open."""
     if height < 1 or width < 1:
-        raise AlloykError(f"it has no pixels (height {height}, width {width}); remove it")
+        raise DataError(f"it has no pixels (height {height}, width {width}); remove it")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
-        raise AlloykError(
+        raise DataError(
             f"its header asks for {height} × {width} pixels, more than the limit of {2 * limit} "
             "that guards against decompression bombs; cut it into smaller images"
         )
@@ -34,11 +34,12 @@ def refuse_bad_size(height: int, width: int) -> None:
 def refuse_bad_page(page: int | None, pages: int) -> None:
     """Refuse several pages without a choice, and a choice that is not there."""
     if page is None and pages > 1:
-        raise AlloykError(
-            f"one image is wanted, but it has {pages} pages; choose one, or save each as a file"
+        raise DataError(
+            f"it must have one page, got {pages}; name one as FILE[0], their mean as FILE[mean], "
+            "or set data.page to a number, mean or each"
         )
     if page is not None and not 0 <= page < pages:
-        raise AlloykError(f"page {page} is wanted, but its pages are 0 to {pages - 1}")
+        raise DataError(f"the page must be 0 to {pages - 1}, got {page}; choose another")
 
 
 def oriented(image: np.ndarray, orientation: int) -> np.ndarray:

@@ -137,7 +137,7 @@ def _may_be_turned(parts: dict[bytes, list[memoryview]]) -> bool:
 
 def _orientation(file: BinaryIO) -> int:
     file.seek(0)
-    return Image.open(file).getexif().get(ORIENTATION_TAG, 1)
+    return int(Image.open(file).getexif().get(ORIENTATION_TAG, 1))
 
 
 def _taken_apart(data: bytes) -> tuple[_Header, dict[bytes, list[memoryview]]]:
@@ -189,8 +189,10 @@ def _decoded(header: _Header, packed: bytes) -> np.ndarray:
     if header.depth < 16 or header.colour == _GRAY:
         return native(first[..., : 3 if header.colour in (_RGB, _RGB_ALPHA) else 1])
     if header.colour == _GRAY_ALPHA:
-        return first[..., 0:1].astype(np.uint16) << 8 | first[..., 1:2]
-    return first[..., :3].astype(np.uint16) << 8 | planes[1][..., :3]
+        high, low = first[..., 0:1], first[..., 1:2]
+    else:
+        high, low = first[..., :3], planes[1][..., :3]
+    return np.asarray(high.astype(np.uint16) << 8 | low)
 
 
 def _bytes_of_rows(header: _Header) -> int:

@@ -7,21 +7,27 @@ only NumPy and Pillow.
 
 import io
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, DataError
 from alloyk.imaging import jpeg, pillow, png
 from alloyk.imaging.limits import CUT_SHORT
 
 Result = TypeVar("Result")
 
+Page = int | Literal["mean"]
+
+_PAGE = re.compile(r"(.+)\[(\d+|mean)\]", re.DOTALL)
+
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom"}
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib"}
+    | {".tif", ".tiff", ".btf", ".tf8", ".dcm", ".dicom", ".dic", ".dc3"}
 )
 
 _NOT_AN_IMAGE = "it is not a PNG, JPEG, BMP, TIFF or DICOM file"
@@ -29,7 +35,7 @@ _HEAD_BYTES = 132  # up to DICOM's mark
 
 
 def read_image(
-    source: str | Path | bytes, *, page: int | None = None, name: str = ""
+    source: str | Path | bytes, *, page: Page | None = None, name: str = ""
 ) -> np.ndarray:
     """Return the pixels of an image file, at the depth the file has.
 
@@ -40,8 +46,9 @@ def read_image(
 
     Args:
         source: Path of a PNG, JPEG, BMP, TIFF or DICOM / DICONDE file, of any name; or the bytes
-            of one.
-        page: Page of a TIFF or frame of a DICOM file, from 0. Required if there are several.
+            of one. `FILE[2]` and `FILE[mean]` name a page, or the mean of all, of a FILE.
+        page: Page of a TIFF or frame of a DICOM file, from 0, or `"mean"` of all of them. Required
+            if there are several.
         name: How errors name the bytes of a file; a path is named by itself.
 
     Returns:
@@ -54,27 +61,57 @@ def read_image(
             Pillow's limit against decompression bombs, has several pages and none was chosen, or
             holds NaN or infinite values.
     """
-    image = _open(source, lambda file, kind: _pixels(file, kind, page), name)
+    if not isinstance(source, bytes) and page is None:
+        source, page = split_page(source)
+    if page == "mean":
+        image = _open(source, _mean, name)
+    else:
+        image = _open(source, lambda file, kind: _pixels(file, kind, page), name)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = image.size - int(np.isfinite(image).sum())
-        raise AlloykError(
+        raise DataError(
             f"cannot use the image {_named(source, name)}: {bad} of its values are NaN or "
             "infinite; repair or remove it"
         )
     return image
 
 
-def image_size(path: str | Path, *, page: int | None = None) -> tuple[int, int]:
+def image_size(path: str | Path, *, page: Page | None = None) -> tuple[int, int]:
     """Return `(height, width)` that `read_image` would give, from the file's header alone.
 
     Args:
         path: An image file.
-        page: Page of a TIFF or frame of a DICOM file, from 0. Required if there are several.
+        page: As in `read_image`.
 
     Raises:
         AlloykError: The header cannot be read, or asks for more pixels than the limit.
     """
-    return _open(path, lambda file, kind: _size(file, kind, page))
+    if page is None:
+        path, page = split_page(path)
+    number = 0 if page == "mean" else page
+    return _open(path, lambda file, kind: _size(file, kind, number))
+
+
+def page_count(path: str | Path) -> int:
+    """Return how many pages or frames an image file has, from its headers alone.
+
+    Raises:
+        AlloykError: The header cannot be read.
+    """
+    return _open(path, _pages)
+
+
+def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
+    """Split `FILE[2]` or `FILE[mean]` into file and page; a file of that very name comes first.
+
+    >>> split_page("stack.tif[2]"), split_page("stack.tif[mean]"), split_page("plate.tif")
+    (('stack.tif', 2), ('stack.tif', 'mean'), ('plate.tif', None))
+    """
+    text = str(path)
+    found = _PAGE.fullmatch(text) if text.endswith("]") else None
+    if found is None or os.path.lexists(text):
+        return path, None
+    return found[1], "mean" if found[2] == "mean" else int(found[2])
 
 
 def image_format(path: str | Path) -> str:
@@ -83,7 +120,7 @@ def image_format(path: str | Path) -> str:
     Raises:
         AlloykError: The file is missing, or none of them.
     """
-    return _open(path, lambda file, kind: kind)
+    return _open(split_page(path)[0], lambda file, kind: kind)
 
 
 def plain_format(path: str | Path) -> str | None:
@@ -113,6 +150,26 @@ def is_image_name(name: str) -> bool:
     return dot > 0 and name[dot:].lower() in IMAGE_SUFFIXES
 
 
+def is_image_file(path: str | Path) -> bool:
+    """Tell whether a file counts as an image, for every command.
+
+    By its name; one without a suffix, or with a number in its place, by its first bytes:
+    instruments name files `IM0001` or `1.2.840.113619.2`. A `DICOMDIR` is a table of contents.
+    """
+    name = os.path.basename(path)
+    if is_image_name(name):
+        return True
+    suffix = os.path.splitext(name)[1]
+    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
+        return False
+    try:
+        with _binary_file(path) as file:
+            _kind(file.read(_HEAD_BYTES))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def shown(path: str | Path) -> str:
     r"""Return a path for a one-line message: as it is, or escaped where it would break the line.
 
@@ -134,6 +191,38 @@ def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
         return dicom.read(file, page)
     readers = {"png": png.read, "jpeg": pillow.read_jpeg, "bmp": pillow.read_bmp}
     return readers[kind](file, page)
+
+
+def _mean(file: BinaryIO, kind: str) -> np.ndarray:
+    """Return the mean of all pages, float32; a single page as it is."""
+    count = _pages(file, kind)
+    if count == 1:
+        return _pixels(file, kind, 0)
+    total = np.zeros(())
+    for page in range(count):
+        file.seek(0)
+        image = _pixels(file, kind, page).astype(np.float64)
+        if page and image.shape != total.shape:
+            raise DataError(
+                f"its pages must have one size for their mean, got {total.shape[:2]} and "
+                f"{image.shape[:2]}; choose a page"
+            )
+        total = image if not page else total + image
+    return (total / count).astype(np.float32)
+
+
+def _pages(file: BinaryIO, kind: str) -> int:
+    count = 1
+    if kind == "tiff":
+        from alloyk.imaging import tiff
+
+        count = tiff.pages(file)
+    elif kind == "dicom":
+        from alloyk.imaging import dicom
+
+        count = dicom.pages(file)
+    file.seek(0)
+    return count
 
 
 def _plain(file: BinaryIO, kind: str) -> str | None:
@@ -182,17 +271,17 @@ def _open(
             with np.errstate(all="ignore"):
                 return read(file, _kind(head))
     except FileNotFoundError:
-        raise AlloykError(f"no image at {_named(source, name)}: check the path") from None
+        raise DataError(f"no image at {_named(source, name)}: check the path") from None
     except AlloykError as error:
-        raise AlloykError(f"cannot use the image {_named(source, name)}: {error}") from error
+        raise DataError(f"cannot use the image {_named(source, name)}: {error}") from error
     except MemoryError as error:
-        raise AlloykError(
+        raise DataError(
             f"cannot read the image {_named(source, name)}: the memory is too small for it; close "
             "other programs or cut it into smaller images"
         ) from error
     # Decoders raise nearly anything on damaged bytes; to the user it all means the same.
     except Exception as error:
-        raise AlloykError(
+        raise DataError(
             f"cannot read the image {_named(source, name)}: {_reason(error)}; replace or remove it"
         ) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.imaging.limits import (
     CUT_SHORT,
     native,
@@ -85,7 +85,7 @@ def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:
         sheet = tiff.pages[numbers[page or 0]]
     refuse_bad_size(sheet.imagelength, sheet.imagewidth)
     if sheet.dtype is None or sheet.dtype.kind not in "uifb":
-        raise AlloykError(
+        raise DataError(
             f"its samples must be real numbers, got {sheet.dtype}; convert it to integers or floats"
         )
     return _Frame(sheet, plane, planes)
@@ -105,7 +105,7 @@ def _planes(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> int:
         described = tiff.shaped_metadata[0]
         values = math.prod(described.get("shape", ()))
         if described.get("truncated") and sheet.size:
-            return max(1, values // sheet.size)
+            return max(1, int(values // sheet.size))
     return 1
 
 
@@ -140,7 +140,7 @@ def _refuse_missing_decoder(sheet: tifffile.TiffPage) -> None:
         if sheet.predictor != 1:
             tifffile.TIFF.UNPREDICTORS[sheet.predictor]
     except KeyError:
-        raise AlloykError(
+        raise DataError(
             f"its compression ({compression}, predictor {int(sheet.predictor)}) has no decoder "
             "here; save it uncompressed or with LZW or deflate"
         ) from None
@@ -155,7 +155,7 @@ def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
         try:
             array = sheet.asarray(maxworkers=1)
         except NotImplementedError as error:
-            raise AlloykError(
+            raise DataError(
                 f"this kind of TIFF is not supported ({error}); save it as gray or RGB"
             ) from error
     if array.shape != sheet.shape or array.dtype != sheet.dtype:
@@ -175,7 +175,7 @@ def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
 def _plane_behind_page(file: BinaryIO, frame: _Frame) -> np.ndarray:
     sheet = frame.page
     if not sheet.is_contiguous:
-        raise AlloykError(
+        raise DataError(
             f"it is a compressed stack of {frame.planes} images in one page; save each as a page"
         )
     dtype = np.dtype(sheet.parent.byteorder + sheet.dtype.char)
@@ -201,7 +201,7 @@ def _gray_or_rgb(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
         return _inverted(gray, sheet.bitspersample)
     if photometric == "SEPARATED" and samples.shape[-1] == 4 and samples.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(samples), "CMYK").convert("RGB"))
-    raise AlloykError(
+    raise DataError(
         f"its colours must be gray, RGB, palette or 8-bit CMYK, got {photometric} with "
         f"{samples.shape[-1]} samples of {samples.dtype}; convert it to gray or RGB"
     )
@@ -221,7 +221,7 @@ def _without_alpha(samples: np.ndarray, colours: int, sheet: tifffile.TiffPage) 
     if extra == 0 or (extra == 1 and (is_alpha or colours == 3)):
         return samples[..., :colours]
     kind = "gray" if colours == 1 else "RGB"
-    raise AlloykError(
+    raise DataError(
         f"it must be one gray image or RGB, got {samples.shape[-1]} channels marked as {kind} "
         "(several energies or detectors?); save each channel as an image of its own"
     )
@@ -250,4 +250,4 @@ def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
         return -array
     if array.dtype.kind == "i":
         return ~array  # the range −2^(b−1) … 2^(b−1) − 1 maps onto itself
-    return array.dtype.type(255 if bits in (1, 2, 4) else 2**bits - 1) - array
+    return np.asarray(array.dtype.type(255 if bits in (1, 2, 4) else 2**bits - 1) - array)

@@ -60,7 +60,7 @@ def _bytes_of_chunk(sheet: tifffile.TiffPage, number: int) -> int:
         above = number % per_plane * sheet.rowsperstrip
         rows = min(sheet.rowsperstrip, sheet.imagelength - above) * sheet.imagedepth
         columns = sheet.imagewidth
-    return rows * math.ceil(columns * samples * sheet.bitspersample / 8)
+    return int(rows * math.ceil(columns * samples * sheet.bitspersample / 8))
 
 
 def _found_lengths(

@@ -1,19 +1,14 @@
 """Classify images with a run, a ``.keras`` file, a SavedModel or a ``.tflite`` file.
 
-`classifier` takes images of any kind, `backends` run each kind of file, `run_folder` finds a run's,
-`metadata` is what a file says about itself, `latency` how long it takes. TensorFlow loads when a
-file needs it, not before.
+`classifier` takes images of any kind, `sources` finds and decodes them, `results` writes tables,
+`backends` run each kind of file, `metadata` is what a file says about itself, `training_counts`
+compares images with those of training, `latency` measures time. TensorFlow loads only for files
+that need it.
 """
 
-from alloyk.inference.classifier import (
-    FORMATS,
-    STANDARD_INPUT,
-    Classification,
-    Classifier,
-    find_images,
-    image_from_bytes,
-    load,
-)
+from alloyk.inference.classifier import Classifier, load
+from alloyk.inference.results import FORMATS, Classification
+from alloyk.inference.sources import STANDARD_INPUT, find_images, image_from_bytes
 
 __all__ = [
     "FORMATS",

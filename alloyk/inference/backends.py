@@ -1,17 +1,17 @@
 """The kinds of model file, each as one callable from raw images to the model's outputs by name.
 
-Only the kind that is asked for is imported: a ``.tflite`` file runs without TensorFlow.
+Only the required kind is imported: a ``.tflite`` file runs without TensorFlow.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE
 from alloyk.runs.folder import RunFolder
@@ -19,7 +19,7 @@ from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
 
-# More threads than this gain little on one image.
+# More threads gain little on one image.
 MOST_THREADS = 4
 
 
@@ -31,11 +31,11 @@ class Backend(Protocol):
         takes_batches: Whether several images of one shape may come at once.
     """
 
-    input_shape: tuple[int | None, int | None, int | None]
+    input_shape: tuple[int | None, ...]
     takes_batches: bool
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Outputs of raw images `(n, height, width, channels)` float32, all of them float32.
+        """Return the outputs, float32, of raw images `(n, height, width, channels)` float32.
 
         The class output `(n, classes)` is called as `ModelMetadata.output` says; each further one
         `(n, 1)` by its column.
@@ -47,7 +47,7 @@ class KerasBackend:
 
     takes_batches = True
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path, threads: int | None = None) -> None:
         tf = _tensorflow()
         import keras
 
@@ -57,15 +57,15 @@ class KerasBackend:
             self.model = in_float32(keras.saving.load_model(path, compile=False))
         # Keras raises nearly anything on a damaged file.
         except Exception as error:
-            raise AlloykError(_cannot_load(path, error)) from error
+            raise ModelError(_cannot_load(path, error)) from error
         self.input_shape = tuple(self.model.input_shape[1:])
         raw_images = tf.TensorSpec((None, *self.input_shape), tf.float32)
         self._call = tf.function(
             lambda images: self.model(images, training=False), input_signature=[raw_images]
         )
 
-    def __call__(self, images):
-        """Outputs of raw images."""
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return the outputs of raw images."""
         outputs = self._call(images)
         if not isinstance(outputs, dict):
             outputs = {LOGITS: outputs}
@@ -77,20 +77,20 @@ class SavedModelBackend:
 
     takes_batches = True
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path, threads: int | None = None) -> None:
         tf = _tensorflow()
 
         try:
             self._loaded = tf.saved_model.load(str(path))  # owns the weights
             self._call = self._loaded.signatures[SIGNATURE]
         except Exception as error:
-            raise AlloykError(_cannot_load(path, error)) from error
+            raise ModelError(_cannot_load(path, error)) from error
         ((self._input, spec),) = self._call.structured_input_signature[1].items()
         self.input_shape = tuple(spec.shape[1:])
         self._constant = tf.constant
 
-    def __call__(self, images):
-        """Outputs of raw images."""
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return the outputs of raw images."""
         outputs = self._call(**{self._input: self._constant(images)})
         return {name: values.numpy() for name, values in outputs.items()}
 
@@ -100,7 +100,7 @@ class TFLiteBackend:
 
     takes_batches = False
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path, threads: int | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
@@ -109,14 +109,16 @@ class TFLiteBackend:
                 self._interpreter = Interpreter(str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise AlloykError(_cannot_load(path, error)) from error
+            raise ModelError(_cannot_load(path, error)) from error
         (self._input,) = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_signature_runner(SIGNATURE).get_output_details()
-        self.input_shape = tuple(int(size) for size in self._input["shape"][1:])
+        self.input_shape: tuple[int | None, ...] = tuple(
+            int(size) for size in self._input["shape"][1:]
+        )
 
-    def __call__(self, images):
-        """Outputs of raw images."""
-        outputs = {name: [] for name in self._outputs}
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return the outputs of raw images."""
+        outputs: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
         for image in images:
             self._interpreter.set_tensor(self._input["index"], image[None])
             self._interpreter.invoke()
@@ -125,17 +127,21 @@ class TFLiteBackend:
         return {name: np.stack(values) for name, values in outputs.items()}
 
 
-BACKENDS = {"keras": KerasBackend, "savedmodel": SavedModelBackend, "tflite": TFLiteBackend}
+BACKENDS: dict[str, Callable[[Path, int | None], Backend]] = {
+    "keras": KerasBackend,
+    "savedmodel": SavedModelBackend,
+    "tflite": TFLiteBackend,
+}
 
 
 def model_file(path: str | Path) -> tuple[str, Path]:
-    """Which of `BACKENDS` loads a model, and the file or folder it loads.
+    """Return which of `BACKENDS` loads a model, and the file or folder it loads.
 
     Args:
         path: A run folder, a `.keras` file, a `.tflite` file of any name, or a SavedModel folder.
 
     Raises:
-        AlloykError: It is none of them.
+        ModelError: It is none of them.
     """
     path = Path(path)
     if path.is_dir():
@@ -146,22 +152,22 @@ def model_file(path: str | Path) -> tuple[str, Path]:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise AlloykError(
-            f"cannot read the model {shown(path)}: {error.strerror}; wanted a run folder, a .keras "
+        raise ModelError(
+            f"cannot read the model {shown(path)}: {error.strerror}; give a run folder, a .keras "
             "or .tflite file or a SavedModel folder"
         ) from error
     if head[4:] == b"TFL3":
         return "tflite", path
     if head.startswith(b"PK\x03\x04") and path.suffix == ".keras":  # Keras wants the ending
         return "keras", path
-    raise AlloykError(
-        f"{shown(path)} is no model: wanted a run folder, a .keras or .tflite file or a SavedModel "
-        "folder"
+    raise ModelError(
+        f"a model must be a run folder, a .keras or .tflite file or a SavedModel folder, got "
+        f"{shown(path)}; check the path"
     )
 
 
-def in_float32(model):
-    """A Keras model that computes in float32: itself, or a copy of one in mixed precision.
+def in_float32(model: Any) -> Any:
+    """Return a Keras model that computes in float32: itself, or a copy of one in mixed precision.
 
     Half precision is for training on a GPU: a processor computes it slowly, and TensorFlow Lite
     has no operators for it. The weights are float32 either way.
@@ -180,8 +186,8 @@ def in_float32(model):
     return copy
 
 
-def _tensorflow():
-    """TensorFlow, imported without its remarks on processors and absent GPUs."""
+def _tensorflow() -> Any:
+    """Import TensorFlow with its startup logging suppressed."""
     load_tensorflow()
     import tensorflow as tf
 

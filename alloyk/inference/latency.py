@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.inference.classifier import load
 
 WARM_UP = 3
 MOST_RUNS = 50
-SECONDS = 2.0  # after which the runs so far must do
+SECONDS = 2.0  # after which no further run starts
 FEWEST_RUNS = 5
 
 ONE_THREAD = {
@@ -30,27 +30,27 @@ ONE_THREAD = {
 
 
 def single_thread_latency(model: Path, image_shape: tuple[int, int, int]) -> float:
-    """Median seconds for one raw image of `(height, width, channels)`, the model being loaded.
+    """Return the median seconds for one raw image `(height, width, channels)`, after loading.
 
     Raises:
-        AlloykError: The measuring process failed.
+        ModelError: The measuring process failed.
     """
     command = [sys.executable, "-m", "alloyk.inference.latency", str(model), *map(str, image_shape)]
     environment = {**os.environ, **ONE_THREAD}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     if ended.returncode:
         why = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        raise AlloykError(f"could not measure the latency of {model}: {why}")
+        raise ModelError(f"could not measure the latency of {model}: {why}")
     return float(ended.stdout)
 
 
 def measure(model: Path, image_shape: tuple[int, int, int]) -> float:
-    """Median seconds for one raw image, in this process."""
+    """Return the median seconds for one raw image, in this process."""
     classifier = load(model, threads=1)
     image = np.random.default_rng(0).integers(0, 2**14, image_shape).astype(np.uint16)
     for _ in range(WARM_UP):
         classifier.predict(image)
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) < MOST_RUNS and (len(seconds) < FEWEST_RUNS or sum(seconds) < SECONDS):
         start = time.perf_counter()
         classifier.predict(image)
@@ -59,4 +59,5 @@ def measure(model: Path, image_shape: tuple[int, int, int]) -> float:
 
 
 if __name__ == "__main__":
-    print(measure(Path(sys.argv[1]), tuple(map(int, sys.argv[2:]))))
+    height, width, channels = map(int, sys.argv[2:])
+    sys.stdout.write(f"{measure(Path(sys.argv[1]), (height, width, channels))}\n")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from alloyk import __version__
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 
 MEMBER = "alloyk.json"
@@ -31,6 +31,8 @@ class ModelMetadata:
         simulated: Whether the training images were simulated.
         spreads: Column that the model estimates beside the class → standard deviation of that
             column over the training images. The output of this name is in the column's unit.
+        depths: Number types of the training images, such as `uint16`; empty if not known.
+        brightest: Smallest and largest maximum of a training image; None if not known.
         alloyk: Version that wrote the file.
     """
 
@@ -38,6 +40,8 @@ class ModelMetadata:
     output: str
     simulated: bool
     spreads: dict[str, float] = field(default_factory=dict)
+    depths: tuple[str, ...] = ()
+    brightest: tuple[float, float] | None = None
     alloyk: str = __version__
 
 
@@ -53,10 +57,10 @@ def write_metadata(model: Path, metadata: ModelMetadata) -> None:
 
 
 def read_metadata(model: Path) -> ModelMetadata:
-    """What `write_metadata` wrote.
+    """Return what `write_metadata` wrote.
 
     Raises:
-        AlloykError: The file is no model, or was not made by alloyk.
+        ModelError: The file is not a model, or was not made by alloyk.
     """
     model = Path(model)
     try:
@@ -68,11 +72,15 @@ def read_metadata(model: Path) -> ModelMetadata:
         found = json.loads(text)
         known = {field.name for field in fields(ModelMetadata)}
         found = {key: value for key, value in found.items() if key in known}
-        return ModelMetadata(**{**found, "classes": tuple(found["classes"])})
-    # Missing, cut short, damaged, no object, an entry missing: it all means the same to the user.
+        found["classes"] = tuple(found["classes"])
+        found["depths"] = tuple(found.get("depths", ()))
+        if found.get("brightest") is not None:
+            found["brightest"] = tuple(found["brightest"])
+        return ModelMetadata(**found)
+    # Missing, cut short, damaged, not an object, an entry missing: the remedy is the same.
     except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.error) as error:
         reason = "it does not exist" if not model.exists() else "its class names are missing"
-        raise AlloykError(
-            f"wanted a model made by alloyk (a run folder, .keras, .tflite or SavedModel), "
-            f"found {shown(model)}: {reason}; export or train it again"
+        raise ModelError(
+            "a model must be made by alloyk (a run folder, .keras, .tflite or SavedModel), got "
+            f"{shown(model)}: {reason}; export or train it again"
         ) from error

@@ -21,6 +21,7 @@ from alloyk.evaluation import evaluate_run
 from alloyk.files import whole_file, writing
 from alloyk.imaging import shown
 from alloyk.inference.metadata import ModelMetadata, write_metadata
+from alloyk.inference.training_counts import measured_counts
 from alloyk.locks import is_empty, locked_folder
 from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
@@ -307,7 +308,10 @@ def _save_classifier(
         [keras.Input(preprocessing.input_shape[1:], name="raw_image"), preprocessing, uncompiled],
         name="classifier",
     )
+    depths, brightest = measured_counts(dataset.paths("train"))
     metadata = ModelMetadata(
+        depths=depths,
+        brightest=brightest,
         classes=dataset.classes,
         output=LOGITS,
         simulated=dataset.simulated,

@@ -150,6 +150,31 @@ def test_output_goes_to_a_file_instead(exported, runner, tmp_path, ending):
     assert rows[0]["predicted"] == expected
 
 
+def test_one_broken_image_of_a_folder_keeps_the_rest(exported, runner, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(21):
+        Image.fromarray(raw_image(number)).save(folder / f"{number:02}.png")
+    broken = folder / "07.png"
+    broken.write_bytes(broken.read_bytes()[:-30])
+    (folder / "notes.txt").write_text("not an image")
+    out = tmp_path / "found.csv"
+    command = ["predict", str(exported[1]), str(folder), "--output", str(out)]
+    done = runner.invoke(main, command)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    ignored, written, error = done.stderr.splitlines()
+    assert ignored == f"Ignored 1 non-image file: {folder / 'notes.txt'}"
+    assert written == f"20 images: {out}"
+    assert error.startswith("Error: 1 of 21 images could not be classified")
+    rows = rows_of(out.read_text())
+    assert [row["path"] for row in rows] == [str(folder / f"{n:02}.png") for n in range(21)]
+    assert [n for n, row in enumerate(rows) if row["error"]] == [7]
+    assert "cut short" in rows[7]["error"]
+    assert rows[7]["predicted"] == ""
+    assert all(row["predicted"] in CLASSES for n, row in enumerate(rows) if n != 7)
+
+
 def test_wrong_usage_ends_with_2(exported, runner, tmp_path):
     model, image = str(exported[1]), str(tmp_path / "a.png")
     for arguments in ([model], [model, image, "--output", "found.xls"],
@@ -171,8 +196,8 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(exported, runner, tmp_p
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(small)
     model = str(exported[1])
     for arguments, message in (
-        (["predict", model, str(good), str(bad)], f"cannot read the image {bad}"),
-        (["predict", model, str(good), str(small)], f"found {small} of 8x9"),
+        (["predict", model, str(bad)], f"cannot read the image {bad}"),
+        (["predict", model, str(small)], f"{small} must have the size"),
         (["predict", str(tmp_path), str(good)], "wanted a run folder or a SavedModel"),
         (["predict", model, str(tmp_path / "gone.png")], "no image at"),
         (["export", str(tmp_path), "--format", "tflite", "--out", model], "exists: choose"),

@@ -14,8 +14,8 @@ import alloyk
 from alloyk.errors import AlloykError
 from alloyk.inference import Classification, backends, find_images, load
 from alloyk.inference import classifier as predict
-from alloyk.inference.classifier import format_csv, format_json
 from alloyk.inference.metadata import ModelMetadata, write_metadata
+from alloyk.inference.results import format_csv, format_json
 from alloyk.progress import CallbackProgress
 
 CLASSES = ("1050", "2017")
@@ -125,7 +125,7 @@ def test_alpha_does_not_count(classifier):
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 5), (0, 4), (2, 4, 4, 1, 1)])
 def test_an_array_that_is_no_image_is_refused(classifier, shape):
-    with pytest.raises(ValueError, match=r"wanted a raw image .* Received: shape="):
+    with pytest.raises(ValueError, match=r"must have the shape .*, got \("):
         classifier.predict([np.zeros(shape)])
 
 
@@ -135,9 +135,9 @@ def test_what_is_no_number_is_refused_by_name(classifier):
         classifier.predict([good, bad])
     with pytest.raises(AlloykError, match="cannot use plate 7: it holds NaN"):
         classifier.predict([good, bad], names=["plate 6", "plate 7"])
-    with pytest.raises(ValueError, match="dtype=<U1"):
+    with pytest.raises(ValueError, match="must hold numbers, got dtype <U1"):
         classifier.predict([np.full((4, 4), "a")])
-    with pytest.raises(ValueError, match=r"wanted 2 names\. Received: 1"):
+    with pytest.raises(ValueError, match=r"names must have 2 entries, got 1"):
         classifier.predict([good, good], names=["a"])
 
 
@@ -161,12 +161,92 @@ def test_an_unreadable_image_stops_by_name(tmp_path, classifier):
         classifier.predict([good, bad, good])
 
 
+def test_unreadable_images_are_kept_with_their_errors(tmp_path, classifier):
+    paths = [save(tmp_path / f"{i}.png", 98 + i) for i in range(5)]
+    paths[2].write_bytes(paths[2].read_bytes()[:-20])
+    progress_total = []
+    found = classifier.predict(
+        paths, keep_going=True, progress=CallbackProgress(lambda *step: progress_total.append(step))
+    )
+    assert list(found.errors) == [2]
+    assert "2.png: the file is cut short" in found.errors[2]
+    assert found.labels[2] == ""
+    assert np.isnan(found.probabilities[2]).all()
+    for i in (0, 1, 3, 4):
+        np.testing.assert_allclose(found.probabilities[i], probabilities_of(98 + i))
+    assert progress_total[-1][1:3] == (5, 5)
+    header, *rows = format_csv(found).splitlines()
+    assert header == "path,predicted,p_1050,p_2017,error"
+    assert rows[2].startswith(f"{paths[2]},,,,cannot read the image")
+    assert rows[3].endswith(",")
+    listed = json.loads(format_json(found))
+    assert listed[2] == {"path": str(paths[2]), "error": found.errors[2]}
+    assert "error" not in listed[3]
+
+
+def test_what_is_held_in_memory_is_bounded_by_pixels(tmp_path, classifier, monkeypatch):
+    from alloyk.inference import sources
+
+    monkeypatch.setattr(sources, "READ_AHEAD_PIXELS", 200)
+    monkeypatch.setattr(sources, "READ_AHEAD", 4)
+    sizes = [(8, 9), (10, 10), (3, 3), (20, 20), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1)]
+    paths = [save(tmp_path / f"{i}.png", 5, size) for i, size in enumerate(sizes)]
+    together = [len(chunk) for chunk in sources.chunks(sources.as_items(paths, None))]
+    assert together == [3, 1, 4, 1]  # 72 + 100 + 9 pixels, 400 alone, then by number
+    assert len(classifier.predict(paths)) == 9
+
+
+def write_described(tmp_path, monkeypatch, **metadata):
+    monkeypatch.setitem(backends.BACKENDS, "keras", MeanBackend)
+    path = tmp_path / "described.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    write_metadata(path, ModelMetadata(CLASSES, "logits", simulated=False, **metadata))
+    return load(path)
+
+
+def test_another_depth_than_that_of_training_is_reported(tmp_path, monkeypatch):
+    model = write_described(tmp_path, monkeypatch, depths=("uint8",), brightest=(200.0, 250.0))
+    assert model.metadata.depths == ("uint8",)
+    assert model.metadata.brightest == (200.0, 250.0)
+    deep = save(tmp_path / "deep.png", 225)
+    plain = tmp_path / "plain.png"
+    Image.fromarray(np.full((8, 9), 225, np.uint8)).save(plain)
+    assert model.predict([plain]).notes == ()
+    (note,) = model.predict([plain, deep, deep]).notes
+    assert note.startswith("2 images are of depth uint16, but the model was trained on uint8 (")
+    assert str(deep) in note
+    assert model.predict(np.full((8, 9), 225.0)).notes == ()  # an array has no depth of a file
+
+
+def test_a_range_unlike_that_of_training_is_reported(tmp_path, monkeypatch):
+    model = write_described(tmp_path, monkeypatch, depths=("uint16",), brightest=(3000.0, 4000.0))
+    for value, reported in ((1400, True), (1600, False), (7900, False), (8100, True)):
+        notes = model.predict([save(tmp_path / "a.png", value)]).notes
+        assert bool(notes) is reported
+        if notes:
+            assert "was 3000 to 4000" in notes[0]
+            assert f"is {value}" in notes[0]
+
+
+def test_counts_of_training_images_are_measured(tmp_path):
+    from alloyk.inference.training_counts import measured_counts
+
+    paths = [save(tmp_path / f"{i}.png", 100 + i) for i in range(70)]
+    (tmp_path / "bad.png").write_text("no image")
+    depths, brightest = measured_counts([tmp_path / "bad.png", *paths])
+    assert depths == ("uint16",)
+    assert brightest[1] == 169  # the last is among the measured
+    assert brightest[0] <= 103
+    assert measured_counts([]) == ((), None)
+
+
 def test_another_size_than_the_file_takes_names_both(tmp_path, classifier, monkeypatch):
     monkeypatch.setattr(classifier, "input_shape", (10, 12, 1))
     monkeypatch.setattr(classifier.backend, "takes_batches", False)  # as a .tflite file
     path = save(tmp_path / "a.png", 5)
     with pytest.raises(
-        AlloykError, match=r"takes images of 10x12 .* found .*a\.png of 8x9.*--input-size 8x9`"
+        AlloykError, match=r"a\.png must have the size 10x12 .*, got 8x9; .*--input-size 8x9`"
     ):
         classifier.predict([path])
 
@@ -199,8 +279,11 @@ def empty_run(folder):
             lambda path: path.mkdir() or path,
             r"wanted a run folder or a SavedModel, found .* without model\.keras",
         ),
-        (lambda path: path.write_bytes(b"GIF89a") and path, r"is no model: wanted a run"),
-        (lambda path: path.touch() or path, r"is no model: wanted a run"),
+        (
+            lambda path: path.write_bytes(b"GIF89a") and path,
+            r"must be a run folder, .*, got .*thing; check",
+        ),
+        (lambda path: path.touch() or path, r"must be a run folder, .*, got .*thing; check"),
         (lambda path: path.write_bytes(b"\0\0\0\0TFL3") and path, r"its class names are missing"),
     ],
 )
@@ -245,10 +328,13 @@ def test_files_and_patterns_keep_their_order(tmp_path, monkeypatch):
     assert find_images(["notes.txt"]) == ["notes.txt"]  # named outright: reading will tell
     with pytest.raises(AlloykError, match=r"no image at c\.png: check the path"):
         find_images(["a.png", "c.png"])
-    with pytest.raises(AlloykError, match=r"no image in \*\.bmp: wanted PNG"):
+    ignored = []
+    find_images(["**/*"], ignored.extend)
+    assert ignored == ["notes.txt"]
+    with pytest.raises(AlloykError, match=r"no image in \*\.bmp; needs PNG"):
         find_images(["*.bmp"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AlloykError, match=r"no image in empty: wanted PNG"):
+    with pytest.raises(AlloykError, match=r"no image in empty; needs PNG"):
         find_images(["empty"])
 
 

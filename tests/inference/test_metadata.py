@@ -67,7 +67,7 @@ def test_entries_of_a_later_version_are_passed_over(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"classes": ["a"]}', '{"classes": 3}'])
 def test_damaged_metadata_is_an_error_that_names_the_file(tmp_path, text):
     (tmp_path / MEMBER).write_text(text)
-    with pytest.raises(AlloykError, match=rf"found {tmp_path}: its class names are missing"):
+    with pytest.raises(AlloykError, match=rf"got {tmp_path}: its class names are missing"):
         read_metadata(tmp_path)
 
 

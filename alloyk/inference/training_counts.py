@@ -1,0 +1,88 @@
+"""Whether images have the depth and the range of counts that a model was trained on.
+
+A model that scales by a fixed number (`preprocess.normalize=full_scale`) takes the same scene at
+another depth for another metal, at full probability.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
+from alloyk.inference.sources import Item
+
+# Images of the training split that are measured, evenly spaced.
+MEASURED = 32
+
+# An image whose largest count is this many times beyond those of training is reported.
+FACTOR = 2.0
+
+
+def measured_counts(
+    paths: Sequence[Path],
+) -> tuple[tuple[str, ...], tuple[float, float] | None]:
+    """Return the depths of training images, and the smallest and largest of their maxima.
+
+    Args:
+        paths: Images of the training split; `MEASURED` of them are read, unreadable ones ignored.
+    """
+    depths: set[str] = set()
+    maxima: list[float] = []
+    count = min(len(paths), MEASURED)
+    places = [round(i * (len(paths) - 1) / max(count - 1, 1)) for i in range(count)]
+    for place in places:
+        try:
+            image = read_image(paths[place])
+        except AlloykError:
+            continue
+        depths.add(image.dtype.name)
+        maxima.append(float(image.max()))
+    return tuple(sorted(depths)), (min(maxima), max(maxima)) if maxima else None
+
+
+class UnlikeTraining:
+    """Collects images whose depth or range is unlike that of training.
+
+    Args:
+        depths: Number types of the training images; empty if not known.
+        brightest: Smallest and largest maximum of a training image; None if not known.
+    """
+
+    def __init__(self, depths: Sequence[str], brightest: Sequence[float] | None) -> None:
+        self._depths, self._brightest = depths, brightest
+        self._other_depth: dict[str, list[str]] = {}
+        self._other_range: list[tuple[str, float]] = []
+
+    def see(self, item: Item, image: np.ndarray) -> None:
+        """Compare one decoded image; an array's type says nothing of a file's depth."""
+        if self._depths and isinstance(item.source, str) and image.dtype.name not in self._depths:
+            self._other_depth.setdefault(image.dtype.name, []).append(str(item))
+            return
+        if self._brightest is not None:
+            highest = float(image.max())
+            low, high = self._brightest
+            if highest > FACTOR * high or highest < low / FACTOR:
+                self._other_range.append((str(item), highest))
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence for each kind of difference."""
+        for depth, names in self._other_depth.items():
+            yield (
+                f"{_counted(names)} of depth {depth}, but the model was trained on "
+                f"{' and '.join(self._depths)} ({names[0]}); predictions may be wrong: give images "
+                "of the training depth"
+            )
+        if self._other_range and self._brightest is not None:
+            name, highest = self._other_range[0]
+            low, high = self._brightest
+            yield (
+                f"{_counted(self._other_range)} beyond the range of training: the largest count "
+                f"of a training image was {low:g} to {high:g}, that of {name} is {highest:g}; "
+                "predictions may be wrong: check exposure and depth"
+            )
+
+
+def _counted(items: Sequence[object]) -> str:
+    return "1 image is" if len(items) == 1 else f"{len(items)} images are"
