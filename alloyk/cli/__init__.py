@@ -2,7 +2,9 @@
 
 import errno
 import importlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,11 +85,36 @@ class AlloykGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(self, args=None, *rest, **extra):
+        """Run the command line; end the process at once after an interrupt.
+
+        Threads of tf.data may still call into Python then, which crashes an interpreter that is
+        shutting down. All files are closed, as the interrupt has unwound the command.
+        """
+        try:
+            return super().main(args, *rest, **extra)
+        except SystemExit as ended:
+            if args is None and self.interrupted and "tensorflow" in sys.modules:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(ended.code if isinstance(ended.code, int) else 1)
+            raise
+
+    interrupted = False
+
     def invoke(self, ctx):
+        try:
+            return self._invoke(ctx)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            raise
+
+    def _invoke(self, ctx):
         try:
             with sigterm_as_interrupt(), notes_on_stderr():
                 return super().invoke(ctx)
         except Terminated:
+            self.interrupted = True
             click.echo("Terminated!", err=True)  # as click says "Aborted!"
             ctx.exit(TERMINATED)
         except AlloykError as error:

@@ -11,6 +11,7 @@ from alloyk.cli.options import (
     overrides_from,
     set_option,
 )
+from alloyk.cli.terminal import PROGRESS
 from alloyk.runtime.tensorflow import load_tensorflow
 
 
@@ -26,12 +27,17 @@ from alloyk.runtime.tensorflow import load_tensorflow
 )  # fmt: skip
 @click.option(
     "--over", metavar="KEY=A,B,…", multiple=True,
-    help="A key and its choices; may be repeated, and adds to --space.",
+    help="A key and its choices, added to --space; may be repeated.",
 )  # fmt: skip
-@click.option("--trials", type=click.IntRange(min=1), help="At most.  [default: all; random: 10]")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Maximum number of trials.  [default: all; random: 10]",
+)
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder of the search; the same folder goes on.  [default: saved_models/tune-<arch>]",
+    help="Folder of the search; resumes one that is there.  [default: "
+    "saved_models/tune-<arch>, numbered]",
 )  # fmt: skip
 @arch_option
 @data_option
@@ -50,13 +56,16 @@ def tune(config, search, space, over, trials, out, arch, data, settings):
 
     overrides = overrides_from(settings, arch, data)
     resolved = resolve_config(config, overrides)
-    out = out or Path("saved_models") / f"tune-{resolved.model.arch}"
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
-    from alloyk.tuning.search import read_space, run_search, space_from
+    from alloyk.tuning.search import run_search
+    from alloyk.tuning.space import read_space, space_from
 
     wanted = {**(read_space(space) if space else {}), **space_from(over)}
     if not wanted:
-        raise click.UsageError("name what to search over: --space FILE or --over KEY=A,B")
-    best = run_search(search, wanted, out, path=config, overrides=overrides, max_trials=trials)
+        raise click.UsageError("nothing to search over; give --space FILE or --over KEY=A,B")
+    best = run_search(
+        search, wanted, out, path=config, overrides=overrides, max_trials=trials, progress=PROGRESS
+    )
+    out = best.parent
     click.echo((out / "trials.csv").read_text(encoding="utf-8"))
     click.echo(f"best: {best}\ntrain it: alloyk train {best}")

@@ -9,7 +9,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import pandas as pd
 
 from alloyk.config import Config, write_config
@@ -22,6 +21,7 @@ from alloyk.locks import is_empty, locked_folder
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
+from alloyk.training.memory import networks_released
 from alloyk.training.run import run_training
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Pro
             continue
         held_out = plan["parts"][name]
         logger.info("%s (%d of %d): %s is held out", name, number, len(configs), held_out)
-        run_training(one, run, resume=run.exists(), progress=progress)
-        keras.backend.clear_session()
+        with networks_released():
+            run_training(one, run, resume=run.exists(), progress=progress)
 
 
 def _parts(config: Config, folds: int, leave_out: str | None) -> dict[str, dict[str, str]]:

@@ -1,21 +1,23 @@
-"""Learning rates as functions of the optimizer step, so that a resumed run goes on exactly.
+"""Learning rates as functions of the optimizer step, so that a resumed run continues exactly.
 
-| name | learning rate after warm-up | options (defaults) |
+| name | learning rate after warm-up | options |
 |---|---|---|
 | `constant` | η | |
-| `step` | η · d^⌊epoch / n⌋ | `epochs_per_step` n (10), `decay` d (0.1) |
-| `exponential` | η · d^epoch, moving every batch | `decay` d (0.95) |
-| `cosine` | from η to f · η along half a cosine, at the last step | `final_fraction` f (0) |
-| `cosine_restarts` | the same over cycles, each from its own peak | `first_cycle_epochs` (10), \
-`cycle_growth` (2), `peak_decay` (1), `final_fraction` (0) |
-| `cyclic` | triangle between a minimum and η, moving every batch | `min_learning_rate` (η / 10), \
-`half_cycle_epochs` (2) |
+| `step` | η · d^⌊epoch / n⌋ | `epochs_per_step` n, `decay` d |
+| `exponential` | η · d^epoch, changing every batch | `decay` d |
+| `cosine` | from η to f · η along half a cosine, at the last step | `final_fraction` f |
+| `cosine_restarts` | the same over cycles, each from its own peak | `first_cycle_epochs`, \
+`cycle_growth`, `peak_decay`, `final_fraction` |
+| `cyclic` | triangle between a minimum and η, changing every batch | `min_learning_rate`, \
+`half_cycle_epochs` |
 | `plateau` | η times a factor that `ReduceOnPlateau` lowers | |
 
-Warm-up is linear over the first steps, up to where the schedule begins; the schedule itself starts
-after it, and cosine spends the steps that are left. Keras' own classes do the work where there is
-one.
+Warm-up is linear over the first steps, up to the start of the schedule, which begins after it;
+cosine takes the remaining steps. Every option must be given: the defaults are in
+`alloyk.config.choices`.
 """
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -36,24 +38,24 @@ class WarmUp(schedules.LearningRateSchedule):
         warmup_steps: Integer >= 1, in optimizer steps.
     """
 
-    def __init__(self, schedule, warmup_steps):
+    def __init__(self, schedule: schedules.LearningRateSchedule, warmup_steps: int) -> None:
         if warmup_steps < 1:
-            raise ValueError(f"Wanted 1 or more. Received: warmup_steps={warmup_steps}")
+            raise ValueError(f"`warmup_steps` must be >= 1, got {warmup_steps}")
         self.schedule = schedule
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """Return the learning rate of a step, a float32 scalar."""
         step = ops.cast(step, "float32")
         share = ops.minimum((step + 1) / self.warmup_steps, 1.0)
         return share * self.schedule(ops.maximum(step - self.warmup_steps, 0.0))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
         return {"schedule": schedules.serialize(self.schedule), "warmup_steps": self.warmup_steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "schedules.LearningRateSchedule":
         """Build from `get_config()`."""
         return cls(schedules.deserialize(config["schedule"]), config["warmup_steps"])
 
@@ -75,20 +77,22 @@ class TriangularCycle(schedules.LearningRateSchedule):
         [1.0, 2.0, 3.0, 2.0, 1.0]
     """
 
-    def __init__(self, min_learning_rate, max_learning_rate, half_cycle_steps):
+    def __init__(
+        self, min_learning_rate: float, max_learning_rate: float, half_cycle_steps: int
+    ) -> None:
         if half_cycle_steps < 1:
-            raise ValueError(f"Wanted 1 or more. Received: half_cycle_steps={half_cycle_steps}")
+            raise ValueError(f"`half_cycle_steps` must be >= 1, got {half_cycle_steps}")
         self.min_learning_rate = min_learning_rate
         self.max_learning_rate = max_learning_rate
         self.half_cycle_steps = half_cycle_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """Return the learning rate of a step, a float32 scalar."""
         within = ops.mod(ops.cast(step, "float32"), 2.0 * self.half_cycle_steps)
         height = 1 - ops.abs(within / self.half_cycle_steps - 1)
         return self.min_learning_rate + (self.max_learning_rate - self.min_learning_rate) * height
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
         return {
             "min_learning_rate": self.min_learning_rate,
@@ -109,7 +113,7 @@ class ScaledSchedule(schedules.LearningRateSchedule):
         scale: Float, the factor to begin with.
     """
 
-    def __init__(self, schedule, scale=1.0):
+    def __init__(self, schedule: schedules.LearningRateSchedule, scale: float = 1.0) -> None:
         self.schedule = schedule
         self._scale = keras.Variable(scale, dtype="float32", trainable=False, name="scale")
 
@@ -119,28 +123,28 @@ class ScaledSchedule(schedules.LearningRateSchedule):
         return float(ops.convert_to_numpy(self._scale))
 
     @scale.setter
-    def scale(self, value: float):
+    def scale(self, value: float) -> None:
         self._scale.assign(value)
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """Return the learning rate of a step, a float32 scalar."""
         return self._scale * self.schedule(step)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments, with the present factor."""
         return {"schedule": schedules.serialize(self.schedule), "scale": self.scale}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "schedules.LearningRateSchedule":
         """Build from `get_config()`."""
         return cls(schedules.deserialize(config["schedule"]), config["scale"])
 
 
 class ReduceOnPlateau(keras.callbacks.Callback):
-    """Multiply the learning rate by a factor where a metric has stopped to improve.
+    """Multiply the learning rate by a factor when a metric has stopped improving.
 
-    Keras' `ReduceLROnPlateau` sets the learning rate itself, which rules out any schedule, hence
-    warm-up, and forgets its count when a run is resumed.
+    Keras' `ReduceLROnPlateau` sets the learning rate itself, which excludes any schedule, also
+    warm-up, and loses its count when a run is resumed.
 
     Args:
         schedule: The `ScaledSchedule` that the optimizer uses.
@@ -149,7 +153,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         patience: Epochs without improvement after which it does.
         min_delta: Change that counts as an improvement.
         min_scale: Lowest product of factors.
-        start_epoch: Number of first epochs that are not counted, as during warm-up.
+        start_epoch: Number of first epochs that are not counted, such as the warm-up.
 
     Raises: ValueError for a factor outside (0, 1), or a metric that is not in the logs.
     """
@@ -159,15 +163,15 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         schedule: ScaledSchedule,
         *,
         monitor: str = "val_loss",
-        factor: float = 0.1,
-        patience: int = 10,
-        min_delta: float = 1e-4,
+        factor: float,
+        patience: int,
+        min_delta: float,
         min_scale: float = 1e-4,
         start_epoch: int = 0,
     ):
         super().__init__()
         if not 0 < factor < 1:
-            raise ValueError(f"Wanted 0 < factor < 1. Received: factor={factor}")
+            raise ValueError(f"`factor` must be > 0 and < 1, got {factor}")
         self.schedule = schedule
         self.monitor = monitor
         self.factor = factor
@@ -178,11 +182,11 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self._best: float | None = None
         self._wait = 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compare the metric with the best so far; lower the scale when patience has run out."""
         if self.monitor not in (logs or {}):
             raise ValueError(
-                f"Wanted {self.monitor} in the logs. Received: {', '.join(logs or {}) or 'none'}"
+                f"the logs must have {self.monitor}, got {', '.join(logs or {}) or 'none'}"
             )
         if epoch < self.start_epoch:
             return
@@ -203,39 +207,46 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         return {"best": self._best, "wait": self._wait, "scale": self.schedule.scale}
 
     def set_state(self, state: dict[str, float | int | None]) -> None:
-        """Go on from `get_state()`; `fit` does not reset it."""
+        """Continue from `get_state()`; `fit` does not reset it."""
         self._best, self._wait = state["best"], int(state["wait"])
         self.schedule.scale = state["scale"]
 
 
-def _constant(rate, steps_per_epoch, decay_steps):
+Schedule = schedules.LearningRateSchedule
+
+
+def _constant(rate: float, steps_per_epoch: int, decay_steps: int) -> Schedule:
     return schedules.ExponentialDecay(rate, 1, 1.0, name="constant")
 
 
-def _step(rate, steps_per_epoch, decay_steps, *, epochs_per_step=10, decay=0.1):
+def _step(
+    rate: float, steps_per_epoch: int, decay_steps: int, *, epochs_per_step: float, decay: float
+) -> Schedule:
     every = _steps(epochs_per_step, steps_per_epoch)
     return schedules.ExponentialDecay(rate, every, decay, staircase=True)
 
 
-def _exponential(rate, steps_per_epoch, decay_steps, *, decay=0.95):
+def _exponential(rate: float, steps_per_epoch: int, decay_steps: int, *, decay: float) -> Schedule:
     return schedules.ExponentialDecay(rate, steps_per_epoch, decay)
 
 
-def _cosine(rate, steps_per_epoch, decay_steps, *, final_fraction=0.0):
+def _cosine(
+    rate: float, steps_per_epoch: int, decay_steps: int, *, final_fraction: float
+) -> Schedule:
     # The last step of the run is number decay_steps − 1, and shall reach the end.
     return schedules.CosineDecay(rate, max(decay_steps - 1, 1), alpha=final_fraction)
 
 
 def _cosine_restarts(
-    rate,
-    steps_per_epoch,
-    decay_steps,
+    rate: float,
+    steps_per_epoch: int,
+    decay_steps: int,
     *,
-    first_cycle_epochs=10,
-    cycle_growth=2.0,
-    peak_decay=1.0,
-    final_fraction=0.0,
-):
+    first_cycle_epochs: float,
+    cycle_growth: float,
+    peak_decay: float,
+    final_fraction: float,
+) -> Schedule:
     return schedules.CosineDecayRestarts(
         rate,
         _steps(first_cycle_epochs, steps_per_epoch),
@@ -245,9 +256,15 @@ def _cosine_restarts(
     )
 
 
-def _cyclic(rate, steps_per_epoch, decay_steps, *, min_learning_rate=None, half_cycle_epochs=2.0):
-    low = rate / 10 if min_learning_rate is None else min_learning_rate
-    return TriangularCycle(low, rate, _steps(half_cycle_epochs, steps_per_epoch))
+def _cyclic(
+    rate: float,
+    steps_per_epoch: int,
+    decay_steps: int,
+    *,
+    min_learning_rate: float,
+    half_cycle_epochs: float,
+) -> Schedule:
+    return TriangularCycle(min_learning_rate, rate, _steps(half_cycle_epochs, steps_per_epoch))
 
 
 SCHEDULES = {
@@ -267,7 +284,7 @@ def build_schedule(
     learning_rate: float,
     steps_per_epoch: int,
     epochs: int,
-    warmup_epochs: float = 0.0,
+    warmup_epochs: float,
     **options: float,
 ) -> schedules.LearningRateSchedule:
     """Build a schedule by name; lengths are given in epochs.
@@ -278,28 +295,29 @@ def build_schedule(
         steps_per_epoch: Optimizer steps in one epoch.
         epochs: Epochs of the whole run, warm-up included.
         warmup_epochs: Length of the linear warm-up; less than epochs.
-        **options: What the schedule takes, see the table above.
+        **options: All options of the schedule, see the table above.
 
     Returns:
         Schedule that depends on the step alone; for `plateau` a `ScaledSchedule`.
 
     Raises:
         ValueError: Unknown name, or a value out of its range.
-        TypeError: An option that the schedule does not have.
+        TypeError: An option is missing, or one that the schedule does not have.
 
     Example:
         >>> schedule = build_schedule(
-        ...     "step", learning_rate=1.0, steps_per_epoch=5, epochs=3, epochs_per_step=1, decay=0.5
+        ...     "step", learning_rate=1.0, steps_per_epoch=5, epochs=3, warmup_epochs=0,
+        ...     epochs_per_step=1, decay=0.5,
         ... )
         >>> [float(schedule(step)) for step in (0, 4, 5, 10)]
         [1.0, 1.0, 0.5, 0.25]
     """
     if name not in SCHEDULES:
-        raise ValueError(f"Wanted one of {', '.join(SCHEDULES)}. Received: name={name!r}")
+        raise ValueError(f"`name` must be one of {', '.join(SCHEDULES)}, got {name!r}")
     if learning_rate <= 0:
-        raise ValueError(f"Wanted a positive number. Received: learning_rate={learning_rate}")
+        raise ValueError(f"`learning_rate` must be positive, got {learning_rate}")
     if not 0 <= warmup_epochs < epochs:
-        raise ValueError(f"Wanted 0 <= warmup_epochs < {epochs}. Received: {warmup_epochs}")
+        raise ValueError(f"`warmup_epochs` must be >= 0 and < {epochs}, got {warmup_epochs}")
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     decay_steps = epochs * steps_per_epoch - warmup_steps
     schedule = SCHEDULES[name](float(learning_rate), steps_per_epoch, decay_steps, **options)
@@ -308,5 +326,5 @@ def build_schedule(
     return ScaledSchedule(schedule) if name == "plateau" else schedule
 
 
-def _steps(epochs, steps_per_epoch):
+def _steps(epochs: float, steps_per_epoch: int) -> int:
     return max(round(epochs * steps_per_epoch), 1)

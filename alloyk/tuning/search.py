@@ -1,217 +1,144 @@
 """Hyperparameter search with Keras Tuner over any keys of the configuration.
 
-A search space maps dotted keys to their values: a list of choices, or a range::
-
-    optimizer.learning_rate: {min: 1e-4, max: 1e-2, log: true}
-    model.dropout: [0.1, 0.3, 0.5]
-    train.batch_size: {min: 16, max: 64, step: 16}
-
-Trials see the training and the validation split only.
+Trials see the training and the validation split only. Keras Tuner chooses the values of a trial;
+what is finished is kept in records of our own (`alloyk.tuning.records`). A resumed search asks
+Keras Tuner for the same trials again, answers the finished ones from the records, and goes on
+within the trial that was interrupted.
 """
 
+import contextlib
 import csv
+import io
 import json
+import logging
 import math
 import shutil
-import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
-import click
-import keras
 import keras_tuner
-import yaml
 from keras_tuner import errors
 
-from alloyk.config import (
-    Config,
-    overlay,
-    parse_overrides,
-    parse_yaml,
-    read_yaml,
-    resolve_config,
-    write_config,
-)
+from alloyk.config import Config, overlay, resolve_config, write_config
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
+from alloyk.imaging import shown
+from alloyk.locks import is_empty, locked_folder
 from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.training import set_up_keras, train_network
-from alloyk.training.build import load_split, open_training_data
+from alloyk.training.build import Split, load_split, open_training_data
+from alloyk.training.memory import networks_released
+from alloyk.tuning.records import (
+    FAILED,
+    SEARCH_FILE,
+    Trial,
+    TrialRecords,
+    refuse_another_search,
+    search_difference,
+    write_description,
+)
+from alloyk.tuning.space import (
+    as_yaml,
+    hyperparameters_of,
+    overrides_of,
+    refuse_endless_ranges,
+)
 
-RANGE_KEYS = {"min", "max", "step", "log"}
-# Keys that change which images a trial is judged by: its value would compare with no other's.
-FIXED_KEYS = frozenset(
-    f"data.{name}"
-    for name in (
-        "path", "simulate", "ratios", "group_by", "split_seed", "fold", "leave_out", "on_bad_image",
-    )
-)  # fmt: skip
+RANDOM_TRIALS = 10
+BEST_FILE, TRIALS_FILE = "best.yaml", "trials.csv"
 
-
-def read_space(path: Path) -> dict:
-    """The search space of a YAML file, flat or nested like a configuration.
-
-    Raises:
-        AlloykError: The file holds no search space.
-    """
-    space: dict = {}
-
-    def flatten(prefix, content):
-        for key, value in content.items():
-            name = f"{prefix}{key}"
-            if isinstance(value, Mapping) and not {"min", "max"} <= set(value):
-                flatten(f"{name}.", value)
-            else:
-                space[name] = value
-
-    flatten("", read_yaml(path))
-    if not space:
-        raise AlloykError(
-            f"{path} names no key to search over: write for example model.dropout: [0.1, 0.3]"
-        )
-    return space
+_logger = logging.getLogger(__name__)
 
 
-def space_from(sweeps) -> dict:
-    """The search space of ``KEY=A,B,C`` strings, values read as YAML.
+class Experiment:
+    """The experiment around which to search: a trial's configuration, its data, its training."""
 
-    >>> space_from(["model.dropout=0.1,0.3", "preprocess.image_size=[32,48],[64,64]"])
-    {'model.dropout': [0.1, 0.3], 'preprocess.image_size': [[32, 48], [64, 64]]}
-    """
-    space = {}
-    for sweep in sweeps:
-        key, equals, text = sweep.partition("=")
-        try:
-            choices = parse_yaml(f"[{text}]")
-        except yaml.YAMLError:
-            choices = []
-        if not equals or not key or not choices:
-            raise AlloykError(
-                f"--over wants KEY=A,B,…, found {sweep!r}: write for example model.dropout=0.1,0.3"
-            )
-        space[key] = choices
-    return space
+    def __init__(
+        self, path: Path | None, overrides: Mapping, progress: Progress = NO_PROGRESS
+    ) -> None:
+        self.path, self.overrides, self.progress = path, dict(overrides), progress
+        self.base = resolve_config(path, self.overrides)
+        self._data: dict[str, tuple[Split, Split, int]] = {}
 
+    @property
+    def monitor(self) -> str:
+        """What trials are compared by."""
+        return self.base.train.monitor
 
-def hyperparameters_of(space: Mapping) -> keras_tuner.HyperParameters:
-    """Keras Tuner's description of a search space.
-
-    Choices travel as JSON text, so that a list or a missing value can be one.
-
-    Raises:
-        AlloykError: A key has no choices, a range is not one, or a key changes the images that
-            trials are compared on.
-    """
-    hp = keras_tuner.HyperParameters()
-    for key, values in space.items():
-        if ".".join(key.split(".")[:2]) in FIXED_KEYS:
-            raise AlloykError(
-                f"search space, {key}: trials can be compared on the same images only; give it by "
-                "--set, and search once for each value"
-            )
-        if isinstance(values, Mapping):
-            _add_range(hp, key, values)
-        elif isinstance(values, list) and values:
-            hp.Choice(key, [json.dumps(value) for value in values])
-        else:
-            raise AlloykError(
-                f"search space, {key}: wanted a list of choices or {{min: …, max: …}}, found "
-                f"{values!r}"
-            )
-    return hp
-
-
-def _add_range(hp, key, values):
-    unknown = set(values) - RANGE_KEYS
-    try:
-        low, high = float(values["min"]), float(values["max"])
-        step = values.get("step")
-        step = None if step is None else float(step)
-    except (KeyError, TypeError, ValueError):
-        low, high, step = 1.0, 0.0, None
-    log = bool(values.get("log"))
-    if unknown or low >= high or (log and (low <= 0 or step is not None)) or (step or 1) <= 0:
-        raise AlloykError(
-            f"search space, {key}: wanted {{min: A, max: B}} with A < B, and step or log (from a "
-            f"positive A) if you like; found {dict(values)}"
-        )
-    whole = all(isinstance(values[name], int) for name in ("min", "max", "step") if name in values)
-    sampling = "log" if log else "linear"
-    if whole:
-        hp.Int(key, int(low), int(high), step=int(step) if step else None, sampling=sampling)
-    else:
-        hp.Float(key, low, high, step=step, sampling=sampling)
-
-
-def overrides_of(values: Mapping) -> dict:
-    """The nested overrides that a trial's values stand for."""
-    return parse_overrides(f"{key}={_as_yaml(value)}" for key, value in values.items())
-
-
-def _as_yaml(value):
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-class _Trials:
-    """Keras Tuner's loop over trials, each of them a training of ours."""
-
-    def prepare(self, path, overrides, folder: Path):
-        self.path, self.overrides, self.folder = path, overrides, folder
-        self.base = resolve_config(path, overrides)
-        self._data: dict = {}
-
-    def configuration(self, values: Mapping) -> Config:
+    def configuration(self, values: Mapping[str, Any]) -> Config:
+        """The configuration of a trial."""
         return resolve_config(self.path, overlay(self.overrides, overrides_of(values)))
 
-    def check(self, space: Mapping) -> None:
-        """Refuse keys, values and data that no trial could use, before the first one."""
-        first = self.oracle.get_space().values
+    def check(self, space: Mapping, first: Mapping[str, Any]) -> None:
+        """Raise for keys, values and data that no trial could use, before the first one."""
         self.splits(self.configuration(first))
         for key, values in space.items():
             ends = isinstance(values, Mapping)
             for value in (values["min"], values["max"]) if ends else values:
                 self.configuration({**first, key: json.dumps(value)})
 
-    def run_trial(self, trial, *_args, **_kwargs):
-        """The best monitored value; a trial that diverges is named, and the search goes on."""
-        try:
-            return self._train(trial)
-        except AlloykError as error:
-            click.echo(f"trial {trial.trial_id} failed: {error}", err=True)
-            # Keras Tuner takes it for a failure, and prints no traceback as for an exception.
-            return {self.base.train.monitor: math.nan}
-        except Exception as error:  # which Keras Tuner would pass over in silence
-            raise errors.FatalError(f"trial {trial.trial_id}: {error}") from error
-
-    def _train(self, trial):
-        config = self.configuration(trial.hyperparameters.values)
-        folder = self.folder / f"trial_{trial.trial_id}"
-        shutil.rmtree(folder, ignore_errors=True)
-        RunFolder(folder).checkpoint_folder.mkdir(parents=True)
-        shown = ", ".join(f"{k}={v}" for k, v in trial.hyperparameters.values.items())
-        click.echo(f"trial {trial.trial_id}: {shown}", err=True)
-        set_up_keras(config)
-        train, val, num_classes = self.splits(config)
-        train_network(config, folder, train, val, num_classes)
-        shutil.rmtree(RunFolder(folder).checkpoint_folder)
-        history = RunFolder(folder).history
-        keras.backend.clear_session()
-        monitored = history[config.train.monitor]
-        best = monitored.min() if config.train.monitor.endswith("loss") else monitored.max()
-        return {config.train.monitor: float(best)}
-
-    def splits(self, config):
-        """The data of a trial; read once for all trials that prepare it alike."""
+    def splits(self, config: Config) -> tuple[Split, Split, int]:
+        """Training split, validation split and number of classes; kept for trials alike."""
         key = repr((config.data, config.preprocess, config.model.tasks))
         if key not in self._data:
             self._data.clear()
             dataset = open_training_data(config)
             preprocessing = preprocessing_for(config, dataset)
-            splits = [load_split(config, dataset, name, preprocessing) for name in ("train", "val")]
-            self._data[key] = (*splits, len(dataset.classes))
+            train, val = (
+                load_split(config, dataset, name, preprocessing) for name in ("train", "val")
+            )
+            self._data[key] = train, val, len(dataset.classes)
         return self._data[key]
+
+    def train(self, values: Mapping[str, Any], folder: Path) -> float:
+        """Train one trial, from its checkpoint if there is one; return its best value."""
+        config = self.configuration(values)
+        set_up_keras(config)
+        run = RunFolder(folder)
+        run.checkpoint_folder.mkdir(exist_ok=True)
+        with networks_released():
+            train_network(config, folder, *self.splits(config), self.progress)
+        monitored = run.history[config.train.monitor]
+        shutil.rmtree(run.checkpoint_folder)
+        return float(monitored.min() if self.monitor.endswith("loss") else monitored.max())
+
+
+class _Trials:
+    """Keras Tuner's loop over trials, each of them answered from the records or trained."""
+
+    experiment: Experiment
+    records: TrialRecords
+
+    def run_trial(self, trial: Any, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """The best monitored value, NaN for a trial that failed: the search goes on."""
+        recorded = self.records.begin(trial.hyperparameters.values)
+        if recorded.result is not None:
+            return {self.experiment.monitor: recorded.result}
+        if recorded.state == FAILED:
+            return {self.experiment.monitor: math.nan}
+        try:
+            result = self._train(recorded)
+        except AlloykError as error:
+            _logger.warning("trial %s failed: %s", recorded.name, error)
+            self.records.end(recorded, None)
+            # Keras Tuner takes NaN for a failure, and prints no traceback as for an exception.
+            return {self.experiment.monitor: math.nan}
+        except Exception as error:  # which Keras Tuner would ignore
+            raise errors.FatalError(f"trial {recorded.name}: {error}") from error
+        self.records.end(recorded, result)
+        return {self.experiment.monitor: result}
+
+    def _train(self, trial: Trial) -> float:
+        values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
+        folder = self.records.folder(trial)
+        resumed = RunFolder(folder).checkpoint_folder.exists()
+        _logger.info("trial %s%s: %s", trial.name, " (resumed)" if resumed else "", values)
+        return self.experiment.train(trial.values, folder)
 
 
 class GridTrials(_Trials, keras_tuner.GridSearch):
@@ -226,95 +153,130 @@ SEARCHES = {"grid": GridTrials, "random": RandomTrials}
 
 
 def run_search(
-    search: str, space: Mapping, out: Path, *, path=None, overrides=None, max_trials=None
+    search: str,
+    space: Mapping,
+    out: Path | None = None,
+    *,
+    path: Path | None = None,
+    overrides: Mapping | None = None,
+    max_trials: int | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Search, and write the best configuration.
 
-    A search that was cut off goes on when it is called again with the same `out`: finished trials
-    are not repeated.
+    An interrupted search is resumed when it is called again with the same `out`: finished trials
+    are not repeated. More trials, and for a grid further choices, extend a finished search.
 
     Args:
         search: Key of `SEARCHES`.
         space: Dotted key → choices or range.
-        out: Folder of the search: ``best.yaml``, ``trials.csv``, a folder for each trial.
+        out: Folder of the search: ``best.yaml``, ``trials.csv``, a folder for each trial. None
+            takes ``saved_models/tune-<arch>``, numbered where that holds another search.
         path: YAML file of the experiment around which to search.
         overrides: What the command line adds to it.
         max_trials: Number of trials at most; None: the whole grid, 10 at random.
+        progress: Shows the batches of each epoch, see `alloyk.progress`.
 
     Returns:
         ``best.yaml``, which `alloyk train` takes.
 
     Raises:
-        AlloykError: The space is wrong, or a combination is no valid configuration.
+        AlloykError: The space is wrong, a combination is no valid configuration, or `out` holds
+            another search.
     """
-    overrides = overrides or {}
-    base = resolve_config(path, overrides)
+    experiment = Experiment(path, overrides or {}, progress)
     hp = hyperparameters_of(space)
-    direction = "min" if base.train.monitor.endswith("loss") else "max"
     if search == "random" and max_trials is None:
-        max_trials = 10
+        max_trials = RANDOM_TRIALS
     if search == "grid":
-        _refuse_endless_ranges(hp)
-    out = Path(out)
-    _refuse_another_search(out, {"search": search, "space": dict(space)})
-    with redirect_stdout(sys.stderr):  # where Keras Tuner says that it goes on
-        tuner = SEARCHES[search](
+        refuse_endless_ranges(hp)
+    experiment.check(space, hp.values)
+    description = {
+        "search": search,
+        "space": dict(space),
+        "config": experiment.base.model_dump(mode="json"),
+        "data": open_training_data(experiment.base).fingerprint(),
+    }
+    out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)
+    with locked_folder(out):
+        _take_folder(out, description)
+        records = TrialRecords(out)
+        with _tuner(search, hp, experiment, max_trials) as tuner:
+            tuner.experiment, tuner.records = experiment, records
+            tuner.search(verbose=0)
+        return _write_results(out, records, experiment, list(space))
+
+
+def _default_folder(arch: str, description: Mapping) -> Path:
+    """The first folder that is free, or holds this very search."""
+    number = 1
+    while True:
+        name = f"tune-{arch}" if number == 1 else f"tune-{arch}-{number}"
+        out = Path("saved_models") / name
+        if not out.exists():
+            return out
+        if out.is_dir():
+            known = (out / SEARCH_FILE).exists()
+            if (known and search_difference(out, description) is None) or is_empty(out):
+                return out
+        number += 1
+
+
+def _take_folder(out: Path, description: Mapping) -> None:
+    """Keep a folder to one search: raise if it holds anything else."""
+    if not (out / SEARCH_FILE).exists() and not is_empty(out):
+        raise AlloykError(f"{shown(out)} is not empty and holds no search; choose another --out")
+    refuse_another_search(out, description)
+    write_description(out, description)
+
+
+@contextlib.contextmanager
+def _tuner(
+    search: str, hp: keras_tuner.HyperParameters, experiment: Experiment, max_trials: int | None
+) -> Iterator[Any]:
+    """Keras Tuner's search. Its own files are not needed: they go with the block."""
+    direction = "min" if experiment.monitor.endswith("loss") else "max"
+    with (
+        tempfile.TemporaryDirectory(prefix="alloyk-tune-") as folder,
+        redirect_stdout(io.StringIO()),
+    ):
+        yield SEARCHES[search](
             hypermodel=None,
-            objective=keras_tuner.Objective(base.train.monitor, direction),
+            objective=keras_tuner.Objective(experiment.monitor, direction),
             max_trials=max_trials,
-            seed=base.seed,
+            seed=experiment.base.seed + 1,  # 0 would be replaced by a random number
             hyperparameters=hp,
             max_consecutive_failed_trials=None,
-            directory=str(out.parent),
-            project_name=out.name,
+            directory=folder,
+            project_name="search",
         )
-    tuner.prepare(path, overrides, out)
-    tuner.check(space)
-    tuner.search(verbose=0)
-    trials = tuner.oracle.get_best_trials(len(tuner.oracle.trials))
-    if not trials:
-        raise AlloykError(f"no trial of {out} came to an end: see the messages above")
-    failed = [trial for trial in tuner.oracle.trials.values() if trial not in trials]
-    _write_trials(out / "trials.csv", [*trials, *failed], list(space), base.train.monitor)
-    best = tuner.configuration(trials[0].hyperparameters.values)
-    with whole_file(out / "best.yaml") as unfinished:
-        header = f"# {base.train.monitor} {trials[0].score:.4f}, best of {len(trials)} trials.\n"
+
+
+def _write_results(
+    out: Path, records: TrialRecords, experiment: Experiment, keys: list[str]
+) -> Path:
+    """Write `trials.csv` and `best.yaml`; return the latter."""
+    finished = records.best_first(experiment.monitor)
+    if not finished:
+        raise AlloykError(f"every trial of {shown(out)} failed; see the messages above")
+    _write_trials(out / TRIALS_FILE, [*finished, *records.failed()], keys, experiment.monitor)
+    best = experiment.configuration(finished[0].values)
+    with whole_file(out / BEST_FILE) as unfinished:
+        header = (
+            f"# {experiment.monitor} {finished[0].result:.4f}, best of {len(finished)} trials.\n"
+        )
         write_config(best, unfinished, header)
-    return out / "best.yaml"
+    return out / BEST_FILE
 
 
-def _refuse_endless_ranges(hp) -> None:
-    """A grid over real numbers needs to be told which: Keras Tuner would choose ten of them."""
-    for one in hp.space:
-        if isinstance(one, keras_tuner.engine.hyperparameters.Float) and one.step is None:
-            raise AlloykError(
-                f"search space, {one.name}: a grid wants a list of values, or a step beside min "
-                "and max; a range alone suits --search random"
-            )
-
-
-def _refuse_another_search(out: Path, described: dict) -> None:
-    """Keep a folder to one search: Keras Tuner would mix the trials of two."""
-    file = out / "search.json"
-    text = json.dumps(described, indent=1)
-    if file.exists() and file.read_text(encoding="utf-8") != text:
-        raise AlloykError(f"{out} holds another search: choose another --out")
-    if not file.exists() and out.exists() and any(out.iterdir()):
-        raise AlloykError(f"{out} is not empty and holds no search: choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise AlloykError(f"cannot write {out}: {error.strerror}") from error
-
-
-def _write_trials(path: Path, trials, keys, monitor) -> None:
+def _write_trials(path: Path, trials: list[Trial], keys: list[str], monitor: str) -> None:
     """One row per trial, the best first; one that failed has no value."""
-    with whole_file(path) as unfinished, unfinished.open("w", newline="") as file:
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", monitor, *keys])
         for trial in trials:
-            values = trial.hyperparameters.values
-            failed = trial.score is None or math.isnan(trial.score)
-            row = [_as_yaml(values[key]) for key in keys]
-            writer.writerow([trial.trial_id, "" if failed else trial.score, *row])
+            row = [as_yaml(trial.values[key]) for key in keys]
+            writer.writerow([trial.name, "" if trial.result is None else trial.result, *row])

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -142,7 +145,8 @@ def test_one_changed_row_changes_the_spread(data, trained, tmp_path):
     assert (out / "figures" / "folds.png").read_bytes() != before[1]
 
 
-def test_it_goes_on_where_it_was_cut_off(data, trained, tmp_path, monkeypatch):
+def test_it_resumes_where_it_was_interrupted(data, trained, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="alloyk")
     fake = cross_validation.run_training
 
     def killed(config, run, **options):
@@ -158,10 +162,10 @@ def test_it_goes_on_where_it_was_cut_off(data, trained, tmp_path, monkeypatch):
     first = (tmp_path / "cv" / "fold_1" / "metrics.json").stat().st_mtime_ns
     assert not (tmp_path / "cv" / "predictions.csv").exists()
     monkeypatch.setattr(cross_validation, "run_training", fake)
-    said = []
-    cross_validate(configuration(data), tmp_path / "cv", folds=3, say=said.append)
+    caplog.clear()
+    cross_validate(configuration(data), tmp_path / "cv", folds=3)
     assert trained == [("fold_1", False), ("fold_2", True), ("fold_3", False)]
-    assert said[0] == "fold_1 (1 of 3): finished before"
+    assert caplog.messages[0] == "fold_1 (1 of 3): finished before"
     assert (tmp_path / "cv" / "fold_1" / "metrics.json").stat().st_mtime_ns == first
 
 
@@ -234,3 +238,44 @@ def test_the_command_trains_and_finds_its_work_done(data, tmp_path, runner):
     both = runner.invoke(main, [*command, "--leave-out", "thickness_mm"])
     assert both.exit_code == 2
     assert "two ways to hold out: give one" in both.stderr
+
+
+MEMORY = """
+import sys
+from alloyk.config import parse_overrides, resolve_config
+from alloyk.training import cross_validation
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+after, released = [], cross_validation.networks_released
+class Measured:
+    def __enter__(self):
+        self.block = released()
+        self.block.__enter__()
+    def __exit__(self, *error):
+        self.block.__exit__(*error)
+        after.append(resident())
+
+cross_validation.networks_released = Measured
+config = resolve_config(None, parse_overrides(sys.argv[2:]))
+cross_validation.cross_validate(config, sys.argv[1], folds=12)
+print(after[1], after[11])
+"""
+
+
+@pytest.mark.slow
+def test_memory_after_twelve_folds_is_that_after_two(tmp_path):
+    # 35 MB of weights, of which a fold that is not released would leave at least one copy.
+    settings = [
+        "data.simulate.preset=easy", "data.simulate.images=48", "data.simulate.image_size=16",
+        "preprocess.image_size=128", "model.arch=fnn", "model.hidden_units=8", "train.epochs=1",
+        "schedule.warmup_epochs=0", "train.batch_size=16", "optimizer.name=sgd",
+    ]  # fmt: skip
+    command = [sys.executable, "-c", MEMORY, tmp_path / "out", *settings]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    after_two, after_twelve = map(int, done.stdout.split()[-2:])
+    assert after_twelve < 1.1 * after_two

@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from alloyk.config.choices import LossConfig
 from alloyk.training.losses import (
     LOSSES,
     BalancedSoftmaxLoss,
@@ -12,6 +14,14 @@ from alloyk.training.losses import (
 from alloyk.training.losses.classification import effective_number_weights
 
 COUNTS = [500, 50, 5]
+
+
+def built(name, class_counts=COUNTS, **options):
+    """A loss with the configuration's defaults for what is not given."""
+    settings = TypeAdapter(LossConfig).validate_python({"name": name, **options})
+    return build_loss(class_counts=class_counts, **settings.model_dump())
+
+
 LABELS = np.array([0, 1, 2, 2, 0, 1])
 LOGITS = np.random.default_rng(0).normal(0, 3, (6, 3))
 
@@ -57,7 +67,7 @@ def expected_loss(name, gamma=2.0, beta=0.9999, label_smoothing=0.0):
     ],
 )
 def test_loss_equals_its_formula(name, options):
-    loss = build_loss(name, class_counts=COUNTS, **options)
+    loss = built(name, **options)
     logits = LOGITS.astype("float32")
     expected = expected_loss(name, **options)
     np.testing.assert_allclose(loss.call(LABELS, logits), expected, rtol=2e-5)
@@ -81,7 +91,7 @@ def test_smoothed_cross_entropy_is_that_of_keras_on_one_hot_labels():
 def test_focal_loss_without_focus_is_cross_entropy():
     logits = LOGITS.astype("float32")
     np.testing.assert_allclose(
-        SparseFocalLoss(gamma=0)(LABELS, logits), SparseCrossEntropyLoss()(LABELS, logits)
+        SparseFocalLoss(gamma=0)(LABELS, logits), SparseCrossEntropyLoss(0.0)(LABELS, logits)
     )
 
 
@@ -90,7 +100,7 @@ def test_certain_logits_give_finite_loss_and_gradient(name):
     import tensorflow as tf
 
     options = {"gamma": 0.5} if "focal" in name else {}
-    loss = build_loss(name, class_counts=COUNTS, **options)
+    loss = built(name, **options)
     logits = tf.Variable([[200.0, -200.0, 0.0], [200.0, -200.0, 0.0]])
     with tf.GradientTape() as tape:
         value = loss([0, 1], logits)
@@ -101,7 +111,7 @@ def test_certain_logits_give_finite_loss_and_gradient(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_survives_saving(name, tmp_path):
     options = {"gamma": 1.5} if "focal" in name else {"label_smoothing": 0.1}
-    loss = build_loss(name, class_counts=COUNTS, **options)
+    loss = built(name, **options)
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(3)])
     model.compile("sgd", loss)
     model.save(tmp_path / "m.keras")
@@ -126,7 +136,7 @@ def test_effective_number_weights_between_equal_and_inverse_frequency():
 
 def test_balanced_softmax_learns_logits_without_the_class_frequencies():
     """Where the image says nothing, the best logits are equal although the classes are not."""
-    loss = BalancedSoftmaxLoss([3, 1])
+    loss = BalancedSoftmaxLoss([3, 1], 0.0)
     labels = [0, 0, 0, 1]
 
     def at(difference):
@@ -137,19 +147,22 @@ def test_balanced_softmax_learns_logits_without_the_class_frequencies():
 
 @pytest.mark.parametrize("name", ["class_balanced", "class_balanced_focal", "balanced_softmax"])
 def test_class_without_images_is_refused(name):
-    with pytest.raises(ValueError, match=r"at least one .* class_counts=\[4, 0, 2\]"):
-        build_loss(name, class_counts=[4, 0, 2])
+    with pytest.raises(ValueError, match=r"at least one training image .*, got \[4, 0, 2\]"):
+        built(name, class_counts=[4, 0, 2])
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: SparseFocalLoss(gamma=-1), "Received: gamma=-1"),
-        (lambda: SparseCrossEntropyLoss(label_smoothing=1.0), "label_smoothing=1.0"),
-        (lambda: effective_number_weights([1, 2], 1.0), "Received: beta=1.0"),
+        (lambda: SparseFocalLoss(gamma=-1), "^`gamma` must be >= 0, got -1$"),
+        (
+            lambda: SparseCrossEntropyLoss(label_smoothing=1.0),
+            "^`label_smoothing` must be >= 0 and < 1, got 1.0$",
+        ),
+        (lambda: effective_number_weights([1, 2], 1.0), "^`beta` must be >= 0 and < 1, got 1.0$"),
         (
             lambda: build_loss("hinge", class_counts=[1, 2]),
-            "Wanted one of cross_entropy, .*'hinge'",
+            "^`name` must be one of cross_entropy, .*, got 'hinge'$",
         ),
     ],
 )
@@ -160,4 +173,4 @@ def test_bad_value_is_named(call, message):
 
 def test_label_smoothing_is_refused_where_it_makes_no_sense():
     with pytest.raises(TypeError, match="label_smoothing"):
-        build_loss("focal", class_counts=COUNTS, label_smoothing=0.1)
+        build_loss("focal", class_counts=COUNTS, gamma=2.0, label_smoothing=0.1)

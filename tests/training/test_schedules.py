@@ -5,7 +5,9 @@ from itertools import pairwise
 import keras
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from alloyk.config.choices import ScheduleConfig
 from alloyk.training.schedules import (
     SCHEDULES,
     ReduceOnPlateau,
@@ -23,10 +25,12 @@ def values(schedule, steps=TOTAL):
     return np.array([float(schedule(step)) for step in range(steps)])
 
 
-def built(name, **options):
-    return build_schedule(
-        name, learning_rate=RATE, steps_per_epoch=PER_EPOCH, epochs=EPOCHS, **options
-    )
+def built(name, *, epochs=EPOCHS, rate=RATE, per_epoch=PER_EPOCH, **options):
+    """A schedule with the configuration's defaults for what is not given."""
+    settings = TypeAdapter(ScheduleConfig).validate_python({"name": name, **options}).model_dump()
+    if name == "plateau":  # options of the callback
+        settings = {key: settings[key] for key in ("name", "warmup_epochs")}
+    return build_schedule(learning_rate=rate, steps_per_epoch=per_epoch, epochs=epochs, **settings)
 
 
 def restarts(t, first, growth, peak_decay, floor):
@@ -90,9 +94,7 @@ def test_restarts_of_equal_length_equal_their_formula():
 def test_warm_up_rises_in_equal_steps_to_where_the_schedule_begins(name):
     options, _ = FORMULAS[name]
     if name == "cosine":  # Shortened by the warm-up: two epochs less.
-        after = build_schedule(
-            name, learning_rate=RATE, steps_per_epoch=PER_EPOCH, epochs=EPOCHS - 2, **options
-        )
+        after = built(name, epochs=EPOCHS - 2, **options)
     else:
         after = built(name, **options)
     warm = values(built(name, warmup_epochs=2, **options))
@@ -111,7 +113,8 @@ def test_cosine_ends_with_the_run():
 
 
 def test_study_cycle_reaches_both_ends():
-    rates = values(build_schedule("cyclic", learning_rate=1e-3, steps_per_epoch=20, epochs=10), 200)
+    schedule = built("cyclic", rate=1e-3, per_epoch=20, epochs=10, half_cycle_epochs=2)
+    rates = values(schedule, 200)
     assert rates.min() == pytest.approx(1e-4)
     assert rates.max() == pytest.approx(1e-3)
     steps = np.abs(np.diff(rates))  # It moves with every batch, by the same amount.
@@ -146,8 +149,11 @@ def run(callback, metrics, name="val_loss", first=0):
     return scales
 
 
+PLATEAU = {"factor": 0.5, "patience": 2, "min_delta": 1e-4}
+
+
 def plateau(**options):
-    return ReduceOnPlateau(built("plateau"), **({"factor": 0.5, "patience": 2} | options))
+    return ReduceOnPlateau(built("plateau"), **(PLATEAU | options))
 
 
 def test_plateau_lowers_the_rate_as_keras_does():
@@ -217,12 +223,18 @@ def test_compiled_training_step_sees_the_lowered_rate():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: built("triangular"), "Wanted one of constant, .*'triangular'"),
-        (lambda: built("cosine", warmup_epochs=12), "0 <= warmup_epochs < 12. Received: 12"),
-        (lambda: ReduceOnPlateau(built("plateau"), factor=1.0), "Received: factor=1.0"),
-        (lambda: run(plateau(), [1.0], "loss"), "Wanted val_loss in the logs. Received: loss"),
-        (lambda: WarmUp(ScaledSchedule(built("step")), 0), "Received: warmup_steps=0"),
-        (lambda: TriangularCycle(0.0, 1.0, 0), "Received: half_cycle_steps=0"),
+        (
+            lambda: of_any_name("triangular"),
+            "^`name` must be one of constant, .*, got 'triangular'$",
+        ),
+        (
+            lambda: built("cosine", warmup_epochs=12),
+            "^`warmup_epochs` must be >= 0 and < 12, got 12",
+        ),
+        (lambda: plateau(factor=1.0), "^`factor` must be > 0 and < 1, got 1.0$"),
+        (lambda: run(plateau(), [1.0], "loss"), "^the logs must have val_loss, got loss$"),
+        (lambda: WarmUp(ScaledSchedule(built("step")), 0), "^`warmup_steps` must be >= 1, got 0$"),
+        (lambda: TriangularCycle(0.0, 1.0, 0), "^`half_cycle_steps` must be >= 1, got 0$"),
     ],
 )
 def test_bad_value_is_named(call, message):
@@ -232,4 +244,10 @@ def test_bad_value_is_named(call, message):
 
 def test_option_of_another_schedule_is_refused():
     with pytest.raises(TypeError, match="half_cycle_epochs"):
-        built("cosine", half_cycle_epochs=2)
+        of_any_name("cosine", final_fraction=0.0, half_cycle_epochs=2)
+
+
+def of_any_name(name, **options):
+    return build_schedule(
+        name, learning_rate=1.0, steps_per_epoch=1, epochs=2, warmup_epochs=0, **options
+    )

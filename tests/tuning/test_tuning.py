@@ -1,6 +1,9 @@
 """A search tries what it was told to, goes on after a break, and ends in a YAML that trains."""
 
 import csv
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,13 +12,10 @@ from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
 from alloyk.training import run_training
-from alloyk.tuning.search import (
-    hyperparameters_of,
-    overrides_of,
-    read_space,
-    run_search,
-    space_from,
-)
+from alloyk.training.callbacks import Checkpoint
+from alloyk.tuning.records import SEARCH_FILE, refuse_another_search, write_description
+from alloyk.tuning.search import _default_folder, run_search
+from alloyk.tuning.space import hyperparameters_of, overrides_of, read_space, space_from
 
 TINY = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
@@ -55,13 +55,12 @@ def test_grid_over_two_keys_ends_in_a_yaml_that_trains(tmp_path):
     assert again == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path, capsys):
+def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path, caplog):
     overrides = parse_overrides([*TINY, "optimizer.name=sgd", "optimizer.weight_decay=0"])
     space = {"optimizer.learning_rate": [1e30, 0.01]}
     run_search("grid", space, tmp_path / "s", overrides=overrides)
-    told = capsys.readouterr().err
-    assert "failed: the loss became" in told
-    assert "Traceback" not in told
+    assert "trial 0000 failed: the loss became" in caplog.text
+    assert "Traceback" not in caplog.text
     good, bad = trials_of(tmp_path / "s")
     assert (good["optimizer.learning_rate"], bad["optimizer.learning_rate"]) == ("0.01", "1e+30")
     assert float(good["val_loss"]) > 0
@@ -107,14 +106,14 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"model.dropout": []}, "model.dropout: wanted a list"),
-        ({"model.dropout": 0.1}, "model.dropout: wanted a list"),
+        ({"model.dropout": []}, "model.dropout: must be a list"),
+        ({"model.dropout": 0.1}, "model.dropout: must be a list"),
         ({"model.dropout": {"min": 0.5, "max": 0.1}}, "A < B"),
         ({"model.dropout": {"min": 0, "max": 1, "log": True}}, "log"),
         ({"model.dropout": {"min": 0, "max": 1, "steps": 3}}, "steps"),
         ({"model.dropout": {"min": "low", "max": 1}}, "A < B"),
-        ({"data.path": ["a", "b"]}, r"data\.path: trials can be compared on the same images only"),
-        ({"data.simulate.seed": [0, 1]}, r"data\.simulate\.seed: trials can be compared"),
+        ({"data.path": ["a", "b"]}, r"data\.path: trials must be compared on the same images"),
+        ({"data.simulate.seed": [0, 1]}, r"data\.simulate\.seed: trials must be compared"),
     ],
 )
 def test_a_wrong_space_is_named(space, message):
@@ -136,7 +135,7 @@ def test_a_wrong_key_fails_before_the_first_trial(tmp_path):
             {"model.dropout": {"min": 0.5, "max": 2.0}},
             r"^model\.dropout must be < 1, got 2",
         ),
-        ("grid", {"model.dropout": {"min": 0.1, "max": 0.5}}, "a grid wants a list of values"),
+        ("grid", {"model.dropout": {"min": 0.1, "max": 0.5}}, "a grid needs a list of values"),
     ],
 )
 def test_a_wrong_value_fails_before_the_first_trial(tmp_path, search, space, message):
@@ -155,13 +154,13 @@ def test_space_file_may_be_nested_or_dotted(tmp_path):
         "optimizer.learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
     }
     path.write_text("# nothing\n")
-    with pytest.raises(AlloykError, match="names no key"):
+    with pytest.raises(AlloykError, match="must name a key to search over"):
         read_space(path)
 
 
 @pytest.mark.parametrize("sweep", ["model.dropout", "=1,2", "model.dropout=", "a=[1"])
 def test_a_wrong_sweep_is_named(sweep):
-    with pytest.raises(AlloykError, match="--over wants KEY=A,B"):
+    with pytest.raises(AlloykError, match="--over must be KEY=A,B"):
         space_from([sweep])
 
 
@@ -171,3 +170,109 @@ def test_any_value_travels_through_keras_tuner():
     assert overrides_of(values) == {
         "preprocess": {"image_size": [32, 48]}, "model": {"activation": None}, "seed": 3,
     }  # fmt: skip
+
+
+def test_an_interrupted_search_is_resumed_within_its_trial(tmp_path, monkeypatch, caplog):
+    """Ctrl-C after the first epoch of the second trial; results equal an undisturbed search."""
+    caplog.set_level("INFO", logger="alloyk")
+    overrides, space = parse_overrides(TINY), {"model.hidden_units": [8, 16, 24]}
+    run_search("grid", space, tmp_path / "undisturbed", overrides=overrides)
+
+    epochs = []
+    on_epoch_end = Checkpoint.on_epoch_end
+
+    def interrupted(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        epochs.append(epoch)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_search("grid", space, tmp_path / "s", overrides=overrides)
+    (tmp_path / "s" / "trial_0000" / "history.csv").unlink()  # finished: not looked at again
+    caplog.clear()
+    run_search("grid", space, tmp_path / "s", overrides=overrides)
+    assert epochs == [0, 1, 0, 1, 0, 1]
+    told = [r.message.split(":")[0] for r in caplog.records if "trial" in r.message]
+    assert told == ["trial 0001 (resumed)", "trial 0002"]
+    assert trials_of(tmp_path / "s") == trials_of(tmp_path / "undisturbed")
+
+
+def described(**changes):
+    config = {"model": {"arch": "cnn", "dropout": 0.3}, "data": {"path": "/a"}}
+    return {"search": "grid", "space": {"seed": [0, 1]}, "config": config, "data": "d", **changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"search": "random"}, "--search was grid, got random"),
+        ({"space": {"seed": [0]}}, r"the search space of seed was \[0, 1\], got \[0\]"),
+        ({"space": {"seed": [0, 1], "k": [1]}}, r"the search space of k was null, got \[1\]"),
+        ({"data": "e"}, "the data set has changed since"),
+        (
+            {"config": {"model": {"arch": "fnn", "dropout": 0.3}, "data": {"path": "/a"}}},
+            'model.arch was "cnn", got "fnn"',
+        ),
+        (
+            {"config": {"model": {"arch": "cnn", "dropout": 0.3}, "data": {"path": "/b"}}},
+            'data.path was "/a", got "/b"',
+        ),
+    ],
+)
+def test_another_search_is_refused_by_what_differs(tmp_path, change, message):
+    write_description(tmp_path, described())
+    refuse_another_search(tmp_path, described())
+    refuse_another_search(tmp_path, described(space={"seed": [0, 1, 2]}))  # a grid may grow
+    with pytest.raises(AlloykError, match=rf"holds another search: {message}; choose another"):
+        refuse_another_search(tmp_path, described(**change))
+
+
+def test_the_default_folder_is_numbered_where_it_holds_another_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = described(), described(data="e")
+    assert _default_folder("cnn", one) == Path("saved_models/tune-cnn")
+    write_description(Path("saved_models/tune-cnn"), one)
+    assert _default_folder("cnn", one) == Path("saved_models/tune-cnn")
+    assert _default_folder("cnn", other) == Path("saved_models/tune-cnn-2")
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / SEARCH_FILE).write_text("{")
+    with pytest.raises(AlloykError, match=r"^cannot read .*search\.json: .*; restore it, or"):
+        refuse_another_search(tmp_path, described())
+
+
+MEMORY = """
+import sys
+from alloyk.config import parse_overrides
+from alloyk.tuning import search
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+train, after = search.Experiment.train, []
+def measured(self, values, folder):
+    result = train(self, values, folder)
+    after.append(resident())
+    return result
+
+search.Experiment.train = measured
+space = {"seed": list(range(12))}
+search.run_search("grid", space, sys.argv[1], overrides=parse_overrides(sys.argv[2:]))
+print(after[1], after[11])
+"""
+
+
+@pytest.mark.slow
+def test_memory_after_twelve_trials_is_that_after_two(tmp_path):
+    # 35 MB of weights, of which a trial that is not forgotten would leave at least one copy.
+    settings = [*TINY, "preprocess.image_size=128", "model.hidden_units=8", "train.epochs=1"]
+    settings += ["data.simulate.images=24", "optimizer.name=sgd"]
+    command = [sys.executable, "-c", MEMORY, tmp_path / "s", *settings]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after_two, after_twelve = map(int, done.stdout.split())
+    assert after_twelve < 1.1 * after_two

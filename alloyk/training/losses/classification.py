@@ -9,14 +9,15 @@
 | `balanced_softmax` | cross-entropy of softmax(logits + log n) | yes |
 
 w are the effective-number weights, n the images per class in the training split. Focal loss takes
-no label smoothing: it is a function of the true class alone, and its factor already keeps the
-network from growing certain.
+no label smoothing: it depends on the true class only, and its factor already limits the confidence
+of the network.
 
-Cui et al. use the focal loss over one sigmoid per class; here it is the softmax form throughout,
-so that the probabilities of one network sum to 1 whatever it was trained with.
+Cui et al. use the focal loss over one sigmoid per class. The softmax form is used here, so that the
+probabilities of a network sum to 1 after every loss.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,12 +26,12 @@ from keras import ops
 register = keras.saving.register_keras_serializable(package="alloyk")
 
 
-def effective_number_weights(class_counts: Sequence[int], beta: float = 0.9999) -> np.ndarray:
+def effective_number_weights(class_counts: Sequence[int], beta: float) -> np.ndarray:
     """Weight classes by the inverse of their effective number of samples, (1 − βⁿ) / (1 − β).
 
     Args:
         class_counts: Images per class, `(num_classes,)`.
-        beta: 0 <= beta < 1. 0 weighs all classes alike; towards 1 the weights go to 1 / n.
+        beta: 0 <= beta < 1. With 0 all classes have the same weight; near 1 it is 1 / n.
 
     Returns:
         Weights `(num_classes,)`, float64, with the sum `num_classes`.
@@ -41,11 +42,11 @@ def effective_number_weights(class_counts: Sequence[int], beta: float = 0.9999) 
     Reference: [Cui et al., 2019](https://arxiv.org/abs/1901.05555).
 
     Example:
-        >>> effective_number_weights([100, 100]).tolist()
+        >>> effective_number_weights([100, 100], beta=0.9999).tolist()
         [1.0, 1.0]
     """
     if not 0 <= beta < 1:
-        raise ValueError(f"Wanted 0 <= beta < 1. Received: beta={beta}")
+        raise ValueError(f"`beta` must be >= 0 and < 1, got {beta}")
     counts = _check_counts(class_counts)
     # expm1 keeps the digits that 1 − βⁿ loses where βⁿ is close to 1.
     effective = np.ones_like(counts) if beta == 0 else -np.expm1(counts * np.log(beta))
@@ -67,17 +68,19 @@ class SparseCrossEntropyLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self, label_smoothing=0.0, class_weights=None, name="sparse_cross_entropy", **kwargs
-    ):
+        self,
+        label_smoothing: float,
+        class_weights: Sequence[float] | None = None,
+        name: str = "sparse_cross_entropy",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         if not 0 <= label_smoothing < 1:
-            raise ValueError(
-                f"Wanted 0 <= label_smoothing < 1. Received: label_smoothing={label_smoothing}"
-            )
+            raise ValueError(f"`label_smoothing` must be >= 0 and < 1, got {label_smoothing}")
         self.label_smoothing = label_smoothing
         self.class_weights = _as_floats(class_weights)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each image, `(batch,)`."""
         labels, log_p = _true_class(y_true, log_all := ops.log_softmax(y_pred))
         loss = -log_p
@@ -86,7 +89,7 @@ class SparseCrossEntropyLoss(keras.losses.Loss):
             loss = (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
         return _weigh(loss, labels, self.class_weights)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
         return super().get_config() | {
             "label_smoothing": self.label_smoothing,
@@ -107,21 +110,27 @@ class SparseFocalLoss(keras.losses.Loss):
     Reference: [Lin et al., 2017](https://arxiv.org/abs/1708.02002).
     """
 
-    def __init__(self, gamma=2.0, class_weights=None, name="sparse_focal", **kwargs):
+    def __init__(
+        self,
+        gamma: float,
+        class_weights: Sequence[float] | None = None,
+        name: str = "sparse_focal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         if gamma < 0:
-            raise ValueError(f"Wanted 0 or more. Received: gamma={gamma}")
+            raise ValueError(f"`gamma` must be >= 0, got {gamma}")
         self.gamma = gamma
         self.class_weights = _as_floats(class_weights)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each image, `(batch,)`."""
         labels, log_p = _true_class(y_true, ops.log_softmax(y_pred))
         # Floored: the power has an infinite slope at 0 when gamma < 1.
         miss = ops.maximum(-ops.expm1(log_p), keras.config.epsilon())
         return _weigh(-(miss**self.gamma) * log_p, labels, self.class_weights)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
         return super().get_config() | {"gamma": self.gamma, "class_weights": self.class_weights}
 
@@ -130,8 +139,8 @@ class SparseFocalLoss(keras.losses.Loss):
 class BalancedSoftmaxLoss(SparseCrossEntropyLoss):
     """Cross-entropy of `softmax(logits + log(class_counts))`.
 
-    The network learns logits as if all classes were equally frequent; without the added logarithms,
-    so in evaluation, they favour no class. Label smoothing acts on the shifted softmax.
+    The network learns logits as if all classes were equally frequent. In evaluation, without the
+    added logarithms, they favour no class. Label smoothing acts on the shifted softmax.
 
     Args:
         class_counts: Images per class in the training split, `(num_classes,)`, all positive.
@@ -142,38 +151,48 @@ class BalancedSoftmaxLoss(SparseCrossEntropyLoss):
     Reference: [Ren et al., 2020](https://arxiv.org/abs/2007.10740).
     """
 
-    def __init__(self, class_counts, label_smoothing=0.0, name="balanced_softmax", **kwargs):
+    def __init__(
+        self,
+        class_counts: Sequence[int],
+        label_smoothing: float,
+        name: str = "balanced_softmax",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_smoothing, name=name, **kwargs)
         self.class_counts = _check_counts(class_counts).astype(int).tolist()
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each image, `(batch,)`."""
         return super().call(y_true, y_pred + np.log(self.class_counts, dtype="float32"))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
         config = super().get_config() | {"class_counts": self.class_counts}
         del config["class_weights"]
         return config
 
 
-def _cross_entropy(class_counts, *, label_smoothing=0.0):
+def _cross_entropy(class_counts: Sequence[int], *, label_smoothing: float) -> keras.losses.Loss:
     return SparseCrossEntropyLoss(label_smoothing)
 
 
-def _focal(class_counts, *, gamma=2.0):
+def _focal(class_counts: Sequence[int], *, gamma: float) -> keras.losses.Loss:
     return SparseFocalLoss(gamma)
 
 
-def _class_balanced(class_counts, *, beta=0.9999, label_smoothing=0.0):
+def _class_balanced(
+    class_counts: Sequence[int], *, beta: float, label_smoothing: float
+) -> keras.losses.Loss:
     return SparseCrossEntropyLoss(label_smoothing, effective_number_weights(class_counts, beta))
 
 
-def _class_balanced_focal(class_counts, *, beta=0.9999, gamma=2.0):
+def _class_balanced_focal(
+    class_counts: Sequence[int], *, beta: float, gamma: float
+) -> keras.losses.Loss:
     return SparseFocalLoss(gamma, effective_number_weights(class_counts, beta))
 
 
-def _balanced_softmax(class_counts, *, label_smoothing=0.0):
+def _balanced_softmax(class_counts: Sequence[int], *, label_smoothing: float) -> keras.losses.Loss:
     return BalancedSoftmaxLoss(class_counts, label_smoothing)
 
 
@@ -192,45 +211,46 @@ def build_loss(name: str, *, class_counts: Sequence[int], **options: float) -> k
     Args:
         name: Key of `LOSSES`.
         class_counts: Images per class in the training split.
-        **options: What the loss takes of `gamma`, `beta` and `label_smoothing`.
+        **options: All options of the loss, out of `gamma`, `beta` and `label_smoothing`; their
+            defaults are in `alloyk.config.choices`.
 
     Returns:
         Loss over `(batch,)` integer labels and `(batch, num_classes)` logits.
 
     Raises:
         ValueError: Unknown name, or a value out of its range.
-        TypeError: An option that the loss does not have.
+        TypeError: An option is missing, or one that the loss does not have.
 
     Example:
         >>> build_loss("focal", class_counts=[30, 30], gamma=1.0).gamma
         1.0
     """
     if name not in LOSSES:
-        raise ValueError(f"Wanted one of {', '.join(LOSSES)}. Received: name={name!r}")
+        raise ValueError(f"`name` must be one of {', '.join(LOSSES)}, got {name!r}")
     return LOSSES[name](class_counts, **options)
 
 
-def _true_class(y_true, log_p):
-    """Return labels `(batch,)` and the entry of `(batch, num_classes)` that each points at."""
+def _true_class(y_true: Any, log_p: Any) -> tuple[Any, Any]:
+    """Return labels `(batch,)` and the log-probability of each label, `(batch,)`."""
     labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
     return labels, ops.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
 
 
-def _weigh(loss, labels, class_weights):
+def _weigh(loss: Any, labels: Any, class_weights: Sequence[float] | None) -> Any:
     if class_weights is None:
         return loss
     return loss * ops.take(ops.convert_to_tensor(class_weights, loss.dtype), labels)
 
 
-def _as_floats(weights):
+def _as_floats(weights: Sequence[float] | None) -> list[float] | None:
     return None if weights is None else [float(weight) for weight in weights]
 
 
-def _check_counts(class_counts):
+def _check_counts(class_counts: Sequence[int]) -> np.ndarray:
     counts = np.asarray(class_counts, "float64")
     if counts.ndim != 1 or len(counts) < 2 or not np.all(counts >= 1):
         raise ValueError(
-            "Wanted at least one training image of each of two classes or more. "
-            f"Received: class_counts={list(class_counts)}"
+            "`class_counts` must have at least one training image of each of two or more classes, "
+            f"got {list(class_counts)}"
         )
     return counts
