@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloyk.data import PLATE, SPLITS, group_column
-from alloyk.data.discovery import find_images
+from alloyk.data import PLATE, group_column
+from alloyk.data.dataset import split_notes
+from alloyk.data.discovery import find_images, split_folders
+from alloyk.data.manifest import manifest_in
+from alloyk.data.names import split_called
 from alloyk.data.reorganize.plan import read_source
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
@@ -27,11 +30,13 @@ def read_for_audit(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
     """
     import pandas as pd
 
-    tree = find_images(data) if data.is_dir() and not (data / "manifest.csv").exists() else None
+    tree = find_images(data) if data.is_dir() and not manifest_in(data) else None
     parts = [path.split("/") for path in tree.images] if tree else []
-    if parts and all(len(part) == 2 and part[0] in SPLITS for part in parts):
-        columns = {"path": tree.images, "split": [part[0] for part in parts]}
-        notes = [f"{shown(data)} has no class folders: its images have no labels."]
+    if tree and parts and all(len(part) == 2 and split_called(part[0]) for part in parts):
+        splits = split_folders(data, tree)
+        columns = {"path": tree.images, "split": [splits[part[0]] for part in parts]}
+        unlabelled = f"{shown(data)} has no class folders: its images have no labels."
+        notes = [*split_notes(splits), unlabelled]
         return data, pd.DataFrame(columns, dtype=object), notes
     root, table, notes = read_source(data)
     if not len(table):

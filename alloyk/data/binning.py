@@ -1,8 +1,12 @@
 """The conditions under which images were taken: a manifest column as a few named values."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from alloyk.data.splits import THICKNESS, nominal_thickness
+from alloyk.data.names import THICKNESS
+from alloyk.data.splits import nominal_thickness
+from alloyk.targets.cells import is_missing, numbers_in
 
 # More distinct numbers than this are put into classes.
 MOST_VALUES = 12
@@ -12,7 +16,7 @@ MISSING = "(none)"
 DIGITS = range(3, 18)
 
 
-def conditions_in(column, name: str = "") -> tuple[np.ndarray, list[str]]:
+def conditions_in(column: Iterable[object], name: str = "") -> tuple[np.ndarray, list[str]]:
     """The value of each row as a number, and what the numbers stand for.
 
     Numbers are sorted as numbers. More than 12 distinct ones (a tube voltage that was drawn) are
@@ -20,7 +24,8 @@ def conditions_in(column, name: str = "") -> tuple[np.ndarray, list[str]]:
     ones, where those are few.
 
     Args:
-        column: `(n,)` values, text or numbers; "" and NaN are missing.
+        column: `(n,)` values, text or numbers; "" and NaN are missing, and among numbers the words
+            for it, such as "NaN" and "n/a".
         name: The column's name; ``thickness_mm`` is treated as thickness.
 
     Returns:
@@ -32,9 +37,13 @@ def conditions_in(column, name: str = "") -> tuple[np.ndarray, list[str]]:
     ([1, 0, 2, 1], ['9.5', '10', '(none)'])
     """
     names = np.array([_text(value) for value in column], dtype=object)
-    number = np.array([_number(text) for text in names])
+    number = numbers_in(names)
     given = names != MISSING
+    unknown = np.array([is_missing(text) for text in names])
+    if np.isfinite(number[~unknown]).any() and np.isfinite(number[~unknown]).all():
+        names[unknown], given = MISSING, ~unknown  # NaN is a number, not a word, among numbers
     if given.any() and np.isfinite(number[given]).all():
+        names = _one_spelling(names, number, given)
         if len(np.unique(number[given])) > MOST_VALUES:
             names, number = _classes(number, given, name)
         order: dict = {}
@@ -45,6 +54,16 @@ def conditions_in(column, name: str = "") -> tuple[np.ndarray, list[str]]:
         values = sorted(set(names), key=lambda text: (text == MISSING, text))
     index = {text: code for code, text in enumerate(values)}
     return np.array([index[text] for text in names]), values
+
+
+def _one_spelling(names: np.ndarray, number: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """The first spelling of each number for all of its spellings: 5, 5.0 and 5,0 are one value."""
+    first: dict[float, str] = {}
+    for text, value in zip(names[given], number[given], strict=True):
+        first.setdefault(float(value), str(text))
+    names = names.copy()
+    names[given] = [first[float(value)] for value in number[given]]
+    return names
 
 
 def _classes(number: np.ndarray, given: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -78,13 +97,6 @@ def _range(low: float, high: float, digits: int) -> str | None:
     return " to ".join(ends) if ends[0] != ends[1] else None
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     # NaN is the one value that differs from itself.
     return MISSING if value is None or value != value or value == "" else str(value)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan

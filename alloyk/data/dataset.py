@@ -7,6 +7,7 @@ plate where known; a `manifest.csv` has `path,label` and may have `split,plate_i
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +15,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloyk.data.discovery import existing_folder, find_images, list_folders
+from alloyk.data.discovery import common_folder, existing_folder, find_images, list_folders
 from alloyk.data.folds import condition_split, fold_split
 from alloyk.data.journal import refuse_unfinished
-from alloyk.data.manifest import MANIFEST, check_manifest_files, read_manifest
+from alloyk.data.manifest import check_manifest_files, manifest_in, read_manifest
+from alloyk.data.names import PLATE, SPLITS, split_called
 from alloyk.data.splits import (
-    PLATE,
     RATIOS,
-    SPLITS,
     checked_ratios,
+    group_cells,
     group_column,
     group_name,
     split_table,
 )
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown
 
@@ -68,7 +69,7 @@ class ImageDataset:
     def split(self, name: str) -> "pd.DataFrame":
         """Return the rows of one split, numbered anew from 0, in the table's order."""
         if name not in SPLITS:
-            raise AlloykError(f"wanted a split among {', '.join(SPLITS)}; found {name!r}")
+            raise DataError(f"the split must be one of {', '.join(SPLITS)}, got {name!r}")
         return self.table[self.table["split"] == name].reset_index(drop=True)
 
     def paths(self, name: str) -> list[Path]:
@@ -85,7 +86,7 @@ class ImageDataset:
         """Return 64 hex digits that change with any path, size, time stamp, label or split.
 
         Raises:
-            AlloykError: A file has gone since the data set was loaded.
+            DataError: A file has gone since the data set was loaded.
         """
         return self._fingerprint
 
@@ -97,8 +98,8 @@ class ImageDataset:
             try:
                 status = os.stat(self.root / path)
             except OSError as error:
-                raise AlloykError(
-                    f"cannot find {shown(self.root / path)} any more: {error.strerror}"
+                raise DataError(
+                    f"{shown(self.root / path)} is no longer there: {error.strerror}"
                 ) from error
             row = (path, label, split, status.st_size, status.st_mtime_ns)
             digest.update(repr(row).encode())
@@ -130,17 +131,17 @@ def load_dataset(
         leave_out: Column and value of the condition to test on.
 
     Raises:
-        AlloykError: One line that names what is missing, empty, misplaced, doubled or unknown.
+        DataError: One line that names what is missing, empty, misplaced, doubled or unknown.
     """
     ratios = checked_ratios(ratios)
     root, table, given_by, notes = read_table(Path(data))
     record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
-        raise AlloykError(
-            f"{shown(data)} has one class only ({labels[0]!r}); two or more are wanted: "
-            "add the others, each in a folder of its own; one alone can be judged, by "
-            "`alloyk evaluate RUN --data … --split all`"
+        raise DataError(
+            f"{shown(data)} must have two or more classes, got {labels[0]!r} alone"
+            f"{_wrapper_hint(root, table)}; add the others, each in a folder of its own. "
+            "`alloyk evaluate RUN --data … --split all` evaluates a single class"
         )
     if fold or leave_out:
         table = table.drop(columns="split", errors="ignore")
@@ -164,6 +165,17 @@ def load_dataset(
     return ImageDataset(root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes))
 
 
+def _wrapper_hint(root: Path, table: "pd.DataFrame") -> str:
+    """Say that the only class may be a folder around the classes."""
+    wrapper, inner = common_folder(table["path"].tolist())
+    if not wrapper or len(inner) < 2:
+        return ""
+    return (
+        f" (with the folders {few(inner)} inside; if these are the classes, name "
+        f"{shown(root / wrapper)} as the data set)"
+    )
+
+
 def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     """Read a data set as it lies there, without drawing splits.
 
@@ -180,15 +192,27 @@ def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFram
             existing_folder(data)
         return _from_manifest(data, labelled, whole_folder=False)
     root = existing_folder(data)
-    if (root / MANIFEST).is_file():
-        return _from_manifest(root / MANIFEST, labelled, whole_folder=True)
+    manifest = manifest_in(root)
+    if manifest:
+        return _from_manifest(manifest, labelled, whole_folder=True)
     tree = find_images(root)
     notes = []
     others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
     if others:
-        notes.append(f"Passed over {len(others)} files that are no images: {few(others)}.")
+        notes.append(f"Ignored {len(others)} non-image files: {few(others)}.")
     notes += _note_links(tree.links_out)
-    return root, list_folders(root, tree), "folders", notes
+    table = list_folders(root, tree)
+    if "split" in table.columns:
+        notes += split_notes(
+            dict(zip(table["path"].str.split("/").str[0], table["split"], strict=True))
+        )
+    return root, table, "folders", notes
+
+
+def split_notes(splits: Mapping[str, str]) -> list[str]:
+    """Say which folders or cells were taken as which split, where the spelling differs."""
+    other = [f"{name} as {split}" for name, split in sorted(splits.items()) if name != split]
+    return [f"Read {few(other, 6)}."] if other else []
 
 
 def read_record(root: Path) -> dict | None:
@@ -200,26 +224,36 @@ def read_record(root: Path) -> dict | None:
     return record if isinstance(record, dict) and "group_by" in record else None
 
 
-def _from_manifest(file: Path, labelled: bool, whole_folder: bool):
+def _from_manifest(
+    file: Path, labelled: bool, whole_folder: bool
+) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     root = file.parent
-    table = read_manifest(file, labelled=labelled)
-    notes = _note_links(check_manifest_files(file, table, whole_folder=whole_folder))
+    table, notes = read_manifest(file, labelled=labelled)
+    notes += _note_links(check_manifest_files(file, table, whole_folder=whole_folder))
     if "split" in table.columns:
-        tops = table["path"].str.split("/", n=1).str[0]
-        other = table.loc[tops.isin(SPLITS) & (tops != table["split"]), "path"]
-        if len(other):
-            raise AlloykError(
-                f"{shown(file)} gives {len(other)} images another split than their folder "
-                f"({few(other)}); make them agree"
-            )
+        _refuse_contradiction(file, table)
     return root, table, "manifest", notes
 
 
-def _note_links(links_out: list[str]) -> list[str]:
+def _refuse_contradiction(file: Path, table: "pd.DataFrame") -> None:
+    """Refuse a manifest whose splits are not those of the folders."""
+    tops = table["path"].str.split("/", n=1).str[0].where(table["path"].str.contains("/"), "")
+    named = {top: split_called(top) for top in set(tops)}
+    exact = all(named.values())  # else `valid` may be a class
+    folder = tops.map(lambda top: named[top] if exact or top in SPLITS else None)
+    other = table.loc[folder.notna() & (folder != table["split"]), "path"]
+    if len(other):
+        raise DataError(
+            f"{shown(file)} gives {len(other)} images another split than their folder "
+            f"({few(other)}); make them agree"
+        )
+
+
+def _note_links(links_out: Sequence[str]) -> list[str]:
     if not links_out:
         return []
     return [
-        f"{len(links_out)} entries are links out of the data set, and were followed: "
+        f"{len(links_out)} entries are links to outside the data set and were followed: "
         f"{few(links_out)}."
     ]
 
@@ -230,7 +264,7 @@ def _complete_splits(data, table, ratios, group_by, seed):
     if not missing:
         return table
     if "train" in missing:
-        raise AlloykError(f"{shown(data)} has no images in train; wanted {', '.join(SPLITS)}")
+        raise DataError(f"{shown(data)} has no images in train; wanted {', '.join(SPLITS)}")
     kept = {
         name: ratio
         for name, ratio in zip(SPLITS, ratios, strict=True)
@@ -262,7 +296,7 @@ def _refuse_unlearnt(data, table) -> None:
     for name in ("val", "test"):
         unknown = sorted(set(table.loc[table["split"] == name, "label"]) - learnt)
         if unknown:
-            raise AlloykError(
+            raise DataError(
                 f"{shown(data)} has the class {few(map(repr, unknown))} in {name} but not in "
                 "train, so that it cannot be learnt; add training images, or remove it"
             )
@@ -276,14 +310,14 @@ def shared_groups(table, group_by) -> list[str]:
         names.append(name)
     notes = []
     for name in names:
-        rows = table[table[name].astype(str) != ""] if name in table.columns else table
+        rows = table[group_cells(table[name]) != ""] if name in table.columns else table
         groups = group_column(rows, name).to_numpy()
         sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
         for split, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
             shared = len(sets[earlier] & sets[split])
             if shared:
                 notes.append(
-                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are in "
-                    f"{earlier} too: the figures for {split} flatter the classifier."
+                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are also "
+                    f"in {earlier}; results on {split} are optimistic."
                 )
     return notes

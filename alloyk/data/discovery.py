@@ -1,15 +1,16 @@
-"""Find out which images lie in a folder, and what their folders say about them.
+"""Find the images in a folder, and read classes and splits from the folder names.
 
-Nothing is opened here; a folder is listed once, so that a million files take seconds.
+Each folder is listed once and no image is decoded, so a million files take seconds.
 """
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alloyk.data.splits import SPLITS
-from alloyk.errors import AlloykError
+from alloyk.data.names import SPLITS, refuse_unclear_splits, split_called, splits_among
+from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import is_image_file, is_image_name, shown
 
@@ -23,7 +24,7 @@ _FOREIGN_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "lost+found", "_calibra
 # Images at the top of a data set that belong to no class: of the detector, and of the whole set.
 _REFERENCES = ("flat", "dark", "flats", "darks", "contact_sheet")
 
-_WANTED = "wanted DATA/<class>/… or DATA/{train,val,test}/<class>/…"
+_WANTED = "as DATA/<class>/… or DATA/{train,val,test}/<class>/…"
 
 
 @dataclass
@@ -41,20 +42,20 @@ def existing_folder(path: str | Path) -> Path:
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise AlloykError(
-            f"a data set folder or a manifest.csv is wanted, but {shown(folder)} {what}; "
+        raise DataError(
+            f"the data set must be a folder or a manifest.csv, but {shown(folder)} {what}; "
             "check the path"
         )
     return folder
 
 
 def find_images(root: Path) -> Tree:
-    """List everything below a folder, sorted; hidden files and foreign folders are passed over.
+    """List everything below a folder, sorted; hidden files and foreign folders are ignored.
 
-    Links are followed; one that leads in a circle or nowhere is an error.
+    Links are followed; a link in a circle or to nothing is an error.
 
     Raises:
-        AlloykError: A folder cannot be listed, a link is broken, a name is not valid Unicode.
+        DataError: A folder cannot be listed, a link is broken, a name is not valid Unicode.
     """
     tree = Tree()
     top = os.path.realpath(root)
@@ -73,7 +74,7 @@ def find_images(root: Path) -> Tree:
             if entry.is_symlink():
                 real = os.path.realpath(entry.path)
                 if real in above:
-                    raise AlloykError(
+                    raise DataError(
                         f"the link {shown(root / path)} leads in a circle (to {shown(real)}); "
                         "remove it"
                     )
@@ -93,7 +94,7 @@ def entries(root: Path, prefix: str) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise AlloykError(
+        raise DataError(
             f"cannot list the folder {shown(folder)}: {error.strerror}; "
             "check it and its permissions"
         ) from error
@@ -103,7 +104,7 @@ def _is_folder(entry: os.DirEntry, root: Path) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:  # a link to itself
-        raise AlloykError(
+        raise DataError(
             f"cannot follow {shown(entry.path)}: {error.strerror}; remove the link"
         ) from error
 
@@ -112,7 +113,7 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise AlloykError(
+        raise DataError(
             f"the file name {path!r} is not valid UTF-8, so no table can hold it; rename it"
         ) from None
     if not is_image_name(entry.name) and not _is_unnamed_image(entry):
@@ -120,7 +121,7 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
         return
     if not entry.is_file():
         what = "is a link that leads nowhere" if entry.is_symlink() else "is not a regular file"
-        raise AlloykError(f"{shown(entry.path)} {what}; remove it")
+        raise DataError(f"{shown(entry.path)} {what}; remove it")
     if entry.is_symlink() and not inside(os.path.realpath(entry.path), top):
         tree.links_out.append(path)
     tree.images.append(path)
@@ -142,16 +143,17 @@ def inside(path: str, top: str) -> bool:
 def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     """Make the table of a data set whose folders are its classes, or its splits and classes.
 
+    Folders called `Training`, `TEST`, `dev` and the like are splits as well.
+
     Returns:
         Columns `path`, `label`, and `split` where the top folders are splits.
 
     Raises:
-        AlloykError: Nothing there, an image in the wrong place, an empty class, mixed layouts.
+        DataError: Nothing there, an image in the wrong place, an empty class, mixed layouts.
     """
     import pandas as pd
 
-    tops = [folder for folder in tree.folders if "/" not in folder]
-    splits = [top for top in tops if top in SPLITS]
+    splits = split_folders(root, tree)
     depth = 2 if splits else 1
     parts = [path.split("/", depth) for path in tree.images]
     strays = [
@@ -163,40 +165,107 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     if not rows:
         _refuse_nothing(root, tree, strays)
     if strays:
-        raise AlloykError(
-            f"{len(strays)} images in {shown(root)} lie outside every class folder "
+        raise DataError(
+            f"every image in {shown(root)} must be in a class folder, got {len(strays)} outside "
             f"({few(strays)}); move each into its class, {_WANTED}"
         )
-    paths = ["/".join(part) for part in rows]
+    if not splits:
+        _refuse_inner_splits(root, rows)
+    _refuse_empty(root, tree, rows, depth)
+    columns = {"path": ["/".join(part) for part in rows], "label": [p[depth - 1] for p in rows]}
     if splits:
-        odd = sorted({part[0] for part in rows} - set(SPLITS))
-        if odd:
-            raise AlloykError(
-                f"{shown(root)} has the folders {few(odd)} beside {', '.join(splits)}; "
-                f"splits are called {', '.join(SPLITS)}: rename or remove the others"
-            )
-    elif all("/" in part[1] and part[1].split("/", 1)[0] in SPLITS for part in rows):
-        raise AlloykError(
-            f"{shown(root)} has its splits inside its classes ({paths[0]}); "
-            "wanted DATA/{train,val,test}/<class>/…: swap the two levels"
+        columns["split"] = [splits[part[0]] for part in rows]
+    return pd.DataFrame(columns, dtype=object)
+
+
+def split_folders(root: Path, tree: Tree) -> Mapping[str, str]:
+    """The top folders that are splits: name → split; empty where the top folders are classes.
+
+    Raises:
+        DataError: Splits stand beside other folders, twice, or under names that leave it open
+            which split is meant.
+    """
+    tops = [folder for folder in tree.folders if "/" not in folder and not is_reference(folder)]
+    filled = {path.split("/", 1)[0] for path in tree.images if "/" in path}
+    named = [top for top in tops if split_called(top)]
+    others = sorted(filled.difference(named) - {top for top in filled if is_reference(top)})
+    refuse_unclear_splits(shown(root), [*named, *others])
+    if others and not any(split_called(top) == "train" for top in named):
+        # `valid` beside `invalid` is a class, unless it has folders of its own.
+        deep = {path.split("/", 1)[0] for path in tree.images if path.count("/") > 1}
+        named = [top for top in named if top in SPLITS or top in deep]
+    if named and others:
+        raise DataError(
+            f"the folders of {shown(root)} must be splits ({', '.join(SPLITS)}) or classes, got "
+            f"{few(others)} beside {', '.join(named)}; rename or remove the others"
         )
+    return splits_among(named)
+
+
+def common_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """The innermost folder that holds all files, `""` for none, and the folders in it.
+
+    >>> common_folder(["wrapper/train/a/0.png", "wrapper/test/a/0.png"])
+    ('wrapper', ['test', 'train'])
+    """
+    folders = [path.split("/")[:-1] for path in paths]
+    common: list[str] = []
+    for level in zip(*folders, strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    inner = {folder[len(common)] for folder in folders if len(folder) > len(common)}
+    return "/".join(common), sorted(inner)
+
+
+def _refuse_inner_splits(root: Path, rows: list[list[str]]) -> None:
+    """Refuse classes that hold the splits, and a folder around the splits."""
+    paths = ["/".join(part) for part in rows]
+    wrapper, inner = common_folder(paths)
+    if wrapper and splits_in(inner) and (len(splits_in(inner)) > 1 or "train" in splits_in(inner)):
+        raise DataError(
+            f"{shown(root)} must hold the split folders itself, got {few(inner)} inside "
+            f"{shown(wrapper)}; name {shown(root / wrapper)} as the data set"
+        )
+    tops = sorted({part[0] for part in rows})
+    below = {top: {p[1].split("/")[0] for p in rows if p[0] == top and "/" in p[1]} for top in tops}
+    nested = [top for top in tops if len(splits_in(below[top])) > 1]
+    if not nested and not all(splits_in(folders) for folders in below.values()):
+        return
+    nested = nested or tops
+    first = next(path for path in paths if path.startswith(f"{nested[0]}/") and path.count("/") > 1)
+    if len(nested) == len(tops):
+        raise DataError(
+            f"{shown(root)} has its splits inside its classes ({first}); swap the two levels, "
+            f"{_WANTED}, or name one of the folders as the data set"
+        )
+    raise DataError(
+        f"{shown(root)} has splits inside {few(nested)} ({first}), beside "
+        f"{few(top for top in tops if top not in nested)}; name {shown(root / nested[0])} as the "
+        "data set"
+    )
+
+
+def splits_in(folders: Iterable[str]) -> set[str]:
+    """The splits that folder names stand for."""
+    return {split for folder in folders if (split := split_called(folder))}
+
+
+def _refuse_empty(root: Path, tree: Tree, rows: list[list[str]], depth: int) -> None:
+    """Refuse a class or a split without any image."""
     filled = {"/".join(part[:level]) for part in rows for level in range(1, depth + 1)}
     empty = [
         folder
         for folder in tree.folders
         if folder.count("/") < depth
         and folder not in filled
-        and (not splits or folder.split("/", 1)[0] in SPLITS)
+        and (depth == 1 or split_called(folder.split("/", 1)[0]))
     ]
     if empty:
-        raise AlloykError(
+        raise DataError(
             f"no image in {few(shown(root / folder) for folder in empty)}; "
             "add images, or remove the empty class folder"
         )
-    columns = {"path": paths, "label": [part[depth - 1] for part in rows]}
-    if splits:
-        columns["split"] = [part[0] for part in rows]
-    return pd.DataFrame(columns, dtype=object)
 
 
 def is_reference(path: str) -> bool:
@@ -208,13 +277,16 @@ def is_reference(path: str) -> bool:
 
 def _refuse_nothing(root: Path, tree: Tree, strays: list[str]) -> None:
     if strays and not any("/" in path for path in strays):
-        raise AlloykError(
-            f"{shown(root)} has {len(strays)} images but no class folders; {_WANTED}: sort them by "
-            "class, or name each one's label in a manifest.csv"
+        raise DataError(
+            f"{shown(root)} has {len(strays)} images but no class folders; sort them by class, "
+            f"{_WANTED}, or give the label of each in a manifest.csv"
         )
     if strays:
-        raise AlloykError(f"{shown(root)} has splits but no class folders in them; {_WANTED}")
+        raise DataError(
+            f"{shown(root)} has splits but no class folders in them; arrange the images {_WANTED}"
+        )
     others = f" (it has other files: {few(tree.others)})" if tree.others else ""
-    raise AlloykError(
-        f"no image in {shown(root)}{others}; {_WANTED}, as PNG, JPEG, BMP, TIFF or DICOM"
+    raise DataError(
+        f"no image in {shown(root)}{others}; arrange the images {_WANTED}, in a format that "
+        "docs/images.md lists"
     )

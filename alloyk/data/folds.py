@@ -2,15 +2,19 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from alloyk.data.binning import conditions_in
+from alloyk.data.names import column_called
 from alloyk.data.splits import RATIOS, part_table, split_table
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.files import few
+from alloyk.targets.cells import number_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Not what images were taken under, but which they are.
+# These identify an image or its class; they are not conditions.
 NO_CONDITIONS = ("path", "label", "split", "plate_id")
 
 
@@ -56,7 +60,7 @@ def fold_split(
         A series of `"train"`, `"val"` and `"test"` with the table's index.
 
     Raises:
-        AlloykError: There are fewer groups than folds, or than train and val need of the rest.
+        DataError: There are fewer groups than folds, or than train and val need of the rest.
     """
     number, count = fold
     names = [f"fold {k + 1}" for k in range(count)]
@@ -75,40 +79,52 @@ def condition_split(
     """Hold all images under one condition out for testing; the rest as in `fold_split`.
 
     Raises:
-        AlloykError: No such column or value; or the rest cannot be divided.
+        DataError: No such column or value; or the rest cannot be divided.
     """
     codes, values = condition_column(table, column)
+    equal = [name for name in values if number_in(name) == number_in(value)]
+    if value not in values and equal:
+        value = equal[0]  # 5 for a column that says 5.0
     if value not in values:
-        raise AlloykError(f"{column} has the values {few(values, 12)}; found {value!r}")
+        raise DataError(f"{column} must be one of {few(values, 12)}, got {value!r}")
     held_out = codes == values.index(value)
     unlearnt = sorted(set(table["label"]) - set(table["label"][~held_out]))
     if unlearnt:
-        raise AlloykError(
-            f"without {column}={value} no image of class {unlearnt[0]!r} is left to learn from: "
-            "leave another column out"
+        raise DataError(
+            f"training must keep images of every class, got none of {unlearnt[0]!r} without "
+            f"{column}={value}; leave another column out"
         )
     return _hold_out(table, held_out, ratios, group_by, seed)
 
 
-def condition_column(table: "pd.DataFrame", column: str):
+def condition_column(table: "pd.DataFrame", column: str) -> tuple[np.ndarray, list[str]]:
     """The conditions in a column of a data set, as `alloyk.data.binning.conditions_in`.
 
     Raises:
-        AlloykError: There is no such column, or nothing varies in it.
+        DataError: There is no such column, or nothing varies in it.
     """
     columns = [name for name in table.columns if name not in NO_CONDITIONS]
+    column = column_called(columns, column) or column
     if column not in columns:
-        raise AlloykError(
-            f"leaving a condition out wants a column of manifest.csv among "
-            f"{few(columns, 20) or '(there is none)'}; found {column!r}"
+        raise DataError(
+            f"the condition to leave out must be a column of manifest.csv among "
+            f"{few(columns, 20) or '(there is none)'}, got {column!r}"
         )
     codes, values = conditions_in(table[column], column)
     if len(values) < 2:
-        raise AlloykError(f"{column} is {values[0]} in all images: nothing can be left out")
+        raise DataError(
+            f"{column} must vary to be left out, got {values[0]} for all images; choose another column"
+        )
     return codes, values
 
 
-def _hold_out(table, held_out, ratios, group_by, seed) -> "pd.Series":
+def _hold_out(
+    table: "pd.DataFrame",
+    held_out: np.ndarray,
+    ratios: tuple[float, ...],
+    group_by: str | None,
+    seed: int,
+) -> "pd.Series":
     train, val, _ = ratios
     rest = table[~held_out]
     split = split_table(rest, (train / (train + val), val / (train + val), 0.0), group_by, seed)

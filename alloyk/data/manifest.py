@@ -1,14 +1,15 @@
 """Read a manifest.csv, and compare it with the files on disk."""
 
-import csv
 import os
 import posixpath
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloyk.data.discovery import entries, find_images, inside, is_reference
-from alloyk.data.splits import SPLITS
-from alloyk.errors import AlloykError
+from alloyk.data.names import PLATE, SPLITS, folded, known_names, split_called
+from alloyk.data.text_table import read_text_table
+from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown
 
@@ -17,83 +18,130 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.csv"
 
-# Read as text always: a designation such as 1050 or 0123 is a name, and so is "NA".
-_TEXT_COLUMNS = ("path", "label", "split", "plate_id", "alloy")
+# An absolute path of Windows.
+_DRIVE = re.compile(r"[A-Za-z]:/")
 
 
-def read_manifest(file: Path, *, labelled: bool = True) -> "pd.DataFrame":
+def manifest_in(folder: Path) -> Path | None:
+    """The `manifest.csv` of a folder, in whatever case, or None.
+
+    Raises:
+        DataError: There are several.
+    """
+    exact = folder / MANIFEST
+    if exact.is_file():
+        return exact
+    try:
+        found = sorted(name for name in os.listdir(folder) if name.lower() == MANIFEST)
+    except OSError:
+        return None
+    found = [name for name in found if (folder / name).is_file()]
+    if len(found) > 1:
+        raise DataError(
+            f"{shown(folder)} must have one {MANIFEST}, got {few(found)}; remove the others"
+        )
+    return folder / found[0] if found else None
+
+
+def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, list[str]]":
     """Read a manifest: one row per image, `path` relative to the manifest's folder.
+
+    Known columns are found in whatever case, with spaces, hyphens or underscores or without.
 
     Args:
         file: The CSV file.
         labelled: Whether the column `label` is required; where it is there, no cell may be empty.
 
     Returns:
-        Every column of the file; `path`, `label`, `split`, `plate_id` and `alloy` as text.
+        Every column of the file, all cells as text as they stand there; and what was read
+        otherwise than it is written, a sentence each.
 
     Raises:
-        AlloykError: Not a table, columns missing, cells empty, paths twice or outside the folder.
+        DataError: Not a table, columns missing, cells empty, paths twice or outside the folder.
     """
-    table = _read_csv(file)
+    table, notes = _with_known_names(file, _read_columns(file))
     wanted = ["path", "label"] if labelled or "label" in table.columns else ["path"]
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        raise AlloykError(
-            f"{shown(file)} needs the columns {' and '.join(wanted)}, separated by commas; "
-            f"it lacks {' and '.join(missing)} (found: {few(map(repr, table.columns), 8)})"
+        raise DataError(
+            f"{shown(file)} must have the columns {' and '.join(wanted)}, separated by commas, "
+            f"got {few(map(repr, table.columns), 8)}; add {' and '.join(missing)}"
         )
     if not len(table):
-        raise AlloykError(f"{shown(file)} names no image; add a row for each")
+        raise DataError(f"{shown(file)} names no image; add a row for each")
     for name in wanted:
-        empty = table.index[table[name] == ""]
+        empty = table.index[table[name].str.strip() == ""]
         if len(empty):
-            raise AlloykError(
-                f"{shown(file)} has {len(empty)} rows without a {name} "
-                f"(first: line {empty[0] + 2}); fill them in"
+            raise DataError(
+                f"{shown(file)} must have a {name} in every row, got none in {len(empty)} rows "
+                f"(first: row {empty[0] + 1}); fill them in"
             )
+    table["path"], slashes = _with_slashes(file, table["path"])
     table["path"] = _checked_paths(file, table["path"])
-    for name in ("split", "plate_id"):
-        if name in table.columns and (table[name] == "").all():
+    for name in ("split", PLATE):
+        if name in table.columns and (table[name].str.strip() == "").all():
             table = table.drop(columns=name)
+    if "label" in table.columns:
+        _refuse_blank_labels(file, table["label"])
     if "split" in table.columns:
-        unknown = sorted(set(table["split"]) - set(SPLITS))
-        if unknown:
-            raise AlloykError(
-                f"{shown(file)} has splits called {few(map(repr, unknown))}; "
-                f"wanted {', '.join(SPLITS)}"
-            )
-    return table
+        table["split"], spellings = _checked_splits(file, table["split"])
+        notes += spellings
+    return table, notes + slashes
 
 
-def _read_csv(file: Path) -> "pd.DataFrame":
-    import pandas as pd
+def _read_columns(file: Path) -> "pd.DataFrame":
+    return read_text_table(file, lambda header: any(folded(name) == "path" for name in header))
 
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            header = next(csv.reader(lines), [])
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise AlloykError(f"{shown(file)} has columns twice: {few(map(repr, twice))}")
-        text = [name for name in header if name in _TEXT_COLUMNS]
-        table = pd.read_csv(
-            file,
-            encoding="utf-8-sig",
-            dtype=dict.fromkeys(text, object),
-            keep_default_na=False,
-            na_values={name: ["", "nan", "NaN"] for name in header if name not in text},
-            index_col=False,
-            low_memory=False,
+
+def _with_known_names(file: Path, table: "pd.DataFrame") -> "tuple[pd.DataFrame, list[str]]":
+    """Give known columns their name; where blanks surround it, they surround its cells too."""
+    renamed = known_names(shown(file), list(table.columns))
+    blank = [new for old, new in renamed.items() if old != old.strip()]
+    table = table.rename(columns=renamed)
+    for name in blank:
+        table[name] = table[name].str.strip()
+    if not renamed:
+        return table, []
+    named = [f"{old!r} as {new}" for old, new in renamed.items()]
+    return table, [f"Read the column {few(named, len(named))} in {shown(file)}."]
+
+
+def _with_slashes(file: Path, paths: "pd.Series") -> "tuple[pd.Series, list[str]]":
+    r"""Turn `train\a.png` into `train/a.png`, unless a file has that very name."""
+    root = file.parent
+    windows = [path for path in paths if "\\" in path and not os.path.lexists(root / path)]
+    if not windows:
+        return paths, []
+    turned = {path: path.replace("\\", "/") for path in windows}
+    note = f"Read the backslashes in {len(windows)} paths of {shown(file)} as slashes."
+    return paths.map(lambda path: turned.get(path, path)), [note]
+
+
+def _refuse_blank_labels(file: Path, labels: "pd.Series") -> None:
+    """Refuse labels that differ by surrounding blanks alone."""
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(set(labels)):
+        spellings.setdefault(label.strip(), []).append(label)
+    twice = [names for names in spellings.values() if len(names) > 1]
+    if twice:
+        raise DataError(
+            f"{shown(file)} must spell a label in one way, got "
+            f"{' and '.join(map(repr, twice[0]))}; remove the spaces"
         )
-    except FileNotFoundError:
-        raise AlloykError(f"no manifest at {shown(file)}: check the path") from None
-    except (OSError, ValueError, csv.Error, OverflowError) as error:
-        # pandas' ParserError and EmptyDataError and Python's UnicodeDecodeError are ValueErrors.
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise AlloykError(
-            f"cannot read {shown(file)} as a table: {why}; wanted a CSV file in UTF-8 with a "
-            "line path,label first"
-        ) from error
-    return table.reset_index(drop=True)
+
+
+def _checked_splits(file: Path, splits: "pd.Series") -> "tuple[pd.Series, list[str]]":
+    """The split of every row as train, val or test, and a note where it is spelt otherwise."""
+    names = {name: split_called(name) for name in sorted(set(splits))}
+    unknown = [name for name, split in names.items() if split is None]
+    if unknown:
+        raise DataError(
+            f"the split of every row of {shown(file)} must be {', '.join(SPLITS)}, got "
+            f"{few(map(repr, unknown))}; correct them, or empty the whole column"
+        )
+    other = [f"{name!r} as {split}" for name, split in names.items() if name.strip() != split]
+    notes = [f"Read the splits {few(other, 6)} in {shown(file)}."] if other else []
+    return splits.map(names), notes
 
 
 def _checked_paths(file: Path, paths: "pd.Series") -> "pd.Series":
@@ -106,18 +154,20 @@ def _checked_paths(file: Path, paths: "pd.Series") -> "pd.Series":
             if plain.startswith("/") or plain.split("/", 1)[0] == "..":
                 outside.append(path)
             path = plain
+        elif _DRIVE.match(path):
+            outside.append(path)
         result.append(path)
     if outside:
-        raise AlloykError(
-            f"{shown(file)} names {len(outside)} paths outside its folder ({few(outside)}); "
-            "wanted paths relative to the manifest's own folder"
+        raise DataError(
+            f"the paths of {shown(file)} must lie in its own folder, got {len(outside)} outside "
+            f"({few(outside)}); write them relative to that folder"
         )
     result = pd.Series(result, index=paths.index, dtype=object)
     twice = result[result.duplicated()]
     if len(twice):
-        raise AlloykError(
-            f"{shown(file)} names {twice.nunique()} images more than once ({few(twice.unique())}); "
-            "keep one row of each"
+        raise DataError(
+            f"{shown(file)} must name an image once, got {twice.nunique()} more than once "
+            f"({few(twice.unique())}); keep one row of each"
         )
     return result
 
@@ -137,7 +187,7 @@ def check_manifest_files(
         The paths that leave the folder by a link.
 
     Raises:
-        AlloykError: Files are missing, or images are not named.
+        DataError: Files are missing, or images are not named.
     """
     root, listed = file.parent, set(table["path"])
     if whole_folder:
@@ -148,14 +198,14 @@ def check_manifest_files(
         there, links_out = _files_beside(root, listed)
     missing = sorted(path for path in listed - there if not os.path.isfile(root / path))
     if missing:
-        raise AlloykError(
+        raise DataError(
             f"{shown(file)} names {len(listed)} images, but {len(missing)} of them are not there "
             f"({few(missing)}); restore them, or take their rows out"
         )
     unlisted = [path for path in tree.images if path not in listed] if whole_folder else []
     unlisted = [path for path in unlisted if not is_reference(path)]
     if unlisted:
-        raise AlloykError(
+        raise DataError(
             f"{len(unlisted)} images in {shown(root)} are not in its {file.name} "
             f"({few(unlisted)}); add rows for them, or name {file.name} itself as the data set"
         )

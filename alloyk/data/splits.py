@@ -2,24 +2,24 @@
 
 A plate is imaged many times; a network that has seen a plate in training recognises the plate, not
 the alloy (89 % on the same plates against 45 % on new ones for two similar alloys). So a group is
-never shared between splits, and where that is impossible the split is refused, not bent.
+never shared between splits; where that is impossible the split is refused.
 """
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alloyk.data.apportion import deal, deal_pure_groups
-from alloyk.errors import AlloykError
+from alloyk.data.names import PLATE, SPLITS, THICKNESS, column_called
+from alloyk.errors import DataError
+from alloyk.targets.cells import numbers_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = ("train", "val", "test")
 RATIOS = (0.70, 0.15, 0.15)
-PLATE = "plate_id"
-THICKNESS = "thickness_mm"
 
 # Plates of one nominal thickness differ by a few per cent (EN 485-4: ±4 % at 1 mm); neighbouring
 # nominal thicknesses (1, 1.2, 1.5, 2 mm) by more than this.
@@ -49,7 +49,7 @@ def split_table(
         A series of `"train"`, `"val"` and `"test"` with the table's index.
 
     Raises:
-        AlloykError: A stratum has fewer groups than there are splits, or an argument is wrong.
+        DataError: A stratum has fewer groups than there are splits, or an argument is wrong.
 
     >>> import pandas as pd
     >>> images = pd.DataFrame({"path": [f"{i:02}.png" for i in range(40)]})
@@ -106,18 +106,23 @@ def checked_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
     numbers = tuple(float(ratio) for ratio in ratios)
     wrong = len(numbers) != len(SPLITS) or min(numbers) < 0 or abs(sum(numbers) - 1) > 1e-6
     if wrong or numbers[0] == 0:
-        raise AlloykError(
-            "the ratios of train, val and test must be three numbers from 0 to 1 whose sum is 1, "
-            f"train above 0; found {' '.join(f'{n:g}' for n in numbers)}"
+        raise DataError(
+            "the ratios of train, val and test must be three numbers from 0 to 1 that sum to 1, "
+            f"train above 0, got {' '.join(f'{n:g}' for n in numbers)}"
         )
     return numbers
 
 
-def group_name(columns, group_by: str | None) -> str | None:
-    """Return what a split of a table with these columns goes by; None is image by image."""
+def group_name(columns: Iterable[str], group_by: str | None) -> str | None:
+    """Return what a split of a table with these columns goes by; None is image by image.
+
+    A column is found in whatever case, with spaces, hyphens or underscores or without.
+    """
+    if group_by == "none":
+        return None
     if group_by is None:
         return PLATE if PLATE in columns else None
-    return None if group_by == "none" else group_by
+    return column_called(columns, group_by) or group_by
 
 
 def group_column(table: "pd.DataFrame", group_by: str | None) -> "pd.Series | None":
@@ -125,39 +130,73 @@ def group_column(table: "pd.DataFrame", group_by: str | None) -> "pd.Series | No
 
     Args and errors as in `split_table`.
     """
-    import pandas as pd
-
     name = group_name(table.columns, group_by)
     if name is None:
         return None
-    if name in table.columns:
-        column = table[name]
-        empty = column.isna() | (column.astype(str) == "")
-        if empty.any():
-            raise AlloykError(
-                f"a split by {name} needs it in every row, but {int(empty.sum())} rows have none "
-                f"(first: {table.loc[empty, 'path'].iloc[0]!r}); fill it in, or split image by "
-                'image with group_by="none"'
-            )
-        return column.astype(str)
+    return (
+        _groups_in_column(table, name) if name in table.columns else _groups_in_names(table, name)
+    )
+
+
+def group_cells(cells: "pd.Series") -> "pd.Series":
+    """The group in each cell, as text without surrounding blanks; empty where there is none.
+
+    `0100`, `100`, `1e2` and `100.0` are four groups.
+    """
+    return cells.map(lambda cell: "" if cell is None or cell != cell else str(cell).strip())
+
+
+def _groups_in_column(table: "pd.DataFrame", name: str) -> "pd.Series":
+    column = group_cells(table[name]).astype(object)
+    empty = column == ""
+    if empty.any():
+        raise DataError(
+            f"a split by {name} needs a value in every row, got none in {int(empty.sum())} rows "
+            f"(first: {table.loc[empty, 'path'].iloc[0]!r}); fill it in, or split image by "
+            'image with group_by="none"'
+        )
+    return column
+
+
+def _groups_in_names(table: "pd.DataFrame", name: str) -> "pd.Series":
+    """The groups that a regular expression finds in the file names."""
+    import pandas as pd
+
+    columns = ", ".join(map(str, table.columns))
     try:
         pattern = re.compile(name)
     except re.error as error:
-        raise AlloykError(
-            f"cannot group by {name!r}: it is neither a column (columns: "
-            f"{', '.join(map(str, table.columns))}) nor a regular expression ({error})"
+        raise DataError(
+            f"group_by must be a column ({columns}) or a regular expression, got {name!r}: {error}"
         ) from None
     files = [path.rpartition("/")[2] for path in table["path"]]
     matches = [pattern.search(file) for file in files]
     missed = [file for file, match in zip(files, matches, strict=True) if match is None]
     if missed:
-        raise AlloykError(
-            f"cannot group by {name!r}: it is no column (columns: "
-            f"{', '.join(map(str, table.columns))}) and, as a regular expression, does not match "
-            f"{len(missed)} of {len(files)} file names (first: {missed[0]!r})"
+        raise DataError(
+            f"group_by must be a column ({columns}) or a regular expression that matches every "
+            f"file name, got {name!r}, which does not match {len(missed)} of {len(files)} "
+            f"(first: {missed[0]!r})"
         )
-    found = [(m.group(1) if pattern.groups else m.group(0)) or "" for m in matches]
+    found = [(m.group(1) if pattern.groups else m.group(0)) or "" for m in matches if m]
     return pd.Series(found, index=table.index, name=name, dtype=object)
+
+
+def thickness_of(table: "pd.DataFrame") -> np.ndarray:
+    """The column `thickness_mm` as numbers, `(n,)` float64, NaN where it is not known.
+
+    Raises:
+        DataError: A cell is neither a number nor empty.
+    """
+    values = numbers_in(table[THICKNESS])
+    wrong = np.flatnonzero(np.isinf(values))
+    if len(wrong):
+        raise DataError(
+            f"{THICKNESS} must be a number in millimetres or empty, got "
+            f"{table[THICKNESS].iloc[wrong[0]]!r} for {table['path'].iloc[wrong[0]]}; correct it, "
+            "or rename the column"
+        )
+    return values
 
 
 def nominal_thickness(thickness_mm: np.ndarray) -> np.ndarray:
@@ -191,9 +230,9 @@ def _strata_of_images(table: "pd.DataFrame", parts: int) -> np.ndarray:
     per_label = labels.value_counts()
     small = per_label[per_label < parts]
     if len(small):
-        raise AlloykError(
-            f"class {small.index[0]!r} has {small.iloc[0]} images, but {parts} splits need at "
-            f"least {parts}; add images, or remove the class"
+        raise DataError(
+            f"class {small.index[0]!r} must have at least {parts} images, one for each of {parts} "
+            f"splits, got {small.iloc[0]}; add images, or remove the class"
         )
     sizes = keys.map(keys.value_counts())
     coarse = labels.isin(set(labels[sizes < parts]))
@@ -211,8 +250,7 @@ def _label_and_thickness(table: "pd.DataFrame") -> "tuple[pd.Series, pd.Series]"
         labels = pd.Series("", index=table.index, dtype=object)
     keys = _class_name(labels)
     if THICKNESS in table.columns:
-        values = pd.to_numeric(table[THICKNESS], errors="coerce").to_numpy(dtype=float)
-        nominal = pd.Series(nominal_thickness(values), index=table.index)
+        nominal = pd.Series(nominal_thickness(thickness_of(table)), index=table.index)
         keys = keys + nominal.map(
             lambda mm: f" at {mm:.3g} mm" if np.isfinite(mm) else " at unknown thickness"
         )
@@ -254,13 +292,12 @@ def _refuse_few_groups(have: np.ndarray, strata: list[str], group_by, names) -> 
         return
     first = few[np.argmin(have[few])]
     into = ", ".join(names) if len(names) <= len(SPLITS) else f"{len(names)} folds"
-    raise AlloykError(
-        f"a split by {group_by} into {into} needs at least {len(names)} groups of "
-        f"everything, but {strata[first]} has {have[first]}"
+    raise DataError(
+        f"a split by {group_by} into {into} needs at least {len(names)} groups of each class (at "
+        f"each thickness), but {strata[first]} has {have[first]}"
         + (f" (and {len(few) - 1} more have too few)" if len(few) > 1 else "")
-        + f": it would be missing from {len(names) - have[first]} of the splits, and not be "
-        'learnt or not be tested; add plates, or go on image by image with group_by="none" '
-        "(--group-by none), which puts images of the same plates into training and test"
+        + '; add plates, or split image by image with group_by="none" (--group-by none), which '
+        "puts images of one plate into both training and test"
     )
 
 
@@ -280,7 +317,8 @@ def _deal_mixed_groups(members, shares, rng, group_by, names, strata) -> np.ndar
         if present.all():
             return parts
     part, stratum = np.argwhere(~present)[0]
-    raise AlloykError(
-        f"a split by {group_by} leaves {names[part]} without {strata[stratum]}, as its groups are "
-        'few and hold several classes; use smaller groups, or group_by="none" (--group-by none)'
+    raise DataError(
+        f"a split by {group_by} leaves {names[part]} without {strata[stratum]}, because its groups "
+        'are few and hold several classes; use smaller groups, or group_by="none" '
+        "(--group-by none)"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloyk.data.text_table import csv_line
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
@@ -156,20 +157,25 @@ def write_predictions(
     columns += [_without_missing(table[name]) for name in further]
     header = [*KEY_COLUMNS, *(PROBABILITY_PREFIX + name for name in classes)]
     header += [ESTIMATE_PREFIX + name for name in estimates]
-    header += [_renamed(str(name)) for name in further]
+    header += _renamed(further, header)
     with (
         whole_file(path) as unfinished,
         # A file name on Linux may be any bytes; they come back as they were.
         unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(zip(*columns, strict=True))
+        file.write(csv_line(header))
+        file.writelines(csv_line(map(str, row)) for row in zip(*columns, strict=True))
 
 
-def _renamed(name: str) -> str:
-    ours = name in KEY_COLUMNS or name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))
-    return RENAMED_PREFIX + name if ours else name
+def _renamed(names: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """Names of manifest columns that no reader takes for a column of ours, each once."""
+    found: list[str] = []
+    for name in map(str, names):
+        reserved = name in KEY_COLUMNS or name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))
+        while reserved or name in ours or name in found:
+            name, reserved = RENAMED_PREFIX + name, False
+        found.append(name)
+    return found
 
 
 def _without_missing(column: "pd.Series[Any]") -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a network learns beside the alloy: numbers that stand in a column of the manifest.
+"""The numbers in manifest columns that a network learns in addition to the alloy.
 
 A task is ``alloy``, which every network learns, or the name of a numeric column. ``thickness`` is
 short for the thickness of the plate, the true one where the data set knows it.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
+from alloyk.targets.cells import numbers_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,18 +48,18 @@ def target_columns(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ..
     """The columns that hold the tasks beside the alloy, in the order of `tasks`.
 
     Raises:
-        AlloykError: No such column, two tasks are one column, or a name is taken.
+        DataError: No such column, two tasks are one column, or a name is taken.
     """
     columns = [_column_of(task, table) for task in tasks if task != ALLOY]
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:
-        raise AlloykError(f"model.tasks names the column {twice[0]} twice: leave one of them out")
+        raise DataError(f"model.tasks names the column {twice[0]} twice: remove one of them")
     names = [LOGITS, "probabilities"]
     for column in columns:
         if plain_name(column) in names:
-            raise AlloykError(
-                f"model.tasks: {column!r} is too much like the name of another output; rename that "
-                "column of the manifest"
+            raise DataError(
+                f"model.tasks: {column!r} is too similar to the name of another output; rename "
+                "that column of the manifest"
             )
         names.append(plain_name(column))
     return tuple(columns)
@@ -74,7 +75,7 @@ def shared_columns(estimated: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plain_name(column: str) -> str:
-    """The column's name in letters that layers and files may be called by.
+    """The column's name in characters that layer and file names may have.
 
     >>> plain_name("Dicke (mm)")
     'Dicke__mm_'
@@ -82,65 +83,54 @@ def plain_name(column: str) -> str:
     return re.sub(r"\W", "_", column, flags=re.ASCII)
 
 
-def _column_of(task: str, table) -> str:
+def _column_of(task: str, table: "pd.DataFrame") -> str:
     wanted = SHORTHANDS.get(task, (task,))
     found = [name for name in wanted if name in table.columns and name not in NAMES]
     if found:
         return found[0]
     numeric = [
-        str(name)
-        for name in table.columns
-        if name not in NAMES and table[name].dtype.kind in "iuf" and table[name].notna().any()
+        str(name) for name in table.columns if name not in NAMES and _holds_numbers(table[name])
     ]
     close = difflib.get_close_matches(task, [*SHORTHANDS, *numeric], n=1)
     hint = f"did you mean {close[0]}? " if close and close[0] != task else ""
     there = f"it has {', '.join(numeric)}" if numeric else "it has none"
-    raise AlloykError(
-        f"model.tasks: {task!r} wants a column {' or '.join(wanted)} of numbers in the data set's "
+    raise DataError(
+        f"model.tasks: {task!r} needs a column {' or '.join(wanted)} of numbers in the data set's "
         f"manifest.csv; {hint}{there}"
     )
+
+
+def _holds_numbers(cells: "pd.Series") -> bool:
+    values = numbers_in(cells)
+    return bool(np.isfinite(values).any() and not np.isinf(values).any())
 
 
 def column_values(table: "pd.DataFrame", column: str) -> np.ndarray:
     """Numbers of a column, `(n,)` float64, NaN where a cell is empty.
 
     Raises:
-        AlloykError: A cell holds something else than a finite number; the message names it.
+        DataError: A cell holds something else than a finite number; the message names it.
     """
     cells = table[column]
-    if cells.dtype.kind in "iuf":
-        values = cells.to_numpy(np.float64)
-    else:
-        values = np.array([_number(cell) for cell in cells])
+    values = numbers_in(cells)
     wrong = np.flatnonzero(np.isinf(values))
     if len(wrong):
-        raise AlloykError(
-            f"model.tasks: the column {column} holds {str(cells.iloc[wrong[0]])!r} for "
-            f"{table['path'].iloc[wrong[0]]}; wanted a number, or an empty cell where the value is "
-            "not known"
+        raise DataError(
+            f"model.tasks: every cell of the column {column} must be a number or empty, got "
+            f"{str(cells.iloc[wrong[0]])!r} for {table['path'].iloc[wrong[0]]}"
         )
     return values
 
 
-def _number(cell) -> float:
-    """The number in a cell; NaN where it is empty, infinity where it holds anything else."""
-    if isinstance(cell, bool):
-        return np.inf
-    try:
-        return np.nan if cell == "" else float(cell)
-    except (TypeError, ValueError):
-        return np.inf
-
-
 def target_of(column: str, values: np.ndarray) -> Target:
-    """What the network has to know of a column.
+    """The target in a column, with the mean and spread that the network scales by.
 
     Args:
         column: Its name.
         values: `(n,)` of the training images, NaN where not known.
 
     Raises:
-        AlloykError: There is nothing to learn.
+        DataError: The column is empty or constant.
 
     Example:
         >>> target_of("thickness_mm", np.array([1.0, 5.0, np.nan]))
@@ -148,21 +138,21 @@ def target_of(column: str, values: np.ndarray) -> Target:
     """
     known = values[np.isfinite(values)]
     if not len(known):
-        raise AlloykError(
+        raise DataError(
             f"model.tasks: no training image has a value in the column {column}: fill it in, or "
-            "leave the task out"
+            "remove the task"
         )
     mean, spread = float(known.mean()), float(known.std())
     if spread <= SMALLEST_SPREAD * abs(mean):
-        raise AlloykError(
-            f"model.tasks: the column {column} is {known[0]:g} for every training image, so that "
-            "there is nothing to learn: leave the task out"
+        raise DataError(
+            f"model.tasks: the column {column} must vary, got {known[0]:g} for every training "
+            "image; remove the task"
         )
     return Target(column, mean, spread)
 
 
 def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
-    """Check that the tasks can be learnt, and say what a user should know about them.
+    """Check that the tasks can be learned, and return notes about them for the user.
 
     Args:
         tasks: As in the configuration.
@@ -172,7 +162,7 @@ def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
         A sentence each: what column a short name stands for, how many images lack a value.
 
     Raises:
-        AlloykError: A column is missing, is not numeric, is constant or empty in training, or is
+        DataError: A column is missing, is not numeric, is constant or empty in training, or is
             empty in validation.
     """
     notes = []
@@ -186,16 +176,16 @@ def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
         target_of(column, values[split == "train"])
         missing = {name: np.isnan(values[split == name]) for name in ("train", "val", "test")}
         if missing["val"].all():
-            raise AlloykError(
+            raise DataError(
                 f"model.tasks: no validation image has a value in the column {column}: fill it "
-                "in, or leave the task out"
+                "in, or remove the task"
             )
         some = [f"{gone.sum()} of {len(gone)} in {name}" for name, gone in missing.items()
                 if gone.any()]  # fmt: skip
         if some:
             notes.append(
-                f"Images without {column}: {', '.join(some)}. They are learnt from and judged by "
-                "their other tasks only."
+                f"Images without {column}: {', '.join(some)}. They train and test "
+                "only the other tasks."
             )
     return tuple(notes)
 

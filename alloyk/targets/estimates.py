@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
+from alloyk.targets.cells import numbers_in
 
 ESTIMATE_PREFIX = "predicted_"
 
@@ -29,10 +30,10 @@ def read_estimates(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str
 
     Args:
         path: The file, for errors.
-        columns: Its columns, name → `(n,)` text. An empty cell of ``<name>`` is not known.
+        columns: Its columns, name → `(n,)` text. An empty cell of ``<name>`` is unknown.
 
     Raises:
-        AlloykError: A cell is not a finite number; the message names line and column.
+        DataError: A cell is not a finite number; the message names line and column.
     """
     estimates = {}
     for name, cells in columns.items():
@@ -47,18 +48,21 @@ def read_estimates(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str
     return estimates
 
 
-def _finite(path, name, cells, *, may_be_empty=False) -> np.ndarray:
-    values = np.array([number_or_nan(text) for text in cells])
-    bad = [r for r in np.flatnonzero(~np.isfinite(values)) if cells[r] or not may_be_empty]
-    if bad:
-        raise AlloykError(
-            f"{path}: line {bad[0] + 2}, column {name}: wanted a number, found {cells[bad[0]]!r}"
+def _finite(
+    path: Path, name: str, cells: Sequence[str], *, may_be_empty: bool = False
+) -> np.ndarray:
+    values = numbers_in(cells) if may_be_empty else np.array([number_or_nan(c) for c in cells])
+    wrong = np.isinf(values) if may_be_empty else ~np.isfinite(values)
+    bad = np.flatnonzero(wrong)
+    if len(bad):
+        raise DataError(
+            f"{path}: line {bad[0] + 2}, column {name}: must be a number, got {cells[bad[0]]!r}"
         )
     return values
 
 
 def number_or_nan(text: str) -> float:
-    """The number that a text says, NaN where it says none.
+    """The number in a text, NaN if it is not a number.
 
     >>> number_or_nan("1e-3"), number_or_nan("much")
     (0.001, nan)

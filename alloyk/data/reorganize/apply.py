@@ -8,8 +8,9 @@ from pathlib import Path
 
 from alloyk.data import journal
 from alloyk.data.dataset import RECORD
+from alloyk.data.names import SPLITS
 from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
-from alloyk.data.splits import SPLITS
+from alloyk.data.text_table import text_of_table
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.progress import NO_PROGRESS, Advance, Progress
@@ -33,7 +34,7 @@ def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
     with progress.task(plan.mode, len(plan.table)) as advance:
         if plan.mode == "manifest":
             file = plan.target / plan.manifest
-            journal.write_synced(file, plan.table.to_csv(index=False))
+            journal.write_synced(file, text_of_table(plan.table))
             advance(len(plan.table))
         elif plan.mode == "move":
             _place_by_moving(plan, advance)
@@ -80,7 +81,7 @@ def _link(old: Path, new: Path) -> None:
 def _write_extras(plan: SplitPlan, folder: Path) -> None:
     """Write what the folders do not say: the manifest, the recipe, how the split was drawn."""
     if plan.manifest:
-        journal.write_synced(folder / plan.manifest, plan.table.to_csv(index=False))
+        journal.write_synced(folder / plan.manifest, text_of_table(plan.table))
     recipe = plan.source / _RECIPE
     if recipe.is_file() and not (folder / _RECIPE).exists():
         shutil.copy2(recipe, folder / _RECIPE)

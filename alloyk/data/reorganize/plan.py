@@ -4,7 +4,6 @@ The source may be class folders, a manifest, or a flat folder without labels; th
 source itself.
 """
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING
 from alloyk.data import journal
 from alloyk.data.dataset import read_record, read_table, shared_groups
 from alloyk.data.discovery import existing_folder, find_images, inside, is_reference
-from alloyk.data.manifest import MANIFEST
-from alloyk.data.splits import RATIOS, SPLITS, checked_ratios, group_name, split_table
+from alloyk.data.manifest import MANIFEST, manifest_in
+from alloyk.data.names import SPLITS
+from alloyk.data.splits import RATIOS, checked_ratios, group_name, split_table
+from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import AlloykError
 from alloyk.files import few
 from alloyk.imaging import shown
@@ -100,7 +101,10 @@ def plan_split(
     notes += shared_groups(table, group_by)
     record["group_by"] = group_name(table.columns, group_by)
     old_paths = table["path"].tolist()
+    found = None if source.is_file() else manifest_in(source)
     manifest = MANIFEST if _has_manifest(source) else None
+    if found and os.path.realpath(root) == os.path.realpath(target):
+        manifest = found.name
     if source.is_file() and os.path.realpath(root) == os.path.realpath(target):
         manifest = source.name
     if mode == "manifest":
@@ -151,7 +155,7 @@ def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
 
 
 def _has_manifest(source: Path) -> bool:
-    return source.is_file() or (source / MANIFEST).is_file()
+    return source.is_file() or manifest_in(source) is not None
 
 
 def _new_paths(table: "pd.DataFrame") -> list[str]:
@@ -237,8 +241,7 @@ def plan_to_json(plan: SplitPlan) -> dict:
         "manifest": plan.manifest,
         "notes": list(plan.notes),
         "old_paths": plan.old_paths,
-        # As the text of a CSV file, so that numbers come back to the last digit.
-        "table": plan.table.to_csv(index=False),
+        "table": text_of_table(plan.table),
         "paths": plan.table["path"].tolist(),
     }
 
@@ -260,9 +263,7 @@ def _unfinished(target: Path, record: dict) -> SplitPlan | None:
             f"{plan['record']['seed']}, group-by {plan['record']['group_by']}; "
             "run that again to finish it"
         )
-    import pandas as pd
-
-    table = pd.read_csv(io.StringIO(plan["table"]), dtype=object, keep_default_na=False)
+    table = parse_text_table(plan["table"])
     table["path"] = plan["paths"]
     return SplitPlan(
         Path(plan["source"]),

@@ -1,0 +1,167 @@
+"""Read and write tables as text: no cell is turned into a number, a date or a missing value.
+
+A file is UTF-8, or UTF-8 or UTF-16 with a byte-order mark; cells are separated by commas,
+semicolons or tabs. It is written as UTF-8 with commas, and reads back cell by cell.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alloyk.errors import DataError
+from alloyk.files import few
+from alloyk.imaging import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
+# Excel names the separator in a first line of its own.
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def read_text_table(file: Path, has_key: Callable[[Sequence[str]], bool]) -> "pd.DataFrame":
+    """Read a table with a header; every cell is a string, exactly as it stands in the file.
+
+    Args:
+        file: The table.
+        has_key: Whether a header is the one that is looked for; it decides between the separators.
+
+    Raises:
+        DataError: The file is missing, is not text, or its rows and its header do not fit.
+    """
+    import pandas as pd
+
+    text = _decoded(file)
+    named = _SEPARATOR_LINE.match(text)
+    text = text[named.end() :] if named else text
+    separator = named.group(1) if named else _separator(text, has_key)
+    header, rows = _parsed(file, text, separator, 1 if named else 0)
+    header, rows = _without_unnamed(header, rows)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"the columns of {shown(file)} must have different names, got {few(map(repr, twice))} "
+            "twice; rename one"
+        )
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    data = {name: pd.Series(cells, dtype=object) for name, cells in zip(header, columns)}  # noqa: B905
+    return pd.DataFrame(data, columns=pd.Index(header, dtype=object), dtype=object)
+
+
+def parse_text_table(text: str) -> "pd.DataFrame":
+    """The table in the text that `text_of_table` made."""
+    import pandas as pd
+
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    return pd.DataFrame(rows, columns=pd.Index(header, dtype=object), dtype=object)
+
+
+def text_of_table(table: "pd.DataFrame") -> str:
+    """A table as CSV text from which every cell reads back exactly; a missing value is empty."""
+    lines = [csv_line(map(str, table.columns))]
+    columns = [
+        ["" if cell is None or cell != cell else str(cell) for cell in table[name]]
+        for name in table.columns
+    ]
+    lines += map(csv_line, zip(*columns, strict=True))
+    return "".join(lines)
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    r"""One line of a CSV file, quoted where a reader could mistake a cell.
+
+    Python's `csv` before 3.13 leaves a carriage return unquoted, which then ends the line.
+
+    >>> csv_line(["000", "a, b", "x\ry"])
+    '000,"a, b","x\ry"\n'
+    """
+    line = ",".join(
+        '"' + cell.replace('"', '""') + '"' if _QUOTED.search(cell) else cell for cell in cells
+    )
+    return (line or '""') + "\n"
+
+
+def _decoded(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"no manifest at {shown(file)}; check the path") from None
+    except OSError as error:
+        raise DataError(f"cannot read {shown(file)}: {error.strerror}") from error
+    mark, encoding = next(
+        ((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "utf-8")
+    )
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[len(mark) :][: error.start].count(b"\n") + 1
+        found = content[len(mark) :][error.start : error.start + 1].hex()
+        raise DataError(
+            f"{shown(file)} must be text in UTF-8, got the byte 0x{found} in line {line}; save it "
+            "as CSV in UTF-8 (spreadsheets call it 'CSV UTF-8')"
+        ) from None
+    if "\0" in text:
+        raise DataError(
+            f"{shown(file)} must be text in UTF-8, got zero bytes: it is a binary file, or UTF-16 "
+            "without a byte-order mark; save it as CSV in UTF-8"
+        )
+    return text
+
+
+def _separator(text: str, has_key: Callable[[Sequence[str]], bool]) -> str:
+    """The separator that makes the first line the header that is looked for, else a comma."""
+    for separator in SEPARATORS:
+        try:
+            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+        except csv.Error:
+            continue
+        if has_key(header):
+            return separator
+    return ","
+
+
+def _parsed(
+    file: Path, text: str, separator: str, lines_before: int
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, each row as long as the header."""
+    if len(separator) != 1 or separator in '"\r\n':
+        raise DataError(f"{shown(file)} names an unusable separator, {separator!r}")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[list[str]] = []
+    try:
+        header = next(reader, [])
+        for row in reader:
+            if len(row) == len(header):
+                rows.append(row)
+            elif row:
+                raise DataError(
+                    f"every row of {shown(file)} must have {len(header)} cells like its header, "
+                    f"got {len(row)} in line {reader.line_num + lines_before}; quote a cell that "
+                    f"holds one of the {SEPARATORS.get(separator, 'separators')}"
+                )
+    except csv.Error as error:
+        raise DataError(
+            f"{shown(file)} must be a CSV table, got line {reader.line_num + lines_before}: {error}"
+        ) from None
+    return header, rows
+
+
+def _without_unnamed(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Drop columns at the end that have neither a name nor a cell, as spreadsheets add them."""
+    width = len(header)
+    while width > 1 and not header[width - 1] and not any(row[width - 1] for row in rows):
+        width -= 1
+    return header[:width], [row[:width] for row in rows] if width < len(header) else rows
