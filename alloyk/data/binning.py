@@ -39,7 +39,7 @@ def conditions_in(column: Iterable[object], name: str = "") -> tuple[np.ndarray,
     names = np.array([_text(value) for value in column], dtype=object)
     number = numbers_in(names)
     given = names != MISSING
-    unknown = np.array([is_missing(text) for text in names])
+    unknown = ~given | np.array([is_missing(text) for text in names], dtype=bool)
     if np.isfinite(number[~unknown]).any() and np.isfinite(number[~unknown]).all():
         names[unknown], given = MISSING, ~unknown  # NaN is a number, not a word, among numbers
     if given.any() and np.isfinite(number[given]).all():

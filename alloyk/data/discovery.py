@@ -222,6 +222,10 @@ def _refuse_inner_splits(root: Path, rows: list[list[str]]) -> None:
     """Refuse classes that hold the splits, and a folder around the splits."""
     paths = ["/".join(part) for part in rows]
     wrapper, inner = common_folder(paths)
+    outer = wrapper.split("/")
+    level = next((k for k, name in enumerate(outer) if split_called(name) == "train"), 0)
+    if level:  # DATA/wrapper/train alone
+        wrapper, inner = "/".join(outer[:level]), outer[level : level + 1]
     if wrapper and splits_in(inner) and (len(splits_in(inner)) > 1 or "train" in splits_in(inner)):
         raise DataError(
             f"{shown(root)} must hold the split folders itself, got {few(inner)} inside "

@@ -113,7 +113,8 @@ def condition_column(table: "pd.DataFrame", column: str) -> tuple[np.ndarray, li
     codes, values = conditions_in(table[column], column)
     if len(values) < 2:
         raise DataError(
-            f"{column} must vary to be left out, got {values[0]} for all images; choose another column"
+            f"{column} must vary to be left out, got {values[0]} for all images; choose another "
+            "column"
         )
     return codes, values
 

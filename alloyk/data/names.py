@@ -127,7 +127,7 @@ def refuse_unclear_splits(place: str, names: Sequence[str]) -> None:
         )
     rests: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
-        words = _words(name)
+        words = [] if split_called(name) else _words(name)
         for word in words:
             if word in SPLIT_SPELLINGS and len(words) > 1:
                 rest = tuple(other for other in words if other != word)

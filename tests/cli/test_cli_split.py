@@ -104,7 +104,7 @@ def test_plates_stay_together_and_the_manifest_comes_along(runner, tmp_path):
     assert dataset.grouped_by == "plate_id"
     assert dataset.simulated
     assert (dataset.table.groupby("plate_id")["split"].nunique() == 1).all()
-    assert (dataset.table["tube_voltage_kvp"] == 0.1 + 0.2).all()
+    assert set(dataset.table["tube_voltage_kvp"]) == {str(0.1 + 0.2)}
     assert json.loads((tmp_path / "out/split.json").read_text())["images"] == {
         "train": 42,
         "val": 9,
@@ -117,8 +117,8 @@ def test_a_split_by_image_of_known_plates_is_said_now_and_later(runner, tmp_path
     refused(runner, "--group-by none", source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     result = run(runner, source, tmp_path / "out", "--group-by", "none")
-    assert "groups in test (by plate_id) are in train too" in result.stderr
-    assert any("in train too" in note for note in load_dataset(tmp_path / "out").notes)
+    assert "groups in test (by plate_id) are also in train" in result.stderr
+    assert any("also in train" in note for note in load_dataset(tmp_path / "out").notes)
 
 
 def test_a_regular_expression_groups(runner, tmp_path):
@@ -188,7 +188,7 @@ def test_what_stands_in_the_way_is_named(runner, tmp_path):
     refused(runner, "file is a file", source, tmp_path / "file")
     refused(runner, "lies inside", source, source / "out")
     refused(runner, "is the source itself", source, source)
-    refused(runner, "whose sum is 1", source, tmp_path / "o", "--ratios", "70", "15", "15")
+    refused(runner, "that sum to 1", source, tmp_path / "o", "--ratios", "70", "15", "15")
     run(runner, source, tmp_path / "out")
     refused(runner, "is split already (into test, train, val)", tmp_path / "out", tmp_path / "o")
     refused(runner, "no image in", tmp_path / "full", tmp_path / "o")

@@ -19,7 +19,17 @@ def test_numbers_are_ordered_as_numbers_and_keep_their_spelling():
 
 def test_text_is_ordered_as_text_and_what_is_missing_comes_last():
     assert named(["b", "", "a", float("nan"), None])[1] == ["a", "b", "(none)"]
-    assert named(["7", "nan", "3"])[1] == ["3", "7", "nan"]  # the word is text
+    assert named(["b", "nan", "a"])[1] == ["a", "b", "nan"]  # a word among words
+
+
+def test_words_for_a_missing_number_are_missing_among_numbers():
+    shown, names = named(["7", "nan", "3", "N/A", ""])
+    assert names == ["3", "7", "(none)"]
+    assert shown == ["7", "(none)", "3", "(none)", "(none)"]
+
+
+def test_spellings_of_one_number_are_one_value():
+    assert named(["5", "1,5", "5.0", "1.50"])[0] == ["5", "1,5", "5", "1,5"]
 
 
 def test_a_drawn_number_becomes_four_classes_of_equally_many_images():

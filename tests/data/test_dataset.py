@@ -4,7 +4,6 @@ import csv
 import os
 import time
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,7 +78,7 @@ def test_given_splits_are_kept(tmp_path):
     tops = dataset.table["path"].str.split("/").str[0]
     assert (tops == dataset.table["split"]).all()
     assert [len(dataset.split(name)) for name in ("train", "val", "test")] == [14, 4, 6]
-    with pytest.raises(AlloykError, match="train, val, test; found 'valid'"):
+    with pytest.raises(AlloykError, match="train, val, test, got 'valid'"):
         dataset.split("valid")
 
 
@@ -110,7 +109,7 @@ def test_real_series_are_grouped_by_a_regular_expression(shared_data):
     series = dataset.table["path"].str.extract(r"/(B\d+)_", expand=False)
     train, val = (set(series[dataset.table["split"] == name]) for name in ("train", "val"))
     assert not train & val
-    assert any("groups in test" in note and "too" in note for note in dataset.notes)
+    assert any("groups in test" in note and "are also in" in note for note in dataset.notes)
 
 
 def test_a_manifest_in_the_folder_groups_by_plate(tmp_path):
@@ -128,7 +127,7 @@ def test_a_split_by_image_of_known_plates_says_so(tmp_path):
     manifest(tmp_path, plate_rows(), PLATE_HEADER)
     dataset = load_dataset(tmp_path, group_by="none")
     assert dataset.grouped_by is None
-    assert any("groups in test (by plate_id) are in train too" in n for n in dataset.notes)
+    assert any("groups in test (by plate_id) are also in train" in n for n in dataset.notes)
     # Also when somebody else made the split.
     dataset.table.to_csv(tmp_path / "manifest.csv", index=False)
     again = load_dataset(tmp_path)
@@ -154,8 +153,8 @@ def test_numbers_and_gaps_in_other_columns_survive(tmp_path):
     rows = [(f"{i}.png", "ab"[i % 2], i / 2, "" if i else "7", f"{i:02}") for i in range(8)]
     header = ("path", "label", "thickness_mm", "remark_id", "plate_id")
     table = load_dataset(manifest(tmp_path, rows, header), group_by="none").table
-    np.testing.assert_array_equal(table["thickness_mm"], np.arange(8) / 2)
-    assert table["remark_id"].isna().sum() == 7
+    assert table["thickness_mm"].tolist() == [str(i / 2) for i in range(8)]
+    assert table["remark_id"].tolist() == ["7", *[""] * 7]
     assert table["plate_id"].tolist() == [f"{i:02}" for i in range(8)]
 
 
@@ -166,7 +165,7 @@ def test_folders_in_a_class_are_read_and_odd_files_named(tmp_path):
     dataset = load_dataset(tmp_path)
     assert len(dataset.table) == 41
     assert "1050/session 2/deep/x.TIFF" in set(dataset.table["path"])
-    assert dataset.notes == ("Passed over 2 files that are no images: 1050/notes.txt, README.",)
+    assert dataset.notes == ("Ignored 2 non-image files: 1050/notes.txt, README.",)
 
 
 def test_dicom_files_without_a_suffix_are_found(tmp_path):
@@ -221,7 +220,7 @@ def test_the_fingerprint_changes_with_every_change_and_only_then(tmp_path):
     file.unlink()
     gone = load_dataset(tmp_path)
     (tmp_path / "1050" / "001.png").unlink()
-    with pytest.raises(AlloykError, match=r"cannot find .*001\.png any more"):
+    with pytest.raises(AlloykError, match=r"001\.png is no longer there"):
         gone.fingerprint()
 
 
@@ -237,7 +236,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
 
 def test_one_class_and_empty_classes_are_named(tmp_path):
     class_folders(tmp_path, labels=("1050",))
-    refused(tmp_path, "one class only .'1050'")
+    refused(tmp_path, "must have two or more classes, got '1050' alone")
     (tmp_path / "2017").mkdir()
     refused(tmp_path, r"no image in .*/2017")
     class_folders(tmp_path, labels=("2017",))
@@ -248,12 +247,12 @@ def test_one_class_and_empty_classes_are_named(tmp_path):
 def test_images_in_the_wrong_place_are_named(tmp_path):
     class_folders(tmp_path)
     touch(tmp_path, "stray.png")
-    refused(tmp_path, r"1 images in .* lie outside every class folder \(stray\.png\)")
+    refused(tmp_path, r"must be in a class folder, got 1 outside \(stray\.png\)")
     (tmp_path / "stray.png").unlink()
     for split in ("train", "val", "test"):
         class_folders(tmp_path / "splits", above=f"{split}/")
     touch(tmp_path / "splits", "train/stray.png")
-    refused(tmp_path / "splits", r"outside every class folder \(train/stray\.png\)")
+    refused(tmp_path / "splits", r"got 1 outside \(train/stray\.png\)")
 
 
 def test_an_unlabelled_folder_is_explained(tmp_path):
@@ -263,8 +262,10 @@ def test_an_unlabelled_folder_is_explained(tmp_path):
 
 def test_mixed_up_levels_are_explained(tmp_path):
     class_folders(tmp_path / "a", above="train/")
-    class_folders(tmp_path / "a", above="validation/")
-    refused(tmp_path / "a", r"folders validation beside train; splits are called train, val, test")
+    class_folders(tmp_path / "a", above="more/")
+    refused(
+        tmp_path / "a", r"must be splits \(train, val, test\) or classes, got more beside train"
+    )
     for label in ("1050", "2017"):
         class_folders(tmp_path / "b", labels=("train", "test"), above=f"{label}/")
     refused(tmp_path / "b", "splits inside its classes")
@@ -291,7 +292,7 @@ def test_links_are_followed_and_said_or_refused(tmp_path):
     (tmp_path / "data/2017/more").symlink_to(tmp_path / "elsewhere")
     dataset = load_dataset(tmp_path / "data")
     assert len(dataset.table) == 43
-    assert any("links out of the data set" in note for note in dataset.notes)
+    assert any("links to outside the data set" in note for note in dataset.notes)
     (tmp_path / "data/1050/again").symlink_to("../../data")
     refused(tmp_path / "data", "leads in a circle")
     (tmp_path / "data/1050/again").unlink()
@@ -322,27 +323,27 @@ GOOD = [(f"{i}.png", "ab"[i % 2]) for i in range(20)]
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        (GOOD, ("file", "label"), "lacks path .found: 'file', 'label'"),
-        (GOOD, ("path", "class"), "lacks label"),
-        (GOOD, ("path;label", "x"), "separated by commas; it lacks path and label"),
-        (GOOD, ("path", "path"), "columns twice: 'path'"),
+        (GOOD, ("file", "label"), "got 'file', 'label'; add path$"),
+        (GOOD, ("path", "class"), "add label$"),
+        (GOOD, ("path;label", "x"), "2 cells like its header, got 1 in line 2"),
+        (GOOD, ("path", "path"), "must have different names, got 'path' twice"),
         ([], ("path", "label"), "names no image"),
-        ([*GOOD, ("1.png", "a"), ("./2.png", "a")], None, r"2 images more than once \(1.png, 2"),
-        ([*GOOD, ("../x.png", "a")], None, r"1 paths outside its folder \(\.\./x\.png\)"),
-        ([*GOOD, ("a/../../x.png", "a")], None, "1 paths outside its folder"),
-        ([*GOOD, ("/etc/x.png", "a")], None, "1 paths outside its folder"),
-        ([*GOOD, ("", "a")], None, r"1 rows without a path \(first: line 22\)"),
-        ([*GOOD, ("x.png", "")], None, "1 rows without a label"),
+        ([*GOOD, ("1.png", "a"), ("./2.png", "a")], None, r"2 more than once \(1.png, 2"),
+        ([*GOOD, ("../x.png", "a")], None, r"got 1 outside \(\.\./x\.png\)"),
+        ([*GOOD, ("a/../../x.png", "a")], None, "got 1 outside"),
+        ([*GOOD, ("/etc/x.png", "a")], None, "got 1 outside"),
+        ([*GOOD, ("", "a")], None, r"a path in every row, got none in 1 rows \(first: row 21\)"),
+        ([*GOOD, ("x.png", "")], None, "a label in every row, got none in 1 rows"),
         ([(*r, "train") for r in GOOD], ("path", "label", "spilt"), None),
         (
-            [(*r, s) for r, s in zip(GOOD, ["train", "valid"] * 10, strict=True)],
+            [(*r, s) for r, s in zip(GOOD, ["train", "vali"] * 10, strict=True)],
             ("path", "label", "split"),
-            "splits called 'valid'; wanted train, val, test",
+            "must be train, val, test, got 'vali'",
         ),
         (
             [(*r, s) for r, s in zip(GOOD, ["train", ""] * 10, strict=True)],
             ("path", "label", "split"),
-            "splits called ''",
+            "must be train, val, test, got ''",
         ),
     ],
 )
@@ -380,7 +381,7 @@ def test_a_manifest_with_a_link_to_outside_is_followed_and_said(tmp_path):
     (tmp_path / "data/3.png").unlink()
     (tmp_path / "data/3.png").symlink_to(tmp_path / "x.png")
     for data in (tmp_path / "data", tmp_path / "data/manifest.csv"):
-        assert "links out of the data set" in load_dataset(data).notes[0]
+        assert "links to outside the data set" in load_dataset(data).notes[0]
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,14 @@ def test_columns_keep_the_order_of_the_tasks():
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        (["alloy", "thicknes"], r"'thicknes' wants a column thicknes of numbers.*did you mean "
+        (["alloy", "thicknes"], r"'thicknes' needs a column thicknes of numbers.*did you mean "
                                 r"thickness\?.* it has thickness_mm, wedge"),
-        (["alloy", "note"], "column note holds 'thin' for 0.png; wanted a number, or an empty"),
-        (["alloy", "plate_id"], r"'plate_id' wants a column .* it has thickness_mm, wedge"),
+        (["alloy", "note"], "column note must be a number or empty, got 'thin' for 0.png"),
+        (["alloy", "plate_id"], r"'plate_id' needs a column .* it has thickness_mm, wedge"),
         (["alloy", "thickness", "thickness_mm"], "names the column thickness_mm twice"),
-        (["alloy", "flag"], "column flag holds 'True'"),
-        (["alloy", "logits"], "'logits' is too much like the name of another output"),
-        (["alloy", "a b", "a_b"], "'a_b' is too much like the name of another output"),
+        (["alloy", "flag"], "column flag must be a number or empty, got 'True'"),
+        (["alloy", "logits"], "'logits' is too similar to the name of another output"),
+        (["alloy", "a b", "a_b"], "'a_b' is too similar to the name of another output"),
     ],
 )  # fmt: skip
 def test_columns_that_cannot_be_learnt_are_named(tasks, message):
@@ -67,7 +67,7 @@ def test_a_data_set_without_a_manifest_has_no_numbers():
 def test_cells_are_numbers_or_empty():
     table = table_of(mixed=["1", "", 2.5, "-3e-1"])
     np.testing.assert_array_equal(column_values(table, "mixed"), [1, np.nan, 2.5, -0.3])
-    with pytest.raises(AlloykError, match=r"column far holds 'inf' for 2.png"):
+    with pytest.raises(AlloykError, match=r"column far must be .* got 'inf' for 2.png"):
         column_values(table_of(far=[1.0, 2.0, np.inf]), "far")
 
 
@@ -81,10 +81,10 @@ def test_mean_and_spread_are_those_of_the_known_values():
     ("values", "message"),
     [
         ([np.nan, np.nan, 1, 1], "no training image has a value in the column x"),
-        ([2.5, 2.5, 1, 2], r"column x is 2\.5 for every training image"),
-        ([0, 0, 1, 2], "column x is 0 for every training image"),
+        ([2.5, 2.5, 1, 2], r"column x must vary, got 2\.5 for every training image"),
+        ([0, 0, 1, 2], "column x must vary, got 0 for every training image"),
         # float32 does not tell these apart.
-        ([1e9, 1e9 + 1, 1, 2], "column x is 1e.09 for every training image"),
+        ([1e9, 1e9 + 1, 1, 2], "column x must vary, got 1e.09 for every training image"),
         ([1, 2, np.nan, 1], "no validation image has a value in the column x"),
     ],
 )

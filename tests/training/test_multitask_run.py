@@ -224,7 +224,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["model.tasks=[alloy,thicknes]"], "'thicknes' wants a column .* did you mean thickness"),
+        (["model.tasks=[alloy,thicknes]"], "'thicknes' needs a column .* did you mean thickness"),
         (["model.tasks=[alloy,tube_voltage_kvp]"], "tube_voltage_kvp is 50 for every training"),
         (["model.tasks=[alloy,thickness]", "multitask.weights.thickness=-1"], "greater than 0"),
     ],
