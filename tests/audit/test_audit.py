@@ -551,9 +551,9 @@ def test_what_is_no_data_set_is_an_error_of_one_line(tmp_path, runner):
     for arguments, message in (
         ([tmp_path / "absent"], "does not exist"),
         ([tmp_path / "empty"], "no image in"),
-        ([tmp_path / "table.csv"], "needs the column"),
+        ([tmp_path / "table.csv"], "must have the columns"),
         ([loop], "leads in a circle"),
-        ([data, "--series", "("], "nor a regular expression"),
+        ([data, "--series", "("], "or a regular expression"),
         ([data, "--series", "B(\\d+)_"], "does not match 48 of 48 file names"),
     ):
         result = run(runner, *arguments, code=1)
