@@ -1,7 +1,9 @@
-"""What a table of predictions says, as numbers.
+"""Metrics of a table of predictions.
 
-`classification` and `regression` hold the figures; `calibration` and `abstention` how far the
-probabilities can be trusted, `breakdown` where the errors are, `fold_spread` how far folds differ.
+`classification` and `regression` compute the metrics, `intervals` and `jackknife` their confidence
+intervals, `significance` tests between classifiers, `calibration` and `selective` whether the
+probabilities can be trusted, `breakdown` the accuracy by condition, `fold_spread` the spread over
+cross-validation folds.
 """
 
 from alloyk.metrics.classification import classification_metrics

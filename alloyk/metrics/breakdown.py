@@ -1,4 +1,4 @@
-"""Where the errors are: figures by manifest column, and one decision per plate."""
+"""Accuracy by manifest column, and one prediction per plate."""
 
 import csv
 from collections.abc import Sequence
@@ -25,31 +25,32 @@ def breakdown(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> "pd.DataFrame":
-    """Accuracy for each value of manifest columns, or for each combination of several.
+    """Compute the accuracy for each value, or combination of values, of manifest columns.
 
-    What counts as one value, and in which order they come, is `alloyk.data.binning`.
+    `alloyk.data.binning` defines the values and their order.
 
     Args:
         predictions: The predictions.
-        columns: Names of columns of the predictions file; ``label`` is one.
+        columns: Names of columns of the predictions file, which may include ``label``.
         resamples: Bootstrap resamples for each interval.
         seed: Of the resampling.
 
     Returns:
-        One row per combination that occurs: `columns`, ``images``, ``plates`` (as many as images
-        where plates are unknown), ``accuracy``, and its 95 % interval ``low``, ``high``, NaN where
-        there is none.
+        One row per combination that occurs: `columns`, ``images``, ``plates`` (the number of images
+        if plates are unknown), ``accuracy``, and its 95 % interval ``low``, ``high``, NaN if there
+        is none.
 
     Raises:
-        AlloykError: The file has no such column.
+        AlloykError: There is no such column.
     """
     import pandas as pd
 
-    known = [name for name in predictions.table if name not in ("path", "predicted")]
+    known = [str(name) for name in predictions.table if name not in ("path", "predicted")]
     for name in columns:
         if name not in known:
-            raise AlloykError(f"wanted a column among {', '.join(known)}; found no column {name}")
-    codes, values = {}, {}
+            raise AlloykError(f"the column must be one of {', '.join(known)}, got {name}")
+    codes: dict[str, np.ndarray] = {}
+    values: dict[str, list[str]] = {}
     for name in columns:
         codes[name], values[name] = conditions_in(predictions.table[name], name)
     right = predictions.y_true == predictions.y_pred
@@ -66,14 +67,15 @@ def breakdown(
                      "images": len(found), "plates": plates, **figures})  # fmt: skip
     table = pd.DataFrame(rows)
     for name in columns:
-        table[name] = pd.Categorical.from_codes(table[name], values[name], ordered=True)
+        codes_of = table[name].to_numpy(dtype=int)
+        table[name] = pd.Categorical.from_codes(codes_of, pd.Index(values[name]), ordered=True)
     return table
 
 
 def breakdown_tables(
     predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> "list[pd.DataFrame]":
-    """Accuracy by each column that tells something, and by class and column where values are few.
+    """Accuracy by each informative column, and by class and column where there are few values.
 
     Args:
         predictions: The predictions.
@@ -91,12 +93,12 @@ def breakdown_tables(
 
 
 def conditions_of(table: "pd.DataFrame") -> list[str]:
-    """The columns that a table of `breakdown` is by."""
+    """The columns that a table of `breakdown` is grouped by."""
     return list(table.columns[: list(table.columns).index("images")])
 
 
 def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
-    """One table below the other as ``by,value,images,plates,accuracy,low,high``."""
+    """Write the tables one after another as ``by,value,images,plates,accuracy,low,high``."""
     with (
         whole_file(path) as unfinished,
         unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -106,21 +108,22 @@ def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
         for table in tables:
             columns = conditions_of(table)
             for row in table.itertuples(index=False):
-                values, figures = row[: len(columns)], row[len(columns) :]
-                # NaN, the one value that differs from itself, has no figure.
-                figures = ["" if x != x else round(x, 6) for x in figures]
-                writer.writerow([" × ".join(columns), " × ".join(values), *figures])
+                values, numbers = row[: len(columns)], row[len(columns) :]
+                # NaN is the only value that differs from itself.
+                cells = ["" if x != x else round(x, 6) for x in numbers]
+                writer.writerow([" × ".join(columns), " × ".join(values), *cells])
 
 
 def telling_columns(predictions: Predictions) -> list[str]:
-    """Manifest columns that a breakdown can say something about.
+    """Manifest columns that are informative for a breakdown.
 
-    Numbers that vary, and text with 2 to 12 values; not those that follow from the label or name
-    single plates or images, nor what a simulation alone knows (``true_…``).
+    These are numbers that vary and text with 2 to 12 values. Columns that follow from the label,
+    that identify single plates or images, or that only a simulation knows (``true_…``) are left
+    out.
     """
     columns = []
     plates = len(np.unique(predictions.groups))
-    for name in predictions.table:
+    for name in map(str, predictions.table):
         if name in (*KEY_COLUMNS, "plate_id", "split", "fold") or name.endswith("seed"):
             continue
         if name.startswith("true_"):
@@ -129,17 +132,17 @@ def telling_columns(predictions: Predictions) -> list[str]:
         if not 2 <= len(values) <= min(MOST_VALUES, max(plates // 2, 1)):
             continue
         pairs = len(np.unique(code * len(predictions.classes) + predictions.y_true))
-        if pairs > len(values):  # else each value goes with one label only
+        if pairs > len(values):  # otherwise each value belongs to one label
             columns.append(name)
     return columns
 
 
 def plate_predictions(predictions: Predictions) -> Predictions:
-    """One decision per plate: the mean of its images' probabilities.
+    """Average the probabilities of the images of each plate.
 
     Returns:
         A row per plate, in the order of first appearance: ``path`` is the ``plate_id``, ``images``
-        their number. An image without a plate stands for itself.
+        their number. An image without a plate counts as its own plate.
 
     Raises:
         AlloykError: The file has no plates, or a plate has images of two labels.
@@ -147,7 +150,7 @@ def plate_predictions(predictions: Predictions) -> Predictions:
     import pandas as pd
 
     if not predictions.has_plates:
-        raise AlloykError("wanted a plate_id for the images, found none: nothing to put together")
+        raise AlloykError("predictions must have a plate_id to be averaged per plate, got none")
     groups = predictions.groups
     count = np.bincount(groups)
     first = np.unique(groups, return_index=True)[1]
@@ -156,12 +159,10 @@ def plate_predictions(predictions: Predictions) -> Predictions:
     plates = predictions.table["plate_id"].to_numpy()
     if len(mixed):
         raise AlloykError(
-            f"plate {plates[mixed[0]]} has images of two labels: a plate is of one alloy"
+            f"the images of a plate must have one label, got two for plate {plates[mixed[0]]}"
         )
-    probabilities = np.stack(
-        [np.bincount(groups, column) for column in predictions.probabilities.T], axis=1
-    )
-    probabilities /= count[:, None]
+    sums = [np.bincount(groups, column) for column in predictions.probabilities.T]
+    probabilities = np.stack(sums, axis=1) / count[:, None]
     y_pred = probabilities.argmax(axis=1)
     names = np.where(plates == "", predictions.table["path"].to_numpy(), plates)[first]
     classes = np.array(predictions.classes, dtype=object)

@@ -1,6 +1,7 @@
-"""Whether probabilities mean what they say, and temperature scaling that makes them."""
+"""Calibration of probabilities, and temperature scaling."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -8,17 +9,17 @@ from alloyk.runs.predictions import Predictions
 
 BINS = 15
 FOLDS = 5
-# A network is not 20 times too sure; beyond, the validation split has told nothing.
+# No network is overconfident by a factor of 20: a larger fit means uninformative validation data.
 TEMPERATURES = (0.05, 20.0)
-# Fewer events per fitted parameter make a logistic regression, which this is, unreliable (Peduzzi
-# et al., 1996): on 1,800 images with one error, it asked for logits seven times as large.
+# A logistic regression, which this is, needs about 10 events per fitted parameter (Peduzzi et al.,
+# 1996). On 1,800 images with one error it multiplied the logits by seven.
 MIN_ERRORS = 10
-FLOOR = np.finfo(np.float64).eps  # as scikit-learn's log_loss
+FLOOR = np.finfo(np.float64).eps  # as in scikit-learn's log_loss
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy, in bins of equal width over the confidence.
+    """Accuracy over confidence, in bins of equal width.
 
     The confidence of an image is the probability of the class in ``predicted``.
 
@@ -26,7 +27,7 @@ class Reliability:
         edges: `(bins + 1,)` from 0 to 1; a confidence on an edge belongs to the bin below.
         count: `(bins,)` images.
         confidence: `(bins,)` mean confidence, NaN in an empty bin.
-        accuracy: `(bins,)` share of right decisions, NaN in an empty bin.
+        accuracy: `(bins,)`, NaN in an empty bin.
     """
 
     edges: np.ndarray
@@ -42,7 +43,7 @@ class Reliability:
 
 
 def reliability(predictions: Predictions, bins: int = BINS) -> Reliability:
-    """Sort the images into `bins` by confidence."""
+    """Bin the images by confidence."""
     edges = np.linspace(0, 1, bins + 1)
     inside = np.clip(np.searchsorted(edges, predictions.confidence, side="left") - 1, 0, bins - 1)
     right = predictions.y_true == predictions.y_pred
@@ -57,10 +58,10 @@ def reliability(predictions: Predictions, bins: int = BINS) -> Reliability:
 
 
 def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
-    """The predictions with probabilities `softmax(log(p) / temperature)`.
+    """Return the predictions with probabilities `softmax(log(p) / temperature)`.
 
-    For a network's softmax that equals dividing its logits. The order of the classes stays, and
-    so does ``predicted``.
+    For a softmax output this equals dividing the logits. The ranking of the classes and
+    ``predicted`` stay the same.
     """
     return replace(
         predictions, probabilities=_tempered(np.log(_floored(predictions)), 1 / temperature)
@@ -68,17 +69,17 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
 
 
 def log_loss(predictions: Predictions) -> float:
-    """Mean of -log of the true class's probability, limited as scikit-learn limits it."""
+    """Mean negative log probability of the true class, clipped as in scikit-learn."""
     return _log_loss(np.log(_floored(predictions)), predictions.y_true, 1.0)
 
 
 def fit_temperature(predictions: Predictions) -> float:
-    """The temperature of least log loss (Guo et al., 2017); 1 leaves probabilities as they are."""
+    """Find the temperature that minimises the log loss (Guo et al., 2017)."""
     from scipy.optimize import minimize_scalar
 
     logits = np.log(_floored(predictions))
 
-    def loss(log_temperature):
+    def loss(log_temperature: float) -> float:
         return _log_loss(logits, predictions.y_true, np.exp(-log_temperature))
 
     low, high = np.log(TEMPERATURES)
@@ -86,30 +87,36 @@ def fit_temperature(predictions: Predictions) -> float:
     return float(np.exp(best.x))
 
 
-def temperature_scaling(validation: Predictions) -> dict:
-    """Fit a temperature on validation, and keep it only if it helps there.
+def temperature_scaling(validation: Predictions) -> dict[str, Any]:
+    """Fit a temperature on validation, and keep it only if it lowers the log loss there.
 
-    On the data it was fitted on it always helps. So it is also fitted on all but one of five
-    parts, by plate where there are plates, and must lower the log loss of the parts left out. With
-    errors on fewer than 10 plates it is not fitted: ever more confidence would look ever better.
+    On the data that it is fitted on it always does. So it is cross-validated in five folds, grouped
+    by plate, and must lower the log loss of the held-out folds. With errors on fewer than 10 plates
+    it is not fitted, because the log loss would favour ever higher confidence.
 
     Returns:
         ``temperature`` (None if not kept), ``fitted``, ``why`` (None if kept), and the log loss
-        on validation ``before`` and, of parts left out, ``after``.
+        on validation ``before`` and, on held-out folds, ``after``.
     """
     from sklearn.model_selection import GroupKFold
 
     logits, y = np.log(_floored(validation)), validation.y_true
     before = _log_loss(logits, y, 1.0)
-    found = {"temperature": None, "fitted": None, "why": None, "before": before, "after": None}
+    found: dict[str, Any] = {
+        "temperature": None,
+        "fitted": None,
+        "why": None,
+        "before": before,
+        "after": None,
+    }
     groups = validation.groups
     folds = min(FOLDS, int(groups.max()) + 1)
     if folds < 2:
-        return {**found, "why": "validation has one plate or image only"}
+        return {**found, "why": "validation has only one plate or image"}
     wrong = validation.probabilities.argmax(axis=1) != y
     if len(np.unique(groups[wrong])) < MIN_ERRORS:
         what = "plates" if validation.has_plates else "images"
-        return {**found, "why": f"fewer than {MIN_ERRORS} {what} of validation have an error"}
+        return {**found, "why": f"fewer than {MIN_ERRORS} validation {what} have an error"}
     losses = np.empty(len(validation))
     for fitted_on, left_out in GroupKFold(folds).split(logits, y, groups):
         temperature = fit_temperature(validation.select(fitted_on))
@@ -117,25 +124,28 @@ def temperature_scaling(validation: Predictions) -> dict:
     after, fitted = float(losses.mean()), fit_temperature(validation)
     found |= {"fitted": fitted, "after": after}
     if after >= before:
-        return {**found, "why": "it does not lower the log loss of validation images left out"}
+        return {**found, "why": "it does not lower the log loss of held-out validation images"}
     return {**found, "temperature": fitted}
 
 
 def _floored(predictions: Predictions) -> np.ndarray:
-    return np.clip(predictions.probabilities, FLOOR, 1)
+    floored: np.ndarray = np.clip(predictions.probabilities, FLOOR, 1)
+    return floored
 
 
 def _tempered(logits: np.ndarray, factor: float) -> np.ndarray:
     from scipy.special import softmax
 
-    return softmax(logits * factor, axis=1)
+    probabilities: np.ndarray = softmax(logits * factor, axis=1)
+    return probabilities
 
 
-def _losses(logits, y, factor) -> np.ndarray:
+def _losses(logits: np.ndarray, y: np.ndarray, factor: float) -> np.ndarray:
     from scipy.special import log_softmax
 
-    return -log_softmax(logits * factor, axis=1)[np.arange(len(y)), y]
+    losses: np.ndarray = -log_softmax(logits * factor, axis=1)[np.arange(len(y)), y]
+    return losses
 
 
-def _log_loss(logits, y, factor) -> float:
+def _log_loss(logits: np.ndarray, y: np.ndarray, factor: float) -> float:
     return float(_losses(logits, y, factor).mean())

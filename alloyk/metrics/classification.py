@@ -1,6 +1,8 @@
-"""Every classification figure of a split, computed by scikit-learn from its predictions alone."""
+"""Classification metrics of a split, computed by scikit-learn from the predictions alone."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,22 +13,22 @@ PER_CLASS = (
 )  # fmt: skip
 
 
-def classification_metrics(predictions: Predictions) -> dict:
-    """The figures of ``metrics.json`` that need nothing but predictions.
+def classification_metrics(predictions: Predictions) -> dict[str, Any]:
+    """Compute the metrics of ``metrics.json`` that need only predictions.
 
     ``label`` against ``predicted`` gives accuracy, balanced accuracy, the confusion matrix (rows
     true), precision, recall, specificity, F1 and support; the ``p_`` columns give log loss,
     average precision and ROC AUC, each class against the rest.
 
-    A figure that is not defined is None, and ``undefined`` says why. ``macro`` is the mean over
-    the classes for which a figure is defined; ``micro`` pools all image-class pairs.
+    An undefined metric is None, and ``undefined`` gives the reason. ``macro`` is the mean over the
+    classes for which a metric is defined; ``micro`` pools all image-class pairs.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"path": ["1", "2", "3"], "label": ["A", "A", "B"]})
     >>> likely = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]])
-    >>> figures = classification_metrics(
+    >>> found = classification_metrics(
     ...     Predictions(table, ("A", "B"), np.array([0, 0, 1]), np.array([0, 1, 1]), likely))
-    >>> figures["confusion_matrix"], figures["per_class"]["A"]["recall"]
+    >>> found["confusion_matrix"], found["per_class"]["A"]["recall"]
     ([[1, 1], [0, 1]], 0.5)
 
     Returns:
@@ -38,7 +40,7 @@ def classification_metrics(predictions: Predictions) -> dict:
     true, predicted, classes = predictions.y_true, predictions.y_pred, predictions.classes
     labels = np.arange(len(classes))
     with warnings.catch_warnings():
-        # What is undefined is said in the result; float32 softmax misses a sum of 1 by 1e-7.
+        # Undefined metrics are reported in the result; float32 softmax sums to 1 within 1e-7.
         warnings.simplefilter("ignore", UserWarning)
         accuracy = metrics.accuracy_score(true, predicted)
         balanced_accuracy = metrics.balanced_accuracy_score(true, predicted)
@@ -47,15 +49,6 @@ def classification_metrics(predictions: Predictions) -> dict:
         by_class = _by_class(predictions, matrix)
     undefined = _reasons(by_class, matrix, classes)
 
-    macro = {}
-    for name, values in by_class.items():
-        if name == "support":
-            macro[name] = int(values.sum())
-        elif np.isnan(values).all():
-            macro[name] = None
-            undefined[f"macro.{name}"] = "undefined for every class"
-        else:
-            macro[name] = float(np.nanmean(values))
     return {
         "n": len(predictions),
         "classes": list(classes),
@@ -67,10 +60,26 @@ def classification_metrics(predictions: Predictions) -> dict:
             label: {name: _plain(values[k]) for name, values in by_class.items()}
             for k, label in enumerate(classes)
         },
-        "macro": macro,
+        "macro": _macro(by_class, undefined),
         "micro": _micro(predictions, matrix, float(accuracy)),
         "undefined": undefined,
     }
+
+
+def _macro(
+    by_class: dict[str, np.ndarray], undefined: dict[str, str]
+) -> dict[str, int | float | None]:
+    """Means over the classes; adds the reasons for undefined ones to `undefined`."""
+    macro: dict[str, int | float | None] = {}
+    for name, values in by_class.items():
+        if name == "support":
+            macro[name] = int(values.sum())
+        elif np.isnan(values).all():
+            macro[name] = None
+            undefined[f"macro.{name}"] = "undefined for every class"
+        else:
+            macro[name] = float(np.nanmean(values))
+    return macro
 
 
 def _by_class(predictions: Predictions, matrix: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,8 +107,10 @@ def _by_class(predictions: Predictions, matrix: np.ndarray) -> dict[str, np.ndar
     return dict(zip(PER_CLASS, values, strict=True))
 
 
-def _reasons(by_class, matrix, classes) -> dict[str, str]:
-    """Path in ``metrics.json`` → why there is no number."""
+def _reasons(
+    by_class: dict[str, np.ndarray], matrix: np.ndarray, classes: Sequence[str]
+) -> dict[str, str]:
+    """Path in ``metrics.json`` → why the metric is undefined."""
     reasons = {}
     for k, label in enumerate(classes):
         missing = f"the split has no image of {label}"
@@ -118,8 +129,8 @@ def _reasons(by_class, matrix, classes) -> dict[str, str]:
     return reasons
 
 
-def _micro(predictions: Predictions, matrix: np.ndarray, accuracy: float) -> dict:
-    """Figures over all image-class pairs; with one class per image the first three are equal."""
+def _micro(predictions: Predictions, matrix: np.ndarray, accuracy: float) -> dict[str, Any]:
+    """Metrics over all image-class pairs; with one class per image precision = recall = F1."""
     from sklearn import metrics
 
     pairs, probabilities = predictions.one_hot.ravel(), predictions.probabilities.ravel()
@@ -136,6 +147,7 @@ def _micro(predictions: Predictions, matrix: np.ndarray, accuracy: float) -> dic
     }
 
 
-def _plain(value):
+def _plain(value: Any) -> int | float | None:
     """A Python number; None for NaN."""
-    return None if np.isnan(value) else value.item()
+    found: int | float = value.item()
+    return None if np.isnan(found) else found

@@ -1,8 +1,9 @@
-"""How far the folds of a cross-validation differ."""
+"""The spread of metrics over the folds of a cross-validation."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from alloyk.files import whole_file
 from alloyk.metrics.classification import classification_metrics
 from alloyk.runs.predictions import Predictions
 
-# Path of a figure in ``metrics.json`` → what people read.
+# Path of a metric in ``metrics.json`` → its name for readers.
 FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -22,14 +23,14 @@ FIGURES = {
 
 
 def by_fold(predictions: Predictions, folds: Sequence[str]) -> dict[str, Predictions]:
-    """The predictions of each fold, by the column ``fold``; a fold without images is left out."""
+    """Split predictions by the column ``fold``; folds without images are left out."""
     column = predictions.table["fold"].to_numpy()
     parts = {name: predictions.select(column == name) for name in folds}
     return {name: part for name, part in parts.items() if len(part)}
 
 
-def fold_spread(parts: dict[str, Predictions]) -> dict:
-    """The figures of each fold, with their mean and standard deviation.
+def fold_spread(parts: dict[str, Predictions]) -> dict[str, Any]:
+    """Compute the metrics of each fold, with their mean and standard deviation.
 
     Args:
         parts: Of `by_fold`.
@@ -55,14 +56,15 @@ def fold_spread(parts: dict[str, Predictions]) -> dict:
     }
 
 
-def figure_at(figures: dict, path: str) -> float | None:
-    """The figure of one of `FIGURES` in ``metrics.json``; None where it is undefined."""
+def figure_at(figures: Mapping[str, Any], path: str) -> float | None:
+    """Look up one of `FIGURES` in ``metrics.json``; None where it is undefined."""
     first, _, second = path.partition(".")
-    return figures[first][second] if second else figures[first]
+    value: float | None = figures[first][second] if second else figures[first]
+    return value
 
 
-def write_spread(path: Path, spread: dict, held_out: dict[str, str]) -> None:
-    """One row per fold, then mean and standard deviation, as ``fold,held_out,images,<figure>…``."""
+def write_spread(path: Path, spread: Mapping[str, Any], held_out: dict[str, str]) -> None:
+    """Write a row per fold, then mean and sd, as ``fold,held_out,images,<metric>…``."""
     with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["fold", "held_out", "images", *FIGURES])

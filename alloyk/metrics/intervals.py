@@ -1,15 +1,15 @@
 """Confidence intervals by resampling plates, because images of one plate are not independent.
 
-Each figure gets its standard error from a bootstrap over plates (over images where plates are
-unknown). Divided into the variance of one image, its square gives the number of independent images
-that would be as telling, and Wilson's interval for that many is the figure's own, with Student's t
-for normal quantiles. Average precision and AUC, which are no shares of images, have an interval
-that is symmetric on the logit scale, the log loss one on the log scale. The plain percentile
-interval of the same bootstrap falls short where plates are few and errors fewer.
-`scripts/interval_coverage.py` measures how often the intervals hold the truth.
+Each metric gets its standard error from a bootstrap over plates (over images if plates are
+unknown). The variance of one image divided by the squared error is the effective number of images.
+The interval is Wilson's for that number, with Student's t instead of normal quantiles. Average
+precision and AUC, which are not shares of images, have an interval symmetric on the logit scale,
+the log loss one on the log scale. The percentile interval of the same bootstrap is too short with
+few plates and few errors. `scripts/interval_coverage.py` measures the coverage of the intervals.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +26,13 @@ from alloyk.runs.predictions import Predictions
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-# Numbers per block of resamples: as many as stay in the processor's cache.
+# Numbers per block of resamples; a block fits into the processor's cache.
 BLOCK = 1_000_000
-# A resample's error is known to 1.6 %, so further digits would be noise of the arithmetic.
+# The bootstrap error is known to 1.6 %; further digits would be rounding noise.
 DIGITS = 6
 ROUNDING = 1e-12
+
+IntervalOf = Callable[[float, np.ndarray, Evidence], tuple[float, float] | None]
 
 
 def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -49,7 +51,7 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> t
 
 
 def resampled_counts(n_groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each group is drawn in each resample, in blocks.
+    """Yield how often each group is drawn in each resample, in blocks.
 
     Args:
         n_groups: Number of groups; each resample draws as many, with replacement.
@@ -72,10 +74,10 @@ def resampled_counts(n_groups: int, resamples: int, seed: int) -> Iterator[np.nd
 def bootstrap(
     predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The figures of each resample of plates.
+    """Compute the metrics of each resample of plates.
 
-    Average precision and AUC, which would need every resample sorted anew, are linearised: what
-    is returned is their change in first order (`alloyk.metrics.jackknife`).
+    Average precision and AUC are linearised, because they would need every resample to be sorted:
+    the result is their first-order change (`alloyk.metrics.jackknife`).
 
     Returns:
         ``accuracy, log_loss`` → `(resamples,)`; ``precision, recall, specificity, f1,
@@ -104,13 +106,17 @@ def bootstrap(
 
 
 def _losses(predictions: Predictions) -> np.ndarray:
-    """`(n,)`: the log loss of each image, limited as scikit-learn limits it."""
+    """Log loss of each image, `(n,)`, clipped as in scikit-learn."""
     eps = np.finfo(np.float64).eps
     rows = np.arange(len(predictions))
-    return -np.log(np.clip(predictions.probabilities[rows, predictions.y_true], eps, 1 - eps))
+    of_true: np.ndarray = predictions.probabilities[rows, predictions.y_true]
+    losses: np.ndarray = -np.log(np.clip(of_true, eps, 1 - eps))
+    return losses
 
 
-def _rates(correct, true, predicted, size) -> dict[str, np.ndarray]:
+def _rates(
+    correct: np.ndarray, true: np.ndarray, predicted: np.ndarray, size: np.ndarray
+) -> dict[str, np.ndarray]:
     """Precision, recall, specificity and F1, `(block, k)`, from counts of the same shape."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
@@ -122,9 +128,9 @@ def _rates(correct, true, predicted, size) -> dict[str, np.ndarray]:
 
 
 def confidence_intervals(
-    predictions: Predictions, figures: dict, *, resamples: int = RESAMPLES, seed: int = 0
+    predictions: Predictions, figures: dict[str, Any], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """95 % intervals for the figures of `alloyk.metrics.classification_metrics`.
+    """95 % intervals for the metrics of `alloyk.metrics.classification_metrics`.
 
     Args:
         predictions: The predictions that `figures` were computed from.
@@ -133,8 +139,8 @@ def confidence_intervals(
         seed: Of the resampling.
 
     Returns:
-        Path of the figure (``accuracy``, ``macro.f1``, ``per_class.A.recall``) → ``[low, high]``,
-        and path → why there is no interval, for figures that are defined but have none.
+        Path of the metric (``accuracy``, ``macro.f1``, ``per_class.A.recall``) → ``[low, high]``;
+        and path → reason, for defined metrics that have no interval.
     """
     drawn = bootstrap(predictions, resamples=resamples, seed=seed)
     evidence = evidence_by_class(predictions)
@@ -144,14 +150,20 @@ def confidence_intervals(
     found: dict[str, list[float]] = {}
     missing: dict[str, str] = {}
 
-    def add(name, value, replicates, evidence, interval_of=interval_of_share):
-        if value is None:
+    def add(
+        name: str,
+        value: float | None,
+        replicates: np.ndarray,
+        evidence: Evidence | None,
+        interval_of: IntervalOf = interval_of_share,
+    ) -> None:
+        if value is None or evidence is None:
             return
         interval = interval_of(value, replicates, evidence)
         if interval is None:
             few = evidence.groups < 2
             missing[f"confidence_intervals.{name}"] = (
-                f"rests on one {what} only" if few else f"every {what} gives the same"
+                f"based on only one {what}" if few else f"every {what} gives the same value"
             )
         else:
             found[name] = [round(bound, DIGITS) for bound in interval]
@@ -174,38 +186,39 @@ def confidence_intervals(
 
 
 def _mean_of_defined(drawn: np.ndarray) -> np.ndarray:
-    """`(resamples,)`: the mean over the classes that a resample leaves defined, NaN for none."""
+    """Mean over the classes defined in a resample, `(resamples,)`; NaN if none is."""
     present = np.isfinite(drawn)
     with np.errstate(invalid="ignore"):
-        return np.where(present, drawn, 0).sum(axis=1) / present.sum(axis=1)
+        means: np.ndarray = np.where(present, drawn, 0).sum(axis=1) / present.sum(axis=1)
+    return means
 
 
 def interval_of_share(
     value: float, replicates: np.ndarray, evidence: Evidence
 ) -> tuple[float, float] | None:
-    """The 95 % interval around a figure from 0 to 1, from its values in the resamples.
+    """95 % interval of a metric between 0 and 1, from its values in the resamples.
 
     Wilson's interval (1927) for the effective number of images: `value (1 - value)` over the
-    squared standard error. It needs degrees of freedom, as the error is an estimate. The variance
-    that independent images would have follows from the figure and costs none; what plates add to
-    it is as uncertain as the spread of their squared influences says (Satterthwaite, 1946).
+    squared standard error. The error is an estimate, so Student's t is used. The variance of
+    independent images follows from the metric and costs no degrees of freedom; the part that plates
+    add is as uncertain as the spread of their squared influences (Satterthwaite, 1946).
 
-    A proportion of exactly 0 or 1 does not vary between resamples; it gets the exact binomial
-    interval over its groups instead.
+    A proportion of exactly 0 or 1 does not vary between resamples and gets the exact binomial
+    interval over its groups.
 
     Args:
-        value: The figure on the data.
-        replicates: `(resamples,)`, NaN where a resample left it undefined.
-        evidence: What the figure rests on.
+        value: The metric on the data.
+        replicates: `(resamples,)`, NaN where it is undefined in a resample.
+        evidence: The data behind the metric.
 
     Returns:
-        ``(low, high)``, or None where the groups say nothing about the error.
+        ``(low, high)``, or None if the groups give no estimate of the error.
     """
     return _exact_at_the_ends(value, replicates, evidence, wilson)
 
 
 def wilson(value: float, error: float, quantile: float) -> tuple[float, float]:
-    """Wilson's interval for as many images as give `value` this standard error."""
+    """Wilson's interval for the number of images at which `value` has this standard error."""
     images, reach = value * (1 - value) / error**2, quantile**2
     middle = value + reach / (2 * images)
     half = np.sqrt(reach * (value * (1 - value) + reach / (4 * images)) / images)
@@ -214,16 +227,16 @@ def wilson(value: float, error: float, quantile: float) -> tuple[float, float]:
 
 
 def upper_bound(wrong: np.ndarray, groups: np.ndarray) -> float:
-    """One-sided 95 % upper bound of a share: Wilson's, without a case the exact binomial one.
+    """One-sided 95 % upper bound of a share: Wilson's, or the exact binomial one if the share is 0.
 
-    The standard error is that of the influences of the groups, which needs no resampling.
+    The standard error is computed from the influences of the groups, without resampling.
 
     Args:
         wrong: `(n,)` bool, n > 0.
         groups: `(n,)` int, equal for images of one plate.
 
     Returns:
-        The bound; 1 where the groups say nothing about the error.
+        The bound; 1 if the groups give no estimate of the error.
 
     >>> wrong = np.zeros(59, dtype=bool)
     >>> round(upper_bound(wrong, np.arange(59)), 4)
@@ -247,25 +260,30 @@ def upper_bound(wrong: np.ndarray, groups: np.ndarray) -> float:
 def interval_of_rank(
     value: float, replicates: np.ndarray, evidence: Evidence
 ) -> tuple[float, float] | None:
-    """The 95 % interval around an average precision or AUC, symmetric on the logit scale.
+    """95 % interval of an average precision or AUC, symmetric on the logit scale.
 
-    Near 1 such a figure rests on few images that are out of order, and its standard error is too
-    small where the figure is too high: a scale on which errors grow towards 1 makes up for that
+    Near 1 such a metric depends on a few misranked images, and its standard error is too small
+    when the metric is too high. The logit scale, on which errors grow towards 1, corrects for that
     (Qin and Hotilovac, Statistical Methods in Medical Research 17, 2008, compare such intervals).
 
     Args and returns as for `interval_of_share`.
     """
     from scipy.special import expit, logit
 
-    def on_the_logit_scale(value, error, quantile):
+    def on_the_logit_scale(value: float, error: float, quantile: float) -> tuple[float, float]:
         step = quantile * error / (value * (1 - value))
         return float(expit(logit(value) - step)), float(expit(logit(value) + step))
 
     return _exact_at_the_ends(value, replicates, evidence, on_the_logit_scale)
 
 
-def _exact_at_the_ends(value, replicates, evidence, interval) -> tuple[float, float] | None:
-    """`interval(value, error, quantile)`, or the exact binomial of 0 and 1, which do not vary."""
+def _exact_at_the_ends(
+    value: float,
+    replicates: np.ndarray,
+    evidence: Evidence,
+    interval: Callable[[float, float, float], tuple[float, float]],
+) -> tuple[float, float] | None:
+    """Return `interval(value, error, quantile)`, or the exact binomial interval at 0 and 1."""
     from scipy.stats import t
 
     groups = evidence.groups
@@ -278,12 +296,12 @@ def _exact_at_the_ends(value, replicates, evidence, interval) -> tuple[float, fl
 
 
 def degrees_of_freedom(evidence: Evidence, error: float) -> float:
-    """Degrees of freedom of a standard error, from 1 to the number of groups less 1."""
+    """Degrees of freedom of a standard error, from 1 to the number of groups minus 1."""
     squares = evidence.influence**2
     most = evidence.groups - 1
     if not squares.sum():
         return most
-    # Relative variance of the estimated variance, less that of groups which are all alike.
+    # Relative variance of the estimated variance, minus that of identical groups.
     noise = (squares**2).sum() / squares.sum() ** 2 - 1 / evidence.groups
     noise *= max(1 - evidence.binomial / error**2, 0)
     return float(np.clip(2 / max(noise, ROUNDING), 1, most))
@@ -292,7 +310,7 @@ def degrees_of_freedom(evidence: Evidence, error: float) -> float:
 def interval_of_loss(
     value: float, replicates: np.ndarray, evidence: Evidence
 ) -> tuple[float, float] | None:
-    """The 95 % interval around a positive figure, symmetric on the log scale.
+    """95 % interval of a positive metric, symmetric on the log scale.
 
     Args and returns as for `interval_of_share`.
     """
@@ -306,9 +324,9 @@ def interval_of_loss(
 
 
 def standard_error(value: float, replicates: np.ndarray, n_groups: int) -> float | None:
-    """Standard error from the resamples; None where the groups say nothing about it."""
+    """Standard error from the resamples; None if the groups give no estimate of it."""
     replicates = replicates[np.isfinite(replicates)]
-    # Below this the resamples are equal but for rounding.
+    # Below this the resamples differ by rounding only.
     if n_groups < 2 or len(replicates) < 2 or replicates.std() <= ROUNDING * abs(value):
         return None
     # Resampling n groups shows (n - 1) / n of the variance.
@@ -318,11 +336,11 @@ def standard_error(value: float, replicates: np.ndarray, n_groups: int) -> float
 def accuracy_interval(
     correct: np.ndarray, groups: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """95 % interval of the share of True in `correct`, by the same bootstrap over `groups`.
+    """95 % interval of the share of True in `correct`, by a bootstrap over `groups`.
 
     Args:
         correct: `(n,)` bool.
-        groups: `(n,)`, equal values for what belongs together.
+        groups: `(n,)`, equal for images of one plate.
         resamples: Number of bootstrap resamples.
         seed: Of the resampling.
     """

@@ -1,11 +1,12 @@
-"""How much each plate moves a figure: what the figure rests on, and how sure its error is.
+"""The influence of each plate on a metric (infinitesimal jackknife).
 
-The influence of a group on a figure is the figure's derivative by the weight of the group's
-images. Influences sum to 0, and the sum of their squares is the variance of the figure over groups
-(the infinitesimal jackknife).
+The influence of a group on a metric is the derivative of the metric with respect to the weight of
+the group's images. Influences sum to 0, and the sum of their squares is the variance of the metric
+over groups.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +17,12 @@ RANK_FIGURES = ("average_precision", "roc_auc")
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What one figure rests on.
+    """The data behind one metric.
 
     Attributes:
-        influence: `(n_groups,)`, sums to 0; NaN where the figure is undefined.
-        groups: How many groups the figure rests on.
-        binomial: The variance that it would have if images were independent; 0 where it is no
-            share of images.
+        influence: `(n_groups,)`, sums to 0; NaN where the metric is undefined.
+        groups: Number of groups that the metric is computed from.
+        binomial: Its variance if images were independent; 0 if it is not a share of images.
     """
 
     influence: np.ndarray
@@ -31,18 +31,18 @@ class Evidence:
 
 
 def evidence_of_share(correct: np.ndarray, groups: np.ndarray) -> Evidence:
-    """Evidence of the share of True in `correct` `(n,)`, with groups `(n,)` int from 0."""
+    """Return the evidence of the share of True in `correct` `(n,)`; groups `(n,)` int from 0."""
     share = float(np.mean(correct))
     influence = np.bincount(groups, correct - share) / len(correct)
     return Evidence(influence, len(influence), share * (1 - share) / len(correct))
 
 
 def mean_evidence(parts: list[Evidence]) -> Evidence:
-    """Evidence of the mean of several figures.
+    """Return the evidence of the mean of several metrics.
 
-    Without an error in any of c classes with m groups or more each, the mean of c exact
-    proportions is bounded like one proportion over c · m groups (the mean is not below the
-    geometric mean). Where classes share groups these are no more than there are groups.
+    If none of c classes with at least m groups each has an error, the mean of the c proportions is
+    bounded like one proportion over c · m groups, because a mean is not below the geometric mean.
+    Classes that share groups count at most as many groups as exist.
     """
     shared = len(parts) * min(part.groups for part in parts)
     return Evidence(
@@ -53,7 +53,7 @@ def mean_evidence(parts: list[Evidence]) -> Evidence:
 
 
 def evidence_by_class(predictions: Predictions) -> dict[str, list[Evidence | None]]:
-    """Name of a figure per class → its evidence for each class, None where it is undefined."""
+    """Metric → its evidence for each class, None where it is undefined."""
     n_groups = int(predictions.groups.max()) + 1
     counts = counts_by_group(predictions, n_groups)
     correct, true, predicted = counts["correct"], counts["true"], counts["predicted"]
@@ -95,11 +95,11 @@ def _ratio(part: np.ndarray, whole: np.ndarray, *, of_images: bool = True) -> Ev
 
 
 def counts_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.ndarray]:
-    """Correct images, images and decisions of each class in each group, `(n_groups, k)` each."""
+    """Count correct images, images and predictions by group and class, `(n_groups, k)` each."""
     k = len(predictions.classes)
     hit = predictions.y_true == predictions.y_pred
 
-    def count(classes, rows=slice(None)):
+    def count(classes: np.ndarray, rows: Any = slice(None)) -> np.ndarray:
         cells = predictions.groups[rows] * k + classes[rows]
         counts = np.bincount(cells, minlength=n_groups * k)
         return counts.reshape(n_groups, k).astype(np.float64)
@@ -112,7 +112,7 @@ def counts_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.nda
 
 
 def rank_influences_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.ndarray]:
-    """Name → `(n_groups, k)`, NaN where the figure of the class is undefined."""
+    """Influences on the ranking metrics: metric → `(n_groups, k)`, NaN where undefined."""
     k = len(predictions.classes)
     sums = {name: np.full((n_groups, k), np.nan) for name in RANK_FIGURES}
     for c in range(k):
@@ -127,10 +127,11 @@ def rank_influences_by_group(predictions: Predictions, n_groups: int) -> dict[st
 
 
 def rank_influences(of_class: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What one more copy of each image would add to average precision and ROC AUC.
+    """Influence of each image on average precision and ROC AUC.
 
-    The derivatives of the two weighted figures by the weight of each image. For the AUC they are
-    the structural components of DeLong et al., 1988, summed over a plate as in Obuchowski, 1997.
+    These are the derivatives of the weighted metrics with respect to the weight of each image. For
+    the AUC they are the structural components of DeLong et al., 1988, summed over a plate as in
+    Obuchowski, 1997.
 
     Args:
         of_class: `(n,)` bool, with both values.
@@ -152,7 +153,7 @@ def rank_influences(of_class: np.ndarray, probability: np.ndarray) -> tuple[np.n
     in_run = np.diff(true, prepend=0)
     ap = (in_run * true / flagged).sum() / n_positive
 
-    def from_here_down(values):
+    def from_here_down(values: np.ndarray) -> np.ndarray:
         return np.cumsum(values[::-1])[::-1]
 
     # The image raises the precision at its own threshold and at every lower one.

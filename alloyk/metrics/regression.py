@@ -1,4 +1,6 @@
-"""How far the numbers that a network estimates are from the truth, overall and per class."""
+"""Metrics of estimated numbers, overall and per class."""
+
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +12,10 @@ FIGURES = ("mae", "rmse", "r2")
 
 def regression_metrics(
     predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[dict, dict[str, list[float]], dict[str, str]]:
-    """MAE, RMSE and R² of each column that the network estimated, with 95 % intervals.
+) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, str]]:
+    """Compute MAE, RMSE and R² of each estimated column, with 95 % intervals.
 
-    Images whose true value is not known are left out.
+    Images without a true value are left out.
 
     Args:
         predictions: The predictions.
@@ -22,15 +24,15 @@ def regression_metrics(
 
     Returns:
         Column → ``n mae rmse r2 per_class``, where ``per_class`` has the first four by class;
-        ``regression.<column>.<figure>`` → ``[low, high]``; and the same kind of name → why there is
-        no figure or no interval.
+        ``regression.<column>.<figure>`` → ``[low, high]``; and such a path → why there is no
+        metric or no interval.
     """
-    found: dict[str, dict] = {}
+    found: dict[str, dict[str, Any]] = {}
     intervals: dict[str, list[float]] = {}
     undefined: dict[str, str] = {}
     what = "plate" if predictions.has_plates else "image"
 
-    def figures_of(name, column, chosen):
+    def figures_of(name: str, column: str, chosen: np.ndarray) -> dict[str, Any]:
         estimate, groups = predictions.estimates[column], predictions.groups[chosen]
         true, error = estimate.true[chosen], (estimate.predicted - estimate.true)[chosen]
         figures = error_figures(true, error)
@@ -66,11 +68,11 @@ def regression_metrics(
     return found, intervals, undefined
 
 
-def error_figures(true: np.ndarray, error: np.ndarray) -> dict:
-    """``n``, mean absolute error, root mean square error and R², None where not defined.
+def error_figures(true: np.ndarray, error: np.ndarray) -> dict[str, Any]:
+    """Compute ``n``, mean absolute error, root mean square error and R²; None where undefined.
 
-    R² is 1 − Σ error² / Σ (true − mean true)²: 0 is what the mean of these very images would reach,
-    below 0 is worse.
+    R² is 1 − Σ error² / Σ (true − mean true)²: always predicting the mean of these images gives 0,
+    and a negative value is worse than that.
 
     >>> error_figures(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0]))
     {'n': 3, 'mae': 0.333..., 'rmse': 0.577..., 'r2': 0.5}
@@ -88,10 +90,12 @@ def error_figures(true: np.ndarray, error: np.ndarray) -> dict:
     }
 
 
-def _resampled(true, error, groups, resamples, seed) -> dict[str, np.ndarray]:
-    """The figures of each resample of groups, `(resamples,)`; R² as 1 − R²."""
+def _resampled(
+    true: np.ndarray, error: np.ndarray, groups: np.ndarray, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """The metrics of each resample of groups, `(resamples,)`; R² as 1 − R²."""
     _, groups = np.unique(groups, return_inverse=True)
-    # Around the mean: the variance would otherwise be a small difference of large sums.
+    # Centred: otherwise the variance would be a small difference of large sums.
     centred = true - true.mean()
     columns = (np.ones_like(true), np.abs(error), error**2, centred, centred**2)
     by_group = np.stack([np.bincount(groups, values) for values in columns], axis=1)
@@ -100,29 +104,31 @@ def _resampled(true, error, groups, resamples, seed) -> dict[str, np.ndarray]:
         [drawn @ by_group for drawn in counts]
     ).T
     spread = total_squares - total**2 / n
-    # A resample of one plate alone may leave nothing to explain.
+    # In a resample of a single plate the true values may be equal.
     spread[spread <= ROUNDING * total_squares] = np.nan
     return {"mae": absolute / n, "rmse": np.sqrt(squares / n), "r2": squares / spread}
 
 
-def _why_no_interval(groups, error, what: str) -> str:
+def _why_no_interval(groups: np.ndarray, error: np.ndarray, what: str) -> str:
     if len(np.unique(groups)) < 2:
-        return f"rests on one {what} only"
+        return f"based on only one {what}"
     if not error.any():
         return f"no {what} has an error"
-    return f"too few {what}s to say"
+    return f"too few {what}s"
 
 
-def _interval(figure, value, drawn, n_groups) -> tuple[float, float] | None:
-    """95 % interval, symmetric on the log scale; R²'s is that of 1 − R², which has no upper end."""
+def _interval(
+    figure: str, value: float, drawn: np.ndarray, n_groups: int
+) -> tuple[float, float] | None:
+    """95 % interval, symmetric on the log scale; for R² that of 1 − R², which is unbounded."""
     if figure == "r2":
         interval = _log_interval(1 - value, drawn, n_groups)
         return interval and (1 - interval[1], 1 - interval[0])
     return _log_interval(value, drawn, n_groups)
 
 
-def _log_interval(value, drawn, n_groups) -> tuple[float, float] | None:
-    """Student's t for the number of groups; None where they say nothing about the error."""
+def _log_interval(value: float, drawn: np.ndarray, n_groups: int) -> tuple[float, float] | None:
+    """Interval with Student's t; None if the groups give no estimate of the error."""
     from scipy.stats import t
 
     drawn = drawn[np.isfinite(drawn)]

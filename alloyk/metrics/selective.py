@@ -1,6 +1,8 @@
-"""What a classifier reaches when it may leave the uncertain images to somebody else."""
+"""Selective classification: accuracy when the classifier may abstain on uncertain images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,18 +10,18 @@ from alloyk.metrics.intervals import CONFIDENCE, RESAMPLES, accuracy_interval, u
 from alloyk.runs.predictions import Predictions
 
 ERROR_RATES = (0.05, 0.02, 0.01)
-# Thresholds looked at, of as many as there are confidences: each needs a bound of its own.
+# Maximum number of thresholds to evaluate, because each needs its own bound.
 LEVELS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """Accuracy over coverage; each entry is one threshold on the confidence, falling.
+    """Accuracy over coverage; one entry per confidence threshold, descending.
 
     Attributes:
-        threshold: `(m,)`: images of at least this confidence are decided.
+        threshold: `(m,)`: images of at least this confidence are classified.
         coverage: `(m,)`: their share of all images; the last is 1.
-        accuracy: `(m,)`: the share of right decisions among them.
+        accuracy: `(m,)`: their accuracy.
         error_bound: `(m,)`: one-sided 95 % upper bound of their error rate, over plates.
     """
 
@@ -30,10 +32,10 @@ class Coverage:
 
 
 def accuracy_over_coverage(predictions: Predictions) -> Coverage:
-    """Accuracy of the most confident images, for every number of them that a threshold can cut.
+    """Accuracy of the images above each confidence threshold.
 
     The confidence is the probability of the class in ``predicted``; images of equal confidence
-    are decided together. Of more than 200 thresholds, 200 are taken, evenly spaced.
+    are kept together. If there are more than 200 thresholds, 200 evenly spaced ones are used.
     """
     order = np.argsort(-predictions.confidence, kind="stable")
     confidence, groups = predictions.confidence[order], predictions.groups[order]
@@ -51,7 +53,7 @@ def accuracy_over_coverage(predictions: Predictions) -> Coverage:
 
 
 def groups_needed(error_rate: float) -> int:
-    """How many plates without an error show with 95 % confidence that no more is to be expected.
+    """Number of plates, none with an error, that show this error rate with 95 % confidence.
 
     >>> [groups_needed(rate) for rate in ERROR_RATES]
     [59, 149, 299]
@@ -61,13 +63,13 @@ def groups_needed(error_rate: float) -> int:
 
 def abstaining(
     predictions: Predictions, threshold: float, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict:
-    """What is reached when images below `threshold` are not decided.
+) -> dict[str, Any]:
+    """Evaluate predictions when the classifier abstains below `threshold`.
 
     Returns:
-        ``coverage``, ``groups`` that have an image decided, ``error_rate`` of the decided images
-        with its 95 % ``interval`` over plates; the last two None where nothing is decided or there
-        is no interval.
+        ``coverage``, ``groups`` with at least one classified image, ``error_rate`` of the
+        classified images with its 95 % ``interval`` over plates; the last two are None if no image
+        is classified or there is no interval.
     """
     decided = predictions.confidence >= threshold
     right = (predictions.y_true == predictions.y_pred)[decided]
@@ -86,28 +88,31 @@ def abstaining(
 def abstention(
     predictions: Predictions,
     validation: Predictions | None = None,
-    error_rates=ERROR_RATES,
+    error_rates: Sequence[float] = ERROR_RATES,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> list[dict]:
-    """For each wanted error rate: the threshold, and what it gives on `predictions`.
+) -> list[dict[str, Any]]:
+    """Choose a threshold for each target error rate and evaluate it on `predictions`.
 
-    The threshold is the lowest one at which the 95 % upper bound of the error rate, not the rate
-    found, is as wanted. It is chosen on `validation`, since one chosen on the images it is judged
-    by looks better than it is. Without a validation split it is chosen there all the same, and
-    ``chosen_on`` says so.
+    The threshold is the lowest one at which the 95 % upper bound of the error rate meets the
+    target. It is chosen on `validation`: a threshold chosen on the evaluated images would be
+    optimistic. Without a validation split it is chosen on `predictions`, and ``chosen_on`` says so.
 
     Returns:
         A row for each rate: ``wanted_error_rate``, ``threshold`` or None and then ``why``,
-        ``error_bound`` at the threshold, ``chosen_on``, and what `abstaining` returns.
+        ``error_bound`` at the threshold, ``chosen_on``, and the result of `abstaining`.
     """
     chosen = validation if validation is not None else predictions
     chosen_on = "validation" if validation is not None else "the same images"
     curve = accuracy_over_coverage(chosen)
     table = []
     for wanted in error_rates:
-        row = {"wanted_error_rate": wanted, "threshold": None, "chosen_on": chosen_on}
+        row: dict[str, Any] = {
+            "wanted_error_rate": wanted,
+            "threshold": None,
+            "chosen_on": chosen_on,
+        }
         good = np.flatnonzero(curve.error_bound <= wanted)
         if len(good):
             row["threshold"] = float(curve.threshold[good[-1]])
@@ -123,5 +128,5 @@ def _why_no_threshold(chosen: Predictions, wanted: float, chosen_on: str) -> str
     has, needed = int(chosen.groups.max()) + 1, groups_needed(wanted)
     what = "plates" if chosen.has_plates else "images"
     if has < needed:
-        return f"it takes {needed} {what} of {chosen_on} without an error to show that, found {has}"
-    return f"the errors on {chosen_on} speak against every threshold"
+        return f"needs {needed} {what} of {chosen_on} without an error, got {has}"
+    return f"no threshold meets the target on {chosen_on}"

@@ -1,6 +1,7 @@
-"""Tests between classifiers that decided the same images."""
+"""Tests between classifiers on the same images."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,10 @@ from alloyk.metrics.intervals import (
 from alloyk.metrics.jackknife import Evidence
 
 
-def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> dict:
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> dict[str, Any]:
     """McNemar's exact test of two classifiers on the same images (McNemar, 1947).
 
-    It takes images as independent; where a plate has several, `accuracy_difference` is the test to
-    read.
+    It assumes independent images; use `accuracy_difference` where plates have several images.
 
     Args:
         first_right: `(n,)` bool, whether the first classifier is right.
@@ -46,14 +46,14 @@ def accuracy_difference(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict:
-    """Accuracy of the second less that of the first, by a paired bootstrap over plates.
+) -> dict[str, Any]:
+    """Accuracy of the second minus that of the first, by a paired bootstrap over plates.
 
-    Both classifiers are judged on the same resamples. The standard error is theirs; interval and
-    test are Student's, with the degrees of freedom of `alloyk.metrics.intervals`.
+    Both classifiers are evaluated on the same resamples, which give the standard error. Interval
+    and test use Student's t with the degrees of freedom of `alloyk.metrics.intervals`.
 
-    Equal decisions do not show equal accuracies: a difference is at most the share of plates on
-    which the two differ, and of that share, none found, the exact binomial bound is the interval.
+    Identical predictions do not prove equal accuracy. The difference is at most the share of plates
+    on which the two differ; the interval is the exact binomial bound of that share, 0 found.
 
     Args:
         first_right: `(n,)` bool, whether the first classifier is right.
@@ -63,8 +63,8 @@ def accuracy_difference(
         seed: Of the resampling.
 
     Returns:
-        ``difference``, its 95 % ``interval`` and the two-sided ``p``; the last two None where the
-        plates say nothing about the error.
+        ``difference``, its 95 % ``interval`` and the two-sided ``p``; the last two are None
+        if the plates give no estimate of the error.
     """
     from scipy.stats import t
 
@@ -91,9 +91,9 @@ def accuracy_difference(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction (1979): p values that may be read as if each test were the only one.
+    """Correct p values for several tests (Holm, 1979).
 
-    A test without a p value stays without, and does not count.
+    A test without a p value stays without one and is not counted.
 
     >>> holm([0.01, 0.04, None, 0.03])
     [0.03, 0.06, None, 0.06]
@@ -107,12 +107,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> dict:
-    """Welch's test of two sets of figures, each from trainings with several seeds.
+def welch(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+    """Welch's t-test of two sets of values, each from trainings with several seeds.
 
     Returns:
-        ``difference`` of the means, second less first, its 95 % ``interval`` and the two-sided
-        ``p``; the last two None where a set has one figure only or none varies.
+        ``difference`` of the means, second minus first, its 95 % ``interval`` and the two-sided
+        ``p``; the last two are None if a set has only one value or nothing varies.
     """
     from scipy.stats import ttest_ind
 

@@ -78,7 +78,7 @@ def write_png(figure: "Figure", file: Path | IO[bytes], dpi: int) -> None:
 
 
 @cache
-def _default_style() -> dict[str, Any]:
+def _default_style() -> Any:  # its keys are literals in the types of matplotlib
     import matplotlib
 
     with warnings.catch_warnings():

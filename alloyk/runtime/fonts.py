@@ -26,7 +26,7 @@ def add_fallback_fonts(figure: "Figure") -> None:
     """
     from matplotlib.text import Text
 
-    missing = set()
+    missing: set[str] = set()
     for text in figure.findobj(Text):
         lacking = frozenset(text.get_text()) - _characters_of(_path_of(FONT)) - set("\n\t")
         if lacking:
