@@ -62,7 +62,9 @@ def evaluate(run, data, split, out, from_predictions, noise_control, classical_c
         evaluate_run(run, out=out, split=split)
         out = out or RunFolder(run).evaluation_folder(split)
     else:
-        load_tensorflow()
+        from alloyk.runs.network import network_of
+
+        load_tensorflow(*network_of(run))
         from alloyk.evaluation.split_predictions import evaluate_split
 
         out = evaluate_split(

@@ -63,9 +63,10 @@ def explain(run, images, method, out, each, label, layer, explainer, samples, da
         raise click.UsageError("--out DIR is wanted where RUN is a file")
     from alloyk.inference import find_images
     from alloyk.runs.folder import RunFolder
+    from alloyk.runs.network import network_of
 
     paths, labels = find_images(images) if images else [], None
-    load_tensorflow()
+    load_tensorflow(*network_of(run))
     from alloyk.explain import (
         check_output_folder,
         chosen_images,

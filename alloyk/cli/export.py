@@ -51,7 +51,9 @@ def export(run, file_format, out, input_size, data):
       alloyk export saved_models/resnet18 --format savedmodel --out resnet18
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
     """
-    load_tensorflow()
+    from alloyk.runs.network import network_of
+
+    load_tensorflow(*network_of(run))
     from alloyk.export import export_run, format_report
 
     report = export_run(

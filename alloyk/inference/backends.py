@@ -15,6 +15,7 @@ from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.network import network_of
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
@@ -48,7 +49,7 @@ class KerasBackend:
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        tf = _tensorflow()
+        tf = _tensorflow(path)
         import keras
 
         import alloyk.preprocessing  # noqa: F401 - registers the layers
@@ -78,7 +79,7 @@ class SavedModelBackend:
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        tf = _tensorflow()
+        tf = _tensorflow(path)
 
         try:
             self._loaded = tf.saved_model.load(str(path))  # owns the weights
@@ -186,9 +187,9 @@ def in_float32(model: Any) -> Any:
     return copy
 
 
-def _tensorflow() -> Any:
-    """Import TensorFlow with its startup logging suppressed."""
-    load_tensorflow()
+def _tensorflow(path: Path) -> Any:
+    """Import TensorFlow with the CPU kernels that suit the model."""
+    load_tensorflow(*network_of(path))
     import tensorflow as tf
 
     return tf

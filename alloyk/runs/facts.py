@@ -42,6 +42,7 @@ class Facts:
         packages: Package → version.
         python: Version of Python.
         processor: Name of the processor.
+        cpu_kernels: TensorFlow's CPU kernels, see `alloyk.runtime.kernels.describe_kernels`.
         devices: TensorFlow's names of the devices used.
         evaluated: What was evaluated, where that is not simply a split.
         cross_validation: Of a cross-validation only.
@@ -64,6 +65,7 @@ class Facts:
     packages: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
     processor: str | None = None
+    cpu_kernels: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     evaluated: str | None = None
     cross_validation: CrossValidated | None = None
@@ -118,6 +120,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "packages": (dict, "an object"),
     "python": (str, "text"),
     "processor": (str, "text"),
+    "cpu_kernels": (dict, "an object"),
     "devices": (list, "a list"),
     "evaluated": (str, "text"),
     "cross_validation": (dict, "an object"),

@@ -32,6 +32,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
+from alloyk.runtime.kernels import describe_kernels
 from alloyk.targets import LOGITS, Target
 from alloyk.training.build import (
     Split,
@@ -342,5 +343,6 @@ def _facts(dataset: ImageDataset, network: keras.Model) -> Facts:
         packages={name: installed.version(name) for name in packages},
         python=platform.python_version(),
         processor=platform.processor() or platform.machine(),
+        cpu_kernels=describe_kernels(),
         devices=tuple(device.name for device in tf.config.list_logical_devices()),
     )

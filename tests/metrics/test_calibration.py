@@ -101,7 +101,7 @@ def test_scaling_that_only_fits_the_noise_is_not_kept():
     refused = [one for one in found if one["temperature"] is None]
     assert len(refused) > 10
     assert {one["why"] for one in refused} == {
-        "it does not lower the log loss of validation images left out"
+        "it does not lower the log loss of held-out validation images"
     }
     assert all(one["after"] >= one["before"] for one in refused)
 
@@ -124,16 +124,16 @@ def test_plates_are_left_out_whole():
             [[0.9, 0.1], [0.2, 0.8]],
             [0, 1],
             None,
-            "fewer than 10 images of validation have an error",
+            "fewer than 10 validation images have an error",
         ),
         (
             [[0.9, 0.1]] * 80,
             [0, 1] * 40,
             [i % 9 for i in range(80)],
-            "fewer than 10 plates of validation have an error",
+            "fewer than 10 validation plates have an error",
         ),
-        ([[0.9, 0.1]], [1], None, "validation has one plate or image only"),
-        ([[0.9, 0.1]] * 4, [1, 0, 0, 0], [7] * 4, "validation has one plate or image only"),
+        ([[0.9, 0.1]], [1], None, "validation has only one plate or image"),
+        ([[0.9, 0.1]] * 4, [1, 0, 0, 0], [7] * 4, "validation has only one plate or image"),
     ],
 )
 def test_validation_that_tells_nothing_gives_no_temperature(p, y, plates, why):

@@ -157,7 +157,7 @@ def test_what_has_no_interval_says_why():
     assert 0 < classification_metrics(one_plate)["accuracy"] < 1
     found, missing = confidence_intervals(one_plate, classification_metrics(one_plate))
     assert "accuracy" not in found
-    assert missing["confidence_intervals.accuracy"] == "rests on one plate only"
+    assert missing["confidence_intervals.accuracy"] == "based on only one plate"
 
 
 def test_every_figure_lies_inside_its_interval():

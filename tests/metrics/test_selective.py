@@ -105,7 +105,7 @@ def test_too_few_plates_without_an_error_show_no_rate(n, found):
     (row,) = abstention(predictions_of([0.9] * 4 * n, [True] * 4 * n, plates), error_rates=[0.05])
     assert row["threshold"] == found
     if found is None:
-        expected = "it takes 59 plates of the same images without an error to show that, found 58"
+        expected = "needs 59 plates of the same images without an error, got 58"
         assert row["why"] == expected
 
 
@@ -114,7 +114,7 @@ def test_errors_of_the_surest_speak_against_every_threshold():
     (row,) = abstention(surest_are_wrong, error_rates=[0.1])
     assert row == {
         "wanted_error_rate": 0.1, "threshold": None, "chosen_on": "the same images",
-        "why": "the errors on the same images speak against every threshold",
+        "why": "no threshold meets the target on the same images",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from alloyk.runs.network import network_of
 from alloyk.runtime import kernels
 
 AVX2 = frozenset({"sse4_2", "avx", "avx2", "fma"})
@@ -85,6 +86,7 @@ def test_the_choice_is_made_before_tensorflow_is_imported():
     """The variable is read once, when TensorFlow's library is loaded."""
     code = """
 import json, os, sys
+from alloyk.runs.network import network_of
 from alloyk.runtime import kernels
 kernels.cpu_flags = lambda: frozenset({"avx2"})
 seen = {}
@@ -105,3 +107,12 @@ except ImportError:
         [sys.executable, "-c", code], env=unset, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == {"variable": "0"}
+
+
+def test_a_run_tells_its_architecture_and_image_size(tmp_path):
+    assert network_of(tmp_path) == (None, None)
+    (tmp_path / "config.yaml").write_text(
+        "model: {arch: efficientnetb0}\npreprocess: {image_size: [32, 48]}\n"
+    )
+    assert network_of(tmp_path) == ("efficientnetb0", (32, 48))
+    assert network_of(tmp_path / "model.keras") == ("efficientnetb0", (32, 48))
