@@ -1,29 +1,72 @@
 """Tell metals apart in X-ray transmission images.
 
-    >>> import alloyk
-    >>> model = alloyk.build_model("cnn", (64, 64, 1), num_classes=6)
-    >>> model.output_shape
-    (None, 6)
+Each command is a function with the same options as keyword arguments:
+
+    run = alloyk.train(data="sorted/", arch="resnet18")
+    run.metrics["accuracy"]
+    run.predict("plate.png").labels
+    run.export("tflite", out="resnet18.tflite")
 
 A trained run, or a file exported from it, classifies raw images:
-`alloyk.load("saved_models/resnet18").predict(["plate.png"]).labels`.
+`alloyk.load("saved_models/resnet18").predict(["plate.png"]).labels`. A network alone:
+
+    >>> import alloyk
+    >>> alloyk.build_model("cnn", (64, 64, 1), num_classes=6).output_shape
+    (None, 6)
+
+Nothing is printed: messages go to the logger `alloyk`, and `progress=` takes an object of
+`alloyk.progress`. `import alloyk` loads no TensorFlow; the functions load what they need.
 """
+
+import sys
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "build_model", "load"]
+# Name → the module that has it, loaded on first use.
+_HOMES = {
+    "Config": "alloyk.config",
+    "RunFolder": "alloyk.runs.folder",
+    **dict.fromkeys(
+        (
+            "audit", "build_model", "ceiling", "compare", "cross_validate", "ensemble", "evaluate",
+            "explain", "export", "load", "plan", "predict", "report", "simulate", "split", "train",
+            "tune",
+        ),
+        "alloyk.api",
+    ),
+}  # fmt: skip
 
-# Name → the module that has it. Loaded on first use: `import alloyk` stays free of TensorFlow.
-_HOMES = {"build_model": "alloyk.models", "load": "alloyk.inference"}
+__all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    found = getattr(import_module(_HOMES[name]), name)
+    package = sys.modules.get(f"{__name__}.{name}")
+    if package is not None:
+        # `import alloyk.audit.checks as checks` looks for `checks` on what `alloyk.audit` is.
+        found.__dict__ = package.__dict__
+    return found
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+class _Alloyk(ModuleType):
+    """Keeps `alloyk.audit` a function, which the import of the package `alloyk.audit` would hide.
+
+    The same holds for `ensemble`, `explain`, `export` and `report`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Alloyk

@@ -25,3 +25,10 @@ class DataError(AlloykError):
 
 class ModelError(AlloykError):
     """A run, a model file or an export is missing, damaged, or does not fit its use."""
+
+
+class OptionError(ConfigError):
+    """Options contradict each other; the message has their Python names in backticks.
+
+    The command line shows them as `--options` and exits with code 2.
+    """

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,45 +14,43 @@ import click
 
 from alloyk import __version__
 from alloyk.cli.terminal import notes_on_stderr
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, OptionError
 
-# Command → what one line of `alloyk --help` says. Modules load when their command is asked for.
+# Command → its line in `alloyk --help`. A command's module loads when the command is used.
 COMMANDS = {
     "simulate": "Write a labelled set of simulated radiographs.",
-    "audit": "Say what is wrong with a data set before training.",
-    "ceiling": "Which accuracy is possible at all on simulated radiographs.",
-    "plan": "Which set-up would tell the alloys best apart.",
+    "audit": "Check a data set for problems before training.",
+    "ceiling": "Compute the best possible accuracy on simulated radiographs.",
+    "plan": "Find the set-up that separates the alloys best.",
     "split": "Sort images into train, val and test folders.",
     "train": "Train a classifier and evaluate it on the test split.",
-    "evaluate": "Metrics and pictures of a trained run.",
-    "explain": "Show which places of an image spoke for its class.",
-    "report": "One HTML file on a run, a comparison or a cross-validation.",
-    "compare": "Tables, paired tests and pictures over runs.",
-    "ensemble": "A voted classifier from several runs.",
+    "evaluate": "Write metrics and figures of a run.",
+    "explain": "Show the image regions that drove a prediction.",
+    "report": "Write one HTML file on a run or a comparison.",
+    "compare": "Compare runs: tables, paired tests, figures.",
+    "ensemble": "Combine runs into a voted classifier.",
     "cross-validate": "Train and test on folds of the data set.",
     "tune": "Search for better settings.",
-    "export": "Write a model file for the device, and check it.",
+    "export": "Write a model file for a device, and check it.",
     "predict": "Classify images.",
 }
 
-# Nobody's mistake but the disk's, wherever it comes up: everything else with a cause in the machine
-# is named where it happens.
+# A full disk, wherever it occurs; other errors of the machine are named where they happen.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a command that SIGTERM ended, as a shell counts it."""
+"""Exit code of a command ended by SIGTERM, as in a shell."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which a command is to take as it takes Ctrl-C."""
+    """SIGTERM, handled like Ctrl-C."""
 
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the command, so that what is half written is removed.
+    """Let SIGTERM unwind the command, so that unfinished files are removed.
 
-    A second one ends the process at once. Where somebody has set a handler, or the signal is
-    ignored, it stays so.
+    A second SIGTERM ends the process at once. A handler that is already set stays.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -69,8 +68,20 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def option_names(error: OptionError) -> str:
+    """Return the message with Python names as options.
+
+    >>> option_names(OptionError("`from_predictions` reads no images; leave out `data`"))
+    '--from-predictions reads no images; leave out --data'
+    """
+    return re.sub(r"`(\w+)`", lambda name: f"--{name[1].replace('_', '-')}", str(error))
+
+
 class AlloykGroup(click.Group):
-    """Loads commands on demand, ends them cleanly, and turns what the user can mend into a line."""
+    """Loads commands on demand and reports errors in one line.
+
+    Exit code 1 is an error the user can fix, 2 a wrong use of options.
+    """
 
     def list_commands(self, ctx):
         return list(COMMANDS)
@@ -117,6 +128,8 @@ class AlloykGroup(click.Group):
             self.interrupted = True
             click.echo("Terminated!", err=True)  # as click says "Aborted!"
             ctx.exit(TERMINATED)
+        except OptionError as error:
+            raise click.UsageError(option_names(error)) from error
         except AlloykError as error:
             raise click.ClickException(" ".join(str(error).split())) from error
         except OSError as error:
@@ -124,7 +137,7 @@ class AlloykGroup(click.Group):
                 raise
             name = error.filename or "a file"
             raise click.ClickException(
-                f"cannot write {name}: {error.strerror}; make room, or write elsewhere"
+                f"cannot write {name}: {error.strerror}; free some space, or write elsewhere"
             ) from error
 
 

@@ -20,11 +20,13 @@ from alloyk.cli.terminal import PROGRESS
     "file name.  [default: plate_id, else the name before its last _]",
 )  # fmt: skip
 @click.pass_context
-def audit(ctx, data, as_json, figures, series):
-    """Say what is wrong with the data set DATA before training on it.
+def audit(
+    ctx: click.Context, data: Path, as_json: bool, figures: Path | None, series: str | None
+) -> None:
+    """Check the data set DATA for problems before training on it.
 
-    Every image is read once. Each finding says what to do; the exit code is 1 when something must
-    be fixed. DATA is a data set or a plain folder of images.
+    Every image is read once. Each finding has an advice; the exit code is 1 if a finding must be
+    fixed. DATA is a data set or a plain folder of images.
 
     \b
     Examples:
@@ -32,20 +34,11 @@ def audit(ctx, data, as_json, figures, series):
       alloyk audit scans --series "^(plate\\d+)_" --figures look/
       alloyk audit radiographs --json > audit.json
     """
-    from alloyk.audit import audit_dataset, find_all, must_fix
-    from alloyk.audit.report import format_json, format_text
+    from alloyk.api import audit
 
-    audited = audit_dataset(data, series=series, progress=PROGRESS)
-    findings = find_all(audited)
+    found = audit(data, figures=figures, series=series, progress=PROGRESS)
+    click.echo(found.to_json() if as_json else found.to_text(), nl=False)
     if figures:
-        from alloyk.runtime.tensorflow import load_tensorflow
-
-        load_tensorflow()
-        from alloyk.audit.figures import draw_figures
-
-        draw_figures(audited, figures)
-    click.echo((format_json if as_json else format_text)(audited, findings), nl=False)
-    if figures:
-        click.echo(f"pictures: {figures}", err=True)
-    if must_fix(findings):
+        click.echo(f"figures: {figures}", err=True)
+    if found.must_fix:
         ctx.exit(1)

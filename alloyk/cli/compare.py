@@ -9,28 +9,23 @@ import click
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR",
-    help="Folder for tables and pictures.",
+    help="Folder for tables and figures.",
 )  # fmt: skip
 @click.option("--no-timing", is_flag=True, help="Do not measure how long a model takes.")
-def compare(runs, out, no_timing):
-    """Tables, paired tests and pictures of two or more runs on the same test images.
+def compare(runs: tuple[Path, ...], out: Path, no_timing: bool) -> None:
+    """Compare two or more runs on the same test images: tables, paired tests, figures.
 
     The difference between every two runs is tested by McNemar's exact test and by a bootstrap over
-    plates, corrected for the number of tests (Holm). Runs of one configuration with several seeds
-    are summed up as mean and standard deviation.
+    plates, with Holm's correction for the number of tests. Runs of one configuration with several
+    seeds are summarised as mean and standard deviation.
 
     \b
     Examples:
       alloyk compare saved_models/resnet18 saved_models/vgg16 --out comparison
       alloyk compare saved_models/* --out comparison
     """
-    from alloyk.comparison import check_output_folder, compare_runs, write_comparison
+    from alloyk.api import compare
 
-    check_output_folder(out)
-
-    def say(message):
-        click.echo(message, err=True)
-
-    comparison = compare_runs(runs, timing=not no_timing, say=say)
-    click.echo(write_comparison(out, comparison))
-    click.echo(f"\npictures: {out / 'figures'}")
+    found = compare(runs, out=out, timing=not no_timing)
+    click.echo(found.text)
+    click.echo(f"\nfigures: {out / 'figures'}")

@@ -1,12 +1,12 @@
 """`alloyk evaluate`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from alloyk.cli.options import data_option
 from alloyk.cli.terminal import PROGRESS
-from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command()
@@ -22,19 +22,19 @@ from alloyk.runtime.tensorflow import load_tensorflow
 )  # fmt: skip
 @click.option(
     "--from-predictions", is_flag=True,
-    help="Take the predictions file as it is: no network decides anything anew.",
+    help="Use the predictions file as it is; no image is read.",
 )  # fmt: skip
 @click.option(
     "--noise-control", is_flag=True,
-    help="Train a random forest on local noise statistics beside RUN: what noise alone tells.",
+    help="Also train a random forest on local noise statistics: the accuracy from noise alone.",
 )  # fmt: skip
 @click.option(
     "--classical-control", is_flag=True,
-    help="Fit equivalent thickness and effective attenuation from each image's wedge curve, and "
-    "classify by these two numbers.",
+    help="Also fit equivalent thickness and effective attenuation from each image's wedge curve, "
+    "and classify by these two numbers.",
 )  # fmt: skip
-def evaluate(run, data, split, out, from_predictions, noise_control, classical_control):
-    """Write metrics, report and pictures of RUN.
+def evaluate(run: Path, **options: Any) -> None:
+    """Write metrics, report and figures of RUN.
 
     \b
     Examples:
@@ -43,32 +43,8 @@ def evaluate(run, data, split, out, from_predictions, noise_control, classical_c
       alloyk evaluate saved_models/resnet18 --from-predictions
       alloyk evaluate saved_models/resnet18 --noise-control --classical-control
     """
-    from alloyk.runs.folder import RunFolder
+    from alloyk.api import evaluate
 
-    baselines = [
-        name
-        for name, wanted in (("noise", noise_control), ("classical", classical_control))
-        if wanted
-    ]
-    if from_predictions:
-        if baselines:
-            raise click.UsageError(
-                f"--from-predictions reads no images: leave out --{baselines[0]}-control"
-            )
-        if data:
-            raise click.UsageError("--from-predictions reads no images: leave out --data")
-        from alloyk.evaluation import evaluate_run
-
-        evaluate_run(run, out=out, split=split)
-        out = out or RunFolder(run).evaluation_folder(split)
-    else:
-        from alloyk.runs.network import network_of
-
-        load_tensorflow(*network_of(run))
-        from alloyk.evaluation.split_predictions import evaluate_split
-
-        out = evaluate_split(
-            run, data=data, split=split, out=out, baselines=baselines, progress=PROGRESS
-        )
-    click.echo(RunFolder(out).report_text)
-    click.echo(f"pictures: {RunFolder(out).figures_folder}")
+    found = evaluate(run, progress=PROGRESS, **options)
+    click.echo(found.report_text)
+    click.echo(f"figures: {found.figures_folder}")

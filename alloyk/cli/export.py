@@ -2,31 +2,33 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from alloyk.cli.terminal import PROGRESS
-from alloyk.runtime.tensorflow import load_tensorflow
 
 FORMATS = ("savedmodel", "tflite")
 
 
 class ImageSize(click.ParamType):
-    """``HEIGHTxWIDTH`` in pixels."""
+    """`HEIGHTxWIDTH` in pixels."""
 
     name = "HxW"
 
-    def convert(self, value, param, ctx):
-        """Make `(height, width)` of the text."""
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return `(height, width)`."""
         match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", value)
         if not match:
-            self.fail(f"wanted HEIGHTxWIDTH in pixels, such as 224x224, found {value!r}")
+            self.fail(f"must be HEIGHTxWIDTH in pixels, such as 224x224, got {value!r}")
         return int(match[1]), int(match[2])
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--format", "file_format", type=click.Choice(FORMATS), required=True)
+@click.option("--format", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="PATH",
     help="The file (tflite) or folder (savedmodel) to make; it must not exist.",
@@ -37,13 +39,13 @@ class ImageSize(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="DATA",
-    help="Where the run's data set lies now.  [default: where it lay in training]",
+    help="Where the run's data set is now.  [default: where it was in training]",
 )  # fmt: skip
-def export(run, file_format, out, input_size, data):
+def export(run: Path, **options: Any) -> None:
     """Write a model file that takes raw images and gives probabilities.
 
     All preprocessing is inside. The file is compared with the model of RUN on every image of the
-    test split, and gets its name only when all decisions agree.
+    test split, and is written only if all predictions match.
 
     \b
     Examples:
@@ -51,17 +53,7 @@ def export(run, file_format, out, input_size, data):
       alloyk export saved_models/resnet18 --format savedmodel --out resnet18
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
     """
-    from alloyk.runs.network import network_of
+    from alloyk.api import export
+    from alloyk.export.exporter import format_report
 
-    load_tensorflow(*network_of(run))
-    from alloyk.export import export_run, format_report
-
-    report = export_run(
-        run,
-        file_format,
-        out,
-        input_size=input_size,
-        data=data,
-        progress=PROGRESS,
-    )
-    click.echo(format_report(report), nl=False)
+    click.echo(format_report(export(run, progress=PROGRESS, **options)), nl=False)

@@ -1,12 +1,15 @@
 """`alloyk plan`."""
 
-import csv
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from alloyk.cli.options import simulator_set_option
 from alloyk.cli.terminal import PROGRESS
-from alloyk.files import whole_file
+
+if TYPE_CHECKING:
+    from alloyk.simulator.ceiling.design import Plan
 
 
 @click.command()
@@ -22,15 +25,18 @@ from alloyk.files import whole_file
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
     help="Folder for plan.csv and plan.png; an earlier plan there is replaced.",
 )  # fmt: skip
-@click.option("--image-size", default=224, show_default=True, type=click.IntRange(8))
-@click.option("--alloys", metavar="A,B…", help="Classes.  [default: the preset's]")
 @click.option(
-    "--set", "settings", metavar="KEY=VALUE", multiple=True,
-    help="Any parameter of the set-up as it is; may be repeated.",
+    "--image-size", default=224, show_default=True, type=click.IntRange(8),
+    help="Pixels along each side.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-def plan(preset, sweeps, out, image_size, alloys, settings, seed):
-    """Which set-up would tell the alloys best apart, and is it worth measuring?
+@click.option("--alloys", metavar="A,B…", help="Classes.  [default: those of the preset]")
+@simulator_set_option
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0),
+    help="Seed of the Monte Carlo draws, the same for all set-ups.",
+)  # fmt: skip
+def plan(sweeps: tuple[str, ...], out: Path, settings: tuple[str, ...], **options: Any) -> None:
+    """Find the set-up that separates the alloys best.
 
     Computes the reference ceiling at every value, or every pair of values, and at the set-up as it
     is. A ceiling takes about a second.
@@ -43,41 +49,19 @@ def plan(preset, sweeps, out, image_size, alloys, settings, seed):
       alloyk plan --preset alloys5 --sweep tube.filters_mm.Cu=0,0.05,0.1,0.2 \\
           --set exposure.exposure_time_s=1 --out filter/
     """
-    from alloyk.simulator.ceiling.design import parse_sweeps, plan_rows, plan_setups, verdict
-    from alloyk.simulator.settings.overrides import parse_settings, with_overrides
-    from alloyk.simulator.settings.presets import preset_parameters
+    from alloyk.api import plan
 
-    parameters = with_overrides(preset_parameters(preset), parse_settings(settings, alloys))
-    sweeps = parse_sweeps(sweeps)
-    found = plan_setups(parameters, sweeps, image_size, seed=seed, progress=PROGRESS)
-    rows = plan_rows(found)
-    write_table(out / "plan.csv", rows)
-
-    from alloyk.plots import plot_plan, save_figure
-
-    subtitle = f"simulated, preset {preset}, {image_size}×{image_size}"
-    save_figure(plot_plan(found, subtitle=subtitle), out / "plan.png")
-    click.echo(f"reference ceiling, {subtitle}\n")
-    click.echo(text_table(found))
-    click.echo(f"\n{verdict(found)}")
+    found = plan(sweeps, out=out, set=settings, progress=PROGRESS, **options)
+    click.echo(f"reference ceiling, {found.subtitle}\n")
+    click.echo(text_table(found.plan))
+    click.echo(f"\n{found.verdict}")
     for note in found.notes:
         click.echo(note)
-    click.echo(f"table: {out / 'plan.csv'}\npicture: {out / 'plan.png'}")
+    click.echo(f"table: {out / 'plan.csv'}\nfigure: {out / 'plan.png'}")
 
 
-def write_table(path: Path, rows: list[dict]) -> None:
-    """The rows as CSV."""
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def text_table(found) -> str:
-    """Values, accuracy and gain of each set-up, best first, as aligned columns."""
+def text_table(found: "Plan") -> str:
+    """Return values, accuracy and gain of each set-up, best first, as aligned columns."""
     head = [*(sweep.key for sweep in found.sweeps), "accuracy, %", "gain, points"]
     body = [
         [

@@ -11,17 +11,17 @@ import click
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="The HTML file to write.  [default: report.html in the folder]",
 )  # fmt: skip
-def report(folder, out):
-    """Write one HTML file on a run, a comparison or a cross-validation.
+def report(folder: Path, out: Path | None) -> None:
+    """Write one self-contained HTML file on a run, a comparison or a cross-validation.
 
-    Figures, tables, configuration, data, versions, limits and a model card are inside: the file
-    needs no network and nothing beside it.
+    It holds figures, tables, configuration, data, versions, limitations and a model card, and
+    needs no network and no other file.
 
     \b
     Examples:
       alloyk report saved_models/resnet18
       alloyk report comparison/ --out comparison.html
     """
-    from alloyk.report import write_report
+    from alloyk.api import report
 
-    click.echo(f"report: {write_report(folder, out)}")
+    click.echo(f"report: {report(folder, out=out)}")

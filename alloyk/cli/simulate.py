@@ -1,77 +1,69 @@
 """`alloyk simulate`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from alloyk.cli.options import simulator_set_option
 from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--preset",
-    default="study",
-    show_default=True,
-    metavar="NAME",
+    "--preset", default="study", show_default=True, metavar="NAME",
     help="easy, study, study-noisy, hard2, hard5 or alloys5.",
-)
-@click.option("--images", default=3000, show_default=True, type=click.IntRange(1))
+)  # fmt: skip
 @click.option(
-    "--image-size",
-    default=224,
-    show_default=True,
-    type=click.IntRange(8),
+    "--images", default=3000, show_default=True, type=click.IntRange(1), help="Number of images."
+)
+@click.option(
+    "--image-size", default=224, show_default=True, type=click.IntRange(8),
     help="Pixels along each side; a fixed field is binned into them.",
-)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--alloys", metavar="A,B…", help="Classes.  [default: the preset's]")
-@click.option("--images-per-plate", default=1, show_default=True, type=click.IntRange(1))
+)  # fmt: skip
 @click.option(
-    "--imbalance",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(1),
-    help="Largest over smallest class.",
-)
+    "--seed", default=0, show_default=True, type=click.IntRange(0),
+    help="Seed of all random numbers.",
+)  # fmt: skip
+@click.option("--alloys", metavar="A,B…", help="Classes.  [default: those of the preset]")
+@click.option(
+    "--images-per-plate", default=1, show_default=True, type=click.IntRange(1),
+    help="Images that show one plate.",
+)  # fmt: skip
+@click.option(
+    "--imbalance", default=1.0, show_default=True, type=click.FloatRange(1),
+    help="Size of the largest class over that of the smallest.",
+)  # fmt: skip
 @click.option("--class-order", metavar="A,B…", help="Classes from the largest to the smallest.")
-@click.option("--with-flats", is_flag=True, help="Flat and dark frames too, in _calibration/.")
+@click.option("--with-flats", is_flag=True, help="Also write flat and dark frames.")
 @click.option(
-    "--bits",
-    default="16",
-    show_default=True,
-    type=click.Choice(["8", "16", "32"]),
+    "--bits", default="16", show_default=True, type=click.Choice(["8", "16", "32"]),
     help="Depth of the files; the counts inside are not scaled to it.",
-)
+)  # fmt: skip
 @click.option(
-    "--format", "image_format", default="png", show_default=True, type=click.Choice(["png", "tiff"])
-)
-@click.option("--contact-sheet", is_flag=True, help="A picture of each class and thickness too.")
+    "--format", default="png", show_default=True, type=click.Choice(["png", "tiff"]),
+    help="File format of the images.",
+)  # fmt: skip
+@click.option("--contact-sheet", is_flag=True, help="Also draw each class and thickness.")
 @click.option(
-    "--from",
-    "recipe_file",
-    metavar="FILE",
+    "--from", "recipe", metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Make the data set of this simulation.yaml again.",
-)
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Any parameter of the simulator; may be repeated.",
-)
-@click.option("--list-keys", is_flag=True, help="Print every KEY with its value, and end.")
-@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one for each core]")
+    help="Repeat the data set of this simulation.yaml.",
+)  # fmt: skip
+@simulator_set_option
+@click.option("--list-keys", is_flag=True, help="Print every KEY with its value, and exit.")
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]")
 @click.pass_context
 def simulate(
-    ctx, out, recipe_file, settings, list_keys, workers, contact_sheet, **size
-):  # fmt: skip
+    ctx: click.Context, out: Path | None, bits: str, list_keys: bool, settings: tuple[str, ...],
+    **options: Any,
+) -> None:  # fmt: skip
     """Write a labelled set of simulated radiographs into the new folder OUT.
 
-    The images lie in one folder per alloy, as 16-bit files with the detector's counts;
-    manifest.csv tells the plate, its thickness and the tube voltage of each, plates.csv the true
-    thickness and composition of each plate, simulation.yaml how to make it all again.
+    OUT has one folder per alloy with files of the detector's counts. manifest.csv has the plate,
+    its thickness and the tube voltage of each image; plates.csv has the true thickness and
+    composition of each plate. `--from OUT/simulation.yaml` repeats the data set.
 
     \b
     Examples:
@@ -80,51 +72,52 @@ def simulate(
       alloyk simulate stepped --images-per-plate 3 --set tube.voltage_steps_kvp=40,45,50
       alloyk simulate again --from radiographs/simulation.yaml
     """
+    if options["recipe"]:
+        _refuse_other_options(ctx)
+    if list_keys:
+        _print_keys(options, settings)
+        return
+    if out is None:
+        raise click.UsageError("Missing argument 'OUT'.")
+    from alloyk.api import simulate
+
+    found = simulate(out, bits=int(bits), set=settings, progress=PROGRESS, **options)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+    size = found.recipe.image_size
+    click.echo(f"{out}: {found.recipe.images} images of {size}×{size}")
+    click.echo(", ".join(f"Al {label}: {n}" for label, n in found.class_counts.items()))
+
+
+def _print_keys(options: dict[str, Any], settings: tuple[str, ...]) -> None:
+    """Print each parameter of the simulator with its value."""
+    from alloyk.api.settings import alloy_labels
     from alloyk.simulator.dataset.recipe import load_recipe, make_recipe
     from alloyk.simulator.settings.overrides import parameter_keys, parameter_value, parse_settings
 
-    if out is None and not list_keys:
-        raise click.UsageError("Missing argument 'OUT'.")
-    if recipe_file:
-        _refuse_other_options(ctx)
-        recipe = load_recipe(recipe_file)
+    if options["recipe"]:
+        recipe = load_recipe(options["recipe"])
     else:
-        alloys = size.pop("alloys")
+        labels = alloy_labels(options["alloys"])
         recipe = make_recipe(
-            alloys=alloys.split(",") if alloys else None,
-            overrides=parse_settings(settings),
-            class_order=tuple(filter(None, (size.pop("class_order") or "").split(","))),
-            bits=int(size.pop("bits")),
-            **size,
-        )
-    if list_keys:
-        for key in parameter_keys():
-            click.echo(f"{key}={_as_setting(parameter_value(recipe.parameters, key))}")
-        return
-
-    from alloyk.simulator.dataset.writer import write_dataset
-    from alloyk.simulator.physics.beam import Beam
-    from alloyk.simulator.physics.validity import validity_notes
-
-    write_dataset(recipe, out, contact_sheet=contact_sheet, workers=workers, progress=PROGRESS)
-    counts = recipe.class_counts()
-    for note in validity_notes(Beam(recipe.parameters), recipe.image_size):
-        click.echo(f"note: {note}", err=True)
-    click.echo(f"{out}: {recipe.images} images of {recipe.image_size}×{recipe.image_size}")
-    click.echo(", ".join(f"Al {label}: {count}" for label, count in counts.items()))
+            options["preset"], alloys=labels, overrides=parse_settings(settings),
+            images=options["images"], image_size=options["image_size"],
+        )  # fmt: skip
+    for key in parameter_keys():
+        click.echo(f"{key}={_as_setting(parameter_value(recipe.parameters, key))}")
 
 
 def _refuse_other_options(ctx: click.Context) -> None:
-    """What --from FILE states cannot be stated again beside it."""
-    free = {"out", "recipe_file", "list_keys", "workers", "contact_sheet"}
+    """Refuse options beside --from that its file states."""
+    free = {"out", "recipe", "list_keys", "workers", "contact_sheet"}
     for parameter in ctx.command.params:
-        given = ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
-        if given and parameter.name not in free:
+        given = ctx.get_parameter_source(parameter.name or "")
+        if given is click.core.ParameterSource.COMMANDLINE and parameter.name not in free:
             raise click.UsageError(f"{parameter.opts[0]} cannot be combined with --from.")
 
 
-def _as_setting(value) -> str:
-    """A value as --set would take it."""
+def _as_setting(value: Any) -> str:
+    """Return a value as --set takes it."""
     if value is None:
         return "null"
     if isinstance(value, tuple):

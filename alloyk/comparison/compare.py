@@ -6,8 +6,9 @@ the evaluation of one run.
 
 import copy
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from alloyk.metrics.significance import accuracy_difference, holm, mcnemar, welc
 from alloyk.runs.history import training_metrics
 from alloyk.runs.predictions import Predictions
 
+logger = logging.getLogger(__name__)
+
 # Keys that differ between trainings of one experiment.
 SEED_KEYS = (("seed",), ("train", "devices"), ("train", "tensorboard"), ("data", "cache"))
 
@@ -35,7 +38,6 @@ def compare_runs(
     timing: bool = True,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
     """Compute everything that `alloyk compare` writes, as one dictionary ready for JSON.
 
@@ -44,7 +46,6 @@ def compare_runs(
         timing: Measure how long each model takes for one image.
         resamples: Bootstrap resamples.
         seed: Seed of the resampling.
-        say: Called with a message before each step.
 
     Returns:
         ``classes``, ``n``, ``plates`` (None where unknown), ``simulated``, ``runs``, ``pairs``,
@@ -58,13 +59,13 @@ def compare_runs(
     shape = _image_shape(runs) if timing else None
     rows = []
     for run in runs:
-        say(f"{run.name}: metrics and intervals")
+        logger.info("%s: metrics and intervals", run.name)
         rows.append(_row(run, resamples, seed))
         if timing and run.folder.model_file.is_file():
-            say(f"{run.name}: time for one image")
+            logger.info("%s: time for one image", run.name)
             seconds = single_thread_latency(run.path, shape)
             rows[-1]["inference_ms"] = round(1000 * seconds, 3)
-    say("tests between runs")
+    logger.info("tests between runs")
     return {
         "classes": list(first.classes),
         "n": len(first),

@@ -41,18 +41,24 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
     for gone in {"estimates", "seeds", "seed_tests"} - set(tables):
         for suffix in ("md", "csv", "tex"):
             (folder / f"{gone}.{suffix}").unlink(missing_ok=True)
-    text = "\n\n".join(
-        [
-            f"{len(comparison['runs'])} runs on the same {describe(comparison)}.",
-            *(f"{one.caption}\n\n{markdown(one.columns, one.rows)}" for one in tables.values()),
-            *comparison["notes"],
-        ]
-    )
+    text = comparison_text(comparison)
     content = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
     for name, whole in (("comparison.md", text), (COMPARISON, content)):
         with whole_file(folder / name) as unfinished:
             unfinished.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
     return text
+
+
+def comparison_text(comparison: Mapping[str, Any]) -> str:
+    """Return the tables and the notes as Markdown, the text of ``comparison.md``."""
+    tables = tables_of(comparison).values()
+    return "\n\n".join(
+        [
+            f"{len(comparison['runs'])} runs on the same {describe(comparison)}.",
+            *(f"{one.caption}\n\n{markdown(one.columns, one.rows)}" for one in tables),
+            *comparison["notes"],
+        ]
+    )
 
 
 def check_output_folder(folder: Path) -> None:

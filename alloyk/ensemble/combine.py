@@ -1,7 +1,8 @@
 """Combine finished runs into a voted classifier: a run like any other, without a history."""
 
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata as installed
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.targets import shared_columns
 
+logger = logging.getLogger(__name__)
+
 VOTES = ("soft", "hard")
 WEIGHTS = ("equal", "validation")
 
@@ -32,7 +35,6 @@ def ensemble_runs(
     out: Path,
     *,
     weights: str = "equal",
-    say: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Combine the predictions of runs on their test and validation images, and evaluate them.
 
@@ -46,7 +48,6 @@ def ensemble_runs(
         out: Folder of the new run: absent or empty.
         weights: ``equal``; ``validation`` takes those that are best on the validation images,
             which must then be the same for all members.
-        say: Called with a message before each step.
 
     Returns:
         `out`, now a complete run.
@@ -62,19 +63,19 @@ def ensemble_runs(
         )
     refuse_other_run(out)
     runs = read_runs(paths)
-    validation = _validation(paths, weights, say)
+    validation = _validation(paths, weights)
     if vote == "soft":
         _refuse_without_models(runs)
     shares = _weights(validation, vote) if weights == "validation" else None
     shares = np.full(len(runs), 1 / len(runs)) if shares is None else shares
     for run, share in zip(runs, shares, strict=True):
-        say(f"{run.name}: weight {share:.4f}")
+        logger.info("%s: weight %.4f", run.name, share)
 
     with unfinished_path(out) as unfinished:
         unfinished.mkdir()
         written = RunFolder(unfinished)
         if vote == "soft":
-            say("combining the members into one model")
+            logger.info("combining the members into one model")
             from alloyk.ensemble.soft_voting import save_soft_vote
 
             models = [run.folder.model_file for run in runs]
@@ -91,14 +92,14 @@ def ensemble_runs(
     return out
 
 
-def _validation(paths: Sequence[Path], weights: str, say: Callable[[str], None]) -> list[Run]:
+def _validation(paths: Sequence[Path], weights: str) -> list[Run]:
     """The members with their validation predictions; empty where these cannot be combined."""
     try:
         return read_runs(paths, split="val")
     except AlloykError as error:
         if weights == "validation":
             raise
-        say(f"no validation predictions of the vote: {error}")
+        logger.info("no validation predictions of the vote: %s", error)
         return []
 
 

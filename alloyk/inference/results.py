@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alloyk.notebook import html_table
 from alloyk.targets.estimates import ESTIMATE_PREFIX
 
 
@@ -38,6 +39,11 @@ class Classification:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _repr_html_(self) -> str:
+        best = self.probabilities.max(axis=1, initial=0)
+        rows = list(zip(self.paths, self.labels, best.tolist(), strict=True))
+        return html_table(f"{len(self):,} images", ["image", "predicted", "probability"], rows)
 
 
 def format_csv(classified: Classification) -> str:

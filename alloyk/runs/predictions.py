@@ -13,6 +13,7 @@ from alloyk.data.text_table import csv_line
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
+from alloyk.notebook import html_table
 from alloyk.targets.estimates import ESTIMATE_PREFIX, Estimate, number_or_nan, read_estimates
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.y_true)
+
+    def _repr_html_(self) -> str:
+        columns = ["path", "label", "predicted"]
+        paths, labels, predicted = (self.table[name] for name in columns)
+        rows = list(zip(paths, labels, predicted, self.confidence.tolist(), strict=True))
+        return html_table(f"{len(self):,} predictions", [*columns, "probability"], rows)
 
     @cached_property
     def one_hot(self) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_bad_data_is_one_line_that_names_the_thing(radiographs, tmp_path, spoil,
         ),
         (["train", "--set", "train.epochs"], 1, "--set must be KEY=VALUE, got 'train.epochs'"),
         (["evaluate", "nowhere"], 2, "does not exist"),
-        (["tune"], 2, "--space FILE or --over"),
+        (["tune"], 2, "give --space or --over"),
     ],
 )
 def test_wrong_usage_exits_2_and_what_the_user_can_mend_exits_1(runner, arguments, code, message):
@@ -219,7 +219,7 @@ def test_training_in_a_pipe_prints_results_on_stdout_and_messages_on_stderr(radi
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert "accuracy" in found.stdout
-    assert found.stdout.endswith(f"run: run\npictures: {Path('run') / 'figures'}\n")
+    assert found.stdout.endswith(f"run: run\nfigures: {Path('run') / 'figures'}\n")
     assert [line.split("  ")[0] for line in found.stderr.splitlines()] == [
         "epoch 1/3", "epoch 2/3", "epoch 3/3",
     ]  # fmt: skip

@@ -378,7 +378,7 @@ def test_a_half_moved_data_set_is_not_taken_for_a_whole_one(runner, tmp_path, mo
     refused(runner, "half moved", source, tmp_path / "elsewhere")
     refused(runner, "unfinished move", source, out, "--mode", "move", "--seed", "5")
     result = run(runner, source, out, "--mode", "move")
-    assert "Finishing a move that was interrupted." in result.stderr
+    assert "resuming an interrupted move" in result.stderr
     assert len(load_dataset(out).table) == 40
 
 

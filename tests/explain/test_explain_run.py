@@ -77,7 +77,7 @@ def test_without_images_the_most_and_least_confident_are_explained(runner, run, 
         assert arrays["seen"].shape == (6, 32, 32)
         assert 0.9 < arrays["seen"].max() <= 1
         assert list(arrays["explained"]) == [image["explained"] for image in record["images"]]
-    assert f"pictures: {out}" in result.stdout
+    assert f"figures: {out}" in result.stdout
     assert "Sanity check" in result.stdout
     assert record["sanity_check"]["sentence"] in result.stdout
 

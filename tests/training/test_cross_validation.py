@@ -237,7 +237,7 @@ def test_the_command_trains_and_finds_its_work_done(data, tmp_path, runner):
     assert "fold_2 (2 of 2): finished before" in result.stderr
     both = runner.invoke(main, [*command, "--leave-out", "thickness_mm"])
     assert both.exit_code == 2
-    assert "two ways to hold out: give one" in both.stderr
+    assert "--folds and --leave-out are two ways to hold images out; give one" in both.stderr
 
 
 MEMORY = """

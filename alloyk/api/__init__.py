@@ -1,0 +1,31 @@
+"""The Python face: each command as a function that returns its results.
+
+`import alloyk` offers everything here. The command line calls the same functions. TensorFlow,
+pandas and matplotlib load inside the functions that need them.
+"""
+
+from alloyk.api.inference import build_model, export, load, predict
+from alloyk.api.preparation import audit, simulate, split
+from alloyk.api.review import compare, evaluate, explain, report
+from alloyk.api.setups import ceiling, plan
+from alloyk.api.training import cross_validate, ensemble, train, tune
+
+__all__ = [
+    "audit",
+    "build_model",
+    "ceiling",
+    "compare",
+    "cross_validate",
+    "ensemble",
+    "evaluate",
+    "explain",
+    "export",
+    "load",
+    "plan",
+    "predict",
+    "report",
+    "simulate",
+    "split",
+    "train",
+    "tune",
+]

@@ -1,0 +1,153 @@
+"""Use models: build, load, predict, export."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alloyk.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    import keras
+
+    from alloyk.export.exporter import ExportReport
+    from alloyk.inference import Classification, Classifier
+
+
+def build_model(
+    name: str, image_shape: tuple[int, int, int], num_classes: int, **options: Any
+) -> "keras.Model":
+    """Build an untrained or pretrained network: backbone, pooling, dense, dropout, dense.
+
+    Args:
+        name: Architecture, such as `cnn`, `resnet18` or `efficientnetb0`.
+        image_shape: `(height, width, channels)`, 1 or 3 channels.
+        num_classes: Number of classes, at least 2.
+        **options: `activation`, `weights`, `hidden_units`, `dropout`, `seed`, … of
+            `alloyk.models.build_model`, which describes them.
+
+    Returns:
+        A Keras model, `(batch, height, width, channels)` float32 to `(batch, num_classes)` logits.
+
+    Raises:
+        AlloykError: Unknown name, an option the architecture does not have, or weights that do
+            not fit.
+        ValueError: A number out of its range.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.build_model("cnn", (64, 64, 1), num_classes=6).output_shape
+        (None, 6)
+    """
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    load_tensorflow(name, image_shape[:2])
+    from alloyk.models import build_model as build
+
+    return build(name, image_shape, num_classes, **options)
+
+
+def load(path: str | Path, *, threads: int | None = None) -> "Classifier":
+    """Load a trained model; its `predict` takes files and arrays.
+
+    Args:
+        path: Run folder, `.keras` file, SavedModel folder or `.tflite` file.
+        threads: Processor threads for a `.tflite` file; by default up to four.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        AlloykError: It is not a model made by alloyk.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.load("saved_models/resnet18").predict(["plate.png"]).labels  # doctest: +SKIP
+    """
+    from alloyk.inference import load as load_classifier
+
+    return load_classifier(path, threads=threads)
+
+
+def predict(
+    model: str | Path,
+    images: Any,
+    *,
+    names: Sequence[str] | None = None,
+    keep_going: bool = False,
+    progress: Progress = NO_PROGRESS,
+) -> "Classification":
+    """Classify images, as `alloyk predict` does; `load` once to classify many times.
+
+    Args:
+        model: Run folder, `.keras` file, SavedModel folder or `.tflite` file.
+        images: Image files, folders or patterns, or raw arrays `(height, width)` or
+            `(height, width, channels)`, as decoded and not scaled.
+        names: What to call each image in the result; by default its path.
+        keep_going: Record an image that cannot be classified in `errors` of the result instead of
+            raising.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        Labels and probabilities, in the order of the images.
+
+    Raises:
+        AlloykError: The model or an image cannot be read, or an image does not fit the model.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.predict("resnet18.tflite", "radiographs/").labels  # doctest: +SKIP
+    """
+    from alloyk.inference import find_images
+
+    classifier = load(model)
+    given = [images] if isinstance(images, str | Path) else images
+    if names is None and _are_paths(given):
+        given = find_images([str(one) for one in given])
+    return classifier.predict(given, names=names, progress=progress, keep_going=keep_going)
+
+
+def export(
+    run: str | Path,
+    *,
+    format: str,
+    out: str | Path,
+    input_size: tuple[int, int] | None = None,
+    data: str | Path | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> "ExportReport":
+    """Write a model file for a device and check it against the run, as `alloyk export` does.
+
+    Args:
+        run: Run folder.
+        format: `savedmodel` or `tflite`.
+        out: The file or folder to make; it must not exist.
+        input_size: `(height, width)` in pixels of the raw images that a `.tflite` file takes; by
+            default that of the test images.
+        data: Where the run's data set is now; by default where it was in training.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        Size, latency, and the agreement with the run on every test image.
+
+    Raises:
+        AlloykError: `out` exists, the run or its data set is missing, or the two models disagree.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.export("saved_models/cnn", format="tflite", out="cnn.tflite")  # doctest: +SKIP
+    """
+    _load_tensorflow(run)
+    from alloyk.export.exporter import export_run
+
+    return export_run(run, format, out, input_size=input_size, data=data, progress=progress)
+
+
+def _are_paths(images: Iterable[Any]) -> bool:
+    return isinstance(images, list | tuple) and all(isinstance(i, str | Path) for i in images)
+
+
+def _load_tensorflow(run: str | Path) -> None:
+    from alloyk.runs.network import network_of
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    load_tensorflow(*network_of(Path(run)))

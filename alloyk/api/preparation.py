@@ -1,0 +1,182 @@
+"""Data sets: simulate, audit and split them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alloyk.api.settings import Settings, alloy_labels, as_texts
+from alloyk.errors import OptionError
+from alloyk.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from alloyk.api.results import AuditResult, SimulatedData
+    from alloyk.data.reorganize.plan import SplitPlan
+
+
+logger = logging.getLogger(__name__)
+
+
+def simulate(
+    out: str | Path,
+    *,
+    preset: str = "study",
+    images: int = 3000,
+    image_size: int = 224,
+    seed: int = 0,
+    alloys: str | Sequence[str] | None = None,
+    images_per_plate: int = 1,
+    imbalance: float = 1.0,
+    class_order: str | Sequence[str] = (),
+    with_flats: bool = False,
+    bits: int = 16,
+    format: str = "png",
+    contact_sheet: bool = False,
+    recipe: str | Path | None = None,
+    set: Settings = (),
+    workers: int | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> "SimulatedData":
+    """Write a labelled set of simulated radiographs, as `alloyk simulate` does.
+
+    Args:
+        out: Folder to make; it may exist if it is empty.
+        preset: `easy`, `study`, `study-noisy`, `hard2`, `hard5` or `alloys5`.
+        images: Number of images.
+        image_size: Pixels along each side.
+        seed: Seed of all random numbers.
+        alloys: Class labels; by default those of the preset.
+        images_per_plate: Images that show one plate.
+        imbalance: Size of the largest class over that of the smallest.
+        class_order: Classes from the largest to the smallest.
+        with_flats: Write flat and dark frames into `_calibration/` too.
+        bits: 8, 16 or 32, the depth of the files; the counts inside are not scaled to it.
+        format: `png` or `tiff`.
+        contact_sheet: Draw a picture of each class and thickness too.
+        recipe: A `simulation.yaml` to repeat; the options above except `out` and
+            `contact_sheet` then keep their defaults.
+        set: Parameters of the simulator, for example `{"tube.voltage_kvp": 45}`.
+        workers: Threads; by default one per core.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The folder with its recipe and the number of images per class.
+
+    Raises:
+        AlloykError: A setting is wrong, or the folder is not empty or cannot be written.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.simulate("radiographs", images=600)  # doctest: +SKIP
+    """
+    from alloyk.api.results import SimulatedData
+    from alloyk.simulator.dataset.recipe import load_recipe, make_recipe
+    from alloyk.simulator.dataset.writer import write_dataset
+    from alloyk.simulator.physics.beam import Beam
+    from alloyk.simulator.physics.validity import validity_notes
+    from alloyk.simulator.settings.overrides import parse_settings
+
+    if recipe is not None:
+        if set:
+            raise OptionError("`set` cannot be combined with `recipe`")
+        made = load_recipe(recipe)
+    else:
+        made = make_recipe(
+            preset,
+            alloys=alloy_labels(alloys),
+            overrides=parse_settings(as_texts(set)),
+            images=images,
+            image_size=image_size,
+            seed=seed,
+            images_per_plate=images_per_plate,
+            imbalance=imbalance,
+            class_order=alloy_labels(class_order) or (),
+            with_flats=with_flats,
+            bits=bits,
+            image_format=format,
+        )
+    write_dataset(made, out, contact_sheet=contact_sheet, workers=workers, progress=progress)
+    notes = tuple(validity_notes(Beam(made.parameters), made.image_size))
+    return SimulatedData(Path(out), made, notes)
+
+
+def audit(
+    data: str | Path,
+    *,
+    figures: str | Path | None = None,
+    series: str | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> "AuditResult":
+    """Check a data set for problems before training, as `alloyk audit` does.
+
+    Args:
+        data: A data set, or a plain folder of images without labels.
+        figures: Folder for figures of classes, intensities, examples and near-duplicates.
+        series: Which images belong together: a column of the manifest, or a regular expression on
+            the file name. By default `plate_id`, else the name before its last `_`.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The findings; `must_fix` tells whether one of them must be fixed before training.
+
+    Raises:
+        AlloykError: The data set cannot be read. An image that cannot be read is a finding.
+
+    Example:
+        >>> import alloyk
+        >>> for finding in alloyk.audit("radiographs").findings:  # doctest: +SKIP
+        ...     print(finding.severity, finding.what, finding.advice)
+    """
+    from alloyk.api.results import AuditResult
+    from alloyk.audit.checks import audit_dataset, find_all
+
+    audited = audit_dataset(data, series=series, progress=progress)
+    found = AuditResult(audited, tuple(find_all(audited)))
+    if figures is not None:
+        found.draw(figures)
+    return found
+
+
+def split(
+    source: str | Path,
+    out: str | Path,
+    *,
+    ratios: tuple[float, float, float] = (0.70, 0.15, 0.15),
+    group_by: str | None = None,
+    mode: str = "copy",
+    seed: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> "SplitPlan":
+    """Sort images into train, val and test folders, as `alloyk split` does.
+
+    Args:
+        source: Class folders, a `manifest.csv`, or a flat folder of images without labels.
+        out: Folder to make, or `source` itself with `mode="move"`.
+        ratios: Shares of the three splits; their sum is 1.
+        group_by: What never crosses splits: a column of the manifest, a regular expression on the
+            file name, or `none`. By default `plate_id` if the manifest has it.
+        mode: `copy`, `move`, `link` (hard links) or `manifest` (a table only).
+        seed: Seed of the draw.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The plan that was applied: `table` has the split of each image, `notes` what to know.
+
+    Raises:
+        AlloykError: The source cannot be used, the target is not empty, or such a split is not
+            possible.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.split("radiographs", "sorted").table["split"].value_counts()  # doctest: +SKIP
+    """
+    from alloyk.data.reorganize.apply import place
+    from alloyk.data.reorganize.plan import plan_split
+
+    planned = plan_split(source, out, ratios=ratios, group_by=group_by, mode=mode, seed=seed)
+    for note in planned.notes:
+        logger.warning(note)
+    if planned.resumed:
+        logger.info("resuming an interrupted move")
+    place(planned, progress)
+    return planned

@@ -1,0 +1,81 @@
+"""`set=` of the Python functions as the `KEY=VALUE` texts that `--set` takes."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+Settings = Mapping[str, Any] | Iterable[str]
+"""Dotted key to value, as in `{"train.epochs": 20}`, or texts `KEY=VALUE`."""
+
+
+def as_texts(settings: Settings) -> list[str]:
+    """Return settings as texts.
+
+    >>> as_texts({"train.epochs": 20, "data.fold": None, "preprocess.image_size": (32, 48)})
+    ['train.epochs=20', 'data.fold=null', 'preprocess.image_size=[32, 48]']
+    >>> as_texts(["train.epochs=20"])
+    ['train.epochs=20']
+    """
+    if isinstance(settings, str):
+        return [settings]
+    if isinstance(settings, Mapping):
+        return [f"{key}={as_yaml(value)}" for key, value in settings.items()]
+    return list(settings)
+
+
+def as_yaml(value: Any) -> str:
+    """Return a value as the text that `--set KEY=` takes."""
+    if isinstance(value, str | PurePath):
+        return str(value)
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy number or a path as a plain value."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def configuration_overrides(
+    settings: Settings, arch: str | None = None, data: object = None
+) -> dict[str, Any]:
+    """Return `set`, `arch` and `data` as one nested dictionary for `resolve_config`.
+
+    Raises:
+        ConfigError: A setting is not of the form KEY=VALUE.
+    """
+    from alloyk.config import combine, parse_overrides
+
+    overrides: dict[str, Any] = parse_overrides(as_texts(settings))
+    if arch:
+        overrides = combine(overrides, {"model": {"arch": arch}})
+    if data:
+        overrides = combine(overrides, {"data": {"path": str(data)}})
+    return overrides
+
+
+def alloy_labels(alloys: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return class labels as a tuple.
+
+    >>> alloy_labels("1050,2017"), alloy_labels(["1050"]), alloy_labels(None)
+    (('1050', '2017'), ('1050',), None)
+    """
+    if alloys is None:
+        return None
+    return tuple(filter(None, alloys.split(",") if isinstance(alloys, str) else alloys))
+
+
+def sweep_texts(sweep: Mapping[str, Sequence[Any]] | Sequence[str]) -> list[str]:
+    """Return `KEY=A,B,…` for each key.
+
+    >>> sweep_texts({"model.dropout": [0.1, 0.3]})
+    ['model.dropout=0.1,0.3']
+    """
+    if isinstance(sweep, str):
+        return [sweep]
+    if not isinstance(sweep, Mapping):
+        return list(sweep)
+    texts = []
+    for key, values in sweep.items():
+        texts.append(f"{key}={','.join(map(as_yaml, values))}")
+    return texts

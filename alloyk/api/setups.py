@@ -1,0 +1,159 @@
+"""What is possible at all: the reference ceiling, of one set-up or of many."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alloyk.api.settings import Settings, as_texts, sweep_texts
+from alloyk.errors import DataError, OptionError
+from alloyk.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from alloyk.api.results import CeilingResult, PlanResult
+    from alloyk.simulator.dataset.recipe import Recipe
+
+IMAGE_SIZE = 224
+PRESET = "study"
+
+
+def ceiling(
+    data: str | Path | None = None,
+    *,
+    preset: str | None = None,
+    image_size: int | None = None,
+    alloys: str | Sequence[str] | None = None,
+    set: Settings = (),
+    seed: int = 0,
+    drawn: bool = False,
+    figure: str | Path | None = None,
+) -> "CeilingResult":
+    """Compute the accuracy that an ideal classifier reaches on simulated radiographs.
+
+    The number holds for single images of plates never seen before, under the simulator's own model.
+
+    Args:
+        data: A simulated data set or its `simulation.yaml`, instead of a preset.
+        preset: Name of a preset; by default `study`.
+        image_size: Pixels along each side; by default 224, or that of `data`.
+        alloys: Class labels; by default those of the preset or of `data`.
+        set: Parameters of the simulator, for example `{"wedge.length_mm": 70}`.
+        seed: Seed of the Monte Carlo draws.
+        drawn: Linearise at twelve drawn poses and voltages instead of the mean ones; slower.
+        figure: File for the confusion matrix of the ideal classifier.
+
+    Returns:
+        The ceiling with its Monte Carlo error and its limitations.
+
+    Raises:
+        AlloykError: A setting is wrong, or `data` is not a simulated data set.
+
+    Example:
+        >>> import alloyk
+        >>> found = alloyk.ceiling(preset="easy", image_size=32)
+        >>> bool(0.5 < found.accuracy <= 1)
+        True
+    """
+    from alloyk.api.results import CeilingResult
+    from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
+    from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
+    from alloyk.simulator.settings.presets import preset_parameters
+
+    shares = None
+    if data is not None:
+        if preset is not None:
+            raise OptionError("`preset` cannot be combined with DATA")
+        recipe = _recipe_of(Path(data))
+        parameters, shares, source = recipe.parameters, recipe.class_counts(), str(data)
+        image_size = image_size or recipe.image_size
+    else:
+        preset = preset or PRESET
+        parameters, source = preset_parameters(preset), f"preset {preset}"
+    if alloys:
+        shares = None
+    overrides = add_alloys(parse_settings(as_texts(set)), alloys)
+    parameters = with_overrides(parameters, overrides)
+    size = image_size or IMAGE_SIZE
+    found = reference_ceiling(parameters, size, shares=shares, seed=seed, drawn_circumstances=drawn)
+    result = CeilingResult(found, source, tuple(caveats(parameters, found.image_size)))
+    if figure is not None:
+        result.draw(figure)
+    return result
+
+
+def plan(
+    sweep: Mapping[str, Sequence[Any]] | Sequence[str],
+    *,
+    preset: str = PRESET,
+    out: str | Path | None = None,
+    image_size: int = IMAGE_SIZE,
+    alloys: str | Sequence[str] | None = None,
+    set: Settings = (),
+    seed: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> "PlanResult":
+    """Compute the reference ceiling over one or two parameters of the set-up.
+
+    Args:
+        sweep: A parameter of the simulator, or `image_size`, to its values; one or two of them.
+        preset: The set-up as it is.
+        out: Folder for `plan.csv` and `plan.png`; nothing is written without it.
+        image_size: Pixels along each side.
+        alloys: Class labels; by default those of the preset.
+        set: Parameters of the set-up as it is.
+        seed: Seed of the Monte Carlo draws, the same for all set-ups.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The ceiling of every combination of values and of the set-up as it is.
+
+    Raises:
+        AlloykError: A parameter or a value is wrong, or the folder cannot be written.
+
+    Example:
+        >>> import alloyk
+        >>> found = alloyk.plan({"tube.voltage_kvp": [40, 50]}, preset="easy", image_size=16)
+        >>> [point.values for point in found.points]
+        [('40',), ('50',)]
+    """
+    from alloyk.api.results import PlanResult
+    from alloyk.simulator.ceiling.design import parse_sweeps, plan_rows, plan_setups
+    from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
+    from alloyk.simulator.settings.presets import preset_parameters
+
+    overrides = add_alloys(parse_settings(as_texts(set)), alloys)
+    parameters = with_overrides(preset_parameters(preset), overrides)
+    found = plan_setups(
+        parameters, parse_sweeps(sweep_texts(sweep)), image_size, seed=seed, progress=progress
+    )
+    result = PlanResult(found, f"simulated, preset {preset}, {image_size}×{image_size}")
+    if out is not None:
+        _write_table(Path(out) / "plan.csv", plan_rows(found))
+        result.draw(Path(out) / "plan.png")
+    return result
+
+
+def _recipe_of(data: Path) -> "Recipe":
+    """Return the recipe of a simulated data set, given its folder or its simulation.yaml."""
+    from alloyk.simulator.dataset.recipe import load_recipe
+
+    file = data / "simulation.yaml" if data.is_dir() else data
+    if not file.is_file():
+        raise DataError(
+            f"a ceiling needs a simulated data set, {data} has no simulation.yaml; only the "
+            "simulator's images have a known ceiling"
+        )
+    return load_recipe(file)
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows as CSV."""
+    from alloyk.files import whole_file
+
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

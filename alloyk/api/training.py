@@ -1,0 +1,230 @@
+"""Make runs: train, cross-validate, vote, search."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alloyk.api.settings import Settings, configuration_overrides, sweep_texts
+from alloyk.errors import ModelError, OptionError
+from alloyk.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from alloyk.api.run import Run
+    from alloyk.api.search import SearchResult
+
+logger = logging.getLogger(__name__)
+
+RUNS = Path("saved_models")
+"""Folder of the runs that are given no folder."""
+
+
+def train(
+    config: str | Path | None = None,
+    *,
+    arch: str | None = None,
+    data: str | Path | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    set: Settings = (),
+    progress: Progress = NO_PROGRESS,
+) -> "Run":
+    """Train a classifier and evaluate it on the test split, as `alloyk train` does.
+
+    Args:
+        config: YAML file of the experiment; by default the built-in configuration.
+        arch: Architecture, such as `resnet18`.
+        data: Data set: a folder or a `manifest.csv`; by default the embedded, simulated one.
+        run: Folder of the run; by default `saved_models/<arch>`, numbered.
+        resume: Resume the interrupted run in `run`; nothing else may be given then.
+        set: Further settings, for example `{"train.epochs": 20}`.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError: A setting is wrong, or options contradict each other.
+        AlloykError: The data cannot be used, the folder holds something else, training diverged.
+
+    Example:
+        >>> import alloyk
+        >>> run = alloyk.train(data="sorted/", arch="resnet18")  # doctest: +SKIP
+        >>> run.metrics["accuracy"], run.predictions.table, run.report()  # doctest: +SKIP
+    """
+    from alloyk.api.run import Run
+    from alloyk.config import resolve_config
+    from alloyk.locks import is_empty, new_numbered_folder
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    if resume:
+        if config or arch or data or set or not run:
+            raise OptionError("`resume` takes `run` and nothing else; the run has its settings")
+        config = Run(run).config_file
+        if not config.is_file():
+            raise ModelError(f"`resume` needs an interrupted run; {config} not found")
+    resolved = resolve_config(config and Path(config), configuration_overrides(set, arch, data))
+    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
+    from alloyk.training import run_training
+
+    new = new_numbered_folder(RUNS, resolved.model.arch)
+    with nullcontext(Path(run)) if run else new as folder:
+        try:
+            run_training(resolved, folder, resume=resume, progress=progress)
+        except KeyboardInterrupt:
+            if folder.is_dir() and not is_empty(folder):
+                logger.info("\nto resume: alloyk train --run %s --resume", folder)
+            else:
+                logger.info("\nno epoch was complete; nothing is kept")
+            raise
+    return Run(folder)
+
+
+def cross_validate(
+    config: str | Path | None = None,
+    *,
+    folds: int | None = None,
+    leave_out: str | None = None,
+    arch: str | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    set: Settings = (),
+    progress: Progress = NO_PROGRESS,
+) -> "Run":
+    """Train and test on grouped, stratified folds, as `alloyk cross-validate` does.
+
+    Args:
+        config: YAML file of the experiment; by default the built-in configuration.
+        folds: Number of folds; by default 5.
+        leave_out: Column of the manifest of which each value is left out in turn, instead of
+            folds.
+        arch: Architecture, such as `resnet18`.
+        data: Data set: a folder or a `manifest.csv`.
+        out: Folder; finished folds in it are not repeated. By default `saved_models/<arch>-folds`.
+        set: Further settings, for example `{"train.epochs": 20}`.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        A run whose predictions hold every image once.
+
+    Raises:
+        ConfigError: A setting is wrong, or options contradict each other.
+        AlloykError: The data cannot be divided like that, or the folder holds something else.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.cross_validate(data="radiographs", folds=5).metrics  # doctest: +SKIP
+    """
+    from alloyk.api.run import Run
+    from alloyk.config import resolve_config
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    if leave_out and folds is not None:
+        raise OptionError("`folds` and `leave_out` are two ways to hold images out; give one")
+    resolved = resolve_config(config and Path(config), configuration_overrides(set, arch, data))
+    name = f"without-{leave_out}" if leave_out else "folds"
+    folder = Path(out) if out else RUNS / f"{resolved.model.arch}-{name}"
+
+    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
+    from alloyk.training import cross_validation
+
+    try:
+        cross_validation.cross_validate(
+            resolved, folder, folds=folds or 5, leave_out=leave_out, progress=progress
+        )
+    except KeyboardInterrupt:
+        if folder.exists():
+            logger.info("\nto resume it, give the same command again")
+        raise
+    return Run(folder)
+
+
+def ensemble(
+    runs: Sequence[str | Path],
+    *,
+    vote: str,
+    out: str | Path,
+    weights: str = "equal",
+) -> "Run":
+    """Combine runs into a voted classifier and evaluate it, as `alloyk ensemble` does.
+
+    Args:
+        runs: Run folders, two or more, evaluated on the same test images.
+        vote: `soft`, the mean of the probabilities, or `hard`, the count of predicted classes.
+        out: Folder of the new run, absent or empty.
+        weights: `equal`, or `validation` for the weights that are best on the validation images.
+
+    Returns:
+        The voted run; one of a hard vote has no model.
+
+    Raises:
+        AlloykError: The runs do not fit together, a member has no model, or the folder is not
+            empty.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.ensemble(["cnn", "resnet18"], vote="soft", out="soft")  # doctest: +SKIP
+    """
+    from alloyk.api.run import Run
+
+    if vote == "soft":
+        from alloyk.runtime.tensorflow import load_tensorflow
+
+        load_tensorflow()
+    from alloyk.ensemble.combine import ensemble_runs
+
+    paths = [Path(run) for run in runs]
+    return Run(ensemble_runs(paths, vote, Path(out), weights=weights))
+
+
+def tune(
+    config: str | Path | None = None,
+    *,
+    search: str = "grid",
+    space: str | Path | Mapping[str, Any] | None = None,
+    over: Mapping[str, Sequence[Any]] | Sequence[str] = (),
+    trials: int | None = None,
+    out: str | Path | None = None,
+    arch: str | None = None,
+    data: str | Path | None = None,
+    set: Settings = (),
+    progress: Progress = NO_PROGRESS,
+) -> "SearchResult":
+    """Search for better settings, as `alloyk tune` does.
+
+    Args:
+        config: YAML file of the experiment around which to search.
+        search: `grid` for every combination, or `random`.
+        space: Dotted key to choices or to `{min, max, step or log}`, or a YAML file of that.
+        over: Keys and their choices, added to `space`.
+        trials: Maximum number of trials; by default the whole grid, or 10 at random.
+        out: Folder of the search; resumes one that is there. By default
+            `saved_models/tune-<arch>`, numbered.
+        arch: Architecture, such as `resnet18`.
+        data: Data set: a folder or a `manifest.csv`.
+        set: Further settings, for example `{"train.epochs": 20}`.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The trials and the best configuration.
+
+    Raises:
+        ConfigError: Nothing to search over, or options contradict each other.
+        AlloykError: The space is wrong, or the folder holds another search.
+
+    Example:
+        >>> import alloyk
+        >>> found = alloyk.tune(over={"model.dropout": [0.1, 0.3]})  # doctest: +SKIP
+        >>> alloyk.train(found.best)  # doctest: +SKIP
+    """
+    from alloyk.api.search import SearchResult, run_search
+
+    if not (space or over):
+        raise OptionError("nothing to search over; give `space` or `over`")
+    overrides = configuration_overrides(set, arch, data)
+    best = run_search(
+        search, space, sweep_texts(over), out and Path(out), config and Path(config), overrides,
+        trials, progress,
+    )  # fmt: skip
+    return SearchResult(best.parent)
