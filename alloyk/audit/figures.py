@@ -152,8 +152,8 @@ def plot_examples(audited: Audited) -> Axes | None:
 
     config = resolve_config(None, {"data": {"path": str(audited.root)}})
     size = config.preprocess.image_size
-    plain = build_preprocessing(size)
-    equalized = build_preprocessing(size, equalize=True)
+    plain = build_preprocessing(size, normalize="robust", repair=True)
+    equalized = build_preprocessing(size, normalize="robust", repair=True, equalize=True)
     augment = Augmentation(**EXAMPLE_AUGMENTATION)
     titles = ("raw", "preprocessed", "equalised", "augmented", "augmented")
     figure = Figure(figsize=(2.0 * len(titles) + 0.9, 2.0 * len(drawn) + 0.9), layout="constrained")
@@ -173,7 +173,7 @@ def plot_examples(audited: Audited) -> Axes | None:
         axes[number][0].set_ylabel(_shown([label])[0], fontsize=9)
     changes = ", ".join(f"{name}={value}" for name, value in EXAMPLE_AUGMENTATION.items())
     figure.suptitle(
-        f"{_subtitle(audited)}\npreprocessed to {size[0]}×{size[1]}, min_max; augmented: {changes}",
+        f"{_subtitle(audited)}\npreprocessed to {size[0]}×{size[1]}, robust; augmented: {changes}",
         fontsize=8.5, color=GRAY, ha="left", x=0.01,
     )  # fmt: skip
     return axes[0][0]

@@ -113,7 +113,8 @@ class PreprocessConfig(Section):
     """From the raw image to the standardised gray image that the network takes."""
 
     image_size: tuple[int, int] = (96, 96)
-    normalize: Literal["min_max", "log", "full_scale", "none"] = "min_max"
+    repair: bool = True
+    normalize: Literal["robust", "min_max", "log", "full_scale", "none"] = "robust"
     equalize: bool = False
     levels: int = Field(default=4096, ge=2)
     order: Literal["equalize_first", "resize_first"] = "equalize_first"
@@ -162,6 +163,11 @@ class AugmentConfig(Section):
     cutout: float = Field(default=0.0, ge=0, lt=1)
     erasing: Fraction = 0.0
     noise: float = Field(default=0.0, ge=0)
+    orientation: bool = False
+    blur: float = Field(default=0.0, ge=0, le=1)
+    response: float = Field(default=0.0, ge=0, le=0.5)
+    defects: float = Field(default=0.0, ge=0, le=0.1)
+    border: float = Field(default=0.0, ge=0, le=0.25)
     fill: Literal["reflect", "nearest", "constant"] = "reflect"
 
 
@@ -245,6 +251,13 @@ class Config(Section):
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
+
+    def preprocessing_settings(self) -> dict[str, Any]:
+        """The arguments of `alloyk.preprocessing.for_dataset.preprocessing_for`."""
+        network_side = {"standardize", "mean", "std"}
+        settings = self.preprocess.model_dump(exclude=network_side)
+        data = self.data
+        return {**settings, "flat": data.flat, "dark": data.dark, "attenuation": data.attenuation}
 
     @model_validator(mode="after")
     def _check_logarithm(self) -> Self:

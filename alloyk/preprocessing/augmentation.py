@@ -57,6 +57,16 @@ class Augmentation:
         cutout: Side of a square, part of the image's, that is set to the image's mean.
         erasing: Probability that a random rectangle is replaced by uniform noise.
         noise: Standard deviation of Gaussian noise.
+        orientation: Show each image in one of its eight orientations, equally likely; images
+            that are not square in one of the four without a quarter turn.
+        blur: Largest standard deviation of a Gaussian blur in pixels, uniform from 0; at most
+            1, because the kernel is three pixels wide.
+        response: Largest change of the detector's response, part of the range: gain and offset,
+            and a gradient from side to side and a vignette, each uniform within ± this.
+        defects: Mean share of dead (0) and hot (1) pixels that repair has missed; every second
+            image has none.
+        border: Deepest dark border, part of the side, uniform from 0 on each side; every second
+            image has none.
         fill: What lies beyond the edge: ``reflect``, ``nearest`` or ``constant`` (0).
     """
 
@@ -72,6 +82,11 @@ class Augmentation:
     cutout: float = 0.0
     erasing: float = 0.0
     noise: float = 0.0
+    orientation: bool = False
+    blur: float = 0.0
+    response: float = 0.0
+    defects: float = 0.0
+    border: float = 0.0
     fill: str = "reflect"
 
     @property
@@ -85,7 +100,8 @@ class Augmentation:
     def active(self) -> bool:
         """Whether anything is switched on."""
         photometric = (self.brightness, self.contrast, self.cutout, self.erasing, self.noise)
-        return self._geometric or bool(self.elastic) or any(photometric)
+        detector = (self.orientation, self.blur, self.response, self.defects, self.border)
+        return self._geometric or bool(self.elastic) or any(photometric) or any(detector)
 
     def __call__(self, images, seed):
         draws = _Draws(seed)
@@ -101,7 +117,22 @@ class Augmentation:
             images = self._erase(images, draws)
         if self.noise:
             images = images + self.noise * draws.normal(tf.shape(images))
+        images = self._through_detector(images, draws)
         return tf.clip_by_value(images, 0.0, 1.0) if self.active else images
+
+    def _through_detector(self, images, draws):
+        """Orientation, blur, response, defects and border, in this order."""
+        if self.orientation:
+            images = _oriented(images, draws)
+        if self.blur:
+            images = _blurred(images, draws, self.blur)
+        if self.response:
+            images = _other_response(images, draws, self.response)
+        if self.defects:
+            images = _with_defects(images, draws, self.defects)
+        if self.border:
+            images = _with_border(images, draws, self.border)
+        return images
 
     def _transform(self, images, draws):
         """Flip, rotation, scale, shift and crop as one projective transform."""
@@ -202,3 +233,61 @@ def _rectangles(images, draws, height, width):
 
     rows, columns = along(shape[1], height), along(shape[2], width)
     return (rows[:, :, None] & columns[:, None, :])[..., None]
+
+
+def _coins(images, draws):
+    """True for each image with probability 1/2, `(batch, 1, 1, 1)`."""
+    return draws.uniform([tf.shape(images)[0], 1, 1, 1], 0.0, 1.0) < 0.5
+
+
+def _oriented(images, draws):
+    images = tf.where(_coins(images, draws), tf.reverse(images, [1]), images)
+    images = tf.where(_coins(images, draws), tf.reverse(images, [2]), images)
+    if images.shape[1] is not None and images.shape[1] == images.shape[2]:
+        images = tf.where(_coins(images, draws), tf.transpose(images, [0, 2, 1, 3]), images)
+    return images
+
+
+def _blurred(images, draws, largest):
+    """Weights `(w, 1 - 2w, w)` along both axes have the variance `2w`: exact up to w = 1/2."""
+    deviation = draws.uniform([tf.shape(images)[0], 1, 1, 1], 0.0, largest)
+    weight = tf.square(deviation) / 2
+    for axis in (1, 2):
+        pad = [[0, 0], [int(axis == 1)] * 2, [int(axis == 2)] * 2, [0, 0]]
+        padded = tf.pad(images, pad, "SYMMETRIC")
+        size = tf.shape(images)[axis]
+        before = padded[:, :size] if axis == 1 else padded[:, :, :size]
+        after = padded[:, 2:] if axis == 1 else padded[:, :, 2:]
+        images = images + weight * (before + after - 2 * images)
+    return images
+
+
+def _other_response(images, draws, strength):
+    shape = tf.shape(images)
+    gain, offset, tilt_x, tilt_y, vignette = tf.unstack(
+        draws.uniform([5, shape[0], 1, 1, 1], -strength, strength)
+    )
+    rows = tf.linspace(-1.0, 1.0, shape[1])[None, :, None, None]
+    columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]
+    down = tilt_y * rows + vignette / 2 * tf.square(rows)
+    right = tilt_x * columns + vignette / 2 * tf.square(columns)
+    return images * ((1 + gain) + down + right) + offset
+
+
+def _with_defects(images, draws, share):
+    chance = draws.uniform(tf.shape(images), 0.0, 1.0)
+    share = tf.where(_coins(images, draws), 2 * share, 0.0)
+    images = tf.where(chance < share / 2, 0.0, images)
+    return tf.where(chance > 1 - share / 2, 1.0, images)
+
+
+def _with_border(images, draws, deepest):
+    shape = tf.shape(images)
+    depths = tf.unstack(draws.uniform([4, shape[0], 1, 1, 1], 0.0, deepest))
+    chosen = _coins(images, draws)
+    rows = (tf.cast(tf.range(shape[1]), tf.float32) + 0.5) / tf.cast(shape[1], tf.float32)
+    columns = (tf.cast(tf.range(shape[2]), tf.float32) + 0.5) / tf.cast(shape[2], tf.float32)
+    rows, columns = rows[None, :, None, None], columns[None, None, :, None]
+    in_rows = (rows < depths[0]) | (rows > 1 - depths[1])
+    in_columns = (columns < depths[2]) | (columns > 1 - depths[3])
+    return tf.where(chosen & (in_rows | in_columns), 0.0, images)

@@ -82,10 +82,3 @@ class Attenuation(ImageLayer):
 
     def call(self, images):
         return -ops.log(ops.maximum(images, MIN_RELATIVE_RANGE))
-
-
-def correction_layers(frames: FlatFrames | None, attenuation: bool = False) -> list[ImageLayer]:
-    """The layers from gray counts to transmission or attenuation; none without frames."""
-    if frames is None:
-        return []
-    return [FlatField.from_frames(frames), *([Attenuation()] if attenuation else [])]

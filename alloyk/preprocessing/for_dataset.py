@@ -1,31 +1,83 @@
 """The preprocessing layers of one data set."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
-from alloyk.config import Config
 from alloyk.data import ImageDataset
-from alloyk.imaging import read_image
+from alloyk.errors import DataError
+from alloyk.imaging import read_image, shown
 from alloyk.preprocessing.flat_frames import load_flat_frames
 from alloyk.preprocessing.layers import build_preprocessing
 
 
-def preprocessing_for(config: Config, dataset: ImageDataset) -> keras.Sequential:
-    """The layers from a raw image of this data set to a gray one in [0, 1]."""
-    settings, data = config.preprocess, config.data
-    frames = load_flat_frames(dataset.root, data.flat, data.dark) if data.flat else None
-    full_scale = settings.full_scale
-    if settings.normalize == "full_scale" and full_scale is None:
-        dtype = read_image(dataset.paths("train")[0]).dtype
-        counts = dtype.kind in "iu" and frames is None  # transmission ends at 1
-        full_scale = float(np.iinfo(dtype).max) if counts else 1.0
+def preprocessing_for(
+    dataset: ImageDataset,
+    *,
+    image_size: tuple[int, int],
+    normalize: str,
+    repair: bool,
+    equalize: bool,
+    levels: int,
+    order: str,
+    full_scale: float | None = None,
+    flat: str | None = None,
+    dark: str | None = None,
+    attenuation: bool = False,
+) -> keras.Sequential:
+    """The layers from a raw image of this data set to a gray one in [0, 1].
+
+    Args:
+        dataset: Where the images, and flat and dark frames, are.
+        image_size: `(height, width)` of the result.
+        normalize: As in `build_preprocessing`. `full_scale` without a number takes the scale from
+            the depth of the data set's files.
+        repair: As in `build_preprocessing`, like `equalize`, `levels` and `order`.
+        equalize: See above.
+        levels: See above.
+        order: See above.
+        full_scale: Largest value of the container.
+        flat: Name of the flat frames, if any.
+        dark: Name of the dark frames, if any.
+        attenuation: Whether to take `-ln` of the corrected image.
+
+    Raises:
+        AlloykError: The frames cannot be used, or the files have several depths where
+            `full_scale` needs one.
+    """
+    frames = load_flat_frames(dataset.root, flat, dark) if flat else None
+    if normalize == "full_scale" and full_scale is None:
+        full_scale = 1.0 if frames else scale_of(dataset)  # transmission ends at 1
     return build_preprocessing(
-        settings.image_size,
-        normalize=settings.normalize,
-        equalize=settings.equalize,
-        levels=settings.levels,
-        order=settings.order,
+        image_size,
+        normalize=normalize,
+        repair=repair,
+        equalize=equalize,
+        levels=levels,
+        order=order,
         full_scale=full_scale,
         flat_frames=frames,
-        attenuation=data.attenuation,
+        attenuation=attenuation,
     )
+
+
+def scale_of(dataset: ImageDataset) -> float:
+    """The largest value that the files of a data set can hold: 255, 65535, or 1 for fractions.
+
+    Raises:
+        DataError: The files have several depths.
+    """
+    found: dict[str, Path] = {}
+    root = dataset.root.absolute()
+    for path in (root / name for name in dataset.table["path"]):
+        found.setdefault(read_image(path).dtype.name, path)
+    if len(found) > 1:
+        examples = ", ".join(f"{depth} ({shown(path)})" for depth, path in sorted(found.items()))
+        raise DataError(
+            f"preprocess.normalize=full_scale needs images of one depth, got {examples}; convert "
+            "them to one depth, or set preprocess.normalize=robust"
+        )
+    (name,) = found
+    depth = np.dtype(name)
+    return float(np.iinfo(depth).max) if depth.kind in "iu" else 1.0

@@ -9,8 +9,11 @@ import keras
 from keras import ops
 
 from alloyk.imaging.gray import LUMA_WEIGHTS
-from alloyk.preprocessing.correction import correction_layers
+from alloyk.preprocessing.correction import Attenuation, FlatField
+from alloyk.preprocessing.flat_frames import FlatFrames
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.preprocessing.repair import Repair
+from alloyk.preprocessing.scaling import RobustScale
 
 # Per-channel mean and standard deviation of ImageNet's training images in [0, 1], as published
 # with the torchvision models: https://pytorch.org/vision/stable/models.html
@@ -66,7 +69,7 @@ class FullScale(ImageLayer):
     def __init__(self, full_scale, **kwargs):
         super().__init__(**kwargs)
         if full_scale <= 0:
-            raise ValueError(f"full_scale must be positive. Received: full_scale={full_scale}")
+            raise ValueError(f"full_scale must be > 0, got {full_scale}")
         self.full_scale = full_scale
 
     def call(self, images):
@@ -80,8 +83,8 @@ class FullScale(ImageLayer):
 class Log(ImageLayer):
     """Natural logarithm of the counts, so that attenuation becomes a difference.
 
-    Counts below ``MIN_RELATIVE_RANGE`` of the image's largest are raised to it first: a dead pixel
-    has no logarithm.
+    Kept for models saved before `RobustScale`. Counts below ``MIN_RELATIVE_RANGE`` of the image's
+    largest are raised to it first: a dead pixel has no logarithm.
     """
 
     def call(self, images):
@@ -107,7 +110,7 @@ class Equalize(ImageLayer):
     def __init__(self, levels=4096, **kwargs):
         super().__init__(**kwargs)
         if levels < 2:
-            raise ValueError(f"levels must be at least 2. Received: levels={levels}")
+            raise ValueError(f"levels must be >= 2, got {levels}")
         self.levels = levels
 
     def call(self, images):
@@ -199,8 +202,8 @@ class Standardize(ImageLayer):
         super().__init__(**kwargs)
         if len(mean) != len(std) or len(mean) not in (1, 3) or min(std) <= 0:
             raise ValueError(
-                "mean and std must be 1 or 3 numbers each, std positive. "
-                f"Received: mean={mean}, std={std}"
+                "mean and std must be 1 or 3 numbers each and std must be > 0, got "
+                f"mean={mean}, std={std}"
             )
         self.mean = tuple(mean)
         self.std = tuple(std)
@@ -216,38 +219,59 @@ class Standardize(ImageLayer):
 
 
 def build_preprocessing(
-    image_size, *, normalize="min_max", equalize=False, levels=4096, order="equalize_first",
-    full_scale=None, flat_frames=None, attenuation=False,
-):  # fmt: skip
+    image_size: tuple[int, int],
+    *,
+    normalize: str = "min_max",
+    repair: bool = False,
+    equalize: bool = False,
+    levels: int = 4096,
+    order: str = "equalize_first",
+    full_scale: float | None = None,
+    flat_frames: FlatFrames | None = None,
+    attenuation: bool = False,
+) -> keras.Sequential:
     """Layers from a raw image of any size and channel count to a gray image in [0, 1].
 
     Args:
-        image_size: ``(height, width)`` of the result.
-        normalize: ``min_max`` per image; ``log`` min-max of ln(counts); ``full_scale`` division
-            by ``full_scale``; ``none``.
+        image_size: `(height, width)` of the result.
+        normalize: `robust` scaling of each image by two percentiles; `log`, the same of
+            ln(counts); `min_max` by its darkest and brightest pixel; `full_scale`, division by
+            `full_scale`; `none`.
+        repair: Whether to replace defective pixels, lines and dark borders first.
         equalize: Whether to equalise the histogram of each image.
         levels: Bins of that histogram.
-        order: ``equalize_first`` (the study's) or ``resize_first``.
-        full_scale: Largest value of the container, for ``full_scale``.
+        order: `equalize_first` (the study's) or `resize_first`.
+        full_scale: Largest value of the container, for `full_scale`.
         flat_frames: `FlatFrames` to correct each image by, which must then have their size.
-        attenuation: Whether to take ``-ln`` of the corrected image.
+        attenuation: Whether to take `-ln` of the corrected image.
 
     Returns:
-        A ``keras.Sequential`` from ``(batch, height, width, channels)`` to
-        ``(batch, *image_size, 1)``, float32.
+        A `keras.Sequential` from `(batch, height, width, channels)` to
+        `(batch, *image_size, 1)`, float32.
     """
     scaling = {
+        "robust": lambda: [RobustScale()],
         "min_max": lambda: [MinMax()],
-        "log": lambda: [Log(), MinMax()],
+        "log": lambda: [RobustScale(logarithm=True)],
         "full_scale": lambda: [FullScale(full_scale)],
         "none": lambda: [],
     }
     levelling = scaling[normalize]() + ([Equalize(levels)] if equalize else [])
     resizing = [Resize(image_size)]
     ordered = levelling + resizing if order == "equalize_first" else resizing + levelling
-    correction = correction_layers(flat_frames, attenuation)
+    correction = [FlatField.from_frames(flat_frames)] if flat_frames else []
+    # Before the logarithm, which would make a dark border the brightest part of the image.
+    repairing = [Repair()] if repair else []
+    attenuating = [Attenuation()] if flat_frames and attenuation else []
     height, width = flat_frames.shape if flat_frames else (None, None)
     return keras.Sequential(
-        [keras.Input((height, width, None), name="raw"), Grayscale(), *correction, *ordered],
+        [
+            keras.Input((height, width, None), name="raw"),
+            Grayscale(),
+            *correction,
+            *repairing,
+            *attenuating,
+            *ordered,
+        ],
         name="preprocessing",
     )

@@ -90,7 +90,7 @@ def run_training(
 def _train_and_evaluate(
     config: Config, run: Path, dataset: ImageDataset, progress: Progress
 ) -> Path:
-    preprocessing = preprocessing_for(config, dataset)
+    preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     train = load_split(config, dataset, "train", preprocessing)
     val = load_split(config, dataset, "val", preprocessing)
     network = train_network(config, run, train, val, len(dataset.classes), progress)

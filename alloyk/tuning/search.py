@@ -88,7 +88,7 @@ class Experiment:
         if key not in self._data:
             self._data.clear()
             dataset = open_training_data(config)
-            preprocessing = preprocessing_for(config, dataset)
+            preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
             train, val = (
                 load_split(config, dataset, name, preprocessing) for name in ("train", "val")
             )

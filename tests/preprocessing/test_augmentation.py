@@ -10,7 +10,8 @@ from alloyk.preprocessing.augmentation import Augmentation
 EVERYTHING = {
     "horizontal_flip": True, "vertical_flip": True, "rotation_deg": 20, "scale": 0.2,
     "shift": 0.1, "crop": 0.2, "elastic": 0.03, "brightness": 0.2, "contrast": 0.2,
-    "cutout": 0.25, "erasing": 0.5, "noise": 0.05,
+    "cutout": 0.25, "erasing": 0.5, "noise": 0.05, "orientation": True, "blur": 0.8,
+    "response": 0.2, "defects": 0.02, "border": 0.1,
 }  # fmt: skip
 
 
@@ -131,3 +132,44 @@ def test_works_inside_tf_data_with_an_unknown_batch_size():
     batches = tf.data.Dataset.from_tensor_slices(images(5)).batch(2).enumerate()
     changed = batches.map(lambda i, x: augmentation(x, tf.stack([0, tf.cast(i, tf.int32)])))
     assert [len(batch) for batch in changed] == [2, 2, 1]
+
+
+def test_orientation_shows_all_eight_equally_often():
+    batch = np.repeat(images(1, 16, 16), 800, axis=0)
+    result = apply({"orientation": True}, batch)[..., 0]
+    one = batch[0, ..., 0]
+    eight = [np.rot90(turned, k) for turned in (one, one.T) for k in range(4)]
+    counts = [np.all(result == orientation, axis=(1, 2)).sum() for orientation in eight]
+    assert sum(counts) == 800
+    assert min(counts) > 60  # 100 expected, 4 standard deviations
+    assert max(counts) < 140
+
+
+def test_blur_keeps_the_sum_and_has_the_wanted_variance():
+    point = np.zeros((300, 15, 15, 1), np.float32)
+    point[:, 7, 7] = 1
+    result = apply({"blur": 0.8}, point)[..., 0].astype(float)
+    np.testing.assert_allclose(result.sum((1, 2)), 1, rtol=1e-5)
+    variance = (result.sum(1) * (np.arange(15) - 7) ** 2).sum(1)
+    assert 0.6 < np.sqrt(variance.max()) <= 0.801
+    assert np.sqrt(variance.clip(0)).mean() == pytest.approx(0.4, abs=0.06)
+
+
+def test_defects_and_border_spare_every_second_image_and_have_their_share():
+    batch = images(400, 40, 40) * 0.8 + 0.1
+    dead = apply({"defects": 0.01}, batch) == 0
+    hot = apply({"defects": 0.01}, batch) == 1
+    assert dead.mean() == pytest.approx(0.005, rel=0.15)
+    assert hot.mean() == pytest.approx(0.005, rel=0.15)
+    assert 160 < (~(dead | hot).any((1, 2, 3))).sum() < 240
+    dark = apply({"border": 0.1}, batch) == 0
+    assert not dark[:, 5:-5, 5:-5].any()
+    assert 150 < (~dark.any((1, 2, 3))).sum() < 260
+
+
+def test_response_is_smooth_over_a_constant_image():
+    flat = np.full((200, 24, 24, 1), 0.5, np.float32)
+    result = apply({"response": 0.1}, flat)[..., 0]
+    assert np.abs(np.diff(result, n=3, axis=1)).max() < 1e-4
+    assert result.mean() == pytest.approx(0.5, abs=0.02)
+    assert 0.05 < np.abs(result - 0.5).max() <= 0.1 + 0.5 * 0.4 + 1e-6

@@ -106,10 +106,10 @@ def test_standardize_turns_three_means_into_three_channels():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Equalize(1), "levels must be at least 2. Received: levels=1"),
-        (lambda: FullScale(0), "full_scale must be positive"),
+        (lambda: Equalize(1), "levels must be >= 2, got 1"),
+        (lambda: FullScale(0), "full_scale must be > 0, got 0"),
         (lambda: Standardize((0, 0), (1, 1)), "1 or 3 numbers"),
-        (lambda: Standardize((0,), (0,)), "std positive"),
+        (lambda: Standardize((0,), (0,)), "std must be > 0"),
     ],
 )
 def test_wrong_arguments_are_named(make, message):
@@ -119,6 +119,8 @@ def test_wrong_arguments_are_named(make, message):
 
 SETTINGS = [
     {"equalize": True},
+    {"normalize": "robust", "repair": True},
+    {"normalize": "log", "repair": True, "equalize": True},
     {"equalize": True, "order": "resize_first"},
     {"normalize": "log"},
     {"normalize": "full_scale", "full_scale": 65535.0},

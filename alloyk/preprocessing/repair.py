@@ -1,0 +1,315 @@
+"""Repair of detector defects in a single raw image, without a defect map.
+
+A dead or hot pixel, a pair, a 2×2 cluster, or a line up to two pixels wide lies outside the range
+of its surroundings on every side. An edge of the object does not, because the object continues
+along the edge. On a slope, where the surroundings' range is wide, a defect lies away from the
+means of opposite neighbours in all directions. A dark border is what a collimator leaves at the
+edge of the field.
+
+Only shifted copies, minima, maxima, sums and gathers are used, so that the same numbers come out
+in the input pipeline, in a saved model and in a TensorFlow Lite file.
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+
+PIXEL_THRESHOLD = 4.2
+"""A pixel is defective this many noise deviations away from its surroundings."""
+
+# Half the range of the surroundings that counts as noise. Beyond that the range is structure of
+# the object, which a defect has to leave altogether.
+NOISE_RANGE = 0.9
+
+SLOPE_THRESHOLD = 4.7
+"""… or away from the means of opposite neighbours, where these agree."""
+
+AGREEMENT = 3.0
+"""Noise deviations within which they have to: at a corner of the object they do not."""
+
+LINE_THRESHOLD = 2.0
+"""Noise deviations that the pixels of a defective line lie outside the lines beside it."""
+
+SLOPES = 2.0
+"""Slopes of the object, per pixel, that are subtracted before."""
+
+LINE_SHARE = 0.4
+"""Part of a line's pixels that must do so."""
+
+ROUNDING_NOISE = 0.5
+"""Least noise of whole counts; without it, one step in an 8-bit image would be a defect."""
+
+# Deviation of Gaussian noise for a mean of 1 of `_smaller_difference`, clipped at `CLIP` means.
+# Measured on normal random numbers by scripts/repair_check.py.
+NOISE_PER_DIFFERENCE = 1 / 1.291
+CLIP = 3.0
+
+WINDOW = 16
+"""Side of the square, in pixels, over which the noise is averaged; a power of two."""
+
+LEAST_LEVEL = 0.05
+"""Part of the mean level below which the noise no longer falls with the level."""
+
+BORDER_LEVEL = 0.125
+"""A border's brightest pixel is below this part of the image's mean."""
+
+BORDER_DEPTH = 0.1
+"""Deepest border that is repaired, part of the side; a deeper one may be the object."""
+
+
+class _Range(NamedTuple):
+    """The range of the surroundings of each pixel: `(batch, height, width)` each."""
+
+    low: Any
+    high: Any
+
+    @property
+    def middle(self) -> Any:
+        return (self.low + self.high) * 0.5
+
+    def outside(self, images: Any) -> Any:
+        """How far each pixel lies outside the range; negative inside."""
+        return ops.maximum(images - self.high, self.low - images)
+
+    def joined(self, other: "_Range") -> "_Range":
+        return _Range(ops.minimum(self.low, other.low), ops.maximum(self.high, other.high))
+
+
+@register
+class Repair(ImageLayer):
+    """Replace defective pixels, lines and dark borders of gray raw images.
+
+    A defect is replaced by the middle of its surroundings' range, a border by the nearest line
+    inside it. Every other pixel keeps its value exactly.
+
+    Args:
+        pixel_threshold: Float > 0, in standard deviations of the local noise.
+        border: Whether to fill dark borders.
+
+    Shapes: `(batch, height, width, 1)`, in and out.
+    Raises: ValueError if `pixel_threshold` is not positive.
+    """
+
+    def __init__(
+        self, pixel_threshold: float = PIXEL_THRESHOLD, border: bool = True, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        if pixel_threshold <= 0:
+            raise ValueError(f"pixel_threshold must be > 0, got {pixel_threshold}")
+        self.pixel_threshold = pixel_threshold
+        self.border = border
+
+    def call(self, images: Any) -> Any:
+        gray = images[..., 0]
+        gray = repair_pixels(gray, self.pixel_threshold)
+        if self.border:
+            gray = fill_borders(gray)
+        return gray[..., None]
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        own = {"pixel_threshold": self.pixel_threshold, "border": self.border}
+        return {**super().get_config(), **own}
+
+
+def repair_pixels(images: Any, threshold: float = PIXEL_THRESHOLD) -> Any:
+    """Replace defective pixels and lines of `(batch, height, width)` images."""
+    padded = _mirrored(_mirrored(images, 1, 2), 2, 2)
+    above_below = _range_along(padded, images, ((1, 0), (-1, 0)))
+    beside = _range_along(padded, images, ((0, 1), (0, -1)))
+    diagonal = _range_along(padded, images, ((1, 1), (-1, -1), (1, -1), (-1, 1)))
+    around = above_below.joined(beside).joined(diagonal)
+    middle = around.middle
+    noise = noise_deviation(images, padded, middle)
+
+    limit = threshold * noise
+    half_range = (around.high - around.low) * 0.5
+    distance = around.outside(images) + ops.minimum(half_range, NOISE_RANGE * noise)
+    outside = distance > limit
+    pairs, level = _pair_means(padded, images)
+    beyond = pairs.outside(images)
+    distance = ops.minimum(ops.abs(images - level), beyond + NOISE_RANGE * noise)
+    agree = pairs.high - pairs.low < AGREEMENT * noise
+    on_slope = ops.logical_and(distance > SLOPE_THRESHOLD * noise, agree)
+    darkest = ops.min(middle, axis=(1, 2), keepdims=True)
+    brightest = ops.max(middle, axis=(1, 2), keepdims=True)
+    whole = _Range(darkest, brightest)
+    row = _in_line(images, padded, _with_ends(above_below, whole, 1), noise, along=2)
+    column = _in_line(images, padded, _with_ends(beside, whole, 2), noise, along=1)
+
+    repaired = ops.where(outside, middle, images)
+    repaired = ops.where(on_slope, level, repaired)
+    repaired = ops.where(row, above_below.middle, repaired)
+    crossing = ops.where(row, diagonal.middle, beside.middle)
+    return ops.where(column, crossing, repaired)
+
+
+def noise_deviation(images: Any, padded: Any, middle: Any) -> Any:
+    """Standard deviation of the noise at each pixel, `(batch, height, width)`.
+
+    The noise is taken to grow with the square root of the level, as that of photons does, and
+    averaged over the surroundings after that is divided out. Second differences of the object
+    hardly count, because of the two directions the smaller one is taken.
+
+    Args:
+        images: `(batch, height, width)`.
+        padded: The same, mirrored by two pixels on each side.
+        middle: The level around each pixel.
+    """
+    root = _root_of_level(middle)
+    difference = _smaller_difference(images, padded) / root
+    mean = _mean(difference)
+    for _ in range(2):
+        mean = _mean(ops.minimum(difference, CLIP * mean))
+    local = _window_mean(ops.minimum(difference, CLIP * mean) - mean) + mean
+    noise = NOISE_PER_DIFFERENCE * local * root
+    sample = images[:, ::8]
+    fraction = ops.max(ops.abs(sample - ops.round(sample)), axis=(1, 2), keepdims=True)
+    least = ops.where(fraction > 0, MIN_RELATIVE_RANGE * _mean(ops.abs(middle)), ROUNDING_NOISE)
+    return ops.maximum(noise, least)
+
+
+def fill_borders(images: Any) -> Any:
+    """Continue `(batch, height, width)` images over dark rows and columns at their edges."""
+    batch, height, width = ops.shape(images)
+    dark_below = BORDER_LEVEL * ops.mean(images, axis=(1, 2))[:, None]
+    rows = _inside(ops.max(images, axis=2) < dark_below, height)
+    columns = _inside(ops.max(images, axis=1) < dark_below, width)
+    first = ops.arange(batch, dtype="int32")[:, None] * height
+    places = ((first + rows) * width)[:, :, None] + columns[:, None, :]
+    return ops.take(ops.reshape(images, (-1,)), places)
+
+
+def _inside(dark: Any, size: Any) -> Any:
+    """Number of the line that stands at each place, `(batch, size)`: the nearest inside a border.
+
+    Args:
+        dark: `(batch, size)` bool, lines that are dark from end to end.
+        size: How many lines there are.
+    """
+    places = ops.arange(size, dtype="int32")[None, :]
+    deepest = ops.cast(ops.cast(size, "float32") * BORDER_DEPTH, "int32")
+    bright = ops.where(dark, size, places)
+    first = ops.min(bright, axis=1, keepdims=True)
+    last = ops.max(ops.where(dark, -1, places), axis=1, keepdims=True)
+    first = ops.where(first <= deepest, first, 0)
+    last = ops.where(last >= size - 1 - deepest, last, size - 1)
+    return ops.minimum(ops.maximum(places, first), last)
+
+
+def _mirrored(images: Any, axis: int, reach: int) -> Any:
+    """`images` continued by `reach` pixels along `axis`, mirrored about the outermost pixel."""
+    size = ops.shape(images)[axis]
+
+    def line(number: Any) -> Any:
+        at = ops.minimum(number, size - 1)  # one pixel may be all there is
+        return images[:, at : at + 1] if axis == 1 else images[:, :, at : at + 1]
+
+    before = [line(distance) for distance in range(reach, 0, -1)]
+    after = [line(ops.maximum(size - 1 - distance, 0)) for distance in range(1, reach + 1)]
+    return ops.concatenate([*before, images, *after], axis=axis)
+
+
+def _shifted(padded: Any, images: Any, down: int, right: int) -> Any:
+    """The pixels that lie `down` and `right` of each pixel; `padded` by two on each side."""
+    height, width = ops.shape(images)[1:3]
+    return padded[:, 2 + down : 2 + down + height, 2 + right : 2 + right + width]
+
+
+def _range_along(padded: Any, images: Any, directions: tuple) -> _Range:
+    """The range of the surroundings in some directions.
+
+    In each direction the pixel next to it and the one behind that are seen: the lower of them
+    counts for the upper end and the other way round, so that one defect beside the pixel does not
+    widen the range.
+    """
+    together = None
+    for down, right in directions:
+        near = _shifted(padded, images, down, right)
+        behind = _shifted(padded, images, 2 * down, 2 * right)
+        one = _Range(low=ops.maximum(near, behind), high=ops.minimum(near, behind))
+        together = one if together is None else together.joined(one)
+    return together
+
+
+def _pair_means(padded: Any, images: Any) -> tuple[_Range, Any]:
+    """Range and mean of the means of opposite neighbours.
+
+    On an even slope all four means are the pixel's own value.
+    """
+    means = [
+        _shifted(padded, images, down, right) + _shifted(padded, images, -down, -right)
+        for down, right in ((1, 0), (0, 1), (1, 1), (1, -1))
+    ]
+    highest = ops.maximum(ops.maximum(means[0], means[1]), ops.maximum(means[2], means[3]))
+    lowest = ops.minimum(ops.minimum(means[0], means[1]), ops.minimum(means[2], means[3]))
+    total = (means[0] + means[1]) + (means[2] + means[3])
+    return _Range(lowest * 0.5, highest * 0.5), total * 0.125
+
+
+def _with_ends(across: _Range, whole: _Range, axis: int) -> _Range:
+    """`across`, with the range of the whole image in the outermost lines along `axis`.
+
+    These have neighbours on one side only, so that a slope of the object would look like a defect.
+    """
+    size = ops.shape(across.low)[axis]
+    places = ops.arange(size, dtype="int32")
+    outermost = ops.logical_or(ops.equal(places, 0), ops.equal(places, size - 1))
+    outermost = outermost[None, :, None] if axis == 1 else outermost[None, None, :]
+    wider = across.joined(whole)
+    return _Range(
+        ops.where(outermost, wider.low, across.low), ops.where(outermost, wider.high, across.high)
+    )
+
+
+def _in_line(images: Any, padded: Any, across: _Range, noise: Any, along: int) -> Any:
+    """Which pixels are defective as part of a defective line, bool.
+
+    The slope of the object is subtracted: where two slopes meet, a line of the object is darker or
+    brighter than both its neighbours.
+    """
+    slopes = []
+    for step in (1, -1):
+        one, two = ((step, 0), (2 * step, 0)) if along == 2 else ((0, step), (0, 2 * step))
+        slopes.append(ops.abs(_shifted(padded, images, *one) - _shifted(padded, images, *two)))
+    slope = ops.minimum(*slopes)
+    stands_out = across.outside(images) - SLOPES * slope > LINE_THRESHOLD * noise
+    share = ops.mean(ops.cast(stands_out, "float32"), axis=along, keepdims=True)
+    return ops.logical_and(stands_out, share >= LINE_SHARE)
+
+
+def _smaller_difference(images: Any, padded: Any) -> Any:
+    """Absolute second difference of each pixel, of the two directions the smaller."""
+    twice = images + images
+    vertical, horizontal = (
+        ops.abs(twice - _shifted(padded, images, *step) - _shifted(padded, images, *back))
+        for step, back in (((-1, 0), (1, 0)), ((0, -1), (0, 1)))
+    )
+    return ops.minimum(vertical, horizontal)
+
+
+def _root_of_level(middle: Any) -> Any:
+    mean = _mean(ops.abs(middle))
+    least = ops.maximum(LEAST_LEVEL * mean, 1e-12)
+    return ops.sqrt(ops.maximum(middle, least))
+
+
+def _mean(images: Any) -> Any:
+    return ops.mean(images, axis=(1, 2), keepdims=True)
+
+
+def _window_mean(images: Any) -> Any:
+    """Mean over a square of `WINDOW` pixels around each pixel; outside the image lies 0."""
+    half = WINDOW // 2
+    height, width = ops.shape(images)[1:3]
+    total = ops.pad(images, ((0, 0), (half, half), (half, half)))
+    reach = 1
+    while reach < WINDOW:  # sums of 2, 4, 8 and 16 pixels
+        total = total[:, :-reach] + total[:, reach:]
+        total = total[:, :, :-reach] + total[:, :, reach:]
+        reach *= 2
+    return total[:, :height, :width] / float(WINDOW * WINDOW)

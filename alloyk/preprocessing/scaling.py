@@ -1,0 +1,114 @@
+"""Scaling of each image by robust ends: percentiles instead of its darkest and brightest pixel."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+
+LOW, HIGH = 0.005, 0.995
+"""Parts of the pixels below the two ends."""
+
+MARGIN = 0.05
+"""Part of [0, 1] that lies beyond each end, so that the pixels beyond keep their differences."""
+
+LEVELS = 4096
+"""Bins of the histogram that the percentiles are read from, linearly within a bin."""
+
+
+@register
+class RobustScale(ImageLayer):
+    """Scale each image so that two of its percentiles become `margin` and `1 - margin`.
+
+    The result is clipped to [0, 1]. A defective pixel that repair has missed moves nothing but
+    itself. An image without contrast becomes `margin`.
+
+    Args:
+        low: Float, part of the pixels below the lower end.
+        high: Float, part of the pixels below the upper end.
+        margin: Float in [0, 0.5).
+        logarithm: Whether to scale `ln(counts)`, so that attenuation becomes a difference.
+
+    Shapes: `(batch, height, width, 1)`, in and out.
+    Raises: ValueError if the parts are out of order or `margin` is out of range.
+    """
+
+    def __init__(
+        self,
+        low: float = LOW,
+        high: float = HIGH,
+        margin: float = MARGIN,
+        logarithm: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"0 <= low < high <= 1 must hold, got low={low}, high={high}")
+        if not 0 <= margin < 0.5:
+            raise ValueError(f"margin must be >= 0 and < 0.5, got {margin}")
+        self.low, self.high, self.margin, self.logarithm = low, high, margin, logarithm
+
+    def call(self, images: Any) -> Any:
+        low, high = percentiles(images, (self.low, self.high))
+        brightest = ops.maximum(ops.abs(low), ops.abs(high))
+        floor = ops.maximum(MIN_RELATIVE_RANGE * brightest, keras.config.epsilon())
+        if self.logarithm:
+            images = ops.log(ops.maximum(images, floor))
+            low, high = ops.log(ops.maximum(low, floor)), ops.log(ops.maximum(high, floor))
+            floor = MIN_RELATIVE_RANGE
+        scaled = (images - low) / ops.maximum(high - low, floor)
+        return ops.clip(scaled * (1 - 2 * self.margin) + self.margin, 0.0, 1.0)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        own = {"low": self.low, "high": self.high, "margin": self.margin}
+        return {**super().get_config(), **own, "logarithm": self.logarithm}
+
+
+def percentiles(images: Any, parts: tuple[float, ...], levels: int = LEVELS) -> list[Any]:
+    """The values below which the given parts of each image's pixels lie.
+
+    Args:
+        images: `(batch, height, width, 1)`.
+        parts: Parts in [0, 1].
+        levels: Bins between the darkest and the brightest pixel.
+
+    Returns:
+        One `(batch, 1, 1, 1)` for each part.
+    """
+    batch = ops.shape(images)[0]
+    darkest = ops.min(images, axis=(1, 2, 3), keepdims=True)
+    extent = ops.max(images, axis=(1, 2, 3), keepdims=True) - darkest
+    divisor = ops.where(extent > 0, extent, 1.0)
+    position = ops.reshape((images - darkest) / divisor, (batch, -1)) * levels
+    offset = ops.arange(batch, dtype="int32")[:, None] * levels
+    bins = offset + ops.minimum(ops.cast(position, "int32"), levels - 1)
+    counts = ops.segment_sum(
+        ops.ones_like(ops.reshape(position, (-1,))),
+        ops.reshape(bins, (-1,)),
+        num_segments=batch * levels,
+    )
+    counts = ops.reshape(counts, (batch, levels))
+    upto = ops.cumsum(counts, axis=1)
+    return [
+        darkest + extent / levels * _place(upto, part * upto[:, -1:])[..., None, None]
+        for part in parts
+    ]
+
+
+def _place(upto: Any, wanted: Any) -> Any:
+    """Where the cumulative histogram reaches a count, `(batch, 1)` in bins, linear inside one.
+
+    Args:
+        upto: `(batch, levels)` pixels below each bin's end.
+        wanted: `(batch, 1)` pixels.
+    """
+    below = ops.cast(upto < wanted, "float32")
+    whole = ops.sum(below, axis=1, keepdims=True)
+    start = ops.max(below * upto, axis=1, keepdims=True)
+    end = ops.min(ops.where(upto < wanted, upto[:, -1:], upto), axis=1, keepdims=True)
+    inside = (wanted - start) / ops.maximum(end - start, 1.0)
+    return whole + inside
