@@ -60,7 +60,7 @@ def write_run(run: Path, data: Path, *, arch="cnn", image_size=32, policy="float
 
     keras.config.set_dtype_policy(policy)
     try:
-        preprocessing = preprocessing_for(config, dataset)
+        preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
         image = keras.Input((image_size, image_size, 1), name="image")
         standardized = Standardize((0.5,), (0.29,))(image)
         network = build_model(

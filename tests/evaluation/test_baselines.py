@@ -143,7 +143,7 @@ def judged(tmp_path_factory):
     config = resolve_config(None, settings)
     dataset = open_dataset(config)
     table = dataset.split("test")
-    preprocessing = preprocessing_for(config, dataset)
+    preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     out = RunFolder(folder)
     fit_baselines(["noise", "classical"], preprocessing, dataset, dataset, table, out, "test")
     return folder, config, dataset
@@ -182,7 +182,7 @@ def test_the_full_layout_has_no_wedge_curve(tmp_path):
     config = resolve_config(None, {"data": {"path": str(tmp_path / "full")},
                                    "preprocess": {"image_size": 16}})  # fmt: skip
     dataset = open_dataset(config)
-    preprocessing = preprocessing_for(config, dataset)
+    preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     rest = (preprocessing, dataset, dataset, dataset.split("test"), RunFolder(tmp_path), "test")
     with pytest.raises(AlloykError, match=r"classical baseline needs a plate's edge.*step layout"):
         fit_baselines(["classical"], *rest)
