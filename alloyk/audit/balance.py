@@ -13,6 +13,9 @@ UNEQUAL = 3
 # With fewer test images the 95 % interval of a recall is wider than ± 15 points.
 FEW_TEST_IMAGES = 40
 
+# With fewer images of a class in training a network learns the images, not the class.
+FEW_TRAIN_IMAGES = 10
+
 
 def classes_per_split(audited: Audited) -> Iterator[Finding]:
     """Classes that some splits have and others lack."""
@@ -54,6 +57,7 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
         return
     learnt = labels if splits is None else labels[splits == "train"]
     names, counts = np.unique(learnt.astype(str), return_counts=True)
+    yield from _too_few(names, counts, "" if splits is None else " in train")
     if len(names) > 1 and counts.max() > UNEQUAL * counts.min():
         most, least = names[counts.argmax()], names[counts.argmin()]
         yield Finding(
@@ -76,6 +80,23 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
             f"test has fewer than {counted(FEW_TEST_IMAGES)} of {few(small, 6)}.",
             "Read the confidence intervals: with so few, one image more or less shifts a recall "
             f"by {100 / counts.min():.0f} points.",
+        )
+
+
+def _too_few(names: np.ndarray, counts: np.ndarray, where: str) -> Iterator[Finding]:
+    few_of = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < FEW_TRAIN_IMAGES]
+    if few_of:
+        yield Finding(
+            "few-images",
+            CHECK,
+            f"{counted(len(few_of), 'class')} with fewer than {FEW_TRAIN_IMAGES} images{where}: "
+            f"{few(few_of, 6)}.",
+            "Add images of more plates: with so few, results are chance, and so is any comparison.",
+            figures={
+                str(name): int(count)
+                for name, count in zip(names, counts, strict=True)
+                if count < FEW_TRAIN_IMAGES
+            },
         )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alloyk.audit.balance import BALANCE_CHECKS
+from alloyk.audit.detector import DETECTOR_CHECKS
 from alloyk.audit.file_checks import FILE_CHECKS
 from alloyk.audit.findings import FIX, Audited, Finding
 from alloyk.audit.leaks import LEAK_CHECKS
@@ -12,7 +13,14 @@ from alloyk.audit.shortcuts import SHORTCUT_CHECKS
 from alloyk.audit.source import read_for_audit, series_of
 from alloyk.progress import NO_PROGRESS, Progress
 
-CHECKS = (*FILE_CHECKS, *LEAK_CHECKS, *BALANCE_CHECKS, *SHORTCUT_CHECKS, *QUALITY_CHECKS)
+CHECKS = (
+    *FILE_CHECKS,
+    *LEAK_CHECKS,
+    *BALANCE_CHECKS,
+    *DETECTOR_CHECKS,
+    *SHORTCUT_CHECKS,
+    *QUALITY_CHECKS,
+)
 
 
 def audit_dataset(

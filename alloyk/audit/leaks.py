@@ -139,8 +139,9 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
             "cannot-split",
             FIX,
             f"It is not split, and cannot be: {error}.",
-            "Add images of more plates, or go on with --group-by none and say so with every "
-            "figure.",
+            "Add images of more plates, or split with --group-by none and report that."
+            if audited.has_plates
+            else "Add images of the smallest class, or remove that class.",
         )
         return
     if audited.has_plates:

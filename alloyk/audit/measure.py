@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from alloyk.audit.defects import Defects, find_defects
 from alloyk.errors import AlloykError
 from alloyk.imaging import image_format, read_image, shown
 from alloyk.imaging.gray import to_gray
@@ -55,6 +56,7 @@ class Measures:
         equalized: `(16, 16)` float16, block means of the equalised image, 0 … 1.
         signature: `(1024,)` int8, what noise and finest detail leave of the image reduced to
             32 × 32 blocks; all zero for an image without any.
+        defects: Bad pixels, bad lines and borders.
     """
 
     height: int
@@ -74,6 +76,7 @@ class Measures:
     thumb: np.ndarray
     equalized: np.ndarray
     signature: np.ndarray
+    defects: Defects
 
     @property
     def snr(self) -> float:
@@ -104,7 +107,8 @@ def measure_array(image: np.ndarray, file_format: str) -> Measures:
     low, high = gray.min(), gray.max()
     mean = float(gray.mean(dtype=np.float64))
     unit = mean or 1.0
-    noise = _noise(gray)
+    differences = _second_differences(gray) if min(gray.shape) >= 3 else np.zeros((0, 0))
+    noise = _noise(differences)
     return Measures(
         height=image.shape[0],
         width=image.shape[1],
@@ -123,6 +127,7 @@ def measure_array(image: np.ndarray, file_format: str) -> Measures:
         thumb=_half(_reduced(gray, THUMB) / unit),
         equalized=_half(_reduced(_equalized(gray, low, high), THUMB)),
         signature=_signature(gray),
+        defects=find_defects(gray, differences, noise),
     )
 
 
@@ -140,16 +145,14 @@ def _gray(image: np.ndarray, mode: str) -> np.ndarray:
     return to_gray(image if mode == "colour" else image[..., :1])[..., 0]
 
 
-def _noise(gray: np.ndarray) -> float:
+def _noise(differences: np.ndarray) -> float:
     """Noise by second differences.
 
     Source: Immerkær, "Fast noise variance estimation", Computer Vision and Image Understanding
     64 (1996), with the median in place of the mean, so that edges do not count.
     """
-    if min(gray.shape) < 3:
-        return 0.0
     # The weights 1 -2 1 in both directions: their squares sum to 36.
-    return _deviation(_second_differences(gray)) / 6
+    return _deviation(differences) / 6 if differences.size else 0.0
 
 
 def _second_differences(gray: np.ndarray) -> np.ndarray:

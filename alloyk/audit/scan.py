@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloyk.audit.defects import Defects
 from alloyk.audit.measure import DETAIL, THUMB, Measures, measure_image
 from alloyk.errors import AlloykError
 from alloyk.progress import Advance
@@ -39,6 +40,7 @@ class Scan:
         thumbs: `(n, 16, 16)` float16.
         equalized: `(n, 16, 16)` float16.
         signatures: `(n, 1024)` int8.
+        defects: Row → where that image is bad, for images that are.
 
     For an unreadable image signatures hold 0 and the other arrays NaN. All of it takes 3 kB per
     image.
@@ -50,6 +52,7 @@ class Scan:
     thumbs: np.ndarray
     equalized: np.ndarray
     signatures: np.ndarray
+    defects: dict[int, Defects] = field(default_factory=dict)
 
     @property
     def readable(self) -> np.ndarray:
@@ -73,6 +76,7 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
     count = len(paths)
     rows: list[tuple | None] = [None] * count
     errors: dict[int, str] = {}
+    defects: dict[int, Defects] = {}
     border = np.full((count, 4), np.nan, np.float32)
     thumbs = np.full((count, THUMB, THUMB), np.nan, np.float16)
     equalized = np.full((count, THUMB, THUMB), np.nan, np.float16)
@@ -86,9 +90,11 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
             rows[row] = tuple(getattr(found, name) for name in COLUMNS)
             border[row], signatures[row] = found.border, found.signature
             thumbs[row], equalized[row] = found.thumb, found.equalized
+            if found.defects:
+                defects[row] = found.defects
         advance(len(chunk))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
-    return Scan(table, errors, border, thumbs, equalized, signatures)
+    return Scan(table, errors, border, thumbs, equalized, signatures, defects)
 
 
 def _measured(paths):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.data import ImageDataset
+from alloyk.data.depths import depth_notes
 from alloyk.data.source import cache_folder, open_dataset
 from alloyk.errors import AlloykError
 from alloyk.files import few
@@ -54,7 +55,7 @@ def open_training_data(config: Config) -> ImageDataset:
         AlloykError: The data set cannot be used, or a task has no column to be learnt from.
     """
     dataset = open_dataset(config)
-    notes = task_notes(config.model.tasks, dataset.table)
+    notes = (*task_notes(config.model.tasks, dataset.table), *depth_notes(dataset.paths("train")))
     return replace(dataset, notes=(*dataset.notes, *notes))
 
 

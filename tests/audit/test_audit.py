@@ -554,7 +554,7 @@ def test_what_is_no_data_set_is_an_error_of_one_line(tmp_path, runner):
         ([tmp_path / "table.csv"], "must have the columns"),
         ([loop], "leads in a circle"),
         ([data, "--series", "("], "or a regular expression"),
-        ([data, "--series", "B(\\d+)_"], "does not match 48 of 48 file names"),
+        ([data, "--series", "B(\\d+)_"], "does not match 48 of 48"),
     ):
         result = run(runner, *arguments, code=1)
         assert result.stdout == ""
@@ -670,3 +670,34 @@ def test_any_manifest_is_audited_or_refused(tmp_path, rows, header):
         return
     assert len(audited) == len(rows)
     find_all(audited)
+
+
+# --- Small classes ----------------------------------------------------------------------------
+
+
+def _noise_classes(root, counts):
+    rng = np.random.default_rng(0)
+    for label, count in counts.items():
+        (root / label).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.normal(120, 10, (32, 32)).astype(np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{i}.png")
+    return root
+
+
+def _findings(root):
+    return {finding.name: finding for finding in find_all(audit_dataset(root))}
+
+
+def test_three_images_of_each_class_are_few(tmp_path):
+    found = _findings(_noise_classes(tmp_path, {"a": 3, "b": 3, "c": 30}))
+    assert found["few-images"].severity == "check"
+    assert found["few-images"].figures == {"a": 3, "b": 3}
+    assert "2 classes with fewer than 10 images: a (3), b (3)" in found["few-images"].what
+
+
+def test_a_class_of_one_image_is_not_told_to_split_image_by_image(tmp_path):
+    found = _findings(_noise_classes(tmp_path, {"a": 1, "b": 9}))
+    assert "class 'a' must have at least 3 images" in found["cannot-split"].what
+    assert "--group-by none" not in found["cannot-split"].advice
+    assert "Add images of the smallest class" in found["cannot-split"].advice

@@ -1,0 +1,126 @@
+"""Find bad pixels, bad lines and borders in one image by local robust statistics.
+
+A bad pixel stands out from at least seven of its eight neighbours, and a bad line from both lines
+beside it, by a multiple of the pixel noise. Edges of plate and wedge do not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# A deviation of a bad pixel, in standard deviations of the noise, which noise hardly ever has.
+STANDS_OUT = 8.0
+# A bad line: in standard deviations of the differences between neighbouring lines.
+LINE_STANDS_OUT = 10.0
+# More candidates than this are texture or edges, of which the strongest are examined.
+MOST_CANDIDATES = 256
+# Lines are compared by the means of three parts of their pixels, so that one bad pixel, which lies
+# in one part, does not make a bad line.
+PARTS = 3
+# A border: a step of this part of the mean count, within this part of the side.
+BORDER_STEP = 0.15
+BORDER_REACH = 0.08
+# Where there is no noise, this part of the image's range takes its place.
+QUANTUM = 2e-3
+MEDIAN_OF_NORMAL = 0.6745
+
+
+@dataclass(frozen=True, eq=False)
+class Defects:
+    """Where an image is bad.
+
+    Attributes:
+        pixels: `(p, 2)` int, row and column of each bad pixel outside bad lines.
+        rows: Bad rows.
+        columns: Bad columns.
+        border: Width of a border at top, bottom, left and right, in pixels; 0 for none.
+    """
+
+    pixels: np.ndarray
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    border: tuple[int, int, int, int]
+
+    def __bool__(self) -> bool:
+        return bool(len(self.pixels) or self.rows or self.columns or any(self.border))
+
+    def places(self) -> list[tuple[str, int, int]]:
+        """Each bad pixel, row and column as a kind and a place that can be counted."""
+        pixels = [("pixel", int(row), int(column)) for row, column in self.pixels]
+        rows = [("row", row, 0) for row in self.rows]
+        return [*pixels, *rows, *(("column", 0, column) for column in self.columns)]
+
+
+def find_defects(gray: np.ndarray, differences: np.ndarray, noise: float) -> Defects:
+    """Find the defects of an image.
+
+    Args:
+        gray: `(height, width)` float32, counts.
+        differences: `(height − 2, width − 2)`, its second differences along both axes.
+        noise: Standard deviation of the pixel noise in counts.
+    """
+    if min(gray.shape) < 16:
+        return Defects(np.zeros((0, 2), np.int64), (), (), (0, 0, 0, 0))
+    across = _parts(gray.shape[1]) @ gray.T
+    down = _parts(gray.shape[0]) @ gray
+    level = abs(float(across.mean())) or 1.0
+    noise = max(noise, QUANTUM * float(np.ptp(gray)), 1e-6)
+    top, bottom = _border(np.median(across, axis=0), level)
+    left, right = _border(np.median(down, axis=0), level)
+    rows, columns = _lines(across, noise), _lines(down, noise)
+    pixels = _pixels(gray, differences, noise)
+    keep = ~(np.isin(pixels[:, 0], rows) | np.isin(pixels[:, 1], columns))
+    return Defects(pixels[keep], rows, columns, (top, bottom, left, right))
+
+
+def _parts(count: int) -> np.ndarray:
+    """Weights `(parts, count)` float32 that take the mean of every third pixel, from each start."""
+    weights = (np.arange(count) % PARTS == np.arange(PARTS)[:, None]).astype(np.float32)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _lines(profiles: np.ndarray, noise: float) -> tuple[int, ...]:
+    """Lines above, or below, both of their neighbours in each of the `(parts, n)` means."""
+    step = np.diff(profiles, axis=1)
+    before, after = step[:, :-1], -step[:, 1:]  # line less the one before it, less the one after
+    rise = np.minimum(before, after).min(axis=0)
+    fall = np.minimum(-before, -after).min(axis=0)
+    least = np.maximum(rise, fall)
+    usual = float(np.median(np.abs(step - np.median(step)))) / MEDIAN_OF_NORMAL
+    large = least > LINE_STANDS_OUT * max(usual, noise / 4)
+    return tuple((np.flatnonzero(large) + 1).tolist())
+
+
+def _border(profile: np.ndarray, level: float) -> tuple[int, int]:
+    """Width of the border at the two ends of a profile: up to its last large step."""
+    reach = max(2, int(BORDER_REACH * len(profile)))
+    found = []
+    for end in (profile[: 2 * reach], profile[::-1][: 2 * reach]):
+        steps = np.abs(np.diff(end))
+        large = np.flatnonzero(steps[:reach] > BORDER_STEP * level)
+        # What follows is smooth, or it is the scene that is steep.
+        calm = len(large) and float(np.median(steps[large[-1] + 1 :])) < BORDER_STEP * level / 10
+        found.append(int(large[-1]) + 1 if calm else 0)
+    return found[0], found[1]
+
+
+def _pixels(gray: np.ndarray, differences: np.ndarray, noise: float) -> np.ndarray:
+    """Row and column of each pixel that stands out from its neighbours."""
+    # A pixel that stands out by d changes its own second difference by 4 d; noise, by 6 deviations.
+    width = differences.shape[1]
+    least = 3 * STANDS_OUT * noise
+    candidates = np.flatnonzero((differences > least) | (differences < -least))
+    if not len(candidates):
+        return np.zeros((0, 2), np.int64)
+    if len(candidates) > MOST_CANDIDATES:
+        values = np.abs(differences.ravel()[candidates])
+        candidates = candidates[np.argpartition(values, -MOST_CANDIDATES)[-MOST_CANDIDATES:]]
+    row, column = np.divmod(np.sort(candidates), width)
+    offsets = [(r, c) for r in range(3) for c in range(3) if (r, c) != (1, 1)]
+    around = np.stack([gray[row + r, column + c] for r, c in offsets])
+    value = gray[row + 1, column + 1]
+    least = STANDS_OUT * noise
+    # Above, or below, all neighbours but one: an edge or a corner is like several of them.
+    above, below = np.sort(value - around, axis=0), np.sort(around - value, axis=0)
+    bad = (above[1] > least) | (below[1] > least)
+    return np.stack([row[bad] + 1, column[bad] + 1], axis=1)

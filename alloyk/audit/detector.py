@@ -1,0 +1,235 @@
+"""Findings on the detector: bad pixels and lines, borders, images that lie another way round.
+
+A defect at one place in all images belongs to the detector. One that some images have and others
+lack tells on which detector, or when, an image was taken; in one class only, it tells the class.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
+from alloyk.files import few
+
+# A place is bad on a detector from this share of the images on, and from as many images.
+FEWEST = 5
+COMMON = 0.95
+# Shares in two classes that differ by more tell the class: a shortcut.
+TELLS_CLASS = 0.5
+# Images with bad pixels that no other image has at that place.
+SCATTERED = 0.3
+# Correlation with the common scene in the best orientation, and how much worse the usual one is.
+SCENE = 0.6
+MARGIN = 0.3
+REFERENCES = 24
+FEWEST_SCENES = 8
+TURNS = (
+    "as most", "turned by 90°", "turned by 180°", "turned by 270°",
+    "flipped left-right", "transposed", "flipped up-down", "transposed the other way",
+)  # fmt: skip
+
+
+def defects(audited: Audited) -> Iterator[Finding]:
+    """Bad pixels and lines: of the one detector, of some images, of one class, or scattered."""
+    rows_of: dict[tuple[str, int, int], list[int]] = {}
+    for row, found in audited.scan.defects.items():
+        for place in found.places():
+            rows_of.setdefault(place, []).append(row)
+    total = int(audited.scan.readable.sum())
+    kept = {place: rows for place, rows in rows_of.items() if len(rows) >= FEWEST}
+    fixed = {place: rows for place, rows in kept.items() if len(rows) >= COMMON * total}
+    moving = {place: rows for place, rows in kept.items() if place not in fixed}
+    if fixed:
+        yield Finding(
+            "fixed-defects",
+            NOTE,
+            f"The same {_kinds(fixed)} are bad in all images: {few(map(_named, fixed), 5)}.",
+            "Give flat frames (data.flat) so that they are repaired, or repair them before "
+            "training; images of another detector have them elsewhere.",
+            figures={"places": [list(place) for place in fixed]},
+        )
+    if moving:
+        yield _moving(audited, moving)
+    alone = {rows[0] for place, rows in rows_of.items() if len(rows) == 1 and place[0] == "pixel"}
+    if len(alone) > SCATTERED * total:
+        yield Finding(
+            "scattered-defects",
+            NOTE,
+            f"Single bad pixels in {counted(len(alone))}, at places of their own.",
+            "Hits by particles or a fault in the read-out: average several frames, or repair "
+            "single pixels before training.",
+            audited.paths[sorted(alone)].tolist(),
+        )
+
+
+def borders(audited: Audited) -> Iterator[Finding]:
+    """A frame around the images: of a collimator, or drawn by a program."""
+    framed = {row: d.border for row, d in audited.scan.defects.items() if any(d.border)}
+    widths = Counter(framed.values()).most_common(1)
+    if len(framed) < FEWEST:
+        return
+    rows = np.array(sorted(framed))
+    share = len(rows) / int(audited.scan.readable.sum())
+    shares = _shares_by_class(audited, rows)
+    telling = _tells_class(shares)
+    width, count = widths[0]
+    yield Finding(
+        "border",
+        FIX if telling else CHECK,
+        f"A border around {counted(len(rows))} ({percent(share)}); in {count:,} it is {width[0]}, "
+        f"{width[1]}, {width[2]} and {width[3]} pixels wide at top, bottom, left and "
+        f"right{_by_class(shares)}.",
+        "Crop it away in all images: it changes the scale of the gray values, and where one class "
+        "has it and another does not, a network learns the border.",
+        audited.paths[rows].tolist(),
+        {"widths": [list(w) for w, _ in Counter(framed.values()).most_common()], "shares": shares},
+    )
+
+
+def orientations(audited: Audited) -> Iterator[Finding]:
+    """Images that show the common scene turned or flipped."""
+    rows = np.flatnonzero(audited.scan.readable)
+    if len(rows) < FEWEST_SCENES:
+        return
+    turn, sure = _turns(audited.scan.equalized[rows].astype(np.float32))
+    usual = np.bincount(turn[sure], minlength=8).argmax() if sure.any() else 0
+    other = sure & (turn != usual)
+    if not other.any():
+        return
+    names = Counter(TURNS[_relative(int(k), int(usual))] for k in turn[other])
+    shares = _shares_by_class(audited, rows[other])
+    yield Finding(
+        "mixed-orientations",
+        FIX if _tells_class(shares) else CHECK,
+        f"{counted(int(other.sum()))} show the common scene another way round: "
+        f"{few([f'{name} ({n:,})' for name, n in names.most_common()], 4)}{_by_class(shares)}.",
+        "Turn them like the others: a network that knows one orientation fails on another, and "
+        "an orientation that only one class has tells the class.",
+        audited.paths[rows[other]].tolist(),
+        {"turns": dict(names), "shares": shares},
+    )
+
+
+DETECTOR_CHECKS = (defects, borders, orientations)
+
+
+def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> Finding:
+    rows = np.array(sorted({row for found in moving.values() for row in found}))
+    shares = _shares_by_class(audited, rows)
+    worst = max(
+        moving, key=lambda place: _spread(_shares_by_class(audited, np.array(moving[place])))
+    )
+    place_shares = _shares_by_class(audited, np.array(moving[worst]))
+    figures = {"places": [list(place) for place in moving], "shares": shares}
+    if _tells_class(place_shares):
+        return Finding(
+            "defects-tell-class",
+            FIX,
+            f"{_named(worst).capitalize()} is bad in some classes only{_by_class(place_shares)}; "
+            f"in all, {_kinds(moving)} are bad in some images and good in others.",
+            "Repair them before training, or take the classes on one detector in mixed order: a "
+            "network learns the defect in place of the metal.",
+            audited.paths[rows].tolist(),
+            figures,
+        )
+    return Finding(
+        "defects-move",
+        CHECK,
+        f"{_kinds(moving).capitalize()} are bad in some images and good in others "
+        f"({counted(len(rows))}; {few(map(_named, moving), 5)}){_by_class(shares)}.",
+        "Find out whether several detectors or settings were used; keep each in every class and "
+        "every split, or repair the defects before training.",
+        audited.paths[rows].tolist(),
+        figures,
+    )
+
+
+def _kinds(places: Sequence[tuple[str, int, int]] | dict[tuple[str, int, int], list[int]]) -> str:
+    counts = Counter(kind for kind, _, _ in places)
+    return " and ".join(counted(count, kind) for kind, count in counts.items()).replace(
+        "images", "places"
+    )
+
+
+def _named(place: tuple[str, int, int]) -> str:
+    kind, row, column = place
+    return {
+        "pixel": f"the pixel in row {row}, column {column}",
+        "row": f"row {row}",
+        "column": f"column {column}",
+    }[kind]
+
+
+def _shares_by_class(audited: Audited, rows: np.ndarray) -> dict[str, float]:
+    """Which share of each class the rows are; empty without two classes."""
+    labels = audited.labels
+    if labels is None or len(set(labels)) < 2:
+        return {}
+    counts, found = Counter(labels), Counter(labels[rows])
+    return {str(label): found[label] / counts[label] for label in sorted(counts)}
+
+
+def _spread(shares: dict[str, float]) -> float:
+    return max(shares.values()) - min(shares.values()) if shares else 0.0
+
+
+def _tells_class(shares: dict[str, float]) -> bool:
+    return _spread(shares) > TELLS_CLASS
+
+
+def _by_class(shares: dict[str, float]) -> str:
+    if not shares:
+        return ""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return " (" + few([f"{label}: {percent(share)}" for label, share in ordered], 6) + ")"
+
+
+def _turns(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The orientation of each thumb, 0 to 7, and whether it is beyond doubt.
+
+    Args:
+        thumbs: `(n, side, side)`.
+    """
+    flat = _normed(thumbs)
+    candidates = np.linspace(0, len(thumbs) - 1, min(REFERENCES, len(thumbs))).astype(int)
+    best = [
+        np.median(np.max([flat @ turned for turned in _eight(thumbs[k])], axis=0))
+        for k in candidates
+    ]
+    scene = thumbs[candidates[int(np.argmax(best))]]
+    for _ in range(2):  # the second time held against the mean of all, set upright
+        likeness = np.stack([flat @ turned for turned in _eight(scene)], axis=1)
+        turn = likeness.argmax(axis=1)
+        upright = [_turned(thumb, _inverse(int(k))) for thumb, k in zip(thumbs, turn, strict=True)]
+        scene = np.median(upright, axis=0)
+    usual = np.bincount(turn, minlength=8).argmax()
+    rows = np.arange(len(turn))
+    clear = likeness[rows, turn] - likeness[:, usual] > MARGIN
+    return turn, (likeness[rows, turn] > SCENE) & (clear | (turn == usual))
+
+
+def _eight(thumb: np.ndarray) -> list[np.ndarray]:
+    return [_normed(_turned(thumb, k)[None])[0] for k in range(8)]
+
+
+def _turned(thumb: np.ndarray, k: int) -> np.ndarray:
+    """Flip left-right if k > 3, then turn by k × 90° counter-clockwise."""
+    return np.rot90(thumb[:, ::-1] if k > 3 else thumb, k % 4)
+
+
+def _inverse(k: int) -> int:
+    return k if k > 3 else -k % 4
+
+
+def _relative(k: int, usual: int) -> int:
+    """The orientation `k` as seen from the usual one."""
+    probe = np.arange(4).reshape(2, 2)
+    wanted, base = _turned(probe, k), _turned(probe, usual)
+    return next(j for j in range(8) if (_turned(base, j) == wanted).all())
+
+
+def _normed(thumbs: np.ndarray) -> np.ndarray:
+    flat = thumbs.reshape(len(thumbs), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
