@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from alloyk.plots.style import (
     COLORS,
@@ -14,6 +13,7 @@ from alloyk.plots.style import (
     finish_sheet,
     in_house_style,
     new_axes,
+    new_figure,
     readable_names,
 )
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PANELS_ABREAST = 2
-# Darker cells than this have white text.
+# Cells with a larger share are dark and get white text.
 DARK = 0.6
 
 
 @in_house_style
 def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: str = "") -> Axes:
-    """Accuracy and its 95 % interval for each value of each column, a panel for each column.
+    """Accuracy with its 95 % interval for each value of each column, one panel per column.
 
     Args:
-        tables: Of `alloyk.metrics.breakdown.breakdown`, one per column, one or more.
+        tables: From `alloyk.metrics.breakdown.breakdown`, one per column, one or more.
         overall: The accuracy on all images, drawn as a line.
         subtitle: A line under the title.
 
@@ -43,10 +43,8 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
         0.9 + 0.24 * max(len(table) for table in tables[r * abreast : (r + 1) * abreast])
         for r in range(rows)
     ]
-    figure = Figure(
-        figsize=(4.6 * abreast + 0.8 * (abreast == 1), 0.8 + sum(heights)), layout="constrained"
-    )
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+    width = 4.6 * abreast + 0.8 * (abreast == 1)
+    figure = new_figure(width, 0.8 + sum(heights), h_pad=0.08)
     panels = figure.subplots(
         rows, abreast, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
     ).ravel()
@@ -61,7 +59,7 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
 
 
 def _draw_panel(ax: Axes, table: "pd.DataFrame", overall: float) -> None:
-    """Dots and intervals of one column, the first value on top."""
+    """Draw dots and intervals of one column, the first value on top."""
     column = table.columns[0]
     place = np.arange(len(table))
     known = np.isfinite(table["low"].to_numpy())
@@ -91,11 +89,11 @@ def plot_breakdown_by_class(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Share of each class that is recognised under each condition, in per cent.
+    """Recall of each class under each condition, in per cent.
 
     Args:
-        table: Of `alloyk.metrics.breakdown.breakdown` by ``label`` and another column.
-        names: Label → how the class is shown.
+        table: From `alloyk.metrics.breakdown.breakdown` by ``label`` and another column.
+        names: Label → display name of the class.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -104,11 +102,12 @@ def plot_breakdown_by_class(
     shown = readable_names([names.get(label, label) for label in labels])
     ax = ax or new_axes(2.4 + 0.95 * max(len(values), 4), 1.6 + 0.5 * len(labels))
     share = np.full((len(labels), len(values)), np.nan)
-    for row in table.itertuples(index=False):
-        place = labels.index(row.label), values.index(row[1])
-        share[place] = row.accuracy
-        dark = row.accuracy > DARK
-        text = f"{100 * row.accuracy:.1f}\nn = {row.images:,}"
+    cells = zip(table["label"], table[column], table["accuracy"], table["images"], strict=True)
+    for label, value, accuracy, images in cells:
+        place = labels.index(label), values.index(value)
+        share[place] = float(accuracy)
+        dark = float(accuracy) > DARK
+        text = f"{100 * float(accuracy):.1f}\nn = {int(images):,}"
         ax.text(place[1], place[0], text, ha="center", va="center", fontsize=8,
                 color="white" if dark else "black")  # fmt: skip
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -116,7 +115,7 @@ def plot_breakdown_by_class(
     ax.set_yticks(range(len(labels)), shown)
     ax.tick_params(length=0)
     (title,) = readable_names([str(column)], 40, 1)
-    finish(ax, "Recognised, % of each class", subtitle, title, "", grid=False)
+    finish(ax, "Correct, % of each class", subtitle, title, "", grid=False)
     return ax
 
 

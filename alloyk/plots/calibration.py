@@ -1,4 +1,4 @@
-"""Figures on how far the probabilities can be trusted."""
+"""Reliability of probabilities, and error rate over coverage."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,11 +16,11 @@ def plot_reliability(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Accuracy over confidence; on the diagonal probabilities mean what they say.
+    """Accuracy over confidence; a calibrated classifier lies on the diagonal.
 
     Args:
-        reliability: Of `alloyk.metrics.calibration.reliability`.
-        scaled: The same after temperature scaling, where it is kept.
+        reliability: From `alloyk.metrics.calibration.reliability`.
+        scaled: The same after temperature scaling, if that is used.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -37,7 +37,7 @@ def plot_reliability(
         label = f"{name}\nECE {error:.4f}"
         points = (found.confidence[some], found.accuracy[some])
         ax.plot(*points, color=color, linewidth=0.8, alpha=0.4)
-        # The area tells how many images a point stands for.
+        # The area of a point is proportional to its number of images.
         size = 4 + 320 * found.count[some] / found.count.sum()
         ax.scatter(*points, s=size, color=color, marker=marker, alpha=0.75, linewidth=0,
                    clip_on=False)  # fmt: skip
@@ -52,10 +52,10 @@ def plot_reliability(
 
 @in_house_style
 def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
-    """Error rate, and its upper bound, over the share of images decided, the most confident first.
+    """Error rate and its upper bound over coverage, the most confident images first.
 
     Args:
-        coverage: Of `alloyk.metrics.selective.accuracy_over_coverage`.
+        coverage: From `alloyk.metrics.selective.accuracy_over_coverage`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -67,11 +67,11 @@ def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = N
     ax.plot(decided, bound, color=COLORS[1], linewidth=1.4, linestyle="--",
             label="upper bound,\n95 % confidence")  # fmt: skip
     ax.set_xlim(0, 101)
-    # Few images show nothing: their bounds may leave the picture.
+    # Bounds of few images are wide and may lie outside the axes.
     ax.set_ylim(0, min(max(1.08 * float(np.max(error)), 2 * float(bound[-1]), 1.0), 101))
     add_legend(ax)
     finish(
-        ax, "Leaving uncertain images undecided", subtitle,
-        "Images decided, %", "Wrong among them, %",
+        ax, "Abstaining on uncertain images", subtitle,
+        "Images classified, %", "Errors among them, %",
     )  # fmt: skip
     return ax

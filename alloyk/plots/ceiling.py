@@ -1,4 +1,4 @@
-"""The reference ceiling, alone and beside what was measured."""
+"""The reference ceiling, alone and beside measured accuracies."""
 
 from collections.abc import Mapping
 
@@ -40,7 +40,7 @@ def plot_ceiling_matrix(ceiling: Mapping, *, subtitle: str = "", ax: Axes | None
 
 
 def add_ceiling(ax: Axes, ceiling: Mapping, direction: str) -> None:
-    """A dotted line at the ceiling's accuracy, across the axes (``h``) or up (``v``)."""
+    """Draw a dotted line at the ceiling, horizontal (`h`) or vertical (`v`)."""
     draw = ax.axhline if direction == "h" else ax.axvline
     label = f"reference ceiling\n{percent(ceiling)}"
     draw(ceiling["accuracy"], color=CEILING_COLOR, linestyle=":", linewidth=1.6, label=label,
@@ -52,7 +52,7 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
     """Accuracy and recalls beside the reference ceiling and the controls.
 
     Args:
-        metrics: What ``metrics.json`` holds.
+        metrics: Content of ``metrics.json``.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -64,14 +64,16 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
              for one in controls.values()]  # fmt: skip
     for label in classes:
         value = metrics["per_class"][label]["recall"]
-        # A class that has no image among these has neither.
+        # A class without images has neither.
         limit = ceiling and label in ceiling["recall"] and {
             "accuracy": ceiling["recall"][label], "error": ceiling["recall_error"][label]
         }  # fmt: skip
         interval = intervals.get(f"per_class.{label}.recall")
         rows.append(("Recall", display_name(label), value, interval, limit))
     ax = ax or new_axes(8.2, 1.5 + 0.34 * (len(rows) + 2))
-    places, names, headings = [], [], []
+    places: list[int] = []
+    names: list[str] = []
+    headings: list[int] = []
     for heading, name, value, interval, limit in rows:
         if heading not in names:
             headings.append(len(names))
@@ -91,13 +93,13 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
             _draw_measured(ax, place, value, interval, is_control=name in whats)
     ax.axvline(1 / len(classes), color=GRAY, linestyle="--", linewidth=1, label="chance", zorder=0)
     ax.set_yticks(places, names, fontsize=8.5)
-    for heading in headings:
-        ax.get_yticklabels()[heading].set_fontweight("bold")
+    for row in headings:
+        ax.get_yticklabels()[row].set_fontweight("bold")
     ax.set_ylim(len(places) - 0.3, -0.7)
     ax.set_xlim(None, 1.02)
     ax.tick_params(axis="y", length=0)
     title = "Beside the reference ceiling" if ceiling else "Beside the controls"
-    finish(ax, title, subtitle, "Share of the images recognised", "")
+    finish(ax, title, subtitle, "Share of images classified correctly", "")
     ax.grid(visible=False, axis="y")
     add_legend(ax)
     return ax
@@ -121,7 +123,7 @@ def _draw_measured(ax: Axes, place: float, value: float, interval, *, is_control
 
 
 def _once(ax: Axes, label: str) -> str:
-    """The label, or what `add_legend` passes over where a line has it already."""
+    """The label, or one that `add_legend` ignores if a line has it already."""
     return "_child" if label in {line.get_label() for line in ax.get_lines()} else label
 
 

@@ -1,10 +1,10 @@
-"""Runs side by side: figures with intervals, differences, seeds."""
+"""Comparisons of runs: metrics with intervals, differences, seeds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from alloyk.plots.style import (
     COLORS,
@@ -13,6 +13,7 @@ from alloyk.plots.style import (
     finish,
     in_house_style,
     new_axes,
+    new_figure,
     readable_names,
 )
 
@@ -22,20 +23,19 @@ ROW_HEIGHT = 0.34
 
 @in_house_style
 def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
-    """Accuracy with its interval, and training and validation loss, a line for each run.
+    """Accuracy with its interval, and training and validation loss, one row per run.
 
     Args:
         rows: ``runs`` of `alloyk.comparison.compare_runs`.
         subtitle: A line under the title.
 
     Returns:
-        The panel of accuracies; that of losses is in the same figure.
+        The axes of the accuracies; those of the losses are in the same figure.
     """
-    figure = Figure(figsize=(9.6, 1.6 + ROW_HEIGHT * len(rows)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    figure = new_figure(9.6, 1.6 + ROW_HEIGHT * len(rows))
     left, right = figure.subplots(1, 2)
     place = np.arange(len(rows))
-    for at, row in zip(place, rows, strict=True):
+    for at, row in enumerate(rows):
         _dot(left, at, row["accuracy"], row["accuracy_interval"], COLORS[0])
     for key, name, color, marker in (
         ("loss", "training", COLORS[0], "o"),
@@ -48,7 +48,7 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     right.set_ylim(left.get_ylim())
     finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
     finish(right, "Loss, last epoch", " ", "Loss", "")
-    # Beyond the largest value, whose mark would else be cut by the end of the axis.
+    # Beyond the largest value, so that its marker is not cut off.
     right.set_xlim(0, 1.05 * right.dataLim.x1)
     add_legend(right)
     for ax in (left, right):
@@ -57,7 +57,14 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     return left
 
 
-def _dot(ax: Axes, at: float, value, interval, color: str, marker: str = "o") -> None:
+def _dot(
+    ax: Axes,
+    at: float,
+    value: float | None,
+    interval: Sequence[float] | None,
+    color: str,
+    marker: str = "o",
+) -> None:
     if value is None:
         return
     if interval:
@@ -66,7 +73,7 @@ def _dot(ax: Axes, at: float, value, interval, color: str, marker: str = "o") ->
 
 
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:
-    """The first row on top."""
+    """Label the rows, the first on top."""
     ax.set_yticks(range(len(names)), readable_names(names, 26, 1), fontsize=9)
     ax.set_ylim(len(names) - 0.5, -0.5)
 
@@ -79,7 +86,7 @@ def plot_average_precision(
 
     Args:
         rows: ``runs`` of `alloyk.comparison.compare_runs`.
-        names: Label → how the class is shown.
+        names: Label → display name of the class.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -100,7 +107,7 @@ def plot_average_precision(
     return ax
 
 
-def _or_nan(value) -> float:
+def _or_nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
@@ -126,7 +133,11 @@ def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | No
     ax.set_yticks(range(len(pairs)), names, fontsize=8.5)
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    beside = {"transform": ax.get_yaxis_transform(), "fontsize": 8.5, "va": "center"}
+    beside: dict[str, Any] = {
+        "transform": ax.get_yaxis_transform(),
+        "fontsize": 8.5,
+        "va": "center",
+    }
     for at, pair in enumerate(pairs):
         ax.text(1.02, at, _p(pair["p_bootstrap_holm"]), **beside)
     ax.text(1.02, -0.85, "p, Holm", color=GRAY, **beside)
@@ -143,7 +154,7 @@ def _p(p: float | None) -> str:
 def plot_standalone_and_voting(
     rows: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
-    """Bars of the accuracy of each run, the votes in another colour.
+    """Bars of the accuracy of each run, voted runs in another colour.
 
     Args:
         rows: ``runs`` of `alloyk.comparison.compare_runs`, one or more with a ``vote``.
@@ -153,9 +164,9 @@ def plot_standalone_and_voting(
     ordered = sorted(rows, key=lambda row: bool(row["vote"]))
     ax = ax or new_axes(max(1.6 + 0.95 * len(rows), 5.2), 4.4)
     lowest = min((row["accuracy_interval"] or [row["accuracy"]])[0] for row in rows)
-    # Bars that all reach far up are cut, and the axis says so.
+    # If all bars are high the axis does not begin at 0, and its label says so.
     bottom = max(0.0, np.floor(20 * (lowest - 0.05)) / 20) if lowest > 0.55 else 0.0
-    seen = set()
+    seen: set[str] = set()
     for at, row in enumerate(ordered):
         kind = "voting" if row["vote"] else "standalone"
         ax.bar(
@@ -192,7 +203,7 @@ def plot_standalone_and_voting(
 
 @in_house_style
 def plot_seeds(groups: Sequence[dict], *, subtitle: str = "", ax: Axes | None = None) -> Axes:
-    """The accuracy of every seed, with mean and standard deviation.
+    """Accuracy of every seed, with mean and standard deviation.
 
     Args:
         groups: ``groups`` of ``seeds`` of `alloyk.comparison.compare_runs`.

@@ -1,13 +1,14 @@
-"""The confusion matrix, in images and in per cent of each true class."""
+"""Confusion matrix in images and in per cent of each true class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from alloyk.plots.style import GRAY, finish, in_house_style, new_axes, readable_names
 
-# Cells get smaller beyond this side: the pixels go with its square.
+# Larger matrices get smaller cells: the number of pixels grows with the square of the side.
 MOST_SIDE_IN = 30
 
 
@@ -23,10 +24,9 @@ def plot_confusion_matrix(
     """Confusion matrix, rows true: counts, or per cent of each row.
 
     Args:
-        matrix: `(k, k)` counts; to normalise, shares will do, for which no n is shown.
-        names: The k classes as they are shown.
-        normalize: Show per cent of the images of each true class; a class without images stays
-            blank.
+        matrix: `(k, k)` counts; or shares, for which no n is shown, if `normalize` is set.
+        names: Display names of the k classes.
+        normalize: Show per cent of each true class; a class without images stays blank.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -37,7 +37,7 @@ def plot_confusion_matrix(
     shown = readable_names(names)
     support = matrix.sum(axis=1, keepdims=True)
     cell = float(np.clip(7.0 / k, 0.5, 1.3)) if k * 0.5 < MOST_SIDE_IN else MOST_SIDE_IN / k
-    every = int(np.ceil(0.5 / cell))  # class is named, as many as there is room for
+    every = int(np.ceil(0.5 / cell))  # label every n-th class, as many as fit
     longest = max(len(line) for name in shown for line in name.split("\n"))
     most_lines = max(name.count("\n") for name in shown) + 1
     slanted = longest * 0.085 > cell
@@ -75,7 +75,7 @@ def plot_confusion_matrix(
     )
     for row in np.flatnonzero(support[:, 0] == 0) if normalize else ():
         ax.text(k / 2, row + 0.5, "no image", ha="center", va="center", color=GRAY)
-    rotation = {}
+    rotation: dict[str, Any] = {}
     if slanted and most_lines > 1:
         rotation = {"rotation": 90}
     elif slanted:
@@ -92,5 +92,5 @@ def plot_confusion_matrix(
 def _percent(share: float) -> str:
     if np.isnan(share) or share in (0, 1):
         return {0.0: "0", 1.0: "100"}.get(share, "")
-    # Rounding must not hide an error that the counts show.
+    # Rounding must not hide errors.
     return ">99.9" if share >= 0.9995 else f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"

@@ -1,6 +1,7 @@
-"""Precision over recall, and ROC, of each class against the rest."""
+"""Precision-recall and ROC curves of each class against the rest."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,8 +57,8 @@ def plot_precision_recall(
 
     Args:
         curves: Of `precision_recall_curves`.
-        figures: Of `alloyk.metrics.classification_metrics`, where the legend's numbers are from.
-        names: The k classes as they are shown.
+        figures: From `alloyk.metrics.classification_metrics`; the legend shows them.
+        names: Display names of the k classes.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -76,8 +77,8 @@ def plot_roc(
 
     Args:
         curves: Of `roc_curves`.
-        figures: Of `alloyk.metrics.classification_metrics`, where the legend's numbers are from.
-        names: The k classes as they are shown.
+        figures: From `alloyk.metrics.classification_metrics`; the legend shows them.
+        names: Display names of the k classes.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -91,7 +92,7 @@ def plot_roc(
 
 
 def _labels(figures: dict, names: Sequence[str], figure: str, short: str) -> list[str]:
-    """Each class with its number, as the legend has them."""
+    """Legend labels: each class with its metric."""
     values = [figures["per_class"][label][figure] for label in figures["classes"]]
     return [
         f"{name}\n{short} {value:.4f}" if value is not None else f"{name}\nundefined"
@@ -99,7 +100,7 @@ def _labels(figures: dict, names: Sequence[str], figure: str, short: str) -> lis
     ]
 
 
-def _draw_curves(ax, curves, labels, **style):
+def _draw_curves(ax: Axes, curves: list, labels: Sequence[str], **style: Any) -> None:
     for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
         x, y = curve if curve is not None else ([], [])
         ax.plot(
@@ -107,12 +108,12 @@ def _draw_curves(ax, curves, labels, **style):
             y,
             color=COLORS[k % len(COLORS)],
             linestyle=LINE_STYLES[k % len(LINE_STYLES)],
-            # Later curves thinner: what lies under them still shows.
+            # Later curves are thinner, so that earlier ones show beneath them.
             linewidth=2.4 - 0.9 * min(k, 9) / 9,
             label=label,
             **style,
         )
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
-    ax.set_aspect("equal", anchor="W")  # the room that is left is the legend's
+    ax.set_aspect("equal", anchor="W")  # the legend takes the remaining room
     add_legend(ax)

@@ -29,13 +29,13 @@ def plot_estimates(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Each image's estimate over its true value; on the diagonal the two agree.
+    """Estimated over true value of each image; exact estimates lie on the diagonal.
 
     Args:
-        predictions: The predictions; images whose true value is not known are left out.
+        predictions: The predictions; images without a true value are left out.
         column: One of its estimates.
-        figures: Of `alloyk.metrics.regression_metrics`, where the legend's numbers are from.
-        names: The k classes as they are shown.
+        figures: From `alloyk.metrics.regression_metrics`, the source of the numbers in the legend.
+        names: Display names of the k classes.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -57,7 +57,7 @@ def plot_estimates(
         of_class = known & (predictions.y_true == k)
         mae = figures["per_class"][label]["mae"]
         error = "no image" if mae is None else f"MAE {mae:.3g}"
-        # A line without a stroke: the legend takes lines.
+        # A line without a stroke, because the legend shows lines.
         ax.plot(
             estimate.true[of_class],
             estimate.predicted[of_class],

@@ -21,11 +21,11 @@ from alloyk.plots.style import (
 def plot_folds(
     spread: dict, names: dict[str, str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
-    """Every figure of every fold, with mean and standard deviation.
+    """Metrics of every fold, with mean and standard deviation.
 
     Args:
-        spread: Of `alloyk.metrics.fold_spread.fold_spread`.
-        names: Figure → what people read; figures from 0 to 1.
+        spread: From `alloyk.metrics.fold_spread.fold_spread`.
+        names: Metric, between 0 and 1 → its display name.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -54,11 +54,11 @@ def plot_folds(
 
 @in_house_style
 def add_fold_curves(ax: Axes, curves: Sequence[list]) -> None:
-    """Draw the curves of every fold thin behind those of all folds together.
+    """Draw the curves of every fold as thin lines behind those of all folds together.
 
     Args:
-        ax: Of `alloyk.plots.plot_roc` or `plot_precision_recall`.
-        curves: For each fold, what these were given.
+        ax: From `alloyk.plots.plot_roc` or `plot_precision_recall`.
+        curves: For each fold, the curves that were given to these functions.
     """
     style = ax.get_lines()[-1].get_drawstyle()
     for fold in curves:
@@ -80,9 +80,9 @@ def plot_fold_histories(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Training and validation over epochs: each fold thin, their mean bold.
+    """Training and validation over epochs: each fold thin, the mean bold.
 
-    The mean goes as far as all folds were trained.
+    The mean ends with the shortest training.
 
     Args:
         histories: Of each fold: column of ``history.csv`` → `(epochs,)`.

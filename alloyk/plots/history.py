@@ -13,7 +13,7 @@ SMOOTHING_EPOCHS = 5
 
 
 def smoothed(values: np.ndarray, epochs: int = SMOOTHING_EPOCHS) -> np.ndarray:
-    """Centred moving average over `epochs` (odd); towards both ends over as many as fit.
+    """Centred moving average over `epochs` (odd), over fewer towards both ends.
 
     >>> smoothed(np.array([0.0, 3.0, 9.0, 9.0]), epochs=3)
     array([0., 4., 7., 9.])
@@ -33,7 +33,7 @@ def plot_history(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Training and validation over epochs: raw thin, smoothed bold, the best epoch marked.
+    """Training and validation over epochs: raw values thin, smoothed bold, best epoch marked.
 
     Args:
         history: Column of ``history.csv`` → `(epochs,)`.
@@ -45,7 +45,7 @@ def plot_history(
     """
     ax = ax or new_axes(7.2, 4.4)
     epoch = history["epoch"]
-    # A line through one or two points is easily missed.
+    # A line through one or two points is easily overlooked.
     marker = "o" if len(epoch) < 3 else None
     drawn = []
     for column, name, color in (
@@ -66,7 +66,7 @@ def plot_history(
         add_ceiling(ax, ceiling, "h")
     everything = np.concatenate(drawn) if drawn else np.ones(1)
     if quantity == "loss" and everything.min() > 0:
-        # A first epoch that went astray would flatten all others.
+        # An outlier such as the first epoch would flatten all others.
         if everything.max() > 20 * np.median(everything):
             ax.set_yscale("log")
         else:

@@ -19,11 +19,11 @@ def plot_mistakes(
     *,
     subtitle: str = "",
 ) -> Axes:
-    """Images in rows of four, each between its own darkest and brightest pixel.
+    """Images in rows of four, each scaled from its darkest to its brightest pixel.
 
     Args:
         images: Raw images `(height, width, channels)`, one or more.
-        captions: For each, a line in black and one in gray.
+        captions: For each image, a black and a gray line.
         subtitle: A line under the sheet.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Maps of what spoke for a class, over the image that they are about."""
+"""Saliency maps over the image that they explain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from alloyk.plots.style import COLORS, GRAY, in_house_style, readable_names
 
-# One colour for and one against, told apart without colour vision; how much of it is laid over the
-# image tells how strongly. A scale of many hues would mix with the image's own light and dark.
+# One colour for and one against the class, safe for colour-blind readers; the opacity shows the
+# strength. A scale of many hues would mix with the brightness of the image.
 FOR, AGAINST = np.array(to_rgb(COLORS[1])), np.array(to_rgb(COLORS[0]))
 MOST_OPAQUE = 0.85
 # Single pixels of a SHAP map can be many times stronger than all others.
@@ -32,17 +32,17 @@ def shown_gray(image: np.ndarray) -> np.ndarray:
 
 
 def strongest(values: np.ndarray, *, signed: bool) -> float:
-    """The absolute value that is drawn as the strongest; 1 for an empty map."""
+    """The absolute value drawn at full opacity; 1 for an empty map."""
     return float(np.percentile(np.abs(values), STRONGEST_PERCENTILE[signed])) or 1.0
 
 
 def overlay(image: np.ndarray, values: np.ndarray, most: float) -> np.ndarray:
-    """Colours of a map laid over a gray image, `(h, w, 3)`.
+    """Blend a map over a gray image, `(h, w, 3)`.
 
     Args:
         image: `(h, w)` in [0, 1].
         values: `(h, w)`, the map.
-        most: The absolute value to draw as the strongest.
+        most: The absolute value to draw at full opacity.
     """
     strength = np.clip(values / most, -1, 1)[..., None]
     colour = np.where(strength > 0, FOR, AGAINST)
@@ -61,15 +61,15 @@ def plot_explanation(
     title: str,
     subtitle: str = "",
 ) -> Axes:
-    """The raw image, and the map over what the network sees and over the raw image.
+    """The raw image, and the map over the preprocessed and over the raw image.
 
     Args:
         raw: `(h, w)` or `(h, w, c)`, of any depth.
-        seen: `(H, W)`, what the network sees.
+        seen: `(H, W)`, the preprocessed image.
         over_seen: `(H, W)`, the map at that size.
         over_raw: `(h, w)`, the map at the raw image's size.
-        signed: Whether the map has two directions.
-        title: What was decided.
+        signed: Whether the map has positive and negative values.
+        title: The prediction.
         subtitle: A line under the title.
     """
     raw = shown_gray(raw)
@@ -78,7 +78,7 @@ def plot_explanation(
     pictures = (
         (raw, f"raw image, {raw.shape[1]}×{raw.shape[0]}"),
         (overlay(seen, over_seen, most),
-         f"as the network sees it, {seen.shape[1]}×{seen.shape[0]}"),
+         f"preprocessed, {seen.shape[1]}×{seen.shape[0]}"),
         (overlay(raw, over_raw, most), "the same map over the raw image"),
     )  # fmt: skip
     ratios = [picture.shape[1] / picture.shape[0] for picture, _ in pictures]
@@ -90,7 +90,7 @@ def plot_explanation(
         ax.set_xticks([])
         ax.set_yticks([])
     if not over_seen.any():
-        axes[1].set_xlabel("empty: no place speaks for the class", color=GRAY)
+        axes[1].set_xlabel("empty: no region supports the class", color=GRAY)
     _add_scale(figure, axes, most, signed)
     _add_titles(figure, title, subtitle)
     return axes[0]
@@ -107,15 +107,15 @@ def plot_overview(
     title: str,
     subtitle: str = "",
 ) -> Axes:
-    """All maps over what the network sees, each scaled by itself.
+    """All maps over the preprocessed images, each scaled separately.
 
     Args:
         images: n of `(H, W)`.
         maps: `(n, H, W)`.
         captions: n short texts.
-        signed: Whether the maps have two directions.
+        signed: Whether the maps have positive and negative values.
         columns: Images in a row.
-        title: What the maps are.
+        title: The kind of map.
         subtitle: A line under the title.
     """
     rows = -(-len(images) // columns)
@@ -140,8 +140,8 @@ def _add_titles(figure: Figure, title: str, subtitle: str) -> None:
         add(text.replace("$", r"\$"), x=0.01, ha="left", **style)
 
 
-def _add_scale(figure: Figure, axes, most: float, signed: bool) -> None:
-    """A scale in units of log-odds, as it looks over middle gray."""
+def _add_scale(figure: Figure, axes: Iterable[Axes], most: float, signed: bool) -> None:
+    """Add a colour bar in units of log-odds, as drawn over medium gray."""
     low = -most if signed else 0.0
     ramp = np.linspace(low, most, 256)[None]
     colours = overlay(np.full(ramp.shape, 0.5), ramp, most)[0]

@@ -1,6 +1,7 @@
 """The reference ceiling over one or two set-up parameters."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,10 +18,12 @@ from alloyk.plots.style import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.patches import Rectangle
+
     from alloyk.simulator.ceiling.design import Plan
 
 LOG_RANGE = 30
-"""Values that span more than this get a logarithmic axis."""
+"""Values with a larger ratio of largest to smallest get a logarithmic axis."""
 
 
 @in_house_style
@@ -28,14 +31,14 @@ def plot_plan(plan: "Plan", *, subtitle: str = "", ax: Axes | None = None) -> Ax
     """Accuracy over one parameter, with the recall of each class; or a map over two.
 
     Args:
-        plan: Of `alloyk.simulator.ceiling.design.plan_setups`.
+        plan: From `alloyk.simulator.ceiling.design.plan_setups`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
     return (_plot_line if len(plan.sweeps) == 1 else _plot_map)(plan, subtitle, ax)
 
 
-def _plot_line(plan, subtitle, ax):
+def _plot_line(plan: "Plan", subtitle: str, ax: Axes | None) -> Axes:
     (sweep,) = plan.sweeps
     ax = ax or new_axes(7.6, 4.6)
     place, numeric = _places(sweep.values)
@@ -53,7 +56,7 @@ def _plot_line(plan, subtitle, ax):
     ax.plot(place[order], accuracy, "o-", color=COLORS[0], linewidth=2.4,
             label="accuracy,\n± 2 Monte Carlo errors")  # fmt: skip
     ax.axhline(100 * plan.base.accuracy, color=GRAY, linestyle="--", linewidth=1.2,
-               label="set-up as it is", zorder=1)  # fmt: skip
+               label="present set-up", zorder=1)  # fmt: skip
     if numeric and place.min() > 0 and place.max() / place.min() > LOG_RANGE:
         ax.set_xscale("log")
     else:
@@ -63,7 +66,7 @@ def _plot_line(plan, subtitle, ax):
     return ax
 
 
-def _plot_map(plan, subtitle, ax):
+def _plot_map(plan: "Plan", subtitle: str, ax: Axes | None) -> Axes:
     import seaborn
 
     rows, columns = plan.sweeps
@@ -78,22 +81,22 @@ def _plot_map(plan, subtitle, ax):
     ax.add_patch(_frame(at))
     ax.tick_params(length=0)
     ax.set_yticks(ax.get_yticks(), rows.values, rotation=0)
-    base = f"set-up as it is: {100 * plan.base.accuracy:.1f} %"
+    base = f"present set-up: {100 * plan.base.accuracy:.1f} %"
     note = f"{subtitle}; {base}" if subtitle else base
     finish(ax, "Reference ceiling, %", note, columns.key, rows.key, grid=False)
     return ax
 
 
-def _frame(at):
-    """A frame around the best cell."""
+def _frame(at: Sequence[Any]) -> "Rectangle":
+    """A frame around a cell."""
     from matplotlib.patches import Rectangle
 
     row, column = at
     return Rectangle((column, row), 1, 1, fill=False, edgecolor=COLORS[1], linewidth=2.5)
 
 
-def _places(values):
-    """Where values lie on the axis: at their numbers, or evenly where they are words."""
+def _places(values: Sequence[str]) -> tuple[np.ndarray, bool]:
+    """Positions on the axis, evenly spaced for words, and whether the values are numbers."""
     try:
         return np.array([float(value) for value in values]), True
     except ValueError:

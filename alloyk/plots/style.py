@@ -1,4 +1,4 @@
-"""What all figures share: colours, canvas, names, legend and title."""
+"""What all figures share: colours, axes, class names, legend and title."""
 
 import re
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from alloyk.files import whole_file
 from alloyk.runtime.drawing import in_house_style as in_house_style
 from alloyk.runtime.drawing import write_png
 
-# Okabe and Ito's colours, told apart without colour vision, the pale yellow last; the line style
-# changes too, so that a curve hidden under another shows, and more than eight stay distinct.
+# The palette of Okabe and Ito, which is safe for colour-blind readers, the pale yellow last. Line
+# styles change too, so that overlapping curves and more than eight curves stay distinct.
 COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442",
 )  # fmt: skip
@@ -21,27 +21,35 @@ LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 GRAY = "#666666"
 
 DPI = 150
-# Of a legend, in letters; and what title and axis take of a figure's height.
+# Legend spacing in font sizes, and the height in inches that title and x axis take.
 LABEL_SPACING = 0.7
 AROUND_IN = 1.0
 
 
 @in_house_style
 def new_axes(width: float, height: float) -> Axes:
-    """Axes alone in a figure of `width` by `height` inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    return figure.subplots()
+    """Create a figure of `width` by `height` inches with one pair of axes."""
+    axes: Axes = new_figure(width, height).subplots()
+    return axes
+
+
+def new_figure(width: float, height: float, *, w_pad: float = 0.1, h_pad: float = 0.1) -> Figure:
+    """Create a figure of `width` by `height` inches without axes, padded by inches."""
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", w_pad=w_pad, h_pad=h_pad)
+    return figure
 
 
 def save_figure(ax: Axes, path: Path) -> None:
     """Write the figure of `ax` as PNG; the same figure gives the same bytes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes from new_axes belong to a figure"
     with whole_file(path) as unfinished:
-        write_png(ax.get_figure(root=True), unfinished, DPI)
+        write_png(figure, unfinished, DPI)
 
 
 def readable_names(names: Sequence[str], width: int = 18, lines: int = 3) -> list[str]:
-    r"""Names as matplotlib should draw them: wrapped, the very long ones cut, no formulas.
+    r"""Prepare names for drawing: wrap them, shorten very long ones, escape `$`.
 
     >>> readable_names(["A", "a_rather_long_class_name", "$x$"])
     ['A', 'a_rather_long_\nclass_name', '\\$x\\$']
@@ -57,7 +65,7 @@ def readable_names(names: Sequence[str], width: int = 18, lines: int = 3) -> lis
 
 
 def _wrap(name: str, width: int) -> str:
-    """Lines of at most `width` letters, broken after spaces, underscores, hyphens and slashes."""
+    """Wrap to lines of at most `width` letters, after spaces, underscores, hyphens and slashes."""
     lines = [""]
     for part in re.findall(r"[^\s_\-/]*[\s_\-/]?", name):
         pieces = [part[i : i + width] for i in range(0, len(part), width)]
@@ -69,7 +77,7 @@ def _wrap(name: str, width: int) -> str:
 
 
 def axes_beside_legend(labels: Sequence[str]) -> Axes:
-    """Square axes alone in a figure that has room for a legend of these labels beside them."""
+    """Create square axes in a figure with room for a legend of these labels beside them."""
     legend_in = _legend_height_in(labels)
     height = float(np.clip(AROUND_IN + np.sqrt(1.5 * legend_in), 4.8, 9))
     columns = _legend_columns(legend_in, height)
@@ -93,10 +101,14 @@ def _legend_columns(legend_in: float, height_in: float) -> int:
 
 
 def add_legend(ax: Axes) -> None:
-    """Name the lines beside the axes, where none can be covered, in columns that are not cut."""
-    lines = [line for line in ax.get_lines() if len(line.get_label()) and
-             not line.get_label().startswith("_child")]  # fmt: skip
-    labels = [line.get_label() for line in lines]
+    """Add a legend beside the axes, in as many columns as fit the height."""
+    lines = [
+        line for line in ax.get_lines()
+        if str(line.get_label()) and not str(line.get_label()).startswith("_child")
+    ]  # fmt: skip
+    labels = [str(line.get_label()) for line in lines]
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes from new_axes belong to a figure"
     ax.legend(
         lines,
         labels,
@@ -106,14 +118,14 @@ def add_legend(ax: Axes) -> None:
         frameon=False,
         fontsize=_legend_size(labels),
         labelspacing=LABEL_SPACING,
-        ncols=_legend_columns(_legend_height_in(labels), ax.figure.get_figheight()),
+        ncols=_legend_columns(_legend_height_in(labels), figure.get_figheight()),
     )
 
 
 def finish(
     ax: Axes, title: str, subtitle: str, x_label: str, y_label: str, *, grid: bool = True
 ) -> None:
-    """Title, a gray line under it, axis labels and the quiet grid that all figures share."""
+    """Add title, gray subtitle, axis labels and a light grid."""
     ax.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=20 if subtitle else 8)
     if subtitle:
         ax.annotate(
@@ -134,7 +146,7 @@ def finish(
 
 
 def finish_sheet(figure: Figure, title: str, subtitle: str) -> None:
-    """Title above and a gray line below a figure of several axes."""
+    """Add a title above and a gray subtitle below a figure of several axes."""
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
     if subtitle:
         figure.supxlabel(subtitle.replace("$", r"\$"), x=0.02, ha="left", fontsize=8.5, color=GRAY)

@@ -52,7 +52,7 @@ def test_every_number_has_limits():
 
 
 @pytest.mark.parametrize(
-    ("key", "end"), product(sorted(set(NUMBERS) - NEEDS_SPEKPY), ("low", "high"))
+    ("key", "end"), [*product(sorted(set(NUMBERS) - NEEDS_SPEKPY), ("low", "high"))]
 )
 def test_the_ends_of_every_number_give_images_or_one_line(key, end, monkeypatch):
     """Neither a traceback, nor a warning of NumPy's, nor a picture of nothing but full scale."""
