@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.comparison.runs import Run, read_runs
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.imaging import read_image
 from alloyk.inference.latency import single_thread_latency
 from alloyk.metrics import classification_metrics, regression_metrics
@@ -52,7 +52,7 @@ def compare_runs(
         ``seeds`` and ``notes``.
 
     Raises:
-        AlloykError: As `alloyk.comparison.runs.read_runs`.
+        DataError: As `alloyk.comparison.runs.read_runs`.
     """
     runs = read_runs(paths)
     first = runs[0].predictions
@@ -217,7 +217,7 @@ def _image_shape(runs: Sequence[Run]) -> tuple[int, int, int]:
     for run in runs:
         if run.settings.image_size:
             return (*run.settings.image_size, 1)
-    raise AlloykError(
+    raise DataError(
         f"timing needs the test images, or preprocess.image_size in "
         f"{runs[0].folder.config_file.name}, and found neither; use --no-timing"
     )

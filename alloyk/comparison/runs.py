@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError, ModelError
 from alloyk.files import few
 from alloyk.imaging import shown
 from alloyk.runs.ensemble import Ensemble
@@ -70,11 +70,11 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
     """
     paths = [Path(path) for path in paths]
     if len(paths) < 2:
-        raise AlloykError(f"the number of runs must be 2 or more, got {len(paths)}")
+        raise ConfigError(f"the number of runs must be 2 or more, got {len(paths)}")
     real = [path.resolve() for path in paths]
     for number, path in enumerate(real):
         if path in real[:number]:
-            raise AlloykError(
+            raise ConfigError(
                 f"each run must be given once, got {shown(paths[number])} twice; remove one"
             )
     runs = [read_run(path, split) for path in paths]
@@ -86,7 +86,7 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
 def read_run(path: Path, split: str = "test") -> Run:
     """Read one run; see `read_runs`."""
     if not path.is_dir():
-        raise AlloykError(f"every run must be a folder, but {shown(path)} is none; check the path")
+        raise ModelError(f"every run must be a folder, but {shown(path)} is none; check the path")
     folder = RunFolder(path)
     return Run(
         folder=folder,
@@ -114,7 +114,7 @@ def _names_apart(paths: list[Path]) -> list[str]:
 def _aligned(first: Run, other: Run, split: str) -> Run:
     """`other` with its images in the order of `first`."""
     if set(other.predictions.classes) != set(first.predictions.classes):
-        raise AlloykError(
+        raise ModelError(
             f"all runs must have the same classes, but {first.name} has "
             f"{', '.join(first.predictions.classes)} and {other.name} has "
             f"{', '.join(other.predictions.classes)}"
@@ -129,7 +129,7 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
     if missing or further:
         lacks = [f"it lacks {len(missing)} ({few(missing)})"] if missing else []
         has = [f"it has {len(further)} more ({few(further)})"] if further else []
-        raise AlloykError(f"{both}: {' and '.join(lacks + has)}; {remedy}")
+        raise ModelError(f"{both}: {' and '.join(lacks + has)}; {remedy}")
     predictions = other.predictions.select(np.array([place[path] for path in wanted]))
     predictions = _with_classes(predictions, first.predictions.classes)
     for column in first.predictions.table:
@@ -137,7 +137,7 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
             ours, theirs = first.predictions.table[column], predictions.table[column]
             differ = wanted[(ours != theirs).to_numpy()]
             if len(differ):
-                raise AlloykError(
+                raise ModelError(
                     f"{both}: {len(differ)} with equal paths have another {column} "
                     f"({few(differ)}); {remedy}"
                 )
@@ -169,7 +169,7 @@ def _refuse_other_files(first: Run, other: Run, names: list[str], both: str, rem
         return
     differ = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
     if len(differ):
-        raise AlloykError(
+        raise ModelError(
             f"{both}{len(differ)} with equal paths had another content when {other.name} was "
             f"trained ({few(differ)}); {remedy}"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from alloyk import __version__
 from alloyk.comparison.runs import Run, read_runs
 from alloyk.ensemble.voting import hard_vote, hard_weights, soft_vote, soft_weights
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError, ModelError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.ceiling import recorded_ceiling
 from alloyk.files import unfinished_path
@@ -58,7 +58,7 @@ def ensemble_runs(
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AlloykError(
+        raise ConfigError(
             f"--out must be a new or empty folder, got {shown(out)}; choose another --out"
         )
     refuse_other_run(out)
@@ -106,7 +106,7 @@ def _validation(paths: Sequence[Path], weights: str) -> list[Run]:
 def _refuse_without_models(runs: Sequence[Run]) -> None:
     missing = [run.folder.model_file for run in runs if not run.folder.model_file.is_file()]
     if missing:
-        raise AlloykError(
+        raise ModelError(
             f"soft voting needs the model of every member, but {shown(missing[0])} is missing; "
             "remove that run, or use --vote hard"
         )

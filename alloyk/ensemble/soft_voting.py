@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from alloyk.targets import LOGITS, shared_columns
@@ -28,7 +28,7 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         path: The file to write.
 
     Raises:
-        AlloykError: Two members correct by the flat frames of detectors of different sizes.
+        ModelError: Two members correct by the flat frames of detectors of different sizes.
     """
     described = [read_metadata(model) for model in models]
     classes = described[0].classes
@@ -74,7 +74,7 @@ def _common_shape(backends: Iterable[KerasBackend]) -> tuple[int | None, int | N
     frames = {backend.input_shape[:2] for backend in backends} - {(None, None)}
     if len(frames) > 1:
         sizes = " and ".join(sorted(f"{height}x{width}" for height, width in frames))
-        raise AlloykError(
+        raise ModelError(
             f"members of one vote must take the same raw images, but their flat-field corrections "
             f"take frames of {sizes}: vote with runs of one detector"
         )

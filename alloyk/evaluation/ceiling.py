@@ -11,7 +11,7 @@ from typing import Any
 
 from alloyk import __version__
 from alloyk.data.source import cache_folder
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, DataError
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.json_file import read_json, write_json
@@ -83,7 +83,7 @@ def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
         recipe = load_recipe(recipe_file)
         unknown = set(counts) - set(recipe.parameters.alloys)
         if unknown:
-            raise AlloykError(f"its simulation.yaml has no class {min(unknown)}")
+            raise DataError(f"its simulation.yaml has no class {min(unknown)}")
         parameters = with_overrides(recipe.parameters, {"alloys": tuple(shares)})
         return _cached(parameters, recipe.image_size, shares)
     except AlloykError as error:

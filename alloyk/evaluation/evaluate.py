@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ModelError
 from alloyk.evaluation.baselines import baseline_metrics
 from alloyk.evaluation.ceiling import ceiling_of
 from alloyk.evaluation.figures import (
@@ -75,7 +75,7 @@ def evaluate_run(
         What ``metrics.json`` holds.
 
     Raises:
-        AlloykError: A file is missing or damaged, `out` holds files of another run, or a file
+        ModelError: A file is missing or damaged, `out` holds files of another run, or a file
             cannot be written.
     """
     folder = RunFolder(run)
@@ -278,7 +278,7 @@ def _validation(run: RunFolder, split: str, classes: tuple[str, ...]) -> Predict
         return None
     validation = run.read_predictions("val")
     if validation.classes != classes:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(file)} must have the classes of the {split} predictions, "
             f"{', '.join(classes)}, got {', '.join(validation.classes)}; predict one of them again"
         )

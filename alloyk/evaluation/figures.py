@@ -9,7 +9,7 @@ import numpy as np
 
 from alloyk import plots
 from alloyk.alloys import display_name
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.evaluation.text_report import describe
 from alloyk.imaging import read_image, shown
 from alloyk.metrics.breakdown import conditions_of
@@ -148,18 +148,18 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
         subtitle: A line under the sheet.
 
     Raises:
-        AlloykError: No image is misclassified, or an image is missing; the message says which.
+        DataError: No image is misclassified, or an image is missing; the message says which.
     """
     wrong = np.flatnonzero(predictions.y_true != predictions.y_pred)
     if not len(wrong):
-        raise AlloykError("no image was misclassified")
+        raise DataError("no image was misclassified")
     if root is None:
-        raise AlloykError("the folder of the images is not known")
+        raise DataError("the folder of the images is not known")
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
     paths = predictions.table["path"].to_numpy()[surest]
     for path in paths:
         if not (root / path).is_file():
-            raise AlloykError(f"the image {shown(root / path)} is missing")
+            raise DataError(f"the image {shown(root / path)} is missing")
     names = [display_name(label) for label in predictions.classes]
     captions = [
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.data import ImageDataset
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError, ModelError
 from alloyk.evaluation.baselines import BASELINES
 from alloyk.evaluation.evaluate import stale_files, write_evaluation
 from alloyk.evaluation.text_report import OTHER_DATA
@@ -109,10 +109,10 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
         dataset = open_other_data(folder.path, data, whole=split == ALL)
     table = dataset.table if split == ALL else dataset.split(split)
     if table.empty:
-        raise AlloykError(f"{shown(dataset.root)} has no images in {split}; choose another --split")
+        raise DataError(f"{shown(dataset.root)} has no images in {split}; choose another --split")
     seen = [] if own and split != ALL else training_image_notes(folder.path, dataset, table["path"])
     if seen and split == "test":
-        raise AlloykError(
+        raise DataError(
             f"--data must have no image that {shown(folder.path)} was trained on, got "
             f"{shown(data or dataset.root)}: {seen[0]} Remove these images, or evaluate all of "
             "them as they are by --split all"
@@ -123,7 +123,7 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
 def _refuse_unknown_classes(folder: RunFolder, images: _Images, classifier: Classifier) -> None:
     unknown = sorted(set(images.table["label"]) - set(classifier.classes))
     if unknown:
-        raise AlloykError(
+        raise DataError(
             f"every image must be of a class of {shown(folder.path)} "
             f"({', '.join(classifier.classes)}), but {shown(images.dataset.root)} has images of "
             f"{unknown[0]!r}; remove them"
@@ -180,7 +180,7 @@ def _preprocessing(classifier: Classifier) -> Any:
     """The layers of a saved model from a raw image to what its network sees."""
     layers = classifier.backend.model.layers
     if [layer.name for layer in layers[:1]] != ["preprocessing"]:
-        raise AlloykError(
+        raise ModelError(
             f"a baseline needs a run with one preprocessing, but {shown(classifier.path)} is a "
             "vote; evaluate one of its members"
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import Predictions
@@ -33,14 +33,14 @@ def chosen_images(
     """Return the most and least confident test images of each class, and their labels.
 
     Raises:
-        AlloykError: The run has no model or no predictions, or its images are not where they
+        ModelError: The run has no model or no predictions, or its images are not where they
             were in training.
     """
     folder = RunFolder(run)
     folder.require_model()
     file = folder.predictions_file()
     if not file.is_file():
-        raise AlloykError(
+        raise ModelError(
             f"{shown(run)} has no {file.name} to choose images from; name the images to explain"
         )
     predictions = folder.predictions

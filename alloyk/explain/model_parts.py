@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 
@@ -45,17 +45,17 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
     """Load the `model.keras` of a run, or a `.keras` file, in its two halves.
 
     Raises:
-        AlloykError: It is no model of alloyk, a SavedModel or `.tflite` file, whose layers cannot
+        ModelError: It is no model of alloyk, a SavedModel or `.tflite` file, whose layers cannot
             be looked into, or a voted classifier.
     """
     classifier = load(run)
     model = getattr(classifier.backend, "model", None)
     if model is None:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(run)} has no layers to look into: explain the run that it was exported from"
         )
     if [layer.name for layer in model.layers[:1]] != ["preprocessing"] or len(model.layers) != 2:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(run)} is not one network behind one preprocessing: explain its members"
         )
     preprocessing, network = model.layers

@@ -11,7 +11,7 @@ import numpy as np
 
 from alloyk import plots
 from alloyk.alloys import display_name
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.explain.explanation import Explanation
 from alloyk.explain.gradcam import enlarged
 from alloyk.explain.sanity import describe_sanity
@@ -34,7 +34,7 @@ def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
         run: The explained run or model file.
 
     Raises:
-        AlloykError: The folder is or lies in another run, or holds other files.
+        ConfigError: The folder is or lies in another run, or holds other files.
     """
     out = Path(out)
     if run is not None and Path(run).is_file():
@@ -43,7 +43,7 @@ def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise AlloykError(f"--out must be a folder, got the file {shown(out)}; choose another")
+        raise ConfigError(f"--out must be a folder, got the file {shown(out)}; choose another")
     record = read_json(out / EXPLANATION)
     ours = {
         EXPLANATION,
@@ -53,7 +53,7 @@ def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
     }
     others = sorted(path.name for path in out.iterdir() if path.name not in ours)
     if others:
-        raise AlloykError(
+        raise ConfigError(
             "--out must be a new or empty folder or an earlier explanation, but "
             f"{shown(out)} holds other files ({few(others)}); choose another --out"
         )
@@ -70,7 +70,7 @@ def write_explanation(
         run: The explained run or model file.
 
     Raises:
-        AlloykError: As `check_output_folder`, or the folder cannot be written.
+        ConfigError: As `check_output_folder`, or the folder cannot be written.
     """
     out = Path(out)
     check_output_folder(out, run)

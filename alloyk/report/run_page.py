@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.evaluation.text_report import describe, describe_grouping
 from alloyk.imaging import shown
 from alloyk.metrics.fold_spread import FIGURES, figure_at
@@ -41,7 +41,7 @@ def run_page(run: RunFolder) -> Page:
     """Build the page of a run from its files.
 
     Raises:
-        AlloykError: A file is missing, or metrics and predictions disagree.
+        ModelError: A file is missing, or metrics and predictions disagree.
     """
     metrics, predictions = run.metrics, run.predictions
     refuse_contradiction(run, metrics, predictions)
@@ -105,7 +105,7 @@ def refuse_contradiction(run: RunFolder, metrics: Metrics, predictions: Predicti
     if not agrees or missing:
         file = shown(run.predictions_file())
         why = f"has no {missing[0]}" if missing else f"was not computed from {file}"
-        raise AlloykError(
+        raise ModelError(
             f"{shown(run.metrics_file)} {why}; run `alloyk evaluate {shown(run.path)} "
             "--from-predictions` first"
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alloyk.comparison.output import COMPARISON
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError, ModelError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.report.comparison import comparison_page
@@ -28,11 +28,11 @@ def report_page(folder: str | Path) -> Page:
     if run.has_evaluation:
         return run_page(run)
     if not folder.exists():
-        raise AlloykError(
+        raise ModelError(
             "the folder must be a run, a comparison or a cross-validation, but "
             f"{shown(folder)} does not exist; check the path"
         )
-    raise AlloykError(
+    raise ModelError(
         f"the folder must be a run with {run.predictions_file().name} and {run.metrics_file.name}, "
         f"or made by `alloyk compare` or `alloyk cross-validate`, got {shown(folder)}"
     )
@@ -53,7 +53,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """
     out = Path(out or RunFolder(folder).page_file)
     if out.suffix.lower() not in SUFFIXES:
-        raise AlloykError(f"--out must end in {' or '.join(SUFFIXES)}, got {shown(out)}")
+        raise ConfigError(f"--out must end in {' or '.join(SUFFIXES)}, got {shown(out)}")
     refuse_other_run(out, Path(folder))
     text = render(report_page(folder))
     with whole_file(out) as unfinished:

@@ -6,7 +6,7 @@ replaces the results of another run or mixes its files with somebody else's.
 
 from pathlib import Path
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.imaging import shown
 from alloyk.locks import is_empty
 from alloyk.runs.folder import RunFolder, owner_of
@@ -24,14 +24,14 @@ def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:
         own_test: Whether the run's own test split is evaluated.
 
     Raises:
-        AlloykError: The folder is or lies in another run, holds another run's evaluation or other
+        ConfigError: The folder is or lies in another run, holds another run's evaluation or other
             files; or it is the run itself, whose own evaluation would be replaced.
     """
     run = run.resolve()
     if out.resolve() == run:
         if own_test:
             return
-        raise AlloykError(
+        raise ConfigError(
             f"--out must not be the evaluated run unless its own test split is evaluated, got "
             f"{shown(out)}; leave --out out for a folder in the run, or choose another --out"
         )
@@ -40,13 +40,13 @@ def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:
         return
     found = RunFolder(out)
     if not found.metrics_file.is_file() and not any(out.glob("predictions*.csv")):
-        raise AlloykError(
+        raise ConfigError(
             f"--out must be a new or empty folder or an earlier evaluation, but {shown(out)} holds "
             "other files; choose another --out"
         )
     other = _evaluated_run(found, RunFolder(run))
     if other:
-        raise AlloykError(
+        raise ConfigError(
             f"--out must not hold the evaluation of another run, but {shown(out)} holds that of "
             f"{other}; choose another --out"
         )
@@ -56,7 +56,7 @@ def refuse_other_run(out: Path, run: Path | None = None) -> None:
     """Require a file or folder that neither is nor lies in a run other than `run`.
 
     Raises:
-        AlloykError: It is or does; the message names the run.
+        ConfigError: It is or does; the message names the run.
     """
     owner = owner_of(out)
     if owner is None or (run is not None and owner.path.resolve() == run.resolve()):
@@ -64,7 +64,7 @@ def refuse_other_run(out: Path, run: Path | None = None) -> None:
     whose = "a run" if run is None else "another run"
     is_it = owner.path.resolve() == out.resolve()
     what = f"is {whose}" if is_it else f"lies in {whose}, {shown(owner.path)}"
-    raise AlloykError(
+    raise ConfigError(
         f"--out must not replace files of {whose}, but {shown(out)} {what}; choose another --out"
     )
 
@@ -78,11 +78,11 @@ def refuse_unless_made_by(out: Path, marker: str, what: str) -> None:
         what: What the marker stands for, for the error.
 
     Raises:
-        AlloykError: It is another file or folder.
+        ConfigError: It is another file or folder.
     """
     refuse_other_run(out)
     if not _is_empty(out) and not (out / marker).is_file():
-        raise AlloykError(
+        raise ConfigError(
             f"--out must be a new or empty folder or an earlier {what}, but {shown(out)} holds "
             "other files; choose another --out"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 
 
@@ -48,7 +48,7 @@ class Ensemble:
         """Take the ensemble from the mapping in a YAML file.
 
         Raises:
-            AlloykError: ``vote``, or ``members`` with a ``run`` each, is missing.
+            ModelError: ``vote``, or ``members`` with a ``run`` each, is missing.
         """
         members = content.get("members")
         if (
@@ -56,7 +56,7 @@ class Ensemble:
             or not isinstance(members, list)
             or not all(isinstance(one, dict) and "run" in one for one in members)
         ):
-            raise AlloykError(
+            raise ModelError(
                 f"{shown(file)} must have `vote`, and `members` with a `run` each; restore it, or "
                 "vote again with `alloyk ensemble`"
             )

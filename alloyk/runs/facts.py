@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.runs.metrics import Ceiling
 
@@ -81,7 +81,7 @@ class Facts:
             file: Where it comes from, for errors.
 
         Raises:
-            AlloykError: An entry has the wrong type.
+            ModelError: An entry has the wrong type.
         """
         known, further = {}, {}
         for name, value in content.items():
@@ -135,7 +135,7 @@ def _checked(name: str, value: Any, file: Path) -> Any:
     if value is None and name == "grouped_by":
         return None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise AlloykError(f"{shown(file)}: `{name}` must be {described}, got {value!r}")
+        raise ModelError(f"{shown(file)}: `{name}` must be {described}, got {value!r}")
     if isinstance(value, str) and name in _PATHS:
         return Path(value)
     return tuple(value) if isinstance(value, list) else value

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from alloyk.config import read_yaml
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
 from alloyk.imaging import shown
 from alloyk.runs.ensemble import Ensemble
@@ -185,7 +185,7 @@ class RunFolder:
         """Read the predictions of a split.
 
         Raises:
-            AlloykError: As `alloyk.runs.predictions.read_predictions`.
+            ModelError: As `alloyk.runs.predictions.read_predictions`.
         """
         return read_predictions(self.predictions_file(split))
 
@@ -228,12 +228,12 @@ class RunFolder:
         """The text of ``report.txt``.
 
         Raises:
-            AlloykError: There is no report.
+            ModelError: There is no report.
         """
         try:
             return self.report_file.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as error:
-            raise AlloykError(
+            raise ModelError(
                 f"cannot read {shown(self.report_file)}: {error.strerror}; evaluate the run with "
                 f"`alloyk evaluate {shown(self.path)}`"
             ) from error
@@ -264,12 +264,12 @@ class RunFolder:
             expected: What an error says the path must be.
 
         Raises:
-            AlloykError: There is no such folder, or it has no model: as no hard vote and no
+            ModelError: There is no such folder, or it has no model: as no hard vote and no
                 cross-validation has, and no run before its training ends.
         """
         if self.model_file.is_file():
             return self.model_file
-        raise AlloykError(self._why_no_model(expected))
+        raise ModelError(self._why_no_model(expected))
 
     def _why_no_model(self, expected: str) -> str:
         name, model = shown(self.path), self.model_file.name

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.runs.metrics import TrainMetrics
 
@@ -45,7 +45,7 @@ def read_history(path: Path) -> History | None:
     """Read ``history.csv``; None where there is no file.
 
     Raises:
-        AlloykError: The file has no epoch, no column ``epoch`` or ``loss``, or a field that is
+        ModelError: The file has no epoch, no column ``epoch`` or ``loss``, or a field that is
             not a number.
     """
     path = Path(path)
@@ -54,7 +54,7 @@ def read_history(path: Path) -> History | None:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows:
-        raise AlloykError(f"{shown(path)} must have one epoch or more, got none; train again")
+        raise ModelError(f"{shown(path)} must have one epoch or more, got none; train again")
     history = History()
     for column in rows[0]:
         values = np.full(len(rows), np.nan)
@@ -62,14 +62,14 @@ def read_history(path: Path) -> History | None:
             try:
                 values[i] = float(row[column]) if row[column] else np.nan
             except (TypeError, ValueError):
-                raise AlloykError(
+                raise ModelError(
                     f"{shown(path)}: line {i + 2}, column {column} must be a number, "
                     f"got {row[column]!r}"
                 ) from None
         history[column] = values
     for column in ("epoch", "loss"):
         if column not in history or np.isnan(history[column]).any():
-            raise AlloykError(
+            raise ModelError(
                 f"{shown(path)} must have a column {column} with a number in every line"
             )
     return history

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 
@@ -14,7 +14,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file; empty where there is no file.
 
     Raises:
-        AlloykError: The file cannot be read, or is not a JSON object.
+        ModelError: The file cannot be read, or is not a JSON object.
     """
     try:
         # A file name on Linux may be any bytes; they come back as they were.
@@ -22,11 +22,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise AlloykError(f"cannot read {shown(path)}: {error.strerror}") from error
+        raise ModelError(f"cannot read {shown(path)}: {error.strerror}") from error
     except ValueError as error:
-        raise AlloykError(f"{shown(path)} is not valid JSON: {error}") from error
+        raise ModelError(f"{shown(path)} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise AlloykError(f"{shown(path)} must be a JSON object, got a {type(content).__name__}")
+        raise ModelError(f"{shown(path)} must be a JSON object, got a {type(content).__name__}")
     return content
 
 
@@ -34,7 +34,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as a JSON file.
 
     Raises:
-        AlloykError: The file cannot be written.
+        ModelError: The file cannot be written.
         ValueError: A number is NaN or infinite.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloyk.data.text_table import csv_line
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError, ModelError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.notebook import html_table
@@ -143,7 +143,7 @@ def write_predictions(
     numbers = np.column_stack([probabilities, *estimates.values()])
     if not np.isfinite(numbers).all():
         row = np.flatnonzero(~np.isfinite(numbers).all(axis=1))[0]
-        raise AlloykError(
+        raise ModelError(
             f"predictions must be finite, got {numbers[row].tolist()} for "
             f"{table['path'].iloc[row]}; the image or the network's weights hold NaN or infinity"
         )
@@ -152,7 +152,7 @@ def write_predictions(
         predicted = [classes[index] for index in probabilities.argmax(axis=1)]
     unknown = set(table["label"]) - set(classes)
     if unknown:
-        raise AlloykError(
+        raise DataError(
             f"labels must be classes of the classifier ({', '.join(classes)}), got "
             f"{sorted(unknown)[0]!r}; remove its images"
         )
@@ -201,7 +201,7 @@ def read_predictions(path: Path) -> Predictions:
     header, rows = _read_rows(Path(path))
     classes = _check_header(path, header)
     if not rows:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(path)} must have a prediction, got none; evaluate a split that has images"
         )
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
@@ -209,7 +209,7 @@ def read_predictions(path: Path) -> Predictions:
         first: dict[str, int] = {}
         for line, image in enumerate(columns["path"], start=2):
             if image in first:
-                raise AlloykError(
+                raise ModelError(
                     f"{shown(path)}: line {line}, column path: each image must be there once, but "
                     f"{image} is in line {first[image]} too; delete one of the two"
                 )
@@ -240,18 +240,18 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
                 if not row:
                     continue
                 if len(row) != len(header):
-                    raise AlloykError(
+                    raise ModelError(
                         f"{shown(path)}: line {len(rows) + 2} must have {len(header)} fields as "
                         f"the header, got {len(row)}"
                     )
                 rows.append(row)
     except OSError as error:
-        raise AlloykError(
+        raise ModelError(
             f"cannot read predictions from {shown(path)}: {error.strerror}; write the file with "
             "`alloyk evaluate RUN`"
         ) from error
     except csv.Error as error:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(path)}: line {reader.line_num} is not valid CSV: {error}"
         ) from error
     return header, rows
@@ -262,16 +262,16 @@ def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
     for name in KEY_COLUMNS:
         if name not in header:
             found = ", ".join(header) if header else "an empty file"
-            raise AlloykError(f"{shown(path)} must have a column {name}, got {found}")
+            raise ModelError(f"{shown(path)} must have a column {name}, got {found}")
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(path)} must have the column {twice[0]} once, got it twice; delete one"
         )
     prefix = PROBABILITY_PREFIX
     classes = tuple(name.removeprefix(prefix) for name in header if name.startswith(prefix))
     if len(classes) < 2:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(path)} must have columns {prefix}<class> for two or more classes, got "
             f"{', '.join(prefix + name for name in classes) or 'none'}"
         )
@@ -284,7 +284,7 @@ def _class_indices(path: Path, columns: Columns, name: str, classes: tuple[str, 
         return np.array([index[label] for label in columns[name]], dtype=np.int64)
     except KeyError:
         row, label = next((r, x) for r, x in enumerate(columns[name]) if x not in index)
-        raise AlloykError(
+        raise ModelError(
             f"{shown(path)}: line {row + 2}, column {name} must be one of {', '.join(classes)}, "
             f"got {label!r}"
         ) from None
@@ -302,7 +302,7 @@ def _probabilities(path: Path, columns: Columns, classes: tuple[str, ...]) -> np
         bad = ~((probabilities[:, k] >= 0) & (probabilities[:, k] <= 1))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise AlloykError(
+            raise ModelError(
                 f"{shown(path)}: line {row + 2}, column {name} must be a number from 0 to 1, "
                 f"got {columns[name][row]!r}"
             )
@@ -311,7 +311,7 @@ def _probabilities(path: Path, columns: Columns, classes: tuple[str, ...]) -> np
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         names = f"{PROBABILITY_PREFIX}{classes[0]} to {PROBABILITY_PREFIX}{classes[-1]}"
-        raise AlloykError(
+        raise ModelError(
             f"{shown(path)}: line {row + 2}, columns {names} must sum to 1, got {sums[row]:.6g}"
         )
     return probabilities

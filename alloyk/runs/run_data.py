@@ -20,7 +20,7 @@ from alloyk.data.source import (
     skipped_notes,
     without_unreadable,
 )
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError, ModelError
 from alloyk.files import few, sha256
 from alloyk.imaging import shown
 from alloyk.runs.folder import RunFolder
@@ -60,7 +60,7 @@ def open_run_data(
         )
         return replace(dataset, notes=(*dataset.notes, note))
     if data is not None and split is not None and not is_run_data(run, data):
-        raise AlloykError(
+        raise DataError(
             f"--data must be the data set that {shown(folder.path)} was trained on, but "
             f"{shown(data)} has none of its test images with the same path and content; name the "
             "new place of that data set"
@@ -145,7 +145,7 @@ def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
     folder = RunFolder(run)
     record = folder.split_record
     if record is None:
-        raise AlloykError(
+        raise ModelError(
             f"{shown(folder.path)} has no {folder.split_file.name}, so the images of its epochs "
             "cannot be verified; train into a new folder"
         )
@@ -164,7 +164,7 @@ def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
     }
     for what, paths in changes.items():
         if len(paths):
-            raise AlloykError(
+            raise DataError(
                 f"the images must be those that {shown(folder.path)} was started with, but "
                 f"{len(paths)} in {shown(dataset.root)} {what} ({few(paths)}); restore the data "
                 "set, or train into a new folder"
@@ -181,7 +181,7 @@ def refuse_missing_data(run: str | Path, remedy: str) -> None:
     folder = RunFolder(run)
     path = folder.settings.data.path
     if path is not None and not path.exists():
-        raise AlloykError(
+        raise DataError(
             f"the data set of {shown(folder.path)} is not at {shown(path)} any more, as "
             f"{shown(folder.config_file)} has it; {remedy}"
         )
@@ -296,7 +296,7 @@ def _refuse_changed(
     ):
         if len(paths):
             run = shown(folder.path)
-            raise AlloykError(
+            raise DataError(
                 f"{len(paths)} of the {len(needed)} {which}images of {run} {what} "
                 f"({few(paths)}); restore them in {shown(dataset.root)}, or evaluate the images "
                 f"there as other data: alloyk evaluate {run} --data {shown(path)} --split all"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alloyk.data import RATIOS
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.imaging import shown
 
 _T = TypeVar("_T")
@@ -59,7 +59,7 @@ class RunSettings:
         if found is None:
             return {}
         if not isinstance(found, Mapping):
-            raise AlloykError(f"{shown(self.file)}: `{name}` must be a section, got {found!r}")
+            raise ModelError(f"{shown(self.file)}: `{name}` must be a section, got {found!r}")
         return found
 
     @property
@@ -86,7 +86,7 @@ class RunSettings:
             return None
         sides = found if isinstance(found, list) else [found, found]
         if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-            raise AlloykError(
+            raise ModelError(
                 f"{shown(self.file)}: `preprocess.image_size` must be two whole numbers, "
                 f"got {found!r}"
             )
@@ -99,7 +99,7 @@ class RunSettings:
         path = section.get("path")
         ratios = section.get("ratios") or RATIOS
         if len(ratios) != 3:
-            raise AlloykError(
+            raise ModelError(
                 f"{shown(self.file)}: `data.ratios` must be three numbers, got {ratios!r}"
             )
         return DataSettings(
@@ -120,4 +120,4 @@ class RunSettings:
         value = section.get(key)
         if value is None or isinstance(value, kind):
             return value
-        raise AlloykError(f"{shown(self.file)}: `{key}` must be {described}, got {value!r}")
+        raise ModelError(f"{shown(self.file)}: `{key}` must be {described}, got {value!r}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloyk.data import PLATE, SPLITS, ImageDataset
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
 from alloyk.imaging import shown
 
@@ -50,7 +50,7 @@ def write_split_record(file: Path, dataset: ImageDataset) -> None:
     """Write the record of a data set: ``path,label,split,plate_id,sha256``.
 
     Raises:
-        AlloykError: An image cannot be read, or the file cannot be written.
+        ModelError: An image cannot be read, or the file cannot be written.
     """
     import pandas as pd
 
@@ -66,7 +66,7 @@ def read_split_record(file: Path) -> SplitRecord | None:
     """Read a split record; None where there is no file.
 
     Raises:
-        AlloykError: The file cannot be read, lacks a column, or has a path twice.
+        ModelError: The file cannot be read, lacks a column, or has a path twice.
     """
     import pandas as pd
 
@@ -75,9 +75,9 @@ def read_split_record(file: Path) -> SplitRecord | None:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise AlloykError(f"cannot read {shown(file)}: {' '.join(str(error).split())}") from error
+        raise ModelError(f"cannot read {shown(file)}: {' '.join(str(error).split())}") from error
     if not set(_COLUMNS) <= set(table.columns) or table["path"].duplicated().any():
-        raise AlloykError(
+        raise ModelError(
             f"{shown(file)} must have the columns {','.join(_COLUMNS)} and each path once; "
             "restore it, or train again into a new folder"
         )

@@ -3,15 +3,21 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from alloyk.data import load_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
+from alloyk.evaluation.text_report import undefined_lines
 from alloyk.runs.history import read_history, training_metrics
 from alloyk.runs.predictions import write_predictions
+from alloyk.simulator.ceiling.reference import reference_ceiling
+from alloyk.simulator.dataset.simulation import simulate_dataset
+from alloyk.simulator.settings.presets import preset_parameters
 
 CURVES = {"accuracy.png", "loss.png"}
 CLASSIFICATION = {
@@ -244,9 +250,9 @@ def test_training_without_validation_has_a_best_epoch_by_its_own_loss(tmp_path):
     ("text", "message"),
     [
         ("epoch,loss\n", "must have one epoch or more"),
-        ("epoch,loss\n1,0.5\n2,high\n", "line 3, column loss: wanted a number, found 'high'"),
-        ("epoch,val_loss\n1,0.5\n", "wanted a column loss"),
-        ("epoch,loss\n1\n", "wanted a column loss"),
+        ("epoch,loss\n1,0.5\n2,high\n", "line 3, column loss must be a number, got 'high'"),
+        ("epoch,val_loss\n1,0.5\n", "must have a column loss with a number in every line"),
+        ("epoch,loss\n1\n", "must have a column loss with a number in every line"),
     ],
 )
 def test_a_wrong_history_is_refused(tmp_path, text, message):
@@ -321,13 +327,15 @@ def test_calibration_plates_and_thresholds_are_in_the_metrics(tmp_path):
     assert [row["threshold"] for row in metrics["abstention"]] == [None] * 3
     report = (tmp_path / "run" / "report.txt").read_text()
     lines = report.splitlines()
-    begin = lines.index("No confidence to decide from is shown to keep the error rate at")
+    begin = lines.index("No confidence threshold is shown to keep the error rate at")
     assert lines[begin + 1 : begin + 4] == [
         f"  {rate} %: needs {needed} plates of validation without an error, got 20."
         for rate, needed in ((5, 59), (2, 149), (1, 299))
     ]
     assert f"accuracy per plate    {metrics['plates']['accuracy']:.4f}" in report
-    assert f"Divided by the temperature {scaling['temperature']:.3f}" in report
+    assert (
+        f"After temperature scaling ({scaling['temperature']:.3f}, fitted on validation)" in report
+    )
 
 
 def test_the_report_says_how_little_an_abstention_rests_on(run):
@@ -345,9 +353,9 @@ def test_the_report_says_how_little_an_abstention_rests_on(run):
     evaluate(run)
     report = (run / "report.txt").read_text()
     assert (
-        "For an error rate of 5 %: decide from a confidence of 0.9999 (chosen on validation, where "
-        "at most 2.47 % are wrong with 95 % confidence); that decides 3.3 % of the images, of "
-        "1 plate, 0.00 % [0.00, 97.50] of them wrong."
+        "For an error rate of 5 %: abstain below a confidence of 0.9999 (chosen on validation, "
+        "where at most 2.47 % are wrong with 95 % confidence); that classifies 3.3 % of the "
+        "images, of 1 plate, 0.00 % [0.00, 97.50] of them wrong."
     ) in report
     assert "2 %: needs 149 plates of validation without an error, got 120" in report
 
@@ -390,7 +398,7 @@ def test_the_most_confident_mistakes_are_shown_as_long_as_the_images_are_there(t
 
 def test_why_there_is_no_sheet_of_mistakes(run):
     metrics = evaluate(run)
-    assert metrics["undefined"]["figures.mistakes"] == "where the images lie is not known"
+    assert metrics["undefined"]["figures.mistakes"] == "the folder of the images is not known"
     with (run / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for i, row in enumerate(rows):
@@ -413,3 +421,54 @@ def test_a_validation_split_of_other_classes_is_refused(tmp_path):
         match="must have the classes of the test predictions, 1050, 2017, got 1050, 5083",
     ):
         evaluate(tmp_path / "run")
+
+
+def test_many_classes_without_images_share_a_line_each_metric(tmp_path):
+    """200 classes, of which the split has two: 563 lines before."""
+    classes = [f"c{number}" for number in range(200)]
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(40)], "label": ["c0", "c1"] * 20})
+    probabilities = np.full((40, 200), 1e-4)
+    probabilities[np.arange(40), np.arange(40) % 2] = 1
+    (tmp_path / "run").mkdir()
+    write_predictions(tmp_path / "run" / "predictions.csv", table, probabilities, classes)
+    metrics = evaluate(tmp_path / "run")
+    report = (tmp_path / "run" / "report.txt").read_text()
+    lines = [line for line in report.splitlines() if line.startswith("Undefined")]
+    assert len(metrics["undefined"]) > 500
+    assert len(lines) < 20
+    assert (
+        "Undefined: per_class.*.recall of 198 classes (c2, c3, c4 and 195 more): the split has no "
+        "image of the class"
+    ) in lines
+
+
+def test_a_single_undefined_metric_keeps_its_class():
+    why = "no image was predicted as A.b"
+    assert undefined_lines({"per_class.A.b.precision": why, "train": "no history"}) == [
+        f"per_class.A.b.precision: {why}",
+        "train: no history",
+    ]
+
+
+def test_the_ceiling_is_computed_by_evaluation_and_kept_when_the_images_are_gone(tmp_path):
+    data = simulate_dataset(tmp_path / "set", preset="easy", images=60, image_size=16)
+    table = load_dataset(data).split("test")
+    classes = ["1050", "2017"]
+    (tmp_path / "run").mkdir()
+    probabilities = np.where((table["label"] == "1050").to_numpy()[:, None] == [1, 0], 0.9, 0.1)
+    write_predictions(tmp_path / "run" / "predictions.csv", table, probabilities, classes)
+    facts = {"simulated": True, "data_root": str(data)}
+    (tmp_path / "run" / "facts.json").write_text(json.dumps(facts))
+    found = evaluate(tmp_path / "run")["ceiling"]
+    assert found["accuracy"] == pytest.approx(
+        reference_ceiling(preset_parameters("easy"), 16).accuracy, abs=1e-3
+    )
+    shutil.rmtree(data)
+    assert evaluate(tmp_path / "run")["ceiling"] == found
+    assert json.loads((tmp_path / "run" / "facts.json").read_text()) == facts
+
+
+def test_a_ceiling_in_the_facts_of_an_earlier_version_is_taken(run):
+    ceiling = {"accuracy": 0.9, "error": 0.001, "recall": {"1050": 0.9, "2017": 0.9}, "notes": []}
+    write_files(run, ceiling=ceiling)
+    assert evaluate(run)["ceiling"] == ceiling

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from alloyk.data import ImageDataset
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.evaluation.baselines.noise_statistics import LEAST_SIDE, noise_features
 from alloyk.evaluation.baselines.wedge_curve import wedge_features
 from alloyk.imaging import read_image, shown
@@ -59,7 +59,7 @@ def fit_baselines(
         seed: Seed of the forest.
 
     Raises:
-        AlloykError: An image cannot be read, is too small, or the wedge curve of most images
+        DataError: An image cannot be read, is too small, or the wedge curve of most images
             cannot be measured.
     """
     labels, root = trained_on.labels("train"), evaluated.root.absolute()
@@ -69,7 +69,7 @@ def fit_baselines(
         features = measure(trained_on.paths("train"))
         measured = np.isfinite(features).all(axis=1)
         if measured.mean() < LEAST_MEASURED:
-            raise AlloykError(
+            raise DataError(
                 f"the {name} baseline needs a plate's edge and a wedge that gets thicker to the "
                 f"right in half of the training images, got {measured.sum()} of {len(measured)} in "
                 f"{shown(trained_on.root)}; it is made for the step layout"
@@ -123,7 +123,7 @@ def _noise(paths: Sequence[Path], preprocessing: keras.Model) -> np.ndarray:
     """Noise statistics of the images as the network sees them."""
     side = min(preprocessing.output_shape[1:3])
     if side < LEAST_SIDE:
-        raise AlloykError(
+        raise DataError(
             f"the noise baseline needs images of {LEAST_SIDE} pixels or more along each side, "
             f"preprocess.image_size of the run is {side}"
         )
