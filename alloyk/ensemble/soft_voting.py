@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,11 +17,11 @@ FLOOR = 1e-37
 
 
 def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> None:
-    """Write a model that takes a raw image to the log of the members' weighted mean probability.
+    """Write a model from a raw image to the log of the members' weighted mean probability.
 
-    These are logits: their softmax is the mean itself. Each member keeps its own preprocessing. A
-    member of weight 0 is left out. Numbers that every member estimates beside the class come out
-    as their weighted mean.
+    These are logits: their softmax is the mean. Each member keeps its own preprocessing. A member
+    of weight 0 is left out. Numbers that every member estimates beside the class are averaged with
+    the same weights.
 
     Args:
         models: ``model.keras`` of each member, with the same classes.
@@ -28,7 +29,7 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         path: The file to write.
 
     Raises:
-        ModelError: Two members correct by the flat frames of detectors of different sizes.
+        ModelError: Two members use flat frames of detectors of different sizes.
     """
     described = [read_metadata(model) for model in models]
     classes = described[0].classes
@@ -40,11 +41,11 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     raw = keras.Input(_common_shape(backends.values()), name="raw_image")
     together = shared_columns([list(one.spreads) for one in described])
     parts = []
-    estimates: dict[str, list] = {column: [] for column in together}
+    estimates: dict[str, list[Any]] = {column: [] for column in together}
     for number, backend in backends.items():
         metadata, weight, member = described[number - 1], weights[number - 1], backend.model
         image = member.inputs[0]
-        # Called anew: a loaded Sequential does not know its outputs by name.
+        # Called again: a loaded Sequential does not know its outputs by name.
         outputs = keras.Model(image, member(image), name=f"member_{number}")(raw)
         if isinstance(outputs, dict):
             for column, values in estimates.items():
@@ -70,12 +71,12 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
 
 
 def _common_shape(backends: Iterable[KerasBackend]) -> tuple[int | None, int | None, None]:
-    """Shape of the raw images that all take: that of a flat-field correction where one has it."""
+    """Shape of the raw images that all members take: that of a flat-field correction, if any."""
     frames = {backend.input_shape[:2] for backend in backends} - {(None, None)}
     if len(frames) > 1:
         sizes = " and ".join(sorted(f"{height}x{width}" for height, width in frames))
         raise ModelError(
-            f"members of one vote must take the same raw images, but their flat-field corrections "
-            f"take frames of {sizes}: vote with runs of one detector"
+            "members of one vote must take the same raw images, but their flat-field corrections "
+            f"take frames of {sizes}; vote with runs of one detector"
         )
     return (*(frames.pop() if frames else (None, None)), None)

@@ -1,4 +1,4 @@
-"""Several classifiers as one: by their mean probability, or by the count of their votes."""
+"""Combine classifiers: by their mean probability, or by the count of their votes."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ SETTLED = 1e-9
 
 
 def soft_vote(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of the members' probabilities.
+    """Return the weighted mean of the members' probabilities.
 
     Args:
         probabilities: `(members, n, k)`.
@@ -23,15 +23,15 @@ def soft_vote(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def hard_vote(
     decisions: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each member has one vote, of its weight. Equal votes are settled by the mean probability.
+    """Count one weighted vote per member; ties are broken by the mean probability.
 
     Args:
-        decisions: `(members, n)` int, the class that each member decided for.
+        decisions: `(members, n)` int, the class that each member predicted.
         probabilities: `(members, n, k)`.
         weights: `(members,)`, sum 1.
 
     Returns:
-        Each class's share of the votes `(n, k)`, and the decisions `(n,)` int.
+        Each class's share of the votes `(n, k)`, and the predicted classes `(n,)` int.
     """
     k = probabilities.shape[2]
     votes = decisions[..., None] == np.arange(k)
@@ -43,16 +43,16 @@ def hard_vote(
 
 
 def soft_weights(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-    """The weights of the mean of least log loss, by expectation maximisation.
+    """Return the weights of least log loss of the mean, by expectation maximisation.
 
-    The log loss is convex in the weights, so that there is no other minimum.
+    The log loss is convex in the weights, so there is one minimum.
 
     Args:
         probabilities: `(members, n, k)` on images that no member was trained on.
         y_true: `(n,)` int.
 
     Returns:
-        `(members,)`, sum 1; a member that adds nothing gets 0.
+        `(members,)`, sum 1; a member that does not lower the log loss gets 0.
     """
     eps = np.finfo(np.float64).eps
     of_true = np.clip(probabilities[:, np.arange(len(y_true)), y_true], eps, 1)
@@ -69,13 +69,13 @@ def soft_weights(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
 
 
 def hard_weights(decisions: np.ndarray, y_true: np.ndarray, classes: int) -> np.ndarray:
-    """`log((k − 1) p / (1 − p))` of each member's accuracy p among k classes.
+    """Return `log((k − 1) p / (1 − p))` of each member's accuracy p among k classes.
 
     The vote is then the most probable class where classes are equally frequent, members err
     independently, and the errors of each are spread evenly over the wrong classes: the weights of
     SAMME (Zhu, Zou, Rosset and Hastie, Multi-class AdaBoost, 2009). A member at chance, `p = 1/k`,
-    or below gets 0. Half an image of each class is added to each member's decisions, so that one
-    without an error gets a finite weight.
+    or below gets 0. Half an image of each class is added to each member's predictions, so that a
+    member without an error gets a finite weight.
 
     Args:
         decisions: `(members, n)` int, on images that no member was trained on.

@@ -1,4 +1,4 @@
-"""Why a network decided as it did: Grad-CAM and SHAP, with a check that the maps mean anything."""
+"""Explain predictions by Grad-CAM and SHAP, with a sanity check of the maps."""
 
 from alloyk.explain.explanation import Explanation, explain
 from alloyk.explain.image_selection import chosen_images, most_and_least_confident

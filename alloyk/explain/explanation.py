@@ -1,4 +1,4 @@
-"""From a run and images to maps of what spoke for a class."""
+"""From a run and images to maps of the evidence for a class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.data import load_dataset
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError, DataError
 from alloyk.explain.gradcam import AUTO, GradCAM, enlarged
 from alloyk.explain.model_parts import OpenedClassifier, log_odds, open_classifier
 from alloyk.explain.sanity import sanity_check
@@ -24,7 +24,7 @@ BACKGROUND_IMAGES = 50
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Maps of n images, and what they are maps of.
+    """Maps of n images, with what they explain.
 
     Attributes:
         method: `gradcam`, `shap gradient` or `shap partition`.
@@ -33,16 +33,16 @@ class Explanation:
         paths: The images.
         labels: Their true classes; None where not known.
         probabilities: `(n, k)` float64.
-        explained: `(n,)` int, the class that each map is about.
+        explained: `(n,)` int, the class that each map explains.
         raw: Decoded images, each `(h, w, c)`.
         seen: `(n, H, W)` float32, what the network sees.
         maps: `(n, h, w)` float32, in units of log-odds. Grad-CAM's are not negative and as coarse
-            as the feature map; SHAP's are as large as `seen`, negative where a pixel speaks
-            against the class, and sum to `log_odds - reference`.
+            as the feature map; SHAP's are as large as `seen`, negative where a pixel
+            opposes the class, and sum to `log_odds - reference`.
         log_odds: `(n,)` of the explained class.
         reference: `(n,)`, what SHAP's values are relative to; None for Grad-CAM.
-        settings: What the maps were made with.
-        sanity: Of `sanity_check`.
+        settings: Parameters of the method.
+        sanity: From `sanity_check`.
     """
 
     method: str
@@ -65,7 +65,7 @@ class Explanation:
 
     @property
     def signed(self) -> bool:
-        """Whether maps have negative values too."""
+        """Whether maps have negative values."""
         return self.reference is not None
 
     @property
@@ -88,30 +88,30 @@ def explain(
     seed: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> Explanation:
-    """Map what spoke for a class in each image, and check that the maps depend on the weights.
+    """Map the evidence for a class in each image, and check that maps depend on the weights.
 
     Args:
         run: Run folder or `.keras` file.
         images: Image files, one or more.
         method: `gradcam` or `shap`.
-        explainer: Of SHAP: `gradient` or `partition`.
-        label: The class to explain; by default what each image was taken for.
+        explainer: For SHAP: `gradient` or `partition`.
+        label: The class to explain; by default the predicted class of each image.
         labels: True classes of the images, where known.
-        layer: Of Grad-CAM: `auto`, `last` or a layer's name, see `alloyk.explain.gradcam`.
-        samples: Of SHAP: points (gradient, by default 200) or evaluations (partition, 1000).
-        data: Of SHAP's gradient explainer: the data set whose training images are the background;
+        layer: For Grad-CAM: `auto`, `last` or a layer's name, see `alloyk.explain.gradcam`.
+        samples: For SHAP: points (gradient, by default 200) or evaluations (partition, 1000).
+        data: For SHAP's gradient explainer: the data set whose training images are the background;
             by default the run's own.
-        seed: Of SHAP's samples, the choice of background images and the sanity check.
+        seed: Seed of SHAP's samples, of the background images and of the sanity check.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: The model cannot be looked into, an image cannot be read, no class has that
+        AlloykError: The model has no accessible layers, an image cannot be read, no class has that
             label, the architecture has no feature map, or shap is not installed.
     """
     opened = open_classifier(run)
     if label is not None and label not in opened.classes:
         known = ", ".join(opened.classes)
-        raise AlloykError(f"no class {label!r} to explain: {shown(run)} knows {known}")
+        raise ConfigError(f"--class must be one of {known}, got {label!r}")
     count = {} if samples is None else {"samples": samples}
     if method == "gradcam":
         make_maps = GradCAM(opened.network, layer)
@@ -168,16 +168,17 @@ def explain(
 def background_images(
     opened: OpenedClassifier, run: str | Path, data: str | Path | None, seed: int
 ) -> np.ndarray:
-    """Training images as the network sees them, `(m, H, W)`, as many of each class.
+    """Return training images as the network sees them, `(m, H, W)`, equally many per class.
 
     Raises:
-        AlloykError: The data set is not where it was, or `run` is a file and none was named.
+        AlloykError: The data set is not where it was, or `run` is a file and `data` is None.
     """
     config = RunFolder(run).config_file
     if data is None and not config.is_file():
-        raise AlloykError(
-            f"SHAP's gradient explainer compares with training images, and {shown(run)} does not "
-            "say where they are: name their data set by --data, or take --explainer partition"
+        raise DataError(
+            "SHAP's gradient explainer needs training images, and "
+            f"{shown(run)} does not record where they are; give their data set by --data, or use "
+            "--explainer partition"
         )
     if data is not None and not config.is_file():
         dataset = load_dataset(data)
@@ -188,7 +189,7 @@ def background_images(
     rng = np.random.default_rng(seed)
     paths, labels = dataset.paths("train"), dataset.labels("train")
     ranked = rng.permutation(len(paths))
-    # The nth image of each class, then the next of each: as even as the classes allow.
+    # The nth image of each class, then the next of each: as balanced as the classes allow.
     nth = np.empty(len(paths), int)
     for number in np.unique(labels):
         of_class = ranked[labels[ranked] == number]

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a feature map speak for a class.
+"""Grad-CAM: the regions of a feature map that support a class.
 
 Reference: [Selvaraju et al., 2017](https://arxiv.org/abs/1610.02391).
 """
@@ -15,24 +15,24 @@ from alloyk.explain.model_parts import log_odds
 from alloyk.models import feature_layer
 from alloyk.preprocessing import resize_weights
 
-# The last feature map of a ResNet at the 224² it was designed for; of a 64² image that map has two
-# by two cells, which tell no edge from a corner.
+# The last feature map of a ResNet at the 224² it was designed for; of a 64² image that map has 2×2
+# cells, which cannot separate an edge from a corner.
 FINE_ENOUGH = 7
 LAST, AUTO = "last", "auto"
 
 
 class GradCAM:
-    """Where the features of one layer raise the log-odds of a class.
+    """Regions where the features of one layer raise the log-odds of a class.
 
-    Each filter is weighted with the mean of its gradient over the map; what speaks against the
-    class is set to 0.
+    Each filter is weighted with the mean of its gradient over the map; negative values are set
+    to 0.
 
     Args:
         network: From gray images `(n, H, W, 1)` to logits.
         layer: `auto`, `last` or a layer's name, see `map_layer`.
 
     Attributes:
-        settings: What a reader wants to know about the maps.
+        settings: Layer and resolution of the maps.
     """
 
     name = "gradcam"
@@ -46,7 +46,7 @@ class GradCAM:
         self.settings = {"layer": self._layer.name, "cells": list(cells(self._layer))}
 
     def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Maps `(n, h, w)` float32, not negative, in units of log-odds.
+        """Compute maps `(n, h, w)` float32, not negative, in units of log-odds.
 
         Args:
             images: `(n, H, W)` as the network sees them.
@@ -64,12 +64,12 @@ class GradCAM:
         return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1)).numpy()
 
     def reference(self, images: np.ndarray) -> None:
-        """Grad-CAM compares with nothing: its maps do not sum to anything."""
+        """Return None: Grad-CAM has no reference, and its maps have no fixed sum."""
 
 
 @contextmanager
 def _watched(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list]:
-    """Collect what a layer gives, however deep it lies in nested models, and watch it."""
+    """Collect and watch the output of a layer, however deep it is nested."""
     outputs: list = []
     call = layer.call
 
@@ -79,7 +79,7 @@ def _watched(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list]
         outputs.append(output)
         return output
 
-    # Past Keras' own attribute tracking, which has nothing to do with this.
+    # Bypasses Keras' attribute tracking.
     object.__setattr__(layer, "call", watching)
     try:
         yield outputs
@@ -88,7 +88,7 @@ def _watched(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list]
 
 
 def map_layer(network: keras.Model, name: str = AUTO) -> keras.layers.Layer:
-    """The layer whose features are looked at.
+    """Return the layer whose features are explained.
 
     Args:
         network: From gray images to logits.
@@ -102,7 +102,7 @@ def map_layer(network: keras.Model, name: str = AUTO) -> keras.layers.Layer:
         last = feature_layer(network)
     except AlloykError:
         raise AlloykError(
-            "Grad-CAM wants a convolutional network, and this one has no feature map: take "
+            "Grad-CAM needs a convolutional network, but this one has no feature map; use "
             "--method shap"
         ) from None
     layers = {layer.name: layer for layer in [*through_layers(_backbone(network)), last]}
@@ -115,20 +115,20 @@ def map_layer(network: keras.Model, name: str = AUTO) -> keras.layers.Layer:
         sizes = ", ".join(
             f"{name} ({'×'.join(map(str, cells(layer)))})" for name, layer in layers.items()
         )
-        raise AlloykError(f"no layer {name!r} to explain: choose auto, last or one of {sizes}")
+        raise AlloykError(f"--layer must be auto, last or one of {sizes}, got {name!r}")
     return layers[name]
 
 
 def cells(layer: keras.layers.Layer) -> tuple[int, int]:
-    """Height and width of a layer's feature map."""
+    """Return height and width of a layer's feature map."""
     return layer.output.shape[1], layer.output.shape[2]
 
 
 def through_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """Feature maps that the whole signal passes, first to last.
+    """Return the layers that the whole signal passes through, first to last.
 
-    A layer inside a residual block is none of them: the shortcut passes it by. Nor is padding,
-    whose border belongs to no place of the image.
+    Layers inside a residual block are left out, because the shortcut bypasses them. So is
+    padding, whose border belongs to no region of the image.
     """
     position = {id(layer.output): at for at, layer in enumerate(backbone.layers)}
     last_reader = [0] * len(backbone.layers)
@@ -137,10 +137,10 @@ def through_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
             last_reader[position[id(source)]] = reader
     found, furthest = [], 0
     for at, layer in enumerate(backbone.layers):
-        passed_by = furthest > at
+        bypassed = furthest > at
         furthest = max(furthest, last_reader[at])
         padding = isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D)
-        if len(layer.output.shape) == 4 and not padding and not passed_by:
+        if len(layer.output.shape) == 4 and not padding and not bypassed:
             found.append(layer)
     return found
 
@@ -156,7 +156,7 @@ def _backbone(network: keras.Model) -> keras.Model:
 
 
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Maps `(n, h, w)` brought to `(n, *size)` by linear interpolation between cell centres."""
+    """Resize maps `(n, h, w)` to `(n, *size)` by linear interpolation between cell centres."""
     height, width = (
         np.asarray(resize_weights(old, new)) for old, new in zip(maps.shape[1:], size, strict=True)
     )

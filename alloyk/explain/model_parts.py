@@ -1,7 +1,8 @@
-"""A trained classifier taken apart: its preprocessing, its network, the score that is explained."""
+"""The parts of a trained classifier: preprocessing, network, and the score to explain."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 
-# Of a class in a sum that leaves it out: its power is 0 in float32, its gradient too.
+# Excludes a class from a sum of powers: its power and gradient are 0 in float32.
 LEFT_OUT = -1e30
 
 
@@ -33,11 +34,11 @@ class OpenedClassifier:
     network: keras.Model
 
     def seen(self, raw: np.ndarray) -> np.ndarray:
-        """The gray image `(H, W)` float32 that the network sees of a raw one `(h, w, c)`."""
+        """Return the gray image `(H, W)` float32 that the network sees of a raw one `(h, w, c)`."""
         return np.asarray(self.preprocessing(raw[None].astype(np.float32)))[0, ..., 0]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits `(n, k)` of gray images `(n, H, W)`."""
+        """Return the logits `(n, k)` of gray images `(n, H, W)`."""
         return np.asarray(self.network(images[..., None], training=False))
 
 
@@ -45,18 +46,18 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
     """Load the `model.keras` of a run, or a `.keras` file, in its two halves.
 
     Raises:
-        ModelError: It is no model of alloyk, a SavedModel or `.tflite` file, whose layers cannot
-            be looked into, or a voted classifier.
+        ModelError: It is not a model of alloyk, is a SavedModel or `.tflite` file, whose layers are
+            not accessible, or is a voted classifier.
     """
     classifier = load(run)
     model = getattr(classifier.backend, "model", None)
     if model is None:
         raise ModelError(
-            f"{shown(run)} has no layers to look into: explain the run that it was exported from"
+            f"{shown(run)} has no accessible layers; explain the run that it was exported from"
         )
     if [layer.name for layer in model.layers[:1]] != ["preprocessing"] or len(model.layers) != 2:
         raise ModelError(
-            f"{shown(run)} is not one network behind one preprocessing: explain its members"
+            f"{shown(run)} must be one network after one preprocessing; explain its members"
         )
     preprocessing, network = model.layers
     outputs = network.output
@@ -70,12 +71,11 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
     )
 
 
-def log_odds(logits):
-    """How strongly a network holds each class against all others: `log p − log(1 − p)`.
+def log_odds(logits: Any) -> Any:
+    """Log-odds of each class against all others: `log p − log(1 − p)`.
 
-    It is what Selvaraju et al. call the score before the softmax, less the part of it that the
-    softmax takes away: adding one number to all logits changes no probability, but would change a
-    map of a single logit.
+    They replace the score before the softmax of Selvaraju et al.: adding one number to all logits
+    changes no probability, but would change a map of a single logit.
 
     Args:
         logits: `(n, k)`.

@@ -1,30 +1,31 @@
-"""Does a map depend on what the network has learnt? If not, it is a picture of the image alone.
+"""Check that maps depend on what the network has learned.
 
-The parameters are put out of order, first of the head, then of every layer, and the maps are made
-again. Maps that hardly change would look as convincing for a network that has learnt nothing.
+The weights are shuffled, first those of the head, then those of every layer, and the maps are
+computed again. Maps that hardly change would look as convincing for an untrained network.
 
 Reference: [Adebayo et al., 2018](https://arxiv.org/abs/1810.03292).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
 
 HEAD = ("hidden", "logits")
-# Above this the maps are said not to depend on the weights: half of the ranks' variance is shared.
+# Above this, maps count as independent of the weights: half of the ranks' variance is shared.
 MOST_CORRELATION = 0.7
 
 
 @contextmanager
 def shuffled_weights(
     network: keras.Model, rng: np.random.Generator, *, head_only: bool
-) -> Iterator:
-    """Every weight tensor with its entries in random order while the block runs.
+) -> Iterator[None]:
+    """Shuffle the entries of every weight tensor while the block runs.
 
-    Shuffling keeps the size of weights and of batch-norm statistics, so that signals neither die
-    nor explode on their way, and destroys what was learnt.
+    Shuffling keeps the size of weights and of batch-norm statistics, so signals neither vanish nor
+    explode, and destroys what was learned.
     """
     layers = [
         layer
@@ -49,15 +50,15 @@ def sanity_check(
     *,
     draws: int = 3,
     seed: int = 0,
-) -> dict:
-    """Compare maps with those of the same network with its weights out of order.
+) -> dict[str, Any]:
+    """Compare maps with those of the same network with shuffled weights.
 
     Args:
-        network: Whose weights are shuffled meanwhile.
-        make_maps: Makes the maps `(n, h, w)` of the network as it is then.
-        maps: Those of the trained network.
+        network: The network; its weights are shuffled and restored.
+        make_maps: Computes the maps `(n, h, w)` with the current weights.
+        maps: Maps of the trained network.
         draws: How many times the weights are shuffled.
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
 
     Returns:
         ``head`` and ``all``: the mean over images and draws of Spearman's rank correlation of the
@@ -66,7 +67,7 @@ def sanity_check(
         ``limit``.
     """
     rng = np.random.default_rng(seed)
-    found: dict = {}
+    found: dict[str, float | None] = {}
     empty = []
     for name, head_only in (("head", True), ("all", False)):
         correlations = []
@@ -107,19 +108,19 @@ def _is_flat(values: np.ndarray) -> bool:
     return not np.isfinite(values).all() or float(np.ptp(size)) <= 1e-6 * float(size.max(initial=0))
 
 
-def describe_sanity(found: dict) -> str:
-    """One sentence on what `sanity_check` found."""
+def describe_sanity(found: Mapping[str, Any]) -> str:
+    """Describe the result of `sanity_check` in one sentence."""
 
-    def number(value):
+    def number(value: float | None) -> str:
         return "undefined" if value is None else f"{value:.2f}"
 
     measured = (
-        f"rank correlation with the maps of the same network with weights out of order: "
+        "rank correlation with maps of the same network with shuffled weights: "
         f"{number(found['head'])} (head), {number(found['all'])} (all layers)"
     )
     if found["passed"]:
         return f"Sanity check passed, the maps depend on the weights: {measured}."
     return (
-        "Sanity check FAILED, the maps hardly depend on what was learnt; take them for pictures "
-        f"of the images, not for explanations: {measured}."
+        "Sanity check FAILED, the maps hardly depend on what was learned and are no explanations: "
+        f"{measured}."
     )

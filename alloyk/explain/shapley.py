@@ -1,8 +1,10 @@
-"""SHAP: how much each pixel, or each region, adds to the log-odds of a class.
+"""SHAP: the contribution of each pixel, or each region, to the log-odds of a class.
 
 References: [Lundberg and Lee, 2017](https://arxiv.org/abs/1705.07874); the gradient explainer
 computes expected gradients, [Erion et al., 2021](https://arxiv.org/abs/1906.10670).
 """
+
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -11,19 +13,19 @@ import tensorflow as tf
 from alloyk.errors import AlloykError
 from alloyk.explain.model_parts import log_odds
 
-# Pixels that are taken away are replaced by a blur this wide, as part of the image's side: wider
-# than edges and texture, narrower than the wedge.
+# Hidden pixels are replaced by a blur of this width, as a fraction of the image's side: wider than
+# edges and texture, narrower than the wedge.
 BLUR = 0.15
 EVALUATED_TOGETHER = 64
 
 
-def _shap():
-    """The library, or how to get it: it is an extra because of the 200 MB that it brings along."""
+def _shap() -> ModuleType:
+    """Import the library, which is an extra because its dependencies take 200 MB."""
     try:
         import shap
     except ImportError as error:
         raise AlloykError(
-            "--method shap wants the library shap, which is not installed: run "
+            "--method shap needs the library shap, which is not installed; run "
             "`scripts/install explain`, or `pip install shap` in alloyk's environment"
         ) from error
     return shap
@@ -34,13 +36,13 @@ class GradientSHAP:
 
     Args:
         network: From gray images `(n, H, W, 1)` to logits.
-        background: `(m, H, W)` images that stand for "nothing known": values are relative to the
-            mean log-odds over them.
+        background: `(m, H, W)` reference images: values are relative to the mean log-odds over
+            them.
         samples: Points between background and image; the error falls with their square root.
-        seed: Of the points.
+        seed: Seed of the points.
 
     Attributes:
-        settings: What a reader wants to know about the maps.
+        settings: Parameters of the maps.
     """
 
     name = "shap gradient"
@@ -48,7 +50,9 @@ class GradientSHAP:
     batch = 1
     checked_images, draws = 4, 2
 
-    def __init__(self, network, background: np.ndarray, *, samples: int = 200, seed: int = 0):
+    def __init__(
+        self, network: keras.Model, background: np.ndarray, *, samples: int = 200, seed: int = 0
+    ):
         self._background = background[..., None].astype(np.float32)
         pixels = keras.Input(network.input_shape[1:])
         # A list, as SHAP calls it.
@@ -58,9 +62,9 @@ class GradientSHAP:
         self.settings = {"samples": samples, "background_images": len(background)}
 
     def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Maps `(n, H, W)`, in units of log-odds.
+        """Compute maps `(n, H, W)` in units of log-odds.
 
-        Each sums to the log-odds less `reference`, up to the error of sampling.
+        Each sums to the log-odds minus `reference`, up to the sampling error.
         """
         values, _ = self._explainer.shap_values(
             images[..., None].astype(np.float32),
@@ -72,13 +76,13 @@ class GradientSHAP:
         return np.asarray(values)[..., 0, 0]
 
     def reference(self, images: np.ndarray) -> np.ndarray:
-        """Log-odds `(n, k)` that the values are relative to."""
+        """Return the log-odds `(n, k)` that the values are relative to."""
         mean = np.mean(self._model.predict([self._background], verbose=0), axis=0)
         return np.broadcast_to(mean, (len(images), len(mean)))
 
 
 class PartitionSHAP:
-    """SHAP values of ever smaller rectangles (Owen values), each blurred away or left as it is.
+    """SHAP values of ever smaller rectangles (Owen values), each blurred or unchanged.
 
     Needs no background images and no gradients.
 
@@ -87,7 +91,7 @@ class PartitionSHAP:
         samples: Evaluations of the network per image; more give smaller rectangles.
 
     Attributes:
-        settings: What a reader wants to know about the maps.
+        settings: Parameters of the maps.
     """
 
     name = "shap partition"
@@ -95,7 +99,7 @@ class PartitionSHAP:
     batch = 1
     checked_images, draws = 4, 2
 
-    def __init__(self, network, *, samples: int = 1000):
+    def __init__(self, network: keras.Model, *, samples: int = 1000):
         _shap()
         self._call = tf.function(
             lambda images: log_odds(network(images, training=False)),
@@ -104,7 +108,7 @@ class PartitionSHAP:
         self.settings = {"samples": samples}
 
     def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Maps `(n, H, W)`, in units of log-odds; each sums to the log-odds less `reference`."""
+        """Compute maps `(n, H, W)`, in log-odds; each sums to the log-odds minus `reference`."""
         return np.stack([self._map(*pair) for pair in zip(images, classes, strict=True)])
 
     def _map(self, image: np.ndarray, number: int) -> np.ndarray:
@@ -122,13 +126,13 @@ class PartitionSHAP:
         return found.values[0, ..., 0]
 
     def reference(self, images: np.ndarray) -> np.ndarray:
-        """Log-odds `(n, k)` that the values are relative to."""
+        """Return the log-odds `(n, k)` that the values are relative to."""
         hidden = np.stack([blurred(image) for image in images])
         return self._call(hidden[..., None]).numpy()
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
-    """An image `(H, W)` without edges and texture, float32, mirrored at its borders."""
+    """Return an image `(H, W)` without edges and texture, float32, mirrored at its borders."""
     from scipy.ndimage import gaussian_filter
 
     sigma = [BLUR * side for side in image.shape]

@@ -1,11 +1,12 @@
-"""An explanation as a folder: maps as arrays, pictures, and one file that says what they are."""
+"""Write an explanation as a folder: maps as arrays, figures, and a JSON record."""
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from alloyk.explain.gradcam import enlarged
 from alloyk.explain.sanity import describe_sanity
 from alloyk.files import few
 from alloyk.imaging import shown
+from alloyk.plots.style import Axes
 from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.folder import EXPLANATION, OVERVIEW
 from alloyk.runs.json_file import read_json
@@ -92,8 +94,8 @@ def write_explanation(
     return out
 
 
-def record(explanation: Explanation, pictures: list[str]) -> dict:
-    """The object in `explanation.json`."""
+def record(explanation: Explanation, pictures: list[str]) -> dict[str, Any]:
+    """Return the object in `explanation.json`."""
     images = []
     for i, path in enumerate(explanation.paths):
         found = {
@@ -121,8 +123,8 @@ def record(explanation: Explanation, pictures: list[str]) -> dict:
     }
 
 
-def picture_names(paths) -> list[str]:
-    """A file name for each image: its number, then of its own name what any disk takes.
+def picture_names(paths: Sequence[str]) -> list[str]:
+    """Return a file name for each image: its number and the portable part of its own name.
 
     >>> picture_names(["a/plate 7.tif", "b/ä.png"])
     ['01_plate_7.png', '02.png']
@@ -135,17 +137,17 @@ def picture_names(paths) -> list[str]:
     return names
 
 
-def _picture(explanation: Explanation, number: int, over_seen: np.ndarray):
+def _picture(explanation: Explanation, number: int, over_seen: np.ndarray) -> Axes:
     raw = explanation.raw[number]
     decided = explanation.probabilities[number].argmax()
     about = explanation.explained[number]
     label = explanation.labels[number]
     names = [display_name(name) for name in explanation.classes]
-    title = f"{Path(explanation.paths[number]).name}: taken for {names[decided]}"
+    title = f"{Path(explanation.paths[number]).name}: classified as {names[decided]}"
     title += f", p = {explanation.probabilities[number, decided]:.3f}"
     if label is not None:
-        title += f"; it is {display_name(label)}"
-    what = f"What speaks for {names[about]}, by {describe(explanation)}"
+        title += f"; true class {display_name(label)}"
+    what = f"Evidence for {names[about]}, by {describe(explanation)}"
     return plots.plot_explanation(
         raw,
         explanation.seen[number],
@@ -157,7 +159,7 @@ def _picture(explanation: Explanation, number: int, over_seen: np.ndarray):
     )
 
 
-def _overview(explanation: Explanation, over_seen: np.ndarray):
+def _overview(explanation: Explanation, over_seen: np.ndarray) -> Axes:
     captions = []
     for i in range(min(len(explanation), MOST_IN_OVERVIEW)):
         decided = explanation.probabilities[i].argmax()
@@ -169,20 +171,20 @@ def _overview(explanation: Explanation, over_seen: np.ndarray):
         captions.append(f"{i + 1}: {caption}\np = {probability:.3f}")
     drawn = len(captions)
     rest = f", the first {drawn} of {len(explanation)}" if drawn < len(explanation) else ""
-    subtitle = "Each image as the network sees it, each map scaled by itself; true → taken for"
+    subtitle = "Each image as the network sees it, each map scaled by itself; true → predicted"
     return plots.plot_overview(
         explanation.seen[:drawn],
         over_seen[:drawn],
         captions,
         signed=explanation.signed,
         columns=-(-drawn // -(-drawn // MOST_COLUMNS)),
-        title=f"What speaks for the class, by {describe(explanation)}{rest}",
+        title=f"Evidence for the class, by {describe(explanation)}{rest}",
         subtitle=f"{subtitle}; simulated" if explanation.simulated else subtitle,
     )
 
 
 def describe(explanation: Explanation) -> str:
-    """The method and its resolution, for people."""
+    """Describe the method and its resolution."""
     if explanation.method == "gradcam":
         height, width = explanation.settings["cells"]
         return f"Grad-CAM ({explanation.settings['layer']}, {height}×{width} cells)"
@@ -191,7 +193,7 @@ def describe(explanation: Explanation) -> str:
 
 
 def format_decisions(explanation: Explanation) -> str:
-    """A line for each image: its number, what it was taken for, its path."""
+    """Return a line for each image: number, predicted class, probability, path."""
     lines = []
     for i, path in enumerate(explanation.paths):
         decided = explanation.probabilities[i].argmax()
@@ -199,7 +201,7 @@ def format_decisions(explanation: Explanation) -> str:
         label = explanation.labels[i]
         wrong = label is not None and label != explanation.classes[decided]
         line = f"{i + 1:>3}  {taken} {explanation.probabilities[i, decided]:.4f}  {shown(path)}"
-        line += f"  (it is {display_name(label)})" if wrong else ""
+        line += f"  (true class {display_name(label)})" if wrong else ""
         lines.append(line + ("  empty map" if not explanation.maps[i].any() else ""))
     return "\n".join(lines)
 
@@ -217,7 +219,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(out)
         folder.rename(out)
     except OSError as error:
-        raise AlloykError(f"cannot write {out}: {error.strerror or error}") from error
+        raise AlloykError(f"cannot write {shown(out)}: {error.strerror or error}") from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

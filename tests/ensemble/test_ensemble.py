@@ -144,7 +144,9 @@ def test_without_validation_predictions_the_vote_has_none(members, tmp_path, run
     assert not (out / "predictions_val.csv").exists()
     with pytest.raises(AlloykError, match=r"cannot read predictions from .*predictions_val\.csv"):
         ensemble_runs(copies, "hard", tmp_path / "other", weights="validation")
-    with pytest.raises(AlloykError, match=r"has no model\.keras: leave it out, or use --vote hard"):
+    with pytest.raises(
+        AlloykError, match=r"model\.keras is missing; remove that run, or use --vote hard"
+    ):
         ensemble_runs(copies, "soft", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -152,7 +154,7 @@ def test_without_validation_predictions_the_vote_has_none(members, tmp_path, run
 def test_a_folder_with_something_in_it_is_left_alone(members, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
-    with pytest.raises(AlloykError, match="is not empty: choose another --out"):
+    with pytest.raises(AlloykError, match="must be a new or empty folder"):
         ensemble_runs(members, "hard", tmp_path / "out")
 
 

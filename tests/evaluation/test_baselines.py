@@ -51,7 +51,7 @@ def test_a_step_through_a_block_changes_its_noise_little():
 
 def test_images_without_noise_or_too_small():
     assert np.isfinite(noise_features(np.zeros((1, 24, 24)))).all()
-    with pytest.raises(ValueError, match=r"24 pixels or more.*Received: images of 24x20"):
+    with pytest.raises(ValueError, match=r"24 pixels or more.*got 24x20"):
         noise_features(np.zeros((1, 24, 20)))
 
 

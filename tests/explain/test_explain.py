@@ -70,7 +70,7 @@ def test_the_image_can_be_of_any_shape():
     assert enlarged(maps, (40, 96)).shape == (2, 40, 96)
 
 
-def test_layers_inside_a_residual_block_are_passed_by():
+def test_layers_inside_a_residual_block_are_bypassed():
     names = [
         layer.name for layer in through_layers(build_model("resnet18", (64, 64, 1), 2).layers[1])
     ]
@@ -83,9 +83,9 @@ def test_layers_inside_a_residual_block_are_passed_by():
 
 
 def test_a_network_without_a_feature_map_and_an_unknown_layer_are_errors():
-    with pytest.raises(AlloykError, match="take --method shap"):
+    with pytest.raises(AlloykError, match="no feature map; use --method shap"):
         GradCAM(build_model("fnn", (16, 16, 1), 2))
-    with pytest.raises(AlloykError, match=r"'conv9'.*stage4_activation \(4×4\)"):
+    with pytest.raises(AlloykError, match=r"must be .*stage4_activation \(4×4\), got 'conv9'"):
         GradCAM(build_model("cnn", (32, 32, 1), 2), "conv9")
 
 

@@ -126,7 +126,7 @@ def test_shap_explains_the_dense_network(runner, data, tmp_path):
     run = write_run(tmp_path / "fnn", data, arch="fnn")
     result = runner.invoke(main, ["explain", str(run)])
     assert result.exit_code == 1
-    assert "no feature map: take --method shap" in result.stderr
+    assert "no feature map; use --method shap" in result.stderr
     image = next(data.glob("test/steel/*.png"))
     result = runner.invoke(
         main, ["explain", str(run), str(image), "--method", "shap", "--samples", "20"]
@@ -144,7 +144,7 @@ def test_a_model_file_alone_needs_no_data_for_gradcam_but_for_shap(runner, run, 
     command += ["--method", "shap", "--samples", "20"]
     result = runner.invoke(main, command)
     assert result.exit_code == 1
-    assert "name their data set by --data" in result.stderr
+    assert "give their data set by --data" in result.stderr
     assert runner.invoke(main, [*command, "--data", str(data)]).exit_code == 0
 
 
@@ -176,9 +176,9 @@ def test_nothing_is_left_when_drawing_fails(run, data, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--class", "bronze"], 1, f"knows {', '.join(CLASSES)}"),
+        (["--class", "bronze"], 1, f"must be one of {', '.join(CLASSES)}"),
         (["nowhere.png"], 1, "no image at nowhere.png"),
-        (["--layer", "conv9"], 1, "no layer 'conv9'"),
+        (["--layer", "conv9"], 1, "got 'conv9'"),
         (["--samples", "10"], 2, "belong to --method shap"),
         (["--method", "shap", "--layer", "last"], 2, "belongs to --method gradcam"),
         (["--data", "nowhere"], 1, "nowhere"),

@@ -196,12 +196,14 @@ def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
     (other / "facts.json").write_text(json.dumps(facts))
     html = write_report(other).read_text(encoding="utf-8")
     tables = Elements(html).tables
-    accuracies = {row[0]: row[1] for row in tables["Accuracy beside what is possible, simulated"]}
+    accuracies = {
+        row[0]: row[1] for row in tables["Accuracy beside the reference ceiling, simulated"]
+    }
     assert accuracies["reference ceiling"] == "0.6543 ± 0.0070 (Monte Carlo)"
     assert accuracies["noise baseline"] == "0.4321 [0.4000, 0.5000]"
     assert tables["Recall of each class"][1][1] == "0.9100"
     assert "Linearised at the mean." in html
-    assert "The accuracy lies above the ceiling" in html
+    assert "The accuracy is above the ceiling" in html
     folds = tables["Each fold by itself"]
     assert folds[1][:4] == ["fold_1", "1/2", "80", "0.8111"]
     assert folds[2][3] == "–"
@@ -230,7 +232,7 @@ def test_a_comparison_has_its_tables(comparison):
     for row, run in zip(first[1:], found["runs"], strict=True):
         low, high = run["accuracy_interval"]
         assert row[1] == f"{run['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
-    (pairs,) = [rows for name, rows in tables.items() if name.startswith("Second less first")]
+    (pairs,) = [rows for name, rows in tables.items() if name.startswith("Second minus first")]
     assert len(pairs) == 4
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     for note in found["notes"]:
@@ -268,7 +270,7 @@ def test_metrics_of_other_predictions_are_refused(run, tmp_path):
     fields = lines[1].split(",")
     fields[2] = "2017" if fields[2] != "2017" else "1050"
     (other / "predictions.csv").write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]))
-    with pytest.raises(AlloykError, match=r"does not belong to .*--from-predictions"):
+    with pytest.raises(AlloykError, match=r"was not computed from .*--from-predictions"):
         write_report(other)
 
 
@@ -277,15 +279,18 @@ def test_metrics_of_an_earlier_version_are_refused(run, tmp_path):
     metrics = json.loads((other / "metrics.json").read_text())
     del metrics["evaluated"]
     (other / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(AlloykError, match=r"has no evaluated: run .*--from-predictions"):
+    with pytest.raises(AlloykError, match=r"has no evaluated; run .*--from-predictions"):
         write_report(other)
 
 
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (lambda folder: None, "no folder"),
-        (lambda folder: folder.mkdir(), "holds no evaluation"),
+        (lambda folder: None, "does not exist"),
+        (
+            lambda folder: folder.mkdir(),
+            "the folder must be a run with predictions.csv and metrics.json",
+        ),
     ],
 )
 def test_what_is_no_evaluation_is_one_line(runner, tmp_path, prepare, message):

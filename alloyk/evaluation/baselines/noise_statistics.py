@@ -1,4 +1,4 @@
-"""What the noise of an image says, with its levels and shapes taken away."""
+"""Statistics of the noise of an image, without its levels and shapes."""
 
 import numpy as np
 
@@ -6,23 +6,23 @@ BLOCKS = 8
 """Blocks along each side; the noise is measured in each."""
 
 LEAST_SIDE = 3 * BLOCKS
-"""Pixels along each side from which a block has something to measure."""
+"""Least number of pixels along each side."""
 
 FLOOR = 1e-6
-"""Stands for the noise of a block that has none, in units of the image."""
+"""Replaces the noise of a block without noise, in units of the image."""
 
-# Second difference along both axes: blind to every level and slope. Divided by the root of the sum
-# of its squares, it leaves white noise as strong as it was.
+# Second difference along both axes, which removes every level and slope. Divided by the root of the
+# sum of its squares, it keeps the standard deviation of white noise.
 _KERNEL = (1.0, -2.0, 1.0)
 _KERNEL_NORM = 6.0
 _MEDIAN_OF_MAGNITUDE = 0.6745  # of a standard normal number
 
 
 def noise_features(images: np.ndarray) -> np.ndarray:
-    """Logarithm of the local noise: 8 × 8 blocks, and their means by row and by column.
+    """Return the logarithm of the local noise: 8 × 8 blocks, and their means by row and column.
 
-    The median of a block's magnitudes is taken, so that an edge that crosses the block, which
-    would tell levels, counts little.
+    The median of a block's magnitudes is taken, so that an edge across the block, which depends on
+    levels, counts little.
 
     Args:
         images: Gray images ``(n, height, width)``, each side 24 pixels or more.
@@ -38,8 +38,8 @@ def noise_features(images: np.ndarray) -> np.ndarray:
     images = np.asarray(images, np.float32)
     if min(images.shape[1:]) < LEAST_SIDE:
         raise ValueError(
-            f"images must be {LEAST_SIDE} pixels or more along each side. "
-            f"Received: images of {images.shape[1]}x{images.shape[2]}"
+            f"`images` must have {LEAST_SIDE} pixels or more along each side, got "
+            f"{images.shape[1]}x{images.shape[2]}"
         )
     left, middle, right = _KERNEL
     rows = left * images[:, :-2] + middle * images[:, 1:-1] + right * images[:, 2:]

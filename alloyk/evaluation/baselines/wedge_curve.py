@@ -1,11 +1,11 @@
-"""The classical reading of a radiograph: two numbers from the curve along the wedge.
+"""The classical evaluation of a radiograph: two numbers from the intensity along the wedge.
 
-Beside the plate the wedge is bare, and rises evenly, so it is a ruler: where the image behind the
-plate is as dark as the bare wedge some way further up, the plate is worth that way. Two numbers
-come of it: the equivalent thickness, in widths of the image along the ramp, and the effective
-attenuation, ln(I without plate / I with plate) per equivalent thickness.
+Beside the plate the wedge is bare, and its thickness rises linearly. A place behind the plate is as
+dark as the bare wedge a certain distance further along the ramp. This distance, in widths of the
+image, is the equivalent thickness of the plate. The effective attenuation is ln(I without plate / I
+with plate) per equivalent thickness.
 
-Made for the step layout: the plate covers the lower part of the image, and the wedge gets thicker
+It needs the step layout: the plate covers the lower part of the image, and the wedge gets thicker
 to the right; a vertical face at its end and open beam at both sides may be in view.
 """
 
@@ -15,20 +15,20 @@ from scipy import ndimage
 NAMES = ("equivalent_thickness", "effective_attenuation")
 
 LEAST_SIDE = 16
-"""Pixels below which nothing is tried."""
+"""Least number of pixels along each side."""
 
 LEAST_STEP = 0.1
-"""A plate makes the image darker by this much in ln(I), or there is none."""
+"""Least step in ln(I) at the edge of a plate."""
 
 LEAST_RAMP = 0.25
-"""A ramp shorter than this share of the image is not believed."""
+"""Least length of the ramp, as a share of the image."""
 
 DEAD = 0.3
 """A pixel below this share of the median of its neighbours is dead."""
 
 
 def wedge_features(image: np.ndarray) -> np.ndarray:
-    """Equivalent thickness and effective attenuation of the plate in one image.
+    """Measure equivalent thickness and effective attenuation of the plate in one image.
 
     Args:
         image: Raw counts, not negative, ``(height, width)``.
@@ -50,7 +50,7 @@ def wedge_features(image: np.ndarray) -> np.ndarray:
     ramp = _ramp(bare)
     if ramp is None:
         return nothing
-    # Where little or no wedge hardens the beam.
+    # At the foot of the wedge, where it hardens the beam little.
     foot = slice(max(ramp.start - len(bare) // 12, 0), ramp.start + len(bare) // 24 + 1)
     contrast = (bare - behind)[foot].mean()
     place = np.arange(len(bare))[ramp]
@@ -58,7 +58,7 @@ def wedge_features(image: np.ndarray) -> np.ndarray:
     matched = (behind >= falling[-1]) & (behind <= falling[0])
     if matched.sum() < 3:
         return nothing
-    # The bare curve is as dark as the plate's further to the right.
+    # Further to the right, the bare curve is as dark as the plate's.
     same = np.interp(-behind[matched], -falling, place)
     thickness = (same - place[matched]).mean() / len(bare)
     if thickness <= 0:
@@ -72,22 +72,22 @@ def _without_dead_pixels(counts: np.ndarray) -> np.ndarray:
 
 
 def _plate_edge(counts: np.ndarray) -> tuple[int, float]:
-    """Row that best divides the image into a bright upper and a dark lower part, and the step."""
+    """Row that best separates a bright upper from a dark lower part, and the step in ln(I)."""
     level = np.log(np.maximum(counts.mean(axis=1), 1e-9))
     n = len(level)
     rows = np.arange(1, n)
     sums = np.cumsum(level)[:-1]
     upper, lower = sums / rows, (level.sum() - sums) / (n - rows)
-    # Least squares of two levels: the one that explains most.
+    # Least squares of two levels: the row that explains most variance.
     explained = rows * (n - rows) * np.maximum(upper - lower, 0) ** 2
     best = int(explained.argmax())
     return best + 1, float(upper[best] - lower[best])
 
 
 def _drift_per_row(counts: np.ndarray, parts: tuple[slice, ...]) -> float:
-    """How far the image moves to the right from one row to the next: the wedge's rotation.
+    """Shift of the image to the right from one row to the next, from the wedge's rotation.
 
-    The lower half of each part is matched to its upper half by shifting it along x.
+    The lower half of each part is matched to its upper half by a shift along x.
     """
     total, weights = 0.0, 0.0
     place = np.arange(counts.shape[1], dtype=float)
@@ -110,7 +110,7 @@ def _drift_per_row(counts: np.ndarray, parts: tuple[slice, ...]) -> float:
 
 
 def _profile(counts: np.ndarray, rows: slice, edge: int, drift_per_row: float) -> np.ndarray:
-    """Logarithm of the mean over rows, each moved to where the ramp lies at the plate's edge."""
+    """Logarithm of the mean over rows, each shifted to the ramp's position at the plate's edge."""
     place = np.arange(counts.shape[1], dtype=float)
     moved = [
         np.interp(place + drift_per_row * (row - edge), place, counts[row])
@@ -132,6 +132,6 @@ def _ramp(bare: np.ndarray) -> slice | None:
     first, width = int(borders[longest]), int(widths[longest]) - 1
     if width < LEAST_RAMP * n:
         return None
-    # Blur mixes in what lies beyond foot and face.
+    # Blur mixes in what is beyond foot and face.
     trim = max(n // 60, 1)
     return slice(first + trim, first + width - trim)
