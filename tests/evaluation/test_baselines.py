@@ -217,7 +217,7 @@ def test_evaluation_keeps_the_ceiling_beside_the_accuracy(run):
     report = (folder / "report.txt").read_text()
     assert "reference ceiling     0.9530  ± 0.0020" in report
     assert "A note." in report
-    assert "lies above it" not in report
+    assert "above the ceiling" not in report
     assert (folder / "figures" / "ceiling.png").exists()
     assert metrics["controls"] == {}
 
@@ -226,7 +226,7 @@ def test_evaluation_keeps_the_ceiling_beside_the_accuracy(run):
     )
     metrics = evaluate_run(folder, resamples=50)
     assert metrics["controls"]["noise"]["accuracy"] == 0.5
-    assert "noise control         0.5000" in (folder / "report.txt").read_text()
+    assert "noise baseline        0.5000" in (folder / "report.txt").read_text()
 
 
 def test_an_accuracy_above_the_ceiling_is_printed_and_questioned(run):
@@ -240,7 +240,7 @@ def test_an_accuracy_above_the_ceiling_is_printed_and_questioned(run):
     assert metrics["accuracy"] == 0.9
     report = (folder / "report.txt").read_text()
     assert "accuracy              0.9000" in report
-    assert "The accuracy lies above it" in report
+    assert "The accuracy is above the ceiling" in report
 
 
 def test_without_ceiling_and_controls_there_is_no_such_picture(run):
