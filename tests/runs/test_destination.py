@@ -17,8 +17,8 @@ def made(tmp_path_factory):
     """Two evaluated runs on one data set, and another data set."""
     root = tmp_path_factory.mktemp("runs")
     data = write_dataset(root / "data")
-    for name in ("a", "b"):
-        evaluate_run(write_run(root / name, data, arch="fnn"), resamples=20)
+    for name, arch in (("a", "cnn"), ("b", "fnn")):
+        evaluate_run(write_run(root / name, data, arch=arch), resamples=20)
     write_dataset(root / "other", per_class=2, sizes=((32, 40),))
     return root
 
