@@ -49,7 +49,7 @@ def add_ceiling(ax: Axes, ceiling: Mapping, direction: str) -> None:
 
 @in_house_style
 def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
-    """Accuracy and recalls beside the reference ceiling and the controls.
+    """Accuracy and recalls beside the reference ceiling and the baselines.
 
     Args:
         metrics: Content of ``metrics.json``.
@@ -90,7 +90,7 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
                 va="center", fontsize=7.5, color=GRAY,
             )  # fmt: skip
         if value is not None:
-            _draw_measured(ax, place, value, interval, is_control=name in whats)
+            _draw_measured(ax, place, value, interval, is_baseline=name in whats)
     ax.axvline(1 / len(classes), color=GRAY, linestyle="--", linewidth=1, label="chance", zorder=0)
     ax.set_yticks(places, names, fontsize=8.5)
     for row in headings:
@@ -98,7 +98,7 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
     ax.set_ylim(len(places) - 0.3, -0.7)
     ax.set_xlim(None, 1.02)
     ax.tick_params(axis="y", length=0)
-    title = "Beside the reference ceiling" if ceiling else "Beside the controls"
+    title = "Beside the reference ceiling" if ceiling else "Beside the baselines"
     finish(ax, title, subtitle, "Share of images classified correctly", "")
     ax.grid(visible=False, axis="y")
     add_legend(ax)
@@ -114,8 +114,8 @@ def _draw_limit(ax: Axes, place: float, limit: Mapping) -> None:
     ax.barh(place, 2 * reach, left=value - reach, height=0.64, color=CEILING_COLOR, alpha=0.25)
 
 
-def _draw_measured(ax: Axes, place: float, value: float, interval, *, is_control: bool) -> None:
-    color, what = (GRAY, "control") if is_control else (COLORS[0], "this run")
+def _draw_measured(ax: Axes, place: float, value: float, interval, *, is_baseline: bool) -> None:
+    color, what = (GRAY, "baseline") if is_baseline else (COLORS[0], "this run")
     if interval:
         ax.plot(interval, [place, place], color=color, linewidth=1.8)
     label = _once(ax, f"{what}, 95 % interval")

@@ -98,7 +98,7 @@ def test_without_a_configuration_every_setting_has_its_default(run):
         ("data: radiographs", lambda s: s.data, "`data` must be a section, got 'radiographs'"),
         ("data: {ratios: [1, 2]}", lambda s: s.data, r"`data.ratios` must be three numbers"),
         ("preprocess: {image_size: [1]}", lambda s: s.image_size, "must be two whole numbers"),
-        ("a: [", lambda s: s.seed, "is not valid YAML"),
+        ("a: [", lambda s: s.seed, "must be valid YAML"),
     ],
 )
 def test_a_damaged_configuration_is_named(run, text, read, message):
