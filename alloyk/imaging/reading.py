@@ -123,7 +123,7 @@ def image_format(path: str | Path) -> str:
     return _open(split_page(path)[0], lambda file, kind: kind)
 
 
-def plain_format(path: str | Path) -> str | None:
+def plain_format(source: str | Path | bytes) -> str | None:
     """Return `"png8"`, `"png16"` or `"jpeg"` of a file that any decoder reads alike, else None.
 
     Such a file is whole, gray or RGB, and has no orientation, palette, alpha or inversion:
@@ -132,10 +132,10 @@ def plain_format(path: str | Path) -> str | None:
     the decoder. None has no reason attached: `read_image` reads such a file or gives the reason.
 
     Args:
-        path: A file.
+        source: Path of a file, or its bytes.
     """
     try:
-        return _open(path, _plain)
+        return _open(source, _plain)
     except AlloykError:
         return None
 

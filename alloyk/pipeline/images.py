@@ -5,8 +5,10 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +19,7 @@ from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.locks import locked_path
 from alloyk.pipeline.python_calls import PYTHON_CALLS
-from alloyk.pipeline.reading import AUTOTUNE, preprocessed_batches, reading_errors
+from alloyk.pipeline.reading import AUTOTUNE, Digests, preprocessed_batches, reading_errors
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,28 @@ class StreamedImages:
     Attributes:
         paths: Files, in order.
         preprocessing: Layers from a raw image to a gray one of fixed size.
+        digests: Path → SHA-256 of what was read, filled for plain files.
     """
 
     paths: list
     preprocessing: object
+    digests: Digests | None = None
 
     def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
         """Images for batches of numbers."""
         names = tf.constant([os.fsencode(path) for path in self.paths])
         paths = numbers.map(lambda batch: tf.gather(names, batch))
-        return preprocessed_batches(paths, self.preprocessing)
+        return preprocessed_batches(paths, self.preprocessing, self.digests)
 
 
-def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = ""):
+def keep_images(
+    paths: Sequence[Path],
+    preprocessing: Any,
+    *,
+    folder: Path | None = None,
+    key: str = "",
+    digests: Digests | None = None,
+) -> KeptImages:
     """Read and preprocess every image once, in order.
 
     Args:
@@ -73,6 +84,7 @@ def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = 
         key: What the files and their content are known by, such as
             `ImageDataset.fingerprint()`: a file made under another key, with other preprocessing
             or by another version is not taken.
+        digests: Path → SHA-256 of what was read, filled for plain files.
 
     Returns:
         `KeptImages`.
@@ -84,7 +96,7 @@ def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = 
     shape = (len(paths), *preprocessing.output_shape[1:])
     _refuse_too_many(shape, folder)
     if folder is None:
-        return KeptImages(_fill(np.empty(shape, np.float32), paths, preprocessing))
+        return KeptImages(_fill(np.empty(shape, np.float32), paths, preprocessing, digests))
     described = json.dumps(
         [__version__, key, [str(path) for path in paths], preprocessing.get_config()],
         sort_keys=True,
@@ -97,7 +109,7 @@ def keep_images(paths, preprocessing, *, folder: Path | None = None, key: str = 
             if kept is None:
                 with whole_file(target) as unfinished:
                     array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
-                    _fill(array, paths, preprocessing).flush()
+                    _fill(array, paths, preprocessing, digests).flush()
                 kept = _kept_before(target, shape)
     return KeptImages(kept)
 
@@ -135,9 +147,11 @@ def _memory_bytes() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _fill(array, paths, preprocessing):
+def _fill(
+    array: np.ndarray, paths: Sequence[Path], preprocessing: Any, digests: Digests | None
+) -> Any:
     names = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
-    images = preprocessed_batches(names.batch(64), preprocessing).prefetch(1)
+    images = preprocessed_batches(names.batch(64), preprocessing, digests).prefetch(1)
     start = 0
     with reading_errors():
         for batch in images.as_numpy_iterator():

@@ -1,12 +1,18 @@
 """From paths to preprocessed images, by TensorFlow's decoders where they give the same numbers."""
 
+import hashlib
 import os
+import re
+import stat
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from alloyk import errors
 from alloyk.errors import AlloykError
 from alloyk.imaging import plain_format, read_image, shown
 from alloyk.pipeline.python_calls import PYTHON_CALLS
@@ -24,18 +30,50 @@ _READ_IMAGE = len(_DECODERS)
 # Others are not even opened; a PNG or JPEG file under another name is read by `read_image`.
 _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 
-BATCHES_AT_ONCE = 2  # the files of one are looked at while those of the other are decoded
+BATCHES_AT_ONCE = 2  # the files of one are read while those of the other are decoded
+
+# How TensorFlow shows an error that Python raised: its class and its first line.
+_OUR_ERROR = re.compile(r"\balloyk\.errors\.(\w+): (.*)")
+
+Digests = dict[str, str]
+"""Path → SHA-256 of the file, 64 hexadecimal digits."""
 
 
-@PYTHON_CALLS.counted
-def _decoder_numbers(paths: np.ndarray) -> np.ndarray:
-    """The place of each file's decoder in `_DECODERS`, or `_READ_IMAGE`."""
+def _files_read(digests: Digests | None) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """A function that reads each plain file of a batch of paths, once.
+
+    It returns the bytes and the place of the decoder in `_DECODERS`. For every other file, which
+    `read_image` reads, these are empty and `_READ_IMAGE`. The SHA-256 of what was read goes into
+    `digests`, at the first reading of a file.
+    """
     numbers = {name: number for number, name in enumerate(_DECODERS)}
-    formats = (
-        plain_format(os.fsdecode(path)) if path.lower().endswith(_PLAIN_SUFFIXES) else None
-        for path in paths
-    )
-    return np.array([numbers.get(name, _READ_IMAGE) for name in formats], np.int32)
+
+    @PYTHON_CALLS.counted
+    def read(paths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        contents, places = [], []
+        for path in paths:
+            content = _plain_content(path)
+            place = numbers.get(plain_format(content) if content else None, _READ_IMAGE)
+            if digests is not None and content and os.fsdecode(path) not in digests:
+                digests[os.fsdecode(path)] = hashlib.sha256(content).hexdigest()
+            contents.append(b"" if place == _READ_IMAGE else content)
+            places.append(place)
+        return np.array(contents, object), np.array(places, np.int32)
+
+    return read
+
+
+def _plain_content(path: bytes) -> bytes | None:
+    """The bytes of a regular file with the suffix of a plain format; else None."""
+    if not path.lower().endswith(_PLAIN_SUFFIXES):
+        return None
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:  # named by `read_image`
+        return None
 
 
 def _read(path, size):
@@ -55,38 +93,43 @@ def _read(path, size):
     return tf.numpy_function(read, [path], tf.float32, stateful=False)
 
 
-def preprocessed_batches(batches: tf.data.Dataset, preprocessing) -> tf.data.Dataset:
+def preprocessed_batches(
+    batches: tf.data.Dataset, preprocessing: Any, digests: Digests | None = None
+) -> tf.data.Dataset:
     """Preprocessed images of batches of paths, in their order.
 
     Each file goes to TensorFlow's decoder where `plain_format` allows it, else to `read_image`. A
-    batch in which anything fails is read again by `read_image` alone, which decides, and names the
-    file.
+    batch in which anything fails is read again by `read_image` alone, which names the file in its
+    error.
 
     Args:
         batches: String tensors `(n,)`, paths.
         preprocessing: Layers from a raw image to a gray one of fixed size.
+        digests: Path → SHA-256 of the bytes that were decoded, filled for plain files.
 
     Returns:
         Dataset of `(n, height, width, 1)` float32.
     """
     size = preprocessing.input_shape[1:3]
+    read_files = _files_read(digests)
 
     def preprocessed(image):
         return preprocessing(tf.ensure_shape(image, (*size, None))[None])[0]
 
-    def by_read_image(path, _):
+    def by_read_image(path, _content, _number):
         return preprocessed(_read(path, size))
 
-    def by_its_decoder(path, number):
+    def by_its_decoder(path, content, number):
         def branch(decode):
-            return lambda: tf.cast(decode(tf.io.read_file(path)), tf.float32)
+            return lambda: tf.cast(decode(content), tf.float32)
 
         branches = [branch(decode) for decode in _DECODERS.values()]
         return preprocessed(tf.switch_case(number, [*branches, lambda: _read(path, size)]))
 
     def together(paths):
-        numbers = tf.numpy_function(_decoder_numbers, [paths], tf.int32, stateful=False)
-        files = tf.data.Dataset.from_tensor_slices((paths, tf.ensure_shape(numbers, (None,))))
+        read = tf.numpy_function(read_files, [paths], [tf.string, tf.int32], stateful=False)
+        contents, numbers = (tf.ensure_shape(one, (None,)) for one in read)
+        files = tf.data.Dataset.from_tensor_slices((paths, contents, numbers))
 
         def batch(read):
             images = files.map(read, num_parallel_calls=AUTOTUNE, deterministic=True)
@@ -108,9 +151,9 @@ def preprocessed_batches(batches: tf.data.Dataset, preprocessing) -> tf.data.Dat
 
 @contextmanager
 def reading_errors():
-    """Give what `read_image` raised its type back: TensorFlow hands on its text alone.
+    """Restore the type of errors of `read_image`: TensorFlow passes on their text only.
 
-    Wanted around whatever draws batches: `fit`, `predict`, a loop.
+    Needed around everything that draws batches: `fit`, `predict`, a loop.
 
     Raises:
         AlloykError: An image cannot be read; the message names it.
@@ -119,8 +162,7 @@ def reading_errors():
         yield
     except BaseException as error:
         PYTHON_CALLS.wait_for_rest()
-        marker = f"{AlloykError.__name__}: "
-        if not isinstance(error, tf.errors.OpError) or marker not in str(error):
+        found = _OUR_ERROR.search(str(error)) if isinstance(error, tf.errors.OpError) else None
+        if found is None:
             raise
-        message = str(error).split(marker, 1)[1].splitlines()[0].strip()
-        raise AlloykError(message) from None
+        raise getattr(errors, found[1], AlloykError)(found[2].strip()) from None

@@ -5,7 +5,7 @@ same name may hold other images. Therefore a run records every image with its la
 the SHA-256 of its file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -46,8 +46,15 @@ class SplitRecord:
         return self.of(*SPLITS)
 
 
-def write_split_record(file: Path, dataset: ImageDataset) -> None:
+def write_split_record(
+    file: Path, dataset: ImageDataset, digests: Mapping[str, str] | None = None
+) -> None:
     """Write the record of a data set: ``path,label,split,plate_id,sha256``.
+
+    Args:
+        file: The file to write.
+        dataset: The data set.
+        digests: Full path → SHA-256 of files that have been read; the others are read here.
 
     Raises:
         ModelError: An image cannot be read, or the file cannot be written.
@@ -56,7 +63,11 @@ def write_split_record(file: Path, dataset: ImageDataset) -> None:
 
     columns = [name for name in ("path", "label", "split", PLATE) if name in dataset.table.columns]
     table = dataset.table[columns].copy()
-    table["sha256"] = image_digests(dataset.root, table["path"])
+    known = table["path"].map(lambda path: (digests or {}).get(str(dataset.root / path)))
+    unread = known.isna()
+    if unread.any():
+        known[unread] = image_digests(dataset.root, table.loc[unread, "path"]).to_numpy()
+    table["sha256"] = known
     skipped = pd.DataFrame({"path": dataset.skipped, "split": SKIPPED}, dtype=object)
     with whole_file(file) as unfinished:
         pd.concat([table, skipped]).to_csv(unfinished, index=False, lineterminator="\n")

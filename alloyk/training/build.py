@@ -81,16 +81,25 @@ def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy(str(names[0])) if names else tf.distribute.get_strategy()
 
 
-def load_split(config: Config, dataset: ImageDataset, name: str, preprocessing) -> Split:
-    """One split's images, kept or streamed as the configuration says."""
+def load_split(
+    config: Config,
+    dataset: ImageDataset,
+    name: str,
+    preprocessing: keras.layers.Layer,
+    digests: dict[str, str] | None = None,
+) -> Split:
+    """One split's images, kept or streamed as the configuration says.
+
+    The SHA-256 of each plain file that is read goes into `digests`, if given.
+    """
     paths, labels, table = dataset.paths(name), dataset.labels(name), dataset.split(name)
     columns = target_columns(config.model.tasks, dataset.table)
     values = {column: column_values(table, column) for column in columns}
     if config.data.cache == "none":
-        return Split(pipeline.StreamedImages(paths, preprocessing), labels, values)
+        return Split(pipeline.StreamedImages(paths, preprocessing, digests), labels, values)
     folder = cache_folder() / "preprocessed" if config.data.cache == "disk" else None
     key = dataset.fingerprint() if folder else ""
-    images = pipeline.keep_images(paths, preprocessing, folder=folder, key=key)
+    images = pipeline.keep_images(paths, preprocessing, folder=folder, key=key, digests=digests)
     return Split(images, labels, values)
 
 

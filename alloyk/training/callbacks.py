@@ -12,7 +12,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -82,6 +82,23 @@ class HistoryFile(keras.callbacks.Callback):
         }
         with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
+
+
+class AfterFirstEpoch(keras.callbacks.Callback):
+    """Call a function once, when the first epoch of this process has ended.
+
+    Listed before the callbacks that write a checkpoint, so that no checkpoint exists without what
+    the function writes.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        super().__init__()
+        self.function: Callable[[], None] | None = function
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.function is not None:
+            self.function()
+        self.function = None
 
 
 class BestEpoch(keras.callbacks.Callback):

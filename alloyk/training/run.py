@@ -3,10 +3,11 @@
 import logging
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.special import softmax
 from alloyk import __version__, pipeline
 from alloyk.config import Config, write_config
 from alloyk.data import ImageDataset
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import whole_file, writing
 from alloyk.imaging import shown
@@ -44,7 +45,14 @@ from alloyk.training.build import (
     standardization_for,
     targets_for,
 )
-from alloyk.training.callbacks import BestEpoch, Checkpoint, EpochReport, HistoryFile, StopOnNaN
+from alloyk.training.callbacks import (
+    AfterFirstEpoch,
+    BestEpoch,
+    Checkpoint,
+    EpochReport,
+    HistoryFile,
+    StopOnNaN,
+)
 from alloyk.training.losses.multitask import MultitaskNetwork, error_name
 
 logger = logging.getLogger(__name__)
@@ -82,8 +90,6 @@ def run_training(
             refuse_changed_data(run, dataset)
         with writing(RunFolder(run).config_file):
             write_config(config, RunFolder(run).config_file)
-        if not _has_epochs(run):
-            write_split_record(RunFolder(run).split_file, dataset)
         return _train_and_evaluate(config, run, dataset, progress)
 
 
@@ -91,9 +97,18 @@ def _train_and_evaluate(
     config: Config, run: Path, dataset: ImageDataset, progress: Progress
 ) -> Path:
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
-    train = load_split(config, dataset, "train", preprocessing)
-    val = load_split(config, dataset, "val", preprocessing)
-    network = train_network(config, run, train, val, len(dataset.classes), progress)
+    digests: dict[str, str] = {}
+    train = load_split(config, dataset, "train", preprocessing, digests)
+    val = load_split(config, dataset, "val", preprocessing, digests)
+
+    def record_split() -> None:
+        """Write the split record; most files have been read, and hashed, by now."""
+        write_split_record(RunFolder(run).split_file, dataset, digests)
+
+    network = train_network(
+        config, run, train, val, len(dataset.classes), progress,
+        after_first_epoch=None if _has_epochs(run) else record_split,
+    )  # fmt: skip
     targets = targets_for(train)
     _save_classifier(preprocessing, network, RunFolder(run).model_file, dataset, targets)
 
@@ -165,6 +180,20 @@ def set_up_keras(config: Config) -> None:
     choose_strategy(config.train.devices)  # before anything is read: are they there?
 
 
+class Phase(NamedTuple):
+    """Epochs that are trained with the backbone frozen or not.
+
+    Attributes:
+        first: First epoch.
+        end: Epoch to stop before.
+        frozen: Whether the backbone is frozen.
+    """
+
+    first: int
+    end: int
+    frozen: bool
+
+
 @pipeline.reading_errors()
 def train_network(
     config: Config,
@@ -173,93 +202,144 @@ def train_network(
     val: Split,
     num_classes: int,
     progress: Progress = NO_PROGRESS,
+    *,
+    after_first_epoch: Callable[[], None] | None = None,
 ) -> keras.Model:
-    """Train from scratch, or from the checkpoint in `run` where there is one.
+    """Train from scratch, or from the checkpoint in `run` if there is one.
+
+    Args:
+        config: The experiment.
+        run: Folder of the history and the checkpoint.
+        train: Training split.
+        val: Validation split.
+        num_classes: Number of classes.
+        progress: Shows the batches of each epoch.
+        after_first_epoch: Called once, before the first checkpoint is written.
 
     Returns:
         The network of the best epoch, from gray images in [0, 1] to logits; with tasks beside the
         alloy a `MultitaskNetwork`.
     """
-    settings = config.train
-    steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
-    strategy = choose_strategy(settings.devices)
-    replicas = strategy.num_replicas_in_sync
-    if settings.batch_size % replicas:
-        raise AlloykError(
-            f"train.batch_size is the total over {replicas} devices and must divide by their "
-            f"number, found {settings.batch_size}: set train.batch_size={replicas * 16}"
+    strategy = choose_strategy(config.train.devices)
+    _refuse_uneven_batches(config.train.batch_size, strategy.num_replicas_in_sync)
+    targets = targets_for(train)
+    with strategy.scope():
+        standardization = standardization_for(config, train)
+        network = build_network(config, standardization, num_classes, targets)
+    best, checkpoint, watching = _callbacks(config, run, train, targets, progress)
+    if after_first_epoch is not None:
+        watching.insert(0, AfterFirstEpoch(after_first_epoch))
+    for phase in _phases(config):
+        if not _train_phase(
+            phase, config, network, train, val, num_classes, strategy, best, checkpoint, watching
+        ):
+            break
+    best.restore()
+    return network
+
+
+def _refuse_uneven_batches(batch_size: int, replicas: int) -> None:
+    """Raise if a batch cannot be divided evenly over the devices."""
+    if batch_size % replicas:
+        raise ConfigError(
+            f"train.batch_size, the total over {replicas} devices, must be divisible by their "
+            f"number, got {batch_size}; set train.batch_size={replicas * 16}"
         )
-    phases = _phases(config)
-    folder = RunFolder(run)
+
+
+def _callbacks(
+    config: Config, run: Path, train: Split, targets: tuple[Target, ...], progress: Progress
+) -> tuple[BestEpoch, Checkpoint, list[keras.callbacks.Callback]]:
+    """Best epoch, checkpoint, and what only watches; the history cut to the checkpoint."""
+    settings, folder = config.train, RunFolder(run)
     best = BestEpoch(
         folder.checkpoint_folder,
         monitor=settings.monitor,
         patience=settings.patience,
-        start_from_epoch=max(settings.start_from_epoch, phases[-1][0]),
+        start_from_epoch=max(settings.start_from_epoch, _phases(config)[-1].first),
     )
     checkpoint = Checkpoint(folder.checkpoint_folder, best, _described(config))
-    targets = targets_for(train)
     history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
+    steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
     watching = [
         StopOnNaN(),
         history,
         EpochReport(settings.epochs, steps, len(train), progress),
         *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
+    return best, checkpoint, watching
+
+
+def _train_phase(
+    phase: Phase,
+    config: Config,
+    network: keras.Model,
+    train: Split,
+    val: Split,
+    num_classes: int,
+    strategy: tf.distribute.Strategy,
+    best: BestEpoch,
+    checkpoint: Checkpoint,
+    watching: list[keras.callbacks.Callback],
+) -> bool:
+    """Train the epochs of a phase that the checkpoint lacks; False if training has ended early."""
+    done = checkpoint.epochs_done()
+    if done > phase.end:
+        return True  # the checkpoint holds a later phase
+    steps = pipeline.steps_per_epoch(len(train), config.train.batch_size)
     with strategy.scope():
-        standardization = standardization_for(config, train)
-        network = build_network(config, standardization, num_classes, targets)
-    for first, end, frozen in phases:
-        done = checkpoint.epochs_done()
-        if done > end:
-            continue  # behind the checkpoint, which holds what this phase left
-        with strategy.scope():
-            if config.model.weights:
-                set_backbone_trainable(network, not frozen)
-            deciding = [
-                *compile_network(config, network, train.labels, num_classes, steps),
-                best,
-            ]
-            checkpoint.attach(network, deciding)
-            if done > first:
-                checkpoint.restore()
-        if done == end:
-            continue
-        if checkpoint.stopped():
-            break
-        start = max(first, done)
-        batches = pipeline.training_batches(
-            train.images,
-            train.labels,
-            batch_size=settings.batch_size,
-            seed=config.seed,
-            first_epoch=start,
-            epochs=end,
-            augmentation=Augmentation(**config.augment.model_dump()),
-            class_aware=config.data.sampling == "class_aware",
-            values=train.values,
-        )
-        together = _evenly(PREDICTION_BATCH, len(val), replicas)
-        network.fit(
-            batches,
-            steps_per_epoch=steps,
-            initial_epoch=start,
-            epochs=end,
-            validation_data=pipeline.evaluation_batches(
-                val.images, val.labels, batch_size=together, values=val.values
-            ),
-            # The checkpoint comes last, because it keeps what the others decided.
-            callbacks=[*deciding, *watching, checkpoint],
-            shuffle=False,  # done by the pipeline
-            verbose=0,
-        )
-    best.restore()
-    return network
+        if config.model.weights:
+            set_backbone_trainable(network, not phase.frozen)
+        stateful = [*compile_network(config, network, train.labels, num_classes, steps), best]
+        checkpoint.attach(network, stateful)
+        if done > phase.first:
+            checkpoint.restore()
+    if done == phase.end:
+        return True
+    if checkpoint.stopped():
+        return False
+    start = max(phase.first, done)
+    together = _evenly(PREDICTION_BATCH, len(val), strategy.num_replicas_in_sync)
+    network.fit(
+        _training_batches(config, train, start, phase.end),
+        steps_per_epoch=steps,
+        initial_epoch=start,
+        epochs=phase.end,
+        validation_data=pipeline.evaluation_batches(
+            val.images, val.labels, batch_size=together, values=val.values
+        ),
+        # What writes before a checkpoint comes first, the checkpoint last: it keeps the others'
+        # state.
+        callbacks=[
+            *[one for one in watching if isinstance(one, AfterFirstEpoch)],
+            *stateful,
+            *[one for one in watching if not isinstance(one, AfterFirstEpoch)],
+            checkpoint,
+        ],
+        shuffle=False,  # done by the pipeline
+        verbose=0,
+    )
+    return True
+
+
+def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.data.Dataset:
+    """Augmented batches of the epochs `start` to `end`."""
+    return pipeline.training_batches(
+        train.images,
+        train.labels,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        first_epoch=start,
+        epochs=end,
+        augmentation=Augmentation(**config.augment.model_dump()),
+        class_aware=config.data.sampling == "class_aware",
+        values=train.values,
+    )
 
 
 def _described(config: Config) -> str:
-    """The configuration without the place of its data, which `refuse_changed_data` looks into."""
+    """The configuration without the path of its data, which `refuse_changed_data` checks."""
     return config.model_dump_json(exclude={"data": {"path"}})
 
 
@@ -274,12 +354,12 @@ def _evenly(batch_size: int, count: int, replicas: int) -> int:
     return max(min(batch_size, count) // replicas, 1) * replicas
 
 
-def _phases(config: Config) -> list[tuple[int, int, bool]]:
-    """(first epoch, epoch to stop before, whether the backbone is frozen), in order."""
+def _phases(config: Config) -> list[Phase]:
+    """The phases of a training, in order."""
     epochs = config.train.epochs
     frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
-    phases = [(0, frozen, True), (frozen, epochs, False)]
-    return [phase for phase in phases if phase[0] < phase[1]]
+    phases = [Phase(0, frozen, True), Phase(frozen, epochs, False)]
+    return [phase for phase in phases if phase.first < phase.end]
 
 
 @pipeline.reading_errors()

@@ -1,5 +1,6 @@
 """Every image arrives, in the order that seed and epoch fix, with the same numbers on each road."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -98,7 +99,9 @@ def test_same_seed_same_batches_and_a_later_start_continues_them():
 
 def test_labels_stay_with_their_images():
     labels = np.arange(10) % 3
-    for images, batch_labels in train(as_float32(numbered()), labels).as_numpy_iterator():
+    batches = list(train(as_float32(numbered()), labels).as_numpy_iterator())
+    assert len(batches) == 6
+    for images, batch_labels in batches:
         np.testing.assert_array_equal(batch_labels, images[:, 0, 0, 0].astype(int) % 3)
 
 
@@ -120,9 +123,11 @@ def test_class_aware_sampling_goes_without_an_absent_class():
 
 
 def test_evaluation_drops_nothing_and_keeps_the_order():
-    batches = list(evaluation_batches(as_float32(numbered()), np.arange(10), batch_size=4))
-    assert [len(labels) for _, labels in batches] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate([b[1] for b in batches]), np.arange(10))
+    labels = np.arange(10) * 7 % 10
+    batches = evaluation_batches(as_float32(numbered()), labels, batch_size=4)
+    assert numbers_of(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    found = [batch.tolist() for _, batch in batches.as_numpy_iterator()]
+    assert found == [[0, 7, 4, 1], [8, 5, 2, 9], [6, 3]]
 
 
 def test_kept_streamed_and_mapped_images_are_the_same(files, preprocessing, tmp_path):
@@ -235,7 +240,7 @@ def test_each_file_gives_the_numbers_of_read_image_whoever_decodes_it(every_kind
     expected = [preprocessing(read_image(p)[None].astype(np.float32))[0] for p in every_kind]
     assert {plain_format(path) for path in every_kind} == {"png8", "png16", "jpeg", None}
     np.testing.assert_array_equal(keep_images(every_kind, preprocessing).array, expected)
-    monkeypatch.setattr(reading, "plain_format", lambda path: None)
+    monkeypatch.setattr(reading, "plain_format", lambda content: None)
     np.testing.assert_array_equal(keep_images(every_kind, preprocessing).array, expected)
 
 
@@ -244,10 +249,28 @@ def test_a_batch_that_tensorflow_cannot_decode_is_read_by_read_image(every_kind,
     expected = keep_images(every_kind, preprocessing).array
     paths = every_kind * 7  # one batch and a part of the next
     real = plain_format
-    tiff_for_png = lambda path: "png8" if path.endswith("tiff.png") else real(path)  # noqa: E731
+    tiff_for_png = lambda data: "png8" if data[:2] in (b"II", b"MM") else real(data)  # noqa: E731
     monkeypatch.setattr(reading, "plain_format", tiff_for_png)
     kept = keep_images(paths, preprocessing)
     np.testing.assert_array_equal(kept.array, np.tile(expected, (7, 1, 1, 1)))
+
+
+def test_each_plain_file_is_read_once_and_its_hash_is_that_of_the_bytes_decoded(
+    files, preprocessing, monkeypatch
+):
+    opened = []
+    plain_content = reading._plain_content
+    monkeypatch.setattr(
+        reading, "_plain_content", lambda path: opened.append(path) or plain_content(path)
+    )
+    monkeypatch.setattr(reading, "read_image", None)  # no second reading
+    kept, streamed = {}, {}
+    keep_images(files, preprocessing, digests=kept)
+    assert sorted(opened) == sorted(os.fsencode(path) for path in files)
+    assert kept == {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    stream = StreamedImages(files, preprocessing, streamed)
+    list(stream.batches(tf.data.Dataset.range(len(files)).batch(4)))
+    assert streamed == kept
 
 
 def stream_images(paths, preprocessing):

@@ -63,7 +63,7 @@ def trained(monkeypatch):
     """Stands in for training; the names of the runs that it was asked for."""
     asked = []
 
-    def fake(config, run, *, resume=False):
+    def fake(config, run, *, resume=False, progress=None):
         asked.append((run.name, resume))
         dataset = open_dataset(config)
         run.mkdir(exist_ok=True)
@@ -269,7 +269,7 @@ print(after[1], after[11])
 def test_memory_after_twelve_folds_is_that_after_two(tmp_path):
     # 35 MB of weights, of which a fold that is not released would leave at least one copy.
     settings = [
-        "data.simulate.preset=easy", "data.simulate.images=48", "data.simulate.image_size=16",
+        "data.simulate.preset=easy", "data.simulate.images=400", "data.simulate.image_size=16",
         "preprocess.image_size=128", "model.arch=fnn", "model.hidden_units=8", "train.epochs=1",
         "schedule.warmup_epochs=0", "train.batch_size=16", "optimizer.name=sgd",
     ]  # fmt: skip

@@ -52,8 +52,13 @@ def radiographs(tmp_path_factory):
     return folder
 
 
+def settled(*settings):
+    """Each key once: a later setting replaces an earlier one."""
+    return list({setting.split("=")[0]: setting for setting in settings}.values())
+
+
 def configured(data, *settings):
-    return resolve_config(None, parse_overrides([f"data.path={data}", *TINY, *settings]))
+    return resolve_config(None, parse_overrides(settled(f"data.path={data}", *TINY, *settings)))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +120,7 @@ RESUMED = {
 def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tmp_path, settings):
     """Kill -9 once in each epoch: the weights are bit-equal to those of an undisturbed run."""
     settings = [setting.format(weights=finished / "model.keras") for setting in settings]
-    settings = (f"data.path={radiographs}", *TINY, "train.epochs=4", *settings)
+    settings = settled(f"data.path={radiographs}", *TINY, "train.epochs=4", *settings)
     options = [option for setting in settings for option in ("--set", setting)]
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     command = [sys.executable, "-m", "alloyk", "train", "--run"]
@@ -160,10 +165,10 @@ run_training(resolve_config(None, parse_overrides(sys.argv[2:])), sys.argv[1])
 """
     # What differs per replica in Keras is left out: dropout's draws, batch norm's statistics, and
     # the norm at which gradients are clipped.
-    settings = [
+    settings = settled(
         f"data.path={radiographs}", *TINY, "model.dropout=0", "model.arch=fnn",
         "optimizer.name=sgd", "optimizer.learning_rate=0.01", "optimizer.clip_norm=null",
-    ]  # fmt: skip
+    )  # fmt: skip
     for name, devices in (("one", "[CPU:0]"), ("two", "[CPU:0,CPU:1]")):
         done = subprocess.run(
             [sys.executable, "-c", script, tmp_path / name, *settings, f"train.devices={devices}"],

@@ -269,8 +269,11 @@ print(after[1], after[11])
 @pytest.mark.slow
 def test_memory_after_twelve_trials_is_that_after_two(tmp_path):
     # 35 MB of weights, of which a trial that is not forgotten would leave at least one copy.
-    settings = [*TINY, "preprocess.image_size=128", "model.hidden_units=8", "train.epochs=1"]
-    settings += ["data.simulate.images=24", "optimizer.name=sgd"]
+    settings = [
+        "data.simulate.preset=easy", "data.simulate.images=24", "data.simulate.image_size=16",
+        "preprocess.image_size=128", "model.arch=fnn", "model.hidden_units=8", "train.epochs=1",
+        "schedule.warmup_epochs=0", "train.batch_size=16", "optimizer.name=sgd",
+    ]  # fmt: skip
     command = [sys.executable, "-c", MEMORY, tmp_path / "s", *settings]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
