@@ -1,18 +1,18 @@
 """A data set on disk: discovered, read, checked and split.
 
-`discovery` finds images in folders, `manifest` reads ``manifest.csv``, `dataset` turns either into
-one table with splits, `source` opens the data set that a configuration names. `splits` draws
+`discovery` finds images in folders, `manifest` reads `manifest.csv` as a `text_table`, `names`
+knows the columns and splits in every spelling, `dataset` makes one table
+with splits of either, `depths` counts bit depths, `source` opens the
+data set that a configuration names. `splits` draws
 stratified splits by group, `apportion` allocates counts to splits, `folds` are those of
 cross-validation and of a held-out condition, `binning` groups a column's values. `reorganize` is
-what ``alloyk split`` does to files.
+what `alloyk split` does to files.
 """
 
 from alloyk.data.dataset import ImageDataset, load_dataset
+from alloyk.data.names import PLATE, SPLITS, THICKNESS
 from alloyk.data.splits import (
-    PLATE,
     RATIOS,
-    SPLITS,
-    THICKNESS,
     checked_ratios,
     group_column,
     group_name,

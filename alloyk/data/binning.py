@@ -46,7 +46,7 @@ def conditions_in(column: Iterable[object], name: str = "") -> tuple[np.ndarray,
         names = _one_spelling(names, number, given)
         if len(np.unique(number[given])) > MOST_VALUES:
             names, number = _classes(number, given, name)
-        order: dict = {}
+        order: dict[str, float] = {}
         for text, value in zip(names, number, strict=True):
             order[text] = min(order.get(text, value), value)
         values = sorted(set(names), key=lambda text: (text == MISSING, order[text], text))

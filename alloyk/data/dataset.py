@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class ImageDataset:
 def load_dataset(
     data: str | Path,
     *,
-    ratios: tuple[float, float, float] = RATIOS,
+    ratios: tuple[float, ...] = RATIOS,
     group_by: str | None = None,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
@@ -149,7 +149,7 @@ def load_dataset(
         table["split"] = (
             fold_split(table, fold, ratios, group_by, seed)
             if fold
-            else condition_split(table, *leave_out, ratios, group_by, seed)
+            else condition_split(table, *(leave_out or ("", "")), ratios, group_by, seed)
         )
     elif "split" in table.columns:
         grouped_by = given_by if record is None else record["group_by"]
@@ -215,7 +215,7 @@ def split_notes(splits: Mapping[str, str]) -> list[str]:
     return [f"Read {few(other, 6)}."] if other else []
 
 
-def read_record(root: Path) -> dict | None:
+def read_record(root: Path) -> dict[str, Any] | None:
     """Return how `alloyk split` has drawn the split in this folder, or None."""
     try:
         record = json.loads((root / RECORD).read_text(encoding="utf-8"))
@@ -258,13 +258,19 @@ def _note_links(links_out: Sequence[str]) -> list[str]:
     ]
 
 
-def _complete_splits(data, table, ratios, group_by, seed):
+def _complete_splits(
+    data: str | Path,
+    table: "pd.DataFrame",
+    ratios: tuple[float, ...],
+    group_by: str | None,
+    seed: int,
+) -> "pd.DataFrame":
     """Take val and test out of train where folders or manifest give none."""
     missing = [name for name in SPLITS if name not in set(table["split"])]
     if not missing:
         return table
     if "train" in missing:
-        raise DataError(f"{shown(data)} has no images in train; wanted {', '.join(SPLITS)}")
+        raise DataError(f"{shown(data)} must have images in train, got none")
     kept = {
         name: ratio
         for name, ratio in zip(SPLITS, ratios, strict=True)
@@ -277,7 +283,14 @@ def _complete_splits(data, table, ratios, group_by, seed):
     return table
 
 
-def taken_notes(data, given, table, ratios, group_by, seed) -> list[str]:
+def taken_notes(
+    data: str | Path,
+    given: "pd.DataFrame",
+    table: "pd.DataFrame",
+    ratios: tuple[float, ...],
+    group_by: str | None,
+    seed: int,
+) -> list[str]:
     """Say which of the splits in `table` were taken out of the training images of `given`."""
     there = set(given["split"])
     group = group_name(table.columns, group_by)
@@ -291,19 +304,19 @@ def taken_notes(data, given, table, ratios, group_by, seed) -> list[str]:
     ]
 
 
-def _refuse_unlearnt(data, table) -> None:
+def _refuse_unlearnt(data: str | Path, table: "pd.DataFrame") -> None:
     learnt = set(table.loc[table["split"] == "train", "label"])
     for name in ("val", "test"):
         unknown = sorted(set(table.loc[table["split"] == name, "label"]) - learnt)
         if unknown:
             raise DataError(
                 f"{shown(data)} has the class {few(map(repr, unknown))} in {name} but not in "
-                "train, so that it cannot be learnt; add training images, or remove it"
+                "train, so it cannot be learned; add training images, or remove it"
             )
 
 
-def shared_groups(table, group_by) -> list[str]:
-    """Say when plates of val or test have been seen before, whoever made the split."""
+def shared_groups(table: "pd.DataFrame", group_by: str | None) -> list[str]:
+    """Notes on plates of val or test that an earlier split has too, whoever made the split."""
     names = [PLATE] if PLATE in table.columns else []
     name = group_name(table.columns, group_by)
     if name is not None and name not in names:
@@ -311,7 +324,10 @@ def shared_groups(table, group_by) -> list[str]:
     notes = []
     for name in names:
         rows = table[group_cells(table[name]) != ""] if name in table.columns else table
-        groups = group_column(rows, name).to_numpy()
+        column = group_column(rows, name)
+        if column is None:
+            continue
+        groups = column.to_numpy()
         sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
         for split, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
             shared = len(sets[earlier] & sets[split])

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,11 +94,12 @@ def _depths(paths: Iterable[Path]) -> Iterable[Depth]:
             continue  # named where the image is needed
 
 
-def _tiff_type(path: Path) -> np.dtype | None:  # type: ignore[type-arg]
+def _tiff_type(path: Path) -> np.dtype[Any] | None:
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
-            return file.pages[0].dtype
+            found: np.dtype[Any] | None = file.pages[0].dtype
+            return found
     except Exception:  # whatever a damaged header makes of it; the reader says it better
         return None

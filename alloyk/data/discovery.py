@@ -59,7 +59,7 @@ def find_images(root: Path) -> Tree:
     """
     tree = Tree()
     top = os.path.realpath(root)
-    pending = [("", top, (top,))]
+    pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, (top,))]
     while pending:
         prefix, folder, above = pending.pop()
         for entry in entries(root, prefix):
@@ -87,7 +87,7 @@ def find_images(root: Path) -> Tree:
     return tree
 
 
-def entries(root: Path, prefix: str) -> list[os.DirEntry]:
+def entries(root: Path, prefix: str) -> list[os.DirEntry[str]]:
     """List one folder, given as a prefix (`""` or `a/b/`) below the root."""
     folder = os.path.join(root, prefix)
     try:
@@ -100,7 +100,7 @@ def entries(root: Path, prefix: str) -> list[os.DirEntry]:
         ) from error
 
 
-def _is_folder(entry: os.DirEntry, root: Path) -> bool:
+def _is_folder(entry: os.DirEntry[str], root: Path) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:  # a link to itself
@@ -109,7 +109,7 @@ def _is_folder(entry: os.DirEntry, root: Path) -> bool:
         ) from error
 
 
-def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
+def _file_found(tree: Tree, entry: os.DirEntry[str], path: str, top: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -127,7 +127,7 @@ def _file_found(tree: Tree, entry: os.DirEntry, path: str, top: str) -> None:
     tree.images.append(path)
 
 
-def _is_unnamed_image(entry: os.DirEntry) -> bool:
+def _is_unnamed_image(entry: os.DirEntry[str]) -> bool:
     """Tell files without a suffix by their content: instruments name them `IM0001`."""
     try:
         return entry.is_file() and is_image_file(entry.path)

@@ -1,8 +1,8 @@
-"""Move many files so that a kill at any moment loses none and doubles none.
+"""Move many files so that a kill at any moment neither loses nor duplicates one.
 
 The whole plan is on disk, synced, before the first file moves. Each file is then at its old place
-or at its new one (or, between two disks, at both and equal), so that running the plan again from
-the top ends in the same state, however often it was cut off.
+or at its new one (or, between two disks, at both and equal), so running the whole
+plan again ends in the same state, however often it was interrupted.
 """
 
 import errno
@@ -12,8 +12,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.imaging import shown
 
 # In the target folder while a move is unfinished; a folder, so that it appears in one rename.
@@ -22,8 +23,8 @@ JOURNAL = ".alloyk-split"
 POINTER = ".alloyk-split-to"
 
 
-def write_journal(target: Path, plan: dict) -> None:
-    """Put a plan, anything that JSON can hold, into a folder: wholly there or not at all."""
+def write_journal(target: Path, plan: dict[str, Any]) -> None:
+    """Write a plan, anything that JSON can hold, into a folder in one step."""
     draft = target / f"{JOURNAL}.draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
@@ -33,22 +34,23 @@ def write_journal(target: Path, plan: dict) -> None:
     sync_folder(target)
 
 
-def read_journal(target: Path) -> dict | None:
+def read_journal(target: Path) -> dict[str, Any] | None:
     """Return the unfinished plan in a folder, or None."""
     file = target / JOURNAL / "plan.json"
     if not file.is_file():
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return plan
     except (OSError, ValueError) as error:
-        raise AlloykError(
+        raise DataError(
             f"cannot read the plan of an unfinished move, {shown(file)}: {error}; "
             f"no image is lost, they are in {shown(target)} or where they came from"
         ) from error
 
 
 def remove_journal(target: Path) -> None:
-    """Take the plan away, in one step, once everything has moved."""
+    """Remove the plan in one step, once everything has moved."""
     remove_leftovers(target)
     os.rename(target / JOURNAL, target / f"{JOURNAL}.finished")
     sync_folder(target)
@@ -61,12 +63,12 @@ def remove_leftovers(target: Path) -> None:
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Refuse a folder that an interrupted `alloyk split --mode move` has left half full."""
+    """Refuse a folder in which an `alloyk split --mode move` is unfinished."""
     for name in (JOURNAL, POINTER):
         if (folder / name).exists():
-            raise AlloykError(
-                f"{shown(folder)} is half moved: an `alloyk split --mode move` was interrupted; "
-                "run the same command again, which finishes it"
+            raise DataError(
+                f"{shown(folder)} is half moved: `alloyk split --mode move` was interrupted; "
+                "run the same command again to finish it"
             )
 
 
@@ -85,7 +87,7 @@ def move_files(
         tick: Called with 1 after each file.
 
     Raises:
-        AlloykError: A file cannot be moved, is gone from both places, or differs between them.
+        DataError: A file cannot be moved, is gone from both places, or differs between them.
     """
     folders = sorted({os.path.dirname(new) for _, new in pairs})
     for folder in folders:
@@ -94,9 +96,9 @@ def move_files(
         try:
             _move(source / old, target / new, target / JOURNAL / "scratch")
         except OSError as error:
-            raise AlloykError(
+            raise DataError(
                 f"cannot move {shown(source / old)} to {shown(target / new)}: {error.strerror}; "
-                "nothing is lost: mend it and run the same command again"
+                "nothing is lost; fix it and run the same command again"
             ) from error
         tick(1)
     for folder in folders:
@@ -107,9 +109,9 @@ def _move(old: Path, new: Path, scratch: Path) -> None:
     here, there = os.path.lexists(old), os.path.lexists(new)
     if there and here:
         if os.path.samefile(old, new) and os.stat(old).st_nlink < 2:
-            raise AlloykError(f"{shown(old)} and {shown(new)} are one file; name a plain folder")
+            raise DataError(f"{shown(old)} and {shown(new)} are one file; name a plain folder")
         if not filecmp.cmp(old, new, shallow=False):
-            raise AlloykError(
+            raise DataError(
                 f"both {shown(old)} and {shown(new)} are there, and they differ; "
                 "keep one of them, then run the same command again"
             )
@@ -117,9 +119,9 @@ def _move(old: Path, new: Path, scratch: Path) -> None:
     elif here:
         _rename_or_copy(old, new, scratch)
     elif not there:
-        raise AlloykError(
-            f"{shown(old)} has gone, and is not at {shown(new)} either; put it back, then run the "
-            "same command again"
+        raise DataError(
+            f"{shown(old)} is missing, and is not at {shown(new)} either; put it back, then run "
+            "the same command again"
         )
 
 

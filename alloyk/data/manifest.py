@@ -147,7 +147,8 @@ def _checked_splits(file: Path, splits: "pd.Series") -> "tuple[pd.Series, list[s
 def _checked_paths(file: Path, paths: "pd.Series") -> "pd.Series":
     import pandas as pd
 
-    outside, result = [], []
+    outside: list[str] = []
+    plain_paths: list[str] = []
     for path in paths:
         if path.startswith(("/", "./")) or "//" in path or "/." in path or ".." in path:
             plain = posixpath.normpath(path)
@@ -156,13 +157,13 @@ def _checked_paths(file: Path, paths: "pd.Series") -> "pd.Series":
             path = plain
         elif _DRIVE.match(path):
             outside.append(path)
-        result.append(path)
+        plain_paths.append(path)
     if outside:
         raise DataError(
             f"the paths of {shown(file)} must lie in its own folder, got {len(outside)} outside "
             f"({few(outside)}); write them relative to that folder"
         )
-    result = pd.Series(result, index=paths.index, dtype=object)
+    result = pd.Series(plain_paths, index=paths.index, dtype=object)
     twice = result[result.duplicated()]
     if len(twice):
         raise DataError(

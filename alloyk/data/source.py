@@ -7,9 +7,11 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from alloyk import __version__
 from alloyk.config import Config
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, DataError
 from alloyk.imaging import read_image
 from alloyk.locks import locked_path
 
@@ -33,7 +35,9 @@ def cache_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "alloyk"
 
 
-def default_dataset(preset: str, images: int, image_size: int, seed: int, overrides: dict) -> Path:
+def default_dataset(
+    preset: str, images: int, image_size: int, seed: int, overrides: dict[str, Any]
+) -> Path:
     """Folder of the simulated data set with these settings, made on first use.
 
     The folder's name carries the version and all settings, so that another setting or a newer
@@ -79,7 +83,7 @@ def open_dataset(config: Config) -> ImageDataset:
 
 
 def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
-    """`without_unreadable`, to be learnt from.
+    """`without_unreadable`, for training.
 
     Raises:
         AlloykError: A split or a class has nothing left.
@@ -87,9 +91,10 @@ def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
     readable = without_unreadable(dataset)
     left = readable.table.groupby("split")["label"].nunique()
     if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
-        raise AlloykError(
-            f"without the {len(readable.skipped)} unreadable images of {dataset.root} a class or a "
-            "split is empty: restore images, or take that class out"
+        raise DataError(
+            f"every class and split of {dataset.root} must keep readable images, got an empty one "
+            f"without the {len(readable.skipped)} unreadable ones; restore images, or remove that "
+            "class"
         )
     return readable
 
@@ -97,7 +102,7 @@ def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
 def without_unreadable(dataset: ImageDataset) -> ImageDataset:
     """The data set without the images that cannot be read; a warning names each of them."""
 
-    def problem(path):
+    def problem(path: str) -> str | None:
         try:
             read_image(dataset.root / path)
         except AlloykError as error:
@@ -116,6 +121,6 @@ def without_unreadable(dataset: ImageDataset) -> ImageDataset:
     return replace(dataset, table=table, notes=notes, skipped=bad)
 
 
-def skipped_notes(paths) -> list[str]:
+def skipped_notes(paths: Sequence[str]) -> list[str]:
     """Say how many images were left out; ``facts.json`` has their names."""
     return [f"{len(paths)} unreadable images were left out."] if paths else []

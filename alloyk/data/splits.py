@@ -6,7 +6,7 @@ never shared between splits; where that is impossible the split is refused.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,19 +85,19 @@ def part_table(
     """
     import pandas as pd
 
-    shares, names = np.array(shares), np.array(names, dtype=object)
+    parted, called = np.array(shares), np.array(names, dtype=object)
     order = np.argsort(table["path"].to_numpy(dtype=object), kind="stable")
     ordered = table.iloc[order]
     column = group_column(ordered, group_by)
     rng = np.random.default_rng(seed)
     if column is None:
         strata = _strata_of_images(ordered, len(names))
-        parts = deal(strata, shares, rng)
+        parts = deal(strata, parted, rng)
     else:
         groups = pd.factorize(column, sort=True)[0]
-        parts = _deal_groups(ordered, groups, column.name, names, shares, rng)
+        parts = _deal_groups(ordered, groups, str(column.name), names, parted, rng)
     result = np.empty(len(table), dtype=object)
-    result[order] = names[parts]
+    result[order] = called[parts]
     return pd.Series(result, index=table.index)
 
 
@@ -261,7 +261,14 @@ def _class_name(labels: "pd.Series") -> "pd.Series":
     return labels.map(lambda label: f"class {label!r}" if label else "the folder").astype(object)
 
 
-def _deal_groups(table, groups, group_by, names, shares, rng) -> np.ndarray:
+def _deal_groups(
+    table: "pd.DataFrame",
+    groups: np.ndarray,
+    group_by: str,
+    names: list[str],
+    shares: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Return the part of each image, all images of one group in one part."""
     import pandas as pd
 
@@ -275,8 +282,9 @@ def _deal_groups(table, groups, group_by, names, shares, rng) -> np.ndarray:
     if (np.count_nonzero(members, axis=1) == 1).all():
         part_of_group = deal_pure_groups(members, shares, rng)
     else:
-        part_of_group = _deal_mixed_groups(members, shares, rng, group_by, names, strata)
-    return part_of_group[groups]
+        part_of_group = _deal_mixed_groups(members, shares, rng, group_by, names, list(strata))
+    parts: np.ndarray = part_of_group[groups]
+    return parts
 
 
 def _is_mixed(groups: np.ndarray, keys: "pd.Series") -> bool:
@@ -286,7 +294,9 @@ def _is_mixed(groups: np.ndarray, keys: "pd.Series") -> bool:
     return bool(pairs["group"].duplicated().any())
 
 
-def _refuse_few_groups(have: np.ndarray, strata: list[str], group_by, names) -> None:
+def _refuse_few_groups(
+    have: np.ndarray, strata: list[str], group_by: str, names: list[str]
+) -> None:
     few = np.flatnonzero(have < len(names))
     if not len(few):
         return
@@ -301,7 +311,14 @@ def _refuse_few_groups(have: np.ndarray, strata: list[str], group_by, names) -> 
     )
 
 
-def _deal_mixed_groups(members, shares, rng, group_by, names, strata) -> np.ndarray:
+def _deal_mixed_groups(
+    members: np.ndarray,
+    shares: np.ndarray,
+    rng: np.random.Generator,
+    group_by: str,
+    names: list[str],
+    strata: Sequence[str],
+) -> np.ndarray:
     """Groups that span classes (a day, a series): largest first, to the part that lacks most."""
     total = members.sum(axis=0)
     for _ in range(20):

@@ -185,7 +185,7 @@ def test_what_stands_in_the_way_is_named(runner, tmp_path):
     source = class_folders(tmp_path / "in")
     make(tmp_path, {"full/x.txt": "", "file": ""})
     refused(runner, "full is not empty", source, tmp_path / "full")
-    refused(runner, "file is a file", source, tmp_path / "file")
+    refused(runner, "must be a new folder, got the file", source, tmp_path / "file")
     refused(runner, "lies inside", source, source / "out")
     refused(runner, "is the source itself", source, source)
     refused(runner, "that sum to 1", source, tmp_path / "o", "--ratios", "70", "15", "15")
@@ -414,5 +414,5 @@ def test_two_different_files_for_one_place_are_both_kept(tmp_path):
     assert images(tmp_path) == {"in/a.png": "old", "out/train/a.png": "new"}
     (tmp_path / "in/a.png").unlink()
     (tmp_path / "out/train/a.png").unlink()
-    with pytest.raises(AlloykError, match=r"a\.png has gone, and is not at"):
+    with pytest.raises(AlloykError, match=r"a\.png is missing, and is not at"):
         journal.move_files(tmp_path / "in", tmp_path / "out", [("a.png", "train/a.png")])

@@ -279,7 +279,7 @@ def test_a_test_class_that_training_lacks_is_named(tmp_path):
 
 def test_an_empty_split_and_a_missing_train_are_named(tmp_path):
     class_folders(tmp_path, above="test/")
-    refused(tmp_path, "no images in train")
+    refused(tmp_path, "must have images in train, got none")
     class_folders(tmp_path, above="train/")
     (tmp_path / "val").mkdir()
     refused(tmp_path, r"no image in .*/val")

@@ -162,11 +162,11 @@ def test_plates_on_both_sides_of_a_condition_are_noted(data):
     ("held_out", "message"),
     [
         ({"fold": "0/3"}, "data.fold"),
-        ({"fold": "4/3"}, "wanted a fold out of two or more, such as 2/5"),
-        ({"fold": "1/1"}, "wanted a fold out of two or more"),
+        ({"fold": "4/3"}, "must be a fold out of two or more, such as 2/5"),
+        ({"fold": "1/1"}, "must be a fold out of two or more"),
         ({"fold": "half"}, "data.fold"),
         ({"leave_out": "thickness_mm"}, "data.leave_out"),
-        ({"fold": "1/3", "leave_out": "a=b"}, "fold and leave_out both say what to test on"),
+        ({"fold": "1/3", "leave_out": "a=b"}, "data.fold and data.leave_out both choose"),
     ],
 )
 def test_a_wrong_fold_is_refused(held_out, message):

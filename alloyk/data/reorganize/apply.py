@@ -1,4 +1,4 @@
-"""Carry a split out: by copy, move, hard link, or a manifest alone."""
+"""Apply a split plan: by copy, move, hard link, or a manifest alone."""
 
 import errno
 import json
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from alloyk.data import journal
 from alloyk.data.dataset import RECORD
+from alloyk.data.manifest import MANIFEST
 from alloyk.data.names import SPLITS
 from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
 from alloyk.data.text_table import text_of_table
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.imaging import shown
 from alloyk.progress import NO_PROGRESS, Advance, Progress
 
@@ -19,7 +20,7 @@ _RECIPE = "simulation.yaml"
 
 
 def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
-    """Carry a plan out; the target has its final name only when it is whole.
+    """Apply a plan; the target gets its final name only when it is complete.
 
     A move is the exception, as it must not need the space twice: it keeps a journal in the target
     until it is done, and running the same plan again after an interruption finishes it.
@@ -33,7 +34,7 @@ def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
         return
     with progress.task(plan.mode, len(plan.table)) as advance:
         if plan.mode == "manifest":
-            file = plan.target / plan.manifest
+            file = plan.target / (plan.manifest or MANIFEST)
             journal.write_synced(file, text_of_table(plan.table))
             advance(len(plan.table))
         elif plan.mode == "move":
@@ -58,9 +59,9 @@ def _place_by_copying(plan: SplitPlan, advance: Advance) -> None:
         os.rename(draft, target)  # onto an empty folder too
     except OSError as error:
         what = error.filename2 or error.filename or target
-        raise AlloykError(
+        raise DataError(
             f"cannot {plan.mode} to {shown(target)}: {shown(what)}: {error.strerror}; nothing "
-            "was left there: mend it and run the same command again"
+            "was left there; fix it and run the same command again"
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -71,8 +72,8 @@ def _link(old: Path, new: Path) -> None:
         os.link(os.path.realpath(old), new)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.ENOTSUP):
-            raise AlloykError(
-                f"cannot make hard links from {shown(old)} to {shown(new.parent)}: they lie on "
+            raise DataError(
+                f"cannot make hard links from {shown(old)} to {shown(new.parent)}: they are on "
                 "different disks, or the disk has no links; use --mode copy"
             ) from error
         raise
@@ -107,9 +108,9 @@ def _place_by_moving(plan: SplitPlan, advance: Advance) -> None:
             (source / journal.POINTER).unlink(missing_ok=True)
         journal.remove_journal(target)
     except OSError as error:
-        raise AlloykError(
+        raise DataError(
             f"cannot move to {shown(target)}: {shown(error.filename or target)}: {error.strerror}; "
-            "nothing is lost: mend it and run the same command again"
+            "nothing is lost; fix it and run the same command again"
         ) from error
 
 

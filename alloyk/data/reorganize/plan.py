@@ -7,7 +7,7 @@ source itself.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alloyk.data import journal
 from alloyk.data.dataset import read_record, read_table, shared_groups
@@ -16,7 +16,7 @@ from alloyk.data.manifest import MANIFEST, manifest_in
 from alloyk.data.names import SPLITS
 from alloyk.data.splits import RATIOS, checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown
 
@@ -46,7 +46,7 @@ class SplitPlan:
     source: Path
     target: Path
     mode: str
-    record: dict
+    record: dict[str, Any]
     table: "pd.DataFrame"
     old_paths: list[str]
     manifest: str | None
@@ -76,7 +76,7 @@ def plan_split(
         seed: Seed of the draw.
 
     Raises:
-        AlloykError: The source is not usable, the target is not empty, the split is not possible.
+        DataError: The source is not usable, the target is not empty, the split is not possible.
     """
     source, target = Path(source), Path(target)
     record = {
@@ -93,7 +93,7 @@ def plan_split(
     journal.refuse_unfinished(source.parent if source.is_file() else source)
     root, table, notes = read_source(source)
     if "split" in table.columns:
-        raise AlloykError(
+        raise DataError(
             f"{shown(source)} is split already (into {', '.join(sorted(set(table['split'])))}); "
             "train on it as it is, or join its splits first"
         )
@@ -128,7 +128,7 @@ def summary(plan: SplitPlan) -> str:
     if plan.finished:
         return f"{head}; nothing is left to move"
     splits = plan.table["split"]
-    lines = [("", *SPLITS)]
+    lines: list[tuple[str, ...]] = [("", *SPLITS)]
     if "label" in plan.table.columns:
         classes = plan.table["label"]
         for label in sorted(set(classes)):
@@ -165,7 +165,7 @@ def _new_paths(table: "pd.DataFrame") -> list[str]:
         return (splits + "/" + paths).tolist()
     odd = sorted(x for x in set(table["label"]) if x.startswith(".") or "/" in x or "\0" in x)
     if odd:
-        raise AlloykError(
+        raise DataError(
             f"the label {few(map(repr, odd))} cannot name a folder; rename it, or use "
             "--mode manifest"
         )
@@ -182,12 +182,12 @@ def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     file = target if target.suffix.lower() == ".csv" else target / MANIFEST
     folder = existing_folder(file.parent)
     if not inside(os.path.realpath(root), os.path.realpath(folder)):
-        raise AlloykError(
+        raise DataError(
             f"a manifest names images relative to its own folder, so it must lie in {shown(root)} "
             f"or above it; found {shown(file)}: name {shown(root / 'split.csv')} instead"
         )
     if file.exists():
-        raise AlloykError(f"{shown(file)} is there already; name another file, or remove it")
+        raise DataError(f"{shown(file)} is there already; name another file, or remove it")
     return folder, file.name
 
 
@@ -195,24 +195,24 @@ def _refuse_target(root: Path, target: Path, mode: str) -> None:
     here, there = os.path.realpath(root), os.path.realpath(target)
     if here == there:
         if mode != "move":
-            raise AlloykError(
+            raise DataError(
                 f"{shown(target)} is the source itself, which can be split in place only by "
                 f"--mode move or --mode manifest; found {mode}"
             )
         return
     if inside(there, here):
-        raise AlloykError(
+        raise DataError(
             f"{shown(target)} lies inside {shown(root)}, whose classes are its folders; name a "
             "folder beside it, or the source itself to split it in place"
         )
     if target.exists() and not target.is_dir():
-        raise AlloykError(f"a new folder is wanted, but {shown(target)} is a file; name another")
+        raise DataError(f"OUT must be a new folder, got the file {shown(target)}; name another")
     # A move that was killed before its journal was whole may have left a draft of it.
     passed = (f"{journal.JOURNAL}.draft",) if mode == "move" else ()
     if target.is_dir() and set(os.listdir(target)).difference(passed):
-        raise AlloykError(
-            f"a new or empty folder is wanted, but {shown(target)} is not empty; name another, or "
-            "empty it"
+        raise DataError(
+            f"OUT must be a new or empty folder, but {shown(target)} is not empty; name another, "
+            "or empty it"
         )
 
 
@@ -224,7 +224,7 @@ def _refuse_links(root: Path, paths: list[str]) -> None:
     )
     links += [path for path in paths if os.path.islink(root / path)]
     if links:
-        raise AlloykError(
+        raise DataError(
             f"{len(links)} entries of {shown(root)} are links ({few(links)}), and moving a link "
             "breaks it; use --mode copy or --mode link"
         )
@@ -233,7 +233,7 @@ def _refuse_links(root: Path, paths: list[str]) -> None:
 # --- Moves that were begun before -------------------------------------------------------------
 
 
-def plan_to_json(plan: SplitPlan) -> dict:
+def plan_to_json(plan: SplitPlan) -> dict[str, Any]:
     """Return what `_unfinished` needs to take the plan up again."""
     return {
         "source": str(plan.source.absolute()),
@@ -246,7 +246,7 @@ def plan_to_json(plan: SplitPlan) -> dict:
     }
 
 
-def _unfinished(target: Path, record: dict) -> SplitPlan | None:
+def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
     """Return the plan of an interrupted move to this target, if it is the same move."""
     plan = journal.read_journal(target)
     if plan is None:
@@ -257,7 +257,7 @@ def _unfinished(target: Path, record: dict) -> SplitPlan | None:
         record["group_by"] == "none" and plan["record"]["group_by"] is None
     )
     if wanted != found or not same_groups:
-        raise AlloykError(
+        raise DataError(
             f"{shown(target)} holds an unfinished move from {shown(plan['record']['source'])} with "
             f"ratios {' '.join(f'{r:g}' for r in plan['record']['ratios'])}, seed "
             f"{plan['record']['seed']}, group-by {plan['record']['group_by']}; "
@@ -278,7 +278,7 @@ def _unfinished(target: Path, record: dict) -> SplitPlan | None:
     )
 
 
-def _finished(target: Path, record: dict) -> SplitPlan | None:
+def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
     """Return an empty plan where this very move was finished before, and nothing new has come."""
     import pandas as pd
 
