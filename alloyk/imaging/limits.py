@@ -36,7 +36,7 @@ def refuse_bad_page(page: int | None, pages: int) -> None:
     if page is None and pages > 1:
         raise DataError(
             f"it must have one page, got {pages}; name one as FILE[0], their mean as FILE[mean], "
-            "or set data.page to a number, mean or each"
+            "or save each as a file"
         )
     if page is not None and not 0 <= page < pages:
         raise DataError(f"the page must be 0 to {pages - 1}, got {page}; choose another")

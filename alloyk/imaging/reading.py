@@ -1,8 +1,8 @@
 """Read one radiograph at its true depth, or name the file and the reason why not.
 
 PNG, JPEG and BMP are decoded by Pillow, TIFF by tifffile and imagecodecs, DICOM and DICONDE by
-pydicom. The first bytes of a file decide its format, never its name. Importing this module loads
-only NumPy and Pillow.
+pydicom, what laboratories write by `lab`. The first bytes of a file decide its format, never its
+name. Importing this module loads only NumPy and Pillow.
 """
 
 import io
@@ -16,22 +16,25 @@ from typing import BinaryIO, Literal, TypeVar
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError
-from alloyk.imaging import jpeg, pillow, png
+from alloyk.imaging import jpeg, lab, pillow, png
 from alloyk.imaging.limits import CUT_SHORT
 
 Result = TypeVar("Result")
 
 Page = int | Literal["mean"]
 
+_COMMON = frozenset({"png", "jpeg", "bmp", "tiff", "dicom"})
+
 _PAGE = re.compile(r"(.+)\[(\d+|mean)\]", re.DOTALL)
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib"}
     | {".tif", ".tiff", ".btf", ".tf8", ".dcm", ".dicom", ".dic", ".dc3"}
+    | lab.LAB_SUFFIXES
 )
 
-_NOT_AN_IMAGE = "it is not a PNG, JPEG, BMP, TIFF or DICOM file"
-_HEAD_BYTES = 132  # up to DICOM's mark
+_NOT_AN_IMAGE = "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file"
+_HEAD_BYTES = 512  # EDF may name itself late; DICOM's mark is at 128
 
 
 def read_image(
@@ -45,8 +48,9 @@ def read_image(
     window is not.
 
     Args:
-        source: Path of a PNG, JPEG, BMP, TIFF or DICOM / DICONDE file, of any name; or the bytes
-            of one. `FILE[2]` and `FILE[mean]` name a page, or the mean of all, of a FILE.
+        source: Path of a PNG, JPEG, BMP, TIFF, DICOM / DICONDE, NumPy, EDF, HIS, HDF5 or raw file,
+            of any name (raw: `.raw`); or the bytes of one. `FILE[2]` is a page of a FILE and
+            `FILE[mean]` the mean of all.
         page: Page of a TIFF or frame of a DICOM file, from 0, or `"mean"` of all of them. Required
             if there are several.
         name: How errors name the bytes of a file; a path is named by itself.
@@ -115,7 +119,7 @@ def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
 
 
 def image_format(path: str | Path) -> str:
-    """Return `"png"`, `"jpeg"`, `"bmp"`, `"tiff"` or `"dicom"`, as the first bytes say.
+    """Return the format as the first bytes say, such as `"png"`, `"tiff"` or `"dicom"`.
 
     Raises:
         AlloykError: The file is missing, or none of them.
@@ -189,6 +193,8 @@ def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
         from alloyk.imaging import dicom
 
         return dicom.read(file, page)
+    if kind not in _COMMON:
+        return lab.read(file, kind, page)
     readers = {"png": png.read, "jpeg": pillow.read_jpeg, "bmp": pillow.read_bmp}
     return readers[kind](file, page)
 
@@ -221,6 +227,8 @@ def _pages(file: BinaryIO, kind: str) -> int:
         from alloyk.imaging import dicom
 
         count = dicom.pages(file)
+    elif kind not in _COMMON:
+        count = lab.pages(file, kind)
     file.seek(0)
     return count
 
@@ -241,12 +249,14 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
         from alloyk.imaging import dicom
 
         return dicom.size(file, page)
+    if kind not in _COMMON:
+        return lab.size(file, kind, page)
     return png.size(file, page) if kind == "png" else pillow.size(file, page)
 
 
-def _kind(head: bytes) -> str:
+def _kind(head: bytes, name: object = "") -> str:
     # DICOM first: the 128 bytes before its mark may hold anything, such as a TIFF header.
-    if head[128:] == b"DICM":
+    if head[128:132] == b"DICM":
         return "dicom"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
@@ -256,7 +266,14 @@ def _kind(head: bytes) -> str:
         return "bmp"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
-    raise ValueError(_NOT_AN_IMAGE if head else "the file is empty")
+    kind = lab.lab_kind(head)
+    if kind is not None:
+        return kind
+    if not head:
+        raise ValueError("the file is empty")
+    if str(name).lower().endswith(".raw"):
+        return "raw"
+    raise ValueError(_NOT_AN_IMAGE)
 
 
 def _open(
@@ -269,7 +286,7 @@ def _open(
             file.seek(0)
             # NumPy's warnings of casts are not for the user; errstate is one thread's own.
             with np.errstate(all="ignore"):
-                return read(file, _kind(head))
+                return read(file, _kind(head, getattr(file, "name", "")))
     except FileNotFoundError:
         raise DataError(f"no image at {_named(source, name)}: check the path") from None
     except AlloykError as error:

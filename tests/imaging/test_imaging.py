@@ -579,7 +579,10 @@ def test_a_cut_dicom_is_refused(tmp_path):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"this is text, not an image\n" * 20, "not a PNG, JPEG, BMP, TIFF or DICOM file"),
+        (
+            b"this is text, not an image\n" * 20,
+            "NumPy, EDF, HIS or HDF5 file",
+        ),
         (b"\x89PNG\r\n\x1a\n", "cut short"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "checksum"),
         (b"\xff\xd8\xff" + b"\0" * 200, "a.png"),

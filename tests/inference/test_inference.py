@@ -274,10 +274,10 @@ def empty_run(folder):
     ("make", "message"),
     [
         (lambda path: path, r"cannot read the model .*: No such file"),
-        (empty_run, r"has no model\.keras: its training did not end.*--resume"),
+        (empty_run, r"has no model\.keras.*training did not end.*--resume"),
         (
             lambda path: path.mkdir() or path,
-            r"wanted a run folder or a SavedModel, found .* without model\.keras",
+            r"must be a run folder or a SavedModel, but .* has no model\.keras",
         ),
         (
             lambda path: path.write_bytes(b"GIF89a") and path,

@@ -1,0 +1,188 @@
+"""What laboratories write: each format whole, as a stack, and broken."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import image_format, image_size, is_image_name, page_count, read_image
+
+fabio = pytest.importorskip("fabio")
+h5py = pytest.importorskip("h5py")
+hdf5plugin = pytest.importorskip("hdf5plugin")
+
+RNG = np.random.default_rng(4)
+STACK = RNG.integers(0, 65536, (3, 9, 7), dtype=np.uint16)
+
+
+def npy(path, frames):
+    np.save(path, frames)
+
+
+def npz(path, frames):
+    with path.open("wb") as file:
+        np.savez_compressed(file, image=frames)
+
+
+def edf(path, frames):
+    frames = frames if frames.ndim == 3 else frames[None]
+    image = fabio.edfimage.EdfImage(data=frames[0], header={"ExposureTime": "0.5"})
+    for frame in frames[1:]:
+        image.append_frame(data=frame)
+    image.write(str(path))
+
+
+def his(path, frames):
+    """The header as PerkinElmer's manual lists it, and an image header of 32 bytes."""
+    frames = frames if frames.ndim == 3 else frames[None]
+    count, height, width = frames.shape
+    size = 68 + 32 + frames.nbytes
+    head = struct.pack(
+        "<HHHIHHHHHHHdH34x", 0x7000, 68, 100, size, 32, 1, 1, width, height, count, 0, 133.0, 4
+    )
+    path.write_bytes(head + bytes(32) + frames.astype("<u2").tobytes())
+
+
+def hdf5(path, frames):
+    with h5py.File(path, "w") as file:
+        file["entry/note"] = "text"
+        file["entry/time"] = np.arange(3.0)
+        file.create_dataset("entry/data/image", data=frames, **hdf5plugin.Bitshuffle())
+
+
+def raw(path, frames):
+    path.write_bytes(bytes(10) + frames.astype(">u2").tobytes())
+    (path.parent / "raw.yaml").write_text(
+        "{dtype: uint16, shape: [9, 7], offset: 10, byte_order: big}"
+    )
+
+
+WRITERS = {".npy": npy, ".npz": npz, ".edf": edf, ".his": his, ".h5": hdf5, ".raw": raw}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_one_image_and_a_stack(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, STACK[0])
+    image = read_image(path)
+    assert image.dtype == np.uint16
+    assert image.dtype.isnative
+    np.testing.assert_array_equal(image[..., 0], STACK[0])
+    assert image_size(path) == (9, 7)
+    assert is_image_name(path.name)
+    WRITERS[suffix](path, STACK)
+    assert page_count(path) == 3
+    np.testing.assert_array_equal(read_image(f"{path}[2]")[..., 0], STACK[2])
+    np.testing.assert_allclose(read_image(f"{path}[mean]")[..., 0], STACK.mean(axis=0), rtol=1e-6)
+    with pytest.raises(AlloykError, match="one page, got 3"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_cut_file_is_named(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, STACK[0])
+    content = path.read_bytes()
+    for length in (len(content) - 1, len(content) - 40, len(content) // 2, 30):
+        path.write_bytes(content[:length])
+        with pytest.raises(AlloykError, match=rf"a\{suffix}") as error:
+            read_image(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".edf", ".his", ".h5"])
+def test_the_content_decides_and_bytes_are_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, STACK[1])
+    np.testing.assert_array_equal(read_image(path.read_bytes())[..., 0], STACK[1])
+    other = tmp_path / "really.png"
+    other.write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(read_image(other)[..., 0], STACK[1])
+    assert image_format(other) == {".h5": "hdf5"}.get(suffix, suffix[1:])
+
+
+def test_numpy_shapes(tmp_path):
+    for array, expected in (
+        (STACK[0] > 9, (STACK[0] > 9)[..., None] * 255),
+        (np.moveaxis(STACK, 0, -1), np.moveaxis(STACK, 0, -1)),
+        (STACK[0][..., None].astype(">f4"), STACK[0][..., None]),
+    ):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        np.testing.assert_array_equal(read_image(buffer.getvalue()), expected)
+    for array, message in (
+        (np.zeros((2, 2, 2, 2)), r"its shape must be .*, got \(2, 2, 2, 2\)"),
+        (np.zeros((4, 4), complex), "must be integers or floats, got complex128"),
+        (np.full((4, 4), np.nan), "16 of its values are NaN"),
+    ):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        with pytest.raises(AlloykError, match=message):
+            read_image(buffer.getvalue())
+
+
+def test_numpy_objects_are_never_unpickled(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(AlloykError, match=r"a\.npy: .*allow_pickle=False"):
+        read_image(tmp_path / "a.npy")
+    np.savez(tmp_path / "b.npz", first=STACK[0], second=STACK[1])
+    with pytest.raises(AlloykError, match="must hold one array, got first, second"):
+        read_image(tmp_path / "b.npz")
+
+
+def test_nexus_default_and_ambiguous_hdf5(tmp_path):
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        file["entry/data/image"] = STACK[0]
+        file["entry/raw/dark"] = STACK[1]
+    with pytest.raises(AlloykError, match="got entry/data/image, entry/raw/dark; save the images"):
+        read_image(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["default"] = "entry"
+        file["entry"].attrs["default"] = "data"
+        file["entry/data"].attrs["signal"] = "image"
+    np.testing.assert_array_equal(read_image(path)[..., 0], STACK[0])
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "message"),
+    [
+        (None, "a raw file has no header: write a raw.yaml"),
+        ("{dtype: uint16}", "raw.yaml must give dtype.*'shape'"),
+        ("{dtype: text, shape: [9, 7]}", "raw.yaml must give dtype"),
+        ("{dtype: uint16, shape: [9, 7], endian: big}", "raw.yaml must give dtype.*endian"),
+        (
+            "{dtype: uint16, shape: [9, 8]}",
+            "describes frames of 144 bytes from byte 0, .*126 bytes",
+        ),
+        ("[", "raw.yaml must give dtype"),
+    ],
+)
+def test_a_raw_file_without_a_true_sidecar_says_what_to_write(tmp_path, sidecar, message):
+    path = tmp_path / "a.raw"
+    path.write_bytes(STACK[0].tobytes())
+    if sidecar:
+        (tmp_path / "raw.yaml").write_text(sidecar)
+    with pytest.raises(AlloykError, match=message):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [(b"SIMPLE  =  T", "FITS is not read; convert"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "TXRM")],
+)
+def test_what_is_not_read_says_how_to_convert_it(head, message):
+    with pytest.raises(AlloykError, match=message) as error:
+        read_image(head + bytes(600))
+    assert "replace or remove" not in str(error.value)
+
+
+@pytest.mark.parametrize(("module", "suffix"), [("fabio.edfimage", ".edf"), ("hdf5plugin", ".h5")])
+def test_without_the_extra_the_message_names_it(tmp_path, monkeypatch, module, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, STACK[0])
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(AlloykError, match=r'pip install "alloyk\[lab\]"'):
+        read_image(path)
