@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "Train a classifier and evaluate it on the test split.",
     "evaluate": "Write metrics and figures of a run.",
     "explain": "Show the image regions that drove a prediction.",
+    "stress": "Test a run on disturbed images.",
     "report": "Write one HTML file on a run or a comparison.",
     "compare": "Compare runs: tables, paired tests, figures.",
     "ensemble": "Combine runs into a voted classifier.",

@@ -1,0 +1,37 @@
+"""`alloyk stress`."""
+
+from pathlib import Path
+
+import click
+
+from alloyk.cli.terminal import PROGRESS
+from alloyk.runtime.tensorflow import load_tensorflow
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Folder for stress.csv, stress.md and stress.png.  [default: RUN/stress]",
+)  # fmt: skip
+@click.option(
+    "--images", type=click.IntRange(min=1), default=300, show_default=True,
+    help="Largest number of test images.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def stress(run: Path, out: Path | None, images: int, seed: int) -> None:
+    """Test RUN on disturbed images: detector defects, noise, shifts, other file formats.
+
+    Every disturbance is applied to raw images of the test split.
+
+    \b
+    Examples:
+      alloyk stress saved_models/resnet18
+      alloyk stress saved_models/resnet18 --images 100 --out stress/
+    """
+    load_tensorflow()
+    from alloyk.stress.bench import format_markdown, stress_run
+
+    result = stress_run(run, out=out, most_images=images, seed=seed, progress=PROGRESS)
+    click.echo(format_markdown(result), nl=False)
+    click.echo(f"table and figure: {result.folder}", err=True)

@@ -1,0 +1,234 @@
+"""Accuracy and silent errors of a run under each kind of disturbance: table, figure, one number."""
+
+import csv
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.errors import DataError
+from alloyk.files import files_together
+from alloyk.imaging import read_image, shown
+from alloyk.imaging.gray import to_gray
+from alloyk.inference import Classifier, load
+from alloyk.plots.style import new_axes, save_figure
+from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import open_run_data
+from alloyk.stress.kinds import KINDS, Kind
+
+CONFIDENT = 0.9
+"""Probability from which an answer counts as confident."""
+
+MOST_IMAGES = 300
+CLEAN = "clean"
+COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "silent_errors")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One disturbance at one strength.
+
+    Attributes:
+        kind: Key of `KINDS`, or `clean`.
+        strength: Its strength in `unit`.
+        unit: What the strength counts.
+        n: Number of images.
+        accuracy: Share of right answers; None where the image no longer shows its label.
+        silent_errors: Share of answers that are confident and wrong.
+    """
+
+    kind: str
+    strength: float
+    unit: str
+    n: int
+    accuracy: float | None
+    silent_errors: float
+
+
+@dataclass(frozen=True)
+class StressResult:
+    """What `stress_run` found.
+
+    Attributes:
+        rows: The clean images first, then each kind from weak to strong.
+        folder: Where table and figure are.
+    """
+
+    rows: tuple[Row, ...]
+    folder: Path
+
+    @property
+    def summary(self) -> float:
+        """Mean accuracy over all disturbances whose images still show their label."""
+        return float(np.mean([r.accuracy for r in self.rows[1:] if r.accuracy is not None]))
+
+
+def stress_run(
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    most_images: int = MOST_IMAGES,
+    seed: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> StressResult:
+    """Disturb the raw test images of a run and classify them.
+
+    Args:
+        run: Run folder.
+        out: Folder for `stress.csv`, `stress.md` and `stress.png`; by default `stress` in the run.
+        most_images: Images at most, chosen at random from the test split.
+        seed: Seed of the choice and of the disturbances.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Raises:
+        AlloykError: The run has no model, or its test images are gone or cannot be read.
+    """
+    folder = RunFolder(run)
+    folder.require_model()
+    target = Path(out) if out else folder.path / "stress"
+    images, labels = _test_images(folder, most_images, seed)
+    classifier = load(folder.path)
+    full_scale = _full_scale(images)
+    plan = [(name, kind, strength) for name, kind in KINDS.items() for strength in kind.strengths]
+    rows = [_clean_row(classifier, images, labels)]
+    with progress.task("stress", len(plan), "disturbances") as advance:
+        for name, kind, strength in plan:
+            rows.append(_row(classifier, images, labels, name, kind, strength, full_scale, seed))
+            advance(1)
+    result = StressResult(tuple(rows), target)
+    with files_together(target, []) as unfinished:
+        _write_csv(rows, Path(unfinished) / "stress.csv")
+        text = format_markdown(result)
+        (Path(unfinished) / "stress.md").write_text(text, encoding="utf-8")
+        _draw(rows, Path(unfinished) / "stress.png")
+    return result
+
+
+def format_markdown(result: StressResult) -> str:
+    """The table with a line for each kind, and the summary below it."""
+    clean = result.rows[0]
+    lines = [
+        "| disturbance | strengths | accuracy, % | silent errors, % |",
+        "|---|---|---|---|",
+        f"| {CLEAN} | | {100 * (clean.accuracy or 0):.1f} | {100 * clean.silent_errors:.1f} |",
+    ]
+    for name, kind in KINDS.items():
+        rows = [row for row in result.rows if row.kind == name]
+        strengths = ", ".join(f"{strength:g}" for strength in kind.strengths)
+        strengths = f"{strengths} {kind.unit}" if kind.unit else ""
+        accuracy = " / ".join(
+            "–" if row.accuracy is None else f"{100 * row.accuracy:.1f}" for row in rows
+        )
+        silent = " / ".join(f"{100 * row.silent_errors:.1f}" for row in rows)
+        lines.append(f"| {name} | {strengths} | {accuracy} | {silent} |")
+    lines += [
+        "",
+        f"Mean accuracy over all disturbances: {100 * result.summary:.1f} % "
+        f"({clean.n} test images each). Silent errors: wrong with a probability of "
+        f"{CONFIDENT:g} or more.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def disturbed(
+    images: Sequence[np.ndarray], kind: Kind, strength: float, full_scale: float, seed: int
+) -> list[np.ndarray]:
+    """The images `(height, width, 1)` after a disturbance, of the type and range they had.
+
+    Image number i gets the same random numbers whatever the other images are.
+    """
+    changed = []
+    for number, image in enumerate(images):
+        key = zlib.crc32(f"{kind.unit} {strength} {kind.change.__qualname__}".encode())
+        rng = np.random.default_rng([seed, number, key])
+        result = kind.change(image[..., 0].astype(np.float64), strength, full_scale, rng)
+        if image.dtype.kind in "iu":
+            result = np.rint(np.clip(result, 0, full_scale))
+        changed.append(result.astype(image.dtype)[..., None])
+    return changed
+
+
+def _test_images(folder: RunFolder, most: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Gray raw images and labels of the test split."""
+    dataset = open_run_data(folder.path, split="test")
+    table = dataset.split("test")
+    if table.empty:
+        raise DataError(f"the test split of {shown(folder.path)} must have images, got none")
+    chosen = np.arange(len(table))
+    if len(chosen) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
+    paths = dataset.paths("test")
+    images = []
+    for place in chosen:
+        image = read_image(paths[place])
+        images.append(to_gray(image).astype(image.dtype))
+    return images, table["label"].to_numpy()[chosen]
+
+
+def _full_scale(images: Sequence[np.ndarray]) -> float:
+    """Largest count of the detector: the next power of two above the brightest pixel, less one."""
+    brightest = max(float(image.max()) for image in images)
+    if images[0].dtype.kind not in "iu":
+        return brightest
+    return float(2 ** int(brightest).bit_length() - 1)
+
+
+def _clean_row(classifier: Classifier, images: list[np.ndarray], labels: np.ndarray) -> Row:
+    right, confident = _answers(classifier, images, labels)
+    return Row(CLEAN, 0, "", len(images), float(right.mean()), float((confident & ~right).mean()))
+
+
+def _row(
+    classifier: Classifier,
+    images: list[np.ndarray],
+    labels: np.ndarray,
+    name: str,
+    kind: Kind,
+    strength: float,
+    full_scale: float,
+    seed: int,
+) -> Row:
+    changed = disturbed(images, kind, strength, full_scale, seed)
+    right, confident = _answers(classifier, changed, labels)
+    if not kind.recognisable:
+        right = np.zeros_like(right)
+    accuracy = float(right.mean()) if kind.recognisable else None
+    silent = float((confident & ~right).mean())
+    return Row(name, strength, kind.unit, len(images), accuracy, silent)
+
+
+def _answers(
+    classifier: Classifier, images: list[np.ndarray], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each answer is right, and whether it is confident."""
+    found = classifier.predict(images)
+    return np.array(found.labels) == labels, found.probabilities.max(axis=1) >= CONFIDENT
+
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            accuracy = "" if row.accuracy is None else f"{row.accuracy:.6g}"
+            writer.writerow(
+                [row.kind, row.strength, row.unit, row.n, accuracy, f"{row.silent_errors:.6g}"]
+            )
+
+
+def _draw(rows: Sequence[Row], path: Path) -> None:
+    """Accuracy by kind, one dot for each strength; the strongest is the darkest."""
+    ax = new_axes(7.0, 0.26 * len(KINDS) + 1.2)
+    for place, name in enumerate(KINDS):
+        own = [row for row in rows if row.kind == name and row.accuracy is not None]
+        for number, row in enumerate(own):
+            ax.plot(100 * row.accuracy, place, "o", color="C0", alpha=0.35 + 0.3 * number)
+    ax.axvline(100 * rows[0].accuracy, color="0.5", linewidth=1, label=CLEAN)
+    ax.set_yticks(range(len(KINDS)), list(KINDS))
+    ax.invert_yaxis()
+    ax.set_xlabel("Accuracy (%)")
+    ax.set_title("Accuracy under disturbance; darker dots are stronger", loc="left", fontsize=10)
+    save_figure(ax, path)
