@@ -198,7 +198,7 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(exported, runner, tmp_p
     for arguments, message in (
         (["predict", model, str(bad)], f"cannot read the image {bad}"),
         (["predict", model, str(small)], f"{small} must have the size"),
-        (["predict", str(tmp_path), str(good)], "wanted a run folder or a SavedModel"),
+        (["predict", str(tmp_path), str(good)], "must be a run folder or a SavedModel"),
         (["predict", model, str(tmp_path / "gone.png")], "no image at"),
         (["export", str(tmp_path), "--format", "tflite", "--out", model], "exists: choose"),
         (["export", str(tmp_path), "--format", "savedmodel", "--out", str(tmp_path / "saved")],
