@@ -54,6 +54,8 @@ def export(run: Path, **options: Any) -> None:
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
     """
     from alloyk.api import export
-    from alloyk.export.exporter import format_report
 
-    click.echo(format_report(export(run, progress=PROGRESS, **options)), nl=False)
+    exported = export(run, progress=PROGRESS, **options)
+    from alloyk.export.exporter import format_report  # loads Keras, so only after its kernels
+
+    click.echo(format_report(exported), nl=False)

@@ -1,6 +1,7 @@
 """`alloyk predict`."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -84,7 +85,7 @@ def _with_standard_input(names: list[str]) -> list[object]:
 
     if STANDARD_INPUT not in names:
         return list(names)
-    data = click.get_binary_stream("stdin").read()
+    data = sys.stdin.buffer.read()
     image = image_from_bytes(data, "on standard input")
     return [image if name == STANDARD_INPUT else name for name in names]
 
@@ -93,7 +94,8 @@ def _write(text: str, output: Path | None) -> None:
     # A file name on Linux may be any bytes; they go out as they came in.
     data = text.encode(errors="surrogateescape")
     if output is None:
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     from alloyk.files import whole_file
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from alloyk.settings import Fraction, Positive, Section
+from alloyk.settings.section import Fraction, Positive, Section
 
 
 class CrossEntropyConfig(Section):

@@ -23,7 +23,7 @@ from alloyk.config.choices import (
     ScheduleConfig,
 )
 from alloyk.config.recipes import ARCHITECTURES
-from alloyk.settings import Fraction, Positive, Section
+from alloyk.settings.section import Fraction, Positive, Section
 from alloyk.targets import ALLOY
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from alloyk.errors import AlloykError
 from alloyk.explain.model_parts import log_odds
 from alloyk.models import feature_layer
+from alloyk.models.nested import nested_layers
 from alloyk.preprocessing import resize_weights
 
 # The last feature map of a ResNet at the 224² it was designed for; of a 64² image that map has 2×2
@@ -152,7 +153,7 @@ def _sources(layer: keras.layers.Layer) -> list:
 
 
 def _backbone(network: keras.Model) -> keras.Model:
-    return next(layer for layer in network._flatten_layers() if layer.name == "backbone")
+    return next(layer for layer in nested_layers(network) if layer.name == "backbone")
 
 
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from alloyk.models.nested import nested_layers
+
 HEAD = ("hidden", "logits")
 # Above this, maps count as independent of the weights: half of the ranks' variance is shared.
 MOST_CORRELATION = 0.7
@@ -29,7 +31,7 @@ def shuffled_weights(
     """
     layers = [
         layer
-        for layer in network._flatten_layers()
+        for layer in nested_layers(network)
         if layer.weights and not isinstance(layer, keras.Model)
         if not head_only or layer.name in HEAD
     ]

@@ -14,8 +14,6 @@ import numpy as np
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE
-from alloyk.runs.folder import RunFolder
-from alloyk.runs.network import network_of
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
@@ -148,6 +146,8 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel", path
+        from alloyk.runs.folder import RunFolder  # loads pydantic, which no TFLite file needs
+
         return "keras", RunFolder(path).require_model("a run folder or a SavedModel")
     try:
         with path.open("rb") as file:
@@ -175,7 +175,9 @@ def in_float32(model: Any) -> Any:
     """
     import keras
 
-    layers = list(model._flatten_layers())
+    from alloyk.models.nested import nested_layers
+
+    layers = list(nested_layers(model))
     mixed = {layer.dtype_policy.name for layer in layers if layer.compute_dtype != "float32"}
     if not mixed:
         return model
@@ -189,6 +191,8 @@ def in_float32(model: Any) -> Any:
 
 def _tensorflow(path: Path) -> Any:
     """Import TensorFlow with the CPU kernels that suit the model."""
+    from alloyk.runs.network import network_of
+
     load_tensorflow(*network_of(path))
     import tensorflow as tf
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import yaml
 
-from alloyk.config import read_yaml
 from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
 from alloyk.imaging import shown
@@ -18,6 +17,7 @@ from alloyk.runs.metrics import Metrics
 from alloyk.runs.predictions import Predictions, read_predictions
 from alloyk.runs.settings import RunSettings
 from alloyk.runs.split_record import SplitRecord, read_split_record
+from alloyk.settings.dialect import read_yaml
 
 EXPLANATION = "explanation.json"
 OVERVIEW = "overview.png"

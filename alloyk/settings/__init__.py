@@ -6,12 +6,8 @@
 
 from alloyk.settings.assignments import combine, overlay, parse_assignments
 from alloyk.settings.dialect import dump_yaml, parse_yaml, read_yaml
-from alloyk.settings.section import Fraction, Positive, Section
 
 __all__ = [
-    "Fraction",
-    "Positive",
-    "Section",
     "combine",
     "dump_yaml",
     "overlay",

@@ -123,7 +123,7 @@ def _wrong_value(found: Mapping[str, Any], place: _Place) -> str:
     elif kind in ("model_type", "model_attributes_type"):
         must = f"must have keys of its own, such as {key}.{place.first_key}"
     elif kind == "value_error":
-        must = found["msg"].removeprefix("Value error, ")
+        must = str(found["msg"]).removeprefix("Value error, ")
         if not must.startswith("must "):
             return must  # about several keys; the text names them
     elif kind == "string_type":

@@ -223,10 +223,11 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
     """Accuracy by kind, one dot for each strength; the strongest is the darkest."""
     ax = new_axes(7.0, 0.26 * len(KINDS) + 1.2)
     for place, name in enumerate(KINDS):
-        own = [row for row in rows if row.kind == name and row.accuracy is not None]
-        for number, row in enumerate(own):
-            ax.plot(100 * row.accuracy, place, "o", color="C0", alpha=0.35 + 0.3 * number)
-    ax.axvline(100 * rows[0].accuracy, color="0.5", linewidth=1, label=CLEAN)
+        own = [row.accuracy for row in rows if row.kind == name and row.accuracy is not None]
+        for number, accuracy in enumerate(own):
+            ax.plot(100 * accuracy, place, "o", color="C0", alpha=0.35 + 0.3 * number)
+    if rows[0].accuracy is not None:
+        ax.axvline(100 * rows[0].accuracy, color="0.5", linewidth=1, label=CLEAN)
     ax.set_yticks(range(len(KINDS)), list(KINDS))
     ax.invert_yaxis()
     ax.set_xlabel("Accuracy (%)")

@@ -113,7 +113,7 @@ BAD_DATA = {
         "data does not exist",
     ),
     "empty class": (empty_class, "5083"),
-    "one class": (one_class, "one class only"),
+    "one class": (one_class, "must have two or more classes"),
     "unreadable image": (lambda data: add(data, "1050/broken.png"), "broken.png"),
     "misplaced image": (lambda data: (data / "1050/0.png").rename(data / "stray.png"), "stray.png"),
     "class unknown to training": (lambda data: move_to_splits(data, ("train", "2017")), "2017"),
@@ -177,7 +177,7 @@ def test_no_write_permission_is_named(radiographs, tmp_path):
         run = tmp_path / "locked" / "run"
     found = alloyk("train", "--arch", "fnn", "--data", radiographs, "--run", run)
     assert found.returncode == 1
-    assert f"Error: cannot write the run folder {run}" in found.stderr
+    assert f"Error: cannot write the folder {run}" in found.stderr
 
 
 def test_a_full_disk_is_one_line_and_a_mistake_in_the_program_is_not(runner, monkeypatch):
@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_line_and_a_mistake_in_the_program_is_not(runner, mon
     found = fails_with(errno.ENOSPC)
     assert found.exit_code == 1
     assert found.stderr == (
-        "Error: cannot write figures/a.png: No space left on device; make room, or write "
+        "Error: cannot write figures/a.png: No space left on device; free some space, or write "
         "elsewhere\n"
     )
     assert isinstance(fails_with(errno.ENOENT).exception, FileNotFoundError)

@@ -202,7 +202,7 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(exported, runner, tmp_p
         (["predict", model, str(tmp_path / "gone.png")], "no image at"),
         (["export", str(tmp_path), "--format", "tflite", "--out", model], "exists: choose"),
         (["export", str(tmp_path), "--format", "savedmodel", "--out", str(tmp_path / "saved")],
-         "wanted a run folder"),
+         "must be a run folder, but"),
     ):  # fmt: skip
         done = runner.invoke(main, arguments)
         assert done.exit_code == 1, done.output

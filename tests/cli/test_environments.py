@@ -94,6 +94,7 @@ BAD = [
     ["ensemble", "nowhere", "elsewhere", "--vote", "hard", "--out", "out"],
     ["cross-validate", "--arch", "resnet19"],
     ["tune", "--arch", "resnet19", "--over", "model.dropout=0.1,0.2"],
+    ["stress", "gone"],
     ["export", "nowhere", "--format", "tflite", "--out", "out.tflite"],
     ["predict", "nowhere", "nowhere.png"],
 ]

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
-from alloyk.settings import Section
+from alloyk.settings.section import Section
 from alloyk.simulator.dataset.recipe import make_recipe
 from alloyk.simulator.dataset.sampling import class_counts
 from alloyk.simulator.physics.texture import smooth_noise, texture_map

@@ -9,7 +9,7 @@ import pytest
 from pydantic import AfterValidator
 
 from alloyk.errors import AlloykError
-from alloyk.settings import Section
+from alloyk.settings.section import Section
 from alloyk.simulator.ceiling import reference
 from alloyk.simulator.dataset.simulation import simulate_arrays
 from alloyk.simulator.physics.beam import Beam

@@ -73,7 +73,9 @@ def trained(monkeypatch):
             table = dataset.split(split)
             logits = rng.normal(size=(len(table), 2))
             logits[np.arange(len(table)), dataset.labels(split)] += 1
-            thickness = {"thickness_mm": table["thickness_mm"] + rng.normal(0, 0.1, len(table))}
+            thickness = {
+                "thickness_mm": table["thickness_mm"].astype(float) + rng.normal(0, 0.1, len(table))
+            }
             write_predictions(
                 run / name, table, np.exp(logits), dataset.classes, estimates=thickness
             )
@@ -111,7 +113,7 @@ def test_figures_are_of_all_images_and_the_spread_of_each_fold(data, trained, tm
     metrics = json.loads((out / "metrics.json").read_text())
     table = pd.read_csv(out / "predictions.csv", dtype={"label": str, "predicted": str})
     assert metrics["accuracy"] == pytest.approx((table["label"] == table["predicted"]).mean())
-    assert metrics["undefined"]["train"] == "each fold has a history.csv of its own"
+    assert metrics["undefined"]["train"] == "each fold has a history of its own"
     with (out / "folds.csv").open(newline="") as file:
         rows = {row["fold"]: row for row in csv.DictReader(file)}
     values = []

@@ -247,7 +247,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
     refused(
         one,
         lambda whole: other.read_bytes(),
-        r"begun with other images .*: 1 have another content \(1050/00\.png\)",
+        r"was started with, but 1 in .* have another content \(1050/00\.png\)",
     )
     moved = data.rename(tmp_path / "moved")
     with pytest.raises(AlloykError, match=r"run is not at .*data any more.*data\.path in .*config"):

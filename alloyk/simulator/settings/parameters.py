@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from alloyk.settings import Section
+from alloyk.settings.section import Section
 from alloyk.simulator.settings.field_types import (
     PHOTONS_PER_MM2,
     FilterThickness,
