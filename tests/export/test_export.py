@@ -258,7 +258,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, gray_run):
 
 
 def test_only_a_run_can_be_exported(tmp_path, gray_run):
-    with pytest.raises(AlloykError, match=r"wanted a run folder, found a file .*model\.keras"):
+    with pytest.raises(AlloykError, match=r"must be a run folder, but .*model\.keras is a file"):
         export_run(gray_run / "model.keras", "savedmodel", tmp_path / "saved")
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
@@ -275,7 +275,7 @@ def test_a_data_set_that_moved_or_lost_an_image(tmp_path, untimed, gray_run):
     shutil.copytree(gray_run, run)
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace(str(data), str(tmp_path / "gone")))
-    with pytest.raises(AlloykError, match=r"is not at .*gone any more, where .*by --data"):
+    with pytest.raises(AlloykError, match=r"is not at .*gone any more, as .*by --data"):
         export_run(run, "savedmodel", tmp_path / "saved")
     assert export_run(run, "savedmodel", tmp_path / "saved", data=copy).agreement.images == 18
 
