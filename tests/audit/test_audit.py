@@ -240,7 +240,10 @@ def test_unreadable_and_truncated_files_are_named_with_the_reason(tmp_path):
     reasons = finding.figures["reasons"]
     assert reasons["1050/1050-003.png"] == "the file is cut short"
     assert reasons["2017/empty.png"] == "the file is empty"
-    assert reasons["2017/text.png"] == "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file"
+    assert (
+        reasons["2017/text.png"]
+        == "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file"
+    )
 
 
 def test_mixed_sizes_depths_and_modes_are_counted(tmp_path):
