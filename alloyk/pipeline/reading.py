@@ -113,6 +113,8 @@ def preprocessed_batches(
     size = preprocessing.input_shape[1:3]
     read_files = _files_read(digests)
 
+    # Traced once for both readers: the graph is large, and tf.data would optimize each copy.
+    @tf.function(autograph=False, reduce_retracing=True)
     def preprocessed(image):
         return preprocessing(tf.ensure_shape(image, (*size, None))[None])[0]
 
