@@ -133,10 +133,11 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tm
             kills += 1
             time.sleep(0.05 * kills)  # somewhere into the next epoch
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.communicate()  # which closes its pipe, too
             process = start([*command, disturbed, "--resume"])
         time.sleep(0.002)
-    assert process.returncode == 0, process.stderr.read().decode()
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
     assert kills >= 2
     for one, two in zip(weights_of(undisturbed), weights_of(disturbed), strict=True):
         np.testing.assert_array_equal(one, two)
