@@ -10,6 +10,7 @@ Only shifted copies, minima, maxima, sums and gathers are used, so that the same
 in the input pipeline, in a saved model and in a TensorFlow Lite file.
 """
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -45,6 +46,9 @@ ROUNDING_NOISE = 0.5
 # Measured on normal random numbers by scripts/repair_check.py.
 NOISE_PER_DIFFERENCE = 1 / 1.291
 CLIP = 3.0
+
+REACH = 2
+"""How far a pixel's surroundings are looked at, in pixels."""
 
 WINDOW = 16
 """Side of the square, in pixels, over which the noise is averaged; a power of two."""
@@ -118,28 +122,27 @@ class Repair(ImageLayer):
 
 def repair_pixels(images: Any, threshold: float = PIXEL_THRESHOLD) -> Any:
     """Replace defective pixels and lines of `(batch, height, width)` images."""
-    padded = _mirrored(_mirrored(images, 1, 2), 2, 2)
-    above_below = _range_along(padded, images, ((1, 0), (-1, 0)))
-    beside = _range_along(padded, images, ((0, 1), (0, -1)))
-    diagonal = _range_along(padded, images, ((1, 1), (-1, -1), (1, -1), (-1, 1)))
+    near = _Neighbours(images)
+    above_below = near.range_along((1, 0), (-1, 0))
+    beside = near.range_along((0, 1), (0, -1))
+    diagonal = near.range_along((1, 1), (-1, -1), (1, -1), (-1, 1))
     around = above_below.joined(beside).joined(diagonal)
     middle = around.middle
-    noise = noise_deviation(images, padded, middle)
-
+    noise = _noise_deviation(near, middle)
     limit = threshold * noise
+    tolerated = NOISE_RANGE * noise
+
     half_range = (around.high - around.low) * 0.5
-    distance = around.outside(images) + ops.minimum(half_range, NOISE_RANGE * noise)
-    outside = distance > limit
-    pairs, level = _pair_means(padded, images)
-    beyond = pairs.outside(images)
-    distance = ops.minimum(ops.abs(images - level), beyond + NOISE_RANGE * noise)
+    outside = around.outside(images) + ops.minimum(half_range, tolerated) > limit
+    pairs, level = near.pair_means()
+    distance = ops.minimum(ops.abs(images - level), pairs.outside(images) + tolerated)
     agree = pairs.high - pairs.low < AGREEMENT * noise
     on_slope = ops.logical_and(distance > SLOPE_THRESHOLD * noise, agree)
     darkest = ops.min(middle, axis=(1, 2), keepdims=True)
     brightest = ops.max(middle, axis=(1, 2), keepdims=True)
     whole = _Range(darkest, brightest)
-    row = _in_line(images, padded, _with_ends(above_below, whole, 1), noise, along=2)
-    column = _in_line(images, padded, _with_ends(beside, whole, 2), noise, along=1)
+    row = _in_line(near, _with_ends(above_below, whole, 1), noise, along=2)
+    column = _in_line(near, _with_ends(beside, whole, 2), noise, along=1)
 
     repaired = ops.where(outside, middle, images)
     repaired = ops.where(on_slope, level, repaired)
@@ -148,20 +151,23 @@ def repair_pixels(images: Any, threshold: float = PIXEL_THRESHOLD) -> Any:
     return ops.where(column, crossing, repaired)
 
 
-def noise_deviation(images: Any, padded: Any, middle: Any) -> Any:
-    """Standard deviation of the noise at each pixel, `(batch, height, width)`.
+def noise_deviation(images: Any) -> Any:
+    """Standard deviation of the noise at each pixel, `(batch, height, width)`, in and out.
 
     The noise is taken to grow with the square root of the level, as that of photons does, and
     averaged over the surroundings after that is divided out. Second differences of the object
     hardly count, because of the two directions the smaller one is taken.
-
-    Args:
-        images: `(batch, height, width)`.
-        padded: The same, mirrored by two pixels on each side.
-        middle: The level around each pixel.
     """
+    near = _Neighbours(images)
+    directions = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
+    return _noise_deviation(near, near.range_along(*directions).middle)
+
+
+def _noise_deviation(near: "_Neighbours", middle: Any) -> Any:
+    """`noise_deviation`, with the level `middle` around each pixel."""
+    images = near.images
     root = _root_of_level(middle)
-    difference = _smaller_difference(images, padded) / root
+    difference = near.smaller_difference() / root
     mean = _mean(difference)
     for _ in range(2):
         mean = _mean(ops.minimum(difference, CLIP * mean))
@@ -201,54 +207,79 @@ def _inside(dark: Any, size: Any) -> Any:
     return ops.minimum(ops.maximum(places, first), last)
 
 
-def _mirrored(images: Any, axis: int, reach: int) -> Any:
-    """`images` continued by `reach` pixels along `axis`, mirrored about the outermost pixel."""
-    size = ops.shape(images)[axis]
+class _Neighbours:
+    """The pixels one and two steps away from each pixel, in eight directions.
 
-    def line(number: Any) -> Any:
-        at = ops.minimum(number, size - 1)  # one pixel may be all there is
-        return images[:, at : at + 1] if axis == 1 else images[:, :, at : at + 1]
+    Outside the image lies its mirror image. Each shifted copy is one slice with constant bounds,
+    made once: the graph is traced and rewritten for each data set, and its size is felt.
 
-    before = [line(distance) for distance in range(reach, 0, -1)]
-    after = [line(ops.maximum(size - 1 - distance, 0)) for distance in range(1, reach + 1)]
-    return ops.concatenate([*before, images, *after], axis=axis)
-
-
-def _shifted(padded: Any, images: Any, down: int, right: int) -> Any:
-    """The pixels that lie `down` and `right` of each pixel; `padded` by two on each side."""
-    height, width = ops.shape(images)[1:3]
-    return padded[:, 2 + down : 2 + down + height, 2 + right : 2 + right + width]
-
-
-def _range_along(padded: Any, images: Any, directions: tuple) -> _Range:
-    """The range of the surroundings in some directions.
-
-    In each direction the pixel next to it and the one behind that are seen: the lower of them
-    counts for the upper end and the other way round, so that one defect beside the pixel does not
-    widen the range.
+    Args:
+        images: `(batch, height, width)`.
     """
-    together = None
-    for down, right in directions:
-        near = _shifted(padded, images, down, right)
-        behind = _shifted(padded, images, 2 * down, 2 * right)
-        one = _Range(low=ops.maximum(near, behind), high=ops.minimum(near, behind))
-        together = one if together is None else together.joined(one)
-    return together
+
+    def __init__(self, images: Any):
+        self.images = images
+        padded = _mirrored(_mirrored(images, 1), 2)
+        self._rows = {down: padded[:, _bounds(down)] for down in range(-REACH, REACH + 1)}
+        self._copies: dict[tuple[int, int], Any] = {}
+
+    def at(self, down: int, right: int) -> Any:
+        """The pixel that lies `down` and `right` of each pixel."""
+        if (down, right) not in self._copies:
+            self._copies[down, right] = self._rows[down][:, :, _bounds(right)]
+        return self._copies[down, right]
+
+    def range_along(self, *directions: tuple[int, int]) -> _Range:
+        """The range of the surroundings in some directions.
+
+        In each direction the pixel next to it and the one behind that are seen: the lower of them
+        counts for the upper end and the other way round, so that one defect beside the pixel does
+        not widen the range.
+        """
+        ranges = []
+        for down, right in directions:
+            next_to_it, behind = self.at(down, right), self.at(2 * down, 2 * right)
+            ranges.append(
+                _Range(low=ops.maximum(next_to_it, behind), high=ops.minimum(next_to_it, behind))
+            )
+        return reduce(_Range.joined, ranges)
+
+    def pair_means(self) -> tuple[_Range, Any]:
+        """Range and mean of the means of opposite neighbours.
+
+        On an even slope all four means are the pixel's own value.
+        """
+        sums = [
+            self.at(down, right) + self.at(-down, -right)
+            for down, right in ((1, 0), (0, 1), (1, 1), (1, -1))
+        ]
+        highest = ops.maximum(ops.maximum(sums[0], sums[1]), ops.maximum(sums[2], sums[3]))
+        lowest = ops.minimum(ops.minimum(sums[0], sums[1]), ops.minimum(sums[2], sums[3]))
+        total = (sums[0] + sums[1]) + (sums[2] + sums[3])
+        return _Range(lowest * 0.5, highest * 0.5), total * 0.125
+
+    def smaller_difference(self) -> Any:
+        """Absolute second difference of each pixel, of the two directions the smaller."""
+        twice = self.images + self.images
+        vertical, horizontal = (
+            ops.abs(twice - self.at(-down, -right) - self.at(down, right))
+            for down, right in ((1, 0), (0, 1))
+        )
+        return ops.minimum(vertical, horizontal)
 
 
-def _pair_means(padded: Any, images: Any) -> tuple[_Range, Any]:
-    """Range and mean of the means of opposite neighbours.
+def _bounds(shift: int) -> slice:
+    """Of the copy shifted by `shift`, along an axis padded by `REACH` on both sides."""
+    return slice(REACH + shift, shift - REACH or None)
 
-    On an even slope all four means are the pixel's own value.
-    """
-    means = [
-        _shifted(padded, images, down, right) + _shifted(padded, images, -down, -right)
-        for down, right in ((1, 0), (0, 1), (1, 1), (1, -1))
-    ]
-    highest = ops.maximum(ops.maximum(means[0], means[1]), ops.maximum(means[2], means[3]))
-    lowest = ops.minimum(ops.minimum(means[0], means[1]), ops.minimum(means[2], means[3]))
-    total = (means[0] + means[1]) + (means[2] + means[3])
-    return _Range(lowest * 0.5, highest * 0.5), total * 0.125
+
+def _mirrored(images: Any, axis: int) -> Any:
+    """`images` continued by `REACH` pixels along `axis`, mirrored about the outermost pixel."""
+    last = ops.shape(images)[axis] - 1
+    distances = ops.minimum(ops.arange(1, REACH + 1, dtype="int32"), last)  # of one pixel: 0
+    before = ops.take(images, distances[::-1], axis=axis)
+    after = ops.take(images, last - distances, axis=axis)
+    return ops.concatenate([before, images, after], axis=axis)
 
 
 def _with_ends(across: _Range, whole: _Range, axis: int) -> _Range:
@@ -266,7 +297,7 @@ def _with_ends(across: _Range, whole: _Range, axis: int) -> _Range:
     )
 
 
-def _in_line(images: Any, padded: Any, across: _Range, noise: Any, along: int) -> Any:
+def _in_line(near: "_Neighbours", across: _Range, noise: Any, along: int) -> Any:
     """Which pixels are defective as part of a defective line, bool.
 
     The slope of the object is subtracted: where two slopes meet, a line of the object is darker or
@@ -275,21 +306,11 @@ def _in_line(images: Any, padded: Any, across: _Range, noise: Any, along: int) -
     slopes = []
     for step in (1, -1):
         one, two = ((step, 0), (2 * step, 0)) if along == 2 else ((0, step), (0, 2 * step))
-        slopes.append(ops.abs(_shifted(padded, images, *one) - _shifted(padded, images, *two)))
+        slopes.append(ops.abs(near.at(*one) - near.at(*two)))
     slope = ops.minimum(*slopes)
-    stands_out = across.outside(images) - SLOPES * slope > LINE_THRESHOLD * noise
+    stands_out = across.outside(near.images) - SLOPES * slope > LINE_THRESHOLD * noise
     share = ops.mean(ops.cast(stands_out, "float32"), axis=along, keepdims=True)
     return ops.logical_and(stands_out, share >= LINE_SHARE)
-
-
-def _smaller_difference(images: Any, padded: Any) -> Any:
-    """Absolute second difference of each pixel, of the two directions the smaller."""
-    twice = images + images
-    vertical, horizontal = (
-        ops.abs(twice - _shifted(padded, images, *step) - _shifted(padded, images, *back))
-        for step, back in (((-1, 0), (1, 0)), ((0, -1), (0, 1)))
-    )
-    return ops.minimum(vertical, horizontal)
 
 
 def _root_of_level(middle: Any) -> Any:
@@ -305,11 +326,10 @@ def _mean(images: Any) -> Any:
 def _window_mean(images: Any) -> Any:
     """Mean over a square of `WINDOW` pixels around each pixel; outside the image lies 0."""
     half = WINDOW // 2
-    height, width = ops.shape(images)[1:3]
     total = ops.pad(images, ((0, 0), (half, half), (half, half)))
     reach = 1
     while reach < WINDOW:  # sums of 2, 4, 8 and 16 pixels
         total = total[:, :-reach] + total[:, reach:]
         total = total[:, :, :-reach] + total[:, :, reach:]
         reach *= 2
-    return total[:, :height, :width] / float(WINDOW * WINDOW)
+    return total[:, :-1, :-1] / float(WINDOW * WINDOW)

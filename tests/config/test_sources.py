@@ -52,8 +52,15 @@ def value_of(key, model, name):
     if int in types:
         return st.integers(8, 90)
     if float in types:
-        at_least_one = any(getattr(rule, "ge", None) == 1 for rule in field.metadata)
-        return st.just(1.5) if at_least_one else st.sampled_from([0.125, 0.25, 0.375])
+        bounds = {
+            name: getattr(rule, name)
+            for rule in field.metadata
+            for name in ("ge", "gt", "le", "lt")
+            if hasattr(rule, name)
+        }
+        low = bounds.get("ge", bounds.get("gt", 0.0))
+        high = bounds.get("le", bounds.get("lt", low + 1.0))
+        return st.sampled_from([low + share * (high - low) for share in (0.125, 0.25, 0.5)])
     if str in types:
         return st.sampled_from(["some text", "010", "no", "1e3"])
     return st.sampled_from([one for one in types if one is not type(None)])

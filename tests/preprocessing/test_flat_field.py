@@ -136,7 +136,7 @@ def test_wrong_frames_are_explained(tmp_path, spoil, message):
 
 
 def test_settings_that_contradict_each_other_are_refused():
-    with pytest.raises(AlloykError, match=r"need data\.flat: give the flat frames"):
+    with pytest.raises(AlloykError, match=r"need data\.flat; set data\.flat too"):
         resolve_config(None, parse_overrides(["data.dark=dark.png"]))
     settings = ["data.flat=flat.png", "data.attenuation=true", "preprocess.normalize=log"]
     with pytest.raises(AlloykError, match="both take the logarithm"):
@@ -212,7 +212,7 @@ def test_the_saved_model_takes_the_raw_frame(run, radiographs):
 
 
 def test_a_cropped_frame_is_refused_by_name(run):
-    with pytest.raises(AlloykError, match=r"takes images of 40x40 .* of 40x39: its flat-field"):
+    with pytest.raises(AlloykError, match=r"size 40x40 .* got 40x39; its flat-field correction is"):
         load(run).predict(np.ones((40, 39)))
 
 
@@ -226,7 +226,7 @@ def test_exports_hold_the_correction_and_agree(run, tmp_path, monkeypatch, file_
     assert report.input_shape[:2] == (40, 40)
     classifier = load(out)
     assert classifier.input_shape[:2] == (40, 40)
-    with pytest.raises(AlloykError, match="takes images of 40x40"):
+    with pytest.raises(AlloykError, match="must have the size 40x40"):
         classifier.predict(np.ones((41, 40)))
 
 
@@ -240,5 +240,5 @@ def test_a_soft_vote_takes_the_raw_frame_too(run, tmp_path):
     frames = np.random.default_rng(0).integers(100, 9000, (3, 40, 40, 1)).astype(np.uint16)
     expected, voted = load(run).predict(frames), load(tmp_path / "model.keras").predict(frames)
     np.testing.assert_allclose(voted.probabilities, expected.probabilities, atol=1e-6)
-    with pytest.raises(AlloykError, match="takes images of 40x40"):
+    with pytest.raises(AlloykError, match="must have the size 40x40"):
         load(tmp_path / "model.keras").predict(np.ones((39, 40)))

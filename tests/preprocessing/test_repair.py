@@ -175,14 +175,18 @@ def test_equal_numbers_in_keras_savedmodel_and_tflite(normalize, equalize, tmp_p
     fixed.export(tmp_path / "saved", verbose=False)
     saved = tf.saved_model.load(str(tmp_path / "saved")).serve
     in_saved = np.concatenate([saved(image[None]) for image in images])
-    np.testing.assert_allclose(in_saved, expected, atol=2e-6)
+    # ln(counts) near 2**14 has steps of 2**-20, so that two implementations differ by 1e-6, and
+    # equalising multiplies that by the slope of the cumulative distribution.
+    tolerance = 1e-5 if normalize == "log" and equalize else 2e-6
+    np.testing.assert_allclose(in_saved, expected, atol=tolerance)
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     interpreter = Interpreter(model_content=converter.convert())
     interpreter.allocate_tensors()
     (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    for image, wanted in zip(images, expected, strict=True):
+    for image, in_keras in zip(images, expected, strict=True):
         interpreter.set_tensor(entry["index"], image[None])
         interpreter.invoke()
-        np.testing.assert_allclose(interpreter.get_tensor(result["index"])[0], wanted, atol=2e-6)
+        in_file = interpreter.get_tensor(result["index"])[0]
+        np.testing.assert_allclose(in_file, in_keras, atol=tolerance)
