@@ -32,12 +32,12 @@ class Alloy:
     """One wrought aluminium alloy.
 
     Attributes:
-        designation: Class label, for example ``"1050"``.
-        standard: Full designation, for example ``"EN AW-1050A"``.
+        designation: Class label, for example `"1050"`.
+        standard: Full designation, for example `"EN AW-1050A"`.
         density_g_cm3: Handbook density at the nominal composition.
         limits_wt_pct: Element → (minimum, maximum) in weight per cent, EN 573-3; a minimum of 0
             means that the standard gives a maximum only. Aluminium is the remainder.
-        tolerance_group: Group of EN 485-4, ``"I"`` or ``"II"``.
+        tolerance_group: Group of EN 485-4, `"I"` or `"II"`.
     """
 
     designation: str
@@ -144,7 +144,7 @@ def nominal_mass_fractions(alloy: Alloy) -> np.ndarray:
     """Middle of each range; for a maximum only, the mean of its assumed share.
 
     Returns:
-        Mass fractions in the order of :data:`ELEMENTS`, sum 1, shape ``(9,)``.
+        Mass fractions in the order of `ELEMENTS`, sum 1, shape `(9,)`.
     """
     share = sum(MAXIMUM_ONLY_SHARE) / 2
     middle = [(low + high) / 2 if low else share * high for low, high in _limits(alloy)]
@@ -159,13 +159,13 @@ def draw_mass_fractions(
     Args:
         alloy: Its limits.
         rng: Random generator; the same numbers are consumed whatever the law.
-        law: All three are assumptions. ``"typical"``: N(middle, range / 6), clipped to the
-            limits, and U(.15, .6) of a maximum only; ``"limits"``: uniform over the whole of each
-            range; ``"nominal"``: no spread.
+        law: All three are assumptions. `"typical"`: N(middle, range / 6), clipped to the
+            limits, and U(.15, .6) of a maximum only; `"limits"`: uniform over the whole of each
+            range; `"nominal"`: no spread.
         count: Number of plates; None for one.
 
     Returns:
-        Mass fractions in the order of :data:`ELEMENTS`, sum 1, shape ``(9,)`` or ``(count, 9)``.
+        Mass fractions in the order of `ELEMENTS`, sum 1, shape `(9,)` or `(count, 9)`.
     """
     shape = (len(ELEMENTS) - 1,) if count is None else (count, len(ELEMENTS) - 1)
     uniform = rng.random(shape)
@@ -185,7 +185,7 @@ def draw_mass_fractions(
 
 
 def check_mass_fractions(mass_fractions: Mapping[str, float]) -> np.ndarray:
-    """A composition given by hand, as an array in the order of :data:`ELEMENTS`.
+    """A composition given by hand, as an array in the order of `ELEMENTS`.
 
     Example:
         >>> check_mass_fractions({"Al": 0.96, "Cu": 0.04})[:4]
@@ -209,13 +209,13 @@ def check_mass_fractions(mass_fractions: Mapping[str, float]) -> np.ndarray:
 
 
 def ideal_mix_density_g_cm3(mass_fractions: np.ndarray) -> np.ndarray:
-    """Density of an ideal mixture, ``1 / Σ w_i / rho_i``.
+    """Density of an ideal mixture, `1 / Σ w_i / rho_i`.
 
     Args:
-        mass_fractions: In the order of :data:`ELEMENTS`, shape ``(…, 9)``.
+        mass_fractions: In the order of `ELEMENTS`, shape `(…, 9)`.
 
     Returns:
-        Shape ``(…)``.
+        Shape `(…)`.
     """
     densities = np.array([ELEMENT_DENSITY_G_CM3[element] for element in ELEMENTS])
     return 1 / np.sum(np.asarray(mass_fractions) / densities, axis=-1)
@@ -226,10 +226,10 @@ def plate_density_g_cm3(alloy: Alloy, mass_fractions: np.ndarray) -> np.ndarray:
 
     Args:
         alloy: The alloy.
-        mass_fractions: Shape ``(…, 9)``.
+        mass_fractions: Shape `(…, 9)`.
 
     Returns:
-        Shape ``(…)``.
+        Shape `(…)`.
     """
     nominal = ideal_mix_density_g_cm3(nominal_mass_fractions(alloy))
     return alloy.density_g_cm3 * ideal_mix_density_g_cm3(mass_fractions) / nominal

@@ -199,7 +199,7 @@ FILE_CHECKS = (unreadable, mixed, clipped, empty, coloured, inverted, unused_fra
 
 
 def _reason(error: str, path: Path) -> str:
-    """The middle of ``cannot read the image PATH: WHY; ADVICE``."""
+    """The middle of `cannot read the image PATH: WHY; ADVICE`."""
     return error.partition(f"{shown(path)}: ")[2].rpartition("; ")[0] or error
 
 

@@ -23,8 +23,8 @@ class Finding:
 
     Attributes:
         name: What kind it is, for programs.
-        severity: ``fix``: training on it gives wrong figures or fails; ``check``: somebody who
-            knows the data must decide; ``note``: good to know.
+        severity: `fix`: training on it gives wrong figures or fails; `check`: somebody who
+            knows the data must decide; `note`: good to know.
         what: One sentence, with numbers.
         advice: What to do.
         images: The images concerned, or pairs of them; all, not a selection.

@@ -40,9 +40,9 @@ class Measures:
     Attributes:
         height: Pixels.
         width: Pixels.
-        mode: ``gray``, ``gray as RGB`` or ``colour``.
-        dtype: Name of the file's number type, such as ``uint16``.
-        format: ``png``, ``jpeg``, ``bmp``, ``tiff`` or ``dicom``.
+        mode: `gray`, `gray as RGB` or `colour`.
+        dtype: Name of the file's number type, such as `uint16`.
+        format: `png`, `jpeg`, `bmp`, `tiff` or `dicom`.
         low: Smallest count.
         high: Largest count.
         low_share: Share of pixels at `low`.

@@ -48,8 +48,8 @@ def compare_runs(
         seed: Seed of the resampling.
 
     Returns:
-        ``classes``, ``n``, ``plates`` (None where unknown), ``simulated``, ``runs``, ``pairs``,
-        ``seeds`` and ``notes``.
+        `classes`, `n`, `plates` (None where unknown), `simulated`, `runs`, `pairs`,
+        `seeds` and `notes`.
 
     Raises:
         DataError: As `alloyk.comparison.runs.read_runs`.

@@ -20,14 +20,14 @@ FIGURES = ("table2", "table3", "pairs", "standalone_voting", "seeds")
 
 
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
-    """Write the tables, the figures, ``comparison.md`` and ``comparison.json``.
+    """Write the tables, the figures, `comparison.md` and `comparison.json`.
 
     Args:
         folder: Folder to write to.
         comparison: From `alloyk.comparison.compare_runs`.
 
     Returns:
-        The text of ``comparison.md``.
+        The text of `comparison.md`.
 
     Raises:
         AlloykError: As `check_output_folder`, or a file cannot be written.
@@ -50,7 +50,7 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
 
 
 def comparison_text(comparison: Mapping[str, Any]) -> str:
-    """Return the tables and the notes as Markdown, the text of ``comparison.md``."""
+    """Return the tables and the notes as Markdown, the text of `comparison.md`."""
     tables = tables_of(comparison).values()
     return "\n\n".join(
         [
@@ -71,7 +71,7 @@ def check_output_folder(folder: Path) -> None:
 
 
 def describe(comparison: Mapping[str, Any]) -> str:
-    """Describe the images, for example ``1,800 test images of 300 plates, simulated``."""
+    """Describe the images, for example `1,800 test images of 300 plates, simulated`."""
     text = f"{comparison['n']:,} test images"
     if comparison["plates"]:
         text += f" of {comparison['plates']:,} plates"

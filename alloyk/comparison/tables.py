@@ -26,8 +26,8 @@ class Column:
     Attributes:
         title: Its heading.
         key: Key of its value in a row.
-        form: Format of a number, such as ``.4f``; empty for text.
-        interval: Key of the ``[low, high]`` to append in brackets.
+        form: Format of a number, such as `.4f`; empty for text.
+        interval: Key of the `[low, high]` to append in brackets.
     """
 
     title: str
@@ -106,7 +106,7 @@ def _escaped(text: str) -> str:
 
 
 def csv_text(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format a CSV table of full precision; an interval has columns ``…_low`` and ``…_high``."""
+    """Format a CSV table of full precision; an interval has columns `…_low` and `…_high`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     header, keys = [], []
@@ -134,7 +134,7 @@ def write_table(
     rows: Sequence[Mapping[str, Any]],
     caption: str,
 ) -> None:
-    """Write ``<name>.md``, ``<name>.csv`` and ``<name>.tex``."""
+    """Write `<name>.md`, `<name>.csv` and `<name>.tex`."""
     for suffix, text in (
         ("md", f"{caption}\n\n{markdown(columns, rows)}\n"),
         ("csv", csv_text(columns, rows)),

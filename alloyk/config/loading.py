@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Nested dictionary of ``section.key=value`` texts, values read as YAML, in any order.
+    """Nested dictionary of `section.key=value` texts, values read as YAML, in any order.
 
     >>> parse_overrides(["train.epochs=3", "augment.horizontal_flip=true"])
     {'train': {'epochs': 3}, 'augment': {'horizontal_flip': True}}
 
     Raises:
-        ConfigError: A text is not ``KEY=VALUE``, or two of them contradict each other.
+        ConfigError: A text is not `KEY=VALUE`, or two of them contradict each other.
     """
     return nest(parse_assignments(overrides), Config)
 

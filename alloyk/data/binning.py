@@ -26,10 +26,10 @@ def conditions_in(column: Iterable[object], name: str = "") -> tuple[np.ndarray,
     Args:
         column: `(n,)` values, text or numbers; "" and NaN are missing, and among numbers the words
             for it, such as "NaN" and "n/a".
-        name: The column's name; ``thickness_mm`` is treated as thickness.
+        name: The column's name; `thickness_mm` is treated as thickness.
 
     Returns:
-        `(n,)` int from 0, and the names in their natural order; ``(none)``, the last, stands for
+        `(n,)` int from 0, and the names in their natural order; `(none)`, the last, stands for
         missing values.
 
     >>> codes, names = conditions_in(["10", "9.5", "", "10"])

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/alloyk``, by default ``~/.cache/alloyk``.
+    """`$XDG_CACHE_HOME/alloyk`, by default `~/.cache/alloyk`.
 
     Source: XDG Base Directory Specification 0.8, which ignores a path that is not absolute.
     """
@@ -122,5 +122,5 @@ def without_unreadable(dataset: ImageDataset) -> ImageDataset:
 
 
 def skipped_notes(paths: Sequence[str]) -> list[str]:
-    """Say how many images were left out; ``facts.json`` has their names."""
+    """Say how many images were left out; `facts.json` has their names."""
     return [f"{len(paths)} unreadable images were left out."] if paths else []

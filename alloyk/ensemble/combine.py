@@ -38,15 +38,15 @@ def ensemble_runs(
 ) -> Path:
     """Combine the predictions of runs on their test and validation images, and evaluate them.
 
-    Soft voting takes the mean of the members' probabilities, and ``model.keras`` holds the members
-    and that mean. Hard voting counts predicted classes: its ``p_`` columns are shares of the
+    Soft voting takes the mean of the members' probabilities, and `model.keras` holds the members
+    and that mean. Hard voting counts predicted classes: its `p_` columns are shares of the
     votes, and ties are broken by the mean probability.
 
     Args:
         paths: Run folders, two or more, evaluated on the same test images.
-        vote: ``soft`` or ``hard``.
+        vote: `soft` or `hard`.
         out: Folder of the new run: absent or empty.
-        weights: ``equal``; ``validation`` takes those that are best on the validation images,
+        weights: `equal`; `validation` takes those that are best on the validation images,
             which must then be the same for all members.
 
     Returns:

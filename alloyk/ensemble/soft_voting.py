@@ -24,7 +24,7 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     the same weights.
 
     Args:
-        models: ``model.keras`` of each member, with the same classes.
+        models: `model.keras` of each member, with the same classes.
         weights: `(members,)`, sum 1.
         path: The file to write.
 

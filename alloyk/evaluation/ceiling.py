@@ -62,11 +62,11 @@ def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
     the images are simulated, a warning says why: a missing ceiling must not cost a trained model.
 
     Args:
-        root: Folder of the data set; its ``simulation.yaml`` is read.
+        root: Folder of the data set; its `simulation.yaml` is read.
         labels: Of the images in question, for the shares of the classes.
 
     Returns:
-        As `Ceiling.as_dict` of the simulator, with ``notes``, of the classes that have images
+        As `Ceiling.as_dict` of the simulator, with `notes`, of the classes that have images
         among these; None for images that are not simulated.
     """
     recipe_file = root / "simulation.yaml"

@@ -67,12 +67,12 @@ def evaluate_run(
             facts, the predictions of baselines and the metric that the best epoch was chosen by.
         out: Folder to write to; by default as `RunFolder.evaluation_folder`. Predictions and facts
             in it are taken instead of the run's.
-        split: Which predictions: ``test``, ``val`` or another split's name.
+        split: Which predictions: `test`, `val` or another split's name.
         resamples: Bootstrap resamples for the confidence intervals.
         seed: Seed of the resampling.
 
     Returns:
-        What ``metrics.json`` holds.
+        What `metrics.json` holds.
 
     Raises:
         ModelError: A file is missing or damaged, `out` holds files of another run, or a file
@@ -180,7 +180,7 @@ def _draw(
     tables: "list[pd.DataFrame]",
     parts: Mapping[str, Predictions],
 ) -> "dict[str, Axes]":
-    """All figures; the reason for a missing sheet of mistakes goes into ``undefined``."""
+    """All figures; the reason for a missing sheet of mistakes goes into `undefined`."""
     pictures = draw_figures(predictions, metrics, history, tables)
     if parts:
         histories = [run.part(name).history for name in parts]
@@ -201,7 +201,7 @@ def split_metrics(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The part of ``metrics.json`` that needs predictions only, intervals included.
+    """The part of `metrics.json` that needs predictions only, intervals included.
 
     Args:
         predictions: Of the split.

@@ -44,7 +44,7 @@ def draw_figures(
 
     Args:
         predictions: The predictions that the metrics were computed from.
-        metrics: What ``metrics.json`` will hold.
+        metrics: What `metrics.json` will hold.
         history: Of `alloyk.runs.history.read_history`.
         tables: Of `alloyk.metrics.breakdown.breakdown_tables`.
 
@@ -103,7 +103,7 @@ def draw_folds(
 
     Args:
         pictures: From `draw_figures`; two get the folds' curves, and some are added.
-        metrics: What ``metrics.json`` will hold.
+        metrics: What `metrics.json` will hold.
         parts: Of `alloyk.metrics.fold_spread.by_fold`.
         histories: Of those folds that have one.
     """

@@ -61,7 +61,7 @@ def evaluate_split(
     Args:
         run: Run folder.
         data: Data set to take instead of the one that the run was trained on.
-        split: ``train``, ``val``, ``test`` or ``all``.
+        split: `train`, `val`, `test` or `all`.
         out: Folder to write to; by default as `RunFolder.evaluation_folder`.
         baselines: Names in `alloyk.evaluation.baselines.BASELINES`, fitted and evaluated beside
             the run.

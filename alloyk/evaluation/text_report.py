@@ -1,4 +1,4 @@
-"""The text of ``report.txt``."""
+"""The text of `report.txt`."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _PER_CLASS = re.compile(r"(?P<before>(?:.*\.)?per_class\.)(?P<label>.+)(?P<metri
 def describe(predictions: Predictions, metrics: Metrics) -> str:
     """Describe the evaluated images in one line.
 
-    For example ``test split, 1,800 images of 300 plates, simulated``.
+    For example `test split, 1,800 images of 300 plates, simulated`.
     """
     images = f"{len(predictions):,} image{'s' if len(predictions) > 1 else ''}"
     if predictions.has_plates:
@@ -33,7 +33,7 @@ def describe(predictions: Predictions, metrics: Metrics) -> str:
 
 
 def format_report(predictions: Predictions, metrics: Metrics) -> str:
-    """The text of ``report.txt``: classification report, accuracy, grouping of the split."""
+    """The text of `report.txt`: classification report, accuracy, grouping of the split."""
     from sklearn.metrics import classification_report
 
     table = classification_report(

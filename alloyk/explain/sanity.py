@@ -63,10 +63,10 @@ def sanity_check(
         seed: Seed of the shuffling.
 
     Returns:
-        ``head`` and ``all``: the mean over images and draws of Spearman's rank correlation of the
-        maps' absolute values, or None where no pair of maps has one; ``empty``: the share of
-        shuffled maps that are the same everywhere; ``passed``: whether ``all`` is below
-        ``limit``.
+        `head` and `all`: the mean over images and draws of Spearman's rank correlation of the
+        maps' absolute values, or None where no pair of maps has one; `empty`: the share of
+        shuffled maps that are the same everywhere; `passed`: whether `all` is below
+        `limit`.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, float | None] = {}

@@ -28,7 +28,7 @@ class Agreement:
     Attributes:
         images: How many were compared.
         differing: Those on which the decisions differ.
-        max_difference: Largest difference between two probabilities, ``max |Δp|``.
+        max_difference: Largest difference between two probabilities, `max |Δp|`.
         worst: The image on which it occurs.
         estimates: Column that the models estimate as well → largest difference between two
             estimates, in the column's unit.
@@ -149,7 +149,7 @@ def refuse_disagreement(
 
 
 def compare_with_recorded(run: Path, names, original: Classifier, found) -> Agreement | None:
-    """Agreement of the exported file with the run's ``predictions.csv``."""
+    """Agreement of the exported file with the run's `predictions.csv`."""
     folder = RunFolder(run)
     if not folder.predictions_file().is_file():
         return None

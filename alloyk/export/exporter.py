@@ -46,10 +46,10 @@ class ExportReport:
         format: Key of `FORMATS`.
         input_shape: `(height, width, channels)` of the images it takes, None where any will do.
         agreement: With the original model, on the raw images of the test split.
-        tolerance: What ``max |Δp|`` was allowed to be.
+        tolerance: What `max |Δp|` was allowed to be.
         allowed: Column → what the difference of two estimates was allowed to be.
         resized: How many of these images were first resized to the file's input, for both models.
-        recorded: Agreement with the run's ``predictions.csv``; None where that lists other images
+        recorded: Agreement with the run's `predictions.csv`; None where that lists other images
             or images were resized.
         size_bytes: Of the file or folder.
         latency_seconds: Of one image of `timed_shape` on one thread.
@@ -84,7 +84,7 @@ def export_run(
         run: Run folder.
         file_format: Key of `FORMATS`.
         out: The file or folder to make; it must not exist.
-        input_size: ``(height, width)`` of the raw images that a format of fixed size will take;
+        input_size: `(height, width)` of the raw images that a format of fixed size will take;
             by default that of the test images.
         data: Where the run's data set lies now; by default where it lay in training.
         progress: Shows how far it is, see `alloyk.progress`.
@@ -147,7 +147,7 @@ def export_run(
 
 
 def format_report(report: ExportReport) -> str:
-    """The short table that ``alloyk export`` prints."""
+    """The short table that `alloyk export` prints."""
     agreement = report.agreement
     images = f"{agreement.images:,} (the whole test split)"
     if report.resized:

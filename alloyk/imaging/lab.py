@@ -1,7 +1,7 @@
 """What laboratories write beside images: NumPy, EDF, HIS, HDF5 / NeXus and raw files.
 
 Each format gives `Frames`: how many, of which size, and one after the other. NumPy, HIS and raw
-need nothing more; EDF needs fabio, HDF5 needs h5py and hdf5plugin: ``pip install "alloyk[lab]"``.
+need nothing more; EDF needs fabio, HDF5 needs h5py and hdf5plugin: `pip install "alloyk[lab]"`.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Classify images with a run, a ``.keras`` file, a SavedModel or a ``.tflite`` file.
+"""Classify images with a run, a `.keras` file, a SavedModel or a `.tflite` file.
 
 `classifier` takes images of any kind, `sources` finds and decodes them, `results` writes tables,
 `backends` run each kind of file, `metadata` is what a file says about itself, `training_counts`

@@ -1,6 +1,6 @@
 """The kinds of model file, each as one callable from raw images to the model's outputs by name.
 
-Only the required kind is imported: a ``.tflite`` file runs without TensorFlow.
+Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
 
 import json

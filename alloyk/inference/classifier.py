@@ -1,6 +1,6 @@
-"""Classify images with a run, a ``.keras`` file, a SavedModel or a ``.tflite`` file.
+"""Classify images with a run, a `.keras` file, a SavedModel or a `.tflite` file.
 
-A ``.tflite`` file needs LiteRT, NumPy and Pillow only: nothing else is imported for it.
+A `.tflite` file needs LiteRT, NumPy and Pillow only: nothing else is imported for it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """What a model file says about itself: its classes and what its outputs are.
 
-A ``.keras`` file is a zip archive and takes one more member. A ``.tflite`` file gets a zip archive
+A `.keras` file is a zip archive and takes one more member. A `.tflite` file gets a zip archive
 behind its last byte, as TensorFlow Lite's own metadata does with label files; interpreters stop
 reading before it. A SavedModel is a folder and gets one more file.
 """
@@ -26,7 +26,7 @@ class ModelMetadata:
 
     Attributes:
         classes: Class labels in the order of the outputs.
-        output: ``logits`` or ``probabilities``: what the class output gives, and its name where
+        output: `logits` or `probabilities`: what the class output gives, and its name where
             there are others beside it.
         simulated: Whether the training images were simulated.
         spreads: Column that the model estimates beside the class → standard deviation of that

@@ -47,9 +47,9 @@ class Classification:
 
 
 def format_csv(classified: Classification) -> str:
-    """Return a table with the columns of a run's predictions, without ``label``.
+    """Return a table with the columns of a run's predictions, without `label`.
 
-    A column ``error`` is added if an image could not be classified; its other cells are empty.
+    A column `error` is added if an image could not be classified; its other cells are empty.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -70,8 +70,8 @@ def format_csv(classified: Classification) -> str:
 def format_json(classified: Classification) -> str:
     """Return a list with an object for each image: path, predicted, probabilities by class.
 
-    A classifier that estimates numbers too adds ``estimates``, by column. An image that could not
-    be classified has path and ``error``.
+    A classifier that estimates numbers too adds `estimates`, by column. An image that could not
+    be classified has path and `error`.
     """
     images: list[dict[str, object]] = []
     for number, (path, label, row, numbers) in enumerate(_rows(classified)):

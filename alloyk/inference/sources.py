@@ -118,11 +118,11 @@ def find_images(
 ) -> list[str]:
     """Return the image files that files, folders and patterns name, in their order.
 
-    A folder gives every image below it, sorted; a pattern (``*``, ``?``, ``[…]``, ``**`` for any
-    depth) those that match, sorted. ``-``, for standard input, stays.
+    A folder gives every image below it, sorted; a pattern (`*`, `?`, `[…]`, `**` for any
+    depth) those that match, sorted. `-`, for standard input, stays.
 
     Args:
-        arguments: Files, folders, patterns and ``-``.
+        arguments: Files, folders, patterns and `-`.
         ignored: Called with the files of a folder, or those that a pattern matches, that are not
             images.
 

@@ -31,13 +31,13 @@ def breakdown(
 
     Args:
         predictions: The predictions.
-        columns: Names of columns of the predictions file, which may include ``label``.
+        columns: Names of columns of the predictions file, which may include `label`.
         resamples: Bootstrap resamples for each interval.
         seed: Of the resampling.
 
     Returns:
-        One row per combination that occurs: `columns`, ``images``, ``plates`` (the number of images
-        if plates are unknown), ``accuracy``, and its 95 % interval ``low``, ``high``, NaN if there
+        One row per combination that occurs: `columns`, `images`, `plates` (the number of images
+        if plates are unknown), `accuracy`, and its 95 % interval `low`, `high`, NaN if there
         is none.
 
     Raises:
@@ -98,7 +98,7 @@ def conditions_of(table: "pd.DataFrame") -> list[str]:
 
 
 def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
-    """Write the tables one after another as ``by,value,images,plates,accuracy,low,high``."""
+    """Write the tables one after another as `by,value,images,plates,accuracy,low,high`."""
     with (
         whole_file(path) as unfinished,
         unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -118,7 +118,7 @@ def telling_columns(predictions: Predictions) -> list[str]:
     """Manifest columns that are informative for a breakdown.
 
     These are numbers that vary and text with 2 to 12 values. Columns that follow from the label,
-    that identify single plates or images, or that only a simulation knows (``true_…``) are left
+    that identify single plates or images, or that only a simulation knows (`true_…`) are left
     out.
     """
     columns = []
@@ -141,7 +141,7 @@ def plate_predictions(predictions: Predictions) -> Predictions:
     """Average the probabilities of the images of each plate.
 
     Returns:
-        A row per plate, in the order of first appearance: ``path`` is the ``plate_id``, ``images``
+        A row per plate, in the order of first appearance: `path` is the `plate_id`, `images`
         their number. An image without a plate counts as its own plate.
 
     Raises:

@@ -21,7 +21,7 @@ FLOOR = np.finfo(np.float64).eps  # as in scikit-learn's log_loss
 class Reliability:
     """Accuracy over confidence, in bins of equal width.
 
-    The confidence of an image is the probability of the class in ``predicted``.
+    The confidence of an image is the probability of the class in `predicted`.
 
     Attributes:
         edges: `(bins + 1,)` from 0 to 1; a confidence on an edge belongs to the bin below.
@@ -61,7 +61,7 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
     """Return the predictions with probabilities `softmax(log(p) / temperature)`.
 
     For a softmax output this equals dividing the logits. The ranking of the classes and
-    ``predicted`` stay the same.
+    `predicted` stay the same.
     """
     return replace(
         predictions, probabilities=_tempered(np.log(_floored(predictions)), 1 / temperature)
@@ -95,8 +95,8 @@ def temperature_scaling(validation: Predictions) -> dict[str, Any]:
     it is not fitted, because the log loss would favour ever higher confidence.
 
     Returns:
-        ``temperature`` (None if not kept), ``fitted``, ``why`` (None if kept), and the log loss
-        on validation ``before`` and, on held-out folds, ``after``.
+        `temperature` (None if not kept), `fitted`, `why` (None if kept), and the log loss
+        on validation `before` and, on held-out folds, `after`.
     """
     from sklearn.model_selection import GroupKFold
 

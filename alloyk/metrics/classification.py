@@ -14,14 +14,14 @@ PER_CLASS = (
 
 
 def classification_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Compute the metrics of ``metrics.json`` that need only predictions.
+    """Compute the metrics of `metrics.json` that need only predictions.
 
-    ``label`` against ``predicted`` gives accuracy, balanced accuracy, the confusion matrix (rows
-    true), precision, recall, specificity, F1 and support; the ``p_`` columns give log loss,
+    `label` against `predicted` gives accuracy, balanced accuracy, the confusion matrix (rows
+    true), precision, recall, specificity, F1 and support; the `p_` columns give log loss,
     average precision and ROC AUC, each class against the rest.
 
-    An undefined metric is None, and ``undefined`` gives the reason. ``macro`` is the mean over the
-    classes for which a metric is defined; ``micro`` pools all image-class pairs.
+    An undefined metric is None, and `undefined` gives the reason. `macro` is the mean over the
+    classes for which a metric is defined; `micro` pools all image-class pairs.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"path": ["1", "2", "3"], "label": ["A", "A", "B"]})
@@ -32,8 +32,8 @@ def classification_metrics(predictions: Predictions) -> dict[str, Any]:
     ([[1, 1], [0, 1]], 0.5)
 
     Returns:
-        ``n, classes, accuracy, balanced_accuracy, log_loss, confusion_matrix, per_class, macro,
-        micro, undefined``, ready for JSON: Python numbers, no NaN.
+        `n, classes, accuracy, balanced_accuracy, log_loss, confusion_matrix, per_class, macro,
+        micro, undefined`, ready for JSON: Python numbers, no NaN.
     """
     from sklearn import metrics
 
@@ -110,7 +110,7 @@ def _by_class(predictions: Predictions, matrix: np.ndarray) -> dict[str, np.ndar
 def _reasons(
     by_class: dict[str, np.ndarray], matrix: np.ndarray, classes: Sequence[str]
 ) -> dict[str, str]:
-    """Path in ``metrics.json`` → why the metric is undefined."""
+    """Path in `metrics.json` → why the metric is undefined."""
     reasons = {}
     for k, label in enumerate(classes):
         missing = f"the split has no image of {label}"

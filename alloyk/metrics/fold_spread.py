@@ -11,7 +11,7 @@ from alloyk.files import whole_file
 from alloyk.metrics.classification import classification_metrics
 from alloyk.runs.predictions import Predictions
 
-# Path of a metric in ``metrics.json`` → its name for readers.
+# Path of a metric in `metrics.json` → its name for readers.
 FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -23,7 +23,7 @@ FIGURES = {
 
 
 def by_fold(predictions: Predictions, folds: Sequence[str]) -> dict[str, Predictions]:
-    """Split predictions by the column ``fold``; folds without images are left out."""
+    """Split predictions by the column `fold`; folds without images are left out."""
     column = predictions.table["fold"].to_numpy()
     parts = {name: predictions.select(column == name) for name in folds}
     return {name: part for name, part in parts.items() if len(part)}
@@ -36,8 +36,8 @@ def fold_spread(parts: dict[str, Predictions]) -> dict[str, Any]:
         parts: Of `by_fold`.
 
     Returns:
-        ``names``, ``images``, and ``figures``: name → ``values`` (None where undefined), ``mean``
-        and ``sd`` over the folds in which it is defined.
+        `names`, `images`, and `figures`: name → `values` (None where undefined), `mean`
+        and `sd` over the folds in which it is defined.
     """
     found = {name: classification_metrics(part) for name, part in parts.items()}
     figures = {}
@@ -57,14 +57,14 @@ def fold_spread(parts: dict[str, Predictions]) -> dict[str, Any]:
 
 
 def figure_at(figures: Mapping[str, Any], path: str) -> float | None:
-    """Look up one of `FIGURES` in ``metrics.json``; None where it is undefined."""
+    """Look up one of `FIGURES` in `metrics.json`; None where it is undefined."""
     first, _, second = path.partition(".")
     value: float | None = figures[first][second] if second else figures[first]
     return value
 
 
 def write_spread(path: Path, spread: Mapping[str, Any], held_out: dict[str, str]) -> None:
-    """Write a row per fold, then mean and sd, as ``fold,held_out,images,<metric>…``."""
+    """Write a row per fold, then mean and sd, as `fold,held_out,images,<metric>…`."""
     with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["fold", "held_out", "images", *FIGURES])

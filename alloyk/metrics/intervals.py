@@ -80,8 +80,8 @@ def bootstrap(
     the result is their first-order change (`alloyk.metrics.jackknife`).
 
     Returns:
-        ``accuracy, log_loss`` → `(resamples,)`; ``precision, recall, specificity, f1,
-        average_precision, roc_auc`` → `(resamples, k)`, NaN where a resample leaves one undefined.
+        `accuracy, log_loss` → `(resamples,)`; `precision, recall, specificity, f1,
+        average_precision, roc_auc` → `(resamples, k)`, NaN where a resample leaves one undefined.
     """
     groups = predictions.groups
     n_groups = int(groups.max()) + 1
@@ -139,7 +139,7 @@ def confidence_intervals(
         seed: Of the resampling.
 
     Returns:
-        Path of the metric (``accuracy``, ``macro.f1``, ``per_class.A.recall``) → ``[low, high]``;
+        Path of the metric (`accuracy`, `macro.f1`, `per_class.A.recall`) → `[low, high]`;
         and path → reason, for defined metrics that have no interval.
     """
     drawn = bootstrap(predictions, resamples=resamples, seed=seed)
@@ -212,7 +212,7 @@ def interval_of_share(
         evidence: The data behind the metric.
 
     Returns:
-        ``(low, high)``, or None if the groups give no estimate of the error.
+        `(low, high)`, or None if the groups give no estimate of the error.
     """
     return _exact_at_the_ends(value, replicates, evidence, wilson)
 

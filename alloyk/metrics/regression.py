@@ -23,8 +23,8 @@ def regression_metrics(
         seed: Of the resampling.
 
     Returns:
-        Column → ``n mae rmse r2 per_class``, where ``per_class`` has the first four by class;
-        ``regression.<column>.<figure>`` → ``[low, high]``; and such a path → why there is no
+        Column → `n mae rmse r2 per_class`, where `per_class` has the first four by class;
+        `regression.<column>.<figure>` → `[low, high]`; and such a path → why there is no
         metric or no interval.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -69,7 +69,7 @@ def regression_metrics(
 
 
 def error_figures(true: np.ndarray, error: np.ndarray) -> dict[str, Any]:
-    """Compute ``n``, mean absolute error, root mean square error and R²; None where undefined.
+    """Compute `n`, mean absolute error, root mean square error and R²; None where undefined.
 
     R² is 1 − Σ error² / Σ (true − mean true)²: always predicting the mean of these images gives 0,
     and a negative value is worse than that.

@@ -34,7 +34,7 @@ class Coverage:
 def accuracy_over_coverage(predictions: Predictions) -> Coverage:
     """Accuracy of the images above each confidence threshold.
 
-    The confidence is the probability of the class in ``predicted``; images of equal confidence
+    The confidence is the probability of the class in `predicted`; images of equal confidence
     are kept together. If there are more than 200 thresholds, 200 evenly spaced ones are used.
     """
     order = np.argsort(-predictions.confidence, kind="stable")
@@ -67,8 +67,8 @@ def abstaining(
     """Evaluate predictions when the classifier abstains below `threshold`.
 
     Returns:
-        ``coverage``, ``groups`` with at least one classified image, ``error_rate`` of the
-        classified images with its 95 % ``interval`` over plates; the last two are None if no image
+        `coverage`, `groups` with at least one classified image, `error_rate` of the
+        classified images with its 95 % `interval` over plates; the last two are None if no image
         is classified or there is no interval.
     """
     decided = predictions.confidence >= threshold
@@ -97,11 +97,11 @@ def abstention(
 
     The threshold is the lowest one at which the 95 % upper bound of the error rate meets the
     target. It is chosen on `validation`: a threshold chosen on the evaluated images would be
-    optimistic. Without a validation split it is chosen on `predictions`, and ``chosen_on`` says so.
+    optimistic. Without a validation split it is chosen on `predictions`, and `chosen_on` says so.
 
     Returns:
-        A row for each rate: ``wanted_error_rate``, ``threshold`` or None and then ``why``,
-        ``error_bound`` at the threshold, ``chosen_on``, and the result of `abstaining`.
+        A row for each rate: `wanted_error_rate`, `threshold` or None and then `why`,
+        `error_bound` at the threshold, `chosen_on`, and the result of `abstaining`.
     """
     chosen = validation if validation is not None else predictions
     chosen_on = "validation" if validation is not None else "the same images"

@@ -26,7 +26,7 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> dict[str, Any]
         second_right: The same of the second.
 
     Returns:
-        ``only_first_right``, ``only_second_right``, and the two-sided ``p``.
+        `only_first_right`, `only_second_right`, and the two-sided `p`.
 
     >>> mcnemar(np.array([1, 1, 1, 1, 1, 0]) > 0, np.array([1, 0, 0, 0, 0, 0]) > 0)
     {'only_first_right': 4, 'only_second_right': 0, 'p': 0.125}
@@ -63,7 +63,7 @@ def accuracy_difference(
         seed: Of the resampling.
 
     Returns:
-        ``difference``, its 95 % ``interval`` and the two-sided ``p``; the last two are None
+        `difference`, its 95 % `interval` and the two-sided `p`; the last two are None
         if the plates give no estimate of the error.
     """
     from scipy.stats import t
@@ -111,8 +111,8 @@ def welch(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
     """Welch's t-test of two sets of values, each from trainings with several seeds.
 
     Returns:
-        ``difference`` of the means, second minus first, its 95 % ``interval`` and the two-sided
-        ``p``; the last two are None if a set has only one value or nothing varies.
+        `difference` of the means, second minus first, its 95 % `interval` and the two-sided
+        `p`; the last two are None if a set has only one value or nothing varies.
     """
     from scipy.stats import ttest_ind
 

@@ -38,19 +38,19 @@ def training_batches(
 
     Args:
         images: `KeptImages` or `StreamedImages`.
-        labels: ``(n,)`` int class numbers.
+        labels: `(n,)` int class numbers.
         batch_size: Images per batch; the last of an epoch holds what is left.
         seed: Int; with the epoch's number it fixes order and augmentation.
         epochs: Number of the epoch to stop before.
         first_epoch: Number of the first epoch.
         augmentation: `Augmentation` or None.
         class_aware: Draw the classes equally often instead of each image once.
-        values: Name of a further output → ``(n,)`` numbers; None for a network without one.
+        values: Name of a further output → `(n,)` numbers; None for a network without one.
 
     Returns:
-        A dataset of ``(images (batch, H, W, 1) float32, labels (batch,) int32)``, with
+        A dataset of `(images (batch, H, W, 1) float32, labels (batch,) int32)`, with
         `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second part is a
-        dictionary of ``logits``, the labels, and of each name, ``(batch,)`` float32.
+        dictionary of `logits`, the labels, and of each name, `(batch,)` float32.
     """
     labels = np.asarray(labels, np.int32)
     targets = tf.nest.map_structure(tf.constant, _targets(labels, values))

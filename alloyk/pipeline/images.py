@@ -27,7 +27,7 @@ class KeptImages:
     """Preprocessed images in memory or in a memory-mapped file, read by their number.
 
     Attributes:
-        array: ``(n, height, width, 1)`` float32.
+        array: `(n, height, width, 1)` float32.
     """
 
     array: np.ndarray

@@ -92,7 +92,7 @@ def plot_breakdown_by_class(
     """Recall of each class under each condition, in per cent.
 
     Args:
-        table: From `alloyk.metrics.breakdown.breakdown` by ``label`` and another column.
+        table: From `alloyk.metrics.breakdown.breakdown` by `label` and another column.
         names: Label → display name of the class.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.

@@ -52,7 +52,7 @@ def plot_beside_ceiling(metrics: Mapping, *, subtitle: str = "", ax: Axes | None
     """Accuracy and recalls beside the reference ceiling and the baselines.
 
     Args:
-        metrics: Content of ``metrics.json``.
+        metrics: Content of `metrics.json`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -128,5 +128,5 @@ def _once(ax: Axes, label: str) -> str:
 
 
 def percent(ceiling: Mapping) -> str:
-    """For example ``85.3 ± 0.3 %``."""
+    """For example `85.3 ± 0.3 %`."""
     return f"{100 * ceiling['accuracy']:.1f} ± {100 * ceiling['error']:.1f} %"

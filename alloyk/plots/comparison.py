@@ -26,7 +26,7 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     """Accuracy with its interval, and training and validation loss, one row per run.
 
     Args:
-        rows: ``runs`` of `alloyk.comparison.compare_runs`.
+        rows: `runs` of `alloyk.comparison.compare_runs`.
         subtitle: A line under the title.
 
     Returns:
@@ -85,7 +85,7 @@ def plot_average_precision(
     """Average precision per class, and the mean AUC, of each run.
 
     Args:
-        rows: ``runs`` of `alloyk.comparison.compare_runs`.
+        rows: `runs` of `alloyk.comparison.compare_runs`.
         names: Label → display name of the class.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
@@ -116,7 +116,7 @@ def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | No
     """Difference in accuracy between every two runs, with intervals and corrected p values.
 
     Args:
-        pairs: ``pairs`` of `alloyk.comparison.compare_runs`.
+        pairs: `pairs` of `alloyk.comparison.compare_runs`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -157,7 +157,7 @@ def plot_standalone_and_voting(
     """Bars of the accuracy of each run, voted runs in another colour.
 
     Args:
-        rows: ``runs`` of `alloyk.comparison.compare_runs`, one or more with a ``vote``.
+        rows: `runs` of `alloyk.comparison.compare_runs`, one or more with a `vote`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
@@ -206,7 +206,7 @@ def plot_seeds(groups: Sequence[dict], *, subtitle: str = "", ax: Axes | None = 
     """Accuracy of every seed, with mean and standard deviation.
 
     Args:
-        groups: ``groups`` of ``seeds`` of `alloyk.comparison.compare_runs`.
+        groups: `groups` of `seeds` of `alloyk.comparison.compare_runs`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """

@@ -85,8 +85,8 @@ def plot_fold_histories(
     The mean ends with the shortest training.
 
     Args:
-        histories: Of each fold: column of ``history.csv`` → `(epochs,)`.
-        quantity: ``accuracy`` or ``loss``.
+        histories: Of each fold: column of `history.csv` → `(epochs,)`.
+        quantity: `accuracy` or `loss`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """

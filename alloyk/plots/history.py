@@ -36,8 +36,8 @@ def plot_history(
     """Training and validation over epochs: raw values thin, smoothed bold, best epoch marked.
 
     Args:
-        history: Column of ``history.csv`` → `(epochs,)`.
-        quantity: ``accuracy`` or ``loss``.
+        history: Column of `history.csv` → `(epochs,)`.
+        quantity: `accuracy` or `loss`.
         best_epoch: The epoch to mark.
         ceiling: The reference ceiling, drawn beside accuracies.
         subtitle: A line under the title.

@@ -40,7 +40,7 @@ class _Draws:
 class Augmentation:
     """Strengths of the random changes; 0 or False is off.
 
-    Call it with images ``(batch, height, width, 1)`` in [0, 1] and a seed of two integers; the
+    Call it with images `(batch, height, width, 1)` in [0, 1] and a seed of two integers; the
     same seed gives the same result. The result stays in [0, 1].
 
     Attributes:
@@ -67,7 +67,7 @@ class Augmentation:
             image has none.
         border: Deepest dark border, part of the side, uniform from 0 on each side; every second
             image has none.
-        fill: What lies beyond the edge: ``reflect``, ``nearest`` or ``constant`` (0).
+        fill: What lies beyond the edge: `reflect`, `nearest` or `constant` (0).
     """
 
     horizontal_flip: bool = False
@@ -215,13 +215,13 @@ class Augmentation:
 
 
 def _rectangles(images, draws, height, width):
-    """Boolean mask ``(batch, H, W, 1)`` of one rectangle per image, wholly inside it.
+    """Boolean mask `(batch, H, W, 1)` of one rectangle per image, wholly inside it.
 
     Args:
         images: The batch whose shape counts.
         draws: Where the places come from.
-        height: ``(batch,)`` part of the image's height; clipped to 1.
-        width: ``(batch,)`` part of the image's width; clipped to 1.
+        height: `(batch,)` part of the image's height; clipped to 1.
+        width: `(batch,)` part of the image's width; clipped to 1.
     """
     shape = tf.shape(images)
 

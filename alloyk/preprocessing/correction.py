@@ -9,13 +9,13 @@ from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, reg
 
 @register
 class FlatField(ImageLayer):
-    """``(raw - dark) / (flat - dark)``, dead pixels replaced by the mean of eight good ones.
+    """`(raw - dark) / (flat - dark)`, dead pixels replaced by the mean of eight good ones.
 
     The frames are weights: they lie in the model file as numbers, not as text. `from_frames` makes
     a layer that has them.
 
     Args:
-        shape: ``(height, width)`` of the frames, and of every image.
+        shape: `(height, width)` of the frames, and of every image.
         dead: How many pixels are dead.
         digest: What the frames are known by, so that a cache notices other ones.
     """
@@ -75,9 +75,9 @@ class FlatField(ImageLayer):
 
 @register
 class Attenuation(ImageLayer):
-    """``-ln(transmission)``, proportional to the mass in the beam; more metal is brighter.
+    """`-ln(transmission)`, proportional to the mass in the beam; more metal is brighter.
 
-    Transmissions below ``MIN_RELATIVE_RANGE`` are raised to it first.
+    Transmissions below `MIN_RELATIVE_RANGE` are raised to it first.
     """
 
     def call(self, images):

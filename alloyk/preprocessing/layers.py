@@ -1,6 +1,6 @@
 """The preprocessing that travels with the model, as Keras layers.
 
-Every layer takes and returns a batch of images ``(batch, height, width, channels)`` and works on
+Every layer takes and returns a batch of images `(batch, height, width, channels)` and works on
 each image by itself. The same layers run inside the input pipeline while a model is trained, so
 that their result can be cached, and inside the saved model, so that it takes the raw image.
 """
@@ -46,7 +46,7 @@ class Grayscale(ImageLayer):
 
 
 def _range_of(images):
-    """Smallest value and range of each image, both ``(batch, 1, 1, 1)``; the range is never 0."""
+    """Smallest value and range of each image, both `(batch, 1, 1, 1)`; the range is never 0."""
     low = ops.min(images, axis=(1, 2, 3), keepdims=True)
     high = ops.max(images, axis=(1, 2, 3), keepdims=True)
     floor = MIN_RELATIVE_RANGE * ops.maximum(ops.abs(low), ops.abs(high))
@@ -83,7 +83,7 @@ class FullScale(ImageLayer):
 class Log(ImageLayer):
     """Natural logarithm of the counts, so that attenuation becomes a difference.
 
-    Kept for models saved before `RobustScale`. Counts below ``MIN_RELATIVE_RANGE`` of the image's
+    Kept for models saved before `RobustScale`. Counts below `MIN_RELATIVE_RANGE` of the image's
     largest are raised to it first: a dead pixel has no logarithm.
     """
 
@@ -97,9 +97,9 @@ class Log(ImageLayer):
 class Equalize(ImageLayer):
     """Histogram equalisation of each image from its own range, at full depth.
 
-    The histogram has ``levels`` bins between the image's darkest and brightest pixel, and the
+    The histogram has `levels` bins between the image's darkest and brightest pixel, and the
     cumulative distribution is interpolated between bin centres, as in
-    ``skimage.exposure.equalize_hist``. The map is continuous, so that a rounding difference
+    `skimage.exposure.equalize_hist`. The map is continuous, so that a rounding difference
     between two machines stays a rounding difference.
 
     Args:
@@ -145,10 +145,10 @@ class Equalize(ImageLayer):
 
 
 def resize_weights(size_in, size_out):
-    """Matrix ``(size_out, size_in)`` of antialiased linear interpolation along one axis.
+    """Matrix `(size_out, size_in)` of antialiased linear interpolation along one axis.
 
     A triangle as wide as the scale, centred on each output pixel, its rows summing to 1: what
-    Pillow's ``BILINEAR`` and ``tf.image.resize(antialias=True)`` compute.
+    Pillow's `BILINEAR` and `tf.image.resize(antialias=True)` compute.
     """
     scale = ops.cast(size_in, "float32") / size_out
     centres = (ops.arange(size_out, dtype="float32") + 0.5) * scale
@@ -160,13 +160,13 @@ def resize_weights(size_in, size_out):
 
 @register
 class Resize(ImageLayer):
-    """Antialiased linear resize of gray images to ``size``, whatever size comes in.
+    """Antialiased linear resize of gray images to `size`, whatever size comes in.
 
     Written as two matrix products, so that the very same numbers come out in the input pipeline,
     in the saved model and in a TFLite file, for which a fixed input size makes both constant.
 
     Args:
-        size: ``(height, width)``. The aspect ratio is not kept.
+        size: `(height, width)`. The aspect ratio is not kept.
     """
 
     def __init__(self, size, **kwargs):
@@ -191,7 +191,7 @@ class Resize(ImageLayer):
 
 @register
 class Standardize(ImageLayer):
-    """``(image - mean) / std`` per channel; three means turn a gray image into three channels.
+    """`(image - mean) / std` per channel; three means turn a gray image into three channels.
 
     Args:
         mean: Sequence of 1 or 3 floats, for images in [0, 1].

@@ -25,11 +25,11 @@ def pictures(folder: Path, metrics: Metrics) -> dict[str, Picture]:
     """Read every PNG file in a folder, in the order of `ORDER`.
 
     Args:
-        folder: ``figures`` of a run or another folder of pictures; it may be absent.
+        folder: `figures` of a run or another folder of pictures; it may be absent.
         metrics: The metrics, for the alternative texts.
 
     Returns:
-        File name without ``.png`` → picture.
+        File name without `.png` → picture.
     """
     files = {path.stem: path for path in sorted(Path(folder).glob("*.png"))}
     names = [name for name in ORDER if name in files]

@@ -47,7 +47,7 @@ def class_table(metrics: Metrics) -> Table:
 
 
 def breakdown_tables(file: Path) -> list[Block]:
-    """Return a table for each ``by`` of ``breakdown.csv``, a column for each of its parts."""
+    """Return a table for each `by` of `breakdown.csv`, a column for each of its parts."""
     if not file.is_file():
         return []
     tables: dict[tuple[str, ...], list[list[Cell]]] = {}

@@ -43,7 +43,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
     Args:
         folder: Run, comparison or cross-validation.
-        out: The file; by default ``report.html`` in the folder.
+        out: The file; by default `report.html` in the folder.
 
     Returns:
         The file.

@@ -1,6 +1,6 @@
 """Whether a folder may take the files of an evaluation, a comparison or an explanation.
 
-Every command that writes into a folder given by ``--out`` asks here first, so that no command
+Every command that writes into a folder given by `--out` asks here first, so that no command
 replaces the results of another run or mixes its files with somebody else's.
 """
 

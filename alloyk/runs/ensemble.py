@@ -1,4 +1,4 @@
-"""The members of a voted classifier, as ``ensemble.yaml`` holds them."""
+"""The members of a voted classifier, as `ensemble.yaml` holds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Ensemble:
     """Who votes, and how.
 
     Attributes:
-        vote: ``soft`` or ``hard``.
-        weights: ``equal`` or ``validation``: how the weights were chosen.
+        vote: `soft` or `hard`.
+        weights: `equal` or `validation`: how the weights were chosen.
         members: The runs.
     """
 
@@ -48,7 +48,7 @@ class Ensemble:
         """Take the ensemble from the mapping in a YAML file.
 
         Raises:
-            ModelError: ``vote``, or ``members`` with a ``run`` each, is missing.
+            ModelError: `vote`, or `members` with a `run` each, is missing.
         """
         members = content.get("members")
         if (

@@ -22,7 +22,7 @@ class CrossValidated(TypedDict):
 
 @dataclass(frozen=True)
 class Facts:
-    """The content of ``facts.json``.
+    """The content of `facts.json`.
 
     Every attribute has a default, because earlier versions wrote fewer of them.
 

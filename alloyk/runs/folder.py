@@ -35,21 +35,21 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        config_file: ``config.yaml``, everything resolved.
-        model_file: ``model.keras``, from a raw image to logits.
-        history_file: ``history.csv``, one row per epoch.
-        split_file: ``split.csv``, which images the run was trained on.
-        facts_file: ``facts.json``.
-        metrics_file: ``metrics.json``.
-        report_file: ``report.txt``.
-        page_file: ``report.html``.
-        breakdown_file: ``breakdown.csv``, the metrics by condition.
-        folds_file: ``folds.csv``, the metrics of each fold.
-        ensemble_file: ``ensemble.yaml``, of a vote only.
-        cross_validation_file: ``cross_validation.json``, of a cross-validation only.
-        figures_folder: ``figures``.
-        checkpoint_folder: ``checkpoint``, while the run is trained.
-        tensorboard_folder: ``tensorboard``.
+        config_file: `config.yaml`, everything resolved.
+        model_file: `model.keras`, from a raw image to logits.
+        history_file: `history.csv`, one row per epoch.
+        split_file: `split.csv`, which images the run was trained on.
+        facts_file: `facts.json`.
+        metrics_file: `metrics.json`.
+        report_file: `report.txt`.
+        page_file: `report.html`.
+        breakdown_file: `breakdown.csv`, the metrics by condition.
+        folds_file: `folds.csv`, the metrics of each fold.
+        ensemble_file: `ensemble.yaml`, of a vote only.
+        cross_validation_file: `cross_validation.json`, of a cross-validation only.
+        figures_folder: `figures`.
+        checkpoint_folder: `checkpoint`, while the run is trained.
+        tensorboard_folder: `tensorboard`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -158,7 +158,7 @@ class RunFolder:
         return Facts.from_json(read_json(self.facts_file), self.facts_file)
 
     def write_facts(self, facts: Facts) -> None:
-        """Write ``facts.json``."""
+        """Write `facts.json`."""
         write_json(self.facts_file, facts.as_json())
 
     @property
@@ -173,7 +173,7 @@ class RunFolder:
         return content
 
     def write_metrics(self, metrics: Metrics) -> None:
-        """Write ``metrics.json``."""
+        """Write `metrics.json`."""
         write_json(self.metrics_file, metrics)
 
     @property
@@ -202,7 +202,7 @@ class RunFolder:
         return Ensemble.from_yaml(read_yaml(self.ensemble_file), self.ensemble_file)
 
     def write_ensemble(self, ensemble: Ensemble) -> None:
-        """Write ``ensemble.yaml``."""
+        """Write `ensemble.yaml`."""
         _write_yaml(self.ensemble_file, ensemble.as_yaml())
 
     @property
@@ -211,11 +211,11 @@ class RunFolder:
         return read_json(self.cross_validation_file)
 
     def write_cross_validation(self, plan: Mapping[str, Any]) -> None:
-        """Write ``cross_validation.json``."""
+        """Write `cross_validation.json`."""
         write_json(self.cross_validation_file, plan)
 
     def write_settings(self, values: Mapping[str, Any], comment: str = "") -> None:
-        """Write ``config.yaml``.
+        """Write `config.yaml`.
 
         Args:
             values: Section → key → value, plain values only.
@@ -225,7 +225,7 @@ class RunFolder:
 
     @property
     def report_text(self) -> str:
-        """The text of ``report.txt``.
+        """The text of `report.txt`.
 
         Raises:
             ModelError: There is no report.
@@ -258,7 +258,7 @@ class RunFolder:
         return {file.name: sha256(file) for file in files if file.is_file()}
 
     def require_model(self, expected: str = "a run folder") -> Path:
-        """Return ``model.keras`` of a finished run.
+        """Return `model.keras` of a finished run.
 
         Args:
             expected: What an error says the path must be.

@@ -1,4 +1,4 @@
-"""The history of a training: one row per epoch, as ``history.csv`` holds it."""
+"""The history of a training: one row per epoch, as `history.csv` holds it."""
 
 import csv
 from pathlib import Path
@@ -42,10 +42,10 @@ class History(dict[str, Column]):
 
 
 def read_history(path: Path) -> History | None:
-    """Read ``history.csv``; None where there is no file.
+    """Read `history.csv`; None where there is no file.
 
     Raises:
-        ModelError: The file has no epoch, no column ``epoch`` or ``loss``, or a field that is
+        ModelError: The file has no epoch, no column `epoch` or `loss`, or a field that is
             not a number.
     """
     path = Path(path)
@@ -78,10 +78,10 @@ def read_history(path: Path) -> History | None:
 def training_metrics(
     history: History, *, parameters: int | None = None, monitor: str = "val_loss"
 ) -> TrainMetrics:
-    """Return the ``train`` part of the metrics.
+    """Return the `train` part of the metrics.
 
-    ``final_`` values are those of the last epoch; ``best_epoch`` is that of `History.best_row`;
-    ``seconds`` is the sum over epochs.
+    `final_` values are those of the last epoch; `best_epoch` is that of `History.best_row`;
+    `seconds` is the sum over epochs.
     """
     seconds = history.get("seconds")
     return {

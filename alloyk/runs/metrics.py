@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, as ``metrics.json`` holds them.
+"""The metrics of an evaluation, as `metrics.json` holds them.
 
 These are plain dictionaries with declared keys: what is computed, what is written and what is read
 back are the same object, and a type checker knows what stands under each key. A file of an earlier
@@ -8,7 +8,7 @@ version may lack some of them.
 from typing import Any, TypedDict
 
 Interval = list[float]
-"""``[low, high]`` at 95 %."""
+"""`[low, high]` at 95 %."""
 
 
 class ClassMetrics(TypedDict):
@@ -24,7 +24,7 @@ class ClassMetrics(TypedDict):
 
 
 class TrainMetrics(TypedDict):
-    """What ``history.csv`` says about a training; see `alloyk.runs.history.training_metrics`."""
+    """What `history.csv` says about a training; see `alloyk.runs.history.training_metrics`."""
 
     final_loss: float | None
     final_val_loss: float | None
@@ -80,7 +80,7 @@ class Calibration(TypedDict):
 
 
 class Metrics(TypedDict, total=False):
-    """The content of ``metrics.json``."""
+    """The content of `metrics.json`."""
 
     n: int
     classes: list[str]

@@ -33,11 +33,11 @@ class Predictions:
     """Predictions for each image of a split, in the order of the file.
 
     Attributes:
-        table: One row per image: ``path``, ``label``, ``predicted`` and every further manifest
+        table: One row per image: `path`, `label`, `predicted` and every further manifest
             column, all of them text as the file has it; a missing value is "".
-        classes: The k class names, in the order of the ``p_`` columns.
-        y_true: `(n,)` int, the index of ``label`` in `classes`.
-        y_pred: `(n,)` int, the index of ``predicted`` in `classes`.
+        classes: The k class names, in the order of the `p_` columns.
+        y_true: `(n,)` int, the index of `label` in `classes`.
+        y_pred: `(n,)` int, the index of `predicted` in `classes`.
         probabilities: `(n, k)` float64; each row sums to 1.
         estimates: Column that the network estimates beside the class → `Estimate`.
     """
@@ -65,19 +65,19 @@ class Predictions:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """`(n,)` float64: the probability given to the class in ``predicted``."""
+        """`(n,)` float64: the probability given to the class in `predicted`."""
         return np.asarray(self.probabilities[np.arange(len(self)), self.y_pred])
 
     @cached_property
     def has_plates(self) -> bool:
-        """Whether at least one image has a ``plate_id``."""
+        """Whether at least one image has a `plate_id`."""
         return "plate_id" in self.table and bool((self.table["plate_id"] != "").any())
 
     @cached_property
     def groups(self) -> np.ndarray:
         """`(n,)` int from 0: the plate of each image; without plates, each image by itself.
 
-        An image whose ``plate_id`` is empty is a group of its own.
+        An image whose `plate_id` is empty is a group of its own.
         """
         if not self.has_plates:
             return np.arange(len(self))
@@ -111,21 +111,21 @@ def write_predictions(
     predicted: Sequence[str] | None = None,
     estimates: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Write a predictions file: ``path,label,predicted,p_<class>…`` and every further column.
+    """Write a predictions file: `path,label,predicted,p_<class>…` and every further column.
 
     Rows are scaled in float64 to sum to 1, and read back as the same numbers. A manifest column
-    named like one of ours (``predicted``, ``p_…``, ``predicted_…``) is written as
-    ``manifest_<name>``.
+    named like one of ours (`predicted`, `p_…`, `predicted_…`) is written as
+    `manifest_<name>`.
 
     Args:
         path: The file; it is written whole or not at all.
-        table: One row per image, with ``path``, ``label`` and any further columns.
+        table: One row per image, with `path`, `label` and any further columns.
         probabilities: `(n, k)`, not negative.
         classes: The k class names, in the order of the columns of `probabilities`.
         predicted: The predicted class of each image; by default that of highest probability, the
             first of equals.
         estimates: Column of the manifest that the network estimates → `(n,)`, written as
-            ``predicted_<column>`` after the probabilities.
+            `predicted_<column>` after the probabilities.
 
     Raises:
         AlloykError: A probability or an estimate is not a number, or a label is not one of
@@ -194,7 +194,7 @@ def read_predictions(path: Path) -> Predictions:
 
     Raises:
         AlloykError: The file is missing or empty, a column is missing or duplicated, a path is
-            duplicated, a label has no ``p_`` column, probabilities are not numbers from 0 to 1
+            duplicated, a label has no `p_` column, probabilities are not numbers from 0 to 1
             that sum to 1, or an estimate or its true value is not a number. The message names the
             line (the header is line 1) and the column.
     """

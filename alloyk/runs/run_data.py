@@ -41,7 +41,7 @@ def open_run_data(
     Args:
         run: Run folder.
         data: Where the data set is now; by default where it was in training.
-        split: The split that is needed, ``"all"`` for every one: its images must all be there,
+        split: The split that is needed, `"all"` for every one: its images must all be there,
             with the content they had. None needs none.
 
     Raises:

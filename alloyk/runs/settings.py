@@ -26,8 +26,8 @@ class DataSettings:
         ratios: Shares of train, val and test.
         group_by: Column or regular expression that the split was grouped by.
         split_seed: Seed of the split.
-        fold: The fold held out, such as ``2/5``.
-        leave_out: The condition held out, such as ``tube_voltage_kvp=45``.
+        fold: The fold held out, such as `2/5`.
+        leave_out: The condition held out, such as `tube_voltage_kvp=45`.
         skip_unreadable: Whether unreadable images are left out instead of stopping.
     """
 
@@ -43,7 +43,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The content of ``config.yaml``.
+    """The content of `config.yaml`.
 
     Attributes:
         values: Section → key → value, as the file has them.
@@ -80,7 +80,7 @@ class RunSettings:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """``(height, width)`` of the images that the network takes."""
+        """`(height, width)` of the images that the network takes."""
         found = self.section("preprocess").get("image_size")
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""The split record: which images a run was trained on, as ``split.csv`` holds them.
+"""The split record: which images a run was trained on, as `split.csv` holds them.
 
 A split that is drawn when a data set is loaded changes once images are added, and a folder of the
 same name may hold other images. Therefore a run records every image with its label, its split and
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SKIPPED = "skipped"
-"""In the column ``split``, of an unreadable image that was left out."""
+"""In the column `split`, of an unreadable image that was left out."""
 
 _COLUMNS = ("path", "label", "split", "sha256")
 
@@ -30,7 +30,7 @@ class SplitRecord:
     """The images of a training.
 
     Attributes:
-        table: `path` as index; the columns ``label``, ``split`` and ``sha256``, and ``plate_id``
+        table: `path` as index; the columns `label`, `split` and `sha256`, and `plate_id`
             where it is known. All of them are text.
     """
 
@@ -49,7 +49,7 @@ class SplitRecord:
 def write_split_record(
     file: Path, dataset: ImageDataset, digests: Mapping[str, str] | None = None
 ) -> None:
-    """Write the record of a data set: ``path,label,split,plate_id,sha256``.
+    """Write the record of a data set: `path,label,split,plate_id,sha256`.
 
     Args:
         file: The file to write.

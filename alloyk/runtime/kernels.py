@@ -66,8 +66,8 @@ def describe_kernels() -> dict[str, str]:
     """What a run records: the kernels in use and who chose them.
 
     Returns:
-        ``kernels``: ``oneDNN``, ``Eigen`` or ``default``; ``chosen_by``: ``user``, ``alloyk`` or
-        ``TensorFlow``.
+        `kernels`: `oneDNN`, `Eigen` or `default`; `chosen_by`: `user`, `alloyk` or
+        `TensorFlow`.
     """
     value = os.environ.get(VARIABLE)
     if value is None:

@@ -1,7 +1,7 @@
 """What every set of settings shares: experiments (`alloyk.config`) and the simulator alike.
 
 `section` is the base of their models, `dialect` the YAML they are written in, `assignments` reads
-``KEY=VALUE``, `schema` lists keys, and `problems` words every error about a setting.
+`KEY=VALUE`, `schema` lists keys, and `problems` words every error about a setting.
 """
 
 from alloyk.settings.assignments import combine, overlay, parse_assignments

@@ -1,4 +1,4 @@
-"""``KEY=VALUE`` texts, and how sets of settings are put together.
+"""`KEY=VALUE` texts, and how sets of settings are put together.
 
 Settings from one source are combined: their order does not matter, and a contradiction is an
 error. Settings from a stronger source are laid over those from a weaker one.
@@ -17,14 +17,14 @@ from alloyk.settings.section import Section
 
 
 def parse_assignments(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
-    """Dotted key → value of ``KEY=VALUE`` texts, values read as YAML.
+    """Dotted key → value of `KEY=VALUE` texts, values read as YAML.
 
     Args:
         settings: Texts.
         option: The option that they were given by, for messages.
 
     Raises:
-        ConfigError: A text is not ``KEY=VALUE``, or a key has two different values.
+        ConfigError: A text is not `KEY=VALUE`, or a key has two different values.
 
     >>> parse_assignments(["train.epochs=3", "loss.name=focal"])
     {'train.epochs': 3, 'loss.name': 'focal'}

@@ -1,4 +1,4 @@
-"""The YAML that alloyk reads and writes, in files and after ``--set KEY=``.
+"""The YAML that alloyk reads and writes, in files and after `--set KEY=`.
 
 Scalars follow YAML 1.2, where PyYAML follows 1.1: `1e-3` is a number (PyYAML: text), `no` is text
 (PyYAML: false), `1:30` is text (PyYAML: 90), and a date is text. A number with a leading zero is

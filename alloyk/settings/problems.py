@@ -1,6 +1,6 @@
 """The words for every error about a setting.
 
-Every text reads ``KEY must be …, got …`` or ``unknown key …; did you mean …?``.
+Every text reads `KEY must be …, got …` or `unknown key …; did you mean …?`.
 """
 
 import difflib

@@ -1,6 +1,6 @@
 """The numbers in manifest columns that a network learns in addition to the alloy.
 
-A task is ``alloy``, which every network learns, or the name of a numeric column. ``thickness`` is
+A task is `alloy`, which every network learns, or the name of a numeric column. `thickness` is
 short for the thickness of the plate, the true one where the data set knows it.
 """
 

@@ -26,11 +26,11 @@ class Estimate:
 
 
 def read_estimates(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, Estimate]:
-    """Each column ``predicted_<name>`` of a file with the column ``<name>``, by that name.
+    """Each column `predicted_<name>` of a file with the column `<name>`, by that name.
 
     Args:
         path: The file, for errors.
-        columns: Its columns, name → `(n,)` text. An empty cell of ``<name>`` is unknown.
+        columns: Its columns, name → `(n,)` text. An empty cell of `<name>` is unknown.
 
     Raises:
         DataError: A cell is not a finite number; the message names line and column.

@@ -36,8 +36,8 @@ class Split:
 
     Attributes:
         images: Where batches of preprocessed images come from.
-        labels: ``(n,)`` int class numbers.
-        values: Column of a task beside the alloy → ``(n,)`` float64, NaN where not known.
+        labels: `(n,)` int class numbers.
+        values: Column of a task beside the alloy → `(n,)` float64, NaN where not known.
     """
 
     images: pipeline.KeptImages | pipeline.StreamedImages
@@ -63,7 +63,7 @@ def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
     """One device, or one replica on each of several GPUs.
 
     Args:
-        devices: Names such as ``GPU:0``; None takes every GPU, or the CPU where there is none.
+        devices: Names such as `GPU:0`; None takes every GPU, or the CPU where there is none.
 
     Raises:
         AlloykError: There is no such device, where TensorFlow would take another one.
@@ -163,7 +163,7 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
     Args:
         config: The experiment.
         network: From `build_network`.
-        labels: ``(n,)`` int class numbers of the training split, for losses that weigh classes.
+        labels: `(n,)` int class numbers of the training split, for losses that weigh classes.
         num_classes: Number of classes.
         steps: Batches per epoch.
 

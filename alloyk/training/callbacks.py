@@ -1,6 +1,6 @@
 """What happens around each epoch: history, best weights, resumable state, guards, progress.
 
-A callback whose decisions depend on earlier epochs has ``get_state()`` and ``set_state(state)``
+A callback whose decisions depend on earlier epochs has `get_state()` and `set_state(state)`
 over JSON values; `Checkpoint` keeps them beside the weights, so that a killed training goes on as
 if nothing had happened.
 """
@@ -31,7 +31,7 @@ HISTORY_COLUMNS = (
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Append one row per epoch to ``history.csv``; epochs count from 1.
+    """Append one row per epoch to `history.csv`; epochs count from 1.
 
     Args:
         path: The file.
@@ -106,7 +106,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     Args:
         folder: Where the weights of the best epoch lie meanwhile.
-        monitor: ``val_loss`` (falling is better) or ``val_accuracy`` (rising).
+        monitor: `val_loss` (falling is better) or `val_accuracy` (rising).
         patience: Epochs without a better one before training stops; None never stops it.
         start_from_epoch: Epoch from which the patience counts; the best may lie before.
     """
@@ -161,7 +161,7 @@ class Checkpoint(keras.callbacks.Callback):
     other callbacks. Order and augmentation need nothing: they follow from seed and epoch.
 
     Args:
-        folder: Folder of the file ``state.npz``, replaced as a whole.
+        folder: Folder of the file `state.npz`, replaced as a whole.
         best: The `BestEpoch` of this training, whose file it keeps company.
         described: The experiment as text; a file of another one is refused when it is read.
 

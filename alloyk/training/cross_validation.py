@@ -1,7 +1,7 @@
 """Train once for each fold, or for each condition left out, and put the test predictions together.
 
 Each training is a run of its own, which `alloyk train` would make from the same configuration with
-``data.fold`` or ``data.leave_out``; the folder above them is a run too, whose ``predictions.csv``
+`data.fold` or `data.leave_out`; the folder above them is a run too, whose `predictions.csv`
 holds every image once, predicted by a network that has not seen its plate.
 """
 
@@ -38,7 +38,7 @@ def cross_validate(
     """Cross-validate; a cross-validation that was cut off goes on where it stopped.
 
     Args:
-        config: The experiment; its ``data.fold`` and ``data.leave_out`` are set here.
+        config: The experiment; its `data.fold` and `data.leave_out` are set here.
         out: Folder of the cross-validation, with a folder for each training in it.
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
@@ -85,7 +85,7 @@ def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Pro
 
 
 def _parts(config: Config, folds: int, leave_out: str | None) -> dict[str, dict[str, str]]:
-    """Name of each training's folder → what it holds out, as keys of ``data``."""
+    """Name of each training's folder → what it holds out, as keys of `data`."""
     if leave_out is None:
         return {f"fold_{k}": {"fold": f"{k}/{folds}"} for k in range(1, folds + 1)}
     table = open_dataset(config).table

@@ -367,8 +367,8 @@ def predict_split(network: keras.Model, split: Split) -> tuple[np.ndarray, dict[
     """What the network says about every image of the split, in order.
 
     Returns:
-        Class probabilities ``(n, num_classes)`` float64, and the estimates of each column
-        ``(n,)`` float64, none without further tasks.
+        Class probabilities `(n, num_classes)` float64, and the estimates of each column
+        `(n,)` float64, none without further tasks.
     """
     batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
     outputs = network.predict(batches, verbose=0)  # which leaves the labels out

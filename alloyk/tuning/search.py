@@ -170,15 +170,15 @@ def run_search(
     Args:
         search: Key of `SEARCHES`.
         space: Dotted key → choices or range.
-        out: Folder of the search: ``best.yaml``, ``trials.csv``, a folder for each trial. None
-            takes ``saved_models/tune-<arch>``, numbered where that holds another search.
+        out: Folder of the search: `best.yaml`, `trials.csv`, a folder for each trial. None
+            takes `saved_models/tune-<arch>`, numbered where that holds another search.
         path: YAML file of the experiment around which to search.
         overrides: What the command line adds to it.
         max_trials: Number of trials at most; None: the whole grid, 10 at random.
         progress: Shows the batches of each epoch, see `alloyk.progress`.
 
     Returns:
-        ``best.yaml``, which `alloyk train` takes.
+        `best.yaml`, which `alloyk train` takes.
 
     Raises:
         AlloykError: The space is wrong, a combination is no valid configuration, or `out` holds

@@ -51,7 +51,7 @@ def read_space(path: Path) -> dict:
 
 
 def space_from(sweeps: Iterable[str]) -> dict:
-    """The search space of ``KEY=A,B,C`` strings, values read as YAML.
+    """The search space of `KEY=A,B,C` strings, values read as YAML.
 
     >>> space_from(["model.dropout=0.1,0.3", "preprocess.image_size=[32,48],[64,64]"])
     {'model.dropout': [0.1, 0.3], 'preprocess.image_size': [[32, 48], [64, 64]]}

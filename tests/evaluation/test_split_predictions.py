@@ -51,7 +51,7 @@ def test_the_ceiling_is_of_the_classes_among_the_images(two_alloys, caplog):
     from alloyk.evaluation.ceiling import dataset_ceiling
 
     assert dataset_ceiling(two_alloys, ["1050"] * 5) is None
-    assert "1050 alone" in caplog.text
+    assert "must name two or more alloys to compare, got 1050" in caplog.text
 
 
 @pytest.mark.parametrize("earlier", [False, True])

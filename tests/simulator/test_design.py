@@ -55,13 +55,13 @@ def test_two_sweeps_run_over_all_pairs():
 def test_verdict_says_what_is_best_and_when_nothing_is(tolerances):
     text = verdict(tolerances)
     assert text.startswith("best: plate.tolerance_scale=0.25: ")
-    assert "points over the set-up as it is (" in text
+    assert "points over the base set-up (" in text
     same = plan_setups(ALLOYS5, parse_sweeps(["detector.swank=0.92,0.93"]), 16)
     assert "no reason to change the set-up" in verdict(same)
 
 
 def made_up(*accuracies):
-    """A plan of such accuracies; the set-up as it is has 0.9, every error is a tenth of a point."""
+    """A plan of such accuracies; the base set-up has 0.9, every error is a tenth of a point."""
     blocks = 0.001 * np.sqrt(11) * np.array([-1, 1] * 6)
 
     def ceiling(accuracy):
@@ -82,12 +82,12 @@ SOME = reference_ceiling(ALLOYS5, 8)
 @pytest.mark.parametrize(
     ("accuracies", "end"),
     [
-        ((0.80, 0.87), "(90.0 ± 0.1 %). None of these is as good as the set-up as it is."),
+        ((0.80, 0.87), "(90.0 ± 0.1 %). No set-up is as good as the base set-up."),
         ((0.80, 0.8985), "within the Monte Carlo error: no reason to change the set-up."),
         ((0.80, 0.9015), "within the Monte Carlo error: no reason to change the set-up."),
-        ((0.80, 0.95), "points over the set-up as it is (90.0 ± 0.1 %)."),
-        ((0.95, 0.95), "). 1 of the others is as good within the Monte Carlo error."),
-        ((0.95, 0.95, 0.95), "). 2 of the others are as good within the Monte Carlo error."),
+        ((0.80, 0.95), "points over the base set-up (90.0 ± 0.1 %)."),
+        ((0.95, 0.95), "). 1 other set-up is as good within the Monte Carlo error."),
+        ((0.95, 0.95, 0.95), "). 2 other set-ups are as good within the Monte Carlo error."),
     ],
 )
 def test_verdict_of_a_loss_a_tie_and_a_gain(accuracies, end):
@@ -104,7 +104,7 @@ def test_a_setup_with_hardly_a_photon_is_pointed_out():
 def test_a_voltage_at_held_exposure_is_pointed_out():
     sweeps = parse_sweeps(["tube.voltage_kvp=45,50"])
     found = plan_setups(preset_parameters("easy"), sweeps, 16)
-    assert "exposure is held at 2.3e+04" in found.notes[0]
+    assert "exposure is fixed at 2.3e+04" in found.notes[0]
     timed = with_overrides(preset_parameters("easy"), {"exposure.exposure_time_s": 1})
     assert plan_setups(timed, sweeps, 16).notes == ()
 
@@ -115,10 +115,13 @@ def test_nothing_is_computed_when_one_value_is_wrong(monkeypatch):
 
     monkeypatch.setattr(sweeping, "reference_ceiling", refuse)
     for text, message in (
-        ("tube.voltage_kvp=45,-1", "wanted 10 to 500 .*, found -1"),
-        ("detector.offset_counts=0,2e4", "offset_counts=2e4: .*100 % of the pixels"),
-        ("tube.anode=W,Pb", "wanted a Pb tube"),
-        ("image_size=16,4", "wanted an image_size of 8 or more, found '4'"),
+        ("tube.voltage_kvp=45,-1", "voltage_kvp must be 10 to 500 .*, got -1"),
+        (
+            "detector.offset_counts=0,2e4",
+            "offset_counts=2e4: at most half of the pixels must saturate, got 1",
+        ),
+        ("tube.anode=W,Pb", "a Pb tube at 12° with"),
+        ("image_size=16,4", "image_size must be >= 8, got '4'"),
         ("wedge.hight_mm=1,2", "did you mean wedge.height_mm"),
     ):
         with pytest.raises(AlloykError, match=message):
@@ -128,12 +131,15 @@ def test_nothing_is_computed_when_one_value_is_wrong(monkeypatch):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["tube.voltage_kvp"], "wants KEY=A,B,… with two values or more, found 'tube.voltage_kvp'"),
-        (["tube.voltage_kvp=40"], "two values or more"),
-        (["tube.voltage_kvp=40,,50"], "two values or more"),
-        (["tube.voltage_kvp=40,40"], "names a value twice"),
-        (["a=1,2", "a=3,4"], "both sweeps are of a"),
-        (["a=1,2", "b=1,2", "c=1,2"], "one or two sweeps, found 3"),
+        (
+            ["tube.voltage_kvp"],
+            "^--sweep must be KEY=A,B,… with two or more values, got",
+        ),
+        (["tube.voltage_kvp=40"], "two or more values, got"),
+        (["tube.voltage_kvp=40,,50"], "two or more values, got"),
+        (["tube.voltage_kvp=40,40"], "^--sweep must have each value once, got"),
+        (["a=1,2", "a=3,4"], "^sweeps must have different keys, got a twice"),
+        (["a=1,2", "b=1,2", "c=1,2"], "--sweep must be given once or twice, got 3 sweeps"),
     ],
 )
 def test_bad_sweeps_are_named(texts, message):

@@ -47,10 +47,13 @@ def test_balanced_by_default():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((10, FIVE, 0.5), "imbalance of 1 or more, found 0.5"),
-        ((10, FIVE, 2, ["6061"]), "names '6061', which is not simulated"),
-        ((10, FIVE, 2, ["1050", "1050"]), "names a class twice"),
-        ((3, FIVE), "one image of each of 5 classes, found 3"),
+        ((10, FIVE, 0.5), r"^imbalance must be finite and >= 1, got 0\.5$"),
+        ((10, FIVE, 2, ["6061"]), "^the class order must name classes of .*, got '6061'$"),
+        (
+            (10, FIVE, 2, ["1050", "1050"]),
+            "^the class order must name each class once, got 1050",
+        ),
+        ((3, FIVE), "^images must be at least 5, one per class, got 3$"),
     ],
 )
 def test_impossible_class_counts(arguments, message):

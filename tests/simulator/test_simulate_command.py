@@ -13,7 +13,7 @@ def run(runner, *arguments):
     return runner.invoke(main, ["simulate", *map(str, arguments)])
 
 
-def test_writes_a_data_set_and_says_so(runner, tmp_path):
+def test_writes_a_data_set_and_reports_it(runner, tmp_path):
     out = tmp_path / "set"
     result = run(runner, out, "--images", 6, "--image-size", 24, "--imbalance", 5,
                  "--class-order", "2017,1050", "--with-flats")  # fmt: skip
@@ -21,7 +21,8 @@ def test_writes_a_data_set_and_says_so(runner, tmp_path):
     assert result.stdout == f"{out}: 6 images of 24×24\nAl 1050: 1, Al 2017: 5\n"
     assert result.stderr == ""  # no bar in a pipe
     assert len(list((out / "2017").glob("*.png"))) == 5
-    assert Image.open(next((out / "1050").iterdir())).mode == "I;16"
+    with Image.open(next((out / "1050").iterdir())) as image:
+        assert image.mode == "I;16"
     assert len(list((out / "_calibration").glob("*.png"))) == 16
 
 
@@ -52,9 +53,9 @@ def test_from_stands_alone(runner, tmp_path):
         (["--set", "plate.thicknesses_mm=1,-2"], "plate.thicknesses_mm.1"),
         (["--set", "plate.compositions={1050: {Al: 0.9}}"], "sum to 1, found 0.9"),
         (["--bits", "8"], "bits must be at least detector.adc_bits=14, got 8; write 16-bit files"),
-        (["--class-order", "5083"], "class order names '5083', which is not simulated"),
-        (["--images", "1"], "one image of each of 2 classes"),
-        (["--imbalance", "inf"], "wanted a finite imbalance of 1 or more, found inf"),
+        (["--class-order", "5083"], "the class order must name classes of 1050, 2017, got '5083'"),
+        (["--images", "1"], "images must be at least 2, one per class, got 1"),
+        (["--imbalance", "inf"], "imbalance must be finite and >= 1, got inf"),
         (
             ["--set", "plate.thicknesses_mm="],
             "a list of numbers such as 1,2,5, got null",

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from alloyk.errors import AlloykError
+from alloyk.progress import CallbackProgress
 from alloyk.simulator.dataset import writer
 from alloyk.simulator.dataset.contact_sheet import equalised, examples, plot_contact_sheet
 from alloyk.simulator.dataset.image_files import png_bytes, write_image
@@ -162,9 +163,9 @@ def test_eight_bit_files_hold_unscaled_counts(tmp_path):
         ({"images": 0}, "^images must be >= 1, got 0$"),
         ({"image_size": 4}, "^image_size must be >= 8, got 4$"),
         ({"seed": -1}, "^seed must be >= 0, got -1$"),
-        ({"imbalance": 0.5}, "imbalance of 1 or more"),
+        ({"imbalance": 0.5}, "^imbalance must be finite and >= 1, got 0"),
         ({"alloys": ("1050", "2024")}, "unknown alloy '2024'"),
-        ({"overrides": {"tube.filters_mm.Xx": 1}}, "chemical element, found 'Xx'"),
+        ({"overrides": {"tube.filters_mm.Xx": 1}}, "a filter must be a chemical element, got 'Xx'"),
         ({"images": 10**9, "image_size": 1000}, r"1000000000 images of 1000×1000 need about"),
     ],
 )
@@ -178,7 +179,7 @@ def test_existing_files_are_not_touched(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("precious")
-    with pytest.raises(AlloykError, match="out is not an empty folder"):
+    with pytest.raises(AlloykError, match=r"^OUT must be a new or empty folder, got .*out; choose"):
         simulate_dataset(out, **SMALL)
     assert files_under(out) == ["mine.txt"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -192,11 +193,11 @@ def test_empty_folder_is_filled(tmp_path):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_interruption_leaves_nothing(tmp_path, stop):
-    def interrupt(done):
+    def interrupt(*step):
         raise stop
 
     with pytest.raises(stop):
-        simulate_dataset(tmp_path / "out", progress=interrupt, **SMALL)
+        simulate_dataset(tmp_path / "out", progress=CallbackProgress(interrupt), **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -210,21 +211,22 @@ def test_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
         write_image(path, counts, bits)
 
     monkeypatch.setattr(writer, "write_image", fill_up)
-    with pytest.raises(AlloykError, match=r"out: No space left on device; nothing was left"):
+    with pytest.raises(AlloykError, match=r"out: No space left on device; no files were kept"):
         simulate_dataset(tmp_path / "out", **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AlloykError, match=r"cannot write into .*: .*file is a file, not a folder"):
+    with pytest.raises(AlloykError, match=r"^OUT must be a folder, got .*; .*file is a file$"):
         simulate_dataset(tmp_path / "file" / "out", **SMALL)
 
 
 def test_progress_counts_every_image(tmp_path):
-    done = []
-    simulate_dataset(tmp_path / "out", progress=done.append, **SMALL)
-    assert sum(done) == 30
+    steps = []
+    progress = CallbackProgress(lambda *step: steps.append(step))
+    simulate_dataset(tmp_path / "out", progress=progress, **SMALL)
+    assert steps[-1] == ("simulating", 30, 30, "images")
 
 
 def test_flat_and_dark_frames_turn_counts_into_transmission(tmp_path):

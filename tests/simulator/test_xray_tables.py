@@ -100,7 +100,7 @@ def test_no_photon_exceeds_the_tube_voltage():
 
 
 def test_voltage_outside_the_table():
-    with pytest.raises(ValueError, match=r"30 to 60\. Received: tube_voltage_kvp=61"):
+    with pytest.raises(ValueError, match=r"must be 30 to 60, got 61"):
         tables.default_tube_table().fluence(61.0)
 
 
@@ -130,7 +130,7 @@ def test_tube_outside_the_table_without_the_extra(monkeypatch):
 
 def test_other_anodes_need_spekpys_names():
     parameters = with_overrides(Parameters(), {"tube.anode": "Pb"})
-    with pytest.raises(AlloykError, match=r"wanted a Pb tube.*'Cr', 'Cu', 'Mo'"):
+    with pytest.raises(AlloykError, match=r"^a Pb tube at .*'Cr', 'Cu', 'Mo'"):
         Beam(parameters)
 
 

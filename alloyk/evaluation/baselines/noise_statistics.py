@@ -25,10 +25,10 @@ def noise_features(images: np.ndarray) -> np.ndarray:
     levels, counts little.
 
     Args:
-        images: Gray images ``(n, height, width)``, each side 24 pixels or more.
+        images: Gray images `(n, height, width)`, each side 24 pixels or more.
 
     Returns:
-        ``(n, 80)`` float32.
+        `(n, 80)` float32.
 
     Raises:
         ValueError: If a side is shorter.

@@ -31,7 +31,7 @@ def baseline_metrics(
         seed: Seed of the resampling.
 
     Returns:
-        Name → ``what``, ``accuracy``, ``interval`` at 95 % (None where there is none).
+        Name → `what`, `accuracy`, `interval` at 95 % (None where there is none).
     """
     found: dict[str, BaselineMetrics] = {}
     for name, what in BASELINES.items():

@@ -31,7 +31,7 @@ def wedge_features(image: np.ndarray) -> np.ndarray:
     """Measure equivalent thickness and effective attenuation of the plate in one image.
 
     Args:
-        image: Raw counts, not negative, ``(height, width)``.
+        image: Raw counts, not negative, `(height, width)`.
 
     Returns:
         Two numbers; NaN where no plate edge, no ramp or no overlap of the two curves is found.

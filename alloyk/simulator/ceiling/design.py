@@ -1,4 +1,4 @@
-"""The reference ceiling over set-up parameters: which set-up would tell these alloys best apart."""
+"""The reference ceiling over set-up parameters: which set-up separates the alloys best."""
 
 import itertools
 import math
@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.simulator.ceiling.reference import Ceiling, reference_ceiling
 from alloyk.simulator.physics.beam import Beam
@@ -18,19 +19,19 @@ from alloyk.simulator.settings.overrides import with_overrides
 from alloyk.simulator.settings.parameters import Parameters
 
 IMAGE_SIZE = "image_size"
-"""The one key of a sweep that is no parameter of the simulator."""
+"""The only key of a sweep that is not a parameter of the simulator."""
 
 BEAM_KEYS = ("tube.", "detector.csi")
-"""Beginnings of keys that change how many photons a second of exposure gives."""
+"""Prefixes of keys that change the number of photons per second of exposure."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One parameter and the values it takes.
+    """A parameter and its values.
 
     Attributes:
-        key: As ``--set`` takes it, or ``image_size``.
-        values: As text, two or more.
+        key: As `--set` takes it, or `image_size`.
+        values: Two or more, as text.
     """
 
     key: str
@@ -39,14 +40,14 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Point:
-    """One set-up tried.
+    """One set-up.
 
     Attributes:
-        values: One of each sweep.
-        ceiling: What an ideal classifier reaches there.
-        gain: Its accuracy less that of the set-up as it is.
-        gain_error: Monte Carlo error of the gain; both are tried on the same plates, so it is
-            smaller than the errors of the two.
+        values: One value of each sweep.
+        ceiling: Its reference ceiling.
+        gain: Its accuracy minus that of the base set-up.
+        gain_error: Monte Carlo error of the gain. Both set-ups are tested on the same plates, so
+            it is smaller than the errors of the two accuracies.
     """
 
     values: tuple[str, ...]
@@ -57,13 +58,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Plan:
-    """Set-ups tried.
+    """The ceilings of all set-ups.
 
     Attributes:
-        sweeps: One or two.
-        base: The ceiling of the set-up as it is.
-        points: All combinations of values, the last sweep's running fastest.
-        notes: What to know about the comparison, a sentence each.
+        sweeps: One or two sweeps.
+        base: The ceiling of the base set-up.
+        points: All combinations of values; those of the last sweep vary fastest.
+        notes: Sentences about the comparison.
     """
 
     sweeps: tuple[Sweep, ...]
@@ -73,11 +74,11 @@ class Plan:
 
     @property
     def best(self) -> Point:
-        """The point of highest accuracy, the first of equals."""
+        """The point of highest accuracy; the first of equal ones."""
         return max(self.points, key=lambda point: point.ceiling.accuracy)
 
     def as_good_as_best(self) -> list[Point]:
-        """Points whose accuracy is within two Monte Carlo errors of the best, itself included."""
+        """Points within two Monte Carlo errors of the best, including the best."""
         best = self.best
         return [
             point
@@ -87,30 +88,32 @@ class Plan:
 
 
 def parse_sweeps(texts: Sequence[str]) -> tuple[Sweep, ...]:
-    """Sweeps from ``KEY=A,B,C``; a comma inside brackets does not divide.
+    """Sweeps from `KEY=A,B,C` texts; a comma inside brackets does not separate values.
 
     >>> parse_sweeps(["tube.voltage_kvp=40,50", "plate.thicknesses_mm=[1,2],[2,5]"])[1].values
     ('[1,2]', '[2,5]')
 
     Raises:
-        AlloykError: Not one or two sweeps, a key twice, fewer than two values, a value twice.
+        ConfigError: Not one or two sweeps, fewer than two values, or a key or value given twice.
     """
     sweeps = []
     for text in texts:
         key, equals, values = text.partition("=")
         parts = tuple(part.strip() for part in re.split(r",(?![^\[{]*[\]}])", values))
         if not equals or not key.strip() or "" in parts or len(parts) < 2:
-            raise AlloykError(
-                f"a sweep wants KEY=A,B,… with two values or more, found {text!r}: write for "
-                "example tube.voltage_kvp=40,45,50"
+            raise ConfigError(
+                f"--sweep must be KEY=A,B,… with two or more values, got {text!r}; for example "
+                "tube.voltage_kvp=40,45,50"
             )
         if len(set(parts)) < len(parts):
-            raise AlloykError(f"the sweep {text!r} names a value twice: name each once")
+            raise ConfigError(f"--sweep must have each value once, got {text!r}")
         sweeps.append(Sweep(key.strip(), parts))
     if not 1 <= len(sweeps) <= 2:
-        raise AlloykError(f"wanted one or two sweeps, found {len(sweeps)}")
+        raise ConfigError(f"--sweep must be given once or twice, got {len(sweeps)} sweeps")
     if len({sweep.key for sweep in sweeps}) < len(sweeps):
-        raise AlloykError(f"both sweeps are of {sweeps[0].key}: put its values into one")
+        raise ConfigError(
+            f"sweeps must have different keys, got {sweeps[0].key} twice; merge their values"
+        )
     return tuple(sweeps)
 
 
@@ -122,17 +125,17 @@ def plan_setups(
     seed: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> Plan:
-    """The ceiling at every combination of the sweeps' values, and at the set-up as it is.
+    """Compute the ceiling of every combination of values, and of the base set-up.
 
     Args:
-        parameters: The set-up as it is.
-        sweeps: One or two.
+        parameters: The base set-up.
+        sweeps: One or two sweeps.
         image_size: Pixels along each side.
-        seed: Of all random numbers; every set-up is tried on the same draws.
+        seed: Seed of all random numbers; all set-ups are tested on the same draws.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: A key or value that the simulator does not take; before anything is computed.
+        ConfigError: A key is unknown or a value is wrong; raised before any ceiling is computed.
     """
     combinations = list(itertools.product(*(sweep.values for sweep in sweeps)))
     setups = []
@@ -140,8 +143,8 @@ def plan_setups(
         overrides = dict(zip((sweep.key for sweep in sweeps), values, strict=True))
         size = _size(overrides.pop(IMAGE_SIZE, str(image_size)))
         setup = with_overrides(parameters, overrides)
-        with _told_where(sweeps, values):
-            # The beam knows the voltages, anodes and filters that can be computed.
+        with _setup_in_errors(sweeps, values):
+            # The beam checks voltages, anodes and filters.
             refuse_saturation(Beam(setup), size)
         setups.append((setup, size))
 
@@ -150,7 +153,7 @@ def plan_setups(
         base = reference_ceiling(parameters, image_size, seed=seed)
         advance(1)
         for values, setup in zip(combinations, setups, strict=True):
-            with _told_where(sweeps, values):
+            with _setup_in_errors(sweeps, values):
                 found = reference_ceiling(*setup, seed=seed)
             points.append(Point(values, found, *_gain(found, base)))
             advance(1)
@@ -161,7 +164,7 @@ def plan_setups(
     return Plan(tuple(sweeps), base, tuple(points), tuple(notes))
 
 
-def plan_rows(plan: Plan) -> list[dict]:
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     """Rows of `plan.csv`: the values, the ceiling, the gain, recalls and thickness."""
     return [
         {
@@ -178,30 +181,30 @@ def plan_rows(plan: Plan) -> list[dict]:
 
 
 def verdict(plan: Plan) -> str:
-    """Which set-up is best, and whether it is worth measuring."""
+    """State the best set-up, and whether it is better than the base set-up."""
     best, equals = plan.best, plan.as_good_as_best()
     named = _named(plan.sweeps, best.values)
     line = (
         f"best: {named}: {percentage(best.ceiling)}, {100 * best.gain:+.1f} ± "
-        f"{100 * best.gain_error:.1f} points over the set-up as it is ({percentage(plan.base)})"
+        f"{100 * best.gain_error:.1f} points over the base set-up ({percentage(plan.base)})"
     )
     if best.gain < -2 * best.gain_error:
-        return f"{line}. None of these is as good as the set-up as it is."
+        return f"{line}. No set-up is as good as the base set-up."
     if best.gain <= 2 * best.gain_error:
-        return f"{line}. That is within the Monte Carlo error: no reason to change the set-up."
+        return f"{line}. This is within the Monte Carlo error: no reason to change the set-up."
     if others := len(equals) - 1:
-        are = "is" if others == 1 else "are"
-        line += f". {others} of the others {are} as good within the Monte Carlo error"
+        are = "other set-up is" if others == 1 else "other set-ups are"
+        line += f". {others} {are} as good within the Monte Carlo error"
     return f"{line}."
 
 
 def percentage(ceiling: Ceiling) -> str:
-    """For example ``85.6 ± 0.3 %``."""
+    """For example `85.6 ± 0.3 %`."""
     return f"{100 * ceiling.accuracy:.1f} ± {100 * ceiling.error:.1f} %"
 
 
 def _gain(one: Ceiling, other: Ceiling) -> tuple[float, float]:
-    """Difference of two ceilings on the same draws, and its error."""
+    """Difference of two accuracies on the same draws, and its error."""
     difference = np.subtract(one.by_block, other.by_block)
     return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(len(difference)))
 
@@ -211,12 +214,12 @@ def _named(sweeps: Sequence[Sweep], values: Sequence[str]) -> str:
 
 
 @contextmanager
-def _told_where(sweeps: Sequence[Sweep], values: Sequence[str]) -> Iterator[None]:
-    """Name the set-up in an error that comes of several values together."""
+def _setup_in_errors(sweeps: Sequence[Sweep], values: Sequence[str]) -> Iterator[None]:
+    """Name the set-up in errors about its values."""
     try:
         yield
-    except AlloykError as error:
-        raise AlloykError(f"{_named(sweeps, values)}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{_named(sweeps, values)}: {error}") from None
 
 
 def _size(text: str) -> int:
@@ -225,7 +228,7 @@ def _size(text: str) -> int:
     except ValueError:
         size = 0
     if size < 8:
-        raise AlloykError(f"wanted an image_size of 8 or more, found {text!r}")
+        raise ConfigError(f"image_size must be >= 8, got {text!r}")
     return size
 
 
@@ -234,8 +237,8 @@ def _notes(parameters: Parameters, sweeps: Sequence[Sweep]) -> list[str]:
     beam = [sweep.key for sweep in sweeps if sweep.key.startswith(BEAM_KEYS)]
     if beam and exposure.exposure_time_s is None:
         return [
-            f"The exposure is held at {exposure.photons_per_mm2:.2g} photons absorbed per mm² "
-            f"while {' and '.join(beam)} changes; --set exposure.exposure_time_s=SECONDS lets it "
-            "follow the tube's output."
+            f"The exposure is fixed at {exposure.photons_per_mm2:.2g} absorbed photons per mm² "
+            f"while {' and '.join(beam)} changes; with --set exposure.exposure_time_s=SECONDS it "
+            "follows the tube's output."
         ]
     return []

@@ -1,25 +1,26 @@
-"""The reference ceiling: which accuracy an ideal classifier reaches under the simulator's model.
+"""The reference ceiling: the accuracy of an ideal classifier under the simulator's model.
 
-One image gives an estimate of the plate's two coefficients, with the covariance of
-`fisher`. The plates of each class are spread over composition and thickness; that
-spread, convolved with the Gaussian of the estimate, is the density of the class. The ideal
-classifier picks the class of highest posterior density, and is tried on plates held out.
+One image gives an estimate of the plate's two coefficients with the covariance of `fisher`. The
+plates of each class are distributed over composition and thickness; this distribution, convolved
+with the Gaussian of the estimate, is the density of the class. The ideal classifier chooses the
+class of highest posterior density and is tested on held-out plates.
 
-All classes are weighed by one covariance, that at the plate in question, as the likelihood of an
-image linearised there asks. With a covariance of its own for each class its mere size would tell
-the class, however little the image does.
+All classes use one covariance, that at the true plate, as the likelihood of an image linearised
+there requires. With a covariance per class, its size alone would reveal the class, whatever the
+image shows.
 
-It is a reference, not a theorem: see "What the ceiling is not" in ``docs/ceiling.md``.
+It is a reference, not a theorem: see "Limitations" in `docs/ceiling.md`.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from alloyk.alloys import ELEMENTS, get_alloy, plate_density_g_cm3
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.simulator.ceiling.fisher import Reduction, coefficient_covariance
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
@@ -31,34 +32,34 @@ from alloyk.simulator.physics.validity import refuse_saturation, validity_notes
 from alloyk.simulator.settings.parameters import Parameters
 
 BLOCKS = 12
-"""Independent repetitions; the Monte Carlo error is their spread."""
+"""Number of independent repetitions; their spread gives the Monte Carlo error."""
 
 HELD_OUT = 900
-"""Plates tried in each of them, shared evenly by the classes and their thicknesses."""
+"""Held-out plates per repetition, equally many of each class and thickness."""
 
 COMPOSITIONS = 384
-"""Compositions that make up the density of a class; the thickness is integrated exactly."""
+"""Compositions that represent a class; the thickness is integrated exactly."""
 
-# Streams of random numbers of their own, so that no plate of a data set is met again.
+# Separate random streams, so that no plate of a data set is drawn again.
 _NOW, _DENSITY, _HELD_OUT = range(100, 103)
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What the ideal classifier reaches.
+    """Accuracy of the ideal classifier.
 
     Attributes:
         classes: Labels.
         shares: Share of each class among the images.
         image_size: Pixels along each side.
-        accuracy: Share of the images that it classifies rightly.
+        accuracy: Share of correctly classified images.
         error: Monte Carlo error of the accuracy, one standard deviation.
-        confusion_matrix: Share of each true class (rows) that is called each class, ``(k, k)``.
+        confusion_matrix: Share of each true class (rows) predicted as each class, `(k, k)`.
         recall_error: Monte Carlo error of the recall of each class.
         thickness_rmse_mm: Root mean square error of the best estimate of a plate's true
-            thickness, alloy unknown.
+            thickness, with unknown alloy.
         thickness_error_mm: Its Monte Carlo error.
-        thickness_spread_mm: The same for who knows the nominal thickness and looks at no image.
+        thickness_spread_mm: The same error of the nominal thickness, without an image.
         by_block: Accuracy in each block of draws, for paired comparisons.
     """
 
@@ -76,11 +77,11 @@ class Ceiling:
 
     @property
     def recall(self) -> dict[str, float]:
-        """Label → share of its images that is recognised."""
+        """Label → recall."""
         return {c: self.confusion_matrix[i][i] for i, c in enumerate(self.classes)}
 
-    def as_dict(self) -> dict:
-        """For JSON; what facts.json and metrics.json hold."""
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, as in facts.json and metrics.json."""
         return {
             "accuracy": self.accuracy,
             "error": self.error,
@@ -104,20 +105,20 @@ def reference_ceiling(
     seed: int = 0,
     drawn_circumstances: bool = False,
 ) -> Ceiling:
-    """The ceiling for single images of plates never seen before.
+    """The ceiling for single images of unseen plates.
 
     Args:
-        parameters: Of the simulator.
+        parameters: Parameters of the simulator.
         image_size: Pixels along each side.
-        shares: Label → share of the images, or their number; even by default.
-        seed: Of all random numbers; the same seed draws the same plates for other parameters, so
-            that differences are surer than the ceilings themselves.
-        drawn_circumstances: Linearise the model at circumstances drawn anew for each block,
+        shares: Label → share or number of images; equal by default.
+        seed: Seed of all random numbers. A seed draws the same plates for any parameters, so
+            that differences have smaller errors than the ceilings themselves.
+        drawn_circumstances: Whether to linearise the model at circumstances drawn for each block
             instead of at their means.
 
     Raises:
-        AlloykError: A beam that cannot be computed, an image size under 8, one class only, or a
-            set-up whose images say nothing or saturate.
+        ConfigError: The beam cannot be computed, the image size is below 8, there is only one
+            class, or the images saturate or carry no information.
 
     Example:
         >>> from alloyk.simulator.settings.presets import preset_parameters
@@ -126,26 +127,40 @@ def reference_ceiling(
         1.0
     """
     if image_size < 8:
-        raise AlloykError(f"wanted an image_size of 8 or more, found {image_size}")
+        raise ConfigError(f"image_size must be >= 8, got {image_size}")
     if len(parameters.alloys) < 2:
-        raise AlloykError(
-            f"wanted two or more alloys to tell apart, found {parameters.alloys[0]} alone"
+        raise ConfigError(
+            f"alloys must name two or more alloys to compare, got {parameters.alloys[0]}"
         )
     beam = Beam(parameters)
     refuse_saturation(beam, image_size)
+    blocks = _draw_blocks(beam, image_size, seed, drawn_circumstances)
+    prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
+    return _summary(blocks, parameters.alloys, prior / prior.sum(), image_size)
+
+
+def _draw_blocks(
+    beam: Beam, image_size: int, seed: int, drawn_circumstances: bool
+) -> list["_Block"]:
+    """Draw the plates of all repetitions, and the covariance of an estimate for each of them."""
+    parameters = beam.parameters
     nows = [nominal_circumstances(parameters)]
     if drawn_circumstances:
         rngs = [sampling.generator(seed, _NOW, nth) for nth in range(BLOCKS)]
         nows = [draw_circumstances(parameters, rng, nth) for nth, rng in enumerate(rngs)]
-    with _numbers_that_hold():
+    with _arithmetic_errors():
         reduction = Reduction(beam)
         covariances = [_covariances(beam, reduction, now, image_size) for now in nows]
-        blocks = [
+        return [
             _Block(beam, reduction, covariances[nth % len(nows)], seed, nth)
             for nth in range(BLOCKS)
         ]
-    prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
-    prior /= prior.sum()
+
+
+def _summary(
+    blocks: list["_Block"], classes: tuple[str, ...], prior: np.ndarray, image_size: int
+) -> Ceiling:
+    """Classify the plates of all repetitions; means and Monte Carlo errors over them."""
     matrices, squares_mm2, spreads_mm2 = map(
         np.stack, zip(*(block.classify(prior) for block in blocks), strict=True)
     )
@@ -153,7 +168,7 @@ def reference_ceiling(
     accuracies, squares_mm2, spreads_mm2 = recall @ prior, squares_mm2 @ prior, spreads_mm2 @ prior
     rmse_mm = float(np.sqrt(squares_mm2.mean()))
     return Ceiling(
-        classes=parameters.alloys,
+        classes=classes,
         shares=tuple(prior.tolist()),
         image_size=image_size,
         accuracy=float(accuracies.mean()),
@@ -168,47 +183,48 @@ def reference_ceiling(
 
 
 @contextmanager
-def _numbers_that_hold() -> Iterator[None]:
-    """Turn arithmetic that overflows, or a matrix without an inverse, into one line."""
+def _arithmetic_errors() -> Iterator[None]:
+    """Report overflow, or a matrix without an inverse, as images without information."""
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
             yield
     except (np.linalg.LinAlgError, ArithmeticError) as error:
-        raise AlloykError(
-            f"wanted images that tell something of the plate, found none ({error}): look at what "
-            "was set last, above all filters, scatter, exposure and what the field shows"
+        raise ConfigError(
+            f"the images must carry information about the plate, but they do not ({error}); check "
+            "the last changed settings, above all filters, scatter, exposure and layout"
         ) from None
 
 
 def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:
-    """What this ceiling leaves out or approximates for a set-up, a sentence each."""
+    """One sentence for each approximation that affects the ceiling of a set-up."""
     tube, notes = parameters.tube, []
     if tube.voltage_range_kvp:
         low, high = tube.voltage_range_kvp
         notes.append(
-            f"The uniform range of {low:g} to {high:g} kV counts as a Gaussian of the same spread."
+            f"The uniform range of {low:g} to {high:g} kV is approximated by a Gaussian of equal "
+            "standard deviation."
         )
     if tube.voltage_steps_kvp:
-        notes.append("The stepped voltages are taken as known but for their drift.")
+        notes.append("The stepped voltages are taken as known except for their drift.")
     if parameters.layout.name == "full":
         notes.append(
-            "Taken at the mean pose, where the ends of the ramp lie on the borders of the field; "
-            "a shift that brings one into view tells more (--drawn)."
+            "Computed at the mean pose, where the ends of the ramp lie on the field's borders; "
+            "a shift that brings an end into view adds information (--drawn)."
         )
     if not parameters.texture.is_off:
-        notes.append("The texture of the plates is left out.")
+        notes.append("The texture of the plates is ignored.")
     return notes + validity_notes(Beam(parameters), image_size)
 
 
 def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Of the mean over the first axis."""
+    """Standard error of the mean over the first axis."""
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
 def _covariances(
     beam: Beam, reduction: Reduction, now: Circumstances, image_size: int
 ) -> dict[tuple[str, float], np.ndarray]:
-    """(Label, nominal thickness) → covariance of the estimate, taken at the nominal plate."""
+    """(Label, nominal thickness) → covariance of the estimate at the nominal plate."""
     plate = beam.parameters.plate
     nominal = plate.model_copy(
         update={"thickness_range_mm": None, "thickness_law": "exact", "composition_law": "nominal"}
@@ -225,22 +241,31 @@ def _covariances(
 
 
 class _Block:
-    """Independent draws: the compositions that make up the classes, and plates held out."""
+    """One repetition: compositions that represent the classes, and held-out plates."""
 
-    def __init__(self, beam: Beam, reduction: Reduction, covariances: dict, seed: int, nth: int):
+    def __init__(
+        self,
+        beam: Beam,
+        reduction: Reduction,
+        covariances: dict[tuple[str, float], np.ndarray],
+        seed: int,
+        nth: int,
+    ) -> None:
         self.classes, spread = beam.parameters.alloys, beam.parameters.plate
         nominals_mm = spread.nominal_thicknesses_mm
         each = max(HELD_OUT // (len(self.classes) * len(nominals_mm)), 1)
 
-        def units(label, count, rng):
-            """Coefficients per mm of plates as they lean in the beam, shape ``(count, 2)``."""
+        def units(label: str, count: int, rng: np.random.Generator) -> np.ndarray:
+            """Coefficients per mm of tilted plates, shape `(count, 2)`."""
             fractions = draw_compositions(label, spread, rng, count)
             density = plate_density_g_cm3(get_alloy(label), fractions)[:, None]
             tilt_deg = np.clip(spread.tilt_sd_deg * rng.standard_normal(count), -80, 80)
             return density * (fractions @ of_elements) / np.cos(np.radians(tilt_deg))[:, None]
 
         pure = np.eye(len(ELEMENTS))
-        of_elements = reduction.coefficients([beam.plate_mu_per_mm(row, 1.0) for row in pure])
+        of_elements = reduction.coefficients(
+            np.stack([beam.plate_mu_per_mm(row, 1.0) for row in pure])
+        )
         self.parts, self.precisions, truth, true_mm, estimates = [], [], [], [], []
         for c, label in enumerate(self.classes):
             known = units(label, COMPOSITIONS, sampling.generator(seed, _DENSITY, nth, c))
@@ -258,15 +283,15 @@ class _Block:
         self.estimates, self.true_mm = np.concatenate(estimates), np.concatenate(true_mm)
         self.truth = np.array(truth)
         self.nominal_mm = np.tile(np.repeat(nominals_mm, each), len(self.classes))
-        if spread.thickness_range_mm:  # whose nominal thicknesses nobody has ordered
+        if spread.thickness_range_mm:  # its nominal thicknesses are not known to anybody
             self.nominal_mm[:] = np.mean(spread.thickness_range_mm)
 
     def classify(self, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Decide by the highest posterior density.
+        """Classify the held-out plates by the highest posterior density.
 
         Returns:
-            Share of each true class that is called each class, ``(k, k)``; the mean square error
-            of the best estimate of the thickness for each true class in mm², ``(k,)``; and that of
+            Share of each true class predicted as each class, `(k, k)`; the mean square error in
+            mm² of the best estimate of the thickness for each true class, `(k,)`; and that of
             the nominal thickness.
         """
         k = len(self.classes)
@@ -282,7 +307,7 @@ class _Block:
         best_mm = np.divide(
             (moment * prior).sum(axis=1), total, out=self.nominal_mm.copy(), where=total > 0
         )
-        # Where every density is 0 in float64 the first class is called, which is never for better.
+        # Where all densities are 0 in float64, the first class is predicted.
         matrix = np.zeros((k, k))
         np.add.at(matrix, (self.truth, posterior.argmax(axis=1)), 1)
         matrix /= matrix.sum(axis=1, keepdims=True)

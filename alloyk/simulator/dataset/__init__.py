@@ -1,1 +1,1 @@
-"""Simulated data sets: which images are sampled, how they are rendered, what is written."""
+"""Simulated data sets: sampling of plates and images, rendering and writing."""

@@ -1,4 +1,4 @@
-"""One picture of what a data set holds: every class and thickness, raw and equalised."""
+"""Contact sheet of a data set: every class and thickness, raw and equalised."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_THICKNESSES = 4
-"""Columns of each class; more nominal thicknesses are thinned out evenly."""
+"""Columns per class; of more nominal thicknesses, evenly spaced ones are shown."""
 
 
 def examples(planned: Iterable[PlannedImage]) -> dict[str, list[PlannedImage]]:
-    """First image of each class and nominal thickness, thinnest first."""
+    """The first image of each class and nominal thickness, thinnest first."""
     found: dict[str, dict[float, PlannedImage]] = {}
     for one in planned:
         found.setdefault(one.plate.alloy, {}).setdefault(one.plate.thickness_mm, one)
@@ -31,7 +31,7 @@ def examples(planned: Iterable[PlannedImage]) -> dict[str, list[PlannedImage]]:
 
 
 def equalised(counts: np.ndarray) -> np.ndarray:
-    """Share of pixels at or below each pixel's count, as histogram equalisation shows it."""
+    """Histogram-equalised image: the share of pixels at or below each pixel's count."""
     _, inverse, number = np.unique(counts, return_inverse=True, return_counts=True)
     return (np.cumsum(number) / counts.size)[inverse].reshape(counts.shape)
 
@@ -48,15 +48,12 @@ def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], p
 def plot_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage]) -> "Figure":
     """Draw, for each class and thickness: counts, equalised counts, and profiles along the wedge.
 
-    The profiles are means over the rows of the upper and the lower fifth of the field: bare wedge
-    and plate.
+    The profiles are means over the rows of the upper fifth (wedge alone) and the lower fifth
+    (wedge and plate) of the field.
     """
     from matplotlib.figure import Figure
 
     chosen = examples(planned)
-    parameters = simulator.recipe.parameters
-    most = parameters.detector.greatest_count
-    half_mm = parameters.layout.field_mm / 2
     columns = max(len(ones) for ones in chosen.values())
     figure = Figure(figsize=(0.6 + 2.2 * columns, 6.4 * len(chosen)), layout="constrained")
     sheets = np.atleast_1d(figure.subfigures(len(chosen), 1))
@@ -66,31 +63,36 @@ def plot_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage]) ->
             3, columns, squeeze=False, sharex="row", sharey="row", height_ratios=(2, 2, 1.4)
         )
         for column in range(columns):
-            picture, ranks, profile = axes[:, column]
-            if column >= len(ones):
+            if column < len(ones):
+                _draw_image(axes[:, column], simulator, ones[column])
+            else:
                 for axis in axes[:, column]:
                     axis.set_axis_off()
-                continue
-            one = ones[column]
-            counts = simulator.image(one)
-            picture.set_title(
-                f"{one.plate.thickness_mm:.3g} mm, {one.now.set_voltage_kvp:.3g} kV", fontsize=9
-            )
-            picture.imshow(counts, cmap="gray", vmin=0, vmax=most)
-            ranks.imshow(equalised(counts), cmap="gray", vmin=0, vmax=1)
-            for axis in (picture, ranks):
-                axis.set_xticks([])
-                axis.set_yticks([])
-            size = len(counts)
-            place_mm = np.linspace(-half_mm, half_mm, size)
-            fifth = max(size // 5, 1)
-            profile.semilogy(place_mm, counts[:fifth].mean(axis=0) + 1, lw=1, label="above")
-            profile.semilogy(place_mm, counts[-fifth:].mean(axis=0) + 1, lw=1, label="below")
-            profile.set_xlabel("mm")
-            profile.tick_params(labelsize=7)
         for axis, text in zip(axes[:, 0], ("counts", "equalised", "profile, counts"), strict=True):
             axis.set_ylabel(text)
-        # Below the panels: inside one of them it would lie on a curve of some plate or other.
+        # Below the panels: inside a panel the legend would cover a curve.
         lines, names = axes[2, 0].get_legend_handles_labels()
         sheet.legend(lines, names, fontsize=7, ncols=2, loc="outside lower center")
     return figure
+
+
+def _draw_image(axes: np.ndarray, simulator: Simulator, one: PlannedImage) -> None:
+    """Draw one image into a column of three axes: counts, equalised counts, profiles."""
+    picture, ranks, profile = axes
+    parameters = simulator.recipe.parameters
+    counts = simulator.image(one)
+    picture.set_title(
+        f"{one.plate.thickness_mm:.3g} mm, {one.now.set_voltage_kvp:.3g} kV", fontsize=9
+    )
+    picture.imshow(counts, cmap="gray", vmin=0, vmax=parameters.detector.greatest_count)
+    ranks.imshow(equalised(counts), cmap="gray", vmin=0, vmax=1)
+    for axis in (picture, ranks):
+        axis.set_xticks([])
+        axis.set_yticks([])
+    half_mm = parameters.layout.field_mm / 2
+    place_mm = np.linspace(-half_mm, half_mm, len(counts))
+    fifth = max(len(counts) // 5, 1)
+    profile.semilogy(place_mm, counts[:fifth].mean(axis=0) + 1, lw=1, label="above")
+    profile.semilogy(place_mm, counts[-fifth:].mean(axis=0) + 1, lw=1, label="below")
+    profile.set_xlabel("mm")
+    profile.tick_params(labelsize=7)

@@ -8,12 +8,12 @@ import numpy as np
 
 
 def write_image(path: Path, counts: np.ndarray, bits: int = 16) -> None:
-    """Write one image, PNG or TIFF by the suffix of its path.
+    """Write one image as PNG or TIFF.
 
     Args:
-        path: With the suffix ``.png`` or ``.tif``.
-        counts: Not negative, below ``2 ** bits``, shape ``(h, w)``.
-        bits: Depth of the file; the counts are not scaled to it.
+        path: The suffix, `.png` or `.tif`, chooses the format.
+        counts: 0 to `2 ** bits - 1`, shape `(h, w)`.
+        bits: Bit depth of the file; the counts are not scaled to it.
     """
     counts = counts.astype(f"uint{bits}", copy=False)
     if path.suffix == ".png":
@@ -21,7 +21,7 @@ def write_image(path: Path, counts: np.ndarray, bits: int = 16) -> None:
     else:
         import tifffile
 
-        # Without a description, which would hold nothing but tifffile's own notes.
+        # No description: it would hold only metadata of tifffile.
         tifffile.imwrite(
             path, counts, photometric="minisblack", compression="zlib", predictor=True,
             metadata=None, software="alloyk",
@@ -29,14 +29,14 @@ def write_image(path: Path, counts: np.ndarray, bits: int = 16) -> None:
 
 
 def png_bytes(counts: np.ndarray) -> bytes:
-    """A gray PNG of the array's own depth.
+    """A gray PNG with the bit depth of the array.
 
-    Written here rather than by an imaging library, which tries five filters on each row and then
-    looks for repeated strings: radiographs are noise, where one filter and coding of runs alone
-    make the file 4 % smaller in a quarter of the time.
+    An imaging library tries five filters on each row and searches for repeated strings.
+    Radiographs are noisy: one filter and run-length coding give a file that is 4 % smaller in a
+    quarter of the time.
 
     Args:
-        counts: uint8 or uint16, shape ``(h, w)``.
+        counts: uint8 or uint16, shape `(h, w)`.
 
     Source: W3C Recommendation Portable Network Graphics, chapters 5, 9 and 11.
     """

@@ -1,4 +1,4 @@
-"""The tables beside the images."""
+"""The tables of a data set: `manifest.csv`, `plates.csv` and `frames.csv`."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import pandas
 
 DIGITS = 6
-"""Decimals of the numbers in the tables."""
+"""Decimal places of the numbers in the tables."""
 
 
 def image_row(one: PlannedImage) -> dict[str, Any]:
-    """Row of `manifest.csv`; the label is a string.
+    """Row of `manifest.csv`; the label is text.
 
-    `thickness_mm` and `tube_voltage_kvp` are as ordered and as set, the columns `true_…` and the
-    rest of the circumstances as they really were.
+    `thickness_mm` and `tube_voltage_kvp` are nominal values; the columns `true_…` and the other
+    circumstances are actual values.
     """
     return {
         "path": one.path,
@@ -71,16 +71,16 @@ def manifest_table(planned: Iterable[PlannedImage]) -> "pandas.DataFrame":
 
 
 class CsvTable:
-    """A CSV file that grows row by row; the first row names the columns."""
+    """A CSV file that is written row by row; the keys of the first row name the columns."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer = None
+        self._writer: csv.DictWriter[str] | None = None
 
     def __enter__(self) -> "CsvTable":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def add(self, row: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class CsvTable:
 
 
 def noted(planned: Iterable[PlannedImage], folder: Path) -> Iterator[PlannedImage]:
-    """Pass images through, and note each in `manifest.csv`, each new plate in `plates.csv`."""
+    """Yield the images, writing each to `manifest.csv` and each new plate to `plates.csv`."""
     with ExitStack() as stack:
         manifest = stack.enter_context(CsvTable(folder / "manifest.csv"))
         plates = stack.enter_context(CsvTable(folder / "plates.csv"))

@@ -1,4 +1,4 @@
-"""One recipe's images, one at a time."""
+"""Rendering: the images of a recipe, one at a time."""
 
 from functools import lru_cache
 
@@ -14,16 +14,16 @@ from alloyk.simulator.physics.forward import (
     open_beam_photons,
     plate_depth,
 )
-from alloyk.simulator.physics.scene import Circumstances, draw_circumstances
+from alloyk.simulator.physics.scene import Circumstances, FloatType, draw_circumstances
 from alloyk.simulator.physics.texture import shifted, texture_map
 from alloyk.simulator.physics.validity import refuse_saturation
 
 
 class Simulator:
-    """Makes the images of one recipe; holds what they share. Threads may share it.
+    """Renders the images of one recipe. Threads may share it.
 
     Args:
-        recipe: What to simulate.
+        recipe: The recipe.
 
     Attributes:
         recipe: As given.
@@ -31,11 +31,10 @@ class Simulator:
         panel: The detector with its fixed pattern.
 
     Raises:
-        AlloykError: The beam cannot be computed, see `Beam`; most pixels
-            would saturate.
+        ConfigError: The beam cannot be computed, see `Beam`, or most pixels would saturate.
     """
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.beam = Beam(recipe.parameters)
         refuse_saturation(self.beam, recipe.image_size)
@@ -47,16 +46,18 @@ class Simulator:
             detector.full_scale * detector.greatest_count / nominal,
             sampling.generator(recipe.seed, sampling.PANEL),
         )
-        # The images of one plate follow each other, so a few maps are enough.
+        # The images of a plate are consecutive, so a few maps are enough.
         self._plate_texture = lru_cache(maxsize=8)(self._make_texture)
 
     def image(self, planned: sampling.PlannedImage) -> np.ndarray:
-        """Counts of one planned image, uint16 ``(image_size, image_size)``."""
+        """Counts of one planned image, uint16 `(image_size, image_size)`."""
         return self.panel.record(
             self.expected(planned), sampling.generator(planned.seed, sampling.NOISE)
         )
 
-    def expected(self, planned: sampling.PlannedImage, dtype=np.float32) -> Expectation:
+    def expected(
+        self, planned: sampling.PlannedImage, dtype: FloatType = np.float32
+    ) -> Expectation:
         """Expected signal and variance of one planned image, before blur and noise."""
         depth = plate_depth(self.beam, planned.plate, planned.now.tilt_deg)
         texture = None
@@ -74,7 +75,7 @@ class Simulator:
         )
 
     def flat(self, nth: int) -> tuple[np.ndarray, Circumstances, int]:
-        """An exposure without wedge and plate; its circumstances are drawn as for an image.
+        """A flat frame: no wedge and no plate, circumstances drawn as for an image.
 
         Returns:
             Counts, circumstances and seed.
@@ -92,7 +93,7 @@ class Simulator:
         return self.panel.record(expected, sampling.generator(seed, sampling.NOISE)), now, seed
 
     def dark(self, nth: int) -> tuple[np.ndarray, Circumstances, int]:
-        """A frame with the beam off; returns as :meth:`flat`."""
+        """A dark frame: the beam is off. Returns the same as `flat`."""
         seed, now = self._frame(sampling.DARKS, nth)
         nothing = self._uniform(0.0)
         counts = self.panel.record(

@@ -1,4 +1,4 @@
-"""Which plates and images a simulated data set has, drawn before the first pixel."""
+"""Sampling: the plates and images of a data set, drawn before any image is rendered."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.simulator.physics.plate import Plate, draw_plate
 from alloyk.simulator.physics.scene import Circumstances, draw_circumstances
 from alloyk.simulator.settings.parameters import Parameters
 
-# Streams of random numbers: each has its own spawn key, so the same seed gives the same panel,
-# plate 7 and image 12 however many of them there are and whoever computes them.
+# Random streams, each with its own spawn key: a seed gives the same panel, plate 7 and image 12
+# for any number of plates, images and threads.
 PANEL, PLATES, IMAGES, TEXTURES, FLATS, DARKS = range(6)
 CIRCUMSTANCES, NOISE = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedImage:
-    """One image to be made.
+    """An image to be rendered.
 
     Attributes:
         path: File name relative to the data set, posix.
-        plate: The plate it shows.
+        plate: The plate in it.
         now: Its circumstances.
         seed: 63-bit integer from which circumstances and noise are drawn.
     """
@@ -35,12 +35,12 @@ class PlannedImage:
 
 
 def generator(seed: int, *spawn_key: int) -> np.random.Generator:
-    """Random generator of one stream."""
+    """The random generator of one stream."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
 def image_seed(seed: int, stream: int, nth: int) -> int:
-    """Seed of one image or frame: 63 bits, so that it fits into any table's integers."""
+    """Seed of an image or frame: 63 bits, so that it fits into signed 64-bit integers."""
     sequence = np.random.SeedSequence(seed, spawn_key=(stream, nth))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -48,47 +48,44 @@ def image_seed(seed: int, stream: int, nth: int) -> int:
 def class_counts(
     images: int, classes: Sequence[str], imbalance: float = 1.0, order: Sequence[str] = ()
 ) -> dict[str, int]:
-    """Images of each class: even, or a long tail that falls by a constant factor.
+    """Images of each class: equal, or a long tail that falls by a constant factor.
 
     Args:
-        images: In all; shared without a remainder.
+        images: Total number; all are allocated.
         classes: Labels.
-        imbalance: Largest over smallest class, 1 or more.
-        order: Classes from the head of the tail to its end; those not named follow.
+        imbalance: Size of the largest class divided by that of the smallest, >= 1.
+        order: Classes from the largest to the smallest; classes that it omits follow.
 
     Example:
         >>> class_counts(3000, ["1050", "6082", "5083", "7075", "2017"], imbalance=20)
         {'1050': 1620, '6082': 766, '5083': 362, '7075': 171, '2017': 81}
 
     Raises:
-        AlloykError: Fewer images than classes, an imbalance under 1, an unknown class.
+        ConfigError: Fewer images than classes, an imbalance below 1, or an unknown class.
 
     Source: the exponential long tail of Cui et al., CVPR 2019.
     """
     if not 1 <= imbalance < math.inf:
-        raise AlloykError(f"wanted a finite imbalance of 1 or more, found {imbalance:g}")
+        raise ConfigError(f"imbalance must be finite and >= 1, got {imbalance:g}")
     for label in order:
         if label not in classes:
-            raise AlloykError(
-                f"class order names {label!r}, which is not simulated: there are "
-                f"{', '.join(classes)}"
+            raise ConfigError(
+                f"the class order must name classes of {', '.join(classes)}, got {label!r}"
             )
     if len(set(order)) != len(order):
-        raise AlloykError(f"class order names a class twice: {', '.join(order)}")
+        raise ConfigError(f"the class order must name each class once, got {', '.join(order)}")
     if images < len(classes):
-        raise AlloykError(
-            f"wanted at least one image of each of {len(classes)} classes, found {images} images"
-        )
+        raise ConfigError(f"images must be at least {len(classes)}, one per class, got {images}")
     ranked = [*order, *(label for label in classes if label not in order)]
     steps = max(len(ranked) - 1, 1)
     shares = np.array([imbalance ** (-rank / steps) for rank in range(len(ranked))])
     exact = images * shares / shares.sum()
     counts = np.maximum(np.floor(exact).astype(int), 1)
-    # Whoever lacks most first; ties go to the head.
+    # The class that lacks most comes first; ties go to the larger class.
     by_lack = np.argsort(counts - exact, kind="stable")
     for position in range(images - counts.sum()):
         counts[by_lack[position % len(ranked)]] += 1
-    # What the smallest classes got beyond their share, the last of the largest gives.
+    # Images that the smallest classes got beyond their share come from the largest class.
     while counts.sum() > images:
         counts[len(ranked) - 1 - np.argmax(counts[::-1])] -= 1
     found = dict(zip(ranked, counts.tolist(), strict=True))
@@ -102,17 +99,17 @@ def plan_images(
     seed: int,
     suffix: str = ".png",
 ) -> Iterator[PlannedImage]:
-    """Draw every plate and every image's circumstances.
+    """Draw every plate and the circumstances of every image.
 
-    Nominal thicknesses take turns plate by plate within each class. The last plate of a class
-    may have fewer images than the others.
+    Within each class, successive plates take the nominal thicknesses in turn. The last plate of
+    a class may have fewer images than the others.
 
     Args:
         parameters: All parameters.
         counts: Label → number of images.
-        images_per_plate: Images that show one plate.
-        seed: Of the data set.
-        suffix: Of the files.
+        images_per_plate: Number of images of each plate.
+        seed: Seed of the data set.
+        suffix: Suffix of the files.
     """
     thicknesses = parameters.plate.nominal_thicknesses_mm
     plates = images = 0

@@ -1,4 +1,4 @@
-"""Make a labelled radiograph data set: in memory, or as a folder.
+"""Simulate a labelled data set, in memory or as a folder.
 
 Example:
     >>> images, table = simulate_arrays(preset="easy", images=4, image_size=32, seed=1)
@@ -36,13 +36,13 @@ def simulate_arrays(
     class_order: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> tuple[np.ndarray, "pandas.DataFrame"]:
-    """A data set in memory; the same counts that :func:`simulate_dataset` writes.
+    """Simulate a data set in memory, with the same counts as `simulate_dataset`.
 
     Returns:
-        Counts, uint16 ``(images, image_size, image_size)``, and the manifest, one row per image.
+        Counts, uint16 `(images, image_size, image_size)`, and the manifest, one row per image.
 
     Raises:
-        AlloykError: Unknown preset, alloy or parameter, or a value out of its range.
+        ConfigError: A preset, alloy or parameter is unknown, or a value is out of its range.
     """
     recipe = make_recipe(
         preset, alloys=alloys, overrides=overrides, images=images, image_size=image_size,
@@ -73,34 +73,35 @@ def simulate_dataset(
     workers: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
-    """Write a data set: ``<label>/*.png``, `manifest.csv`, `plates.csv`, `simulation.yaml`.
+    """Write a data set: `<label>/*.png`, `manifest.csv`, `plates.csv` and `simulation.yaml`.
 
-    The files appear under a temporary name beside `out` and get their own at the end, so an
-    interrupted run leaves nothing there. The bytes do not depend on `workers`.
+    The folder is written under a temporary name beside `out` and renamed at the end, so an
+    interrupted call leaves nothing. The bytes do not depend on `workers`.
 
     Args:
-        out: Folder to make; it may exist if it is empty.
-        preset: Name in :data:`alloyk.simulator.settings.presets.PRESETS`.
-        images: Number of images, classes even but for `imbalance`.
+        out: Folder to create; an existing one must be empty.
+        preset: Name in `alloyk.simulator.settings.presets.PRESETS`.
+        images: Number of images, equally many of each class unless `imbalance` is set.
         image_size: Pixels along each side.
-        seed: Of all random numbers.
+        seed: Seed of all random numbers.
         alloys: Class labels instead of the preset's.
-        images_per_plate: Images that show one plate.
-        imbalance: Largest over smallest class.
+        images_per_plate: Number of images of each plate.
+        imbalance: Size of the largest class divided by that of the smallest.
         class_order: Classes from the largest to the smallest.
-        image_format: ``"png"`` or ``"tiff"``.
-        bits: Depth of the files; the counts inside are not scaled to it.
-        with_flats: Write flat and dark frames into ``_calibration/`` too.
-        contact_sheet: Draw `contact_sheet.png` too.
-        overrides: Dotted parameter key → value, see :mod:`alloyk.simulator.settings.overrides`.
-        workers: Threads; by default one for each core.
+        image_format: `"png"` or `"tiff"`.
+        bits: Bit depth of the files; the counts are not scaled to it.
+        with_flats: Whether to write flat and dark frames into `_calibration/` too.
+        contact_sheet: Whether to draw `contact_sheet.png` too.
+        overrides: Dotted parameter key → value, see `alloyk.simulator.settings.overrides`.
+        workers: Number of threads; by default one per core.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         The folder.
 
     Raises:
-        AlloykError: A bad setting, a non-empty folder, a full disk, no permission to write.
+        ConfigError: A setting is wrong.
+        DataError: The folder is not empty or cannot be written.
     """
     recipe = make_recipe(
         preset, alloys=alloys, overrides=overrides, images=images, image_size=image_size,

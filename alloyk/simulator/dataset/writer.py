@@ -1,4 +1,4 @@
-"""Write a data set: whole under its name, or not at all."""
+"""Write a data set; its folder appears only when it is complete."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from alloyk.errors import AlloykError
+from alloyk.errors import DataError
 from alloyk.locks import locked_path
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.simulator.dataset.contact_sheet import write_contact_sheet
@@ -21,18 +21,18 @@ from alloyk.simulator.dataset.render import Simulator
 from alloyk.simulator.dataset.sampling import PlannedImage
 
 CHUNK = 8
-"""Images that a worker makes at a time."""
+"""Number of images that a thread renders at a time."""
 
 FRAMES = "_calibration"
-"""Folder of the flat and dark frames; the underscore tells it from a class."""
+"""Folder of the flat and dark frames; the underscore distinguishes it from a class."""
 
 FRAMES_OF_A_KIND = 8
 
 BEAM_COLUMNS = ("tube_voltage_kvp", "true_tube_voltage_kvp", "output", "scatter_ratio")
-"""Circumstances that matter to a flat frame."""
+"""Circumstances that affect a flat frame."""
 
 BYTES_LEFT = 0.9
-"""What compression leaves of an image, at most; for the estimate of disk space only."""
+"""Upper limit of the compression ratio; used for the estimate of disk space only."""
 
 
 def write_dataset(
@@ -46,24 +46,25 @@ def write_dataset(
     """Write the data set of a recipe.
 
     Args:
-        recipe: What to write.
-        out: Folder to make; it may exist if it is empty.
-        contact_sheet: Draw `contact_sheet.png` too.
-        workers: Threads, by default one for each core. NumPy and zlib let go of Python's lock,
-            so threads keep the cores busy, without the hazards of forking a process that runs
-            TensorFlow.
+        recipe: The recipe.
+        out: Folder to create; an existing one must be empty.
+        contact_sheet: Whether to draw `contact_sheet.png` too.
+        workers: Number of threads, by default one per core. NumPy and zlib release Python's
+            global lock, so threads use all cores; forking a process that runs TensorFlow is not
+            safe.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         The folder.
 
     Raises:
-        AlloykError: A beam that cannot be computed, a non-empty folder, a full disk, no
-            permission to write.
+        ConfigError: The beam cannot be computed.
+        DataError: The folder is not empty or cannot be written.
     """
     out = Path(out)
+    nearest = _nearest_folder(out)
     with _disk_errors(out), locked_path(out):
-        _check_room(recipe, out)
+        _check_room(recipe, out, nearest)
         simulator = Simulator(recipe)
         with _finished_folder(out) as folder:
             for label in recipe.parameters.alloys:
@@ -83,7 +84,7 @@ def write_dataset(
 def _write_images(
     simulator: Simulator, planned: Iterable[PlannedImage], folder: Path, workers: int | None
 ) -> Iterator[int]:
-    """Yield the number of images done since the last time; few are planned ahead."""
+    """Yield the number of images written since the last time; few are planned ahead."""
 
     def write_chunk(chunk: list[PlannedImage]) -> int:
         for one in chunk:
@@ -107,7 +108,7 @@ def _write_images(
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -121,24 +122,29 @@ def _write_frames(simulator: Simulator, folder: Path) -> None:
                 name = f"{kind}_{nth:02d}{suffix}"
                 write_image(folder / name, counts, simulator.recipe.bits)
                 values = circumstance_columns(now)
-                # Without a beam its circumstances mean nothing.
+                # Without a beam, its circumstances have no meaning.
                 beam = {key: values[key] if kind == "flat" else "" for key in BEAM_COLUMNS}
                 table.add({"path": name, "kind": kind, **beam, "seed": seed})
 
 
-def _check_room(recipe: Recipe, out: Path) -> None:
+def _nearest_folder(out: Path) -> Path:
+    """`out`, or its nearest parent that exists."""
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise AlloykError(f"cannot write into {out}: {nearest} is a file, not a folder")
-    if nearest == out and any(out.iterdir()):
-        raise AlloykError(f"{out} is not an empty folder: choose another name or remove it")
-    wanted = recipe.images * recipe.image_size**2 * recipe.bits / 8 * BYTES_LEFT
+        raise DataError(f"OUT must be a folder, got {out}; {nearest} is a file")
+    return nearest
+
+
+def _check_room(recipe: Recipe, out: Path, nearest: Path) -> None:
+    if out.is_dir() and any(out.iterdir()):
+        raise DataError(f"OUT must be a new or empty folder, got {out}; choose another name")
+    needed = recipe.images * recipe.image_size**2 * recipe.bits / 8 * BYTES_LEFT
     free = shutil.disk_usage(nearest).free
-    if wanted > free:
-        raise AlloykError(
+    if needed > free:
+        raise DataError(
             f"{recipe.images} images of {recipe.image_size}×{recipe.image_size} need about "
-            f"{wanted / 1e6:,.0f} MB, but {nearest} has {free / 1e6:,.0f} MB left: make fewer or "
-            "smaller ones, or write them elsewhere"
+            f"{needed / 1e6:,.0f} MB, but {nearest} has {free / 1e6:,.0f} MB free; simulate fewer "
+            "or smaller images, or write to another disk"
         )
 
 
@@ -147,14 +153,14 @@ def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AlloykError(
-            f"cannot write the data set {out}: {error.strerror or error}; nothing was left there"
+        raise DataError(
+            f"cannot write the data set {out}: {error.strerror or error}; no files were kept"
         ) from None
 
 
 @contextlib.contextmanager
 def _finished_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` if the block ends well."""
+    """A temporary folder beside `out`, renamed to `out` if the block succeeds."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -168,7 +174,7 @@ def _finished_folder(out: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
+    """The file mode mask of the process; it can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

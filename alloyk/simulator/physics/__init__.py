@@ -1,6 +1,6 @@
 """From tabulated attenuation and spectra to the counts of a detector.
 
 `tables` and `libraries` hold attenuation and spectra, `beam` the signal behind wedge and plate,
-`plate` and `scene` what is in the field of view, `forward` the expected signal and its variance,
-`detector` noise, blur and counts; `validity` refuses set-ups in which the model does not hold.
+`plate` and `scene` the contents of the field, `forward` the expected signal and its variance,
+`detector` noise, blur and counts. `validity` refuses set-ups for which the model does not hold.
 """

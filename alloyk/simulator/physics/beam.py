@@ -1,4 +1,4 @@
-"""What an energy-integrating detector sees of a polychromatic beam behind wedge and plate."""
+"""Signal of an energy-integrating detector in a polychromatic beam behind wedge and plate."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from alloyk.alloys import ELEMENT_DENSITY_G_CM3, ELEMENTS
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.simulator.physics import libraries
 from alloyk.simulator.physics.tables import (
     AttenuationTable,
@@ -18,24 +18,24 @@ from alloyk.simulator.settings.field_types import PHOTONS_PER_MM2
 from alloyk.simulator.settings.parameters import Detector, Parameters, Tube
 
 WEDGE_NODES = 257
-"""Wedge thicknesses at which the curves are computed; linear between them."""
+"""Number of wedge thicknesses at which the curves are computed; linear between them."""
 
 HEIGHT_LIMIT_SD = 4.0
-"""A wedge's height departs by at most this many standard deviations, so the nodes suffice."""
+"""Limit of the wedge's height error in standard deviations, so that the nodes cover it."""
 
 DRIFT_LIMIT_SD = 4.0
-"""Likewise the tube voltage, so that it stays inside the tables."""
+"""The same for the tube voltage, so that it stays inside the tables."""
 
 LEAST_TRANSMISSION = 1e-9
-"""Share of a beam that its filters and the air must let through for an image to be made of it."""
+"""Minimum share of the beam that filters and air must transmit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Response behind the wedge, at the wedge thicknesses ``Beam.wedge_nodes_mm``.
+    """Response behind the wedge at the wedge thicknesses `Beam.wedge_nodes_mm`.
 
     Attributes:
-        signal: A(w), 1 in the open beam, shape ``(nodes,)``.
+        signal: A(w), 1 in the open beam, shape `(nodes,)`.
         variance: V(w), variance of the signal per photon absorbed in the open beam, same shape.
     """
 
@@ -51,12 +51,12 @@ class Beam:
             `detector`.
 
     Raises:
-        AlloykError: A voltage that the tables do not hold and that SpekPy, if installed, cannot
-            compute either; an unknown filter; filters that leave no beam; an exposure time that
-            gives too few or too many photons.
+        ConfigError: The voltage is outside the tables and SpekPy is missing or cannot compute it;
+            a filter is unknown; the filters leave no beam; or the exposure time gives too few or
+            too many photons.
     """
 
-    def __init__(self, parameters: Parameters):
+    def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         tube = parameters.tube
         self.tube_table, self.attenuation = _tables(
@@ -68,7 +68,7 @@ class Beam:
             0, wedge.height_mm * (1 + HEIGHT_LIMIT_SD * wedge.height_sd), WEDGE_NODES
         )
         mu_wedge = wedge.density_g_cm3 * self.attenuation.mu_over_rho["Al"] / 10
-        # float64 and einsum throughout: BLAS may sum in another order with other thread counts.
+        # float64 and einsum: the order of sums in BLAS may depend on the number of threads.
         self._wedge_transmission = np.exp(-np.outer(self.wedge_nodes_mm, mu_wedge))
         self._alloying = np.stack([self.attenuation.mu_over_rho[e] for e in ELEMENTS])
         self._filtered = filter_transmission(tube, self.attenuation)
@@ -82,21 +82,21 @@ class Beam:
         if not passed > LEAST_TRANSMISSION * bare:
             filters = self.parameters.tube.filters_mm
             named = ", ".join(f"{mm:g} mm {element}" for element, mm in filters.items())
-            raise AlloykError(
-                f"wanted a beam that reaches the detector, found none at {tube_voltage_kvp:g} kV "
-                f"behind {named or 'no filter'}: make tube.filters_mm or tube.air_mm thinner, or "
+            raise ConfigError(
+                f"the beam must reach the detector, but none does at {tube_voltage_kvp:g} kV "
+                f"behind {named or 'no filter'}; reduce tube.filters_mm or tube.air_mm, or "
                 "raise the voltage"
             )
         try:
             PHOTONS_PER_MM2(self.photons_per_mm2(tube_voltage_kvp))
         except ValueError as error:
-            raise AlloykError(
-                f"photons per mm² at {tube_voltage_kvp:g} kV: {error}, found "
-                f"{self.photons_per_mm2(tube_voltage_kvp):.3g}: change exposure.exposure_time_s"
+            raise ConfigError(
+                f"photons per mm² at {tube_voltage_kvp:g} kV {error}, got "
+                f"{self.photons_per_mm2(tube_voltage_kvp):.3g}; change exposure.exposure_time_s"
             ) from None
 
     def absorbed_spectrum(self, tube_voltage_kvp: float) -> np.ndarray:
-        """Photons that the scintillator absorbs, s_E = S(E) D(E), shape ``(bins,)``.
+        """Photons that the scintillator absorbs, s_E = S(E) D(E), shape `(bins,)`.
 
         Per cm² and mA·s, 1 m from the focal spot.
         """
@@ -111,7 +111,8 @@ class Beam:
     def photons_per_mm2(self, tube_voltage_kvp: float) -> float:
         """Photons absorbed in the open beam per mm² by one image at nominal output.
 
-        As stated, or from the tube's output at this voltage where a time is stated.
+        `exposure.photons_per_mm2`, or from the tube's output at this voltage if
+        `exposure.exposure_time_s` is set.
         """
         exposure = self.parameters.exposure
         if exposure.exposure_time_s is None:
@@ -120,11 +121,11 @@ class Beam:
         return output * exposure.tube_current_ma * exposure.exposure_time_s
 
     def plate_mu_per_mm(self, mass_fractions: np.ndarray, density_g_cm3: float) -> np.ndarray:
-        """Linear attenuation coefficient in 1/mm, shape ``(bins,)``.
+        """Linear attenuation coefficient in 1/mm, shape `(bins,)`.
 
         Args:
-            mass_fractions: In the order of :data:`alloyk.alloys.ELEMENTS`, shape ``(9,)``.
-            density_g_cm3: Of the plate.
+            mass_fractions: In the order of `alloyk.alloys.ELEMENTS`, shape `(9,)`.
+            density_g_cm3: Density of the plate.
         """
         return density_g_cm3 * (mass_fractions[:, None] * self._alloying).sum(axis=0) / 10
 
@@ -136,7 +137,7 @@ class Beam:
 
         Args:
             tube_voltage_kvp: Peak voltage.
-            plate_depth: Optical depth of the plate, ``mu t / cos(tilt)``, shape ``(bins,)``;
+            plate_depth: Optical depth of the plate, `mu t / cos(tilt)`, shape `(bins,)`;
                 None without a plate.
 
         Source: R. K. Swank, J. Appl. Phys. 44 (1973) 4199, for the noise of the light yield.
@@ -160,7 +161,7 @@ def _tables(
     beryllium_mm: float,
     air_mm: float,
 ) -> tuple[TubeTable, AttenuationTable]:
-    """The package's tables where they hold this tube, else computed by SpekPy and xraydb."""
+    """The package's tables if they cover this tube, else tables by SpekPy and xraydb."""
     table = default_tube_table()
     built_in = Tube()
     same_tube = (anode, angle_deg, beryllium_mm, air_mm) == (
@@ -173,22 +174,22 @@ def _tables(
             low_kvp, high_kvp, anode=anode, anode_angle_deg=angle_deg,
             beryllium_mm=beryllium_mm, air_mm=air_mm,
         )  # fmt: skip
-    except AlloykError as error:
-        raise AlloykError(
-            f"wanted a {anode} tube at {angle_deg:g}° with {low_kvp:g} to {high_kvp:g} kV: {error}"
+    except ConfigError as error:
+        raise ConfigError(
+            f"a {anode} tube at {angle_deg:g}° with {low_kvp:g} to {high_kvp:g} kV: {error}"
         ) from None
     return table, libraries.compute_attenuation_table(table.bin_edges_kev)
 
 
 def voltage_limits(tube: Tube) -> tuple[float, float]:
-    """Lowest and highest voltage that an image may get; drift is cut at four deviations."""
+    """Lowest and highest voltage of any image; drift is clipped at four standard deviations."""
     voltages = tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
     drift = DRIFT_LIMIT_SD * tube.voltage_drift_sd_kv
     return min(voltages) - drift, max(voltages) + drift
 
 
 def filter_transmission(tube: Tube, attenuation: AttenuationTable) -> np.ndarray:
-    """Transmission of the tube's filters, shape ``(bins,)``; elements as in pure metal."""
+    """Transmission of the tube's filters, each a pure element, shape `(bins,)`."""
     depth = np.zeros_like(attenuation.mu_over_rho["Al"])
     energy_kev = (attenuation.bin_edges_kev[1:] + attenuation.bin_edges_kev[:-1]) / 2
     for element, thickness_mm in tube.filters_mm.items():
@@ -203,6 +204,6 @@ def filter_transmission(tube: Tube, attenuation: AttenuationTable) -> np.ndarray
 
 
 def csi_absorption(detector: Detector, attenuation: AttenuationTable) -> np.ndarray:
-    """Share of photons absorbed, D = 1 − exp(−mu d), mean over each bin, shape ``(bins,)``."""
+    """Share of photons absorbed, D = 1 − exp(−mu d), mean over each bin, shape `(bins,)`."""
     depth = detector.csi_density_g_cm3 * attenuation.csi_fine * detector.csi_mm / 10
     return -np.expm1(-depth).mean(axis=-1)

@@ -15,11 +15,11 @@ class Panel:
     Args:
         parameters: All parameters; the panel reads `detector` and `layout`.
         image_size: Pixels along each side.
-        counts_per_photon: Counts that one photon equivalent gives.
+        counts_per_photon: Counts per photon equivalent.
         rng: Draws fixed pattern and dead pixels.
 
     Attributes:
-        gain: Fixed pattern times smooth residual, 0 in dead pixels, float32 ``(n, n)``.
+        gain: Fixed pattern times smooth residual, 0 in dead pixels, float32 `(n, n)`.
         kernel: Blur along one axis, odd length, sum 1.
         electronic_noise: Standard deviation in photon equivalents per pixel.
     """
@@ -30,7 +30,7 @@ class Panel:
         image_size: int,
         counts_per_photon: float,
         rng: np.random.Generator,
-    ):
+    ) -> None:
         detector = parameters.detector
         pixel_mm = parameters.layout.field_mm / image_size
         self.image_size = image_size
@@ -45,12 +45,12 @@ class Panel:
         self.gain = (smooth * pattern).astype(np.float32)
 
     def record(self, expected: Expectation, rng: np.random.Generator) -> np.ndarray:
-        """One exposure.
+        """Record one exposure.
 
             round(gain · blur(signal + √variance n) + electronic · n′), clipped to the converter
 
         Returns:
-            Counts, uint16 ``(n, n)``.
+            Counts, uint16 `(n, n)`.
         """
         shape = expected.signal.shape
         image = rng.standard_normal(shape, dtype=np.float32)
@@ -71,14 +71,17 @@ class Panel:
 
 
 def smooth_gain(parameters: Parameters, image_size: int) -> np.ndarray:
-    """What the flat field left: ``1 + residual · (x / 30 + r² / 1800)``, ``(n, n)``."""
+    """Residual gain after flat-field correction, `(n, n)`.
+
+    It is `1 + residual · (x / 30 + r² / 1800)`, mm from the centre.
+    """
     axis = pixel_centres_mm(image_size, parameters.layout.field_mm)
     x, y = axis[None, :], axis[:, None]
     return 1 + parameters.detector.residual * (x / 30 + (x**2 + y**2) / 1800)
 
 
 def blur_kernel(sd_pixels: float) -> np.ndarray:
-    """Gaussian averaged over the pixel, out to four deviations, float32, sum 1.
+    """Gaussian averaged over the pixel, to four standard deviations, float32, sum 1.
 
     Example:
         >>> blur_kernel(0.0)
@@ -104,7 +107,9 @@ def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         pad = [(radius, radius) if a == axis else (0, 0) for a in (0, 1)]
         padded = np.pad(image, pad, mode="symmetric")
 
-        def window(start, padded=padded, axis=axis, size=size):
+        def window(
+            start: int, padded: np.ndarray = padded, axis: int = axis, size: int = size
+        ) -> np.ndarray:
             return padded[start : start + size] if axis == 0 else padded[:, start : start + size]
 
         image = window(radius) * kernel[radius]

@@ -1,7 +1,7 @@
 """The forward model: expected signal of one image and the variance of its quantum noise.
 
-Both are smooth functions of the circumstances and of the plate's optical depth, so that a Fisher
-matrix can be taken from their differences (ask for float64 then).
+Both are smooth functions of the circumstances and of the plate's optical depth, so a Fisher matrix
+can be computed from their differences (in float64).
 """
 
 import math
@@ -11,20 +11,20 @@ import numpy as np
 
 from alloyk.simulator.physics.beam import Beam, Curves
 from alloyk.simulator.physics.plate import Plate
-from alloyk.simulator.physics.scene import Circumstances, Scene, build_scene
+from alloyk.simulator.physics.scene import Circumstances, FloatType, Scene, build_scene
 
 TEXTURE_STEP = 0.01
-"""Relative change of a plate's depth from which the slope of ln(A) is taken."""
+"""Relative change of a plate's depth for the slope of ln(A)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """What reaches the scintillator, in photon equivalents per pixel, before any blur.
+    """Expected exposure in photon equivalents per pixel, before blur.
 
     Attributes:
-        signal: Expected value, shape ``(n, n)``. One photon equivalent is the mean signal of a
+        signal: Expected value, shape `(n, n)`. One photon equivalent is the mean signal of a
             photon absorbed in the open beam.
-        variance: Of the quantum noise, shape ``(n, n)``.
+        variance: Variance of the quantum noise, shape `(n, n)`.
     """
 
     signal: np.ndarray
@@ -34,8 +34,8 @@ class Expectation:
 def open_beam_photons(beam: Beam, image_size: int, tube_voltage_kvp: float | None = None) -> float:
     """N0: photons absorbed in the open beam by one pixel at nominal output.
 
-    `Beam.photons_per_mm2` times ``(field_mm / image_size)²``. With no
-    voltage given, the most that any image gets.
+    `Beam.photons_per_mm2` times `(field_mm / image_size)²`. Without a voltage, the maximum over
+    all images.
     """
     tube = beam.parameters.tube
     if tube_voltage_kvp is None:
@@ -47,7 +47,7 @@ def open_beam_photons(beam: Beam, image_size: int, tube_voltage_kvp: float | Non
 
 
 def plate_depth(beam: Beam, plate: Plate, tilt_deg: float = 0.0) -> np.ndarray:
-    """Optical depth ``mu t / cos(tilt)`` of a plate in each energy bin, shape ``(bins,)``."""
+    """Optical depth `mu t / cos(tilt)` of a plate in each energy bin, shape `(bins,)`."""
     mu = beam.plate_mu_per_mm(plate.mass_fractions, plate.density_g_cm3)
     return mu * plate.true_thickness_mm / math.cos(math.radians(tilt_deg))
 
@@ -57,7 +57,7 @@ def expected_image(
     now: Circumstances,
     depth: np.ndarray,
     image_size: int,
-    dtype=np.float32,
+    dtype: FloatType = np.float32,
     *,
     texture: np.ndarray | None = None,
 ) -> Expectation:
@@ -66,17 +66,17 @@ def expected_image(
         signal   = N0 g (A + ratio ⟨A⟩)
         variance = N0 g (V + weight · ratio ⟨A⟩)
 
-    with g the tube's output, A and V the curves of `Beam` at each pixel,
-    and ⟨A⟩ the mean over the field.
+    with the tube's output g, the curves A and V of `Beam` at each pixel, and the mean ⟨A⟩ over
+    the field.
 
     Args:
         beam: The beam.
         now: Circumstances of the image.
-        depth: Optical depth of the plate in each energy bin, tilt included, shape ``(bins,)``.
+        depth: Optical depth of the plate in each energy bin, tilt included, shape `(bins,)`.
         image_size: Pixels along each side.
         dtype: float32 for images, float64 for derivatives.
         texture: Relative change of the plate's depth at each pixel, to first order in ln(A),
-            shape ``(image_size, image_size)``; None for an even plate.
+            shape `(image_size, image_size)`; None for a uniform plate.
     """
     parameters = beam.parameters
     scene = build_scene(parameters, now, image_size, dtype)
@@ -98,7 +98,7 @@ def expected_image(
         )
     )
     photons = open_beam_photons(beam, image_size, now.tube_voltage_kvp) * now.output
-    # In float64, because a float32 mean would depend on how the sum is split.
+    # In float64: a float32 mean would depend on the order of the sum.
     pedestal = now.scatter_ratio * float(signal.mean(dtype=np.float64))
     signal += dtype(pedestal)
     signal *= dtype(photons)
@@ -108,9 +108,9 @@ def expected_image(
 
 
 class _NodeMap:
-    """Where each pixel lies between the nodes of a curve over wedge thickness."""
+    """Position of each pixel between the nodes of a curve over wedge thickness."""
 
-    def __init__(self, scene: Scene, nodes_mm: np.ndarray):
+    def __init__(self, scene: Scene, nodes_mm: np.ndarray) -> None:
         self.scene = scene
         scale = scene.wedge_mm.dtype.type(1 / (nodes_mm[1] - nodes_mm[0]))
         self.share = scene.wedge_mm * scale
@@ -119,7 +119,7 @@ class _NodeMap:
         self.share -= self.node
 
     def lookup(self, curve: np.ndarray, rows: slice) -> np.ndarray:
-        """A curve's value at each pixel of some rows, linear between nodes."""
+        """Value of a curve at each pixel of some rows, linear between nodes."""
         curve = curve.astype(self.share.dtype)
         node = self.node[rows]
         values = np.diff(curve)[node]
@@ -137,7 +137,7 @@ def _paint(
     slope: np.ndarray | None,
     texture: np.ndarray | None,
 ) -> np.ndarray:
-    """A or V at every pixel: bare wedge above, plate below, a soft edge between them."""
+    """A or V at every pixel: wedge alone above, plate below, a soft edge between them."""
     scene = nodes.scene
     image = np.empty_like(scene.wedge_mm)
     above, below = slice(0, scene.inside_row), slice(scene.edge_row, None)

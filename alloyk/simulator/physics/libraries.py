@@ -1,33 +1,35 @@
-"""Attenuation and tube spectra from xraydb and SpekPy, both in the extra ``alloyk[xray]``.
+"""Attenuation and tube spectra from xraydb and SpekPy, both in the extra `alloyk[xray]`.
 
-The beam that alloyk uses by default was tabulated from these functions once
-(``scripts/make_xray_tables.py``) and needs neither library at run time. They are called again
-when somebody asks for another anode, filter, element or voltage than the tables hold.
+The default beam was tabulated with these functions (`scripts/make_xray_tables.py`) and needs
+neither library at run time. They are called for anodes, filters, elements and voltages outside
+the tables.
 """
 
 import importlib
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from alloyk.alloys import ELEMENTS
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.simulator.physics.tables import BIN_KEV, SUBBINS, AttenuationTable, TubeTable
 
 FINE_STEP_KEV = 0.1
-"""Bin width of the SpekPy calls. Its bins end at the tube voltage, so with voltages in steps of
-0.1 kV they fall on one common grid and sum exactly into the bins of `tables`."""
+"""Bin width of the SpekPy calls. SpekPy's bins end at the tube voltage, so with voltages in steps
+of 0.1 kV they share one grid and sum exactly into the bins of `tables`."""
 
 COMPOUNDS = {"CsI": {"Cs": 0.511549, "I": 0.488451}}
 """Mass fractions of compounds, from the atomic weights 132.905 and 126.904 (IUPAC)."""
 
 
-def _library(name: str):
+def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise AlloykError(
-            f"this beam needs {name}, which is not installed: run `pip install 'alloyk[xray]'`, or "
-            "stay inside alloyk's tables (W anode at 12°, 0.2 mm Be, 600 mm air, 30 to 60 kV, "
+        raise ConfigError(
+            f"this beam needs {name}, which is not installed; run `pip install 'alloyk[xray]'`, or "
+            "use a beam of alloyk's tables (W anode at 12°, 0.2 mm Be, 600 mm air, 30 to 60 kV, "
             f"filters of {', '.join(ELEMENTS)})"
         ) from None
 
@@ -36,11 +38,11 @@ def mass_attenuation(material: str, energy_kev: np.ndarray) -> np.ndarray:
     """Total mass attenuation coefficient, coherent scattering included, in cm²/g.
 
     Args:
-        material: Element symbol, or a key of :data:`COMPOUNDS`.
+        material: Element symbol, or a key of `COMPOUNDS`.
         energy_kev: Photon energies in keV, any shape.
 
     Raises:
-        AlloykError: If xraydb is missing or does not know the element.
+        ConfigError: xraydb is missing or does not know the element.
 
     Source: W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121, as
     distributed by xraydb; within 0.05 % of NIST for Al and Cu at 20 to 50 keV.
@@ -52,9 +54,9 @@ def mass_attenuation(material: str, energy_kev: np.ndarray) -> np.ndarray:
         try:
             total += fraction * xraydb.mu_elam(element, energy_ev, kind="total")
         except ValueError:
-            raise AlloykError(
-                f"wanted the attenuation of a chemical element, found {element!r}: "
-                "write its symbol, for example Al"
+            raise ConfigError(
+                f"a filter must be a chemical element, got {element!r}; use its symbol, for "
+                "example Al"
             ) from None
     return total
 
@@ -63,14 +65,13 @@ def element_density_g_cm3(element: str) -> float:
     """Density of the pure element in g/cm³ as listed by xraydb.
 
     Raises:
-        AlloykError: If xraydb is missing or does not know the element.
+        ConfigError: xraydb is missing or does not know the element.
     """
     try:
         return float(_library("xraydb").atomic_density(element))
     except (ValueError, KeyError):
-        raise AlloykError(
-            f"wanted the density of a chemical element, found {element!r}: "
-            "write its symbol, for example Al"
+        raise ConfigError(
+            f"a filter must be a chemical element, got {element!r}; use its symbol, for example Al"
         ) from None
 
 
@@ -90,17 +91,17 @@ def tube_fluence(
 
     Args:
         tube_voltage_kvp: Peak voltage in kV.
-        bin_edges_kev: Ascending edges, multiples of 0.1 keV, shape ``(bins + 1,)``.
+        bin_edges_kev: Ascending edges, multiples of 0.1 keV, shape `(bins + 1,)`.
         anode: W, Mo, Rh, Cr, Cu, Ag or Au.
         anode_angle_deg: Angle between the anode's face and the central ray.
         beryllium_mm: Thickness of the tube's window.
         air_mm: Path in air.
 
     Returns:
-        Array of shape ``(bins,)``.
+        Array of shape `(bins,)`.
 
     Raises:
-        AlloykError: If SpekPy is missing or cannot compute this tube.
+        ConfigError: SpekPy is missing or cannot compute this tube.
 
     Source: G. Poludniowski et al., Med. Phys. 48 (2021) 3630 (SpekPy 2, physics "casim").
     """
@@ -114,7 +115,7 @@ def tube_fluence(
         energy_kev, fluence = spectrum.get_spectrum(flu=True, diff=False)
     except Exception as error:  # SpekPy raises bare Exceptions with several lines of help
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise AlloykError(
+        raise ConfigError(
             f"SpekPy cannot compute a {anode} tube at {voltage} kV and {anode_angle_deg}°: {reason}"
         ) from None
     index = np.searchsorted(bin_edges_kev, energy_kev) - 1
@@ -122,16 +123,16 @@ def tube_fluence(
     return np.bincount(index[inside], fluence[inside], minlength=len(bin_edges_kev) - 1)
 
 
-def compute_tube_table(low_kvp: float, high_kvp: float, **tube) -> TubeTable:
+def compute_tube_table(low_kvp: float, high_kvp: float, **tube: Any) -> TubeTable:
     """Spectra of any tube for all voltages between two limits, in steps of the bin width.
 
     Args:
-        low_kvp: Lowest voltage wanted.
-        high_kvp: Highest voltage wanted.
-        **tube: Further arguments of :func:`tube_fluence`.
+        low_kvp: Lowest voltage.
+        high_kvp: Highest voltage.
+        **tube: Other arguments of `tube_fluence`.
 
     Raises:
-        AlloykError: If SpekPy is missing or cannot compute this tube.
+        ConfigError: SpekPy is missing or cannot compute this tube.
     """
     first = np.floor(low_kvp / BIN_KEV) * BIN_KEV
     last = max(np.ceil(high_kvp / BIN_KEV) * BIN_KEV, first + BIN_KEV)
@@ -142,10 +143,10 @@ def compute_tube_table(low_kvp: float, high_kvp: float, **tube) -> TubeTable:
 
 
 def compute_attenuation_table(bin_edges_kev: np.ndarray) -> AttenuationTable:
-    """Attenuation of the alloying elements and CsI on any grid of energies.
+    """Attenuation of the alloying elements and CsI on a grid of energies.
 
     Raises:
-        AlloykError: If xraydb is missing.
+        ConfigError: xraydb is missing.
     """
     centres = (bin_edges_kev[1:] + bin_edges_kev[:-1]) / 2
     offsets = (np.arange(SUBBINS) + 0.5) / SUBBINS - 0.5

@@ -1,4 +1,4 @@
-"""One metal plate: its identity stays the same through all of its images."""
+"""A plate; its thickness and composition are the same in all of its images."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ from alloyk.simulator.settings.parameters import PlateSpread
 
 @dataclass(frozen=True, eq=False)
 class Plate:
-    """A plate as it really is.
+    """The true properties of a plate.
 
     Attributes:
-        index: Its number in the data set, from 0; seeds its texture.
+        index: Number in the data set, from 0; seeds the texture.
         alloy: Class label.
-        thickness_mm: Nominal thickness, as ordered.
-        true_thickness_mm: As delivered.
-        mass_fractions: In the order of :data:`alloyk.alloys.ELEMENTS`, sum 1, shape ``(9,)``.
-        density_g_cm3: From handbook and composition.
+        thickness_mm: Nominal thickness.
+        true_thickness_mm: Actual thickness.
+        mass_fractions: In the order of `alloyk.alloys.ELEMENTS`, sum 1, shape `(9,)`.
+        density_g_cm3: From the handbook value and the composition.
     """
 
     index: int
@@ -36,7 +36,7 @@ class Plate:
 
     @property
     def plate_id(self) -> str:
-        """Unique in the data set, for example ``"p00012"``."""
+        """Unique in the data set, for example `"p00012"`."""
         return f"p{self.index:05d}"
 
 
@@ -50,13 +50,13 @@ def draw_plate(
     """Draw thickness and composition of one plate.
 
     Args:
-        index: Its number in the data set.
+        index: Number in the data set.
         alloy_label: Class label.
         nominal_mm: One of `spread.nominal_thicknesses_mm`.
-        spread: The laws.
+        spread: The distributions.
         rng: Random generator.
     """
-    # Always the same numbers, whatever the law: plates stay comparable between settings.
+    # The same random numbers for every law, so that plates stay comparable between settings.
     uniform, normal = rng.random(), rng.standard_normal()
     fractions = draw_compositions(alloy_label, spread, rng)
     law = ThicknessLaw.of(spread, alloy_label, nominal_mm)
@@ -73,7 +73,7 @@ def draw_plate(
 def draw_compositions(
     alloy_label: str, spread: PlateSpread, rng: np.random.Generator, count: int | None = None
 ) -> np.ndarray:
-    """Mass fractions of one plate, ``(9,)``, or of `count` plates, ``(count, 9)``."""
+    """Mass fractions of one plate, `(9,)`, or of `count` plates, `(count, 9)`."""
     fractions = draw_mass_fractions(get_alloy(alloy_label), rng, spread.composition_law, count)
     if alloy_label in spread.compositions:
         fractions[...] = check_mass_fractions(spread.compositions[alloy_label])

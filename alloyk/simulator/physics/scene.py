@@ -1,29 +1,32 @@
-"""One image's circumstances, and what lies where in its field of view."""
+"""Circumstances and geometry of one image."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from alloyk.simulator.physics.beam import DRIFT_LIMIT_SD, HEIGHT_LIMIT_SD
 from alloyk.simulator.settings.parameters import Parameters
 
+FloatType = type[np.floating[Any]]
+
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What differs from image to image, even of one plate.
+    """Quantities that differ from image to image, even of one plate.
 
     Attributes:
-        set_voltage_kvp: Tube voltage as set.
-        tube_voltage_kvp: As it was.
+        set_voltage_kvp: Set tube voltage.
+        tube_voltage_kvp: Actual tube voltage.
         output: Tube output relative to nominal.
-        scatter_ratio: Pedestal over mean primary signal.
-        wedge_shift_mm: Wedge's displacement along x.
-        wedge_rotation_deg: In the image plane, positive turns x towards y (down).
-        wedge_height_mm: Greatest thickness.
-        plate_edge_mm: The plate's upper edge at x = 0, below the middle of the field.
-        tilt_deg: How far the plate leans.
-        scan_mm: How far the plate has moved sideways since its first image.
+        scatter_ratio: Pedestal divided by mean primary signal.
+        wedge_shift_mm: Displacement of the wedge along x.
+        wedge_rotation_deg: Rotation in the image plane, positive from x towards y (down).
+        wedge_height_mm: Maximum thickness of the wedge.
+        plate_edge_mm: Position of the plate's upper edge at x = 0, below the field's centre.
+        tilt_deg: Tilt of the plate.
+        scan_mm: Sideways movement of the plate since its first image.
     """
 
     set_voltage_kvp: float
@@ -39,8 +42,8 @@ class Circumstances:
 
 
 EDGE_REACH = 5 / 12
-"""Share of the field that the plate's edge may lie from its middle: some plate is always in view,
-and some field without it."""
+"""Maximum distance of the plate's edge from the centre, as a share of the field: part of the field
+always shows the plate, and part does not."""
 
 
 def _inside(value: float, limit: float) -> float:
@@ -48,7 +51,7 @@ def _inside(value: float, limit: float) -> float:
 
 
 def nominal_circumstances(parameters: Parameters) -> Circumstances:
-    """An image in which nothing departs from its mean."""
+    """The circumstances with every quantity at its mean."""
     tube, wedge = parameters.tube, parameters.wedge
     low, high = tube.voltage_range_kvp or (tube.voltage_kvp, tube.voltage_kvp)
     voltage = tube.voltage_steps_kvp[0] if tube.voltage_steps_kvp else (low + high) / 2
@@ -65,8 +68,8 @@ def draw_circumstances(
 
     Args:
         parameters: All parameters.
-        rng: Random generator; the same count of numbers is drawn whatever the parameters.
-        nth_of_plate: Which image of its plate this is; chooses among stepped voltages.
+        rng: Random generator; the number of draws does not depend on the parameters.
+        nth_of_plate: Number of the image among those of its plate; selects a stepped voltage.
     """
     tube, wedge, plate, scatter = (
         parameters.tube, parameters.wedge, parameters.plate, parameters.scatter,
@@ -98,16 +101,17 @@ def draw_circumstances(
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Geometry of one image, pixel by pixel; y points down.
+    """Geometry of one image at each pixel; y points down.
 
     Attributes:
-        wedge_mm: Wedge thickness, held at its greatest value beyond the face, ``(n, n)``.
+        wedge_mm: Wedge thickness, kept at its maximum beyond the face, `(n, n)`.
         beyond_face: Share of each pixel beyond the wedge's vertical face, for the columns from
-            `face_column` on, shape ``(n, n − face_column)``. That part sees no wedge.
-        face_column: First column that the face touches; `n` where there is none.
+            `face_column` on, shape `(n, n − face_column)`. There is no wedge in that share.
+        face_column: First column that the face touches; `n` if there is none.
         covered: Share of each pixel that the plate covers, for the rows from `edge_row` up to
-            `inside_row`, shape ``(inside_row − edge_row, n)``.
-        edge_row, inside_row: No plate above `edge_row`, plate everywhere from `inside_row` on.
+            `inside_row`, shape `(inside_row − edge_row, n)`.
+        edge_row: First row with plate in it.
+        inside_row: First row that the plate covers completely.
     """
 
     wedge_mm: np.ndarray
@@ -119,17 +123,17 @@ class Scene:
 
 
 def pixel_centres_mm(image_size: int, field_mm: float) -> np.ndarray:
-    """Distance of the pixel centres from the middle of the field, shape ``(image_size,)``."""
+    """Position of the pixel centres relative to the field's centre, shape `(image_size,)`."""
     return (np.arange(image_size) + 0.5 - image_size / 2) * (field_mm / image_size)
 
 
 def build_scene(
-    parameters: Parameters, now: Circumstances, image_size: int, dtype=np.float32
+    parameters: Parameters, now: Circumstances, image_size: int, dtype: FloatType = np.float32
 ) -> Scene:
-    """Where wedge and plate lie in one image.
+    """Position of wedge and plate in one image.
 
-    Edges are soft over one pixel: a pixel that an edge cuts gets the mean of both sides, each
-    weighted with its share.
+    Edges are antialiased: a pixel that an edge crosses gets the mean of both sides, weighted by
+    their shares.
     """
     field_mm = parameters.layout.field_mm
     pixel_mm = field_mm / image_size

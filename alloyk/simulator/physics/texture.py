@@ -1,6 +1,6 @@
 """Uneven plates: waviness, grains and scratches, as relative changes of the optical depth.
 
-All of it is assumption and off by default; see `Texture` of the settings.
+All values are assumptions, off by default; see `Texture` of the settings.
 """
 
 import math
@@ -18,18 +18,18 @@ def texture_map(
     scan_mm: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Relative departure of a plate's optical depth from its mean, in the plate's own frame.
+    """Relative deviation of a plate's optical depth from its mean, in the plate's frame.
 
     Args:
         texture: Strengths and lengths.
-        thickness_mm: Of the plate; waviness and scratches are absolute depths.
+        thickness_mm: Thickness of the plate; waviness and scratches are absolute depths.
         pixel_mm: Side of a pixel.
         image_size: Pixels along each side of an image.
-        scan_mm: How far the plate will move sideways; the map is wider by that much.
+        scan_mm: Total sideways movement of the plate; the map is wider by this much.
         rng: Random generator.
 
     Returns:
-        float32 ``(image_size, image_size + scan pixels)``; it goes on at its opposite borders.
+        float32 `(image_size, image_size + scan pixels)`; periodic in both directions.
     """
     shape = (image_size, image_size + math.ceil(scan_mm / pixel_mm))
     depth = np.zeros(shape)
@@ -37,21 +37,21 @@ def texture_map(
         waves = smooth_noise(shape, texture.waviness_mm / pixel_mm, rng)
         depth += texture.waviness_um / 1000 / thickness_mm * waves
     if texture.grain_contrast:
-        # A pixel that holds several grains shows their mean.
+        # A pixel with several grains has their mean.
         contrast = texture.grain_contrast * min(1.0, texture.grain_mm / pixel_mm)
         depth += contrast * smooth_noise(shape, texture.grain_mm / 2 / pixel_mm, rng)
     if texture.scratches_per_cm2:
         depth -= scratches(texture, pixel_mm, shape, rng) / thickness_mm
-    # Nothing takes more metal away than there is.
+    # A plate cannot lose more metal than it has.
     return np.maximum(depth, -1).astype(np.float32)
 
 
 def smooth_noise(
     shape: tuple[int, int], length_pixels: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Periodic Gaussian noise of unit variance, correlated as ``exp(−(r / length)² / 2)``."""
+    """Periodic Gaussian noise of unit variance, correlated as `exp(−(r / length)² / 2)`."""
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
-    # The noise is a convolution of white noise, whose kernel has 1/√2 of the correlation length.
+    # White noise is convolved with a kernel of 1/√2 of the correlation length.
     transfer = np.exp(-((math.pi * frequency * length_pixels) ** 2))
     both = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * transfer, shape)
     kernel = np.fft.irfft2(transfer, shape)
@@ -61,11 +61,11 @@ def smooth_noise(
 def scratches(
     texture: Texture, pixel_mm: float, shape: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Depth of scratches in mm: straight, with a Gaussian profile; the deepest one counts."""
+    """Depth of straight scratches with a Gaussian profile, in mm; the maximum where they cross."""
     height_mm, width_mm = shape[0] * pixel_mm, shape[1] * pixel_mm
     y = (np.arange(shape[0]) + 0.5)[:, None] * pixel_mm
     x = (np.arange(shape[1]) + 0.5)[None, :] * pixel_mm
-    # A scratch narrower than a pixel is blurred to it, and shallower by as much.
+    # A scratch narrower than a pixel is widened to it and made shallower by the same factor.
     sd_mm = max(texture.scratch_width_mm, pixel_mm) / 2
     deepest_mm = texture.scratch_depth_um / 1000 * texture.scratch_width_mm / (2 * sd_mm)
     depth = np.zeros(shape)
@@ -83,6 +83,6 @@ def scratches(
 def shifted(
     texture: np.ndarray, down_pixels: float, right_pixels: float, image_size: int
 ) -> np.ndarray:
-    """The part of a map that an image sees when the plate has moved by whole pixels."""
+    """The part of a map that an image shows after the plate has moved by whole pixels."""
     moved = np.roll(texture, (round(down_pixels), round(right_pixels)), axis=(0, 1))
     return moved[:, :image_size]

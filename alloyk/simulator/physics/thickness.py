@@ -1,7 +1,8 @@
-"""How a plate's thickness is spread, and what an estimate of its coefficients says about it."""
+"""Distribution of a plate's thickness, and its posterior given an estimate of coefficients."""
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import ndtr
@@ -9,16 +10,18 @@ from scipy.special import ndtr
 from alloyk.alloys import get_alloy, thickness_tolerance_mm
 from alloyk.simulator.settings.parameters import RANGE_PARTS, PlateSpread
 
+Numbers = TypeVar("Numbers", float, np.ndarray)
+
 REACH = 9.0
-"""Standard deviations beyond which a density counts as 0."""
+"""Standard deviations beyond which a density is taken as 0."""
 
 
 @dataclass(frozen=True)
 class ThicknessLaw:
-    """True thickness of plates of one alloy and nominal thickness.
+    """Distribution of the true thickness of plates of one alloy and nominal thickness.
 
     Attributes:
-        nominal_mm: Middle.
+        nominal_mm: Centre.
         sd_mm: Standard deviation of a normal law; 0 for no spread.
         half_width_mm: Half the width of a uniform law; 0 for a normal one.
     """
@@ -44,27 +47,27 @@ class ThicknessLaw:
             case "exact":
                 return cls(nominal_mm, 0.0, 0.0)
 
-    def thickness_mm(self, uniform, normal):
-        """True thickness from a number uniform in 0 to 1 and one of a standard normal law."""
+    def thickness_mm(self, uniform: Numbers, normal: Numbers) -> Numbers:
+        """True thickness from a number uniform in 0 to 1 and a standard normal one."""
         return self.nominal_mm + self.sd_mm * normal + self.half_width_mm * (2 * uniform - 1)
 
     def density(
         self, estimates: np.ndarray, units: np.ndarray, precision: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Density of estimates of plates of this law, the thickness integrated in closed form.
+        """Density of estimates of plates of this law; the thickness is integrated in closed form.
 
-        Plates have coefficients ``t · unit`` with `t` of this law and each unit equally likely;
-        an estimate adds a Gaussian of the given precision. As a function of `t` its likelihood is
-        a Gaussian too, so that the integral over a normal or uniform law is known.
+        Plates have coefficients `t · unit` with `t` of this law and each unit equally likely;
+        an estimate adds Gaussian noise of the given precision. As a function of `t` its likelihood
+        is Gaussian too, so the integral over a normal or uniform law has a closed form.
 
         Args:
-            estimates: Shape ``(n, 2)``.
-            units: Coefficients per mm, shape ``(m, 2)``.
-            precision: Inverse covariance of an estimate, shape ``(2, 2)``.
+            estimates: Shape `(n, 2)`.
+            units: Coefficients per mm, shape `(m, 2)`.
+            precision: Inverse covariance of an estimate, shape `(2, 2)`.
 
         Returns:
             The density at each estimate and the mean thickness in mm there, given that the plate
-            is of this law; both of shape ``(n,)``.
+            is of this law; both of shape `(n,)`.
         """
         weighted = units @ precision
         inverse_variance = (weighted * units).sum(axis=1)  # of the thickness, given the unit
@@ -73,7 +76,7 @@ class ThicknessLaw:
         if not near.any():
             return found, mean_mm
         likely_mm = estimates[near] @ weighted.T / inverse_variance
-        # Without cancellation: what is left of an estimate across the line of its unit.
+        # Distance of an estimate from the line of its unit, computed without cancellation.
         across = estimates[near] @ np.array([[0, 1], [-1, 0]]) @ units.T
         distance = across**2 * (np.linalg.det(precision) / inverse_variance)
         height = np.exp(-distance / 2) * math.sqrt(np.linalg.det(precision)) / (2 * math.pi)
@@ -88,7 +91,7 @@ class ThicknessLaw:
         mean_mm[near] = np.divide(weighted_mm, total, out=mean_mm[near], where=total > 0)
         return found, mean_mm
 
-    def _normal(self, likely_mm, variance):
+    def _normal(self, likely_mm: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """∫ exp(−(t − likely)² / 2 variance) N(t; nominal, sd²) dt, and the mean of t under it."""
         prior = self.sd_mm**2
         both = variance + prior
@@ -96,7 +99,7 @@ class ThicknessLaw:
         at = np.sqrt(variance / both) * np.exp(-(miss**2) / (2 * both))
         return at, self.nominal_mm + miss * (prior / both)
 
-    def _uniform(self, likely_mm, sd):
+    def _uniform(self, likely_mm: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same for a uniform law."""
         half = self.half_width_mm
         low = (self.nominal_mm - half - likely_mm) / sd
@@ -113,8 +116,8 @@ class ThicknessLaw:
         )
         return mass * sd * math.sqrt(2 * math.pi) / (2 * half), posterior_mm
 
-    def _near(self, estimates, unit, precision):
-        """Estimates within reach, judged by the mean unit with room for the others."""
+    def _near(self, estimates: np.ndarray, unit: np.ndarray, precision: np.ndarray) -> np.ndarray:
+        """Which estimates are within reach of the mean unit, with a margin for the others."""
         inverse_variance = unit @ precision @ unit
         likely_mm = estimates @ precision @ unit / inverse_variance
         reach = REACH * (self.sd_mm + 1 / math.sqrt(inverse_variance)) + self.half_width_mm

@@ -1,11 +1,11 @@
-"""Whether the images of a set-up mean something, told before the first of them is made."""
+"""Checks whether the model holds for a set-up, before any image is rendered."""
 
 from dataclasses import replace
 
 import numpy as np
 from scipy.special import ndtr
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ConfigError
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.detector import blur_kernel, smooth_gain
 from alloyk.simulator.physics.forward import expected_image, open_beam_photons, plate_depth
@@ -13,25 +13,25 @@ from alloyk.simulator.physics.plate import draw_plate
 from alloyk.simulator.physics.scene import nominal_circumstances
 
 NOTED, REFUSED = 0.05, 0.5
-"""Share of saturated pixels above which a set-up is commented on, and above which it is refused.
-Noise alone never saturates half of them."""
+"""Share of saturated pixels above which a set-up gets a note, and above which it is refused. Noise
+alone never saturates half of them."""
 
 FEW_PHOTONS = 1.0
-"""Photons in a pixel of the open beam below which noise is far from normal."""
+"""Photons per pixel of the open beam below which the noise is far from normal."""
 
 COARSE = 64
-"""Pixels along each side at which the mean image is looked at; noise is that of the true size."""
+"""Pixels along each side of the mean image used here; the noise is that of the true size."""
 
 
 def saturated_share(beam: Beam, image_size: int) -> float:
     """Share of the pixels of an image that saturate, behind the thinnest plates.
 
-    At each pixel the count is taken as normal, with the spread of the tube's output and the noise
-    of signal and read-out, blurred as the detector does.
+    The count of each pixel is taken as normal, with the spread of the tube's output and the noise
+    of signal and read-out after the detector's blur.
     """
     parameters, now = beam.parameters, nominal_circumstances(beam.parameters)
     detector, plate = parameters.detector, parameters.plate
-    if parameters.tube.voltage_range_kvp:  # full scale is set by the most that an image gets
+    if parameters.tube.voltage_range_kvp:  # full scale is set by the maximum over all images
         now = replace(now, tube_voltage_kvp=parameters.tube.voltage_range_kvp[1])
     coarse = min(image_size, COARSE)
     photons = open_beam_photons(beam, image_size)
@@ -58,32 +58,32 @@ def saturated_share(beam: Beam, image_size: int) -> float:
 
 
 def refuse_saturation(beam: Beam, image_size: int) -> None:
-    """Let no set-up pass whose images show little but the end of the scale.
+    """Refuse a set-up in which most pixels saturate.
 
     Raises:
-        AlloykError: More than half of the pixels saturate.
+        ConfigError: More than half of the pixels saturate.
     """
     share = saturated_share(beam, image_size)
     if share > REFUSED:
-        raise AlloykError(
-            f"wanted images inside the detector's range, found {100 * share:.0f} % of the pixels "
-            f"at its greatest count, {beam.parameters.detector.greatest_count}: lower "
-            "detector.full_scale, detector.offset_counts, scatter.ratio or exposure.output_sd"
+        raise ConfigError(
+            f"at most half of the pixels must saturate, got {100 * share:.0f} % at the greatest "
+            f"count, {beam.parameters.detector.greatest_count}; lower detector.full_scale, "
+            "detector.offset_counts, scatter.ratio or exposure.output_sd"
         )
 
 
 def validity_notes(beam: Beam, image_size: int) -> list[str]:
-    """Where the images of a set-up leave what the simulator is made for, a sentence each."""
+    """One sentence for each way in which a set-up is outside the simulator's intended range."""
     notes, share = [], saturated_share(beam, image_size)
     if share > NOTED:
         notes.append(
-            f"About {100 * share:.0f} % of the pixels saturate: more photons or a lower "
-            "detector.full_scale would avoid it."
+            f"About {100 * share:.0f} % of the pixels saturate; more photons or a lower "
+            "detector.full_scale would avoid this."
         )
     photons = open_beam_photons(beam, image_size)
     if photons < FEW_PHOTONS:
         notes.append(
-            f"A pixel of the open beam gets {photons:.2g} photons: noise is simulated as normal, "
-            "and with fewer than one that law is not the true one."
+            f"A pixel of the open beam gets {photons:.2g} photons. The simulated noise is normal, "
+            "which is not realistic below one photon per pixel."
         )
     return notes

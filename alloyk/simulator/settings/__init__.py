@@ -1,1 +1,1 @@
-"""The simulator's parameters: definitions, field types, presets, and overrides by ``--set``."""
+"""The simulator's parameters: definitions, field types, presets and overrides."""

@@ -39,7 +39,7 @@ def limited(low: float, high: float, reason: str) -> AfterValidator:
 
 
 def listed(value: Any) -> Any:
-    """A list of numbers, from a list, a single number or text such as ``1,2,5``."""
+    """A list of numbers, from a list, a single number or text such as `1,2,5`."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")]
     if isinstance(value, int | float):
@@ -65,7 +65,7 @@ def mapping(value: Any) -> Any:
 
 
 def strings(value: Any) -> tuple[str, ...]:
-    """Labels as text, from a list or text such as ``1050,2017``; YAML reads 1050 as a number."""
+    """Labels as text, from a list or text such as `1050,2017`; YAML reads 1050 as a number."""
     parts = value if isinstance(value, list | tuple) else str(value or "").split(",")
     return tuple(str(part).strip() for part in parts)
 

@@ -20,13 +20,13 @@ ALTERNATIVES = (
     ("plate.thicknesses_mm", "plate.thickness_range_mm"),
 )
 """Alternative ways to set one quantity. Setting one resets the others to their defaults, so that
-``tube.voltage_kvp=45`` is not overruled by a preset's range of voltages."""
+`tube.voltage_kvp=45` is not overruled by a preset's range of voltages."""
 
 _HINT = "`alloyk simulate --list-keys` prints all keys"
 
 
 def parameter_keys() -> tuple[str, ...]:
-    """Every key that ``--set`` takes, for example ``tube.voltage_kvp``."""
+    """Every key that `--set` takes, for example `tube.voltage_kvp`."""
     return keys_of(Parameters)
 
 
@@ -39,10 +39,10 @@ def parameter_value(parameters: Parameters, key: str) -> Any:
 
 
 def parse_settings(settings: Iterable[str], alloys: str | None = None) -> dict[str, Any]:
-    """Overrides from ``KEY=VALUE`` texts, and from the text of ``--alloys``.
+    """Overrides from `KEY=VALUE` texts, and from the text of `--alloys`.
 
     Raises:
-        ConfigError: A text is not ``KEY=VALUE``, or a parameter is given twice.
+        ConfigError: A text is not `KEY=VALUE`, or a parameter is given twice.
     """
     return add_alloys(parse_assignments(settings), alloys)
 
@@ -69,8 +69,8 @@ def with_overrides(parameters: Parameters, overrides: Mapping[str, Any]) -> Para
 
     Args:
         parameters: The parameters to start from.
-        overrides: Dotted key → value. Text is read as YAML, ``"1,2,5"`` as a list. One more dot
-            sets one entry of a mapping: ``tube.filters_mm.Cu``.
+        overrides: Dotted key → value. Text is read as YAML, `"1,2,5"` as a list. One more dot
+            sets one entry of a mapping: `tube.filters_mm.Cu`.
 
     Raises:
         ConfigError: An unknown key, a value out of its range, or two keys of `ALTERNATIVES`.

@@ -123,5 +123,5 @@ class MultitaskNetwork(keras.Model):
 
 
 def error_name(column: str) -> str:
-    """Name of the mean absolute error of a column, in logs and in ``history.csv``."""
+    """Name of the mean absolute error of a column, in logs and in `history.csv`."""
     return f"mae_{column}"
