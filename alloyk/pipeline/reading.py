@@ -4,10 +4,12 @@ import hashlib
 import os
 import re
 import stat
+import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -93,6 +95,27 @@ def _read(path, size):
     return tf.numpy_function(read, [path], tf.float32, stateful=False)
 
 
+_TRACED: WeakKeyDictionary[Any, Callable[[Any], Any]] = WeakKeyDictionary()
+
+
+def _traced(preprocessing: Any) -> Callable[[Any], Any]:
+    """A function that preprocesses one image `(height, width, channels)`.
+
+    It is traced once for all data sets and both ways of reading: tracing takes a second, and
+    tf.data would optimize each copy of the large graph.
+    """
+    if preprocessing not in _TRACED:
+        size = preprocessing.input_shape[1:3]
+        layers = weakref.ref(preprocessing)  # otherwise the value keeps its own key alive
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def preprocessed(image: Any) -> Any:
+            return layers()(tf.ensure_shape(image, (*size, None))[None])[0]
+
+        _TRACED[preprocessing] = preprocessed
+    return _TRACED[preprocessing]
+
+
 def preprocessed_batches(
     batches: tf.data.Dataset, preprocessing: Any, digests: Digests | None = None
 ) -> tf.data.Dataset:
@@ -113,10 +136,7 @@ def preprocessed_batches(
     size = preprocessing.input_shape[1:3]
     read_files = _files_read(digests)
 
-    # Traced once for both readers: the graph is large, and tf.data would optimize each copy.
-    @tf.function(autograph=False, reduce_retracing=True)
-    def preprocessed(image):
-        return preprocessing(tf.ensure_shape(image, (*size, None))[None])[0]
+    preprocessed = _traced(preprocessing)
 
     def by_read_image(path, _content, _number):
         return preprocessed(_read(path, size))
