@@ -17,6 +17,7 @@ import os
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -236,18 +237,27 @@ def augmented(change):
     return batches.map(change, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def by_ours(number, images):
-    return OURS(images, tf.stack([0, tf.cast(number, tf.int32)]))
+def by_ours(number, images, augmentation=OURS):
+    return augmentation(images, tf.stack([0, tf.cast(number, tf.int32)]))
+
+
+def only(**change):
+    return partial(by_ours, augmentation=Augmentation(**change))
 
 
 def bench_augmentation(seconds):
     erasing = keras.layers.RandomErasing(factor=1.0, scale=(0.0625, 0.0625), value_range=(0, 1))
     cutout = keras_cv.layers.RandomCutout(0.25, 0.25, fill_mode="constant")
+    grid_mask = keras_cv.layers.GridMask(ratio_factor=(0.4, 0.4), rotation_factor=0.0)
     keras_layers, with_keras_cv = separate_layers(erasing), separate_layers(cutout)
     rows = {
         "alloyk": augmented(by_ours),
         "Keras layers": augmented(lambda _, x: keras_layers(x, training=True)),
         "Keras layers, KerasCV cutout": augmented(lambda _, x: with_keras_cv(x, training=True)),
+        "alloyk cutout alone": augmented(only(cutout=0.25)),
+        "KerasCV cutout alone": augmented(lambda _, x: cutout(x, training=True)),
+        "alloyk grid_mask alone": augmented(only(grid_mask=0.4)),
+        "KerasCV GridMask alone": augmented(lambda _, x: grid_mask(x, training=True)),
     }
     speeds = medians(rows, seconds)
     print(f"augmentation, {SIDE}×{SIDE}, batches of {BATCH}, images/s")

@@ -161,6 +161,7 @@ class AugmentConfig(Section):
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     cutout: float = Field(default=0.0, ge=0, lt=1)
+    grid_mask: float = Field(default=0.0, ge=0, lt=1)
     erasing: Fraction = 0.0
     noise: float = Field(default=0.0, ge=0)
     orientation: bool = False

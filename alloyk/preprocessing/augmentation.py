@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from alloyk.preprocessing.grid_mask import mask_by_grid
+
 # Range of the erased rectangle's area (part of the image) and of its height : width, as in
 # Zhong et al., 2017, https://arxiv.org/abs/1708.04896, section 4.
 ERASED_AREA = (0.02, 0.33)
@@ -25,15 +27,15 @@ class _Draws:
         self.seed = tf.cast(seed, tf.int32)
         self.drawn = 0
 
-    def _next(self):
+    def new_seed(self):
         self.drawn += 1
         return tf.random.experimental.stateless_fold_in(self.seed, self.drawn)
 
     def uniform(self, shape, low, high):
-        return tf.random.stateless_uniform(shape, self._next(), low, high)
+        return tf.random.stateless_uniform(shape, self.new_seed(), low, high)
 
     def normal(self, shape):
-        return tf.random.stateless_normal(shape, self._next())
+        return tf.random.stateless_normal(shape, self.new_seed())
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Augmentation:
         brightness: Offset uniform within ± this.
         contrast: Factor about the image's mean, uniform in 1 ± this.
         cutout: Side of a square, part of the image's, that is set to the image's mean.
+        grid_mask: Side of the squares of a grid, part of its period, that are set to the image's
+            mean.
         erasing: Probability that a random rectangle is replaced by uniform noise.
         noise: Standard deviation of Gaussian noise.
         orientation: Show each image in one of its eight orientations, equally likely; images
@@ -80,6 +84,7 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     cutout: float = 0.0
+    grid_mask: float = 0.0
     erasing: float = 0.0
     noise: float = 0.0
     orientation: bool = False
@@ -99,7 +104,9 @@ class Augmentation:
     @property
     def active(self) -> bool:
         """Whether anything is switched on."""
-        photometric = (self.brightness, self.contrast, self.cutout, self.erasing, self.noise)
+        photometric = (
+            self.brightness, self.contrast, self.cutout, self.grid_mask, self.erasing, self.noise
+        )  # fmt: skip
         detector = (self.orientation, self.blur, self.response, self.defects, self.border)
         return self._geometric or bool(self.elastic) or any(photometric) or any(detector)
 
@@ -113,6 +120,8 @@ class Augmentation:
             images = self._jitter(images, draws)
         if self.cutout:
             images = self._cut_out(images, draws)
+        if self.grid_mask:
+            images = mask_by_grid(images, draws.new_seed(), self.grid_mask)
         if self.erasing:
             images = self._erase(images, draws)
         if self.noise:

@@ -79,7 +79,7 @@ def run_training(
     """
     run = Path(run)
     set_up_keras(config)
-    if resume:
+    if resume and config.data.path is not None and not Path(config.data.path).exists():
         file = RunFolder(run).config_file
         refuse_missing_data(run, f"restore it, or change data.path in {file}")
     dataset = open_training_data(config)

@@ -85,7 +85,7 @@ def test_layers_inside_a_residual_block_are_bypassed():
 def test_a_network_without_a_feature_map_and_an_unknown_layer_are_errors():
     with pytest.raises(AlloykError, match="no feature map; use --method shap"):
         GradCAM(build_model("fnn", (16, 16, 1), 2))
-    with pytest.raises(AlloykError, match=r"must be .*stage4_activation \(4×4\), got 'conv9'"):
+    with pytest.raises(AlloykError, match=r"must be .* stage4_activation \(4×4\), .*, got 'conv9'"):
         GradCAM(build_model("cnn", (32, 32, 1), 2), "conv9")
 
 

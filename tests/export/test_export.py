@@ -263,7 +263,7 @@ def test_only_a_run_can_be_exported(tmp_path, gray_run):
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     shutil.copy(gray_run / "config.yaml", unfinished)
-    with pytest.raises(AlloykError, match=r"has no model\.keras: its training did not end"):
+    with pytest.raises(AlloykError, match=r"has no model\.keras, because its training did not end"):
         export_run(unfinished, "savedmodel", tmp_path / "saved")
 
 

@@ -10,8 +10,8 @@ from alloyk.preprocessing.augmentation import Augmentation
 EVERYTHING = {
     "horizontal_flip": True, "vertical_flip": True, "rotation_deg": 20, "scale": 0.2,
     "shift": 0.1, "crop": 0.2, "elastic": 0.03, "brightness": 0.2, "contrast": 0.2,
-    "cutout": 0.25, "erasing": 0.5, "noise": 0.05, "orientation": True, "blur": 0.8,
-    "response": 0.2, "defects": 0.02, "border": 0.1,
+    "cutout": 0.25, "grid_mask": 0.4, "erasing": 0.5, "noise": 0.05,
+    "orientation": True, "blur": 0.8, "response": 0.2, "defects": 0.02, "border": 0.1,
 }  # fmt: skip
 
 
@@ -103,6 +103,18 @@ def test_cutout_sets_one_square_of_the_wanted_size_to_the_mean():
         rows, columns = np.nonzero((before != after)[..., 0])
         assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 8
         np.testing.assert_allclose(after[rows, columns], before.mean(), rtol=1e-5)
+
+
+def test_grid_mask_sets_a_share_of_each_image_to_its_mean():
+    """Squares of 0.4 of the period cover 0.16 of the plane; the grid starts at random places."""
+    batch = images(40, 40, 40)
+    result = apply({"grid_mask": 0.4}, batch)
+    masked = (result != batch)[..., 0]
+    assert masked.mean() == pytest.approx(0.16, abs=0.03)
+    for before, after, inside in zip(batch, result, masked, strict=True):
+        np.testing.assert_allclose(after[inside], before.mean(), rtol=1e-5)
+        # A row is masked in the columns of every square, or not at all.
+        assert len({tuple(row) for row in inside if row.any()}) == 1
 
 
 def test_erasing_happens_as_often_and_as_large_as_it_says():

@@ -24,9 +24,9 @@ from alloyk.training import run_training
 
 COLUMN = "true_thickness_mm"
 SETTINGS = (
-    "model.arch=cnn", "model.tasks=[alloy,thickness]", "preprocess.image_size=24",
-    "preprocess.normalize=log", "optimizer.learning_rate=0.003", "train.epochs=8",
-    "train.batch_size=16", "schedule.warmup_epochs=1", "train.deterministic=true",
+    "model.arch=cnn", "preprocess.image_size=24", "preprocess.normalize=log",
+    "optimizer.learning_rate=0.003", "train.batch_size=16", "schedule.warmup_epochs=1",
+    "train.deterministic=true",
 )  # fmt: skip
 
 
@@ -38,8 +38,9 @@ def plates(tmp_path_factory):
     return folder
 
 
-def configured(data, *settings):
-    return resolve_config(None, parse_overrides([f"data.path={data}", *SETTINGS, *settings]))
+def configured(data, *settings, tasks="alloy,thickness", epochs=8):
+    own = (f"data.path={data}", f"model.tasks=[{tasks}]", f"train.epochs={epochs}")
+    return resolve_config(None, parse_overrides([*own, *SETTINGS, *settings]))
 
 
 # Fewer resamples: what they are worth is tested elsewhere.
@@ -198,8 +199,8 @@ def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path,
 def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch):
     """With learned weights of the tasks, which are part of what training goes on from."""
     config = configured(
-        plates, "multitask.weighting=learned", "train.epochs=3", "optimizer.name=rmsprop",
-        "train.monitor=val_accuracy",
+        plates, "multitask.weighting=learned", "optimizer.name=rmsprop",
+        "train.monitor=val_accuracy", epochs=3,
     )  # fmt: skip
     monkeypatch.setattr("alloyk.training.run.evaluate_run", lambda run: None)
     undisturbed = run_training(config, tmp_path / "undisturbed")
@@ -225,8 +226,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch)
     ("settings", "message"),
     [
         (["model.tasks=[alloy,thicknes]"], "'thicknes' needs a column .* did you mean thickness"),
-        (["model.tasks=[alloy,tube_voltage_kvp]"], "tube_voltage_kvp is 50 for every training"),
-        (["model.tasks=[alloy,thickness]", "multitask.weights.thickness=-1"], "greater than 0"),
+        (["model.tasks=[alloy,tube_voltage_kvp]"], "must vary, got 50 for every training"),
+        (
+            ["model.tasks=[alloy,thickness]", "multitask.weights.thickness=-1"],
+            "must be > 0, got -1",
+        ),
     ],
 )
 def test_a_wrong_task_leaves_nothing_behind(plates, tmp_path, settings, message):
@@ -248,7 +252,7 @@ def test_images_without_a_thickness_are_learnt_from_all_the_same(plates, tmp_pat
         writer = csv.DictWriter(file, list(manifest[0]))
         writer.writeheader()
         writer.writerows(manifest)
-    config = configured(lists, "model.tasks=[alloy,gap_mm]", "train.epochs=1")
+    config = configured(lists, tasks="alloy,gap_mm", epochs=1)
     run = trained(config, tmp_path / "run")
     lists.unlink()
     metrics = json.loads((run / "metrics.json").read_text())

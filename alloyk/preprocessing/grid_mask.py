@@ -1,0 +1,59 @@
+"""Grid masking by KerasCV, with masks that follow from a seed alone.
+
+KerasCV's layers draw from a random generator with a state, so that an interrupted epoch cannot be
+repeated. `GridMask` takes its generator from an attribute that KerasCV documents for subclasses;
+here it is replaced by one without a state. KerasCV's `MixUp` and `CutMix` draw from TensorFlow's
+global generator, which cannot be replaced.
+
+Reference: [Chen et al., 2020](https://arxiv.org/abs/2001.04086).
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+class _SeededGenerator:
+    """Stands in for `tf.random.Generator`: the numbers follow from the seed and their order.
+
+    Args:
+        seed: `(2,)` int tensor.
+    """
+
+    def __init__(self, seed: Any):
+        self._seed = seed
+        self._drawn = 0
+
+    def uniform(self, shape: Any, minval: Any, maxval: Any, dtype: Any) -> Any:
+        self._drawn += 1
+        seed = tf.random.experimental.stateless_fold_in(self._seed, self._drawn)
+        return tf.random.stateless_uniform(shape, seed, minval, maxval, dtype)
+
+
+def mask_by_grid(images: Any, seed: Any, ratio: float) -> Any:
+    """Set a grid of squares, at random places of each image, to the image's mean.
+
+    Args:
+        images: `(batch, height, width, 1)` float32.
+        seed: `(2,)` int tensor; the same seed gives the same masks.
+        ratio: Float in (0, 1). Side of the squares, part of the grid's period.
+
+    Returns:
+        `(batch, height, width, 1)` float32.
+    """
+    import keras_cv  # takes a second, and only this augmentation needs it
+
+    layer = keras_cv.layers.GridMask(ratio_factor=(ratio, ratio), rotation_factor=0.0)
+
+    def masked(image_and_number: Any) -> Any:
+        image, number = image_and_number
+        layer._random_generator = _SeededGenerator(
+            tf.random.experimental.stateless_fold_in(seed, number)
+        )
+        mask, _ = layer.get_random_transformation(image=image)
+        mean = tf.fill(tf.shape(image), tf.reduce_mean(image))
+        return layer.augment_image(image, transformation=(mask, mean))
+
+    numbers = tf.range(tf.shape(images)[0])
+    result = tf.map_fn(masked, (images, numbers), fn_output_signature=images.dtype)
+    return tf.ensure_shape(result, images.shape)
