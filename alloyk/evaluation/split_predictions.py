@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from alloyk.runs.run_data import (
     open_run_data,
     training_image_notes,
 )
+from alloyk.targets import task_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +109,10 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
         dataset = open_run_data(folder.path, data, split=split)
     else:
         dataset = open_other_data(folder.path, data, whole=split == ALL)
+    if own:
+        with suppress(DataError):  # without the column of a task the alloy is evaluated alone
+            notes = task_notes(folder.settings.tasks, dataset.table)
+            dataset = replace(dataset, notes=(*dataset.notes, *notes))
     table = dataset.table if split == ALL else dataset.split(split)
     if table.empty:
         raise DataError(f"{shown(dataset.root)} has no images in {split}; choose another --split")

@@ -79,6 +79,12 @@ class RunSettings:
         return self._typed(self.section("model"), "arch", str, "text")
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the network learns: `alloy`, and columns of the manifest."""
+        found = self.section("model").get("tasks", ())
+        return tuple(map(str, found)) if isinstance(found, list) else ()
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """`(height, width)` of the images that the network takes."""
         found = self.section("preprocess").get("image_size")

@@ -151,19 +151,37 @@ def target_of(column: str, values: np.ndarray) -> Target:
     return Target(column, mean, spread)
 
 
-def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
-    """Check that the tasks can be learned, and return notes about them for the user.
+def check_tasks(tasks: Sequence[str], table: "pd.DataFrame") -> None:
+    """Check that the tasks can be learned.
 
     Args:
         tasks: As in the configuration.
         table: Of an `ImageDataset`.
 
-    Returns:
-        A sentence each: what column a short name stands for, how many images lack a value.
-
     Raises:
         DataError: A column is missing, is not numeric, is constant or empty in training, or is
             empty in validation.
+    """
+    split = table["split"].to_numpy()
+    for column in target_columns(tasks, table):
+        values = column_values(table, column)
+        target_of(column, values[split == "train"])
+        if np.isnan(values[split == "val"]).all():
+            raise DataError(
+                f"model.tasks: no validation image has a value in the column {column}: fill it "
+                "in, or remove the task"
+            )
+
+
+def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
+    """Return a sentence for each column that a short name stands for, and for each with gaps.
+
+    Args:
+        tasks: As in the configuration.
+        table: Of an `ImageDataset`.
+
+    Raises:
+        DataError: A column is missing or is not numeric.
     """
     notes = []
     columns = target_columns(tasks, table)
@@ -173,13 +191,7 @@ def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
             beside = f", not {others[0]}, which is there too" if column not in others else ""
             notes.append(f"The task {task} is the column {column}{beside if others else ''}.")
         values, split = column_values(table, column), table["split"].to_numpy()
-        target_of(column, values[split == "train"])
         missing = {name: np.isnan(values[split == name]) for name in ("train", "val", "test")}
-        if missing["val"].all():
-            raise DataError(
-                f"model.tasks: no validation image has a value in the column {column}: fill it "
-                "in, or remove the task"
-            )
         some = [f"{gone.sum()} of {len(gone)} in {name}" for name, gone in missing.items()
                 if gone.any()]  # fmt: skip
         if some:

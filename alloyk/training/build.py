@@ -18,6 +18,7 @@ from alloyk.models import build_model, expects_unit_range
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize
 from alloyk.targets import (
     Target,
+    check_tasks,
     column_values,
     target_columns,
     target_of,
@@ -55,6 +56,7 @@ def open_training_data(config: Config) -> ImageDataset:
         AlloykError: The data set cannot be used, or a task has no column to be learnt from.
     """
     dataset = open_dataset(config)
+    check_tasks(config.model.tasks, dataset.table)
     notes = (*task_notes(config.model.tasks, dataset.table), *depth_notes(dataset.paths("train")))
     return replace(dataset, notes=(*dataset.notes, *notes))
 

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.targets import column_values, target_columns, target_of, task_notes, weights_of
+from alloyk.targets import (
+    check_tasks,
+    column_values,
+    target_columns,
+    target_of,
+    task_notes,
+    weights_of,
+)
 
 THICKNESS = ["alloy", "thickness"]
 
@@ -55,7 +62,7 @@ def test_columns_that_cannot_be_learnt_are_named(tasks, message):
     if tasks[1] in ("thicknes", "plate_id"):
         table = table.drop(columns=["logits", "a b", "a_b"])
     with pytest.raises(AlloykError, match=message):
-        task_notes(tasks, table)
+        check_tasks(tasks, table)
 
 
 def test_a_data_set_without_a_manifest_has_no_numbers():
@@ -90,7 +97,7 @@ def test_mean_and_spread_are_those_of_the_known_values():
 )
 def test_nothing_to_learn_is_an_error(values, message):
     with pytest.raises(AlloykError, match=message):
-        task_notes(["alloy", "x"], table_of(x=values))
+        check_tasks(["alloy", "x"], table_of(x=values))
 
 
 def test_missing_values_are_counted_by_split():

@@ -18,6 +18,7 @@ from alloyk.config import parse_overrides, resolve_config
 from alloyk.ensemble import ensemble_runs
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
+from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training import run_training
@@ -91,6 +92,13 @@ def test_the_report_says_which_column_and_how_well(run):
     assert table[1].split() == ["MAE", "RMSE", "R²", "images"]
     assert table[2].split()[:2] == ["all", f"{figures['mae']:.4g}"]
     assert [line.split()[1] for line in table[3:8]] == list(figures["per_class"])
+
+
+def test_evaluation_on_the_images_says_which_column_too(run, tmp_path):
+    evaluate_split(run, split="val", out=tmp_path / "again")
+    assert f"The task thickness is the column {COLUMN}, not" in (
+        tmp_path / "again" / "report.txt"
+    ).read_text()
 
 
 def test_the_run_folder_holds_errors_per_epoch_and_the_picture(run):
