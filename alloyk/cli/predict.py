@@ -40,6 +40,10 @@ def predict(model: Path, images: tuple[str, ...], output: Path | None, as_json: 
     kind = output.suffix.lower() if output else ".json" if as_json else ".csv"
     if kind not in FORMATS:
         raise click.UsageError(f"--output must be a .csv or .json file, got {output}")
+    if output:
+        from alloyk.runs.destination import refuse_run_file
+
+        refuse_run_file(output, model, "--output")
     names = find_images(images, _name_ignored)
     if names.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- is one image on standard input: give it once")

@@ -62,10 +62,21 @@ def read_text_table(file: Path, has_key: Callable[[Sequence[str]], bool]) -> "pd
 
 
 def parse_text_table(text: str) -> "pd.DataFrame":
-    """The table in the text that `text_of_table` made."""
+    """The table in the text that `text_of_table` made.
+
+    Raises:
+        ValueError: A row is not as long as the header, or a quote is not closed.
+    """
     import pandas as pd
 
-    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    try:
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    rows = [row for row in rows if row]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} must have {len(header)} cells, got {len(row)}")
     return pd.DataFrame(rows, columns=pd.Index(header, dtype=object), dtype=object)
 
 

@@ -31,6 +31,7 @@ from alloyk.inference import Classifier, load
 from alloyk.inference.latency import single_thread_latency
 from alloyk.inference.metadata import PROBABILITIES, write_metadata
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import open_run_data
 
@@ -99,6 +100,7 @@ def export_run(
     if input_size and not chosen.fixed_shape:
         raise AlloykError(f"{file_format} takes images of any size: leave --input-size out")
     RunFolder(run).require_model()  # before its images are looked for
+    refuse_run_file(out, run)
     dataset = open_run_data(run, data)
     for note in dataset.notes:
         logger.warning(note)

@@ -52,8 +52,13 @@ def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:
         )
 
 
-def refuse_other_run(out: Path, run: Path | None = None) -> None:
+def refuse_other_run(out: Path, run: Path | None = None, option: str = "--out") -> None:
     """Require a file or folder that neither is nor lies in a run other than `run`.
+
+    Args:
+        out: The file or folder.
+        run: The run that it may belong to, if any.
+        option: What it was given by, for the error.
 
     Raises:
         ConfigError: It is or does; the message names the run.
@@ -65,8 +70,32 @@ def refuse_other_run(out: Path, run: Path | None = None) -> None:
     is_it = owner.path.resolve() == out.resolve()
     what = f"is {whose}" if is_it else f"lies in {whose}, {shown(owner.path)}"
     raise ConfigError(
-        f"--out must not replace files of {whose}, but {shown(out)} {what}; choose another --out"
+        f"{option} must not replace files of {whose}, but {shown(out)} {what}; choose another "
+        f"{option}"
     )
+
+
+def refuse_run_file(out: Path, model: Path, option: str = "--out") -> None:
+    """Require a file or folder that no run and no evaluation uses, nor another run holds.
+
+    A file of another name may lie in the run: an export beside the model, say.
+
+    Args:
+        out: The file or folder to write.
+        model: The run that it is made from, or a model that may lie in one.
+        option: What it was given by, for the error.
+
+    Raises:
+        ConfigError: It belongs to a run or to an evaluation.
+    """
+    own = owner_of(model)
+    refuse_other_run(out, None if own is None else own.path, option)
+    folder = RunFolder(Path(out).absolute().parent)
+    if (folder.is_run or folder.has_evaluation) and folder.uses(out.name):
+        raise ConfigError(
+            f"{option} must not replace files of a run or an evaluation, but {shown(out)} is one; "
+            f"choose another {option}"
+        )
 
 
 def refuse_unless_made_by(out: Path, marker: str, what: str) -> None:

@@ -1,6 +1,7 @@
 """A run folder: the one place that knows the names of its files, and what each holds."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,25 @@ class RunFolder:
                     self.ensemble_file,
                     self.cross_validation_file,
                 )
+            )
+        )
+
+    def uses(self, name: str) -> bool:
+        """Whether a run or an evaluation keeps something under this name, or may once do so.
+
+        >>> RunFolder("cnn").uses("predictions_val.csv"), RunFolder("cnn").uses("cnn.tflite")
+        (True, False)
+        """
+        own = {value.name for value in vars(self).values() if isinstance(value, Path)}
+        folded = name.casefold()  # as some file systems do
+        return folded in own - {self.path.name} or any(
+            fnmatch(folded, pattern.name)
+            for pattern in (
+                self.predictions_file("*"),
+                self.predictions_file(),
+                self.baseline_file("*"),
+                self.evaluation_folder("*"),
+                self.explanation_folder("*"),
             )
         )
 

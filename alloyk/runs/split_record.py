@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloyk.data import PLATE, SPLITS, ImageDataset
+from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
 from alloyk.imaging import shown
@@ -70,7 +71,7 @@ def write_split_record(
     table["sha256"] = known
     skipped = pd.DataFrame({"path": dataset.skipped, "split": SKIPPED}, dtype=object)
     with whole_file(file) as unfinished:
-        pd.concat([table, skipped]).to_csv(unfinished, index=False, lineterminator="\n")
+        unfinished.write_bytes(text_of_table(pd.concat([table, skipped])).encode())
 
 
 def read_split_record(file: Path) -> SplitRecord | None:
@@ -79,12 +80,10 @@ def read_split_record(file: Path) -> SplitRecord | None:
     Raises:
         ModelError: The file cannot be read, lacks a column, or has a path twice.
     """
-    import pandas as pd
-
     if not file.exists():
         return None
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = parse_text_table(file.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {shown(file)}: {' '.join(str(error).split())}") from error
     if not set(_COLUMNS) <= set(table.columns) or table["path"].duplicated().any():

@@ -104,6 +104,42 @@ def test_no_command_writes_into_another_run_or_among_other_files(
     assert content(root) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("predict a other --output a/predictions.csv", "but a/predictions.csv is one; choose"),
+        ("predict a other --output a/predictions_train.csv", "predictions_train.csv is one"),
+        ("predict a/model.keras other --output a/Metrics.json", "a/Metrics.json is one"),
+        ("predict a other --output elsewhere/predictions.csv", "predictions.csv is one"),
+        ("predict a other --output b/new.csv", "b/new.csv lies in another run, "),
+        ("predict b/model.keras other --output a/new.csv", "a/new.csv lies in another run, "),
+        ("export a --format savedmodel --out a/evaluation_val", "a/evaluation_val is one; choose"),
+        ("export a --format savedmodel --out a/checkpoint", "a/checkpoint is one; choose"),
+        ("export a --format tflite --out b/a.tflite", "b/a.tflite lies in another run, "),
+    ],
+)
+def test_no_prediction_and_no_export_replaces_a_file_of_a_run(
+    root, runner, monkeypatch, command, message
+):
+    monkeypatch.chdir(root)
+    (root / "elsewhere").mkdir()
+    for name in ("predictions.csv", "metrics.json"):
+        shutil.copy(root / "a" / name, root / "elsewhere")
+    before = content(root)
+    result = runner.invoke(main, command.split())
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith(f"Error: --out{'put' * command.startswith('predict')} must not")
+    assert message in result.stderr
+    assert content(root) == before
+
+
+def test_a_prediction_of_another_name_may_lie_in_its_run(root, runner, monkeypatch):
+    monkeypatch.chdir(root)
+    for model in ("a", "a/model.keras"):
+        result = runner.invoke(main, ["predict", model, "other", "--output", "a/other.csv"])
+        assert result.exit_code == 0, result.output
+
+
 def test_an_explanation_does_not_delete_other_files_of_its_folder(root, runner, monkeypatch):
     monkeypatch.chdir(root)
     command = ["explain", "a", "--out", "why"]

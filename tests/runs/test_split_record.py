@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from alloyk.runs.run_data import (
     refuse_changed_data,
     training_image_notes,
 )
-from alloyk.runs.split_record import write_split_record
+from alloyk.runs.split_record import read_split_record, write_split_record
 
 PLATES = 30
 
@@ -73,6 +74,29 @@ def grow(data, plates):
     if data.is_file():
         pd.concat([pd.read_csv(data, dtype=str), table]).to_csv(data, index=False)
     return set(table["path"])
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", 'a,"b".png', " a .png", "a\nb.png"])
+def test_any_file_name_and_plate_reads_back_as_it_is(tmp_path, name):
+    root = tmp_path / "data"
+    table = write_images(root)
+    (root / table.loc[0, "path"]).rename(root / "1050" / name)
+    dataset = open_dataset(resolve_config(None, {"data": {"path": str(root)}}))
+    plates = dataset.table.assign(plate_id="NA\r007")
+    write_split_record(tmp_path / "split.csv", replace(dataset, table=plates))
+    found = read_split_record(tmp_path / "split.csv").table
+    assert set(found.index) == set(dataset.table["path"])
+    assert f"1050/{name}" in found.index
+    assert set(found["plate_id"]) == {"NA\r007"}
+
+
+@pytest.mark.parametrize("text", ["", "path\n", "path,label,split,sha256\na,b\n", 'path,"label\n'])
+def test_a_damaged_record_is_refused_by_name(tmp_path, text):
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(
+        AlloykError, match=r"split\.csv(: row 2 must have 4 | must have the col|: )"
+    ):
+        read_split_record(tmp_path / "split.csv")
 
 
 def test_the_file_has_each_image_with_its_split_and_the_hash_of_its_bytes(data, tmp_path):

@@ -1,8 +1,11 @@
 """A search tries what it was told to, goes on after a break, and ends in a YAML that trains."""
 
 import csv
+import itertools
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from alloyk.errors import AlloykError
 from alloyk.training import run_training
 from alloyk.training.callbacks import Checkpoint
 from alloyk.tuning.records import SEARCH_FILE, refuse_another_search, write_description
-from alloyk.tuning.search import _default_folder, run_search
+from alloyk.tuning.search import Experiment, _default_folder, run_search
 from alloyk.tuning.space import hyperparameters_of, overrides_of, read_space, space_from
 
 TINY = [
@@ -156,6 +159,68 @@ def test_space_file_may_be_nested_or_dotted(tmp_path):
     path.write_text("# nothing\n")
     with pytest.raises(AlloykError, match="must name a key to search over"):
         read_space(path)
+
+
+ORDERS = [
+    ["optimizer.learning_rate=0.5,0.05", "optimizer.name=sgd,adam"],
+    ["optimizer.name=sgd,adam", "optimizer.learning_rate=0.5,0.05"],
+    ["schedule.patience=2,3", "schedule.name=plateau"],
+    ["loss.gamma=1,2", "loss.name=focal"],
+]
+
+
+@pytest.mark.parametrize("sweeps", ORDERS, ids=" ".join)
+def test_a_trial_uses_every_value_of_its_space_in_any_order(sweeps):
+    """A name chosen by the search replaces nothing that the search chose."""
+    overrides = [setting for setting in TINY if not setting.startswith("schedule.")]
+    experiment = Experiment(None, parse_overrides(overrides))
+    space = space_from(sweeps)
+    for values in itertools.product(*space.values()):
+        chosen = dict(zip(space, values, strict=True))
+        config = experiment.configuration(
+            {key: json.dumps(value) for key, value in chosen.items()}
+        ).model_dump()
+        found = {key: config[key.split(".")[0]][key.split(".")[1]] for key in chosen}
+        assert found == chosen
+
+
+def test_the_rates_listed_are_the_rates_used(tmp_path):
+    settings = [one for one in TINY if not one.startswith(("schedule.", "train.epochs"))]
+    overrides = parse_overrides([*settings, "schedule.name=constant", "train.epochs=1"])
+    space = {"optimizer.learning_rate": [0.25, 0.0625], "optimizer.name": ["sgd"]}
+    run_search("grid", space, tmp_path / "s", overrides=overrides)
+    listed = {
+        trial["trial"]: trial["optimizer.learning_rate"] for trial in trials_of(tmp_path / "s")
+    }
+    used = {}
+    for number in listed:
+        with (tmp_path / "s" / f"trial_{number}" / "history.csv").open() as file:
+            used[number] = [row["learning_rate"] for row in csv.DictReader(file)]
+    assert {number: [float(rate)] for number, rate in listed.items()} == {
+        number: [pytest.approx(float(rate)) for rate in rates] for number, rates in used.items()
+    }
+    assert set(listed.values()) == {"0.25", "0.0625"}
+
+
+def test_sigterm_ends_a_search_like_a_shell_does(tmp_path):
+    options = [option for setting in TINY for option in ("--set", setting)]
+    options[options.index("train.epochs=2")] = "train.epochs=5000"
+    over = ["--over", "model.hidden_units=8,16"]
+    command = [sys.executable, "-m", "alloyk", "tune", "--out", tmp_path / "s", *over, *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    history = tmp_path / "s" / "trial_0000" / "history.csv"
+    try:
+        while process.poll() is None and not (history.exists() and history.stat().st_size > 200):
+            time.sleep(0.1)
+        process.terminate()
+        _, messages = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, messages
+    assert messages.splitlines()[-1] == "Terminated!"
+    assert "Traceback" not in messages
+    assert not (tmp_path / "s" / ".lock").exists()
+    assert json.loads((history.parent / "trial.json").read_text())["state"] == "running"
 
 
 @pytest.mark.parametrize("sweep", ["model.dropout", "=1,2", "model.dropout=", "a=[1"])
