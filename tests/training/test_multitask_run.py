@@ -96,9 +96,10 @@ def test_the_report_says_which_column_and_how_well(run):
 
 def test_evaluation_on_the_images_says_which_column_too(run, tmp_path):
     evaluate_split(run, split="val", out=tmp_path / "again")
-    assert f"The task thickness is the column {COLUMN}, not" in (
-        tmp_path / "again" / "report.txt"
-    ).read_text()
+    assert (
+        f"The task thickness is the column {COLUMN}, not"
+        in (tmp_path / "again" / "report.txt").read_text()
+    )
 
 
 def test_the_run_folder_holds_errors_per_epoch_and_the_picture(run):
