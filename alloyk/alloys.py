@@ -1,4 +1,4 @@
-"""The aluminium alloys that alloyk knows: composition limits, density, thickness tolerance."""
+"""Aluminium alloys: composition limits, density and thickness tolerance."""
 
 import difflib
 from collections.abc import Mapping
@@ -75,25 +75,27 @@ ALLOYS = {
 
 
 def get_alloy(designation: str) -> Alloy:
-    """The alloy of a class label.
+    """Return the alloy of a class label.
 
     Example:
         >>> get_alloy("2017").standard
         'EN AW-2017A'
 
     Raises:
-        AlloykError: If the label is unknown; names the nearest known ones.
+        AlloykError: The label is unknown; the message suggests similar ones.
     """
     alloy = ALLOYS.get(str(designation))
     if alloy is None:
         close = difflib.get_close_matches(str(designation), ALLOYS, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise AlloykError(f"unknown alloy {designation!r}: {hint}alloyk knows {', '.join(ALLOYS)}")
+        raise AlloykError(
+            f"unknown alloy {designation!r}: {hint}must be one of {', '.join(ALLOYS)}"
+        )
     return alloy
 
 
 def display_name(label: str) -> str:
-    r"""How a class is shown to people, on one line.
+    r"""Return the display name of a class, on one line.
 
     >>> print(display_name("1050"), display_name("steel"), display_name("a\nb"))
     Al 1050 steel a\nb
@@ -125,14 +127,14 @@ def thickness_tolerance_mm(alloy: Alloy, thickness_mm: float) -> float:
         0.06
 
     Raises:
-        AlloykError: If the thickness is not above 0 and at most 50 mm.
+        AlloykError: The thickness is not above 0 and at most 50 mm.
 
     Source: EN 485-4:1994, Table 1.
     """
     if not 0 < thickness_mm <= _TOLERANCE_MM[-1][0]:
         raise AlloykError(
-            f"wanted a plate thickness above 0 and at most 50 mm (the range of EN 485-4), "
-            f"found {thickness_mm:g} mm"
+            f"the plate thickness must be above 0 and at most 50 mm (the range of EN 485-4), "
+            f"got {thickness_mm:g} mm"
         )
     for up_to, group_one, group_two in _TOLERANCE_MM:
         if thickness_mm <= up_to:
@@ -141,7 +143,7 @@ def thickness_tolerance_mm(alloy: Alloy, thickness_mm: float) -> float:
 
 
 def nominal_mass_fractions(alloy: Alloy) -> np.ndarray:
-    """Middle of each range; for a maximum only, the mean of its assumed share.
+    """Middle of each range; for a maximum only, the mean of the assumed distribution.
 
     Returns:
         Mass fractions in the order of `ELEMENTS`, sum 1, shape `(9,)`.
@@ -154,11 +156,11 @@ def nominal_mass_fractions(alloy: Alloy) -> np.ndarray:
 def draw_mass_fractions(
     alloy: Alloy, rng: np.random.Generator, law: str, count: int | None = None
 ) -> np.ndarray:
-    """Draw the composition of one plate, or of many.
+    """Draw the composition of one or more plates.
 
     Args:
-        alloy: Its limits.
-        rng: Random generator; the same numbers are consumed whatever the law.
+        alloy: The alloy.
+        rng: Random generator; it consumes the same numbers for every law.
         law: All three are assumptions. `"typical"`: N(middle, range / 6), clipped to the
             limits, and U(.15, .6) of a maximum only; `"limits"`: uniform over the whole of each
             range; `"nominal"`: no spread.
@@ -177,7 +179,7 @@ def draw_mass_fractions(
     if law == "limits":
         return _with_remainder(low + (high - low) * uniform)
     if law != "typical":
-        raise ValueError(f"law must be 'typical', 'limits' or 'nominal'. Received: law={law!r}")
+        raise ValueError(f"law must be 'typical', 'limits' or 'nominal', got {law!r}")
     ranged = np.clip((low + high) / 2 + (high - low) / 6 * normal, low, high)
     first, last = MAXIMUM_ONLY_SHARE
     capped = high * (first + (last - first) * uniform)
@@ -185,25 +187,25 @@ def draw_mass_fractions(
 
 
 def check_mass_fractions(mass_fractions: Mapping[str, float]) -> np.ndarray:
-    """A composition given by hand, as an array in the order of `ELEMENTS`.
+    """Return a given composition as an array in the order of `ELEMENTS`.
 
     Example:
         >>> check_mass_fractions({"Al": 0.96, "Cu": 0.04})[:4]
         array([0.96, 0.  , 0.  , 0.04])
 
     Raises:
-        AlloykError: If an element is unknown, a fraction negative, or the sum not 1 within 1e-6.
+        AlloykError: An element is unknown, a fraction is negative, or the sum is not 1 within 1e-6.
     """
     for element, fraction in mass_fractions.items():
         if element not in ELEMENTS:
-            raise AlloykError(f"unknown element {element!r}: alloyk knows {', '.join(ELEMENTS)}")
+            raise AlloykError(f"an element must be one of {', '.join(ELEMENTS)}, got {element!r}")
         if not fraction >= 0:
-            raise AlloykError(f"wanted a mass fraction of 0 or more, found {element}={fraction}")
+            raise AlloykError(f"mass fractions must be >= 0, got {element}={fraction}")
     fractions = np.array([float(mass_fractions.get(element, 0.0)) for element in ELEMENTS])
     if abs(fractions.sum() - 1) > 1e-6:
         raise AlloykError(
-            f"wanted mass fractions that sum to 1, found {fractions.sum():.6g}: "
-            "give fractions (not per cent) and name aluminium too"
+            f"mass fractions must sum to 1, got {fractions.sum():.6g}; give fractions, not per "
+            "cent, and include aluminium"
         )
     return fractions
 
@@ -222,7 +224,7 @@ def ideal_mix_density_g_cm3(mass_fractions: np.ndarray) -> np.ndarray:
 
 
 def plate_density_g_cm3(alloy: Alloy, mass_fractions: np.ndarray) -> np.ndarray:
-    """Handbook density, corrected for how a plate's composition departs from the nominal one.
+    """Handbook density, corrected for the difference of the composition from the nominal one.
 
     Args:
         alloy: The alloy.

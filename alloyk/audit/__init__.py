@@ -1,8 +1,8 @@
-"""Say what is wrong with a data set before an hour of training is lost on it.
+"""Check a data set for problems before training.
 
-One pass reads and measures every image in parallel (`scan`, `measure`); each check then looks at
-the table of all measures and yields findings: `files`, `leaks` (with `similarity`), `balance`,
-`shortcuts`, `quality`. `report` makes text and JSON of them, `figures` pictures.
+All images are read and measured once, in parallel (`scan`, `measure`). Each check then examines the
+table of all measures and yields findings: `file_checks`, `leaks` (with `similarity`), `balance`,
+`shortcuts`, `detector`, `quality`. `report` formats them as text and JSON, `figures` draws figures.
 """
 
 from alloyk.audit.checks import audit_dataset, find_all, must_fix

@@ -1,4 +1,4 @@
-"""Findings on classes: too few, too unequal, missing from a split, spelt alike."""
+"""Findings about classes: too small, imbalanced, missing from a split, similar names."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,18 @@ import numpy as np
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted
 from alloyk.files import few
 
-# From this ratio of the largest to the smallest class a plain loss neglects the smallest.
+# Above this ratio of the largest to the smallest class, a plain loss neglects the smallest.
 UNEQUAL = 3
 
 # With fewer test images the 95 % interval of a recall is wider than ± 15 points.
 FEW_TEST_IMAGES = 40
 
-# With fewer images of a class in training a network learns the images, not the class.
+# With fewer training images of a class, a network memorises the images.
 FEW_TRAIN_IMAGES = 10
 
 
 def classes_per_split(audited: Audited) -> Iterator[Finding]:
-    """Classes that some splits have and others lack."""
+    """Classes that are missing from some splits."""
     labels, splits = audited.labels, audited.splits
     if labels is None:
         return
@@ -28,24 +28,24 @@ def classes_per_split(audited: Audited) -> Iterator[Finding]:
             "one-class",
             FIX,
             f"There is one class only, {classes[0]!r}.",
-            "Add the others, each in a folder of its own.",
+            "Add the other classes, each in a separate folder.",
         )
     for split in audited.split_names:
         missing = sorted(set(classes) - set(labels[splits == split]))
         if not missing:
             continue
         consequence = {
-            "train": "cannot be learnt, and training refuses them",
-            "val": "do not count in choosing the best epoch",
+            "train": "cannot be learned, and training raises an error",
+            "val": "do not affect the choice of the best epoch",
             "test": "are never tested",
         }[split]
         yield Finding(
             "classes-differ",
             FIX if split == "train" else CHECK,
-            f"{split} has no image of {few(map(repr, missing), 6)}, other splits have: these "
+            f"{split} has no image of {few(map(repr, missing), 6)}, but other splits do: these "
             f"{consequence}.",
-            f"Add images of each class to {split}, or split anew: `alloyk split` gives every "
-            "split its share of every class.",
+            f"Add images of each class to {split}, or split again: `alloyk split` stratifies "
+            "all splits by class.",
             figures={"split": split, "missing": missing},
         )
 
@@ -63,10 +63,10 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "imbalance",
             CHECK,
-            f"The largest class has {counts.max() / counts.min():.1f} times the images of the "
+            f"The largest class has {counts.max() / counts.min():.1f} times as many images as the "
             f"smallest ({most}: {counts.max():,}, {least}: {counts.min():,}).",
-            "Read balanced accuracy and recall per class; data.sampling=class_aware or "
-            "loss.name=balanced_softmax help, more images of the smallest class help most.",
+            "Use balanced accuracy and recall per class. data.sampling=class_aware or "
+            "loss.name=balanced_softmax help; more images of the smallest class help most.",
             figures={name: int(count) for name, count in zip(names, counts, strict=True)},
         )
     if splits is None or not (splits == "test").any():
@@ -78,7 +78,7 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
             "few-test-images",
             NOTE,
             f"test has fewer than {counted(FEW_TEST_IMAGES)} of {few(small, 6)}.",
-            "Read the confidence intervals: with so few, one image more or less shifts a recall "
+            "See the confidence intervals: with so few images, a single one changes a recall "
             f"by {100 / counts.min():.0f} points.",
         )
 
@@ -91,7 +91,7 @@ def _too_few(names: np.ndarray, counts: np.ndarray, where: str) -> Iterator[Find
             CHECK,
             f"{counted(len(few_of), 'class')} with fewer than {FEW_TRAIN_IMAGES} images{where}: "
             f"{few(few_of, 6)}.",
-            "Add images of more plates: with so few, results are chance, and so is any comparison.",
+            "Add images of more plates; with so few, results and comparisons are unreliable.",
             figures={
                 str(name): int(count)
                 for name, count in zip(names, counts, strict=True)
@@ -101,7 +101,7 @@ def _too_few(names: np.ndarray, counts: np.ndarray, where: str) -> Iterator[Find
 
 
 def alike_labels(audited: Audited) -> Iterator[Finding]:
-    """Labels that differ by case, spaces or hyphens only."""
+    """Labels that differ only in case, spaces or hyphens."""
     labels = audited.labels
     if labels is None:
         return
@@ -115,8 +115,8 @@ def alike_labels(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "labels-alike",
             FIX,
-            f"Some labels differ by case, spaces or signs only: {text}.",
-            "If they mean one class, write it in one way; two classes would be learnt.",
+            f"Some labels differ only in case, spaces or punctuation: {text}.",
+            "If they are the same class, use one spelling; otherwise they count as two classes.",
         )
 
 

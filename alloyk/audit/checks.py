@@ -1,4 +1,4 @@
-"""Every check in its order, and the pass over a data set that they need."""
+"""Run all checks in order, after measuring the data set."""
 
 from pathlib import Path
 
@@ -32,14 +32,14 @@ def audit_dataset(
     """Read a data set and measure every image.
 
     Args:
-        data: As in `load_dataset`; a folder of images without labels is welcome too.
-        series: A column of the manifest, or a regular expression on the file name: which images
-            belong together. By default `plate_id`, else the name before its last `_`.
+        data: As in `load_dataset`, or a folder of images without labels.
+        series: A column of the manifest, or a regular expression on the file name, that groups
+            images into series. By default `plate_id`, otherwise the name before its last `_`.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: There is no data set, its folders or manifest contradict themselves, or
-            `series` does not fit it. Images that cannot be read are findings, not errors.
+        AlloykError: There is no data set, its folders or manifest are inconsistent, or `series`
+            does not fit it. Images that cannot be read are findings, not errors.
     """
     root, table, notes = read_for_audit(Path(data))
     names, name, told = series_of(table, series)
@@ -51,10 +51,10 @@ def audit_dataset(
 
 
 def find_all(audited: Audited) -> list[Finding]:
-    """Every finding of every check, in their order."""
+    """All findings of all checks, in order."""
     return [finding for check in CHECKS for finding in check(audited)]
 
 
 def must_fix(findings: list[Finding]) -> bool:
-    """Whether one of the findings must be mended before training."""
+    """Whether any finding must be fixed before training."""
     return any(finding.severity == FIX for finding in findings)

@@ -1,33 +1,33 @@
 """Find bad pixels, bad lines and borders in one image by local robust statistics.
 
-A bad pixel stands out from at least seven of its eight neighbours, and a bad line from both lines
-beside it, by a multiple of the pixel noise. Edges of plate and wedge do not.
+A bad pixel differs from at least seven of its eight neighbours, and a bad line from both adjacent
+lines, by a multiple of the pixel noise. Edges of plate and wedge do not.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# A deviation of a bad pixel, in standard deviations of the noise, which noise hardly ever has.
+# Deviation of a bad pixel in standard deviations of the noise; noise very rarely reaches it.
 STANDS_OUT = 8.0
-# A bad line: in standard deviations of the differences between neighbouring lines.
+# Deviation of a bad line, in standard deviations of the differences between neighbouring lines.
 LINE_STANDS_OUT = 10.0
-# More candidates than this are texture or edges, of which the strongest are examined.
+# More candidates than this are texture or edges; only the strongest are examined.
 MOST_CANDIDATES = 256
-# Lines are compared by the means of three parts of their pixels, so that one bad pixel, which lies
-# in one part, does not make a bad line.
+# Lines are compared by the means of three subsets of their pixels, so that a single bad pixel does
+# not make a bad line.
 PARTS = 3
-# A border: a step of this part of the mean count, within this part of the side.
+# A border is a step of this fraction of the mean count, within this fraction of the side.
 BORDER_STEP = 0.15
 BORDER_REACH = 0.08
-# Where there is no noise, this part of the image's range takes its place.
+# Without noise, this fraction of the image's range is used instead.
 QUANTUM = 2e-3
 MEDIAN_OF_NORMAL = 0.6745
 
 
 @dataclass(frozen=True, eq=False)
 class Defects:
-    """Where an image is bad.
+    """Defects of one image.
 
     Attributes:
         pixels: `(p, 2)` int, row and column of each bad pixel outside bad lines.
@@ -45,7 +45,7 @@ class Defects:
         return bool(len(self.pixels) or self.rows or self.columns or any(self.border))
 
     def places(self) -> list[tuple[str, int, int]]:
-        """Each bad pixel, row and column as a kind and a place that can be counted."""
+        """Each bad pixel, row and column as a hashable kind and position."""
         pixels = [("pixel", int(row), int(column)) for row, column in self.pixels]
         rows = [("row", row, 0) for row in self.rows]
         return [*pixels, *rows, *(("column", 0, column) for column in self.columns)]
@@ -74,15 +74,15 @@ def find_defects(gray: np.ndarray, differences: np.ndarray, noise: float) -> Def
 
 
 def _parts(count: int) -> np.ndarray:
-    """Weights `(parts, count)` float32 that take the mean of every third pixel, from each start."""
+    """Weights `(parts, count)` float32 for the mean of every third pixel, one row per start."""
     weights = (np.arange(count) % PARTS == np.arange(PARTS)[:, None]).astype(np.float32)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _lines(profiles: np.ndarray, noise: float) -> tuple[int, ...]:
-    """Lines above, or below, both of their neighbours in each of the `(parts, n)` means."""
+    """Lines that are above, or below, both neighbours in each of the `(parts, n)` means."""
     step = np.diff(profiles, axis=1)
-    before, after = step[:, :-1], -step[:, 1:]  # line less the one before it, less the one after
+    before, after = step[:, :-1], -step[:, 1:]  # line minus the previous one, minus the next one
     rise = np.minimum(before, after).min(axis=0)
     fall = np.minimum(-before, -after).min(axis=0)
     least = np.maximum(rise, fall)
@@ -92,21 +92,21 @@ def _lines(profiles: np.ndarray, noise: float) -> tuple[int, ...]:
 
 
 def _border(profile: np.ndarray, level: float) -> tuple[int, int]:
-    """Width of the border at the two ends of a profile: up to its last large step."""
+    """Width of the border at both ends of a profile, up to its last large step."""
     reach = max(2, int(BORDER_REACH * len(profile)))
     found = []
     for end in (profile[: 2 * reach], profile[::-1][: 2 * reach]):
         steps = np.abs(np.diff(end))
         large = np.flatnonzero(steps[:reach] > BORDER_STEP * level)
-        # What follows is smooth, or it is the scene that is steep.
+        # The profile must be smooth after the step; otherwise the scene itself is steep.
         calm = len(large) and float(np.median(steps[large[-1] + 1 :])) < BORDER_STEP * level / 10
         found.append(int(large[-1]) + 1 if calm else 0)
     return found[0], found[1]
 
 
 def _pixels(gray: np.ndarray, differences: np.ndarray, noise: float) -> np.ndarray:
-    """Row and column of each pixel that stands out from its neighbours."""
-    # A pixel that stands out by d changes its own second difference by 4 d; noise, by 6 deviations.
+    """Row and column of each pixel that differs from its neighbours."""
+    # A pixel that differs by d changes its own second difference by 4 d; noise by 6 deviations.
     width = differences.shape[1]
     least = 3 * STANDS_OUT * noise
     candidates = np.flatnonzero((differences > least) | (differences < -least))
@@ -120,7 +120,7 @@ def _pixels(gray: np.ndarray, differences: np.ndarray, noise: float) -> np.ndarr
     around = np.stack([gray[row + r, column + c] for r, c in offsets])
     value = gray[row + 1, column + 1]
     least = STANDS_OUT * noise
-    # Above, or below, all neighbours but one: an edge or a corner is like several of them.
+    # Above, or below, all neighbours but one; a pixel of an edge resembles several neighbours.
     above, below = np.sort(value - around, axis=0), np.sort(around - value, axis=0)
     bad = (above[1] > least) | (below[1] > least)
     return np.stack([row[bad] + 1, column[bad] + 1], axis=1)

@@ -1,7 +1,7 @@
-"""Findings on the detector: bad pixels and lines, borders, images that lie another way round.
+"""Findings about the detector: bad pixels and lines, borders, image orientation.
 
-A defect at one place in all images belongs to the detector. One that some images have and others
-lack tells on which detector, or when, an image was taken; in one class only, it tells the class.
+A defect at the same position in all images belongs to the detector. A defect in some images only
+reveals by which detector, or when, an image was taken; in one class only, it reveals the class.
 """
 
 from collections import Counter
@@ -12,26 +12,26 @@ import numpy as np
 from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
 from alloyk.files import few
 
-# A place is bad on a detector from this share of the images on, and from as many images.
+# A position is bad on a detector if it is bad in this fraction, and this number, of images.
 FEWEST = 5
 COMMON = 0.95
-# Shares in two classes that differ by more tell the class: a shortcut.
+# Fractions in two classes that differ by more than this reveal the class: a shortcut.
 TELLS_CLASS = 0.5
-# Images with bad pixels that no other image has at that place.
+# Number of images with bad pixels at positions that are good in all other images.
 SCATTERED = 0.3
-# Correlation with the common scene in the best orientation, and how much worse the usual one is.
+# Correlation with the common scene in the best orientation, and its lead over the usual one.
 SCENE = 0.6
 MARGIN = 0.3
 REFERENCES = 24
 FEWEST_SCENES = 8
 TURNS = (
-    "as most", "turned by 90°", "turned by 180°", "turned by 270°",
-    "flipped left-right", "transposed", "flipped up-down", "transposed the other way",
+    "as usual", "rotated by 90°", "rotated by 180°", "rotated by 270°",
+    "flipped left-right", "transposed", "flipped up-down", "transposed along the other diagonal",
 )  # fmt: skip
 
 
 def defects(audited: Audited) -> Iterator[Finding]:
-    """Bad pixels and lines: of the one detector, of some images, of one class, or scattered."""
+    """Bad pixels and lines: of the detector, of some images, of one class, or scattered."""
     rows_of: dict[tuple[str, int, int], list[int]] = {}
     for row, found in audited.scan.defects.items():
         for place in found.places():
@@ -45,8 +45,8 @@ def defects(audited: Audited) -> Iterator[Finding]:
             "fixed-defects",
             NOTE,
             f"The same {_kinds(fixed)} are bad in all images: {few(map(_named, fixed), 5)}.",
-            "Give flat frames (data.flat) so that they are repaired, or repair them before "
-            "training; images of another detector have them elsewhere.",
+            "Set data.flat to flat frames so that they are repaired, or repair them before "
+            "training; images of another detector have them at other positions.",
             figures={"places": [list(place) for place in fixed]},
         )
     if moving:
@@ -56,15 +56,15 @@ def defects(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "scattered-defects",
             NOTE,
-            f"Single bad pixels in {counted(len(alone))}, at places of their own.",
-            "Hits by particles or a fault in the read-out: average several frames, or repair "
+            f"Single bad pixels in {counted(len(alone))}, at a different position in each.",
+            "Particle hits or a read-out fault: average several frames, or repair "
             "single pixels before training.",
             audited.paths[sorted(alone)].tolist(),
         )
 
 
 def borders(audited: Audited) -> Iterator[Finding]:
-    """A frame around the images: of a collimator, or drawn by a program."""
+    """A border around the images, from a collimator or a program."""
     framed = {row: d.border for row, d in audited.scan.defects.items() if any(d.border)}
     widths = Counter(framed.values()).most_common(1)
     if len(framed) < FEWEST:
@@ -80,15 +80,15 @@ def borders(audited: Audited) -> Iterator[Finding]:
         f"A border around {counted(len(rows))} ({percent(share)}); in {count:,} it is {width[0]}, "
         f"{width[1]}, {width[2]} and {width[3]} pixels wide at top, bottom, left and "
         f"right{_by_class(shares)}.",
-        "Crop it away in all images: it changes the scale of the gray values, and where one class "
-        "has it and another does not, a network learns the border.",
+        "Crop it in all images: it changes the scale of the gray values, and if only one class "
+        "has it, a network learns the border.",
         audited.paths[rows].tolist(),
         {"widths": [list(w) for w, _ in Counter(framed.values()).most_common()], "shares": shares},
     )
 
 
 def orientations(audited: Audited) -> Iterator[Finding]:
-    """Images that show the common scene turned or flipped."""
+    """Images that show the common scene rotated or flipped."""
     rows = np.flatnonzero(audited.scan.readable)
     if len(rows) < FEWEST_SCENES:
         return
@@ -102,10 +102,10 @@ def orientations(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "mixed-orientations",
         FIX if _tells_class(shares) else CHECK,
-        f"{counted(int(other.sum()))} show the common scene another way round: "
+        f"{counted(int(other.sum()))} show the common scene rotated or flipped: "
         f"{few([f'{name} ({n:,})' for name, n in names.most_common()], 4)}{_by_class(shares)}.",
-        "Turn them like the others: a network that knows one orientation fails on another, and "
-        "an orientation that only one class has tells the class.",
+        "Rotate or flip them back: a network trained on one orientation fails on another, and an "
+        "orientation that only one class has reveals the class.",
         audited.paths[rows[other]].tolist(),
         {"turns": dict(names), "shares": shares},
     )
@@ -128,8 +128,8 @@ def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> 
             FIX,
             f"{_named(worst).capitalize()} is bad in some classes only{_by_class(place_shares)}; "
             f"in all, {_kinds(moving)} are bad in some images and good in others.",
-            "Repair them before training, or take the classes on one detector in mixed order: a "
-            "network learns the defect in place of the metal.",
+            "Repair them before training, or record all classes on one detector in mixed order; "
+            "otherwise a network learns the defect instead of the metal.",
             audited.paths[rows].tolist(),
             figures,
         )
@@ -138,8 +138,8 @@ def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> 
         CHECK,
         f"{_kinds(moving).capitalize()} are bad in some images and good in others "
         f"({counted(len(rows))}; {few(map(_named, moving), 5)}){_by_class(shares)}.",
-        "Find out whether several detectors or settings were used; keep each in every class and "
-        "every split, or repair the defects before training.",
+        "Check whether several detectors or settings were used; each must occur in all classes "
+        "and splits, or the defects must be repaired before training.",
         audited.paths[rows].tolist(),
         figures,
     )
@@ -162,7 +162,7 @@ def _named(place: tuple[str, int, int]) -> str:
 
 
 def _shares_by_class(audited: Audited, rows: np.ndarray) -> dict[str, float]:
-    """Which share of each class the rows are; empty without two classes."""
+    """Fraction of each class that the rows make up; empty without two classes."""
     labels = audited.labels
     if labels is None or len(set(labels)) < 2:
         return {}
@@ -186,7 +186,7 @@ def _by_class(shares: dict[str, float]) -> str:
 
 
 def _turns(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The orientation of each thumb, 0 to 7, and whether it is beyond doubt.
+    """Orientation of each thumbnail, 0 to 7, and whether it is certain.
 
     Args:
         thumbs: `(n, side, side)`.
@@ -198,7 +198,7 @@ def _turns(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for k in candidates
     ]
     scene = thumbs[candidates[int(np.argmax(best))]]
-    for _ in range(2):  # the second time held against the mean of all, set upright
+    for _ in range(2):  # the second time compared with the mean of all, turned upright
         likeness = np.stack([flat @ turned for turned in _eight(scene)], axis=1)
         turn = likeness.argmax(axis=1)
         upright = [_turned(thumb, _inverse(int(k))) for thumb, k in zip(thumbs, turn, strict=True)]
@@ -214,7 +214,7 @@ def _eight(thumb: np.ndarray) -> list[np.ndarray]:
 
 
 def _turned(thumb: np.ndarray, k: int) -> np.ndarray:
-    """Flip left-right if k > 3, then turn by k × 90° counter-clockwise."""
+    """Flip left-right if k > 3, then rotate by k × 90° counter-clockwise."""
     return np.rot90(thumb[:, ::-1] if k > 3 else thumb, k % 4)
 
 
@@ -223,7 +223,7 @@ def _inverse(k: int) -> int:
 
 
 def _relative(k: int, usual: int) -> int:
-    """The orientation `k` as seen from the usual one."""
+    """Orientation `k` relative to the usual one."""
     probe = np.arange(4).reshape(2, 2)
     wanted, base = _turned(probe, k), _turned(probe, usual)
     return next(j for j in range(8) if (_turned(base, j) == wanted).all())

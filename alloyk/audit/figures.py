@@ -1,6 +1,6 @@
-"""Look at a data set: classes, intensities, examples on their way to the network, near-duplicates.
+"""Figures of a data set: classes, intensities, preprocessed examples, near-duplicates.
 
-Nothing here decides anything; the examples need TensorFlow, for the layers that training uses.
+They do not affect the findings. The examples need TensorFlow, for the layers used in training.
 """
 
 from pathlib import Path
@@ -16,21 +16,21 @@ from alloyk.imaging.gray import to_gray
 from alloyk.plots import new_axes, readable_names, save_figure
 from alloyk.plots.style import COLORS, GRAY, Axes, Figure, add_legend, finish, in_house_style
 
-# What is drawn of a large data set.
+# Limits for large data sets.
 MOST_CLASSES = 8
 MOST_PAIRS = 6
 IMAGES_PER_HISTOGRAM = 60
 BINS = 128
 SEED = 0
 
-# Shown where the configuration sets no augmentation of its own.
+# Used if the configuration sets no augmentation.
 EXAMPLE_AUGMENTATION = {
     "horizontal_flip": True, "rotation_deg": 10, "shift": 0.05, "contrast": 0.1, "noise": 0.02,
 }  # fmt: skip
 
 
 def draw_figures(audited: Audited, folder: Path) -> None:
-    """Write every picture into a folder; a picture of nothing is not made, nor left from before."""
+    """Write all figures into a folder; empty ones are omitted, and old ones deleted."""
     pairs = similar_pairs(audited)
     pictures = {
         "classes.png": plot_classes(audited),
@@ -48,7 +48,7 @@ def draw_figures(audited: Audited, folder: Path) -> None:
 
 @in_house_style
 def plot_classes(audited: Audited) -> Axes:
-    """Images of each class in each split."""
+    """Number of images of each class in each split."""
     labels = _labels(audited)
     classes = sorted(set(labels))
     splits = audited.split_names or [""]
@@ -77,7 +77,7 @@ def plot_classes(audited: Audited) -> Axes:
 
 @in_house_style
 def plot_intensities(audited: Audited) -> Axes | None:
-    """Distribution of the counts over all pixels, for each class."""
+    """Distribution of the counts over all pixels, per class."""
     drawn = _drawn_of_each_class(audited, IMAGES_PER_HISTOGRAM)
     if not drawn:
         return None
@@ -140,7 +140,7 @@ def plot_quality(audited: Audited) -> Axes | None:
 
 @in_house_style
 def plot_examples(audited: Audited) -> Axes | None:
-    """An image of each class: raw, preprocessed, equalised, and augmented twice."""
+    """One image of each class: raw, preprocessed, equalised, and augmented twice."""
     drawn = _drawn_of_each_class(audited, 1)
     if not drawn:
         return None
@@ -198,8 +198,8 @@ def plot_pairs(audited: Audited, pairs) -> Axes | None:
         for ax in place:
             ax.set_axis_off()
     figure.suptitle(
-        f"{_subtitle(audited)}: {counted(len(pairs), 'pair')} of nearly equal images, the most "
-        f"similar {len(some)}\nleft of each: correlation of noise and finest detail",
+        f"{_subtitle(audited)}: {counted(len(pairs), 'pair')} of near-duplicates, the {len(some)} "
+        f"most similar\nleft of each: correlation of noise and finest detail",
         fontsize=8.5, color=GRAY, ha="left", x=0.01,
     )  # fmt: skip
     return places[0][0]
@@ -213,7 +213,7 @@ def _show(ax: Axes, image: np.ndarray, title: str, **limits) -> None:
 
 
 def _displayable(raw: np.ndarray) -> np.ndarray:
-    """A raw image stretched to 0 … 1 between its 0.5 and 99.5 per cent points."""
+    """A raw image scaled to 0 … 1 between its 0.5 and 99.5 percentiles."""
     low, high = np.percentile(raw, [0.5, 99.5])
     stretched = (raw.astype(np.float32) - low) / max(float(high - low), 1e-6)
     return np.clip(stretched, 0, 1).squeeze()

@@ -1,4 +1,4 @@
-"""Findings on single files: unreadable, mixed, saturated, empty, coloured, inverted."""
+"""Findings about files: unreadable, mixed, saturated, empty, coloured, inverted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,21 +9,21 @@ from alloyk.audit.findings import CHECK, FIX, NOTE, Audited, Finding, counted, p
 from alloyk.files import few
 from alloyk.imaging import is_image_name, shown
 
-# Share of pixels at the largest (smallest) count from which an image counts as clipped.
+# An image is clipped if at least this fraction of pixels has the largest (smallest) count.
 CLIPPED = 0.01
 
-# Range of the block means, part of the mean and beyond what noise gives them, below which an image
-# shows nothing. Of 256 Gaussian numbers the range is 5.7 ± 0.6 standard deviations.
+# An image shows nothing if the range of its block means, beyond that of noise, is below this
+# fraction of the mean. Of 256 Gaussian numbers the range is 5.7 ± 0.6 standard deviations.
 NO_CONTRAST = 0.005
 RANGE_OF_NOISE = 8
 
-# How well images must resemble the common scene (correlation) before one that is its negative
-# counts as inverted.
+# Minimum correlation of images with the common scene, for one that is its negative to count as
+# inverted.
 COMMON_SCENE = 0.5
 
 
 def unreadable(audited: Audited) -> Iterator[Finding]:
-    """Files that cannot be read, each with the reason."""
+    """Files that cannot be read, with reasons."""
     reasons = {
         audited.paths[row]: _reason(error, audited.root.absolute() / audited.paths[row])
         for row, error in audited.scan.errors.items()
@@ -34,7 +34,7 @@ def unreadable(audited: Audited) -> Iterator[Finding]:
             "unreadable",
             FIX,
             f"{counted(len(reasons))} cannot be read: {few(named, 5)}.",
-            "Restore them from the source, or remove them; `data.on_bad_image=skip` trains "
+            "Restore them from the source, or delete them; `data.on_bad_image=skip` trains "
             "without them.",
             list(reasons),
             {"reasons": reasons},
@@ -55,8 +55,8 @@ def mixed(audited: Audited) -> Iterator[Finding]:
             CHECK if stretched else NOTE,
             f"The images have {counted(sizes.nunique(), 'size')} (height × width): "
             f"{_listed(sizes)}.",
-            "All are resized to preprocess.image_size without keeping their proportions: crop "
-            "them to one shape if that distorts what matters."
+            "All are resized to preprocess.image_size, which changes their aspect ratio; crop "
+            "them to one shape if the distortion matters."
             if stretched
             else "All are resized to preprocess.image_size; nothing needs to be done.",
             figures={"sizes": sizes.value_counts().to_dict()},
@@ -64,13 +64,13 @@ def mixed(audited: Audited) -> Iterator[Finding]:
     for column, name, noun, advice in (
         (
             "dtype", "mixed-depths", "depth",
-            "Save all from the detector's raw data at its own depth: 8-bit copies have lost grey "
-            "levels, and the depth may tell the class.",
+            "Save all from the detector's raw data at full depth: 8-bit copies have lost gray "
+            "levels, and the depth may reveal the class.",
         ),
         (
             "mode", "mixed-modes", "colour mode",
-            "Save all as gray from the detector's raw data; colour is turned into luma, which a "
-            "colour map does not survive.",
+            "Save all as gray from the detector's raw data; colour is converted to luma, which "
+            "is wrong for a colour map.",
         ),
     ):  # fmt: skip
         if measures[column].nunique() > 1:
@@ -85,7 +85,7 @@ def mixed(audited: Audited) -> Iterator[Finding]:
 
 
 def clipped(audited: Audited) -> Iterator[Finding]:
-    """Images whose brightest or darkest pixels have hit the end of the scale."""
+    """Images whose brightest or darkest pixels are clipped."""
     high, share = audited.measure("high"), audited.measure("high_share")
     ceiling = _is_ceiling(high, audited.measure("dtype"))
     saturated = (share > CLIPPED) & ceiling & ~_constant(audited)
@@ -96,7 +96,7 @@ def clipped(audited: Audited) -> Iterator[Finding]:
             CHECK,
             f"Saturation in {counted(int(saturated.sum()))}: more than {percent(CLIPPED)} of the "
             f"pixels (up to {percent(worst)}) are at the largest count.",
-            "Expose less, or mask the open beam; what lies above the largest count is lost.",
+            "Reduce the exposure, or mask the open beam; counts above the largest one are lost.",
             audited.paths[saturated].tolist(),
         )
     low, share = audited.measure("low"), audited.measure("low_share")
@@ -106,21 +106,21 @@ def clipped(audited: Audited) -> Iterator[Finding]:
             "clipped-black",
             NOTE,
             f"In {counted(int(black.sum()))} more than {percent(CLIPPED)} of the pixels are 0.",
-            "Crop collimator and frame away if they are in view; otherwise check the dark "
-            "correction, which has cut off what lay below 0.",
+            "Crop the collimator or frame if it is in view; otherwise check the dark "
+            "correction, which has clipped values below 0.",
             audited.paths[black].tolist(),
         )
 
 
 def empty(audited: Audited) -> Iterator[Finding]:
-    """Images of one value, and images that show nothing but noise."""
+    """Constant images, and images that show only noise."""
     constant = _constant(audited)
     if constant.any():
         yield Finding(
             "empty",
             FIX,
-            f"No contrast at all in {counted(int(constant.sum()))}: all pixels have one value.",
-            "Remove them: they hold no information, and their label teaches noise.",
+            f"No contrast in {counted(int(constant.sum()))}: all pixels have one value.",
+            "Delete them: they contain no information.",
             audited.paths[constant].tolist(),
         )
     thumbs = audited.scan.thumbs.astype(np.float32).reshape(len(audited), -1)
@@ -134,9 +134,9 @@ def empty(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "no-contrast",
             CHECK,
-            f"Nothing but noise in {counted(int(faint.sum()))}: block means differ by less than "
-            f"{100 * NO_CONTRAST:g} % of the mean beyond it.",
-            "Look at them: flat or dark frames among the images, or an exposure that failed?",
+            f"Only noise in {counted(int(faint.sum()))}: block means differ by less than "
+            f"{100 * NO_CONTRAST:g} % of the mean beyond the noise.",
+            "Look at them: they may be flat or dark frames, or failed exposures.",
             audited.paths[faint].tolist(),
         )
 
@@ -148,15 +148,15 @@ def coloured(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "false-colour",
             CHECK,
-            f"Colour in {counted(int(colour.sum()))}, which no detector of X-rays records.",
-            "Export the raw gray images: luma of a colour map is not monotone in the counts, so "
-            "that different attenuations become one gray.",
+            f"Colour in {counted(int(colour.sum()))}; X-ray detectors record gray values only.",
+            "Export the raw gray images: the luma of a colour map is not monotone in the counts, "
+            "so different attenuations can become the same gray.",
             audited.paths[colour].tolist(),
         )
 
 
 def inverted(audited: Audited) -> Iterator[Finding]:
-    """Images that are the negative of what the others show."""
+    """Images that are negatives of the others."""
     rows = np.flatnonzero(audited.scan.readable & ~_constant(audited))
     if len(rows) < 8:
         return
@@ -172,14 +172,14 @@ def inverted(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "inverted",
             FIX,
-            f"Negatives of what the others show: {counted(len(negative))}.",
-            "Turn them (largest count − image), so that more is brighter in all of them.",
+            f"Negatives of the other images: {counted(len(negative))}.",
+            "Invert them (largest count − image), so that more photons are brighter in all images.",
             audited.paths[negative].tolist(),
         )
 
 
 def unused_frames(audited: Audited) -> Iterator[Finding]:
-    """Flat and dark frames that lie beside the images."""
+    """Flat and dark frames in the data set's folder."""
     settings = []
     for kind in ("flat", "dark"):
         frames = audited.root.glob(f"_calibration/{kind}_*")
@@ -190,8 +190,8 @@ def unused_frames(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "flat-frames",
             NOTE,
-            "The detector's flat frames lie beside the images, in _calibration.",
-            f"Correct every image by them, inside the model: `alloyk train {' '.join(settings)}`.",
+            "The folder _calibration has flat frames of the detector.",
+            f"Correct all images with them, inside the model: `alloyk train {' '.join(settings)}`.",
         )
 
 
@@ -208,9 +208,9 @@ def _constant(audited: Audited) -> np.ndarray:
 
 
 def _is_ceiling(high: np.ndarray, dtypes: np.ndarray) -> np.ndarray:
-    """Whether a largest count is the end of a scale: 2^bits − 1, or the largest of the data set.
+    """Whether a largest count is the end of a scale: 2^bits − 1, or the maximum of the data set.
 
-    A detector of 12 or 14 bits writes into a container of 16.
+    A 12- or 14-bit detector writes 16-bit files.
     """
     whole = np.isin(dtypes.astype(str), ("uint8", "uint16", "uint32", "int16", "int32"))
     power = np.log2(np.maximum(high, 1) + 1)

@@ -1,4 +1,4 @@
-"""What an audit finds, and the data set that its checks look at."""
+"""Findings of an audit, and the data set that the checks examine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ SEVERITIES = (FIX, CHECK, NOTE)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the user should know.
+    """One problem or note for the user.
 
     Attributes:
-        name: What kind it is, for programs.
-        severity: `fix`: training on it gives wrong figures or fails; `check`: somebody who
-            knows the data must decide; `note`: good to know.
-        what: One sentence, with numbers.
-        advice: What to do.
-        images: The images concerned, or pairs of them; all, not a selection.
-        figures: Numbers for programs, where a sentence has them too.
+        name: Kind of the finding, for programs.
+        severity: `fix`: training fails or gives wrong metrics; `check`: an expert on the data must
+            decide; `note`: for information.
+        what: The finding in one sentence, with numbers.
+        advice: The recommended action.
+        images: All affected images, or pairs of images.
+        figures: The numbers of the sentence, for programs.
     """
 
     name: str
@@ -41,17 +41,17 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Audited:
-    """A data set with its measures; rows of all tables belong together.
+    """A data set with its measures; all tables have the same rows.
 
     Attributes:
         root: The folder that paths are relative to.
-        table: `path`; `label` and `split` where known; the manifest's other columns.
+        table: `path`; `label` and `split` if known; the manifest's other columns.
         scan: What was measured.
-        series: `(n,)` text, the series that each image belongs to; `""` where unknown.
-        series_name: What the series are known by: a column, a regular expression.
-        series_told: Whether the series are to be believed: named by a column or by the user, or
-            told apart by file names within classes.
-        notes: What was said when the data set was read.
+        series: `(n,)` text, the series of each image; `""` if unknown.
+        series_name: The column or regular expression that defines the series.
+        series_told: Whether the series are reliable: given by a column or by the user, or distinct
+            in the file names within classes.
+        notes: Notes from reading the data set.
         simulated: Whether the images come from alloyk's simulator.
     """
 
@@ -79,17 +79,17 @@ class Audited:
 
     @property
     def splits(self) -> np.ndarray | None:
-        """`(n,)` train, val or test; None where nothing is split yet."""
+        """`(n,)` train, val or test; None if the data set is not split."""
         return self.table["split"].to_numpy(dtype=object) if "split" in self.table else None
 
     @property
     def split_names(self) -> list[str]:
-        """The splits that have images, in their order."""
+        """The splits that have images, in order."""
         return [] if self.splits is None else [s for s in SPLITS if (self.splits == s).any()]
 
     @property
     def has_plates(self) -> bool:
-        """Whether the manifest says which plate each image shows."""
+        """Whether the manifest has the plate of each image."""
         return PLATE in self.table
 
     def measure(self, name: str) -> np.ndarray:
@@ -108,7 +108,7 @@ def counted(count: int, noun: str = "image") -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent, never rounded to all or nothing.
+    """A fraction in per cent; only 0 and 1 are shown as 0 % and 100 %.
 
     >>> percent(0.5), percent(0.9999), percent(0.0002), percent(1.0)
     ('50 %', '>99 %', '<1 %', '100 %')

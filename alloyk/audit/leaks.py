@@ -1,4 +1,4 @@
-"""Findings on what training and test share: copies, near-copies, plates and series."""
+"""Findings about images that training and test share: copies, near-duplicates, plates, series."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from alloyk.files import few
 
 SAMPLE_PAIRS = 3
 
-# From earlier to later: what is in the second may not be in the first.
+# Images of the second split must not be in the first.
 BORDERS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
@@ -28,9 +28,9 @@ def duplicates(audited: Audited) -> Iterator[Finding]:
             yield Finding(
                 "duplicates-with-other-labels",
                 FIX,
-                f"The same pixels under different labels, in {counted(sum(map(len, conflicts)))}: "
+                f"Identical pixels with different labels, in {counted(sum(map(len, conflicts)))}: "
                 f"{_sample_groups(audited, conflicts)}.",
-                "Find out which label is right, and keep one image of each.",
+                "Find the right label, and keep one image of each group.",
                 _paths_of(audited, conflicts),
             )
     inside = []
@@ -43,17 +43,17 @@ def duplicates(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "duplicates",
             FIX if splits is None else CHECK,
-            f"Pixel-identical copies{where}, {counted(extra)} more than there should be: "
+            f"Pixel-identical copies{where}, {counted(extra)} too many: "
             f"{_sample_groups(audited, inside)}.",
-            "Keep one of each before splitting, or a copy of a training image is in the test."
+            "Keep one of each before splitting; otherwise test may have copies of training images."
             if splits is None
-            else "Keep one of each: copies weigh more than the others.",
+            else "Keep one of each: copies give an image more weight.",
             _paths_of(audited, inside),
         )
 
 
 def similar(audited: Audited) -> Iterator[Finding]:
-    """Images that are nearly the same: across splits, with other labels, within a split."""
+    """Near-duplicates: across splits, with other labels, within a split."""
     pairs = similar_pairs(audited)
     if not pairs:
         return
@@ -65,27 +65,27 @@ def similar(audited: Audited) -> Iterator[Finding]:
     across, conflicting = crossing(splits), crossing(labels)
     apart = set(across)
     within = [pair for pair in pairs if pair not in apart]
-    alike = f"correlation of {SIMILAR:g} and more between their noise and finest detail"
+    alike = f"correlation of at least {SIMILAR:g} between their noise and finest detail"
     for name, severity, some, where, advice in (
         (
             "near-duplicates-across-splits", FIX, across, " in different splits",
-            "Look at the pairs (--figures): remove one of each, or move both into one split.",
+            "Look at the pairs (--figures); delete one image of each, or move both into one split.",
         ),
         (
             "near-duplicates-with-other-labels", FIX, conflicting, " with different labels",
-            "Look at the pairs (--figures) and find out which label is right.",
+            "Look at the pairs (--figures) and find the right label.",
         ),
         (
             "near-duplicates", CHECK, within, "" if splits is None else " within a split",
-            "Look at the pairs (--figures): one exposure saved twice counts twice, and may come "
-            "to lie on both sides of a split.",
+            "Look at the pairs (--figures): an exposure saved twice counts twice, and the copies "
+            "may be put into different splits.",
         ),
     ):  # fmt: skip
         if some:
             yield Finding(
                 name,
                 severity,
-                f"{counted(len(some), 'pair')} of nearly equal images{where} ({alike}): "
+                f"{counted(len(some), 'pair')} of near-duplicates{where} ({alike}): "
                 f"{few([_pair(audited, *p[:2]) for p in some], SAMPLE_PAIRS)}.",
                 advice,
                 [[audited.paths[i], audited.paths[j]] for i, j, _ in some],
@@ -93,7 +93,7 @@ def similar(audited: Audited) -> Iterator[Finding]:
 
 
 def similar_pairs(audited: Audited) -> list[tuple[int, int, float]]:
-    """Near-duplicates (row, row, similarity); of exact copies one only takes part."""
+    """Near-duplicates (row, row, similarity); only one of several exact copies is included."""
     rows = np.flatnonzero(audited.scan.readable)
     codes = _codes(audited)[rows]
     rows = rows[np.sort(np.unique(codes, return_index=True)[1])]
@@ -102,7 +102,7 @@ def similar_pairs(audited: Audited) -> list[tuple[int, int, float]]:
 
 
 def shared_series(audited: Audited) -> Iterator[Finding]:
-    """Plates or series that lie in several splits."""
+    """Plates or series that are in several splits."""
     splits = audited.splits
     if splits is None or not audited.series_told:
         return
@@ -122,14 +122,14 @@ def shared_series(audited: Audited) -> Iterator[Finding]:
             FIX,
             f"Of the {total:,} {plural} in {later} (by {audited.series_name}), {len(shared):,} are "
             f"in {earlier} too, with {counted(int(rows.sum()))} of {later}: {few(shared, 5)}.",
-            f"Split anew by group: `alloyk split SRC OUT --group-by {_group_by(audited)}`. A "
-            f"network recognises a {noun} that it has seen, and {later} then measures memory.",
+            f"Split again by group: `alloyk split SRC OUT --group-by {_group_by(audited)}`. A "
+            f"network recognises a {noun} from training, and {later} then measures memory.",
             shared,
         )
 
 
 def not_split_yet(audited: Audited) -> Iterator[Finding]:
-    """Whether a data set that is not split can be, and by what."""
+    """Whether an unsplit data set can be split, and by which column."""
     if audited.splits is not None or audited.labels is None:
         return
     try:
@@ -138,7 +138,7 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "cannot-split",
             FIX,
-            f"It is not split, and cannot be: {error}.",
+            f"The data set is not split, and cannot be: {error}.",
             "Add images of more plates, or split with --group-by none and report that."
             if audited.has_plates
             else "Add images of the smallest class, or remove that class.",
@@ -148,26 +148,26 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "not-split",
             NOTE,
-            f"It is not split yet; training splits it by {PLATE}.",
-            "Nothing needs to be done; `alloyk split` sorts it into folders once and for all.",
+            f"The data set is not split yet; training splits it by {PLATE}.",
+            "No action needed; `alloyk split` sorts it into folders permanently.",
         )
     elif audited.series_told:
         series = len(set(audited.series) - {""})
         yield Finding(
             "not-split",
             CHECK,
-            f"It is not split yet, and has no column {PLATE}: training would split it image by "
-            f"image, although its file names tell {series:,} series (by {audited.series_name}).",
+            f"The data set is not split yet and has no column {PLATE}: training would split it by "
+            f"image, although the file names show {series:,} series (by {audited.series_name}).",
             f"Set data.group_by, or use `alloyk split SRC OUT --group-by {_group_by(audited)}`.",
         )
     else:
-        yield _unknown_plates("It is not split yet")
+        yield _unknown_plates("The data set is not split yet")
 
 
 def unknown_series(audited: Audited) -> Iterator[Finding]:
-    """A split of which nobody can say whether plates cross it."""
+    """A split for which shared plates cannot be detected."""
     if audited.splits is not None and not audited.series_told and len(audited.split_names) > 1:
-        yield _unknown_plates("It is split")
+        yield _unknown_plates("The data set is split")
 
 
 LEAK_CHECKS = (duplicates, similar, shared_series, not_split_yet, unknown_series)
@@ -177,10 +177,10 @@ def _unknown_plates(state: str) -> Finding:
     return Finding(
         "unknown-plates",
         NOTE,
-        f"{state}, and neither a column {PLATE} nor file names tell which images show the same "
+        f"{state}, and neither a column {PLATE} nor the file names show which images share a "
         "plate.",
-        "If plates were imaged several times, name them: a column plate_id in manifest.csv, or "
-        "--series with a regular expression on the file name.",
+        "If plates were imaged several times, identify them by a column plate_id in manifest.csv, "
+        "or by --series with a regular expression on the file name.",
     )
 
 
@@ -190,7 +190,7 @@ def _group_by(audited: Audited) -> str:
 
 
 def _codes(audited: Audited) -> np.ndarray:
-    """A number for each content; unreadable images have numbers of their own."""
+    """A number for each content; every unreadable image has a different one."""
     import pandas as pd
 
     codes = pd.factorize(audited.scan.measures["digest"])[0].astype(np.int64)
@@ -200,7 +200,7 @@ def _codes(audited: Audited) -> np.ndarray:
 
 
 def _groups_of_many(codes: np.ndarray) -> list[np.ndarray]:
-    """Rows that share a code, for each code with several, in order of their first row."""
+    """Groups of rows with the same code, in order of their first row."""
     order = np.argsort(codes, kind="stable")
     ends = np.flatnonzero(np.diff(codes[order])) + 1
     groups = [rows for rows in np.split(order, ends) if len(rows) > 1]
@@ -230,8 +230,8 @@ def _across_splits(audited: Audited, codes: np.ndarray) -> Iterator[Finding]:
             f"Of the {counted(int((splits == later).sum()))} in {later}, {len(rows):,} are "
             f"pixel-identical to images in {earlier}{by_class}: "
             f"{few([' = '.join(pair) for pair in pairs], SAMPLE_PAIRS)}.",
-            f"Remove them from {earlier}, or from {later} if they came there by mistake: the "
-            f"figures for {later} measure memory.",
+            f"Delete them from {earlier}, or from {later} if they do not belong there: the "
+            f"metrics of {later} measure memory.",
             pairs,
             {"earlier": earlier, "later": later, "count": len(rows)},
         )

@@ -1,4 +1,4 @@
-"""Measure one image: all that the checks want to know of it, from one reading."""
+"""Measure one image: all quantities that the checks need, from reading it once."""
 
 import hashlib
 import os
@@ -13,29 +13,29 @@ from alloyk.imaging import image_format, read_image, shown
 from alloyk.imaging.gray import to_gray
 
 THUMB = 16
-"""Side of the small image that scenes are compared by."""
+"""Side of the thumbnail that represents the scene."""
 
 DETAIL = 32
 """Side of the signature."""
 
-# Detail beyond so many of its own standard deviations is an edge, and counts no more than that.
+# Detail beyond this many standard deviations is an edge, and is clipped to that.
 EDGE = 3.0
 
 BORDER_PIXELS = 2
 LEVELS = 4096  # of the histogram, as in `alloyk.preprocessing.layers.Equalize`
 
-# Channels that differ by less than this part of their range hold gray.
+# Channels that differ by less than this fraction of their range are gray.
 GRAY_TOLERANCE = 0.01
 
-# The median of |n| over the standard deviation of Gaussian noise, and how many pixels are enough to
-# find it within 1 %.
+# The median of |n| over the standard deviation of Gaussian noise, and the number of pixels that
+# estimates it within 1 %.
 MEDIAN_OF_NORMAL = 0.6745
 ENOUGH = 16384
 
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What one readable image is like. Counts are those of the file, colour as luma.
+    """Measures of one readable image. Counts are those of the file, colour as luma.
 
     Attributes:
         height: Pixels.
@@ -45,17 +45,17 @@ class Measures:
         format: `png`, `jpeg`, `bmp`, `tiff` or `dicom`.
         low: Smallest count.
         high: Largest count.
-        low_share: Share of pixels at `low`.
-        high_share: Share of pixels at `high`.
+        low_share: Fraction of pixels at `low`.
+        high_share: Fraction of pixels at `high`.
         mean: Mean count.
-        noise: Standard deviation of the pixel noise, in counts; 0 where counts are too coarse.
-        sharpness: Root-mean-square gradient over the standard deviation, noise taken off, 1/pixel.
+        noise: Standard deviation of the pixel noise, in counts; 0 if counts are too coarse.
+        sharpness: Root-mean-square gradient over the standard deviation, without noise, 1/pixel.
         border: Mean of the outermost two pixels at top, bottom, left and right, over `mean`.
-        digest: 16 bytes, the same for the same size and counts in whatever format or depth.
+        digest: 16 bytes that depend on size and counts only, not on format or depth.
         thumb: `(16, 16)` float16, block means over `mean`.
         equalized: `(16, 16)` float16, block means of the equalised image, 0 … 1.
-        signature: `(1024,)` int8, what noise and finest detail leave of the image reduced to
-            32 × 32 blocks; all zero for an image without any.
+        signature: `(1024,)` int8, noise and finest detail of the image reduced to 32 × 32
+            blocks; all zero for an image without any.
         defects: Bad pixels, bad lines and borders.
     """
 
@@ -80,7 +80,7 @@ class Measures:
 
     @property
     def snr(self) -> float:
-        """Mean count over noise; infinite where no noise is to be seen."""
+        """Mean count over noise; infinite without noise."""
         return abs(self.mean) / self.noise if self.noise > 0 else np.inf
 
 
@@ -88,14 +88,14 @@ def measure_image(path: str | os.PathLike) -> Measures:
     """Read an image file and measure it.
 
     Raises:
-        AlloykError: The file cannot be read; the message names it.
+        AlloykError: The file cannot be read.
     """
     try:
         image = read_image(path)
         return measure_array(image, image_format(path))
     except MemoryError:
         raise AlloykError(
-            f"cannot read the image {shown(path)}: it is too large for the memory; cut it into "
+            f"cannot read the image {shown(path)}: it does not fit into memory; cut it into "
             "smaller images"
         ) from None
 
@@ -156,13 +156,13 @@ def _noise(differences: np.ndarray) -> float:
 
 
 def _second_differences(gray: np.ndarray) -> np.ndarray:
-    """Second difference along both axes, which is 0 on any plane, ramp or bend."""
+    """Second difference along both axes; 0 on a plane, a ramp or a bend along one axis."""
     across = gray[:, :-2] - 2 * gray[:, 1:-1] + gray[:, 2:]
     return across[:-2] - 2 * across[1:-1] + across[2:]
 
 
 def _deviation(values: np.ndarray) -> float:
-    """Standard deviation of the bulk around 0, whatever a few edges add."""
+    """Standard deviation of the bulk around 0, robust against a few edges."""
     step = max(1, values.size // ENOUGH)
     return float(np.median(np.abs(values.ravel()[::step]))) / MEDIAN_OF_NORMAL
 
@@ -175,7 +175,7 @@ def _sharpness(gray: np.ndarray, noise: float) -> float:
         float(np.square(step, out=step).mean(dtype=np.float64)) / 4
         for step in (gray[2:] - gray[:-2], gray[:, 2:] - gray[:, :-2])
     )
-    # Noise gives each central difference half its variance.
+    # A central difference has half the variance of the noise.
     return float(np.sqrt(max(squares - noise**2, 0.0))) / spread
 
 
@@ -192,18 +192,18 @@ def _digest(image: np.ndarray) -> bytes:
 
 
 def _reduced(gray: np.ndarray, side: int) -> np.ndarray:
-    """Block means, `(side, side)` float32; blocks may share a pixel by its parts."""
+    """Block means, `(side, side)` float32; a pixel may be divided between blocks."""
     image = Image.fromarray(np.ascontiguousarray(gray, np.float32))
     return np.asarray(image.resize((side, side), Image.Resampling.BOX))
 
 
 def _half(values: np.ndarray) -> np.ndarray:
-    """As float16, whose range ends at 65504."""
+    """As float16, clipped to its maximum of 65504."""
     return np.clip(values, -65000, 65000).astype(np.float16)
 
 
 def _equalized(gray: np.ndarray, low, high) -> np.ndarray:
-    """Each pixel's place in the cumulative histogram; 0 in an image of one value."""
+    """Each pixel's position in the cumulative histogram; 0 in a constant image."""
     if not high > low:
         return np.zeros_like(gray)
     scaled = (gray - low) * np.float32((LEVELS - 1) / (float(high) - float(low)))

@@ -1,4 +1,4 @@
-"""Findings on noise and sharpness: single images that fall behind, and drift over a series."""
+"""Findings about noise and sharpness: single bad images, and drift over a series."""
 
 import re
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ import numpy as np
 from alloyk.audit.findings import CHECK, Audited, Finding, counted
 from alloyk.files import few
 
-# An image with less than this part of its class's median falls behind: a quarter of the dose, or
-# edges six times as wide (a plate out of view has fewer edges, and is not to be taken for blurred).
+# An image is an outlier below this fraction of its class's median: a quarter of the dose, or edges
+# six times as wide (an image with the plate out of view has fewer edges, but is not blurred).
 BEHIND = {"snr": 0.5, "sharpness": 0.4}
 
-# A drift counts from this change between the first and the last quarter of a series …
+# A drift is reported from this change between the first and the last quarter of a series …
 DRIFT = 0.15
-# … if the order explains it: Spearman's rank correlation with the place in the series, at this
+# … if the order explains it: Spearman's rank correlation with the position in the series, at this
 # many standard errors (1 / √(n − 1) without any trend).
 STANDARD_ERRORS = 4
 FEWEST_IN_SERIES = 16
@@ -23,10 +23,10 @@ QUANTITIES = {"snr": "signal-to-noise ratio", "sharpness": "sharpness", "mean": 
 
 
 def behind(audited: Audited) -> Iterator[Finding]:
-    """Images far noisier or less sharp than those of their class."""
+    """Images much noisier or less sharp than those of their class."""
     for name, advice in (
-        ("snr", "Look at them: too short an exposure, a tube that did not come up, a wrong gain?"),
-        ("sharpness", "Look at them: moved plate, shifted focus, another geometry?"),
+        ("snr", "Look at them: short exposure, tube failure, wrong gain?"),
+        ("sharpness", "Look at them: plate moved, focus shifted, geometry changed?"),
     ):
         values = audited.measure(name)
         typical = np.full(len(values), np.nan)
@@ -34,7 +34,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
             known = rows[np.isfinite(values[rows])]
             if len(known) >= FEWEST_IN_SERIES:
                 typical[rows] = np.median(values[known])
-        # An image of one value has neither noise nor edges, and is a finding of its own.
+        # A constant image has neither noise nor edges, and is a separate finding.
         low = (values < BEHIND[name] * typical) & (audited.measure("high") > audited.measure("low"))
         if low.any():
             yield Finding(
@@ -48,7 +48,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
 
 
 def drift(audited: Audited) -> Iterator[Finding]:
-    """Noise, sharpness and brightness that change steadily over a series, in the order of names."""
+    """Noise, sharpness and brightness that drift over a series, in the order of file names."""
     for name, noun in QUANTITIES.items():
         values = audited.measure(name)
         drifts = {}
@@ -65,8 +65,8 @@ def drift(audited: Audited) -> Iterator[Finding]:
             CHECK,
             f"The {noun} drifts over {counted(len(drifts), 'sequence')} of images: {text} from "
             "the first quarter to the last.",
-            "If classes were recorded one after the other, time tells the class: mix their order, "
-            "let tube and detector warm up, and take flat fields in between.",
+            "If classes were recorded one after the other, the drift reveals the class: mix their "
+            "order, let tube and detector warm up, and take flat fields in between.",
             figures={str(key): change for key, change in drifts.items()},
         )
 
@@ -74,8 +74,8 @@ def drift(audited: Audited) -> Iterator[Finding]:
 def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
     """Rows of each series of each class, in the order of their names.
 
-    Numbers in names count as numbers. A class follows its own order: where one begins and another
-    ends nothing drifts.
+    Numbers in names are compared as numbers. Each class is ordered separately: a step between two
+    classes is not a drift.
     """
     order = sorted(range(len(audited)), key=lambda row: _natural(audited.paths[row]))
     labels = audited.labels
@@ -90,7 +90,7 @@ QUALITY_CHECKS = (behind, drift)
 
 
 def _natural(path: str) -> list:
-    """A file name as text and numbers by turns.
+    """A file name as alternating text and numbers.
 
     >>> _natural("a/plate_10.png") > _natural("b/plate_9.png")
     True

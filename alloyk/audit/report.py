@@ -1,4 +1,4 @@
-"""An audit as text for people and as JSON for programs."""
+"""Format an audit as text and as JSON."""
 
 import json
 import textwrap
@@ -16,7 +16,7 @@ HEADS = {FIX: "FIX", CHECK: "CHECK", NOTE: "NOTE"}
 
 
 def format_text(audited: Audited, findings: list[Finding]) -> str:
-    """The findings, the gravest first, under a few lines on what was audited."""
+    """Format the findings, most severe first, after a summary of the data set."""
     lines = _summary(audited)
     for severity in SEVERITIES:
         for finding in findings:
@@ -27,7 +27,7 @@ def format_text(audited: Audited, findings: list[Finding]) -> str:
 
 
 def format_json(audited: Audited, findings: list[Finding]) -> str:
-    """Everything, every image of every finding included, as one JSON object."""
+    """The complete audit as a JSON object, with all images of all findings."""
     report = {
         "data": str(audited.root),
         "simulated": audited.simulated,
@@ -83,8 +83,8 @@ def _most_common(values: np.ndarray) -> str:
 def _verdict(findings: list[Finding]) -> str:
     fix, check, note = (sum(f.severity == severity for f in findings) for severity in SEVERITIES)
     if not findings:
-        return "Nothing found."
-    must = f"{counted(fix, 'thing')} to fix" if fix else "Nothing must be fixed"
+        return "No problems found."
+    must = f"{counted(fix, 'problem')} to fix" if fix else "No problems to fix"
     return f"{must}, {check:,} to check, {counted(note, 'note')}."
 
 
@@ -112,7 +112,7 @@ def _sizes(audited: Audited) -> np.ndarray:
 
 
 def _counts(values: np.ndarray | None) -> dict[str, int]:
-    """How often each value occurs, sorted by value; missing ones are left out."""
+    """Number of occurrences of each value, sorted by value, without missing values."""
     if values is None:
         return {}
     import pandas as pd
@@ -122,7 +122,7 @@ def _counts(values: np.ndarray | None) -> dict[str, int]:
 
 
 def _classes(audited: Audited) -> dict[str, dict]:
-    """Images and usual quality of each class; of all images together without labels."""
+    """Number of images and typical quality per class, or of all images without labels."""
     labels = audited.labels
     if labels is None:
         labels = np.full(len(audited), "", dtype=object)

@@ -1,4 +1,4 @@
-"""Measure all images of a data set, in parallel, each read once."""
+"""Measure all images of a data set in parallel, reading each once."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 16
-"""Images that a worker takes at a time."""
+"""Number of images that a worker measures at a time."""
 
 NUMBERS = (
     "height", "width", "low", "high", "low_share", "high_share", "mean", "noise", "snr",
@@ -30,20 +30,19 @@ COLUMNS = (*NUMBERS, "mode", "dtype", "format", "digest")
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """The measures of n images, in the order in which they were given.
+    """The measures of n images, in the given order.
 
     Attributes:
         measures: One row per image with the columns `COLUMNS`, `NUMBERS` as float64; NaN or None
-            where it is unreadable.
-        errors: Row → why that image cannot be read.
+            for an unreadable image.
+        errors: Row → reason why the image cannot be read.
         border: `(n, 4)` float32.
         thumbs: `(n, 16, 16)` float16.
         equalized: `(n, 16, 16)` float16.
         signatures: `(n, 1024)` int8.
-        defects: Row → where that image is bad, for images that are.
+        defects: Row → defects of the image, if any.
 
-    For an unreadable image signatures hold 0 and the other arrays NaN. All of it takes 3 kB per
-    image.
+    For an unreadable image, signatures are 0 and the other arrays NaN. Total size: 3 kB per image.
     """
 
     measures: "pd.DataFrame"
@@ -63,9 +62,9 @@ class Scan:
 
 
 def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Scan:
-    """Read and measure images; those that cannot be read are noted, and stop nothing.
+    """Read and measure images in threads; unreadable ones are recorded without an error.
 
-    Threads do it: reading, unpacking and NumPy let go of Python's lock.
+    Reading, unpacking and NumPy release Python's global lock.
 
     Args:
         paths: Image files.
@@ -98,7 +97,7 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
 
 
 def _measured(paths):
-    """Yield (first row, its measures and those after it) in order; few are held at a time."""
+    """Yield (first row, measures from that row on) in order; few are in memory at a time."""
     starts = iter(range(0, len(paths), CHUNK))
     workers = _cores()
 
@@ -124,5 +123,5 @@ def _measures_or_error(path: Path) -> Measures | str:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Findings on what tells the class without showing the metal, and on what equalising leaves.
+"""Findings about shortcuts to the class, and about the effect of histogram equalisation.
 
-Each rule is a small decision tree, tried on images that it was not fitted to; no plate or series is
-on both sides where these are known. Its figure is the balanced accuracy: 1 / classes is chance.
+Each shortcut is tested by a small decision tree on images that it was not fitted to; if plates or
+series are known, none is on both sides. The metric is balanced accuracy; chance is 1 / classes.
 """
 
 from collections.abc import Iterator
@@ -16,33 +16,33 @@ DEPTH = 3
 TREES = 60
 SEED = 0
 
-# As many images are looked at, drawn at random: enough for ± 2 points.
+# Number of images used, drawn at random; enough for ± 2 points.
 MOST_IMAGES = 4000
 MOST_FOREST_IMAGES = 1000
 FEWEST_PER_CLASS = 8
 
-# A rule counts if it covers this part of the way from chance to certainty …
+# A rule is reported if it covers this fraction of the way from chance to certainty …
 TELLING = 0.2
-# … and is above chance by as many standard errors.
+# … and is above chance by this many standard errors.
 STANDARD_ERRORS = 4
 
-# From this accuracy on size or format alone, whatever else a network learns is in doubt.
+# Above this accuracy from size or format only, results of a network are not credible.
 DECISIVE = 0.9
 
-# Equalising erases the signal if less than this part of what block means tell is left.
+# Equalising erases the signal if less than this fraction of the block means' accuracy remains.
 LEFT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Images that a rule is tried on.
+    """Images that a rule is tested on.
 
     Attributes:
         rows: Their rows.
         labels: `(n,)` int.
         groups: `(n,)` int; images of one group stay together.
         chance: Balanced accuracy of guessing.
-        error: Standard error of a balanced accuracy by chance.
+        error: Standard error of the balanced accuracy of guessing.
     """
 
     rows: np.ndarray
@@ -52,13 +52,13 @@ class _Rows:
     error: float
 
     def telling(self, accuracy: float) -> bool:
-        """Whether a rule of this accuracy is more than luck."""
+        """Whether a rule of this accuracy is significantly better than guessing."""
         above = accuracy - self.chance
         return above > max(STANDARD_ERRORS * self.error, TELLING * (1 - self.chance))
 
 
 def shortcuts(audited: Audited) -> Iterator[Finding]:
-    """Whether size, format, brightness or border alone predict the class."""
+    """Whether size, format, brightness or border predict the class."""
     chosen = _chosen(audited, MOST_IMAGES)
     if chosen is None:
         return
@@ -78,13 +78,13 @@ def shortcuts(audited: Audited) -> Iterator[Finding]:
             "shortcut-brightness", "The mean brightness",
             measures[["mean"]].to_numpy(np.float64), CHECK,
             "Denser alloys are darker, which is signal; but if classes were exposed on different "
-            "days or settings it is the exposure. Expose all alike in mixed order, correct by "
-            "data.flat, or normalise; then compare the network with this figure.",
+            "days or settings, it is the exposure. Expose all in mixed order with the same "
+            "settings, set data.flat, or normalise; then compare the network with this accuracy.",
         ),
         (
             "shortcut-border", "The outermost two pixels", audited.scan.border[chosen.rows], CHECK,
-            "Look for frames, stamps and collimator edges that one class has and others lack, "
-            "and crop them away; on plates that fill the field it is the metal itself.",
+            "Look for frames, stamps and collimator edges that only some classes have, and crop "
+            "them; if plates fill the field, it is the metal itself.",
         ),
     ):  # fmt: skip
         if not np.isfinite(features).all() or (features == features[0]).all():
@@ -95,7 +95,7 @@ def shortcuts(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             name,
             CHECK if severity == FIX and accuracy < DECISIVE else severity,
-            f"{what} alone: enough to tell the class in {percent(accuracy)} of the images "
+            f"{what} alone predicts the class in {percent(accuracy)} of the images "
             f"(chance: {percent(chosen.chance)}).",
             advice,
             figures={"balanced_accuracy": accuracy, "chance": chosen.chance},
@@ -103,11 +103,11 @@ def shortcuts(audited: Audited) -> Iterator[Finding]:
 
 
 def equalization(audited: Audited) -> Iterator[Finding]:
-    """Whether equalising the histograms would take away what tells the classes.
+    """Whether equalising the histograms would erase the differences between classes.
 
-    Equalised, an image is the order of its pixels. If plate and wedge fill the field, that order
-    is the same for every plate; a bare reference in view keeps the level. Block means of the
-    images tell the classes by their level; so do block means of the equalised images, or not.
+    Equalisation keeps only the order of the pixels. If plate and wedge fill the field, that order
+    is the same for every plate; a bare reference in view preserves the level. The class is
+    predicted from block means of the images and of the equalised images.
     """
     chosen = _chosen(audited, MOST_FOREST_IMAGES)
     if chosen is None:
@@ -121,26 +121,26 @@ def equalization(audited: Audited) -> Iterator[Finding]:
     after = _forest_accuracy(equalized.reshape(len(chosen.rows), -1), chosen)
     figures = {"before": before, "after": after, "chance": chosen.chance}
     if not chosen.telling(before):
-        return  # coarse block means tell nothing, before or after
-    told = (
-        f"Means of 16 × 16 blocks tell the class in {percent(before)} of the images, after "
-        f"equalising in {percent(after)} (chance: {percent(chosen.chance)})"
+        return  # coarse block means do not predict the class, so nothing can be lost
+    result = (
+        f"Means of 16 × 16 blocks predict the class in {percent(before)} of the images, and "
+        f"after equalising in {percent(after)} (chance: {percent(chosen.chance)})"
     )
     if after - chosen.chance < LEFT * (before - chosen.chance):
         yield Finding(
             "equalization-erases",
             CHECK,
-            f"{told}: equalising would erase most of the signal.",
-            "Leave preprocess.equalize=false, or keep a bare reference (wedge or open beam "
-            "without plate) in view, which keeps the level.",
+            f"{result}: equalising would erase most of the signal.",
+            "Keep preprocess.equalize=false, or keep a bare reference (wedge or open beam "
+            "without plate) in view, which preserves the level.",
             figures=figures,
         )
     else:
         yield Finding(
             "equalization-keeps",
             NOTE,
-            f"{told}.",
-            "Equalising keeps what block means tell; try it if exposure varies.",
+            f"{result}.",
+            "Equalising preserves the signal in the block means; try it if the exposure varies.",
             figures=figures,
         )
 
@@ -149,7 +149,7 @@ SHORTCUT_CHECKS = (shortcuts, equalization)
 
 
 def _chosen(audited: Audited, most: int) -> _Rows | None:
-    """Readable, labelled images, drawn at random where there are many; None if too few."""
+    """Readable, labelled images, drawn at random if there are many; None if too few."""
     import pandas as pd
 
     if audited.labels is None:

@@ -1,23 +1,23 @@
-"""Find near-duplicates: the same exposure saved again, brightened, cut to 8 bit or resized.
+"""Find near-duplicates: an exposure saved again, brightened, reduced to 8 bits or resized.
 
-Radiographs of one set-up all look alike, so an ordinary perceptual hash calls them all duplicates.
-What two exposures never share is their noise and finest detail: the signature of an image holds
-these and nothing else, edges cut down to their size. Less what all images of the data set show
-there, the detector's fixed pattern, it has a correlation of 0 ± 0.06 between two exposures. Its
-signs are a hash of 1,024 bits, by which pairs are sought; the correlation decides.
+Radiographs of one set-up look alike, so a perceptual hash reports all of them as duplicates. Noise
+and finest detail, however, differ between exposures. The signature of an image contains only these,
+with edges clipped to their level. After the mean signature of the data set (the detector's fixed
+pattern) is subtracted, the correlation between two exposures is 0 ± 0.06. The signs of the
+signature are a 1,024-bit hash that finds candidate pairs; the correlation decides.
 """
 
 import numpy as np
 
 SIMILAR = 0.5
-"""Correlation from which two images count as near-duplicates."""
+"""Minimum correlation of near-duplicates."""
 
 # Pairs of that correlation differ in acos(0.5) / π = 1/3 of the signs, in 43 ± 5 of the 128 in the
 # first two words and in 341 ± 15 of all 1,024; unrelated pairs in half of them.
 FIRST_WORDS, FIRST_BITS = 2, 54
 HASH_BITS = 400
 
-# Among fewer images nobody can tell what all of them show.
+# With fewer images, the fixed pattern cannot be estimated.
 FEWEST = 8
 
 BLOCK = 256
@@ -25,13 +25,13 @@ MOST_PAIRS = 100_000
 
 
 def near_duplicates(signatures: np.ndarray) -> list[tuple[int, int, float]]:
-    """Find pairs of images that are nearly the same.
+    """Find near-duplicate pairs of images.
 
-    The work grows with the square of the number of images: 10,000 take a second or two.
+    The time is quadratic in the number of images: one to two seconds for 10,000.
 
     Args:
-        signatures: `(n, 1024)`, of `alloyk.audit.measure`; rows of zeros (images without contrast,
-            unreadable ones) are never part of a pair.
+        signatures: `(n, 1024)`, from `alloyk.audit.measure`; rows of zeros (images without
+            contrast, unreadable ones) are never part of a pair.
 
     Returns:
         (row, later row, correlation), the most similar first; at most 100,000 pairs, and none
@@ -55,7 +55,7 @@ def near_duplicates(signatures: np.ndarray) -> list[tuple[int, int, float]]:
 
 
 def _close_pairs(words: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of close hashes whose first member is in the block that begins at `start`."""
+    """Pairs of close hashes whose first row is in the block that begins at `start`."""
     block = words[start : start + BLOCK]
     differing = np.zeros((len(block), len(words) - start), np.uint8)
     for word in range(FIRST_WORDS):
@@ -69,7 +69,7 @@ def _close_pairs(words: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _correlation(signatures, first, second, common) -> np.ndarray:
-    """Correlation of pairs of signatures, less what all show."""
+    """Correlation of pairs of signatures without their common part."""
     found = np.empty(len(first), np.float32)
     for start in range(0, len(first), BLOCK):
         part = slice(start, start + BLOCK)

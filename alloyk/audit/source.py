@@ -1,4 +1,4 @@
-"""Read a data set as an audit wants it: with or without labels, with or without splits."""
+"""Read a data set for an audit, with or without labels and splits."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def read_for_audit(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
     """Return folder, table and notes of a data set, of a flat folder, or of splits without classes.
 
     Raises:
-        AlloykError: No image there, or folders or manifest that contradict themselves.
+        AlloykError: There are no images, or folders or manifest are inconsistent.
     """
     import pandas as pd
 
@@ -40,22 +40,22 @@ def read_for_audit(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
         return data, pd.DataFrame(columns, dtype=object), notes
     root, table, notes = read_source(data)
     if not len(table):
-        raise AlloykError(f"no image in {shown(data)}; check the path")
+        raise AlloykError(f"no images found in {shown(data)}; check the path")
     return root, table.reset_index(drop=True), notes
 
 
 def series_of(table: "pd.DataFrame", series: str | None) -> tuple[np.ndarray, str, bool]:
-    """Tell which series each image belongs to.
+    """Assign a series to each image.
 
     Args:
         table: `path`, and the manifest's columns.
         series: A column, or a regular expression on the file name (its first group, or the whole
-            match); None: `plate_id` where the table has it, else the name before its last `_`.
+            match); None: `plate_id` if the table has it, otherwise the name before its last `_`.
 
     Returns:
-        `(n,)` text, `""` where an image's series is not known; what the series are known by; and
-        whether to believe them: file names that all begin alike, or alike within each class, tell
-        of numbering and not of series.
+        `(n,)` text, `""` if an image's series is unknown; the column or expression used; and
+        whether the series are reliable. File names with the same beginning in the whole data set,
+        or in each class, are numbered images rather than series.
 
     Raises:
         AlloykError: The regular expression is wrong, or does not match every file name.

@@ -1,6 +1,7 @@
-"""A run as a file for the device.
+"""Export a run to a file for the device.
 
-`conversion` writes it, `agreement` compares it with the original, `run` lets it out if they agree.
+`conversion` writes the file, `agreement` compares it with the original, and `exporter` keeps it
+only if they agree.
 """
 
 from alloyk.export.exporter import export_run, format_report

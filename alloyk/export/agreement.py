@@ -1,4 +1,4 @@
-"""Whether an exported file says what the original says, on every image."""
+"""Compare the predictions of an exported file with those of the original model."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from alloyk.runs.folder import RunFolder
 
 COMPARE_TOGETHER = 64
 
-# How far an estimated number may be from the original's, in standard deviations of its column.
+# Largest difference of an estimate from the original's, in standard deviations of its column.
 ESTIMATE_TOLERANCE = 1e-3
 
 
@@ -26,10 +26,10 @@ class Agreement:
     """How far two models agree on the same images.
 
     Attributes:
-        images: How many were compared.
-        differing: Those on which the decisions differ.
+        images: Number of images compared.
+        differing: Images for which the predicted classes differ.
         max_difference: Largest difference between two probabilities, `max |Δp|`.
-        worst: The image on which it occurs.
+        worst: The image with the largest difference.
         estimates: Column that the models estimate as well → largest difference between two
             estimates, in the column's unit.
     """
@@ -41,8 +41,8 @@ class Agreement:
     estimates: Mapping[str, float] = field(default_factory=dict)
 
 
-class Answers(NamedTuple):
-    """What one model said about some images.
+class Outputs(NamedTuple):
+    """Predictions of one model.
 
     Attributes:
         probabilities: `(n, k)`.
@@ -53,15 +53,15 @@ class Answers(NamedTuple):
     estimates: Mapping[str, np.ndarray]
 
 
-def compare(names: list[str], expected: Answers, found: Answers) -> Agreement:
-    """Compare what two models said about the images called `names`.
+def compare(names: list[str], expected: Outputs, found: Outputs) -> Agreement:
+    """Compare the predictions of two models for the images `names`.
 
-    >>> one = Answers(np.array([[0.6, 0.4], [0.9, 0.1]]), {})
-    >>> two = Answers(np.array([[0.4, 0.6], [0.9, 0.1]]), {})
+    >>> one = Outputs(np.array([[0.6, 0.4], [0.9, 0.1]]), {})
+    >>> two = Outputs(np.array([[0.4, 0.6], [0.9, 0.1]]), {})
     >>> compare(["a", "b"], one, two)
     Agreement(images=2, differing=('a',), max_difference=0.19999..., worst='a', estimates={})
     """
-    decisions = [answers.probabilities.argmax(axis=1) for answers in (expected, found)]
+    decisions = [predictions.probabilities.argmax(axis=1) for predictions in (expected, found)]
     flipped = np.flatnonzero(decisions[0] != decisions[1])
     difference = np.abs(expected.probabilities - found.probabilities).max(axis=1)
     return Agreement(
@@ -77,7 +77,7 @@ def compare(names: list[str], expected: Answers, found: Answers) -> Agreement:
 
 
 def classify_both(original: Classifier, exported: Classifier, paths, names, advance: Advance):
-    """`Answers` of both models for the same raw images, each read once."""
+    """`Outputs` of both models for the same raw images, each read once."""
     expected, found = [], []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), COMPARE_TOGETHER):
@@ -87,12 +87,12 @@ def classify_both(original: Classifier, exported: Classifier, paths, names, adva
             for classifier, results in ((original, expected), (exported, found)):
                 results.append(classifier.predict(images, names=names[together]))
             advance(len(images))
-    return _all_answers(expected), _all_answers(found)
+    return _joined(expected), _joined(found)
 
 
-def _all_answers(parts: list[Classification]) -> Answers:
-    """The answers of one batch after the other."""
-    return Answers(
+def _joined(parts: list[Classification]) -> Outputs:
+    """Join the predictions of consecutive batches."""
+    return Outputs(
         np.concatenate([part.probabilities for part in parts]),
         {
             name: np.concatenate([part.estimates[name] for part in parts])
@@ -102,7 +102,7 @@ def _all_answers(parts: list[Classification]) -> Answers:
 
 
 def _resized(image: np.ndarray, exported: Classifier) -> np.ndarray:
-    """The image in the size that the exported file takes."""
+    """Resize an image to the input size of the exported file."""
     height, width, _ = exported.input_shape
     if height is None or image.shape[:2] == (height, width):
         return image
@@ -116,40 +116,40 @@ def _resized(image: np.ndarray, exported: Classifier) -> np.ndarray:
 def refuse_disagreement(
     agreement: Agreement, tolerance: float, allowed: Mapping[str, float], file_format, run
 ) -> None:
-    """Stop where a decision differs, or a probability or an estimate by more than is allowed.
+    """Raise if a predicted class differs, or a probability or estimate by more than is allowed.
 
     Args:
-        agreement: Of the original model and the exported file.
-        tolerance: Largest difference of a probability.
-        allowed: Column → largest difference of its estimates.
+        agreement: Agreement of the original model and the exported file.
+        tolerance: Largest allowed difference of a probability.
+        allowed: Column → largest allowed difference of its estimates.
         file_format: Key of `FORMATS`, for the message.
         run: Run folder, for the message.
 
     Raises:
-        AlloykError: They disagree; the message names an image and says by how much.
+        ModelError: They disagree; the message names an image and the difference.
     """
-    # Not `>`: NaN is larger than nothing.
+    # Not `>`: every comparison with NaN is false.
     model = shown(RunFolder(run).model_file)
     far = [name for name, x in agreement.estimates.items() if not x <= allowed[name]]
     if not agreement.differing and agreement.max_difference <= tolerance:
         if not far:
             return
         raise AlloykError(
-            f"the {file_format} file disagrees with {model} and was thrown away: "
-            f"{far[0]} differs by up to {agreement.estimates[far[0]]:.1e} where "
-            f"{allowed[far[0]]:.0e} is allowed; choose another --format"
+            f"the {file_format} file must agree with {model}: the difference of {far[0]} must be "
+            f"at most {allowed[far[0]]:.0e}, got {agreement.estimates[far[0]]:.1e}; the file was "
+            "deleted, choose another --format"
         )
     image = agreement.differing[0] if agreement.differing else agreement.worst
     raise AlloykError(
-        f"the {file_format} file disagrees with {model} and was thrown away: "
-        f"{len(agreement.differing)} of {agreement.images} decisions differ, max |Δp| "
-        f"{agreement.max_difference:.1e} where {tolerance:.0e} is allowed (for example "
-        f"{shown(image)}); choose another --format"
+        f"the {file_format} file must agree with {model}: max |Δp| must be at most "
+        f"{tolerance:.0e}, got {agreement.max_difference:.1e}, and {len(agreement.differing)} of "
+        f"{agreement.images} predicted classes differ (for example {shown(image)}); the file was "
+        "deleted, choose another --format"
     )
 
 
 def compare_with_recorded(run: Path, names, original: Classifier, found) -> Agreement | None:
-    """Agreement of the exported file with the run's `predictions.csv`."""
+    """Agreement of the exported file with the run's recorded predictions, if comparable."""
     folder = RunFolder(run)
     if not folder.predictions_file().is_file():
         return None
@@ -163,4 +163,4 @@ def compare_with_recorded(run: Path, names, original: Classifier, found) -> Agre
         for name in found.estimates
         if name in recorded.estimates
     }
-    return compare(names, Answers(recorded.probabilities[rows], estimates), found)
+    return compare(names, Outputs(recorded.probabilities[rows], estimates), found)

@@ -16,16 +16,15 @@ from alloyk.targets import LOGITS
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """What `alloyk export` knows about a format.
+    """A format of `alloyk export`.
 
     Attributes:
         write: `write(classifier, path, image_shape)` writes a Keras model from raw images to
-            logits so that it gives probabilities, and whatever else it gives as it is;
-            `image_shape` is `(height, width, channels)`,
-            None where any will do.
-        suffix: Ending of the file's name; empty for a folder.
+            logits as one that returns probabilities, and its other outputs unchanged;
+            `image_shape` is `(height, width, channels)`, with None for any size.
+        suffix: Suffix of the file's name; empty for a folder.
         fixed_shape: Whether the file takes images of one shape only.
-        tolerance: How far a probability may be from the original's.
+        tolerance: Largest allowed difference of a probability from the original's.
     """
 
     write: Callable[[keras.Model, Path, tuple], None]
@@ -38,10 +37,10 @@ def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, Non
     """Write a SavedModel folder with one signature, `image` → `probabilities` and estimates.
 
     Args:
-        classifier: From raw images to logits, or to a dictionary of them and of estimates.
+        classifier: Model from raw images to logits, or to a dictionary of logits and estimates.
         path: The folder.
-        image_shape: `(height, width, channels)`, None where any will do; a whole shape fixes the
-            batch at one image too.
+        image_shape: `(height, width, channels)`, with None for any size; a complete shape also
+            fixes the batch size at 1.
     """
     batch = None if None in image_shape else 1
     spec = tf.TensorSpec((batch, *image_shape), tf.float32, name="image")
@@ -68,15 +67,15 @@ def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, in
         AlloykError: The converter has no built-in operators for the model.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # Through a SavedModel, which freezes the weights: converting a function directly left them
-        # out without a word, and the file answered NaN.
+        # A SavedModel freezes the weights. Converting a function directly omitted them without an
+        # error, and the file returned NaN.
         write_savedmodel(classifier, folder, image_shape)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             with held_output():
                 content = converter.convert()
-        except Exception as error:  # its ConverterError is private, and it raises others too
+        except Exception as error:  # ConverterError is private, and other types are raised too
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise AlloykError(
                 f"TensorFlow Lite cannot convert this model: {why}; its output is above"

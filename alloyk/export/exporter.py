@@ -1,7 +1,7 @@
-"""Export a run to a file for the device, and let nothing out that disagrees with the original.
+"""Export a run to a file for the device; a file that disagrees with the original is deleted.
 
-The file is written under another name, classifies every image of the run's test split beside the
-original model, and gets its name only when the two agree.
+The file is written under a temporary name and compared with the original model on every image of
+the run's test split. It is renamed only if all predictions match.
 """
 
 import logging
@@ -40,20 +40,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What came out of an export.
+    """Result of an export.
 
     Attributes:
         path: The file, or the folder.
         format: Key of `FORMATS`.
-        input_shape: `(height, width, channels)` of the images it takes, None where any will do.
-        agreement: With the original model, on the raw images of the test split.
-        tolerance: What `max |Δp|` was allowed to be.
-        allowed: Column → what the difference of two estimates was allowed to be.
-        resized: How many of these images were first resized to the file's input, for both models.
-        recorded: Agreement with the run's `predictions.csv`; None where that lists other images
-            or images were resized.
-        size_bytes: Of the file or folder.
-        latency_seconds: Of one image of `timed_shape` on one thread.
+        input_shape: `(height, width, channels)` of its input images, with None for any size.
+        agreement: Agreement with the original model on the raw images of the test split.
+        tolerance: Largest allowed `max |Δp|`.
+        allowed: Column → largest allowed difference of its estimates.
+        resized: Number of these images that were resized to the file's input size for both models.
+        recorded: Agreement with the run's recorded predictions; None if those are of other images,
+            or if images were resized.
+        size_bytes: Size of the file or folder.
+        latency_seconds: Latency for one image of `timed_shape` on one thread.
         timed_shape: `(height, width, channels)`.
     """
 
@@ -79,34 +79,36 @@ def export_run(
     data: str | Path | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> ExportReport:
-    """Export a run, compare the result with the original on the whole test split, then name it.
+    """Export a run, and compare the file with the original on the whole test split.
 
     Args:
         run: Run folder.
         file_format: Key of `FORMATS`.
-        out: The file or folder to make; it must not exist.
-        input_size: `(height, width)` of the raw images that a format of fixed size will take;
-            by default that of the test images.
-        data: Where the run's data set lies now; by default where it lay in training.
+        out: The file or folder to write; it must not exist.
+        input_size: `(height, width)` of the raw images, for a format of fixed size; by default
+            that of the test images.
+        data: The run's data set; by default at its path in training.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: `out` exists or cannot be written, the run or its data set is not there, the
+        AlloykError: `out` exists or cannot be written, the run or its data set does not exist, the
             test images differ in size, the model cannot be converted, or the two disagree.
     """
     run, out = Path(run), Path(out)
     chosen = FORMATS[file_format]
     _check_out(out, file_format)
     if input_size and not chosen.fixed_shape:
-        raise AlloykError(f"{file_format} takes images of any size: leave --input-size out")
-    RunFolder(run).require_model()  # before its images are looked for
+        raise AlloykError(f"{file_format} takes images of any size; omit --input-size")
+    RunFolder(run).require_model()  # before its images are searched for
     refuse_run_file(out, run)
     dataset = open_run_data(run, data)
     for note in dataset.notes:
         logger.warning(note)
     names, paths = list(dataset.split("test")["path"]), dataset.paths("test")
     if not paths:
-        raise AlloykError(f"{shown(dataset.root)} has no test images to compare the export on")
+        raise AlloykError(
+            f"{shown(dataset.root)} must have test images to compare the export on, got none"
+        )
     logger.info(f"reading {len(paths)} test images")
     with ThreadPoolExecutor() as pool:
         shapes = Counter(pool.map(lambda path: read_image(path).shape, paths))
@@ -123,7 +125,7 @@ def export_run(
         metadata = replace(original.metadata, output=PROBABILITIES, alloyk=__version__)
         write_metadata(unfinished, metadata)
         exported = load(unfinished)
-        logger.info(f"comparing the two on {len(paths)} test images")
+        logger.info(f"comparing both models on {len(paths)} test images")
         with progress.task("comparing", len(paths)) as advance:
             expected, found = classify_both(original, exported, paths, names, advance)
         agreement = compare(names, expected, found)
@@ -149,19 +151,19 @@ def export_run(
 
 
 def format_report(report: ExportReport) -> str:
-    """The short table that `alloyk export` prints."""
+    """Format a report as the table that `alloyk export` prints."""
     agreement = report.agreement
     images = f"{agreement.images:,} (the whole test split)"
     if report.resized:
         height, width = report.input_shape[:2]
-        images += f", {report.resized:,} of them resized to {height}x{width} first, for both"
+        images += f", {report.resized:,} of them resized to {height}x{width} for both"
     shape = "x".join(map(str, report.timed_shape))
     rows = [
         ("file", str(report.path)),
         ("format", f"{report.format}, input {_described(report.input_shape)}"),
         ("compared with", f"{RunFolder('').model_file.name} of the run, on the raw images"),
         ("images compared", images),
-        ("decisions that differ", str(len(agreement.differing))),
+        ("predictions that differ", str(len(agreement.differing))),
         ("max |Δp|", f"{agreement.max_difference:.1e} (allowed: {report.tolerance:.0e})"),
         *(
             (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
@@ -185,40 +187,40 @@ def _described(shape) -> str:
 def _recorded_row(recorded: Agreement | None) -> str:
     if recorded is None:
         return "not compared: missing, or of other images"
-    row = f"{len(recorded.differing)} decisions differ, max |Δp| {recorded.max_difference:.1e}"
+    row = f"{len(recorded.differing)} predictions differ, max |Δp| {recorded.max_difference:.1e}"
     return row + "".join(f", |Δ {name}| {x:.1e}" for name, x in recorded.estimates.items())
 
 
 def _check_out(out: Path, file_format: str) -> None:
     if os.path.lexists(out):
-        raise AlloykError(f"{shown(out)} exists: choose another --out, or remove it first")
-    wanted = FORMATS[file_format].suffix
-    if wanted and out.suffix.lower() != wanted:
-        raise AlloykError(f"{file_format} wants a file ending in {wanted}, found {shown(out)}")
+        raise AlloykError(f"{shown(out)} already exists; choose another --out, or delete it")
+    suffix = FORMATS[file_format].suffix
+    if suffix and out.suffix.lower() != suffix:
+        raise AlloykError(f"a {file_format} file must end in {suffix}, got {shown(out)}")
     others = {known.suffix for known in FORMATS.values() if known.suffix}
-    if not wanted and out.suffix.lower() in others:
+    if not suffix and out.suffix.lower() in others:
         raise AlloykError(
-            f"{file_format} makes a folder, found {shown(out)}: choose a name without {out.suffix}"
+            f"{file_format} writes a folder, got {shown(out)}; use a name without {out.suffix}"
         )
 
 
 def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int, int, int]:
-    """`(height, width, channels)` for a file that takes one shape only."""
+    """`(height, width, channels)` of the images, for a format of fixed size."""
     frame = original.input_shape[:2]
     if input_size and None not in frame and tuple(input_size) != frame:
         raise AlloykError(
-            f"the flat-field correction of {shown(original.path)} takes frames of "
-            f"{frame[0]}x{frame[1]} only: leave --input-size out"
+            f"--input-size must be {frame[0]}x{frame[1]}, the size of the flat frames of "
+            f"{shown(original.path)}, got {input_size[0]}x{input_size[1]}; omit it"
         )
     sizes = {shape[:2] for shape in shapes}
     if input_size is None and len(sizes) > 1:
         (low, high) = (min(sizes, key=np.prod), max(sizes, key=np.prod))
         raise AlloykError(
-            "a file for one image size is wanted, but the test images have "
-            f"{len(sizes)} sizes (from {low[0]}x{low[1]} to {high[0]}x{high[1]}): give the one of "
-            "the device's images by --input-size HEIGHTxWIDTH"
+            "the test images must have one size for a format of fixed size, got "
+            f"{len(sizes)} sizes (from {low[0]}x{low[1]} to {high[0]}x{high[1]}); set the size of "
+            "the device's images with --input-size HEIGHTxWIDTH"
         )
-    # Gray goes into a file for colour, as three equal channels; not the other way round.
+    # A model for colour images also takes gray ones, as three equal channels; not vice versa.
     channels = max(shape[2] for shape in shapes)
     return (*(input_size or sizes.pop()), channels)
 

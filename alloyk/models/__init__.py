@@ -1,4 +1,4 @@
-"""The architectures: one builder, random or pretrained weights."""
+"""The architectures: one builder, with random or pretrained weights."""
 
 from alloyk.models.classifier import (
     ARCHITECTURES,

@@ -1,7 +1,7 @@
-"""Backbones of Keras Applications, rewired so that activation, stem and the rest can be chosen.
+"""Backbones of Keras Applications with a configurable activation, stem, initialiser and so on.
 
-Keras Applications offers none of these choices, so each network is built once as published and
-cloned layer by layer with changed settings; its graph stays Keras'.
+Keras Applications does not expose these settings, so each network is built as published and then
+cloned layer by layer with changed settings; the graph is unchanged.
 """
 
 from functools import partial
@@ -34,18 +34,18 @@ def build_application(
 ) -> keras.Model:
     """Build a backbone of Keras Applications with random weights and chosen settings.
 
-    EfficientNet's own rescaling and normalisation layers are left out: the image arrives
-    normalised, from `alloyk.preprocessing` or from the input layers of a pretrained model.
+    EfficientNet's own rescaling and normalisation layers are omitted: the image is already
+    normalised, by `alloyk.preprocessing` or from the input layers of a pretrained model.
 
     Args:
         image_shape: `(H, W, 3)`, each side at least 32.
         name: Key of `APPLICATIONS`.
-        activation: Name of the Keras activation that replaces the published one.
-        seeds: Where initialisers and dropouts take their seeds from.
+        activation: Name of the Keras activation, in place of the published one.
+        seeds: Source of the seeds of initialisers and dropouts.
         kernel_initializer: Name of a Keras initialiser for every kernel; None keeps the published
             one. VGG has no batch norm and stays at chance with Keras' Glorot-uniform.
         batch_norm_momentum: None keeps Keras' 0.99.
-        stochastic_depth: Chance of skipping the last residual block in training (EfficientNet).
+        stochastic_depth: Probability of skipping the last residual block (EfficientNet).
         stem_stride: Stride of the first convolution, 1 or 2 (ResNet-50, EfficientNet).
 
     Returns:
@@ -57,11 +57,11 @@ def build_application(
     height, width, _ = image_shape
     if min(height, width) < MIN_SIDE:
         raise AlloykError(
-            f"{name} wants images of at least {MIN_SIDE}×{MIN_SIDE} pixels, found "
-            f"{height}×{width}; enlarge preprocess.image_size or choose resnet18"
+            f"{name} needs images of at least {MIN_SIDE}×{MIN_SIDE} pixels, got "
+            f"{height}×{width}; increase preprocess.image_size or choose resnet18"
         )
-    # EfficientNet's padding depends on the size of each map. The network is therefore built at the
-    # size whose maps behind the published stem are those behind the chosen one.
+    # EfficientNet's padding depends on the size of each feature map. The network is therefore built
+    # at the input size that gives the same maps after the published stem as after the chosen one.
     scale = 2 // stem_stride
     published = APPLICATIONS[name](
         include_top=False, weights=None, input_shape=(scale * height, scale * width, 3)

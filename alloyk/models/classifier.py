@@ -1,4 +1,4 @@
-"""One builder for every architecture: backbone, then head, then a head for each further task."""
+"""One builder for all architectures: backbone, classification head, one more head per target."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,14 +31,14 @@ ACTIVATIONS = {
 
 
 class Architecture(NamedTuple):
-    """What `build_model` knows about a name.
+    """How `build_model` builds an architecture.
 
     Attributes:
-        build: Makes the backbone.
-        activation: The study's choice, for training from scratch.
-        pretrained_activation: The one behind published weights; None if there are none.
+        build: Builds the backbone.
+        activation: The study's activation, for training from scratch.
+        pretrained_activation: The activation of the published weights; None if there are none.
         imagenet_input: Standardisation that published weights expect, see `_imagenet_input`.
-        options: Backbone options that mean something here.
+        options: Backbone options that apply.
     """
 
     build: Callable[..., keras.Model]
@@ -60,7 +60,7 @@ ARCHITECTURES = {
     "resnet50": Architecture(build_resnet50, "gelu", "relu", "caffe", _STEM),
     "vgg16": Architecture(build_vgg16, "relu", "relu", "caffe"),
     "vgg19": Architecture(build_vgg19, "relu", "relu", "caffe"),
-    # Keras' own chain of rescaling layers amounts to torchvision's standardisation.
+    # Keras' own rescaling layers are equivalent to torchvision's standardisation.
     "efficientnetb0": Architecture(build_efficientnetb0, "silu", "silu", "torch", _RESIDUAL),
 }
 
@@ -85,9 +85,9 @@ def build_model(
     """Build a classifier: backbone, global average pooling, dense, activation, dropout, dense.
 
     Without ImageNet weights the input is a standardised image. With them it is an image in
-    [0, 1]: the standardisation that the weights expect is then part of the model
-    (`expects_unit_range` tells which). A one-channel image is repeated to three channels where the
-    backbone wants colour.
+    [0, 1]: the standardisation that the weights expect is then part of the model (see
+    `expects_unit_range`). A one-channel image is repeated to three channels if the backbone needs
+    three.
 
     Args:
         name: Key of `ARCHITECTURES`.
@@ -97,29 +97,28 @@ def build_model(
             study's for random weights and the published one for ImageNet weights.
         weights: None for random weights; `imagenet` (downloaded, Keras Applications only); or a
             file, see `alloyk.models.weights`.
-        hidden_units: Width of the head's dense layer; 0 leaves dense, activation and dropout out.
+        hidden_units: Width of the head's dense layer; 0 omits dense, activation and dropout.
         dropout: Rate in the head.
-        seed: Same seed, same initial weights and dropout masks; None draws anew.
-        imagenet_input: Put ImageNet's standardisation inside, or not. None decides by `weights`;
+        seed: Seed of the initial weights and dropout masks; None draws a random one.
+        imagenet_input: Whether to include ImageNet's standardisation. None decides by `weights`;
             True rebuilds the graph of a pretrained model without loading weights.
         kernel_initializer: Keras initialiser of the backbone's kernels. None takes He-normal;
             EfficientNet's own for EfficientNet.
-        batch_norm_momentum: Share of the old moving average kept at each step. None takes 0.9
+        batch_norm_momentum: Fraction of the moving average kept at each step. None takes 0.9
             for cnn, resnet18 and resnet34, and Keras' 0.99 for resnet50 and efficientnetb0.
-        stochastic_depth: Chance of skipping the last residual block in training. None takes 0 for
-            resnet18 and resnet34 and the published 0.2 for efficientnetb0.
+        stochastic_depth: Probability of skipping the last residual block in training. None takes 0
+            for resnet18 and resnet34 and the published 0.2 for efficientnetb0.
         stem_stride: Stride of the first convolution, 1 or 2 (None: 2).
-        targets: Numbers to estimate as well, each with a head of its own behind the pooling.
+        targets: Numbers to estimate as well, each by a separate head after the pooling.
 
     Returns:
         Functional model, `(batch, H, W, C)` float32 to `(batch, num_classes)` float32 logits. Its
-        layer `backbone` is a model of its own. With `targets` the output is a dictionary:
+        layer `backbone` is itself a model. With `targets` the output is a dictionary:
         `logits`, and for each column `(batch, 1)` float32 in the column's unit.
 
     Raises:
-        AlloykError: Unknown name, an option the architecture does not have, weights that do not
-            fit or cannot be read.
-        ValueError: A number out of its range.
+        AlloykError: The name or an option is unknown, or the weights do not fit or cannot be read.
+        ValueError: A number is out of range.
 
     Example:
         >>> model = build_model("resnet18", (64, 64, 1), 6, seed=0)
@@ -139,7 +138,7 @@ def build_model(
     options = {key: value for key, value in options.items() if value is not None}
     if unknown := options.keys() - architecture.options:
         raise AlloykError(
-            f"{name} has no {sorted(unknown)[0]}; leave it out, or choose one of "
+            f"{name} has no {sorted(unknown)[0]}; omit it, or choose one of "
             + ", ".join(k for k, a in ARCHITECTURES.items() if unknown <= a.options)
         )
     if kernel_initializer is not None:
@@ -148,7 +147,7 @@ def build_model(
         imagenet_input = expects_unit_range(weights)
     if (pretrained or imagenet_input) and architecture.imagenet_input is None:
         raise AlloykError(
-            f"{name} has no published weights, found weights={weights}; take weights=none"
+            f"{name} has no published weights, got weights={weights}; use weights=none"
         )
 
     seeds = SeedStream(seed)
@@ -188,7 +187,7 @@ def build_model(
 def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
     """Freeze or unfreeze the backbone; the model must be compiled again afterwards.
 
-    Batch norm in a frozen backbone runs in inference mode and leaves its moving averages alone.
+    Batch norm in a frozen backbone runs in inference mode and keeps its moving averages.
 
     Args:
         model: Result of `build_model`, or a model that contains one.
@@ -196,12 +195,12 @@ def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
     """
     backbone = _find_layer(model, "backbone")
     if backbone is None:
-        raise ValueError(f"Wanted a model of build_model. Received: model={model.name}")
+        raise ValueError(f"model must be built by build_model, got {model.name}")
     backbone.trainable = trainable
 
 
 def feature_layer(model: keras.Model) -> keras.layers.Layer:
-    """Find the layer whose output is the last convolutional feature map, as Grad-CAM needs it.
+    """Find the layer whose output is the last convolutional feature map, for Grad-CAM.
 
     Args:
         model: Result of `build_model`.
@@ -220,8 +219,8 @@ def feature_layer(model: keras.Model) -> keras.layers.Layer:
     layer = _find_layer(model, "features")
     if layer is None:
         raise AlloykError(
-            f"a convolutional network is wanted, but {model.name} has no feature map; "
-            "choose another architecture or another method"
+            f"the model must be a convolutional network, got {model.name}; choose another "
+            "architecture or method"
         )
     return layer
 
@@ -236,7 +235,7 @@ def _find_layer(model, name):
 
 
 def _imagenet_input(x, style):
-    """Take an RGB image in [0, 1] to what ImageNet weights of the given origin were trained on."""
+    """Standardise an RGB image in [0, 1] as in the training of ImageNet weights of this style."""
     if style == "torch":  # (x − mean) / standard deviation, per channel
         mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         scale = [1 / d for d in deviation]
@@ -251,7 +250,7 @@ def _imagenet_input(x, style):
 def _architecture(name):
     if name not in ARCHITECTURES:
         raise AlloykError(
-            f"unknown architecture {name!r}; choose one of {', '.join(ARCHITECTURES)}"
+            f"the architecture must be one of {', '.join(ARCHITECTURES)}, got {name!r}"
         )
     return ARCHITECTURES[name]
 
@@ -262,25 +261,23 @@ def _choose_activation(name, architecture, activation, pretrained):
         return published if pretrained and published else architecture.activation
     key = activation.lower().replace("_", "").replace("-", "")
     if key not in ACTIVATIONS:
-        raise AlloykError(
-            f"unknown activation {activation!r}; choose relu, leaky_relu, gelu or swish"
-        )
+        raise AlloykError(f"activation must be relu, leaky_relu, gelu or swish, got {activation!r}")
     if pretrained and published != ACTIVATIONS[key]:
         raise AlloykError(
-            f"{name} with ImageNet weights keeps its activation {published}, found "
-            f"{activation}; leave the activation out or take weights=none"
+            f"{name} with ImageNet weights must have activation {published}, got "
+            f"{activation}; omit the activation or use weights=none"
         )
     return ACTIVATIONS[key]
 
 
 def _check_numbers(image_shape, num_classes, hidden_units, dropout, stem_stride):
     if len(image_shape) != 3 or image_shape[-1] not in (1, 3):
-        raise ValueError(f"Wanted (H, W, 1) or (H, W, 3). Received: image_shape={image_shape}")
+        raise ValueError(f"image_shape must be (H, W, 1) or (H, W, 3), got {image_shape}")
     if num_classes < 2:
-        raise ValueError(f"Wanted two classes or more. Received: num_classes={num_classes}")
+        raise ValueError(f"num_classes must be >= 2, got {num_classes}")
     if hidden_units < 0:
-        raise ValueError(f"Wanted 0 or more. Received: hidden_units={hidden_units}")
+        raise ValueError(f"hidden_units must be >= 0, got {hidden_units}")
     if not 0 <= dropout < 1:
-        raise ValueError(f"Wanted 0 <= dropout < 1. Received: dropout={dropout}")
+        raise ValueError(f"dropout must be >= 0 and < 1, got {dropout}")
     if stem_stride not in (None, 1, 2):
-        raise ValueError(f"Wanted 1 or 2. Received: stem_stride={stem_stride}")
+        raise ValueError(f"stem_stride must be 1 or 2, got {stem_stride}")

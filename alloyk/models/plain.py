@@ -15,7 +15,7 @@ def build_fnn(
     layer_units: Sequence[int] = (512, 512),
     kernel_initializer: str = "he_normal",
 ) -> keras.Model:
-    """Dense network: `(H, W, C)` image, flattened, through one dense layer per entry of units."""
+    """Dense network: the flattened `(H, W, C)` image and one dense layer per entry of `units`."""
     inputs = x = keras.Input(image_shape)
     x = keras.layers.Flatten(name="flatten")(x)
     for number, units in enumerate(layer_units, 1):
@@ -35,7 +35,7 @@ def build_cnn(
     kernel_initializer: str = "he_normal",
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
-    """Small convolutional network: each stage is 3×3 convolution, batch norm, 2×2 max pooling."""
+    """Small convolutional network: 3×3 convolution, batch norm and 2×2 max pooling per stage."""
     inputs = x = keras.Input(image_shape)
     for number, filters in enumerate(stage_filters, 1):
         name = f"stage{number}"

@@ -1,4 +1,4 @@
-"""ResNet with basic blocks, laid out and named as torchvision's, whose weight files then fit."""
+"""ResNet with basic blocks; structure and names are torchvision's, so its weight files fit."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,15 +10,15 @@ from alloyk.models.seeds import SeedStream
 
 
 def _convolution(x, filters, size, stride, *, initializer, name):
-    # With a stride, padded by hand on all sides: "same" would pad an even image at the far sides
-    # only, and torchvision's weights expect every pixel half a step further.
-    if by_hand := size > 1 and stride > 1:
+    # A strided convolution is padded explicitly on all sides. "same" would pad an even image at the
+    # bottom and right only, half a step away from what torchvision's weights expect.
+    if explicit := size > 1 and stride > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
     return layers.Conv2D(
         filters,
         size,
         stride,
-        padding="valid" if by_hand else "same",
+        padding="valid" if explicit else "same",
         use_bias=False,
         kernel_initializer=initializer(),
         name=name,
@@ -26,7 +26,7 @@ def _convolution(x, filters, size, stride, *, initializer, name):
 
 
 def basic_block(x, filters: int, stride: int, *, convolve, norm, activate, drop_path, name: str):
-    """Two 3×3 convolutions beside a shortcut, which is a 1×1 convolution where shapes differ."""
+    """Two 3×3 convolutions and a shortcut, a 1×1 convolution if the shapes differ."""
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         shortcut = convolve(x, filters, 1, stride, name=f"{name}.downsample.0")
@@ -59,12 +59,12 @@ def build_resnet(
         block: Function with the signature of `basic_block`.
         stage_blocks: Blocks per stage; stage i has 64 · 2ⁱ filters.
         activation: Name of a Keras activation.
-        seeds: Where initialisers and dropouts take their seeds from.
+        seeds: Source of the seeds of initialisers and dropouts.
         kernel_initializer: Name of a Keras initialiser.
-        batch_norm_momentum: Share of the old moving average that is kept at each step;
+        batch_norm_momentum: Fraction of the moving average kept at each step;
             torchvision's 0.1 is 0.9 in this convention.
-        stochastic_depth: Chance of skipping the last block in training; earlier ones are skipped
-            less, in proportion to their position (Huang et al., 2016).
+        stochastic_depth: Probability of skipping the last block in training; lower for earlier
+            blocks, in proportion to their position (Huang et al., 2016).
         stem_stride: Stride of the first convolution: 2, or 1 for small images.
 
     Returns:

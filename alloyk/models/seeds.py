@@ -1,17 +1,17 @@
-"""Seeds for initialisers and dropouts, drawn one after the other from one number."""
+"""A stream of seeds for initialisers and dropouts, from one seed."""
 
 import keras
 import numpy as np
 
 
 class SeedStream:
-    """A row of independent seeds that depends on one number alone.
+    """A stream of independent seeds, determined by one seed.
 
-    Keras' own default is to draw from a process-wide state, so that a model would depend on what
-    was built before it.
+    By default, Keras draws seeds from a process-wide state; a model would then depend on the
+    models that were built before it.
 
     Args:
-        seed: Integer, or None for seeds that differ from run to run.
+        seed: Integer, or None for random seeds.
 
     Example:
         >>> SeedStream(7)() == SeedStream(7)()

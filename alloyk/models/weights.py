@@ -1,15 +1,15 @@
-"""Weights for a built classifier, from a download or from a file. No pickle is ever opened.
+"""Load weights into a classifier, from a download or a file. Pickles are never opened.
 
-| `weights` | holds | fits |
+| `weights` | content | fits |
 |---|---|---|
 | `imagenet` | Keras Applications' download | resnet50, vgg16, vgg19, efficientnetb0 |
-| `*.h5` | the same, as a file fetched by hand | the same |
+| `*.h5` | the same file, downloaded by hand | the same |
 | `*.safetensors` | ImageNet weights under torchvision's names | resnet18, resnet34 |
 | `*.keras`, `*.weights.h5` | a model saved by alloyk | the same architecture |
 
-Every source is read into one form, layer name → arrays in Keras' order, and checked against the
-backbone by name and shape before anything is assigned. The classifier of an ImageNet file is left
-out; of alloyk's own files the head is taken along where its shapes are the same.
+Every source is read into the same form, layer name → arrays in Keras' order. Names and shapes are
+compared with the backbone before any weight is assigned. The classifier of an ImageNet file is
+ignored; the head of an alloyk file is loaded if its shapes match.
 """
 
 import io
@@ -34,7 +34,7 @@ TORCHVISION = {
 
 
 def is_imagenet(weights: str | Path | None) -> bool:
-    """Tell whether a value of `weights` stands for published ImageNet weights.
+    """Return whether a value of `weights` means published ImageNet weights.
 
     Example:
         >>> is_imagenet("imagenet"), is_imagenet("run/model.keras"), is_imagenet(None)
@@ -44,10 +44,10 @@ def is_imagenet(weights: str | Path | None) -> bool:
 
 
 def expects_unit_range(weights: str | Path | None) -> bool:
-    """Tell whether a model with these weights takes an image in [0, 1], not a standardised one.
+    """Return whether a model with these weights takes an image in [0, 1], not a standardised one.
 
-    So it is for ImageNet weights, and for a `.keras` file that began with them. A `.weights.h5`
-    file does not say; build with `imagenet_input=True` if its model did.
+    True for ImageNet weights, and for a `.keras` file whose training started from them. A
+    `.weights.h5` file does not record it; build with `imagenet_input=True` if its model had it.
     """
     if _kind(weights) == ".keras" and zipfile.is_zipfile(weights):
         with zipfile.ZipFile(weights) as archive:
@@ -60,12 +60,12 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
     """Load weights into a classifier of `build_model`.
 
     Args:
-        model: The classifier; its name says the architecture.
+        model: The classifier; its name is the architecture.
         weights: `imagenet` or the path of a file, see the table above.
 
     Raises:
-        AlloykError: No such file, a pickle, an unknown kind, a download that failed, or names or
-            shapes that differ. The model is unchanged then.
+        AlloykError: The file does not exist, is a pickle or of an unknown type, the download
+            failed, or names or shapes differ. The model is then unchanged.
     """
     kind = _kind(weights)
     if kind != "imagenet":
@@ -79,8 +79,7 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
             arrays = READERS[kind](Path(weights))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise AlloykError(
-                f"weights of a {kind} file are wanted, but {weights} cannot be read as one "
-                f"({error}); give another file"
+                f"cannot read the weights {weights} as a {kind} file ({error}); give another file"
             ) from error
     backbone = model.get_layer("backbone")
     _check_fit(backbone, arrays, origin=f"{weights}", name=model.name)
@@ -107,33 +106,33 @@ def _kind(weights):
 def _check_file(path, kind):
     if kind in PICKLES:
         raise AlloykError(
-            f"safe weights are wanted, found {path}: a {kind} file is a pickle, which can run any "
-            "code when it is opened; convert it to .safetensors where you trust it"
+            f"weights must not be a pickle, got {path}; a pickle can run any code when it is "
+            "opened. If you trust the file, convert it to .safetensors"
         )
     if kind != ".safetensors" and kind not in READERS:
         raise AlloykError(
-            f"weights are wanted as none, imagenet, or a file .keras, .weights.h5, .h5 or "
-            f".safetensors, found {path}"
+            "weights must be none, imagenet, or a .keras, .weights.h5, .h5 or .safetensors file, "
+            f"got {path}"
         )
     if not path.is_file():
-        raise AlloykError(f"no file of weights {path}; check the path or take weights=none")
+        raise AlloykError(f"weights file not found: {path}; check the path or use weights=none")
 
 
 def _check_fit(backbone, arrays, *, origin, name):
-    wanted = {layer.name: _shapes(layer.weights) for layer in backbone.layers if layer.weights}
+    needed = {layer.name: _shapes(layer.weights) for layer in backbone.layers if layer.weights}
     found = {layer: _shapes(values) for layer, values in arrays.items() if not _of_head(layer)}
-    if missing := [layer for layer in wanted if layer not in found]:
-        problem = f"it lacks {len(missing)} layers, the first {missing[0]}"
-    elif extra := [layer for layer in found if layer not in wanted]:
-        problem = f"it has {len(extra)} layers too many, the first {extra[0]}"
-    elif differing := [layer for layer in wanted if wanted[layer] != found[layer]]:
+    if missing := [layer for layer in needed if layer not in found]:
+        problem = f"{len(missing)} layers are missing, first {missing[0]}"
+    elif extra := [layer for layer in found if layer not in needed]:
+        problem = f"{len(extra)} layers are unknown, first {extra[0]}"
+    elif differing := [layer for layer in needed if needed[layer] != found[layer]]:
         layer = differing[0]
-        problem = f"layer {layer} has shapes {found[layer]}, wanted {wanted[layer]}"
+        problem = f"the shapes of layer {layer} must be {needed[layer]}, got {found[layer]}"
     else:
         return
     raise AlloykError(
-        f"weights of {name} are wanted, but {origin} does not fit: {problem}; "
-        "choose the architecture the file was made for, or another file"
+        f"weights must fit {name}, got {origin}: {problem}; choose the architecture of the file, "
+        "or another file"
     )
 
 
@@ -188,7 +187,7 @@ def _text(name):
 
 
 def _read_own(path) -> LayerArrays:
-    """Read the backbone and head from a model saved by alloyk; its configuration stays unread."""
+    """Read the backbone and head of a model saved by alloyk, without its configuration."""
     import h5py
 
     if path.suffix == ".keras":
@@ -206,7 +205,7 @@ def _read_own(path) -> LayerArrays:
         file.visititems(visit)
         backbones = [place for place, name in names.items() if name == "backbone"]
         if len(backbones) != 1:
-            raise ValueError("it holds no model of alloyk")
+            raise ValueError("it is not a model of alloyk")
         arrays = {}
         for place, name in names.items():
             if place.startswith(f"{backbones[0]}/layers/".lstrip("/")) or _of_head(name):
@@ -216,21 +215,20 @@ def _read_own(path) -> LayerArrays:
 
 
 def _read_torchvision(path, model) -> LayerArrays:
-    """Read torchvision's names: they are the backbone's layer names with a suffix per array."""
+    """Read torchvision's names: the backbone's layer names with a suffix for each array."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     if model.name not in ("resnet18", "resnet34"):
         raise AlloykError(
-            f"a .safetensors file fits resnet18 and resnet34 only, found {path} for {model.name}; "
-            "take weights=imagenet or an .h5 file of Keras Applications"
+            f".safetensors weights must be for resnet18 or resnet34, got {path} for {model.name}; "
+            "use weights=imagenet or an .h5 file of Keras Applications"
         )
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise AlloykError(
-            f"weights of a .safetensors file are wanted, but {path} cannot be read as one "
-            f"({error}); give another file"
+            f"cannot read the weights {path} as a .safetensors file ({error}); give another file"
         ) from error
     arrays = {}
     for layer in model.get_layer("backbone").layers:
@@ -238,7 +236,7 @@ def _read_torchvision(path, model) -> LayerArrays:
             names = [f"{layer.name}.{suffix}" for suffix in suffixes]
             values = [tensors.pop(name) for name in names if name in tensors]
             if values:
-                # PyTorch keeps kernels as (out, in, height, width), Keras the other way round.
+                # PyTorch's kernels are (out, in, height, width), Keras' (height, width, in, out).
                 arrays[layer.name] = [
                     (v.transpose(2, 3, 1, 0) if v.ndim == 4 else v).astype("float32")
                     for v in values

@@ -1,13 +1,13 @@
-"""From image files to batches: tf.data around reading, the preprocessing and augmentation.
+"""From image files to batches with tf.data: reading, preprocessing and augmentation.
 
 list → read and decode → gray, normalise, equalise, resize → (keep) → shuffle → augment → batch
 
-`reading` decodes and preprocesses, `images` keeps the result or reads it anew, `batches` makes the
-epochs; `python_calls` lets tf.data's threads come to rest before an error goes on.
+`reading` decodes and preprocesses, `images` caches the result or reads it in every epoch, and
+`batches` builds the epochs; `python_calls` drains in-flight callbacks before an error propagates.
 
-Every random choice is a function of the seed, the epoch and the place in it, and of nothing else:
-the same seed repeats a training exactly, and a training that goes on at epoch 7 sees what it would
-have seen without a break.
+Every random choice depends only on the seed, the epoch and the position in the epoch. The same seed
+repeats a training exactly, and a training resumed at epoch 7 sees the same batches as an
+uninterrupted one.
 """
 
 from alloyk.pipeline.batches import (

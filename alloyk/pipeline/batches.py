@@ -1,4 +1,4 @@
-"""Batches of an epoch: in which order, augmented how, with which targets."""
+"""Batches of an epoch: order, augmentation and targets."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +8,7 @@ from alloyk.targets import LOGITS
 
 
 def class_aware_order(labels, num_classes, seed):
-    """Numbers of as many images as there are, each class equally likely, with replacement."""
+    """As many image numbers as there are images, drawn with replacement, classes equally likely."""
     labels = np.asarray(labels)
     by_class = tf.constant(np.argsort(labels, kind="stable"), tf.int64)
     counts = np.bincount(labels, minlength=num_classes)
@@ -22,7 +22,7 @@ def class_aware_order(labels, num_classes, seed):
 
 
 def _targets(labels, values):
-    """What a network is told to say: labels alone, or by the names of its outputs."""
+    """The targets of a network: labels only, or a dictionary by the names of its outputs."""
     labels = np.asarray(labels, np.int32)
     if not values:
         return labels
@@ -39,18 +39,18 @@ def training_batches(
     Args:
         images: `KeptImages` or `StreamedImages`.
         labels: `(n,)` int class numbers.
-        batch_size: Images per batch; the last of an epoch holds what is left.
-        seed: Int; with the epoch's number it fixes order and augmentation.
-        epochs: Number of the epoch to stop before.
+        batch_size: Images per batch; the last one of an epoch may be smaller.
+        seed: Int; order and augmentation depend on it and on the epoch's number only.
+        epochs: Number of the last epoch, plus one.
         first_epoch: Number of the first epoch.
         augmentation: `Augmentation` or None.
-        class_aware: Draw the classes equally often instead of each image once.
-        values: Name of a further output → `(n,)` numbers; None for a network without one.
+        class_aware: Whether to draw all classes equally often instead of each image once.
+        values: Name of each further output → `(n,)` numbers; None if there are none.
 
     Returns:
         A dataset of `(images (batch, H, W, 1) float32, labels (batch,) int32)`, with
-        `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second part is a
-        dictionary of `logits`, the labels, and of each name, `(batch,)` float32.
+        `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second element is a
+        dictionary: the labels as `logits`, and each name's numbers, `(batch,)` float32.
     """
     labels = np.asarray(labels, np.int32)
     targets = tf.nest.map_structure(tf.constant, _targets(labels, values))
@@ -81,20 +81,20 @@ def training_batches(
 
 
 def evaluation_batches(images, labels, *, batch_size, values=None) -> tf.data.Dataset:
-    """Every image once, in order, with its label; the last batch holds what is left.
+    """Every image once, in order, with its label; the last batch may be smaller.
 
-    `values` are those of `training_batches`.
+    `values` is that of `training_batches`.
     """
     numbers = tf.data.Dataset.range(len(labels)).batch(batch_size)
     targets = tf.data.Dataset.from_tensor_slices(_targets(labels, values))
     pairs = tf.data.Dataset.zip(images.batches(numbers), targets.batch(batch_size))
-    # Keras warns at the end of a validation set whose length it cannot see, as of a stream.
+    # Keras warns at the end of a validation set of unknown length.
     known = tf.data.experimental.assert_cardinality(steps_per_epoch(len(labels), batch_size))
     return pairs.apply(known).prefetch(AUTOTUNE)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Batches in one epoch, the last, smaller one included."""
+    """Number of batches in one epoch, including a last, smaller one."""
     return -(-num_images // batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Preprocessed images by their number: kept in memory or on disk, or read anew each time."""
+"""Preprocessed images by number: cached in memory or on disk, or read in every epoch."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from alloyk.pipeline.reading import AUTOTUNE, Digests, preprocessed_batches, rea
 
 @dataclass(frozen=True)
 class KeptImages:
-    """Preprocessed images in memory or in a memory-mapped file, read by their number.
+    """Preprocessed images in memory or in a memory-mapped file.
 
     Attributes:
         array: `(n, height, width, 1)` float32.
@@ -48,12 +48,12 @@ class KeptImages:
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """Images that are read and preprocessed anew each time: memory stays flat, each epoch pays.
+    """Images that are read and preprocessed in every epoch; memory use does not grow with the set.
 
     Attributes:
         paths: Files, in order.
         preprocessing: Layers from a raw image to a gray one of fixed size.
-        digests: Path → SHA-256 of what was read, filled for plain files.
+        digests: Path → SHA-256 of the bytes read; filled for plain files.
     """
 
     paths: list
@@ -80,18 +80,17 @@ def keep_images(
     Args:
         paths: Image files.
         preprocessing: Layers from a raw image to a gray one of fixed size.
-        folder: Where to keep the result as a memory-mapped file; None keeps it in memory.
-        key: What the files and their content are known by, such as
-            `ImageDataset.fingerprint()`: a file made under another key, with other preprocessing
-            or by another version is not taken.
-        digests: Path → SHA-256 of what was read, filled for plain files.
+        folder: Folder for a memory-mapped file of the result; None keeps it in memory.
+        key: Identifies the files and their content, such as `ImageDataset.fingerprint()`. A file
+            with another key, preprocessing or version of alloyk is not reused.
+        digests: Path → SHA-256 of the bytes read; filled for plain files.
 
     Returns:
         `KeptImages`.
 
     Raises:
-        AlloykError: An image cannot be read, there is no room, or the folder cannot be written;
-            the message names it.
+        AlloykError: An image cannot be read, memory or disk space is too small, or the folder
+            cannot be written.
     """
     shape = (len(paths), *preprocessing.output_shape[1:])
     _refuse_too_many(shape, folder)
@@ -105,7 +104,7 @@ def keep_images(
     kept = _kept_before(target, shape)
     if kept is None:
         with locked_path(target, wait=True):
-            kept = _kept_before(target, shape)  # another process may have made it meanwhile
+            kept = _kept_before(target, shape)  # another process may have written it meanwhile
             if kept is None:
                 with whole_file(target) as unfinished:
                     array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
@@ -115,7 +114,7 @@ def keep_images(
 
 
 def _kept_before(file: Path, shape) -> np.ndarray | None:
-    """The memory-mapped images of a file that is whole, or None."""
+    """The memory-mapped images of a complete file, or None."""
     try:
         array = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -124,24 +123,24 @@ def _kept_before(file: Path, shape) -> np.ndarray | None:
 
 
 def _refuse_too_many(shape, folder: Path | None) -> None:
-    """Refuse what the disk or the memory cannot hold: filling either kills the process."""
-    wanted = 4 * math.prod(shape)
+    """Raise if the images do not fit: a full disk or memory would kill the process."""
+    needed = 4 * math.prod(shape)
     if folder is None:
-        room, where = _memory_bytes(), "the memory"
+        room, where = _memory_bytes(), "this machine"
         advice = "set data.cache=disk, or data.cache=none to read them in every epoch"
     else:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         room, where = shutil.disk_usage(nearest).free, shown(nearest)
-        advice = "name another disk by XDG_CACHE_HOME, or set data.cache=none"
-    if wanted > room:
+        advice = "set XDG_CACHE_HOME to a folder on another disk, or set data.cache=none"
+    if needed > room:
         raise AlloykError(
-            f"{shape[0]} preprocessed images need {wanted / 1e9:.1f} GB, {where} has "
-            f"{room / 1e9:.1f}: {advice}"
+            f"{shape[0]} preprocessed images need {needed / 1e9:.1f} GB, but {where} has "
+            f"{room / 1e9:.1f} GB; {advice}"
         )
 
 
 def _memory_bytes() -> float:
-    """Of the whole machine; infinite where the system does not say."""
+    """Total memory of the machine; infinite if the system does not report it."""
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
         return math.inf
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

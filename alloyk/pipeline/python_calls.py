@@ -1,4 +1,4 @@
-"""Waiting until tf.data's threads have left Python, before an iterator is thrown away."""
+"""Drain in-flight Python callbacks of tf.data before an iterator is destroyed."""
 
 import threading
 import time
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 class PythonCalls:
-    """What tf.data's threads have running in Python, so that one can wait for its end.
+    """Count the Python functions that tf.data's threads are running, and wait for their end.
 
-    An iterator that is thrown away amid its work waits for its threads and holds Python's lock
-    meanwhile; a thread that waits for that lock then waits for ever.
+    The destructor of an iterator waits for its threads while it holds Python's global lock. A
+    thread that needs that lock would then wait forever.
     """
 
     REST_S = 0.1
@@ -22,7 +22,7 @@ class PythonCalls:
         self._refused = False
 
     def counted(self, function):
-        """The function, as `tf.numpy_function` should call it."""
+        """Wrap a function for `tf.numpy_function`, so that its calls are counted."""
 
         @tf.autograph.experimental.do_not_convert
         def call(*arguments):
@@ -30,7 +30,7 @@ class PythonCalls:
                 self._running += 1
             try:
                 if self._refused:
-                    raise RuntimeError("nobody waits for this batch any more")
+                    raise RuntimeError("the iterator of this batch is being closed")
                 return function(*arguments)
             finally:
                 with self._lock:
@@ -40,7 +40,7 @@ class PythonCalls:
         return call
 
     def wait_for_rest(self) -> None:
-        """Let further calls fail at once, until none has run for a while."""
+        """Make new calls fail at once, until none has run for `REST_S` seconds."""
         self._refused = True
         try:
             while self._running or time.monotonic() - self._last_end < self.REST_S:

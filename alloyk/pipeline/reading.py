@@ -1,4 +1,4 @@
-"""From paths to preprocessed images, by TensorFlow's decoders where they give the same numbers."""
+"""Read and preprocess images, with TensorFlow's decoders where they give the same values."""
 
 import hashlib
 import os
@@ -21,20 +21,20 @@ from alloyk.pipeline.python_calls import PYTHON_CALLS
 
 AUTOTUNE = tf.data.AUTOTUNE
 
-# TensorFlow's decoders, by the name that `plain_format` gives to files of which they make exactly
-# what `read_image` makes, in half its time (scripts/bench_pipeline.py).
+# TensorFlow's decoders by file format: `plain_format` names a format only for files of which they
+# return exactly the values of `read_image`, in half the time (scripts/bench_pipeline.py).
 _DECODERS = {
     "png8": partial(tf.io.decode_png, dtype=tf.uint8),
     "png16": partial(tf.io.decode_png, dtype=tf.uint16),
     "jpeg": partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE"),
 }
 _READ_IMAGE = len(_DECODERS)
-# Others are not even opened; a PNG or JPEG file under another name is read by `read_image`.
+# Other files are not opened here; `read_image` reads a PNG or JPEG file with another suffix.
 _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 
-BATCHES_AT_ONCE = 2  # the files of one are read while those of the other are decoded
+BATCHES_AT_ONCE = 2  # files of one batch are read while those of another are decoded
 
-# How TensorFlow shows an error that Python raised: its class and its first line.
+# TensorFlow's text of an error raised in Python: its class and its first line.
 _OUR_ERROR = re.compile(r"\balloyk\.errors\.(\w+): (.*)")
 
 Digests = dict[str, str]
@@ -44,9 +44,9 @@ Digests = dict[str, str]
 def _files_read(digests: Digests | None) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """A function that reads each plain file of a batch of paths, once.
 
-    It returns the bytes and the place of the decoder in `_DECODERS`. For every other file, which
-    `read_image` reads, these are empty and `_READ_IMAGE`. The SHA-256 of what was read goes into
-    `digests`, at the first reading of a file.
+    It returns the bytes and the index of the decoder in `_DECODERS`; for all other files, which
+    `read_image` reads, no bytes and `_READ_IMAGE`. The SHA-256 of the bytes is written into
+    `digests` when a file is read for the first time.
     """
     numbers = {name: number for number, name in enumerate(_DECODERS)}
 
@@ -66,7 +66,7 @@ def _files_read(digests: Digests | None) -> Callable[[np.ndarray], tuple[np.ndar
 
 
 def _plain_content(path: bytes) -> bytes | None:
-    """The bytes of a regular file with the suffix of a plain format; else None."""
+    """The bytes of a regular file with the suffix of a plain format, or None."""
     if not path.lower().endswith(_PLAIN_SUFFIXES):
         return None
     try:
@@ -74,21 +74,21 @@ def _plain_content(path: bytes) -> bytes | None:
             return None
         with open(path, "rb", buffering=0) as file:
             return file.read()
-    except OSError:  # named by `read_image`
+    except OSError:  # reported by `read_image`
         return None
 
 
 def _read(path, size):
-    """`read_image` in a graph; `size` is what flat frames ask for, or None twice."""
+    """`read_image` in a graph; `size` is that of the flat frames, or `(None, None)`."""
 
     @PYTHON_CALLS.counted
     def read(path):
         image = read_image(os.fsdecode(path)).astype(np.float32)
         if None not in size and image.shape[:2] != size:
             raise AlloykError(
-                f"cannot correct the image {shown(os.fsdecode(path))} of {image.shape[0]}×"
-                f"{image.shape[1]} by flat frames of {size[0]}×{size[1]}: give raw, uncropped "
-                "frames of the same detector"
+                f"the image {shown(os.fsdecode(path))} must have the size of the flat frames, "
+                f"{size[0]}×{size[1]}, got {image.shape[0]}×{image.shape[1]}; use raw, uncropped "
+                "images and frames of the same detector"
             )
         return image
 
@@ -121,14 +121,13 @@ def preprocessed_batches(
 ) -> tf.data.Dataset:
     """Preprocessed images of batches of paths, in their order.
 
-    Each file goes to TensorFlow's decoder where `plain_format` allows it, else to `read_image`. A
-    batch in which anything fails is read again by `read_image` alone, which names the file in its
-    error.
+    TensorFlow's decoder reads a file if `plain_format` allows it, otherwise `read_image`. A batch
+    in which a file fails is read again with `read_image` only, whose error names the file.
 
     Args:
         batches: String tensors `(n,)`, paths.
         preprocessing: Layers from a raw image to a gray one of fixed size.
-        digests: Path → SHA-256 of the bytes that were decoded, filled for plain files.
+        digests: Path → SHA-256 of the decoded bytes; filled for plain files.
 
     Returns:
         Dataset of `(n, height, width, 1)` float32.
@@ -155,12 +154,12 @@ def preprocessed_batches(
 
         def batch(read):
             images = files.map(read, num_parallel_calls=AUTOTUNE, deterministic=True)
-            # What is left of a batch after a failure is no batch.
+            # A batch that lost an image to an error is dropped.
             return images.batch(tf.size(paths, out_type=tf.int64), drop_remainder=True)
 
         return batch(by_its_decoder).ignore_errors().concatenate(batch(by_read_image)).take(1)
 
-    # tf.data's fusion of map and batch stumbles over two of them in one function.
+    # tf.data's fusion of map and batch fails with two of them in one function.
     options = tf.data.Options()
     options.experimental_optimization.map_and_batch_fusion = False
     return batches.interleave(
@@ -173,9 +172,9 @@ def preprocessed_batches(
 
 @contextmanager
 def reading_errors():
-    """Restore the type of errors of `read_image`: TensorFlow passes on their text only.
+    """Restore the type of errors of `read_image`; TensorFlow keeps only their text.
 
-    Needed around everything that draws batches: `fit`, `predict`, a loop.
+    Use it around all code that consumes batches: `fit`, `predict`, a loop.
 
     Raises:
         AlloykError: An image cannot be read; the message names it.

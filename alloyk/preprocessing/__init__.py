@@ -1,7 +1,7 @@
-"""What happens to an image before the network sees it.
+"""Preprocessing and augmentation of images.
 
-What travels with the model, as Keras layers: `correction` by the frames of `flat_frames`, then
-`layers`; `image_layer` is what they share. What happens in training only: `augmentation`.
+Keras layers that are part of the saved model: `correction` by the frames of `flat_frames`,
+`repair`, `scaling` and `layers`; `image_layer` is their base class. Training only: `augmentation`.
 """
 
 from alloyk.preprocessing.layers import (

@@ -1,7 +1,7 @@
-"""Random changes of a batch of training images, each set of draws fixed by one seed.
+"""Random augmentation of a batch of training images, determined by one seed.
 
-The whole batch is changed at once, and all geometry is one projective transform: the image is
-sampled once, not once per operation.
+The whole batch is augmented at once, and all geometry is one projective transform: the image is
+resampled once, not once per operation.
 """
 
 import math
@@ -11,17 +11,17 @@ import tensorflow as tf
 
 from alloyk.preprocessing.grid_mask import mask_by_grid
 
-# Range of the erased rectangle's area (part of the image) and of its height : width, as in
+# Ranges of the erased rectangle's area (fraction of the image) and of height / width, as in
 # Zhong et al., 2017, https://arxiv.org/abs/1708.04896, section 4.
 ERASED_AREA = (0.02, 0.33)
 ERASED_ASPECT = (0.3, 1 / 0.3)
 
-# Coarse grid of the elastic displacement: its waves are about a quarter of the image long.
+# Coarse grid of the elastic displacement; its wavelength is about a quarter of the image.
 ELASTIC_GRID = 5
 
 
 class _Draws:
-    """Stateless random numbers: every draw of a batch takes the next seed of its own."""
+    """Stateless random numbers; each draw of a batch uses the next seed."""
 
     def __init__(self, seed):
         self.seed = tf.cast(seed, tf.int32)
@@ -40,7 +40,7 @@ class _Draws:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of the random changes; 0 or False is off.
+    """Strengths of the augmentations; 0 or False turns one off.
 
     Call it with images `(batch, height, width, 1)` in [0, 1] and a seed of two integers; the
     same seed gives the same result. The result stays in [0, 1].
@@ -50,28 +50,28 @@ class Augmentation:
         vertical_flip: Mirror top and bottom with probability 1/2.
         rotation_deg: Angle uniform within ± this.
         scale: Magnification uniform in 1 ± this.
-        shift: Displacement of each axis uniform within ± this part of the side.
-        crop: Cut out a window whose side is uniform in [1 - this, 1] at a random place, and
-            enlarge it to the whole image.
-        elastic: Root-mean-square displacement of a smooth random warp, part of the side.
+        shift: Displacement along each axis, uniform within ± this fraction of the side.
+        crop: Crop a window at a random position, with a side uniform in [1 - this, 1], and
+            enlarge it to the image size.
+        elastic: Root-mean-square displacement of a smooth random warp, fraction of the side.
         brightness: Offset uniform within ± this.
         contrast: Factor about the image's mean, uniform in 1 ± this.
-        cutout: Side of a square, part of the image's, that is set to the image's mean.
-        grid_mask: Side of the squares of a grid, part of its period, that are set to the image's
-            mean.
+        cutout: Side of a square that is set to the image's mean, fraction of the image's side.
+        grid_mask: Side of the squares of a grid that are set to the image's mean, fraction of its
+            period.
         erasing: Probability that a random rectangle is replaced by uniform noise.
         noise: Standard deviation of Gaussian noise.
-        orientation: Show each image in one of its eight orientations, equally likely; images
-            that are not square in one of the four without a quarter turn.
+        orientation: Turn and mirror each image into one of its eight orientations, equally
+            likely; a non-square image into one of the four without a quarter turn.
         blur: Largest standard deviation of a Gaussian blur in pixels, uniform from 0; at most
             1, because the kernel is three pixels wide.
-        response: Largest change of the detector's response, part of the range: gain and offset,
-            and a gradient from side to side and a vignette, each uniform within ± this.
-        defects: Mean share of dead (0) and hot (1) pixels that repair has missed; every second
-            image has none.
-        border: Deepest dark border, part of the side, uniform from 0 on each side; every second
-            image has none.
-        fill: What lies beyond the edge: `reflect`, `nearest` or `constant` (0).
+        response: Largest change of the detector's response, fraction of the range: gain, offset,
+            a gradient across the image and a vignette, each uniform within ± this.
+        defects: Mean fraction of dead (0) and hot (1) pixels, as repair may miss them; half of
+            the images have none.
+        border: Width of a dark border, fraction of the side, uniform from 0 to this on each
+            side; half of the images have none.
+        fill: How the image continues beyond its edge: `reflect`, `nearest` or `constant` (0).
     """
 
     horizontal_flip: bool = False
@@ -103,7 +103,7 @@ class Augmentation:
 
     @property
     def active(self) -> bool:
-        """Whether anything is switched on."""
+        """Whether any augmentation is on."""
         photometric = (
             self.brightness, self.contrast, self.cutout, self.grid_mask, self.erasing, self.noise
         )  # fmt: skip
@@ -179,7 +179,7 @@ class Augmentation:
         )
 
     def _warp(self, images, draws):
-        """Sample at places displaced by a smooth random field; the edge pixel continues."""
+        """Resample at positions displaced by a smooth random field; edge pixels are repeated."""
         shape = tf.shape(images)
         batch, height, width = shape[0], shape[1], shape[2]
         side = tf.cast(tf.minimum(height, width), tf.float32)
@@ -224,13 +224,13 @@ class Augmentation:
 
 
 def _rectangles(images, draws, height, width):
-    """Boolean mask `(batch, H, W, 1)` of one rectangle per image, wholly inside it.
+    """Boolean mask `(batch, H, W, 1)` of one rectangle per image, inside the image.
 
     Args:
-        images: The batch whose shape counts.
-        draws: Where the places come from.
-        height: `(batch,)` part of the image's height; clipped to 1.
-        width: `(batch,)` part of the image's width; clipped to 1.
+        images: The batch; only its shape is used.
+        draws: Source of the positions.
+        height: `(batch,)` fraction of the image's height; clipped to 1.
+        width: `(batch,)` fraction of the image's width; clipped to 1.
     """
     shape = tf.shape(images)
 

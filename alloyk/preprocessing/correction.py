@@ -1,4 +1,4 @@
-"""Flat-field correction as layers, so that a saved model takes the detector's raw frame."""
+"""Flat-field correction as layers: a saved model takes the detector's raw image."""
 
 import numpy as np
 from keras import ops
@@ -11,13 +11,13 @@ from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, reg
 class FlatField(ImageLayer):
     """`(raw - dark) / (flat - dark)`, dead pixels replaced by the mean of eight good ones.
 
-    The frames are weights: they lie in the model file as numbers, not as text. `from_frames` makes
-    a layer that has them.
+    The frames are weights, stored in the model file as numbers. `from_frames` builds a layer with
+    given frames.
 
     Args:
         shape: `(height, width)` of the frames, and of every image.
-        dead: How many pixels are dead.
-        digest: What the frames are known by, so that a cache notices other ones.
+        dead: Number of dead pixels.
+        digest: Identifies the frames, so that a cache is not reused with others.
     """
 
     def __init__(self, shape, dead, digest, **kwargs):
@@ -37,14 +37,14 @@ class FlatField(ImageLayer):
 
     @classmethod
     def from_frames(cls, frames: FlatFrames) -> "FlatField":
-        """A layer with these frames."""
+        """Build a layer with these frames."""
         dead = int(frames.dead.sum())
         layer = cls(frames.shape, dead, frames.digest)
         layer.dark.assign(frames.dark[..., None])
-        # A dead pixel may answer by 0; it is replaced, whatever comes out.
+        # The response of a dead pixel may be 0; its value is replaced in any case.
         layer.answer.assign(np.where(frames.dead, 1, frames.flat - frames.dark)[..., None])
         if dead:
-            # Where each pixel comes from: itself, or a repaired one, which follow the last.
+            # Source of each pixel: itself, or a repaired pixel, stored after the last one.
             source = np.arange(frames.dead.size, dtype=np.int32)
             source[frames.dead.ravel()] = frames.dead.size + np.arange(dead)
             layer.neighbours.assign(frames.neighbours)
@@ -58,7 +58,7 @@ class FlatField(ImageLayer):
         height, width = self.shape
         pixels = ops.reshape(transmission, (-1, height * width))
         near = ops.take(pixels, self.neighbours, axis=1)
-        # One sum after the other: a reduction may add in another order in TFLite.
+        # Explicit sums: a reduction may add in another order in TFLite.
         total = near[..., 0]
         for place in range(1, REPAIRED_FROM):
             total = total + near[..., place]
@@ -75,9 +75,9 @@ class FlatField(ImageLayer):
 
 @register
 class Attenuation(ImageLayer):
-    """`-ln(transmission)`, proportional to the mass in the beam; more metal is brighter.
+    """`-ln(transmission)`, proportional to the mass in the beam; thicker metal is brighter.
 
-    Transmissions below `MIN_RELATIVE_RANGE` are raised to it first.
+    Transmissions are clipped below at `MIN_RELATIVE_RANGE`.
     """
 
     def call(self, images):

@@ -1,4 +1,4 @@
-"""Flat and dark frames of a detector: read, averaged, and searched for dead pixels.
+"""Read and average the flat and dark frames of a detector, and find dead pixels.
 
 transmission = (raw − dark) / (flat − dark)
 """
@@ -15,29 +15,31 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import is_image_name, read_image, shown
 from alloyk.imaging.gray import to_gray
 
-# A pixel is dead if its answer to the beam is below the first or above the second part of its
-# neighbourhood's median, or below a small part of the whole detector's.
+# A pixel is dead if its response to the beam, divided by the median of its neighbourhood, is below
+# the first or above the second of these numbers, or if it is below a small fraction of the
+# detector's median.
 SENSITIVITY = (0.5, 2.0)
 SENSITIVITY_OF_ALL = 0.05
 
-# … or if its dark count is above its neighbourhood's by this part of the beam.
+# A pixel is also dead if its dark count exceeds the median of its neighbourhood by this fraction of
+# the beam.
 HOT = 0.25
 
 NEIGHBOURHOOD = 5
 REPAIRED_FROM = 8
-"""Good pixels, the nearest ones, whose mean stands for a dead one."""
+"""Number of nearest good pixels whose mean replaces a dead pixel."""
 
-# More than this part is no matter of single pixels.
+# A larger fraction of dead pixels has another cause, such as a collimator.
 MOST_DEAD = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class FlatFrames:
-    """The open beam and the dark signal of one detector.
+    """Mean flat and dark frames of one detector.
 
     Attributes:
-        flat: `(height, width)` float32, mean of the frames with the beam on and nothing in it.
-        dark: `(height, width)` float32, mean of the frames with the beam off; 0 without any.
+        flat: `(height, width)` float32, mean of the open-beam frames.
+        dark: `(height, width)` float32, mean of the beam-off frames; 0 if there are none.
         dead: `(height, width)` bool, pixels to be replaced by their neighbours.
     """
 
@@ -52,13 +54,13 @@ class FlatFrames:
 
     @cached_property
     def digest(self) -> str:
-        """32 hex digits that change with any count or dead pixel."""
+        """32 hexadecimal digits that change with any count or dead pixel."""
         parts = (self.flat, self.dark, self.dead)
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:32]
 
     @cached_property
     def neighbours(self) -> np.ndarray:
-        """`(dead pixels, 8)` int32: for each dead pixel, row by row, its nearest good ones.
+        """Nearest good pixels of each dead pixel, `(dead pixels, 8)` int32.
 
         Pixels are numbered row by row.
         """
@@ -84,9 +86,9 @@ def load_flat_frames(root: Path, flat: str, dark: str | None = None) -> FlatFram
     """Read flat and dark frames, average each kind, and find the dead pixels.
 
     Args:
-        root: Folder of the data set, which relative names are looked for in first.
+        root: Folder of the data set; relative names are searched for there first.
         flat: An image file, a folder of them, or a pattern such as `_calibration/flat_*.png`.
-        dark: The same for the dark frames; None for a detector without dark signal.
+        dark: The same for the dark frames; None if the detector has no dark signal.
 
     Raises:
         AlloykError: A frame is missing or of another size, the flat is not brighter than the dark,
@@ -96,26 +98,25 @@ def load_flat_frames(root: Path, flat: str, dark: str | None = None) -> FlatFram
     dim = np.zeros_like(bright) if dark is None else _mean_frame(root, dark, "data.dark")
     if bright.shape != dim.shape:
         raise AlloykError(
-            f"flat and dark frames of one size are wanted; data.flat has {_size(bright)}, "
-            f"data.dark {_size(dim)}: take both from the same detector"
+            f"flat and dark frames must have the same size, got {_size(bright)} in data.flat and "
+            f"{_size(dim)} in data.dark; use frames of the same detector"
         )
     if not np.median(bright - dim) > 0:
         raise AlloykError(
-            f"data.flat ({shown(flat)}) is no brighter than data.dark ({shown(dark)}); are they "
-            "exchanged?"
+            f"data.flat must be brighter than data.dark, got {shown(flat)} and {shown(dark)}; "
+            "check that they are not swapped"
         )
     dead = dead_pixels(bright, dim)
     if dead.mean() > MOST_DEAD:
         raise AlloykError(
-            f"{100 * dead.mean():.0f} % of the pixels of data.flat are dead or dark, at most "
-            f"{100 * MOST_DEAD:.0f} % can be repaired; crop flat, dark and images to the field "
-            "that the beam lights"
+            f"at most {100 * MOST_DEAD:.0f} % of the pixels of data.flat can be dead or dark, got "
+            f"{100 * dead.mean():.0f} %; crop flat, dark and images to the illuminated field"
         )
     return FlatFrames(bright, dim, dead)
 
 
 def dead_pixels(flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
-    """Find the pixels whose answer to the beam is far from their neighbours', `(h, w)` bool.
+    """Find the pixels whose response differs much from their neighbours', `(h, w)` bool.
 
     >>> flat = np.full((9, 9), 1000.0)
     >>> flat[2, 3] = 0
@@ -124,30 +125,30 @@ def dead_pixels(flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
     """
     from scipy.ndimage import median_filter
 
-    answer = flat - dark
-    near = median_filter(answer, NEIGHBOURHOOD)
-    typical = float(np.median(answer))
-    weak = (answer < SENSITIVITY[0] * near) | (answer < SENSITIVITY_OF_ALL * typical)
+    response = flat - dark
+    near = median_filter(response, NEIGHBOURHOOD)
+    typical = float(np.median(response))
+    weak = (response < SENSITIVITY[0] * near) | (response < SENSITIVITY_OF_ALL * typical)
     hot = dark - median_filter(dark, NEIGHBOURHOOD) > HOT * typical
-    return weak | (answer > SENSITIVITY[1] * near) | hot
+    return weak | (response > SENSITIVITY[1] * near) | hot
 
 
 def _mean_frame(root: Path, name: str, key: str) -> np.ndarray:
-    """Mean of the frames that a name, a folder or a pattern stands for, float32 `(h, w)`."""
+    """Mean of the frames of a file name, folder or pattern, float32 `(h, w)`."""
     paths = _frame_paths(root, name)
     if not paths:
         raise AlloykError(
-            f"no frame for {key}: {shown(name)} is not in {shown(root)}, nor in the working "
-            "folder; wanted an image, a folder of images or a pattern such as "
-            "_calibration/flat_*.png"
+            f"{key} must be an image, a folder of images or a pattern such as "
+            f"_calibration/flat_*.png, got {shown(name)}; it was not found in {shown(root)} or the "
+            "working folder"
         )
     total = None
     for path in paths:
         frame = to_gray(read_image(path))[..., 0].astype(np.float64)
         if total is not None and frame.shape != total.shape:
             raise AlloykError(
-                f"frames of one size are wanted for {key}; {shown(paths[0])} has {_size(total)}, "
-                f"{shown(path)} {_size(frame)}"
+                f"the frames of {key} must have one size, got {_size(total)} in {shown(paths[0])} "
+                f"and {_size(frame)} in {shown(path)}"
             )
         total = frame if total is None else total + frame
     return (total / len(paths)).astype(np.float32)

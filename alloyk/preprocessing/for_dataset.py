@@ -26,29 +26,29 @@ def preprocessing_for(
     dark: str | None = None,
     attenuation: bool = False,
 ) -> keras.Sequential:
-    """The layers from a raw image of this data set to a gray one in [0, 1].
+    """Build the layers from a raw image of this data set to a gray image in [0, 1].
 
     Args:
-        dataset: Where the images, and flat and dark frames, are.
+        dataset: The data set of the images and of the flat and dark frames.
         image_size: `(height, width)` of the result.
-        normalize: As in `build_preprocessing`. `full_scale` without a number takes the scale from
-            the depth of the data set's files.
+        normalize: As in `build_preprocessing`. With `full_scale` and no number, the scale is that
+            of the files' depth.
         repair: As in `build_preprocessing`, like `equalize`, `levels` and `order`.
         equalize: See above.
         levels: See above.
         order: See above.
         full_scale: Largest value of the container.
-        flat: Name of the flat frames, if any.
-        dark: Name of the dark frames, if any.
+        flat: Flat frames, if any: a file, folder or pattern.
+        dark: Dark frames, likewise.
         attenuation: Whether to take `-ln` of the corrected image.
 
     Raises:
-        AlloykError: The frames cannot be used, or the files have several depths where
-            `full_scale` needs one.
+        AlloykError: The frames cannot be used, or `full_scale` is needed and the files differ in
+            depth.
     """
     frames = load_flat_frames(dataset.root, flat, dark) if flat else None
     if normalize == "full_scale" and full_scale is None:
-        full_scale = 1.0 if frames else scale_of(dataset)  # transmission ends at 1
+        full_scale = 1.0 if frames else scale_of(dataset)  # transmission is at most 1
     return build_preprocessing(
         image_size,
         normalize=normalize,
@@ -63,10 +63,10 @@ def preprocessing_for(
 
 
 def scale_of(dataset: ImageDataset) -> float:
-    """The largest value that the files of a data set can hold: 255, 65535, or 1 for fractions.
+    """The largest possible value in the files of a data set: 255, 65535, or 1 for fractions.
 
     Raises:
-        DataError: The files have several depths.
+        DataError: The files differ in depth.
     """
     found: dict[str, Path] = {}
     root = dataset.root.absolute()

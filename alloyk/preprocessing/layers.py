@@ -1,8 +1,8 @@
-"""The preprocessing that travels with the model, as Keras layers.
+"""Preprocessing as Keras layers that are saved with the model.
 
-Every layer takes and returns a batch of images `(batch, height, width, channels)` and works on
-each image by itself. The same layers run inside the input pipeline while a model is trained, so
-that their result can be cached, and inside the saved model, so that it takes the raw image.
+Every layer takes and returns a batch of images `(batch, height, width, channels)` and processes
+each image independently. In training, the layers run in the input pipeline, so that their result
+can be cached; the saved model contains them, so that it takes raw images.
 """
 
 import keras
@@ -25,8 +25,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Grayscale(ImageLayer):
     """One gray channel from images of 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA) channels.
 
-    The number of channels may be known as late as the call. Alpha is left out; gray stored as RGB
-    comes out as it went in, because the luma weights sum to 1.
+    The number of channels may be unknown until the call. Alpha is ignored. Gray stored as RGB is
+    unchanged, because the luma weights sum to 1.
     """
 
     def call(self, images):
@@ -46,7 +46,7 @@ class Grayscale(ImageLayer):
 
 
 def _range_of(images):
-    """Smallest value and range of each image, both `(batch, 1, 1, 1)`; the range is never 0."""
+    """Minimum and range of each image, both `(batch, 1, 1, 1)`; the range is never 0."""
     low = ops.min(images, axis=(1, 2, 3), keepdims=True)
     high = ops.max(images, axis=(1, 2, 3), keepdims=True)
     floor = MIN_RELATIVE_RANGE * ops.maximum(ops.abs(low), ops.abs(high))
@@ -55,7 +55,7 @@ def _range_of(images):
 
 @register
 class MinMax(ImageLayer):
-    """Scale each image so that its darkest pixel is 0 and its brightest 1; a flat image is 0."""
+    """Scale each image to [0, 1] by its darkest and brightest pixel; a constant image is 0."""
 
     def call(self, images):
         low, extent = _range_of(images)
@@ -83,8 +83,8 @@ class FullScale(ImageLayer):
 class Log(ImageLayer):
     """Natural logarithm of the counts, so that attenuation becomes a difference.
 
-    Kept for models saved before `RobustScale`. Counts below `MIN_RELATIVE_RANGE` of the image's
-    largest are raised to it first: a dead pixel has no logarithm.
+    Kept for models saved before `RobustScale`. Counts are clipped below at `MIN_RELATIVE_RANGE` of
+    the image's largest count, because dead pixels have no logarithm.
     """
 
     def call(self, images):
@@ -95,16 +95,16 @@ class Log(ImageLayer):
 
 @register
 class Equalize(ImageLayer):
-    """Histogram equalisation of each image from its own range, at full depth.
+    """Histogram equalisation of each image over its own range, at full depth.
 
     The histogram has `levels` bins between the image's darkest and brightest pixel, and the
     cumulative distribution is interpolated between bin centres, as in
-    `skimage.exposure.equalize_hist`. The map is continuous, so that a rounding difference
-    between two machines stays a rounding difference.
+    `skimage.exposure.equalize_hist`. The map is continuous, so rounding differences between
+    machines stay small.
 
     Args:
-        levels: Int >= 2. 256 from an 8-bit image leaks the brightness through posterisation;
-            4096 keeps 12 bits.
+        levels: Int >= 2. With 256, posterisation of 8-bit images reveals their brightness; 4096
+            keeps 12 bits.
     """
 
     def __init__(self, levels=4096, **kwargs):
@@ -147,8 +147,8 @@ class Equalize(ImageLayer):
 def resize_weights(size_in, size_out):
     """Matrix `(size_out, size_in)` of antialiased linear interpolation along one axis.
 
-    A triangle as wide as the scale, centred on each output pixel, its rows summing to 1: what
-    Pillow's `BILINEAR` and `tf.image.resize(antialias=True)` compute.
+    A triangle filter as wide as the scale, centred on each output pixel; rows sum to 1. Pillow's
+    `BILINEAR` and `tf.image.resize(antialias=True)` compute the same.
     """
     scale = ops.cast(size_in, "float32") / size_out
     centres = (ops.arange(size_out, dtype="float32") + 0.5) * scale
@@ -160,10 +160,10 @@ def resize_weights(size_in, size_out):
 
 @register
 class Resize(ImageLayer):
-    """Antialiased linear resize of gray images to `size`, whatever size comes in.
+    """Antialiased linear resize of gray images of any size to `size`.
 
-    Written as two matrix products, so that the very same numbers come out in the input pipeline,
-    in the saved model and in a TFLite file, for which a fixed input size makes both constant.
+    Computed as two matrix products, so that the input pipeline, the saved model and a TFLite file
+    give identical values. A fixed input size makes both matrices constants.
 
     Args:
         size: `(height, width)`. The aspect ratio is not kept.
@@ -195,7 +195,7 @@ class Standardize(ImageLayer):
 
     Args:
         mean: Sequence of 1 or 3 floats, for images in [0, 1].
-        std: Sequence of as many positive floats.
+        std: Sequence of the same number of positive floats.
     """
 
     def __init__(self, mean, std, **kwargs):
@@ -230,19 +230,19 @@ def build_preprocessing(
     flat_frames: FlatFrames | None = None,
     attenuation: bool = False,
 ) -> keras.Sequential:
-    """Layers from a raw image of any size and channel count to a gray image in [0, 1].
+    """Build the layers from a raw image of any size and channel count to a gray image in [0, 1].
 
     Args:
         image_size: `(height, width)` of the result.
-        normalize: `robust` scaling of each image by two percentiles; `log`, the same of
-            ln(counts); `min_max` by its darkest and brightest pixel; `full_scale`, division by
-            `full_scale`; `none`.
+        normalize: `robust`, scaling of each image by two percentiles; `log`, the same for
+            ln(counts); `min_max`, scaling by its darkest and brightest pixel; `full_scale`,
+            division by `full_scale`; or `none`.
         repair: Whether to replace defective pixels, lines and dark borders first.
         equalize: Whether to equalise the histogram of each image.
-        levels: Bins of that histogram.
+        levels: Number of bins of the histogram.
         order: `equalize_first` (the study's) or `resize_first`.
         full_scale: Largest value of the container, for `full_scale`.
-        flat_frames: `FlatFrames` to correct each image by, which must then have their size.
+        flat_frames: `FlatFrames` for the correction of each image, which must have their size.
         attenuation: Whether to take `-ln` of the corrected image.
 
     Returns:

@@ -1,13 +1,13 @@
 """Repair of detector defects in a single raw image, without a defect map.
 
-A dead or hot pixel, a pair, a 2×2 cluster, or a line up to two pixels wide lies outside the range
-of its surroundings on every side. An edge of the object does not, because the object continues
-along the edge. On a slope, where the surroundings' range is wide, a defect lies away from the
-means of opposite neighbours in all directions. A dark border is what a collimator leaves at the
+A dead or hot pixel, a pair, a 2×2 cluster, or a line up to two pixels wide is outside the range of
+its neighbourhood in every direction. An edge of the object is not, because the object continues
+along the edge. On a slope, where the range of the neighbourhood is wide, a defect differs from the
+means of opposite neighbours in all directions. A dark border is the shadow of a collimator at the
 edge of the field.
 
-Only shifted copies, minima, maxima, sums and gathers are used, so that the same numbers come out
-in the input pipeline, in a saved model and in a TensorFlow Lite file.
+Only shifted copies, minima, maxima, sums and gathers are used, so that the input pipeline, the
+saved model and a TensorFlow Lite file give identical values.
 """
 
 from functools import reduce
@@ -18,29 +18,29 @@ from keras import ops
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
 
 PIXEL_THRESHOLD = 4.2
-"""A pixel is defective this many noise deviations away from its surroundings."""
+"""A pixel is defective if it is this many noise deviations outside its neighbourhood's range."""
 
-# Half the range of the surroundings that counts as noise. Beyond that the range is structure of
-# the object, which a defect has to leave altogether.
+# Half the range of the neighbourhood that counts as noise, in noise deviations. A wider range is
+# structure of the object, and a defect must be outside it.
 NOISE_RANGE = 0.9
 
 SLOPE_THRESHOLD = 4.7
-"""… or away from the means of opposite neighbours, where these agree."""
+"""… or this many from the means of opposite neighbours, if these agree."""
 
 AGREEMENT = 3.0
-"""Noise deviations within which they have to: at a corner of the object they do not."""
+"""Noise deviations within which the means must agree; at a corner of the object they do not."""
 
 LINE_THRESHOLD = 2.0
-"""Noise deviations that the pixels of a defective line lie outside the lines beside it."""
+"""Noise deviations by which pixels of a defective line are outside the adjacent lines."""
 
 SLOPES = 2.0
-"""Slopes of the object, per pixel, that are subtracted before."""
+"""Multiple of the object's slope, per pixel, that is subtracted first."""
 
 LINE_SHARE = 0.4
-"""Part of a line's pixels that must do so."""
+"""Fraction of a line's pixels that must exceed the threshold."""
 
 ROUNDING_NOISE = 0.5
-"""Least noise of whole counts; without it, one step in an 8-bit image would be a defect."""
+"""Minimum noise of integer counts; without it, one step in an 8-bit image would be a defect."""
 
 # Deviation of Gaussian noise for a mean of 1 of `_smaller_difference`, clipped at `CLIP` means.
 # Measured on normal random numbers by scripts/repair_check.py.
@@ -48,23 +48,23 @@ NOISE_PER_DIFFERENCE = 1 / 1.291
 CLIP = 3.0
 
 REACH = 2
-"""How far a pixel's surroundings are looked at, in pixels."""
+"""Radius of a pixel's neighbourhood, in pixels."""
 
 WINDOW = 16
 """Side of the square, in pixels, over which the noise is averaged; a power of two."""
 
 LEAST_LEVEL = 0.05
-"""Part of the mean level below which the noise no longer falls with the level."""
+"""Fraction of the mean level below which the noise is constant."""
 
 BORDER_LEVEL = 0.125
-"""A border's brightest pixel is below this part of the image's mean."""
+"""The brightest pixel of a border is below this fraction of the image's mean."""
 
 BORDER_DEPTH = 0.1
-"""Deepest border that is repaired, part of the side; a deeper one may be the object."""
+"""Widest border that is repaired, fraction of the side; a wider one may be the object."""
 
 
 class _Range(NamedTuple):
-    """The range of the surroundings of each pixel: `(batch, height, width)` each."""
+    """Range of each pixel's neighbourhood: two arrays `(batch, height, width)`."""
 
     low: Any
     high: Any
@@ -74,7 +74,7 @@ class _Range(NamedTuple):
         return (self.low + self.high) * 0.5
 
     def outside(self, images: Any) -> Any:
-        """How far each pixel lies outside the range; negative inside."""
+        """Distance of each pixel from the range; negative inside."""
         return ops.maximum(images - self.high, self.low - images)
 
     def joined(self, other: "_Range") -> "_Range":
@@ -85,8 +85,8 @@ class _Range(NamedTuple):
 class Repair(ImageLayer):
     """Replace defective pixels, lines and dark borders of gray raw images.
 
-    A defect is replaced by the middle of its surroundings' range, a border by the nearest line
-    inside it. Every other pixel keeps its value exactly.
+    A defect is replaced by the middle of its neighbourhood's range, a border by the nearest line
+    inside it. All other pixels are unchanged.
 
     Args:
         pixel_threshold: Float > 0, in standard deviations of the local noise.
@@ -154,9 +154,9 @@ def repair_pixels(images: Any, threshold: float = PIXEL_THRESHOLD) -> Any:
 def noise_deviation(images: Any) -> Any:
     """Standard deviation of the noise at each pixel, `(batch, height, width)`, in and out.
 
-    The noise is taken to grow with the square root of the level, as that of photons does, and
-    averaged over the surroundings after that is divided out. Second differences of the object
-    hardly count, because of the two directions the smaller one is taken.
+    The noise is assumed to be proportional to the square root of the level, like that of photons,
+    and is averaged over a window after division by that root. Second differences of the object have
+    little effect, because the smaller of two directions is used.
     """
     near = _Neighbours(images)
     directions = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
@@ -164,7 +164,7 @@ def noise_deviation(images: Any) -> Any:
 
 
 def _noise_deviation(near: "_Neighbours", middle: Any) -> Any:
-    """`noise_deviation`, with the level `middle` around each pixel."""
+    """`noise_deviation`, given the level `middle` around each pixel."""
     images = near.images
     root = _root_of_level(middle)
     difference = near.smaller_difference() / root
@@ -180,7 +180,7 @@ def _noise_deviation(near: "_Neighbours", middle: Any) -> Any:
 
 
 def fill_borders(images: Any) -> Any:
-    """Continue `(batch, height, width)` images over dark rows and columns at their edges."""
+    """Extend `(batch, height, width)` images over dark rows and columns at their edges."""
     batch, height, width = ops.shape(images)
     dark_below = BORDER_LEVEL * ops.mean(images, axis=(1, 2))[:, None]
     rows = _inside(ops.max(images, axis=2) < dark_below, height)
@@ -191,11 +191,11 @@ def fill_borders(images: Any) -> Any:
 
 
 def _inside(dark: Any, size: Any) -> Any:
-    """Number of the line that stands at each place, `(batch, size)`: the nearest inside a border.
+    """Source line of each line, `(batch, size)`: itself, or the nearest one inside a border.
 
     Args:
-        dark: `(batch, size)` bool, lines that are dark from end to end.
-        size: How many lines there are.
+        dark: `(batch, size)` bool, whether the whole line is dark.
+        size: Number of lines.
     """
     places = ops.arange(size, dtype="int32")[None, :]
     deepest = ops.cast(ops.cast(size, "float32") * BORDER_DEPTH, "int32")
@@ -210,8 +210,8 @@ def _inside(dark: Any, size: Any) -> Any:
 class _Neighbours:
     """The pixels one and two steps away from each pixel, in eight directions.
 
-    Outside the image lies its mirror image. Each shifted copy is one slice with constant bounds,
-    made once: the graph is traced and rewritten for each data set, and its size is felt.
+    The image is mirrored at its edges. Each shifted copy is one slice with constant bounds and is
+    made once, because the size of the graph affects the start of every training.
 
     Args:
         images: `(batch, height, width)`.
@@ -224,17 +224,17 @@ class _Neighbours:
         self._copies: dict[tuple[int, int], Any] = {}
 
     def at(self, down: int, right: int) -> Any:
-        """The pixel that lies `down` and `right` of each pixel."""
+        """The pixels at the offset `(down, right)`."""
         if (down, right) not in self._copies:
             self._copies[down, right] = self._rows[down][:, :, _bounds(right)]
         return self._copies[down, right]
 
     def range_along(self, *directions: tuple[int, int]) -> _Range:
-        """The range of the surroundings in some directions.
+        """Range of the neighbourhood in the given directions.
 
-        In each direction the pixel next to it and the one behind that are seen: the lower of them
-        counts for the upper end and the other way round, so that one defect beside the pixel does
-        not widen the range.
+        In each direction, of the first and second pixel, the lower one counts for the upper end of
+        the range and the higher one for the lower end. A single adjacent defect then does not widen
+        the range.
         """
         ranges = []
         for down, right in directions:
@@ -247,7 +247,7 @@ class _Neighbours:
     def pair_means(self) -> tuple[_Range, Any]:
         """Range and mean of the means of opposite neighbours.
 
-        On an even slope all four means are the pixel's own value.
+        On a uniform slope all four means equal the pixel's value.
         """
         sums = [
             self.at(down, right) + self.at(-down, -right)
@@ -259,7 +259,7 @@ class _Neighbours:
         return _Range(lowest * 0.5, highest * 0.5), total * 0.125
 
     def smaller_difference(self) -> Any:
-        """Absolute second difference of each pixel, of the two directions the smaller."""
+        """Absolute second difference of each pixel, the smaller of two directions."""
         twice = self.images + self.images
         vertical, horizontal = (
             ops.abs(twice - self.at(-down, -right) - self.at(down, right))
@@ -269,23 +269,23 @@ class _Neighbours:
 
 
 def _bounds(shift: int) -> slice:
-    """Of the copy shifted by `shift`, along an axis padded by `REACH` on both sides."""
+    """Slice of a copy shifted by `shift` along an axis padded by `REACH` on both sides."""
     return slice(REACH + shift, shift - REACH or None)
 
 
 def _mirrored(images: Any, axis: int) -> Any:
-    """`images` continued by `REACH` pixels along `axis`, mirrored about the outermost pixel."""
+    """Extend images by `REACH` pixels along `axis`, mirrored about the outermost pixel."""
     last = ops.shape(images)[axis] - 1
-    distances = ops.minimum(ops.arange(1, REACH + 1, dtype="int32"), last)  # of one pixel: 0
+    distances = ops.minimum(ops.arange(1, REACH + 1, dtype="int32"), last)  # 0 for one pixel
     before = ops.take(images, distances[::-1], axis=axis)
     after = ops.take(images, last - distances, axis=axis)
     return ops.concatenate([before, images, after], axis=axis)
 
 
 def _with_ends(across: _Range, whole: _Range, axis: int) -> _Range:
-    """`across`, with the range of the whole image in the outermost lines along `axis`.
+    """Widen `across` to the range of the whole image in the outermost lines along `axis`.
 
-    These have neighbours on one side only, so that a slope of the object would look like a defect.
+    These have neighbours on one side only; a slope of the object would look like a defect.
     """
     size = ops.shape(across.low)[axis]
     places = ops.arange(size, dtype="int32")
@@ -298,10 +298,10 @@ def _with_ends(across: _Range, whole: _Range, axis: int) -> _Range:
 
 
 def _in_line(near: "_Neighbours", across: _Range, noise: Any, along: int) -> Any:
-    """Which pixels are defective as part of a defective line, bool.
+    """Find the pixels that are part of a defective line, bool.
 
-    The slope of the object is subtracted: where two slopes meet, a line of the object is darker or
-    brighter than both its neighbours.
+    The slope of the object is subtracted, because a line of the object where two slopes meet is
+    darker or brighter than both neighbours.
     """
     slopes = []
     for step in (1, -1):
@@ -324,7 +324,7 @@ def _mean(images: Any) -> Any:
 
 
 def _window_mean(images: Any) -> Any:
-    """Mean over a square of `WINDOW` pixels around each pixel; outside the image lies 0."""
+    """Mean over a square of `WINDOW` pixels around each pixel, with zeros outside the image."""
     half = WINDOW // 2
     total = ops.pad(images, ((0, 0), (half, half), (half, half)))
     reach = 1

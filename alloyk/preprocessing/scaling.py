@@ -1,4 +1,4 @@
-"""Scaling of each image by robust ends: percentiles instead of its darkest and brightest pixel."""
+"""Scaling of each image by percentiles instead of its darkest and brightest pixel."""
 
 from typing import Any
 
@@ -8,30 +8,30 @@ from keras import ops
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
 
 LOW, HIGH = 0.005, 0.995
-"""Parts of the pixels below the two ends."""
+"""Fractions of the pixels below the two percentiles."""
 
 MARGIN = 0.05
-"""Part of [0, 1] that lies beyond each end, so that the pixels beyond keep their differences."""
+"""Part of [0, 1] reserved for pixels beyond each percentile, so that they still differ."""
 
 LEVELS = 4096
-"""Bins of the histogram that the percentiles are read from, linearly within a bin."""
+"""Number of histogram bins for the percentiles, with linear interpolation within a bin."""
 
 
 @register
 class RobustScale(ImageLayer):
     """Scale each image so that two of its percentiles become `margin` and `1 - margin`.
 
-    The result is clipped to [0, 1]. A defective pixel that repair has missed moves nothing but
-    itself. An image without contrast becomes `margin`.
+    The result is clipped to [0, 1]. A defective pixel that repair missed does not affect other
+    pixels. An image without contrast becomes `margin`.
 
     Args:
-        low: Float, part of the pixels below the lower end.
-        high: Float, part of the pixels below the upper end.
+        low: Float, fraction of the pixels below the lower percentile.
+        high: Float, fraction of the pixels below the upper percentile.
         margin: Float in [0, 0.5).
         logarithm: Whether to scale `ln(counts)`, so that attenuation becomes a difference.
 
     Shapes: `(batch, height, width, 1)`, in and out.
-    Raises: ValueError if the parts are out of order or `margin` is out of range.
+    Raises: ValueError if not `0 <= low < high <= 1` or `margin` is out of range.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class RobustScale(ImageLayer):
 
 
 def percentiles(images: Any, parts: tuple[float, ...], levels: int = LEVELS) -> list[Any]:
-    """The values below which the given parts of each image's pixels lie.
+    """Percentiles of each image.
 
     Args:
         images: `(batch, height, width, 1)`.
-        parts: Parts in [0, 1].
-        levels: Bins between the darkest and the brightest pixel.
+        parts: Fractions of the pixels, in [0, 1].
+        levels: Number of bins between the darkest and the brightest pixel.
 
     Returns:
-        One `(batch, 1, 1, 1)` for each part.
+        A tensor `(batch, 1, 1, 1)` for each fraction.
     """
     batch = ops.shape(images)[0]
     darkest = ops.min(images, axis=(1, 2, 3), keepdims=True)
@@ -99,16 +99,16 @@ def percentiles(images: Any, parts: tuple[float, ...], levels: int = LEVELS) -> 
     ]
 
 
-def _place(upto: Any, wanted: Any) -> Any:
-    """Where the cumulative histogram reaches a count, `(batch, 1)` in bins, linear inside one.
+def _place(upto: Any, count: Any) -> Any:
+    """Bin position at which the cumulative histogram reaches a count, `(batch, 1)`, interpolated.
 
     Args:
-        upto: `(batch, levels)` pixels below each bin's end.
-        wanted: `(batch, 1)` pixels.
+        upto: `(batch, levels)`, number of pixels below the upper edge of each bin.
+        count: `(batch, 1)`, number of pixels.
     """
-    below = ops.cast(upto < wanted, "float32")
+    below = ops.cast(upto < count, "float32")
     whole = ops.sum(below, axis=1, keepdims=True)
     start = ops.max(below * upto, axis=1, keepdims=True)
-    end = ops.min(ops.where(upto < wanted, upto[:, -1:], upto), axis=1, keepdims=True)
-    inside = (wanted - start) / ops.maximum(end - start, 1.0)
+    end = ops.min(ops.where(upto < count, upto[:, -1:], upto), axis=1, keepdims=True)
+    inside = (count - start) / ops.maximum(end - start, 1.0)
     return whole + inside

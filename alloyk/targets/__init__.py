@@ -1,7 +1,7 @@
-"""What a network learns beside the alloy.
+"""Numbers that a network estimates in addition to the alloy.
 
-`targets` are numbers from a column of the manifest, `estimates` the columns of a predictions file
-in which a network estimates them.
+`columns` reads them from the manifest, `estimates` reads the network's estimates from a predictions
+file, and `cells` parses numbers.
 """
 
 from alloyk.targets.columns import (

@@ -1,7 +1,7 @@
 """Read numbers from the text cells of a table.
 
-Tables are kept as text, so that no cell of the user changes. A column is read as numbers only
-where numbers are needed: to stratify by thickness, to bin a column, to learn it.
+Tables are kept as text, so that the user's cells never change. A column is parsed as numbers only
+if numbers are needed: to stratify by thickness, to bin a column, or to train on it.
 """
 
 import re
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-# What instruments, spreadsheets and NumPy write where a value is not known.
+# Spellings of a missing value by instruments, spreadsheets and NumPy.
 MISSING_CELLS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?"})
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def is_missing(cell: object) -> bool:
-    """Whether a cell holds no value: it is empty, NaN or one of the usual words for that.
+    """Whether a cell has no value: it is empty, NaN or a usual word for missing.
 
     >>> [is_missing(cell) for cell in ("", " NaN", "n/a", float("nan"), "0")]
     [True, True, True, True, False]
@@ -24,9 +24,9 @@ def is_missing(cell: object) -> bool:
 
 
 def number_in(cell: object) -> float:
-    """The finite number in a cell; NaN where it is missing, infinity where it is anything else.
+    """The finite number in a cell, NaN if it is missing, or infinity if it is not a number.
 
-    A decimal comma is read like a decimal point. Two separators are no number.
+    A decimal comma is read as a decimal point. A cell with two separators is not a number.
 
     >>> [number_in(cell) for cell in ("1.5", " 1,5 ", "1e2", 7, "", "1.000,5", "thin")]
     [1.5, 1.5, 100.0, 7.0, nan, inf, inf]

@@ -1,7 +1,7 @@
-"""The numbers in manifest columns that a network learns in addition to the alloy.
+"""Numeric manifest columns that a network estimates in addition to the alloy.
 
-A task is `alloy`, which every network learns, or the name of a numeric column. `thickness` is
-short for the thickness of the plate, the true one where the data set knows it.
+A task is `alloy`, which every network has, or the name of a numeric column. `thickness` stands for
+the column of the plate's thickness, the true one if the data set has it.
 """
 
 import difflib
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALLOY = "alloy"
-# The output of a network of several tasks that tells the alloy.
+# Name of the alloy's output in a network with several tasks.
 LOGITS = "logits"
-# Task → the columns that can hold it, the best first: what is goes before what was ordered.
+# Task → its possible columns, in order of preference: true before nominal thickness.
 SHORTHANDS = {"thickness": ("true_thickness_mm", "thickness_mm", "thickness")}
-# Text, whatever stands in them: plate 007 is not 7.
+# Always text: plate 007 is not 7.
 NAMES = ("path", "label", "split", "plate_id", ALLOY)
-# A network answers in float32, which tells 1 + 1e-7 from 1, and no less.
+# Smallest relative spread that a float32 output can resolve.
 SMALLEST_SPREAD = 1e-5
 
 
 @dataclass(frozen=True)
 class Target:
-    """A column of numbers that a network learns to estimate.
+    """A column of numbers that a network estimates.
 
     Attributes:
-        column: Its name in the manifest.
-        mean: Over the training images, in the column's unit.
+        column: Name in the manifest.
+        mean: Mean over the training images, in the column's unit.
         spread: Standard deviation over the training images, in the column's unit.
     """
 
@@ -45,28 +45,30 @@ class Target:
 
 
 def target_columns(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
-    """The columns that hold the tasks beside the alloy, in the order of `tasks`.
+    """The columns of the tasks other than the alloy, in the order of `tasks`.
 
     Raises:
-        DataError: No such column, two tasks are one column, or a name is taken.
+        DataError: A column does not exist, two tasks use the same column, or a name is taken.
     """
     columns = [_column_of(task, table) for task in tasks if task != ALLOY]
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:
-        raise DataError(f"model.tasks names the column {twice[0]} twice: remove one of them")
+        raise DataError(
+            f"model.tasks must have each column once, got {twice[0]} twice; remove one task"
+        )
     names = [LOGITS, "probabilities"]
     for column in columns:
         if plain_name(column) in names:
             raise DataError(
-                f"model.tasks: {column!r} is too similar to the name of another output; rename "
-                "that column of the manifest"
+                f"model.tasks: output names must differ, got {column!r}, which is too similar to "
+                "another one; rename the column in the manifest"
             )
         names.append(plain_name(column))
     return tuple(columns)
 
 
 def shared_columns(estimated: Sequence[Sequence[str]]) -> list[str]:
-    """Columns that every one of several networks estimates, in the order of the first.
+    """Columns that all networks estimate, in the order of the first network.
 
     >>> shared_columns([["kvp", "thickness_mm"], ["thickness_mm"]])
     ['thickness_mm']
@@ -75,7 +77,7 @@ def shared_columns(estimated: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plain_name(column: str) -> str:
-    """The column's name in characters that layer and file names may have.
+    """The column's name, restricted to characters of layer and file names.
 
     >>> plain_name("Dicke (mm)")
     'Dicke__mm_'
@@ -84,8 +86,8 @@ def plain_name(column: str) -> str:
 
 
 def _column_of(task: str, table: "pd.DataFrame") -> str:
-    wanted = SHORTHANDS.get(task, (task,))
-    found = [name for name in wanted if name in table.columns and name not in NAMES]
+    columns = SHORTHANDS.get(task, (task,))
+    found = [name for name in columns if name in table.columns and name not in NAMES]
     if found:
         return found[0]
     numeric = [
@@ -95,7 +97,7 @@ def _column_of(task: str, table: "pd.DataFrame") -> str:
     hint = f"did you mean {close[0]}? " if close and close[0] != task else ""
     there = f"it has {', '.join(numeric)}" if numeric else "it has none"
     raise DataError(
-        f"model.tasks: {task!r} needs a column {' or '.join(wanted)} of numbers in the data set's "
+        f"model.tasks: {task!r} needs a column {' or '.join(columns)} of numbers in the data set's "
         f"manifest.csv; {hint}{there}"
     )
 
@@ -106,10 +108,10 @@ def _holds_numbers(cells: "pd.Series") -> bool:
 
 
 def column_values(table: "pd.DataFrame", column: str) -> np.ndarray:
-    """Numbers of a column, `(n,)` float64, NaN where a cell is empty.
+    """Numbers of a column, `(n,)` float64, NaN for an empty cell.
 
     Raises:
-        DataError: A cell holds something else than a finite number; the message names it.
+        DataError: A cell is not a finite number.
     """
     cells = table[column]
     values = numbers_in(cells)
@@ -123,11 +125,11 @@ def column_values(table: "pd.DataFrame", column: str) -> np.ndarray:
 
 
 def target_of(column: str, values: np.ndarray) -> Target:
-    """The target in a column, with the mean and spread that the network scales by.
+    """Make the target of a column, with the mean and spread for the network's scaling.
 
     Args:
-        column: Its name.
-        values: `(n,)` of the training images, NaN where not known.
+        column: Name in the manifest.
+        values: `(n,)` values of the training images, NaN if unknown.
 
     Raises:
         DataError: The column is empty or constant.
@@ -139,8 +141,8 @@ def target_of(column: str, values: np.ndarray) -> Target:
     known = values[np.isfinite(values)]
     if not len(known):
         raise DataError(
-            f"model.tasks: no training image has a value in the column {column}: fill it in, or "
-            "remove the task"
+            f"model.tasks: training images must have values in the column {column}, got none; "
+            "fill it in, or remove the task"
         )
     mean, spread = float(known.mean()), float(known.std())
     if spread <= SMALLEST_SPREAD * abs(mean):
@@ -156,7 +158,7 @@ def check_tasks(tasks: Sequence[str], table: "pd.DataFrame") -> None:
 
     Args:
         tasks: As in the configuration.
-        table: Of an `ImageDataset`.
+        table: Table of an `ImageDataset`.
 
     Raises:
         DataError: A column is missing, is not numeric, is constant or empty in training, or is
@@ -168,8 +170,8 @@ def check_tasks(tasks: Sequence[str], table: "pd.DataFrame") -> None:
         target_of(column, values[split == "train"])
         if np.isnan(values[split == "val"]).all():
             raise DataError(
-                f"model.tasks: no validation image has a value in the column {column}: fill it "
-                "in, or remove the task"
+                f"model.tasks: validation images must have values in the column {column}, got "
+                "none; fill it in, or remove the task"
             )
 
 
@@ -178,7 +180,7 @@ def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
 
     Args:
         tasks: As in the configuration.
-        table: Of an `ImageDataset`.
+        table: Table of an `ImageDataset`.
 
     Raises:
         DataError: A column is missing or is not numeric.
@@ -188,7 +190,7 @@ def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
     for task, column in zip([task for task in tasks if task != ALLOY], columns, strict=True):
         others = [name for name in SHORTHANDS.get(task, ())[1:] if name in table.columns]
         if task != column:
-            beside = f", not {others[0]}, which is there too" if column not in others else ""
+            beside = f", not {others[0]}, which exists too" if column not in others else ""
             notes.append(f"The task {task} is the column {column}{beside if others else ''}.")
         values, split = column_values(table, column), table["split"].to_numpy()
         missing = {name: np.isnan(values[split == name]) for name in ("train", "val", "test")}
@@ -196,14 +198,14 @@ def task_notes(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ...]:
                 if gone.any()]  # fmt: skip
         if some:
             notes.append(
-                f"Images without {column}: {', '.join(some)}. They train and test "
-                "only the other tasks."
+                f"Images without {column}: {', '.join(some)}. They are used for the "
+                "other tasks only."
             )
     return tuple(notes)
 
 
 def weights_of(tasks: Sequence[str], weights: Mapping[str, float]) -> tuple[float, ...]:
-    """The weight of each task, the alloy's first; 1 where none is given.
+    """The weight of each task, the alloy's first; 1 by default.
 
     Example:
         >>> weights_of(["alloy", "thickness"], {"thickness": 0.5})

@@ -1,4 +1,4 @@
-"""The columns of a predictions file in which a network estimates numbers."""
+"""Read the numbers that a network estimated from a predictions file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ ESTIMATE_PREFIX = "predicted_"
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a network said about a column of numbers.
+    """Estimates of a column of numbers.
 
     Attributes:
-        true: `(n,)` float64, NaN where the file does not say.
+        true: `(n,)` float64, NaN if unknown.
         predicted: `(n,)` float64.
     """
 
@@ -26,14 +26,14 @@ class Estimate:
 
 
 def read_estimates(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, Estimate]:
-    """Each column `predicted_<name>` of a file with the column `<name>`, by that name.
+    """The estimates in each column `predicted_<name>`, with the truth in `<name>`, by name.
 
     Args:
         path: The file, for errors.
-        columns: Its columns, name → `(n,)` text. An empty cell of `<name>` is unknown.
+        columns: Columns of the file, name → `(n,)` text. An empty cell of `<name>` is unknown.
 
     Raises:
-        DataError: A cell is not a finite number; the message names line and column.
+        DataError: A cell is not a finite number.
     """
     estimates = {}
     for name, cells in columns.items():
@@ -62,7 +62,7 @@ def _finite(
 
 
 def number_or_nan(text: str) -> float:
-    """The number in a text, NaN if it is not a number.
+    """Parse a number; NaN if the text is not a number.
 
     >>> number_or_nan("1e-3"), number_or_nan("much")
     (0.001, nan)

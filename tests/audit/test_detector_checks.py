@@ -130,11 +130,11 @@ def test_a_border_is_reported_with_its_width_and_its_share(tmp_path):
 
 
 TURNS = {
-    "turned by 180°": lambda image: image[::-1, ::-1],
+    "rotated by 180°": lambda image: image[::-1, ::-1],
     "flipped left-right": lambda image: image[:, ::-1],
     "flipped up-down": lambda image: image[::-1],
-    "turned by 90°": np.rot90,
-    "turned by 270°": lambda image: np.rot90(image, 3),
+    "rotated by 90°": np.rot90,
+    "rotated by 270°": lambda image: np.rot90(image, 3),
 }
 
 

@@ -52,14 +52,14 @@ def test_export_prints_a_table_and_no_noise(exported):
     assert done.returncode == 0, done.stderr
     assert out.is_file()
     table = dict(line.split("  ", 1) for line in done.stdout.splitlines())
-    assert table["decisions that differ"].strip() == "0"
+    assert table["predictions that differ"].strip() == "0"
     assert table["images compared"].strip().startswith("18 ")
     assert float(table["max |Δp|"].split()[0]) <= 1e-4
     assert done.stderr.splitlines() == [
         "reading 18 test images",
         f"loading {done.args[4]}",
         "converting to tflite",
-        "comparing the two on 18 test images",
+        "comparing both models on 18 test images",
         "timing",
     ]
 
@@ -200,7 +200,7 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(exported, runner, tmp_p
         (["predict", model, str(small)], f"{small} must have the size"),
         (["predict", str(tmp_path), str(good)], "must be a run folder or a SavedModel"),
         (["predict", model, str(tmp_path / "gone.png")], "no image at"),
-        (["export", str(tmp_path), "--format", "tflite", "--out", model], "exists: choose"),
+        (["export", str(tmp_path), "--format", "tflite", "--out", model], "already exists; choose"),
         (["export", str(tmp_path), "--format", "savedmodel", "--out", str(tmp_path / "saved")],
          "must be a run folder, but"),
     ):  # fmt: skip

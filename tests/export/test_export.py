@@ -14,7 +14,7 @@ from alloyk.errors import AlloykError
 from alloyk.export import agreement as agreements
 from alloyk.export import conversion, export_run, format_report
 from alloyk.export import exporter as export
-from alloyk.export.agreement import Answers, compare
+from alloyk.export.agreement import Outputs, compare
 from alloyk.imaging import read_image
 from alloyk.inference import load
 from alloyk.inference.backends import in_float32
@@ -110,9 +110,9 @@ def test_the_report_names_what_was_compared(gray_exports):
     assert report.recorded.max_difference <= 1e-4  # predictions.csv
     assert not report.recorded.differing
     table = format_report(report)
-    assert "compared with          model.keras of the run, on the raw images\n" in table
-    assert "images compared        18 (the whole test split)\n" in table
-    assert "decisions that differ  0\n" in table
+    assert "compared with            model.keras of the run, on the raw images\n" in table
+    assert "images compared          18 (the whole test split)\n" in table
+    assert "predictions that differ  0\n" in table
     assert f"{report.size_bytes / 1e6:.1f} MB" in table
 
 
@@ -156,7 +156,7 @@ def test_test_images_of_several_sizes_need_an_input_size(tmp_path, colour_run, c
     assert report.input_shape == (32, 32, 3)
     assert report.resized == 12
     assert report.recorded is None  # which is of the images as they are
-    assert "12 of them resized to 32x32 first, for both" in format_report(report)
+    assert "12 of them resized to 32x32 for both" in format_report(report)
 
 
 def test_input_size_is_refused_where_any_size_will_do(tmp_path, gray_run):
@@ -181,7 +181,7 @@ def wrong_conversion(monkeypatch, change):
 def test_a_slightly_wrong_conversion_does_not_get_its_name(tmp_path, monkeypatch, gray_run):
     # Too small to change a decision; ten times what is allowed.
     wrong_conversion(monkeypatch, lambda kernel, bias: [kernel, np.add(bias, [0.004, 0, 0])])
-    with pytest.raises(AlloykError, match=r"0 of 18 decisions differ, max \|Δp\| [\d.]+e-0[34] wh"):
+    with pytest.raises(AlloykError, match=r"must be at most 1e-04, got [\d.]+e-0[34], and 0 of 18"):
         export_run(gray_run, "savedmodel", tmp_path / "saved")
     assert not list(tmp_path.iterdir())
 
@@ -215,14 +215,14 @@ def test_disagreement_counts_ties_and_not_a_number():
     names = ["a", "b", "c"]
 
     def answers(*probabilities):
-        return Answers(np.array(probabilities), {})
+        return Outputs(np.array(probabilities), {})
 
     expected = answers([0.5, 0.5], [0.9, 0.1], [0.2, 0.8])
     assert compare(names, expected, expected).max_difference == 0
     tie_broken = answers([0.49999, 0.50001], [0.9, 0.1], [0.2, 0.8])
     assert compare(names, expected, tie_broken).differing == ("a",)
     missing = answers([0.5, 0.5], [0.9, 0.1], [np.nan, 0.8])
-    with pytest.raises(AlloykError, match="disagrees"):
+    with pytest.raises(AlloykError, match="must agree with"):
         agreements.refuse_disagreement(
             compare(names, expected, missing), 1e-4, {}, "tflite", export.Path()
         )
@@ -231,7 +231,7 @@ def test_disagreement_counts_ties_and_not_a_number():
 def test_what_exists_is_left_alone(tmp_path, gray_run):
     out = tmp_path / "model.tflite"
     out.write_text("mine")
-    with pytest.raises(AlloykError, match=r"model\.tflite exists: choose another --out"):
+    with pytest.raises(AlloykError, match=r"model\.tflite already exists; choose another --out"):
         export_run(gray_run, "tflite", out)
     assert out.read_text() == "mine"
     (tmp_path / "link.tflite").symlink_to(tmp_path / "nowhere")
@@ -242,8 +242,8 @@ def test_what_exists_is_left_alone(tmp_path, gray_run):
 @pytest.mark.parametrize(
     ("file_format", "name", "message"),
     [
-        ("tflite", "model", r"wants a file ending in \.tflite, found .*model"),
-        ("savedmodel", "model.tflite", r"makes a folder.*without \.tflite"),
+        ("tflite", "model", r"a tflite file must end in \.tflite, got .*model"),
+        ("savedmodel", "model.tflite", r"writes a folder, got .*without \.tflite"),
     ],
 )
 def test_a_name_that_misleads_is_refused(tmp_path, gray_run, file_format, name, message):

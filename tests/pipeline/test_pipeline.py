@@ -316,7 +316,7 @@ def test_rest_means_that_running_calls_have_ended_and_new_ones_fail():
     begun.wait()
     calls.wait_for_rest()
     assert ended
-    assert told == ["nobody waits for this batch any more"]
+    assert told == ["the iterator of this batch is being closed"]
     assert calls.counted(lambda: 3)() == 3
     for thread in threads:
         thread.join()

@@ -115,12 +115,21 @@ def test_attenuation_is_the_negative_logarithm():
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        ({"flat": "absent_*.png"}, r"no frame for data\.flat: absent_\*\.png is not in"),
-        ({"dark": "absent.png"}, r"no frame for data\.dark: absent\.png"),
-        ({"flat": "d_*.png", "dark": "f_*.png"}, r"is no brighter than data\.dark .*exchanged"),
-        ({"dark": "small_0.png"}, "data.flat has 8×8, data.dark 6×8"),
-        ({"flat": "*_0.png"}, r"frames of one size .*\.png has 8×8, .*small_0\.png 6×8"),
-        ({"flat": "half_0.png"}, "50 % of the pixels of data.flat are dead or dark"),
+        (
+            {"flat": "absent_*.png"},
+            r"^data\.flat must be an image, .*, got absent_\*\.png; it was not found in",
+        ),
+        ({"dark": "absent.png"}, r"^data\.dark must be an image, .*, got absent\.png; it was"),
+        (
+            {"flat": "d_*.png", "dark": "f_*.png"},
+            r"must be brighter than data\.dark, got .*swapped",
+        ),
+        ({"dark": "small_0.png"}, "same size, got 8×8 in data.flat and 6×8 in data.dark"),
+        ({"flat": "*_0.png"}, r"must have one size, got 8×8 in .*\.png and 6×8 in .*small_0\.png"),
+        (
+            {"flat": "half_0.png"},
+            r"at most 5 % of the pixels of data\.flat can be dead or dark, got 50 %",
+        ),
     ],
 )
 def test_wrong_frames_are_explained(tmp_path, spoil, message):
@@ -163,7 +172,7 @@ def test_a_cache_knows_other_frames(tmp_path, frames):
 def test_an_image_of_another_size_is_named(tmp_path, frames):
     write_frames(tmp_path, "cropped", [np.full((12, 14), 900)])
     preprocessing = build_preprocessing((8, 8), flat_frames=loaded(tmp_path))
-    message = r"cropped_0\.png of 12×14 by flat frames of 12×15"
+    message = r"cropped_0\.png must have the size of the flat frames, 12×15, got 12×14"
     with pytest.raises(AlloykError, match=message):
         keep_images([tmp_path / "cropped_0.png"], preprocessing)
     with pytest.raises(Exception, match=message):
@@ -231,7 +240,7 @@ def test_exports_hold_the_correction_and_agree(run, tmp_path, monkeypatch, file_
 
 
 def test_another_input_size_cannot_be_exported(run, tmp_path):
-    with pytest.raises(AlloykError, match="takes frames of 40x40 only: leave --input-size out"):
+    with pytest.raises(AlloykError, match=r"--input-size must be 40x40, .*, got 32x32; omit it"):
         export_run(run, "tflite", tmp_path / "model.tflite", input_size=(32, 32))
 
 

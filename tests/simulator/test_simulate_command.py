@@ -51,7 +51,7 @@ def test_from_stands_alone(runner, tmp_path):
         (["--set", "wedge.hight_mm=3"], "did you mean wedge.height_mm"),
         (["--set", "wedge"], "--set must be KEY=VALUE, got 'wedge'"),
         (["--set", "plate.thicknesses_mm=1,-2"], "plate.thicknesses_mm.1"),
-        (["--set", "plate.compositions={1050: {Al: 0.9}}"], "sum to 1, found 0.9"),
+        (["--set", "plate.compositions={1050: {Al: 0.9}}"], "sum to 1, got 0.9"),
         (["--bits", "8"], "bits must be at least detector.adc_bits=14, got 8; write 16-bit files"),
         (["--class-order", "5083"], "the class order must name classes of 1050, 2017, got '5083'"),
         (["--images", "1"], "images must be at least 2, one per class, got 1"),

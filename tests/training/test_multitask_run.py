@@ -200,7 +200,8 @@ def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path,
 
     changed = conversion.ExportFormat(write, right.suffix, right.fixed_shape, right.tolerance)
     monkeypatch.setitem(conversion.FORMATS, "savedmodel", changed)
-    with pytest.raises(AlloykError, match=rf"thrown away: {COLUMN} differs by up to \d.*allowed"):
+    message = rf"difference of {COLUMN} must be at most \d.*, got \d"
+    with pytest.raises(AlloykError, match=message):
         export_run(run, "savedmodel", tmp_path / "saved")
     assert not list(tmp_path.iterdir())
 
