@@ -33,7 +33,7 @@ from alloyk.metrics.calibration import (
 )
 from alloyk.metrics.fold_spread import by_fold, fold_spread, write_spread
 from alloyk.metrics.intervals import RESAMPLES, accuracy_interval, confidence_intervals
-from alloyk.metrics.selective import abstention
+from alloyk.metrics.selective import abstention, unlike_metrics
 from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
@@ -228,6 +228,7 @@ def split_metrics(
         **({"regression": regression} if regression else {}),
         "calibration": _calibration(predictions, validation),
         "abstention": abstention(predictions, validation, resamples=resamples, seed=seed),
+        "unlike": unlike_metrics(predictions, validation),
     }
 
 

@@ -91,7 +91,7 @@ def evaluate_split(
         written = RunFolder(unfinished)
         write_predictions(
             written.predictions_file(split), images.table, found.probabilities,
-            classifier.classes, estimates=found.estimates,
+            classifier.classes, estimates=found.estimates, unlike=found.unlike,
         )  # fmt: skip
         _keep_baselines(target, written, split)
         if baselines:

@@ -173,7 +173,20 @@ def _further(metrics: Metrics) -> list[str]:
             )
         elif scaling:
             lines[-1] += f" No temperature scaling: {scaling['why']}."
-    return lines + _abstention(metrics)
+    return lines + _unlike(metrics) + _abstention(metrics)
+
+
+def _unlike(metrics: Metrics) -> list[str]:
+    """A line on images that are unlike those of training, where the run can tell."""
+    unlike = metrics.get("unlike")
+    if not unlike:
+        return []
+    known = unlike["validation_share"]
+    beside = "" if known is None else f" (validation: {100 * known:.2f} %)"
+    return [
+        f"Unlike the training images: {100 * unlike['share']:.2f} % of the images{beside}. "
+        f"Silent errors (not unlike, confident, wrong): {100 * unlike['silent_errors']:.2f} %."
+    ]
 
 
 def _abstention(metrics: Metrics) -> list[str]:
@@ -185,6 +198,7 @@ def _abstention(metrics: Metrics) -> list[str]:
     for threshold, rows in by_threshold.items():
         rates = [f"{100 * row['wanted_error_rate']:g} %" for row in rows]
         last = rows[-1]
+        also = " and on images unlike those of training" if metrics.get("unlike") else ""
         if threshold is None:
             whys = [f"{rate}: {row['why']}" for rate, row in zip(rates, rows, strict=True)]
             lines.append("No confidence threshold is shown to keep the error rate at")
@@ -192,7 +206,7 @@ def _abstention(metrics: Metrics) -> list[str]:
             continue
         line = (
             f"For an error rate of {' or '.join(rates)}: abstain below a confidence of "
-            f"{threshold:.4f} (chosen on {last['chosen_on']}, where at most "
+            f"{threshold:.4f}{also} (chosen on {last['chosen_on']}, where at most "
             f"{100 * last['error_bound']:.2f} % are wrong with 95 % confidence)"
         )
         if last["error_rate"] is None:

@@ -30,6 +30,7 @@ from alloyk.imaging import read_image, shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.latency import single_thread_latency
 from alloyk.inference.metadata import PROBABILITIES, write_metadata
+from alloyk.inference.novelty import write_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.folder import RunFolder
@@ -121,9 +122,11 @@ def export_run(
         image_shape = _input_shape(shapes, input_size, original)
     with unfinished_path(out) as unfinished:
         logger.info(f"converting to {file_format}")
-        chosen.write(original.backend.model, unfinished, image_shape)
+        chosen.write(original.backend.full_model, unfinished, image_shape)
         metadata = replace(original.metadata, output=PROBABILITIES, alloyk=__version__)
         write_metadata(unfinished, metadata)
+        if original.detector is not None:
+            write_detector(unfinished, original.detector)
         exported = load(unfinished)
         logger.info(f"comparing both models on {len(paths)} test images")
         with progress.task("comparing", len(paths)) as advance:

@@ -14,6 +14,7 @@ import numpy as np
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE
+from alloyk.inference.novelty import FEATURES, has_detector
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
@@ -42,7 +43,13 @@ class Backend(Protocol):
 
 
 class KerasBackend:
-    """A `.keras` file. It computes in float32, whatever precision it was trained in."""
+    """A `.keras` file. It computes in float32, whatever precision it was trained in.
+
+    Attributes:
+        model: The model in the file.
+        full_model: The same with its pooled features as a further output, where the file has a
+            `NoveltyDetector`, which needs them.
+    """
 
     takes_batches = True
 
@@ -58,9 +65,10 @@ class KerasBackend:
         except Exception as error:
             raise ModelError(_cannot_load(path, error)) from error
         self.input_shape = tuple(self.model.input_shape[1:])
+        self.full_model = _with_features(self.model) if has_detector(path) else self.model
         raw_images = tf.TensorSpec((None, *self.input_shape), tf.float32)
         self._call = tf.function(
-            lambda images: self.model(images, training=False), input_signature=[raw_images]
+            lambda images: self.full_model(images, training=False), input_signature=[raw_images]
         )
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -187,6 +195,12 @@ def in_float32(model: Any) -> Any:
     copy = keras.saving.deserialize_keras_object(json.loads(text))
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _with_features(model: Any) -> Any:
+    from alloyk.models.pooled import with_features
+
+    return with_features(model, FEATURES) or model
 
 
 def _tensorflow(path: Path) -> Any:

@@ -14,6 +14,8 @@ from alloyk.imaging import shown
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.metadata import read_metadata
+from alloyk.inference.novelty import FEATURES, read_detector
+from alloyk.inference.raw_statistics import raw_statistics
 from alloyk.inference.results import Classification
 from alloyk.inference.sources import Item, as_items, chunks, decoded
 from alloyk.inference.training_counts import UnlikeTraining
@@ -35,6 +37,8 @@ class Classifier:
         spreads: Column of numbers that it estimates beside the class → standard deviation of that
             column over its training images.
         input_shape: `(height, width, channels)` of the images it takes, None where any will do.
+        detector: Scores images by how unlike those of training they are; None where the model has
+            none: a vote, or a file of an earlier version.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
@@ -47,6 +51,7 @@ class Classifier:
         self._output = self.metadata.output
         self.backend: Backend = BACKENDS[kind](file, threads)
         self.input_shape = self.backend.input_shape
+        self.detector = read_detector(file)
 
     def predict(
         self,
@@ -73,8 +78,10 @@ class Classifier:
             ValueError: An array is not of the shape of an image.
         """
         items = as_items(images, names)
-        # Probabilities, and behind them a column for each number that is estimated.
-        answers = np.full((len(items), len(self.classes) + len(self.spreads)), np.nan)
+        # Probabilities, behind them a column for each number that is estimated, and the detector's
+        # score.
+        scored = int(self.detector is not None)
+        answers = np.full((len(items), len(self.classes) + len(self.spreads) + scored), np.nan)
         errors: dict[int, str] = {}
         unlike = UnlikeTraining(self.metadata.depths, self.metadata.brightest)
         with progress.task("classifying", len(items)) as advance:
@@ -85,7 +92,8 @@ class Classifier:
                     for item, row in zip(batch, found, strict=True):
                         self._record(item, row, answers, errors, keep_going)
                 advance(len(chunk))
-        probabilities, numbers = np.split(answers, [len(self.classes)], axis=1)
+        ends = np.cumsum([len(self.classes), len(self.spreads)])
+        probabilities, numbers, scores = np.split(answers, ends, axis=1)
         labels = tuple(
             "" if i in errors else self.classes[int(row.argmax())]
             for i, row in enumerate(probabilities)
@@ -93,7 +101,14 @@ class Classifier:
         paths = tuple(item.name for item in items)
         estimates = dict(zip(self.spreads, numbers.T, strict=True))
         return Classification(
-            paths, labels, probabilities, self.classes, estimates, errors, tuple(unlike.notes())
+            paths,
+            labels,
+            probabilities,
+            self.classes,
+            estimates,
+            errors,
+            (*unlike.notes(), *_unlike_notes(paths, scores)),
+            scores[:, 0] if scored else None,
         )
 
     def _usable(
@@ -177,7 +192,25 @@ class Classifier:
         if self._output == LOGITS:
             powers = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
             probabilities = powers / powers.sum(axis=1, keepdims=True)
-        return np.concatenate([probabilities, *(outputs[name] for name in self.spreads)], axis=1)
+        answers = [probabilities, *(outputs[name] for name in self.spreads)]
+        if self.detector is not None:
+            statistics = np.stack([raw_statistics(to_gray(image)) for image in images])
+            answers.append(self.detector.scores(outputs[FEATURES], statistics)[:, None])
+        return np.concatenate(answers, axis=1)
+
+
+def _unlike_notes(paths: Sequence[str | None], scores: np.ndarray) -> Iterator[str]:
+    """Yield a sentence on the images that the detector calls unlike."""
+    unlike = np.flatnonzero((scores >= 1).any(axis=1))
+    if not len(unlike):
+        return
+    first = paths[int(unlike[0])]
+    name = f"image {unlike[0]} (from 0)" if first is None else shown(first)
+    count = "1 image is" if len(unlike) == 1 else f"{len(unlike)} images are"
+    yield (
+        f"{count} unlike the training images (column unlike, 1 or more; {name}); predictions of "
+        "such images may be wrong"
+    )
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Classifier:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alloyk.notebook import html_table
-from alloyk.targets.estimates import ESTIMATE_PREFIX
+from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class Classification:
             column's unit.
         errors: Number of an image → why it could not be classified.
         notes: What the user should know about these images, a sentence each.
+        unlike: `(n,)` float64, how unlike the training images each one is: 1 or more is *unlike*;
+            NaN for an image that could not be classified. None if the model cannot tell.
     """
 
     paths: tuple[str | None, ...]
@@ -36,6 +38,7 @@ class Classification:
     estimates: Mapping[str, np.ndarray] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unlike: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,12 +52,14 @@ class Classification:
 def format_csv(classified: Classification) -> str:
     """Return a table with the columns of a run's predictions, without `label`.
 
-    A column `error` is added if an image could not be classified; its other cells are empty.
+    A column `unlike` is added if the model has a detector, and a column `error` if an image
+    could not be classified; its other cells are empty.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["path", "predicted", *("p_" + label for label in classified.classes)]
     header += [ESTIMATE_PREFIX + name for name in classified.estimates]
+    header += [UNLIKE] * (classified.unlike is not None)
     with_errors = bool(classified.errors)
     writer.writerow(header + ["error"] * with_errors)
     for number, (path, label, row, numbers) in enumerate(_rows(classified)):
@@ -63,6 +68,8 @@ def format_csv(classified: Classification) -> str:
             writer.writerow([path, *[""] * (len(header) - 1), error])
             continue
         cells = [path, label, *(_digits(value) for value in (*row, *numbers))]
+        if classified.unlike is not None:
+            cells.append(_digits(classified.unlike[number]))
         writer.writerow(cells + [""] * with_errors)
     return text.getvalue()
 
@@ -70,8 +77,8 @@ def format_csv(classified: Classification) -> str:
 def format_json(classified: Classification) -> str:
     """Return a list with an object for each image: path, predicted, probabilities by class.
 
-    A classifier that estimates numbers too adds `estimates`, by column. An image that could not
-    be classified has path and `error`.
+    A classifier that estimates numbers too adds `estimates`, by column, and one with a detector
+    `unlike`. An image that could not be classified has path and `error`.
     """
     images: list[dict[str, object]] = []
     for number, (path, label, row, numbers) in enumerate(_rows(classified)):
@@ -83,6 +90,8 @@ def format_json(classified: Classification) -> str:
         }  # fmt: skip
         if numbers:
             one["estimates"] = _named(tuple(classified.estimates), numbers)
+        if classified.unlike is not None:
+            one[UNLIKE] = float(_digits(classified.unlike[number]))
         images.append(one)
     return json.dumps(images, indent=1, ensure_ascii=False) + "\n"
 

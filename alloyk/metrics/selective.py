@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from alloyk.metrics.intervals import CONFIDENCE, RESAMPLES, accuracy_interval, upper_bound
+from alloyk.runs.metrics import Unlike
 from alloyk.runs.predictions import Predictions
+
+CONFIDENT = 0.9
+"""Probability from which an answer counts as confident."""
 
 ERROR_RATES = (0.05, 0.02, 0.01)
 # Maximum number of thresholds to evaluate, because each needs its own bound.
@@ -64,14 +68,14 @@ def groups_needed(error_rate: float) -> int:
 def abstaining(
     predictions: Predictions, threshold: float, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """Evaluate predictions when the classifier abstains below `threshold`.
+    """Evaluate predictions when the classifier abstains below `threshold`, and where `flagged`.
 
     Returns:
         `coverage`, `groups` with at least one classified image, `error_rate` of the
         classified images with its 95 % `interval` over plates; the last two are None if no image
         is classified or there is no interval.
     """
-    decided = predictions.confidence >= threshold
+    decided = (predictions.confidence >= threshold) & ~predictions.flagged
     right = (predictions.y_true == predictions.y_pred)[decided]
     groups = predictions.groups[decided]
     interval = (
@@ -98,6 +102,7 @@ def abstention(
     The threshold is the lowest one at which the 95 % upper bound of the error rate meets the
     target. It is chosen on `validation`: a threshold chosen on the evaluated images would be
     optimistic. Without a validation split it is chosen on `predictions`, and `chosen_on` says so.
+    The classifier also abstains on images that are unlike those of training.
 
     Returns:
         A row for each rate: `wanted_error_rate`, `threshold` or None and then `why`,
@@ -105,7 +110,8 @@ def abstention(
     """
     chosen = validation if validation is not None else predictions
     chosen_on = "validation" if validation is not None else "the same images"
-    curve = accuracy_over_coverage(chosen)
+    kept = chosen.select(~chosen.flagged)
+    curve = accuracy_over_coverage(kept) if len(kept) else None
     table = []
     for wanted in error_rates:
         row: dict[str, Any] = {
@@ -113,8 +119,8 @@ def abstention(
             "threshold": None,
             "chosen_on": chosen_on,
         }
-        good = np.flatnonzero(curve.error_bound <= wanted)
-        if len(good):
+        good = np.flatnonzero(curve.error_bound <= wanted) if curve is not None else []
+        if curve is not None and len(good):
             row["threshold"] = float(curve.threshold[good[-1]])
             row["error_bound"] = float(curve.error_bound[good[-1]])
             row |= abstaining(predictions, row["threshold"], resamples=resamples, seed=seed)
@@ -122,6 +128,26 @@ def abstention(
             row["why"] = _why_no_threshold(chosen, wanted, chosen_on)
         table.append(row)
     return table
+
+
+def unlike_metrics(
+    predictions: Predictions, validation: Predictions | None = None
+) -> Unlike | None:
+    """Count images that are unlike those of training, and confident errors among the others.
+
+    Returns:
+        None where the run cannot tell.
+    """
+    if predictions.unlike is None:
+        return None
+    wrong = predictions.y_true != predictions.y_pred
+    silent = wrong & (predictions.confidence >= CONFIDENT) & ~predictions.flagged
+    known = validation is not None and validation.unlike is not None
+    return {
+        "share": float(predictions.flagged.mean()),
+        "validation_share": float(validation.flagged.mean()) if validation and known else None,
+        "silent_errors": float(silent.mean()),
+    }
 
 
 def _why_no_threshold(chosen: Predictions, wanted: float, chosen_on: str) -> str:

@@ -84,6 +84,13 @@ def calibration_blocks(metrics: Metrics) -> list[Block]:
             )
         elif scaling:
             rows.append(("temperature scaling", f"none: {scaling['why']}"))
+    unlike = metrics.get("unlike")
+    if unlike:
+        known = unlike["validation_share"]
+        beside = "" if known is None else f" (validation: {100 * known:.2f} %)"
+        rows.append(("unlike the training images", f"{100 * unlike['share']:.2f} %{beside}"))
+        silent = f"{100 * unlike['silent_errors']:.2f} %"
+        rows.append(("silent errors: not unlike, confident, wrong", silent))
     blocks: list[Block] = [NameValues(rows)] if rows else []
     if metrics.get("abstention"):
         blocks.append(abstention_table(metrics["abstention"], metrics["resampling"]["over"]))

@@ -79,6 +79,18 @@ class Calibration(TypedDict):
     temperature_scaling: dict[str, Any] | None
 
 
+class Unlike(TypedDict):
+    """Images that are unlike those of training, and what is said about them.
+
+    ``share`` of the images; ``validation_share`` of the run's validation images, None where not
+    known; ``silent_errors``: share that is not unlike, confident and wrong.
+    """
+
+    share: float
+    validation_share: float | None
+    silent_errors: float
+
+
 class Metrics(TypedDict, total=False):
     """The content of `metrics.json`."""
 
@@ -98,6 +110,7 @@ class Metrics(TypedDict, total=False):
     regression: dict[str, dict[str, Any]]
     calibration: Calibration
     abstention: list[dict[str, Any]]
+    unlike: Unlike | None
     split: str
     evaluated: str
     grouped_by: str | None

@@ -14,7 +14,13 @@ from alloyk.errors import DataError, ModelError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.notebook import html_table
-from alloyk.targets.estimates import ESTIMATE_PREFIX, Estimate, number_or_nan, read_estimates
+from alloyk.targets.estimates import (
+    ESTIMATE_PREFIX,
+    UNLIKE,
+    Estimate,
+    number_or_nan,
+    read_estimates,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +46,8 @@ class Predictions:
         y_pred: `(n,)` int, the index of `predicted` in `classes`.
         probabilities: `(n, k)` float64; each row sums to 1.
         estimates: Column that the network estimates beside the class → `Estimate`.
+        unlike: `(n,)` float64, how unlike the training images each image is, 1 or more is
+            *unlike*; None where the run cannot tell.
     """
 
     table: "pd.DataFrame"
@@ -48,6 +56,7 @@ class Predictions:
     y_pred: np.ndarray
     probabilities: np.ndarray
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    unlike: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -67,6 +76,13 @@ class Predictions:
     def confidence(self) -> np.ndarray:
         """`(n,)` float64: the probability given to the class in `predicted`."""
         return np.asarray(self.probabilities[np.arange(len(self)), self.y_pred])
+
+    @cached_property
+    def flagged(self) -> np.ndarray:
+        """`(n,)` bool: whether the image is unlike those of training; False where not known."""
+        if self.unlike is None:
+            return np.zeros(len(self), bool)
+        return np.asarray(self.unlike >= 1)
 
     @cached_property
     def has_plates(self) -> bool:
@@ -99,6 +115,7 @@ class Predictions:
                 column: Estimate(estimate.true[rows], estimate.predicted[rows])
                 for column, estimate in self.estimates.items()
             },
+            unlike=None if self.unlike is None else self.unlike[rows],
         )
 
 
@@ -110,11 +127,12 @@ def write_predictions(
     *,
     predicted: Sequence[str] | None = None,
     estimates: Mapping[str, np.ndarray] | None = None,
+    unlike: np.ndarray | None = None,
 ) -> None:
     """Write a predictions file: `path,label,predicted,p_<class>…` and every further column.
 
     Rows are scaled in float64 to sum to 1, and read back as the same numbers. A manifest column
-    named like one of ours (`predicted`, `p_…`, `predicted_…`) is written as
+    named like one of ours (`predicted`, `p_…`, `predicted_…`, `unlike`) is written as
     `manifest_<name>`.
 
     Args:
@@ -126,6 +144,7 @@ def write_predictions(
             first of equals.
         estimates: Column of the manifest that the network estimates → `(n,)`, written as
             `predicted_<column>` after the probabilities.
+        unlike: `(n,)`, how unlike the training images each image is, written as `unlike`.
 
     Raises:
         AlloykError: A probability or an estimate is not a number, or a label is not one of
@@ -161,9 +180,11 @@ def write_predictions(
     columns = [table["path"], table["label"], predicted]
     columns += list(probabilities.T.tolist())
     columns += [numbers.tolist() for numbers in estimates.values()]
+    columns += [] if unlike is None else [np.asarray(unlike, np.float64).tolist()]
     columns += [_without_missing(table[name]) for name in further]
     header = [*KEY_COLUMNS, *(PROBABILITY_PREFIX + name for name in classes)]
     header += [ESTIMATE_PREFIX + name for name in estimates]
+    header += [] if unlike is None else [UNLIKE]
     header += _renamed(further, header)
     with (
         whole_file(path) as unfinished,
@@ -178,7 +199,9 @@ def _renamed(names: Sequence[str], ours: Sequence[str]) -> list[str]:
     """Names of manifest columns that no reader takes for a column of ours, each once."""
     found: list[str] = []
     for name in map(str, names):
-        reserved = name in KEY_COLUMNS or name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))
+        reserved = name in (*KEY_COLUMNS, UNLIKE) or name.startswith(
+            (PROBABILITY_PREFIX, ESTIMATE_PREFIX)
+        )
         while reserved or name in ours or name in found:
             name, reserved = RENAMED_PREFIX + name, False
         found.append(name)
@@ -217,7 +240,8 @@ def read_predictions(path: Path) -> Predictions:
 
     import pandas as pd
 
-    own = [name for name in header if not name.startswith((PROBABILITY_PREFIX, ESTIMATE_PREFIX))]
+    ours = (PROBABILITY_PREFIX, ESTIMATE_PREFIX)
+    own = [name for name in header if not name.startswith(ours) and name != UNLIKE]
     return Predictions(
         table=pd.DataFrame({name: columns[name] for name in own}, dtype=object),
         classes=classes,
@@ -225,6 +249,7 @@ def read_predictions(path: Path) -> Predictions:
         y_pred=_class_indices(path, columns, "predicted", classes),
         probabilities=_probabilities(path, columns, classes),
         estimates=read_estimates(path, columns),
+        unlike=_scores(path, columns),
     )
 
 
@@ -288,6 +313,21 @@ def _class_indices(path: Path, columns: Columns, name: str, classes: tuple[str, 
             f"{shown(path)}: line {row + 2}, column {name} must be one of {', '.join(classes)}, "
             f"got {label!r}"
         ) from None
+
+
+def _scores(path: Path, columns: Columns) -> np.ndarray | None:
+    """Read the scores of the column `unlike`; None where there is none."""
+    if UNLIKE not in columns:
+        return None
+    scores = np.array([number_or_nan(text) for text in columns[UNLIKE]])
+    bad = ~(scores >= 0)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ModelError(
+            f"{shown(path)}: line {row + 2}, column {UNLIKE} must be a number >= 0, got "
+            f"{columns[UNLIKE][row]!r}"
+        )
+    return scores
 
 
 def _probabilities(path: Path, columns: Columns, classes: tuple[str, ...]) -> np.ndarray:

@@ -11,6 +11,9 @@ from alloyk.targets.cells import numbers_in
 
 ESTIMATE_PREFIX = "predicted_"
 
+UNLIKE = "unlike"
+"""Column with the score of how unlike the training images an image is; 1 or more is unlike."""
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:

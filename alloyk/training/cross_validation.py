@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from alloyk.config import Config, write_config
@@ -125,7 +126,7 @@ def _begin(out: Path, plan: dict, config: Config) -> None:
 def _put_together(out: Path, plan: dict) -> None:
     """Write the out-of-fold predictions, and the facts that all trainings share."""
     folder = RunFolder(out)
-    tables, probabilities, predicted, estimates = [], [], [], []
+    tables, probabilities, predicted, estimates, unlike = [], [], [], [], []
     for name in plan["parts"]:
         found = folder.part(name).predictions
         own = found.table.drop(columns=["split"], errors="ignore")
@@ -134,9 +135,11 @@ def _put_together(out: Path, plan: dict) -> None:
         predicted.append(own["predicted"])
         numbers = {column: found.estimates[column].predicted for column in found.estimates}
         estimates.append(pd.DataFrame(numbers))
+        unlike.append(found.unlike)
     table = pd.concat(tables, ignore_index=True).fillna("")
     together = pd.concat(probabilities, ignore_index=True)
     classes = list(together.columns)
+    known = [scores for scores in unlike if scores is not None]
     write_predictions(
         folder.predictions_file(),
         table.drop(columns="predicted"),
@@ -144,6 +147,7 @@ def _put_together(out: Path, plan: dict) -> None:
         classes,
         predicted=pd.concat(predicted, ignore_index=True).tolist(),
         estimates=dict(pd.concat(estimates, ignore_index=True)),
+        unlike=np.concatenate(known) if len(known) == len(unlike) else None,
     )
     facts = [folder.part(name).facts for name in plan["parts"]]
     folder.write_facts(

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
-from scipy.special import softmax
 
 from alloyk import __version__, pipeline
 from alloyk.config import Config, write_config
@@ -22,9 +20,16 @@ from alloyk.evaluation import evaluate_run
 from alloyk.files import whole_file, writing
 from alloyk.imaging import shown
 from alloyk.inference.metadata import ModelMetadata, write_metadata
+from alloyk.inference.novelty import (
+    FEATURES,
+    NoveltyDetector,
+    with_threshold,
+    write_detector,
+)
 from alloyk.inference.training_counts import measured_counts
 from alloyk.locks import is_empty, locked_folder
 from alloyk.models import set_backbone_trainable
+from alloyk.models.pooled import with_features
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
@@ -54,10 +59,14 @@ from alloyk.training.callbacks import (
     StopOnNaN,
 )
 from alloyk.training.losses.multitask import MultitaskNetwork, error_name
+from alloyk.training.predicting import (
+    PREDICTION_BATCH,
+    fit_detector,
+    predict_split,
+    read_statistics,
+)
 
 logger = logging.getLogger(__name__)
-
-PREDICTION_BATCH = 64
 
 
 def run_training(
@@ -109,16 +118,24 @@ def _train_and_evaluate(
         config, run, train, val, len(dataset.classes), progress,
         after_first_epoch=None if _has_epochs(run) else record_split,
     )  # fmt: skip
-    targets = targets_for(train)
-    _save_classifier(preprocessing, network, RunFolder(run).model_file, dataset, targets)
-
+    with choose_strategy(config.train.devices).scope():
+        full_network = with_features(network, FEATURES) or network
+    detector = fit_detector(full_network, train, dataset)
     test = load_split(config, dataset, "test", preprocessing)
     for name, split in (("val", val), ("test", test)):
-        probabilities, estimates = predict_split(network, split)
+        found = predict_split(full_network, split)
+        unlike = None
+        if detector is not None and found.features is not None:
+            statistics = read_statistics(dataset.paths(name))
+            if name == "val":
+                detector = with_threshold(detector, found.features, statistics)
+            unlike = detector.scores(found.features, statistics)
         write_predictions(
-            RunFolder(run).predictions_file(name), dataset.split(name), probabilities,
-            dataset.classes, estimates=estimates,
+            RunFolder(run).predictions_file(name), dataset.split(name), found.probabilities,
+            dataset.classes, estimates=found.estimates, unlike=unlike,
         )  # fmt: skip
+    targets = targets_for(train)
+    _save_classifier(preprocessing, network, RunFolder(run).model_file, dataset, targets, detector)
     RunFolder(run).write_facts(_facts(dataset, network))
     evaluate_run(run)
     shutil.rmtree(RunFolder(run).checkpoint_folder)
@@ -362,25 +379,13 @@ def _phases(config: Config) -> list[Phase]:
     return [phase for phase in phases if phase.first < phase.end]
 
 
-@pipeline.reading_errors()
-def predict_split(network: keras.Model, split: Split) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the network says about every image of the split, in order.
-
-    Returns:
-        Class probabilities `(n, num_classes)` float64, and the estimates of each column
-        `(n,)` float64, none without further tasks.
-    """
-    batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
-    outputs = network.predict(batches, verbose=0)  # which leaves the labels out
-    logits, estimates = outputs, {}
-    if isinstance(outputs, dict):
-        logits = outputs[LOGITS]
-        estimates = {name: outputs[name][:, 0].astype(np.float64) for name in split.values}
-    return softmax(logits.astype(np.float64), axis=1), estimates
-
-
 def _save_classifier(
-    preprocessing, network, path: Path, dataset: ImageDataset, targets: tuple[Target, ...]
+    preprocessing: keras.Model,
+    network: keras.Model,
+    path: Path,
+    dataset: ImageDataset,
+    targets: tuple[Target, ...],
+    detector: NoveltyDetector | None,
 ) -> None:
     """Write preprocessing and network as one model that takes the raw image."""
     # The same layers without loss and optimizer, whose moments would triple the file.
@@ -401,6 +406,8 @@ def _save_classifier(
     with whole_file(path) as unfinished:
         classifier.save(unfinished)
         write_metadata(unfinished, metadata)
+        if detector is not None:
+            write_detector(unfinished, detector)
 
 
 def _facts(dataset: ImageDataset, network: keras.Model) -> Facts:

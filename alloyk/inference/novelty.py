@@ -1,0 +1,194 @@
+"""Whether an image is unlike all training images: by its raw statistics and by its features.
+
+The distance is that of Mahalanobis from the nearest class in the network's pooled features, with
+one covariance for all classes (Lee et al., 2018, https://arxiv.org/abs/1807.03888). Its threshold
+is a quantile over the validation images. Chosen by `scripts/compare_novelty.py`.
+
+NumPy only: a `.tflite` file needs nothing else.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.inference.raw_statistics import MARGINS, NAMES
+
+MEMBER = "alloyk_novelty.npz"
+FEATURES = "features"
+"""Name of the model output that holds the pooled features."""
+
+FALSE_ALARMS = 0.01
+"""Share of images like those of training that may be called unlike."""
+
+DIRECTIONS = 64
+"""Principal directions of the features that have a variance of their own."""
+
+MOST_IMAGES = 2000
+"""Training images, evenly spaced, that the statistics are computed from."""
+
+
+@dataclass(frozen=True, eq=False)
+class NoveltyDetector:
+    """Scores images by how unlike those of training they are; 1 or more is *unlike*.
+
+    Attributes:
+        class_means: `(classes, d)` mean features of each class.
+        directions: `(k, d)` orthonormal principal directions within the classes.
+        variances: `(k,)` variance along each.
+        rest: Variance along any other direction.
+        threshold: Distance that scores 1.
+        lowest: `(6,)` smallest of each of `raw_statistics.NAMES` over training images.
+        highest: `(6,)` largest.
+        false_alarms: Share of the validation images that score 1 or more.
+    """
+
+    class_means: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+    rest: float
+    threshold: float
+    lowest: np.ndarray
+    highest: np.ndarray
+    false_alarms: float = math.nan
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the distance `(n,)` of features `(n, d)` from the nearest class."""
+        found = []
+        for mean in self.class_means:
+            difference = features.astype(np.float64) - mean
+            along = difference @ self.directions.T
+            rest = np.maximum((difference**2).sum(axis=1) - (along**2).sum(axis=1), 0)
+            found.append((along**2 / self.variances).sum(axis=1) + rest / self.rest)
+        return np.sqrt(np.min(found, axis=0))
+
+    def scores(self, features: np.ndarray, statistics: np.ndarray) -> np.ndarray:
+        """Return the score `(n,)` of images.
+
+        Args:
+            features: `(n, d)` pooled features.
+            statistics: `(n, 6)` of the raw images.
+        """
+        own = self.distances(features) / self.threshold
+        return np.maximum(own, self.raw_scores(statistics).max(axis=1))
+
+    def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
+        """Return how far each statistic `(n, 6)` is from training's middle; 1 is the limit."""
+        middle, half = (self.highest + self.lowest) / 2, (self.highest - self.lowest) / 2
+        return np.asarray(np.abs(statistics - middle) / (half + np.array(MARGINS)))
+
+    def reasons(self, statistics: np.ndarray) -> list[str]:
+        """Name the statistics `(6,)` of one image that are outside the range of training."""
+        outside = self.raw_scores(statistics[None])[0] >= 1
+        return [name for name, far in zip(NAMES, outside, strict=True) if far]
+
+
+def fit_novelty(
+    features: np.ndarray, labels: np.ndarray, statistics: np.ndarray, directions: int = DIRECTIONS
+) -> NoveltyDetector:
+    """Fit a detector to training images; its threshold is not chosen yet.
+
+    Args:
+        features: `(n, d)` pooled features.
+        labels: `(n,)` int class numbers.
+        statistics: `(m, 6)` raw statistics of training images.
+        directions: At most this many directions get a variance of their own.
+    """
+    features = features.astype(np.float64)
+    present = np.unique(labels)
+    means = np.stack([features[labels == label].mean(axis=0) for label in present])
+    within = features - means[np.searchsorted(present, labels)]
+    covariance = within.T @ within / max(len(features) - len(present), 1)
+    variances, vectors = np.linalg.eigh(covariance)
+    variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
+    # Half of the images at most: further directions would have the variance of few.
+    kept = max(1, min(directions, len(features) // 2, len(variances) - 1))
+    floor = max(1e-6 * float(variances.sum()), 1e-12)
+    rest = float(variances[kept:].sum()) / max(len(variances) - kept, 1)
+    return NoveltyDetector(
+        class_means=means.astype(np.float32),
+        directions=vectors[:, :kept].T.astype(np.float32),
+        variances=np.maximum(variances[:kept], floor).astype(np.float32),
+        rest=max(rest, floor / len(variances)),
+        threshold=1.0,
+        lowest=statistics.min(axis=0),
+        highest=statistics.max(axis=0),
+    )
+
+
+def with_threshold(
+    detector: NoveltyDetector,
+    features: np.ndarray,
+    statistics: np.ndarray,
+    false_alarms: float = FALSE_ALARMS,
+) -> NoveltyDetector:
+    """Set the threshold so that at most this share of new images of training's kind is unlike.
+
+    It is the ⌈(n + 1)(1 − share)⌉-th smallest of the n distances, which keeps the share in the
+    mean over validation splits; the largest one where there are too few images for that.
+
+    Args:
+        detector: From `fit_novelty`.
+        features: `(n, d)` of validation images.
+        statistics: `(n, 6)` of the same.
+        false_alarms: The share.
+    """
+    distances = np.sort(detector.distances(features))
+    place = min(math.ceil((len(distances) + 1) * (1 - false_alarms)), len(distances))
+    # The next number, because a score of exactly 1 is unlike.
+    threshold = float(np.nextafter(np.float32(distances[place - 1]), np.float32(np.inf)))
+    values = {field.name: getattr(detector, field.name) for field in fields(detector)}
+    chosen = NoveltyDetector(**{**values, "threshold": max(threshold, 1e-12)})
+    share = float((chosen.scores(features, statistics) >= 1).mean())
+    return NoveltyDetector(**{**values, "threshold": chosen.threshold, "false_alarms": share})
+
+
+def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
+    """Numbers of at most `most` of `count` images, evenly spaced.
+
+    >>> evenly_spaced(10, 4)
+    array([0, 3, 6, 9])
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def write_detector(model: Path, detector: NoveltyDetector) -> None:
+    """Add the detector to a `.keras` or `.tflite` file or a SavedModel folder."""
+    values = {field.name: np.asarray(getattr(detector, field.name)) for field in fields(detector)}
+    content = io.BytesIO()
+    np.savez_compressed(content, **values)
+    if Path(model).is_dir():
+        (Path(model) / MEMBER).write_bytes(content.getvalue())
+        return
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(MEMBER), content.getvalue())
+
+
+def has_detector(model: Path) -> bool:
+    """Whether a `.keras` file holds a detector; False where the file cannot be read."""
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return MEMBER in archive.namelist()
+    except (OSError, zipfile.error):
+        return False
+
+
+def read_detector(model: Path) -> NoveltyDetector | None:
+    """Return the detector of a model file; None where there is none, or none that can be read."""
+    model = Path(model)
+    try:
+        if model.is_dir():
+            content = (model / MEMBER).read_bytes()
+        else:
+            with zipfile.ZipFile(model) as archive:
+                content = archive.read(MEMBER)
+        with np.load(io.BytesIO(content)) as archive:
+            values = {field.name: archive[field.name] for field in fields(NoveltyDetector)}
+    except (OSError, KeyError, ValueError, zipfile.error):
+        return None
+    single: Sequence[str] = ("rest", "threshold", "false_alarms")
+    return NoveltyDetector(**{k: float(v) if k in single else v for k, v in values.items()})

@@ -1,0 +1,54 @@
+"""The pooled features of a network as one more output."""
+
+from typing import Any
+
+import keras
+
+from alloyk.targets import LOGITS
+
+HEAD_LAYERS = ("hidden", LOGITS)
+"""Layers whose input is the pooled features, the first that a network has."""
+
+
+def with_features(model: keras.Model, name: str) -> keras.Model | None:
+    """Return a model that gives the pooled features beside its other outputs.
+
+    Layers and weights are shared with `model`.
+
+    Args:
+        model: A chain of layers that ends in a model of `build_model`: a run's network, or its
+            whole classifier from the raw image.
+        name: What the further output is called.
+
+    Returns:
+        A model from the same image to a dictionary: `logits`, whatever else `model` gives by
+        name, and `name`, `(batch, d)`. None if `model` is not such a chain, as a vote is not.
+    """
+    *before, last = [one for one in model.layers if not isinstance(one, keras.layers.InputLayer)]
+    if not isinstance(last, keras.Model):
+        return None
+    pooled = _pooled(last)
+    if pooled is not None:
+        ending = keras.Model(last.inputs[0], {**_by_name(last.output), name: pooled})
+    else:
+        inner = with_features(last, name)
+        if inner is None:
+            return None
+        ending = inner
+    image = x = keras.Input(model.input_shape[1:], name="image")
+    for layer in before:
+        x = layer(x)
+    return keras.Model(image, ending(x), name=f"{model.name}_with_{name}")
+
+
+def _pooled(network: keras.Model) -> Any:
+    """The pooled features inside `network` itself; None where they are deeper or not there."""
+    layers = {layer.name: layer for layer in network.layers}
+    return next((layers[wanted].input for wanted in HEAD_LAYERS if wanted in layers), None)
+
+
+def _by_name(output: Any) -> dict[str, Any]:
+    if isinstance(output, dict):
+        return output
+    (logits,) = output if isinstance(output, list) else [output]
+    return {LOGITS: logits}

@@ -1,0 +1,96 @@
+"""What a trained network says about the images of a split, and what is unlike them."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from alloyk import pipeline
+from alloyk.data import ImageDataset
+from alloyk.imaging import read_image
+from alloyk.imaging.gray import to_gray
+from alloyk.inference.novelty import (
+    FEATURES,
+    NoveltyDetector,
+    evenly_spaced,
+    fit_novelty,
+)
+from alloyk.inference.raw_statistics import raw_statistics
+from alloyk.targets import LOGITS
+from alloyk.training.build import Split
+
+PREDICTION_BATCH = 64
+
+LEAST_IMAGES = 20
+"""Training images below which nothing is said about others."""
+
+
+class SplitOutputs(NamedTuple):
+    """What a network says about every image of a split, in order.
+
+    Attributes:
+        probabilities: `(n, num_classes)` float64.
+        estimates: Column → `(n,)` float64; none without further tasks.
+        features: `(n, d)` pooled features; None if the network does not give them.
+    """
+
+    probabilities: np.ndarray
+    estimates: dict[str, np.ndarray]
+    features: np.ndarray | None
+
+
+@pipeline.reading_errors()
+def predict_split(network: keras.Model, split: Split) -> SplitOutputs:
+    """Predict all images of a split."""
+    batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
+    outputs = network.predict(batches, verbose=0)  # which leaves the labels out
+    if not isinstance(outputs, dict):
+        outputs = {LOGITS: outputs}
+    return SplitOutputs(
+        softmax(outputs[LOGITS].astype(np.float64), axis=1),
+        {name: outputs[name][:, 0].astype(np.float64) for name in split.values},
+        outputs.get(FEATURES),
+    )
+
+
+@pipeline.reading_errors()
+def fit_detector(
+    network: keras.Model, train: Split, dataset: ImageDataset
+) -> NoveltyDetector | None:
+    """Fit a detector of unlike images to the training split; its threshold is not chosen yet.
+
+    Args:
+        network: With `FEATURES` among its outputs.
+        train: The training split, without augmentation.
+        dataset: Where its raw images are.
+
+    Returns:
+        None where the network gives no features, or there are too few images.
+    """
+    gives = isinstance(network.output, dict) and FEATURES in network.output
+    if not gives or len(train) < LEAST_IMAGES:
+        return None
+    chosen = evenly_spaced(len(train))
+    numbers = tf.data.Dataset.from_tensor_slices(chosen).batch(PREDICTION_BATCH)
+    known = tf.data.experimental.assert_cardinality(-(-len(chosen) // PREDICTION_BATCH))
+    # A batch of images alone would be taken for images and labels.
+    batches = train.images.batches(numbers).map(lambda images: (images,)).apply(known)
+    features = network.predict(batches, verbose=0)[FEATURES]
+    paths = dataset.paths("train")
+    statistics = read_statistics([paths[number] for number in chosen])
+    return fit_novelty(features, train.labels[chosen], statistics)
+
+
+def read_statistics(paths: Sequence[Path]) -> np.ndarray:
+    """Return `raw_statistics` of each file, `(n, 6)`."""
+
+    def measured(path: Path) -> np.ndarray:
+        return raw_statistics(to_gray(read_image(path)))
+
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(measured, paths)))

@@ -1,0 +1,128 @@
+"""Raw statistics against their formulas, the distance against SciPy's, the promised false alarms."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis
+from tiny_run import raw_image, write_dataset, write_run
+
+from alloyk.export import export_run
+from alloyk.inference import load
+from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
+from alloyk.inference.raw_statistics import NAMES, raw_statistics
+from alloyk.inference.results import format_csv, format_json
+
+RNG = np.random.default_rng
+
+
+def plate(size=(64, 80), noise=2.0, seed=0):
+    level = np.broadcast_to(np.linspace(1000, 4000, size[1]), size)
+    return np.rint(level + noise * np.sqrt(level) * RNG(seed).standard_normal(size))
+
+
+def statistic(name, image):
+    return raw_statistics(image)[NAMES.index(name)]
+
+
+def test_statistics_of_a_slope_with_known_noise():
+    image = plate()
+    assert np.exp(statistic("height", image)) == pytest.approx(64)
+    assert np.exp(statistic("width", image)) == pytest.approx(80)
+    low, high = np.percentile(image, (1, 99))
+    assert np.exp(statistic("level", image)) == pytest.approx(high)
+    assert statistic("contrast", image) == pytest.approx((high - low) / high)
+    assert np.exp(statistic("noise", image)) == pytest.approx(2, rel=0.05)
+    assert statistic("defects", image) < 1e-3
+
+
+def test_defects_are_counted_and_move_no_other_statistic():
+    image = plate()
+    before = raw_statistics(image)
+    image[20, 30] = 0
+    image[40] = 16383  # a row of 64
+    image[:, 7] = 0  # a column of 80
+    after = raw_statistics(image)
+    expected = (1 + 80 + 64 - 1) / image.size
+    assert after[-1] - before[-1] == pytest.approx(expected, rel=0.1)
+    assert np.exp(after[NAMES.index("noise")]) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (3, 3)])
+def test_statistics_of_small_and_constant_images_are_finite(size):
+    assert np.isfinite(raw_statistics(np.zeros(size))).all()
+
+
+def correlated(count, seed=1, d=6):
+    mixing = RNG(0).standard_normal((d, d))
+    labels = RNG(seed).integers(0, 2, count)
+    features = RNG(seed + 1).standard_normal((count, d)) @ mixing + 20 * labels[:, None]
+    return features, labels
+
+
+def test_the_distance_is_that_of_mahalanobis_from_the_nearest_class():
+    features, labels = correlated(4000)
+    detector = fit_novelty(features, labels, np.zeros((1, 6)), directions=5)
+    means = [features[labels == label].mean(axis=0) for label in (0, 1)]
+    within = features - np.array(means)[labels]
+    inverse = np.linalg.inv(within.T @ within / (len(features) - 2))
+    new = correlated(20, seed=7)[0]
+    expected = [min(mahalanobis(row, mean, inverse) for mean in means) for row in new]
+    np.testing.assert_allclose(detector.distances(new), expected, rtol=1e-4)
+
+
+def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
+    features, labels = correlated(2000)
+    statistics = np.tile(np.arange(6.0), (2000, 1))
+    detector = fit_novelty(features, labels, statistics)
+    detector = with_threshold(detector, correlated(1000, seed=11)[0], statistics[:1000])
+    assert detector.false_alarms <= 0.01
+    new = detector.scores(correlated(20000, seed=21)[0], np.tile(np.arange(6.0), (20000, 1)))
+    assert (new >= 1).mean() == pytest.approx(0.01, abs=0.006)
+    far = detector.scores(np.full((1, 6), 200.0), statistics[:1])
+    assert far[0] > 1
+
+
+def test_a_raw_statistic_outside_training_is_named():
+    features, labels = correlated(200)
+    statistics = np.stack([raw_statistics(plate(seed=seed)) for seed in range(20)])
+    detector = fit_novelty(features, labels, statistics)
+    four_times = raw_statistics(4 * plate(seed=30))
+    assert "level" in detector.reasons(four_times)
+    assert detector.raw_scores(four_times[None]).max() >= 1
+    assert detector.reasons(raw_statistics(plate(seed=31))) == []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """An untrained run with a detector for its own test images."""
+    folder = tmp_path_factory.mktemp("novelty")
+    run = write_run(folder / "run", write_dataset(folder / "data"))
+    backend = load(run).backend
+    from alloyk.models.pooled import with_features
+
+    network = with_features(backend.model, FEATURES)
+    images = np.stack([raw_image(number)[..., None] for number in range(100)]).astype(np.float32)
+    features = np.asarray(network(images)[FEATURES])
+    statistics = np.stack([raw_statistics(image) for image in images])
+    detector = fit_novelty(features[:50], np.arange(50) % 3, statistics[:50], directions=8)
+    write_detector(run / "model.keras", with_threshold(detector, features[50:], statistics[50:]))
+    return run
+
+
+def test_a_run_scores_each_image_and_says_so(run):
+    strange = RNG(0).integers(0, 60000, (40, 48)).astype(np.uint16)
+    found = load(run).predict([raw_image(200), strange], names=["plate", "strange"])
+    assert found.unlike is not None
+    assert found.unlike[0] < 1 <= found.unlike[1]
+    assert any("1 image is unlike the training images" in note for note in found.notes)
+    header, *rows = format_csv(found).splitlines()
+    assert header.endswith(",unlike")
+    assert float(rows[1].split(",")[-1]) == pytest.approx(found.unlike[1], rel=1e-6)
+    assert '"unlike": ' in format_json(found)
+
+
+@pytest.mark.parametrize(("file_format", "name"), [("savedmodel", "saved"), ("tflite", "f.tflite")])
+def test_exported_files_give_the_same_scores(run, tmp_path, file_format, name):
+    export_run(run, file_format, tmp_path / name)
+    images = [raw_image(number) for number in range(300, 306)]
+    expected, found = load(run).predict(images), load(tmp_path / name).predict(images)
+    np.testing.assert_allclose(found.unlike, expected.unlike, rtol=1e-3)
