@@ -43,7 +43,7 @@ ARCHITECTURES = tuple(STUDY)
 
 # Common to all trainings of the study, within its stated ranges.
 STUDY_TRAINING: Settings = {
-    "preprocess": {"repair": False, "normalize": "min_max"},
+    "preprocess": {"repair": False, "normalize": "min_max", "upright": False},
     "schedule": {"name": "constant"},
     "train": {"epochs": 100, "batch_size": 32, "patience": 10, "start_from_epoch": 30},
 }

@@ -119,6 +119,7 @@ class PreprocessConfig(Section):
     levels: int = Field(default=4096, ge=2)
     order: Literal["equalize_first", "resize_first"] = "equalize_first"
     full_scale: Positive | None = None
+    upright: bool = False
     standardize: Literal["dataset", "imagenet", "none"] = "dataset"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

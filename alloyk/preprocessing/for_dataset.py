@@ -25,6 +25,7 @@ def preprocessing_for(
     flat: str | None = None,
     dark: str | None = None,
     attenuation: bool = False,
+    upright: bool = False,
 ) -> keras.Sequential:
     """Build the layers from a raw image of this data set to a gray image in [0, 1].
 
@@ -41,6 +42,7 @@ def preprocessing_for(
         flat: Flat frames, if any: a file, folder or pattern.
         dark: Dark frames, likewise.
         attenuation: Whether to take `-ln` of the corrected image.
+        upright: As in `build_preprocessing`.
 
     Raises:
         AlloykError: The frames cannot be used, or `full_scale` is needed and the files differ in
@@ -59,6 +61,7 @@ def preprocessing_for(
         full_scale=full_scale,
         flat_frames=frames,
         attenuation=attenuation,
+        upright=upright,
     )
 
 

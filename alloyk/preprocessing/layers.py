@@ -12,6 +12,7 @@ from alloyk.imaging.gray import LUMA_WEIGHTS
 from alloyk.preprocessing.correction import Attenuation, FlatField
 from alloyk.preprocessing.flat_frames import FlatFrames
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.preprocessing.orientation import Upright
 from alloyk.preprocessing.repair import Repair
 from alloyk.preprocessing.scaling import RobustScale
 
@@ -229,6 +230,7 @@ def build_preprocessing(
     full_scale: float | None = None,
     flat_frames: FlatFrames | None = None,
     attenuation: bool = False,
+    upright: bool = False,
 ) -> keras.Sequential:
     """Build the layers from a raw image of any size and channel count to a gray image in [0, 1].
 
@@ -244,6 +246,7 @@ def build_preprocessing(
         full_scale: Largest value of the container, for `full_scale`.
         flat_frames: `FlatFrames` for the correction of each image, which must have their size.
         attenuation: Whether to take `-ln` of the corrected image.
+        upright: Whether to turn plates upright, whatever way the image lies.
 
     Returns:
         A `keras.Sequential` from `(batch, height, width, channels)` to
@@ -272,6 +275,7 @@ def build_preprocessing(
             *repairing,
             *attenuating,
             *ordered,
+            *([Upright()] if upright else []),
         ],
         name="preprocessing",
     )

@@ -107,8 +107,10 @@ class Repair(ImageLayer):
 
     def call(self, images: Any) -> Any:
         gray = images[..., 0]
+        if self.border:  # before the pixels beside it are judged by it
+            gray = fill_borders(gray)
         gray = repair_pixels(gray, self.pixel_threshold)
-        if self.border:
+        if self.border:  # one that a hot pixel hid
             gray = fill_borders(gray)
         return gray[..., None]
 

@@ -1,4 +1,4 @@
-"""Raw statistics against their formulas, the distance against SciPy's, the promised false alarms."""
+"""Raw statistics by their formulas, the distance by SciPy, the stated share of false alarms."""
 
 import numpy as np
 import pytest

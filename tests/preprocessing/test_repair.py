@@ -190,3 +190,14 @@ def test_equal_numbers_in_keras_savedmodel_and_tflite(normalize, equalize, tmp_p
         interpreter.invoke()
         in_file = interpreter.get_tensor(result["index"])[0]
         np.testing.assert_allclose(in_file, in_keras, atol=tolerance)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_dark_border_on_all_sides_leaves_the_rest_as_it_was(depth):
+    clean = simulated(images=30)[..., None]
+    framed = np.zeros_like(clean)
+    inner = np.s_[:, depth:-depth, depth:-depth]
+    framed[inner] = clean[inner]
+    found = np.asarray(Repair()(framed))
+    assert (found[inner] != clean[inner]).mean() < 3e-3
+    assert (found > 0).all()
