@@ -13,18 +13,17 @@ from alloyk.files import files_together
 from alloyk.imaging import read_image, shown
 from alloyk.imaging.gray import to_gray
 from alloyk.inference import Classifier, load
+from alloyk.metrics.selective import CONFIDENT
 from alloyk.plots.style import new_axes, save_figure
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import open_run_data
 from alloyk.stress.kinds import KINDS, Kind
-
-CONFIDENT = 0.9
-"""Probability from which an answer counts as confident."""
+from alloyk.stress.simulated import simulated_images, strengths_of
 
 MOST_IMAGES = 300
 CLEAN = "clean"
-COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "silent_errors")
+COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "unlike", "silent_errors")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Row:
         unit: What the strength counts.
         n: Number of images.
         accuracy: Share of right answers; None where the image no longer shows its label.
-        silent_errors: Share of answers that are confident and wrong.
+        unlike: Share of images that the run calls unlike those of training; None if it cannot.
+        silent_errors: Share of answers that are confident and wrong, to images not called unlike.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class Row:
     unit: str
     n: int
     accuracy: float | None
+    unlike: float | None
     silent_errors: float
 
 
@@ -53,7 +54,7 @@ class StressResult:
     """What `stress_run` found.
 
     Attributes:
-        rows: The clean images first, then each kind from weak to strong.
+        rows: The clean images first, then each kind from weak to strong, then other set-ups.
         folder: Where table and figure are.
     """
 
@@ -89,14 +90,24 @@ def stress_run(
     folder = RunFolder(run)
     folder.require_model()
     target = Path(out) if out else folder.path / "stress"
-    images, labels = _test_images(folder, most_images, seed)
+    images, labels, root = _test_images(folder, most_images, seed)
     classifier = load(folder.path)
     full_scale = _full_scale(images)
     plan = [(name, kind, strength) for name, kind in KINDS.items() for strength in kind.strengths]
-    rows = [_clean_row(classifier, images, labels)]
-    with progress.task("stress", len(plan), "disturbances") as advance:
+    further = list(strengths_of(root))
+    rows = [_row(classifier, images, labels, CLEAN, 0, "")]
+    with progress.task("stress", len(plan) + len(further), "disturbances") as advance:
         for name, kind, strength in plan:
-            rows.append(_row(classifier, images, labels, name, kind, strength, full_scale, seed))
+            changed = disturbed(images, kind, strength, full_scale, seed)
+            rows.append(
+                _row(classifier, changed, labels, name, strength, kind.unit, kind.recognisable)
+            )
+            advance(1)
+        for name, setup, strength in further:
+            changed, true = simulated_images(root, setup, strength, len(images), seed)
+            rows.append(
+                _row(classifier, changed, true, name, strength, setup.unit, setup.recognisable)
+            )
             advance(1)
     result = StressResult(tuple(rows), target)
     with files_together(target, []) as unfinished:
@@ -111,26 +122,35 @@ def format_markdown(result: StressResult) -> str:
     """The table with a line for each kind, and the summary below it."""
     clean = result.rows[0]
     lines = [
-        "| disturbance | strengths | accuracy, % | silent errors, % |",
-        "|---|---|---|---|",
-        f"| {CLEAN} | | {100 * (clean.accuracy or 0):.1f} | {100 * clean.silent_errors:.1f} |",
+        "| disturbance | strengths | accuracy, % | unlike, % | silent errors, % |",
+        "|---|---|---|---|---|",
     ]
-    for name, kind in KINDS.items():
+    for name in dict.fromkeys(row.kind for row in result.rows):
         rows = [row for row in result.rows if row.kind == name]
-        strengths = ", ".join(f"{strength:g}" for strength in kind.strengths)
-        strengths = f"{strengths} {kind.unit}" if kind.unit else ""
-        accuracy = " / ".join(
-            "–" if row.accuracy is None else f"{100 * row.accuracy:.1f}" for row in rows
-        )
-        silent = " / ".join(f"{100 * row.silent_errors:.1f}" for row in rows)
-        lines.append(f"| {name} | {strengths} | {accuracy} | {silent} |")
+        strengths = ", ".join(f"{row.strength:g}" for row in rows)
+        strengths = f"{strengths} {rows[0].unit}" if rows[0].unit else ""
+        cells = [
+            _percent([row.accuracy for row in rows]),
+            _percent([row.unlike for row in rows]),
+            _percent([row.silent_errors for row in rows]),
+        ]
+        lines.append(f"| {name} | {strengths} | {' | '.join(cells)} |")
     lines += [
         "",
         f"Mean accuracy over all disturbances: {100 * result.summary:.1f} % "
-        f"({clean.n} test images each). Silent errors: wrong with a probability of "
-        f"{CONFIDENT:g} or more.",
+        f"({clean.n} images each). Silent errors: wrong with a probability of {CONFIDENT:g} "
+        "or more, and not called unlike.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _percent(shares: Sequence[float | None]) -> str:
+    """Shares of one kind, from weak to strong.
+
+    >>> _percent([1.0, 0.985, None])
+    '100.0 / 98.5 / –'
+    """
+    return " / ".join("–" if share is None else f"{100 * share:.1f}" for share in shares)
 
 
 def disturbed(
@@ -151,8 +171,10 @@ def disturbed(
     return changed
 
 
-def _test_images(folder: RunFolder, most: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Gray raw images and labels of the test split."""
+def _test_images(
+    folder: RunFolder, most: int, seed: int
+) -> tuple[list[np.ndarray], np.ndarray, Path]:
+    """Gray raw images and labels of the test split, and the folder of the data set."""
     dataset = open_run_data(folder.path, split="test")
     table = dataset.split("test")
     if table.empty:
@@ -165,7 +187,7 @@ def _test_images(folder: RunFolder, most: int, seed: int) -> tuple[list[np.ndarr
     for place in chosen:
         image = read_image(paths[place])
         images.append(to_gray(image).astype(image.dtype))
-    return images, table["label"].to_numpy()[chosen]
+    return images, table["label"].to_numpy()[chosen], dataset.root
 
 
 def _full_scale(images: Sequence[np.ndarray]) -> float:
@@ -176,36 +198,29 @@ def _full_scale(images: Sequence[np.ndarray]) -> float:
     return float(2 ** int(brightest).bit_length() - 1)
 
 
-def _clean_row(classifier: Classifier, images: list[np.ndarray], labels: np.ndarray) -> Row:
-    right, confident = _answers(classifier, images, labels)
-    return Row(CLEAN, 0, "", len(images), float(right.mean()), float((confident & ~right).mean()))
-
-
 def _row(
     classifier: Classifier,
-    images: list[np.ndarray],
+    images: Sequence[np.ndarray],
     labels: np.ndarray,
     name: str,
-    kind: Kind,
     strength: float,
-    full_scale: float,
-    seed: int,
+    unit: str,
+    recognisable: bool = True,
 ) -> Row:
-    changed = disturbed(images, kind, strength, full_scale, seed)
-    right, confident = _answers(classifier, changed, labels)
-    if not kind.recognisable:
-        right = np.zeros_like(right)
-    accuracy = float(right.mean()) if kind.recognisable else None
-    silent = float((confident & ~right).mean())
-    return Row(name, strength, kind.unit, len(images), accuracy, silent)
-
-
-def _answers(
-    classifier: Classifier, images: list[np.ndarray], labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each answer is right, and whether it is confident."""
     found = classifier.predict(images)
-    return np.array(found.labels) == labels, found.probabilities.max(axis=1) >= CONFIDENT
+    right = (np.array(found.labels) == labels) & recognisable
+    confident = found.probabilities.max(axis=1) >= CONFIDENT
+    unlike = None if found.unlike is None else found.unlike >= 1
+    silent = confident & ~right if unlike is None else confident & ~right & ~unlike
+    return Row(
+        name,
+        strength,
+        unit,
+        len(images),
+        float(right.mean()) if recognisable else None,
+        None if unlike is None else float(unlike.mean()),
+        float(silent.mean()),
+    )
 
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -213,22 +228,22 @@ def _write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows:
-            accuracy = "" if row.accuracy is None else f"{row.accuracy:.6g}"
-            writer.writerow(
-                [row.kind, row.strength, row.unit, row.n, accuracy, f"{row.silent_errors:.6g}"]
-            )
+            shares = (row.accuracy, row.unlike, row.silent_errors)
+            cells = ["" if share is None else f"{share:.6g}" for share in shares]
+            writer.writerow([row.kind, row.strength, row.unit, row.n, *cells])
 
 
 def _draw(rows: Sequence[Row], path: Path) -> None:
     """Accuracy by kind, one dot for each strength; the strongest is the darkest."""
-    ax = new_axes(7.0, 0.26 * len(KINDS) + 1.2)
-    for place, name in enumerate(KINDS):
+    names = list(dict.fromkeys(row.kind for row in rows if row.accuracy is not None))[1:]
+    ax = new_axes(7.0, 0.26 * len(names) + 1.2)
+    for place, name in enumerate(names):
         own = [row.accuracy for row in rows if row.kind == name and row.accuracy is not None]
         for number, accuracy in enumerate(own):
             ax.plot(100 * accuracy, place, "o", color="C0", alpha=0.35 + 0.3 * number)
     if rows[0].accuracy is not None:
         ax.axvline(100 * rows[0].accuracy, color="0.5", linewidth=1, label=CLEAN)
-    ax.set_yticks(range(len(KINDS)), list(KINDS))
+    ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set_xlabel("Accuracy (%)")
     ax.set_title("Accuracy under disturbance; darker dots are stronger", loc="left", fontsize=10)

@@ -207,6 +207,18 @@ def _only_noise(image, spread, full_scale, rng):
     return full_scale * (0.5 + spread * rng.standard_normal(image.shape))
 
 
+def _photograph(image, number, full_scale, rng):
+    """One of scikit-learn's two photographs, gray, resized to the image."""
+    from sklearn.datasets import load_sample_images
+
+    photograph = load_sample_images().images[int(number) - 1].mean(axis=2).astype(np.uint8)
+    top, left = (int(rng.integers(0, 100)) for _ in range(2))
+    part = Image.fromarray(photograph[top : top + 320, left : left + 500])
+    height, width = image.shape
+    gray = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR), np.float64)
+    return gray / 255 * image.max()
+
+
 SHARES = (1e-4, 1e-3, 1e-2)
 KINDS: dict[str, Kind] = {
     "dead pixels": Kind("share", SHARES, _scattered(0.0)),
@@ -237,4 +249,5 @@ KINDS: dict[str, Kind] = {
     "inverted": Kind("", (1,), _inverted, recognisable=False),
     "empty beam": Kind("of full scale", (0.2, 0.5, 0.8), _empty, recognisable=False),
     "noise only": Kind("of full scale", (0.02, 0.1, 0.2), _only_noise, recognisable=False),
+    "photograph": Kind("number", (1, 2), _photograph, recognisable=False),
 }

@@ -8,8 +8,11 @@ from click.testing import CliRunner
 from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
-from alloyk.stress.bench import CONFIDENT, disturbed
+from alloyk.metrics.selective import CONFIDENT
+from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
+from alloyk.stress.bench import disturbed
 from alloyk.stress.kinds import KINDS, noise_per_root
+from alloyk.stress.simulated import OTHER_ALLOY, setups_of, simulated_images
 
 FULL = 4095.0
 
@@ -81,5 +84,24 @@ def test_the_bench_writes_table_figure_and_summary(tmp_path):
     assert summary in (out / "stress.md").read_text(encoding="utf-8")
     assert summary in result.output
     assert f"probability of {CONFIDENT:g} or more" in result.output
+    assert not any(row["unlike"] for row in rows)  # this run has no detector
     assert (out / "stress.png").stat().st_size > 10_000
     assert not any(row["accuracy"] for row in rows if row["kind"] == "empty beam")
+
+
+def test_other_set_ups_are_simulated_for_simulated_data(tmp_path):
+    assert setups_of(tmp_path) == {}
+    recipe = make_recipe("study", images=4, image_size=32)
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    setups = setups_of(tmp_path)
+    assert OTHER_ALLOY in setups
+    for name, setup in setups.items():
+        for strength in setup.strengths:
+            images, labels = simulated_images(tmp_path, setup, strength, 4, 0)
+            assert images[0].shape == (32, 32, 1), name
+            known = {"1050", "2017"} if setup.recognisable else {f"{strength:.0f}"}
+            assert set(labels) == known
+    quarter, _ = simulated_images(tmp_path, setups["exposure"], 0.25, 4, 0)
+    again, _ = simulated_images(tmp_path, setups["simulated again"], 1, 4, 0)
+    noises = [noise_per_root(image[0][..., 0].astype(float)) for image in (quarter, again)]
+    assert noises[0] / noises[1] == pytest.approx(2, rel=0.15)

@@ -1,0 +1,197 @@
+"""Three distances that tell whether an image is unlike those of training, on one run.
+
+    .venv/bin/python scripts/compare_novelty.py RUN [--images 600] [--write]
+
+Mahalanobis (Lee et al., 2018), relative Mahalanobis (Ren et al., 2021) and the distance to the
+tenth neighbour of normalised features (Sun et al., 2022). Each is fitted to training images and
+gets its threshold from the first half of validation, for 1 % of false alarms, which are counted on
+the second half and on the test images. What they should flag is made from validation images by
+changes that are not in `alloyk stress`: pieces shuffled, halves swapped, two images mixed, a
+quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged. Prints the share flagged
+and the area under the ROC curve.
+
+`--write` puts the chosen detector into the `model.keras` of a run whose version had none.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+FALSE_ALARMS = 0.01
+NEIGHBOUR = 10
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--write", action="store_true")
+    return parser.parse_args()
+
+
+def shuffled(image, rng, other):
+    pieces = [part for row in np.split(image, 4) for part in np.split(row, 4, axis=1)]
+    order = rng.permutation(len(pieces))
+    rows = [np.concatenate([pieces[i] for i in order[at : at + 4]], axis=1) for at in (0, 4, 8, 12)]
+    return np.concatenate(rows)
+
+
+def swapped(image, rng, other):
+    return np.roll(image, (image.shape[0] // 2, image.shape[1] // 2), (0, 1))
+
+
+def mixed(image, rng, other):
+    return (image + other[::-1]) / 2
+
+
+def covered(image, rng, other):
+    changed = image.copy()
+    top, left = (int(rng.integers(0, side // 3)) for side in image.shape)
+    changed[top : top + image.shape[0] // 2, left : left + image.shape[1] // 2] = image.mean()
+    return changed
+
+
+def turned(image, rng, other):
+    from scipy.ndimage import rotate
+
+    return rotate(image, 45, reshape=False, order=1, mode="nearest")
+
+
+def gamma(image, rng, other):
+    return image.max() * (image / image.max()) ** 3
+
+
+def coarse(image, rng, other):
+    height, width = (side // 8 for side in image.shape)
+    return image.reshape(height, 8, width, 8).mean(axis=(1, 3)).repeat(8, 0).repeat(8, 1)
+
+
+SURROGATES = {
+    "pieces shuffled": shuffled, "halves swapped": swapped, "two mixed": mixed,
+    "a quarter covered": covered, "turned 45°": turned, "gamma 3": gamma, "8 × 8 averaged": coarse,
+}  # fmt: skip
+
+
+def relative_mahalanobis(features, labels) -> Callable:
+    from alloyk.inference.novelty import fit_novelty
+
+    statistics = np.zeros((1, 6))
+    own = fit_novelty(features, labels, statistics)
+    whole = fit_novelty(features, np.zeros(len(features), int), statistics)
+    return lambda new: own.distances(new) ** 2 - whole.distances(new) ** 2
+
+
+def mahalanobis(features, labels) -> Callable:
+    from alloyk.inference.novelty import fit_novelty
+
+    return fit_novelty(features, labels, np.zeros((1, 6))).distances
+
+
+def neighbour(features, labels) -> Callable:
+    def normalised(rows):
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    bank = normalised(features)
+
+    def distance(new):
+        products = normalised(new) @ bank.T
+        nearest = np.partition(-products, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
+        return np.sqrt(np.maximum(2 + 2 * nearest, 0))
+
+    return distance
+
+
+DISTANCES = {
+    "Mahalanobis": mahalanobis,
+    "relative Mahalanobis": relative_mahalanobis,
+    "tenth neighbour": neighbour,
+}
+
+
+class Features:
+    """Pooled features and raw statistics of raw images, by a run's `model.keras`."""
+
+    def __init__(self, run: Path):
+        import keras
+
+        import alloyk.preprocessing  # noqa: F401 - registers the layers
+        from alloyk.inference.novelty import FEATURES
+        from alloyk.models.pooled import with_features
+
+        model = keras.saving.load_model(run / "model.keras", compile=False)
+        self.model, self.name = with_features(model, FEATURES), FEATURES
+
+    def __call__(self, images):
+        batch = np.stack(images).astype(np.float32)[..., None]
+        return self.model.predict(batch, batch_size=64, verbose=0)[self.name]
+
+
+def gray_images(dataset, split, numbers):
+    from alloyk.imaging import read_image
+    from alloyk.imaging.gray import to_gray
+
+    paths = dataset.paths(split)
+    return [to_gray(read_image(paths[n]))[..., 0].astype(np.float64) for n in numbers]
+
+
+def main() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    from alloyk.inference.novelty import evenly_spaced
+    from alloyk.runs.run_data import open_run_data
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    arguments = parse_arguments()
+    load_tensorflow()
+    dataset = open_run_data(arguments.run, split=None)
+    features = Features(arguments.run)
+    chosen = evenly_spaced(len(dataset.split("train")))
+    train = features(gray_images(dataset, "train", chosen))
+    labels = dataset.labels("train")[chosen]
+    numbers = evenly_spaced(len(dataset.split("val")))
+    val_images = gray_images(dataset, "val", numbers)
+    val = features(val_images)
+    test_numbers = evenly_spaced(len(dataset.split("test")))
+    test = features(gray_images(dataset, "test", test_numbers))
+    rng = np.random.default_rng(0)
+    few = val_images[1 :: max(1, len(val_images) // arguments.images)][: arguments.images]
+    strange = {
+        name: features([change(image, rng, few[-1 - n]) for n, image in enumerate(few)])
+        for name, change in SURROGATES.items()
+    }
+    print("| unlike | " + " | ".join(f"{name}, % (AUC)" for name in DISTANCES) + " |")
+    print("|---|" + "---|" * len(DISTANCES))
+    found = {}
+    for name, fit in DISTANCES.items():
+        distance = fit(train, labels)
+        limit = np.quantile(distance(val[::2]), 1 - FALSE_ALARMS, method="higher")
+        clean = distance(test)
+        column = [f"{100 * (distance(val[1::2]) > limit).mean():.1f}"]
+        column += [f"{100 * (clean > limit).mean():.1f}"]
+        for images in strange.values():
+            far = distance(images)
+            truth = np.r_[np.zeros(len(clean)), np.ones(len(far))]
+            area = roc_auc_score(truth, np.r_[clean, far])
+            column.append(f"{100 * (far > limit).mean():.1f} ({area:.3f})")
+        found[name] = column
+    for n, row in enumerate(["validation, second half", "test images", *strange]):
+        print(f"| {row} | " + " | ".join(found[name][n] for name in DISTANCES) + " |")
+    if arguments.write:
+        write(arguments.run, dataset, train, labels, val, chosen, numbers)
+
+
+def write(run, dataset, train, labels, val, chosen, numbers) -> None:
+    """Put a detector into the run's `model.keras`, fitted as training fits it."""
+    from alloyk.inference.novelty import fit_novelty, with_threshold, write_detector
+    from alloyk.training.predicting import read_statistics
+
+    paths, val_paths = dataset.paths("train"), dataset.paths("val")
+    detector = fit_novelty(train, labels, read_statistics([paths[n] for n in chosen]))
+    statistics = read_statistics([val_paths[n] for n in numbers])
+    write_detector(run / "model.keras", with_threshold(detector, val, statistics))
+
+
+if __name__ == "__main__":
+    main()
