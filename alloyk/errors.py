@@ -20,7 +20,7 @@ class ConfigError(AlloykError):
 
 
 class DataError(AlloykError):
-    """A data set, a manifest or an image cannot be used as it is."""
+    """A data set, a manifest or an image cannot be used."""
 
 
 class ModelError(AlloykError):

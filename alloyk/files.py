@@ -39,7 +39,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the file in the error of whatever cannot be written in the block: a full disk, say.
+    """Name the file in errors of writing in the block, such as a full disk.
 
     Raises:
         AlloykError: An `OSError` was raised.
@@ -60,7 +60,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Named at random, and with the ending that image writers look at.
+        # A random name, with the suffix that image writers need.
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
         )

@@ -1,8 +1,7 @@
 """Locks on folders and files: one process writes a run, a search or a cache at a time.
 
-The lock is the operating system's (`flock`), so it ends with its process, however that ends: a
-killed training leaves nothing that would have to be cleared. Beside it lies a small text file that
-names the process, for the message to everybody else.
+The lock is the operating system's (`flock`), so it is released when its process ends, even if
+killed. The lock file names the process, for the error of other processes.
 """
 
 import contextlib
@@ -81,7 +80,7 @@ def locked_path(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a file or folder that appears as a whole, under its name, in the block.
 
     Args:
-        path: The file or folder; the lock lies beside it.
+        path: The file or folder; the lock file is next to it.
         wait: Wait for the process that holds the lock, instead of raising an error.
 
     Raises:
@@ -155,7 +154,7 @@ def _locked(file: Path, what: Path, *, wait: bool) -> Iterator[None]:
 
 def _acquire(file: Path, what: Path, wait: bool) -> int:
     """Open and lock the file; return its descriptor."""
-    told = False
+    logged = False
     while True:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -171,9 +170,9 @@ def _acquire(file: Path, what: Path, wait: bool) -> int:
             elif not wait:
                 raise AlloykError(_in_use(file, what))
             else:
-                if not told:
+                if not logged:
                     _logger.info("%s: waiting", _in_use(file, what).split(";")[0])
-                    told = True
+                    logged = True
                 time.sleep(POLL_S)
         except BaseException:
             os.close(descriptor)
@@ -220,7 +219,7 @@ def _sign(descriptor: int) -> None:
 
 
 def _in_use(file: Path, what: Path) -> str:
-    """The message to whoever finds the lock taken."""
+    """The error text for a lock that another process holds."""
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))
         who = f"process {holder['pid']} on {holder['host']} ({holder['doing']}"

@@ -1,6 +1,6 @@
-"""How long work tells its caller how far it is: one protocol for the whole package.
+"""Report the progress of long work: one protocol for the whole package.
 
-A function with much to do takes `progress` and opens a task where it knows the total:
+A long function takes `progress` and opens a task when it knows the total:
 
     >>> def double(numbers, progress=NO_PROGRESS):
     ...     with progress.task("doubling", len(numbers), "numbers") as advance:
@@ -27,7 +27,7 @@ class Progress:
         """Open a task of `total` units; the context gives the function that counts them.
 
         Args:
-            label: What is being done, such as `reading`.
+            label: Name of the work, such as `reading`.
             total: Number of units to do.
             unit: What is counted, in the plural.
         """

@@ -117,7 +117,7 @@ def audit(
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
-        The findings; `must_fix` tells whether one of them must be fixed before training.
+        The findings; `must_fix` is True if any of them must be fixed before training.
 
     Raises:
         AlloykError: The data set cannot be read. An image that cannot be read is a finding.

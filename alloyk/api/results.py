@@ -157,7 +157,7 @@ class PlanResult:
 
     @property
     def verdict(self) -> str:
-        """What the numbers say, as text."""
+        """The verdict in words."""
         from alloyk.simulator.ceiling.design import verdict
 
         return verdict(self.plan)

@@ -1,4 +1,4 @@
-"""Look at runs: evaluate, compare, explain and report them."""
+"""Review runs: evaluate, compare, explain and report them."""
 
 import logging
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def evaluate(
         data: Data set to evaluate on instead of the one that the run was trained on.
         split: `train`, `val`, `test` or `all`.
         out: Folder to write to; by default the run for its own test split, else a folder in it.
-        from_predictions: Use the predictions file as it is; no image is read.
+        from_predictions: Use the existing predictions file, without reading images.
         noise_control: Train a random forest on local noise statistics beside the run.
         classical_control: Fit equivalent thickness and effective attenuation from each image's
             wedge curve, and classify by these two numbers.
@@ -53,7 +53,7 @@ def evaluate(
     from alloyk.api.run import Run
 
     chosen = {"noise": noise_control, "classical": classical_control}
-    baselines = [name for name, wanted in chosen.items() if wanted]
+    baselines = [name for name, fit in chosen.items() if fit]
     if from_predictions:
         if baselines:
             unused = f"{baselines[0]}_control"

@@ -96,16 +96,16 @@ def plan(
 
     Args:
         sweep: A parameter of the simulator, or `image_size`, to its values; one or two of them.
-        preset: The set-up as it is.
+        preset: The base set-up.
         out: Folder for `plan.csv` and `plan.png`; nothing is written without it.
         image_size: Pixels along each side.
         alloys: Class labels; by default those of the preset.
-        set: Parameters of the set-up as it is.
+        set: Parameters of the base set-up.
         seed: Seed of the Monte Carlo draws, the same for all set-ups.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
-        The ceiling of every combination of values and of the set-up as it is.
+        The ceiling of every combination of values and of the base set-up.
 
     Raises:
         AlloykError: A parameter or a value is wrong, or the folder cannot be written.

@@ -22,7 +22,7 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @click.option(
     "--from-predictions", is_flag=True,
-    help="Use the predictions file as it is; no image is read.",
+    help="Use the existing predictions file, without reading images.",
 )  # fmt: skip
 @click.option(
     "--noise-control", is_flag=True,

@@ -50,7 +50,7 @@ def explain(run: Path, images: tuple[str, ...], **options: Any) -> None:
 
     IMAGE is an image file, a folder or a quoted pattern; without it, the most and the least
     confident test image of each class are explained. As a sanity check the maps are repeated with
-    shuffled weights: a map that hardly changes shows the image, not what was learned.
+    shuffled weights: a map that does not change shows the image, not what was learned.
 
     \b
     Examples:

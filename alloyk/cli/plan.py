@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--preset", default="study", show_default=True, metavar="NAME",
-    help="The set-up as it is: easy, study, study-noisy, hard2, hard5 or alloys5.",
+    help="The base set-up: easy, study, study-noisy, hard2, hard5 or alloys5.",
 )  # fmt: skip
 @click.option(
     "--sweep", "sweeps", multiple=True, required=True, metavar="KEY=A,B,…",

@@ -27,7 +27,7 @@ PROGRESS = TerminalProgress()
 
 
 class NotesHandler(logging.Handler):
-    """Writes what the library logs to stderr: a warning as `note: …`, the rest as it is."""
+    """Writes log messages to stderr; warnings get the prefix `note: `."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""

@@ -122,26 +122,26 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
     both = f"all runs must have the same {split} images, but those of {other.name} differ from "
     both += f"those of {first.name}"
     remedy = f"evaluate both on the same {split} images"
-    wanted, found = first.predictions.table["path"], other.predictions.table["path"]
+    needed, found = first.predictions.table["path"], other.predictions.table["path"]
     place = {path: row for row, path in enumerate(found)}
-    missing = [path for path in wanted if path not in place]
-    further = sorted(set(place) - set(wanted))
+    missing = [path for path in needed if path not in place]
+    further = sorted(set(place) - set(needed))
     if missing or further:
         lacks = [f"it lacks {len(missing)} ({few(missing)})"] if missing else []
         has = [f"it has {len(further)} more ({few(further)})"] if further else []
         raise ModelError(f"{both}: {' and '.join(lacks + has)}; {remedy}")
-    predictions = other.predictions.select(np.array([place[path] for path in wanted]))
+    predictions = other.predictions.select(np.array([place[path] for path in needed]))
     predictions = _with_classes(predictions, first.predictions.classes)
     for column in first.predictions.table:
         if column == "label" or (column in predictions.table and column not in OWN_COLUMNS):
             ours, theirs = first.predictions.table[column], predictions.table[column]
-            differ = wanted[(ours != theirs).to_numpy()]
+            differ = needed[(ours != theirs).to_numpy()]
             if len(differ):
                 raise ModelError(
                     f"{both}: {len(differ)} with equal paths have another {column} "
                     f"({few(differ)}); {remedy}"
                 )
-    _refuse_other_files(first, other, list(wanted), f"{both}: ", remedy)
+    _refuse_other_files(first, other, list(needed), f"{both}: ", remedy)
     return replace(other, predictions=predictions)
 
 

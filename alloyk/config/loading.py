@@ -77,7 +77,7 @@ def _weaker_settings(given: Mapping[str, Any], own_data: bool) -> dict[str, Any]
     default = {} if own_data else default_settings()
     arch = _section(given, "model").get("arch", ModelConfig().arch)
     recipe = recipe_settings(str(arch), str(given.get("recipe", "alloyk")))
-    # A recipe chosen by the user is stronger than a default that nobody chose.
+    # A recipe chosen by the user overrides a default that was not chosen.
     return overlay(default, recipe) if "recipe" in given else weaker_under(recipe, default)
 
 
@@ -118,7 +118,7 @@ def _explained(
     overrides: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> str:
-    """One line about the first problem; names the file where the value stands in it."""
+    """Describe the first problem in one line, with the file if the value comes from it."""
     problem = first_problem(error, Config)
     in_file = _holds(file, problem.path) and not _holds(overrides, problem.path)
     if not in_file:

@@ -1,4 +1,4 @@
-"""How many go where: whole members of strata dealt out to parts of given shares."""
+"""Stratified allocation: divide whole members of strata among parts with given shares."""
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def apportion(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def deal_pure_groups(
     members: np.ndarray, shares: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Deal groups that lie in one stratum each: as many as `apportion` says, the images evened out.
+    """Allocate groups of one stratum each in the numbers of `apportion`, with balanced images.
 
     Args:
         members: `(groups, S)` int, images of every group in every stratum; one above 0 in a row.

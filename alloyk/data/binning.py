@@ -17,7 +17,7 @@ DIGITS = range(3, 18)
 
 
 def conditions_in(column: Iterable[object], name: str = "") -> tuple[np.ndarray, list[str]]:
-    """The value of each row as a number, and what the numbers stand for.
+    """Number the values of a column, and return the name of each number.
 
     Numbers are sorted as numbers. More than 12 distinct ones (a tube voltage that was drawn) are
     put into four classes of equally many images; a plate's thickness in millimetres into nominal

@@ -49,8 +49,8 @@ class ImageDataset:
             further column of the manifest; one row per image.
         classes: All labels, sorted; the index of a label is its class number.
         grouped_by: What the split goes by: a column or a regular expression, `"folders"` or
-            `"manifest"` where somebody else gave the split, None where it was drawn image by image.
-        notes: What the user should know about this data set, a sentence each.
+            `"manifest"` if the split was given, None if it was drawn by image.
+        notes: Sentences for the user about the data set.
         skipped: Paths of images that cannot be read and were left out.
     """
 
@@ -67,7 +67,7 @@ class ImageDataset:
         return (self.root / "simulation.yaml").is_file()
 
     def split(self, name: str) -> "pd.DataFrame":
-        """Return the rows of one split, numbered anew from 0, in the table's order."""
+        """Return the rows of one split, renumbered from 0, in the table's order."""
         if name not in SPLITS:
             raise DataError(f"the split must be one of {', '.join(SPLITS)}, got {name!r}")
         return self.table[self.table["split"] == name].reset_index(drop=True)
@@ -117,9 +117,9 @@ def load_dataset(
 ) -> ImageDataset:
     """Load a data set; give it the splits that it lacks.
 
-    A split that folders or manifest give is kept. Where val or test is missing it is taken out of
+    A split given by folders or manifest is kept. If val or test is missing, it is drawn from
     train; where nothing is given, everything is divided; by group as `split_table` does. With
-    `fold` or `leave_out` all images are divided anew, whatever split is given.
+    `fold` or `leave_out`, all images are split again, independent of a given split.
 
     Args:
         data: A folder of class folders, a folder of splits of class folders, or a manifest; a
@@ -140,7 +140,7 @@ def load_dataset(
     if len(labels) < 2:
         raise DataError(
             f"{shown(data)} must have two or more classes, got {labels[0]!r} alone"
-            f"{_wrapper_hint(root, table)}; add the others, each in a folder of its own. "
+            f"{_wrapper_hint(root, table)}; add the others, each in a separate folder. "
             "`alloyk evaluate RUN --data … --split all` evaluates a single class"
         )
     if fold or leave_out:
@@ -166,7 +166,7 @@ def load_dataset(
 
 
 def _wrapper_hint(root: Path, table: "pd.DataFrame") -> str:
-    """Say that the only class may be a folder around the classes."""
+    """Hint that the only class may be a folder that contains the classes."""
     wrapper, inner = common_folder(table["path"].tolist())
     if not wrapper or len(inner) < 2:
         return ""
@@ -177,7 +177,7 @@ def _wrapper_hint(root: Path, table: "pd.DataFrame") -> str:
 
 
 def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
-    """Read a data set as it lies there, without drawing splits.
+    """Read a data set without drawing splits.
 
     Args:
         data: As in `load_dataset`.
@@ -210,7 +210,7 @@ def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFram
 
 
 def split_notes(splits: Mapping[str, str]) -> list[str]:
-    """Say which folders or cells were taken as which split, where the spelling differs."""
+    """Note folders or cells that were read as a split with another spelling."""
     other = [f"{name} as {split}" for name, split in sorted(splits.items()) if name != split]
     return [f"Read {few(other, 6)}."] if other else []
 
@@ -291,7 +291,7 @@ def taken_notes(
     group_by: str | None,
     seed: int,
 ) -> list[str]:
-    """Say which of the splits in `table` were taken out of the training images of `given`."""
+    """Note the splits in `table` that were drawn from the training images of `given`."""
     there = set(given["split"])
     group = group_name(table.columns, group_by)
     how = f"by {group}" if group else "image by image"
@@ -316,7 +316,7 @@ def _refuse_unlearnt(data: str | Path, table: "pd.DataFrame") -> None:
 
 
 def shared_groups(table: "pd.DataFrame", group_by: str | None) -> list[str]:
-    """Notes on plates of val or test that an earlier split has too, whoever made the split."""
+    """Notes on plates of val or test that an earlier split also has."""
     names = [PLATE] if PLATE in table.columns else []
     name = group_name(table.columns, group_by)
     if name is not None and name not in names:

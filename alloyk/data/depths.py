@@ -27,7 +27,7 @@ class Depth:
     """How a kind of image file keeps its counts.
 
     Attributes:
-        format: Such as `png` or `tiff`.
+        format: Format, such as `png` or `tiff`.
         dtype: NumPy's name of the number type that the reader gives, such as `uint16`.
         bits: Bits of one value in the file.
     """
@@ -68,20 +68,21 @@ def depth_of(path: Path) -> Depth:
 def depth_census(paths: Sequence[Path]) -> dict[Depth, int]:
     """How many files have which depth, the most frequent first; unreadable files are left out.
 
-    Of more than 1,000 files, 1,000 at equal distances are looked at.
+    Of more than 1,000 files, 1,000 at equal distances are examined.
     """
     step = max(1, -(-len(paths) // MOST_FILES))
     return dict(Counter(_depths(paths[::step])).most_common())
 
 
 def depth_notes(paths: Sequence[Path]) -> list[str]:
-    """Say when images differ in the largest count that they can hold."""
+    """Note that images differ in their largest possible count."""
     census = depth_census(paths)
     if len({depth.full_scale for depth in census}) < 2:
         return []
-    looked = f" of {sum(census.values()):,} examined" if len(paths) > MOST_FILES else ""
+    examined = f" of {sum(census.values()):,} examined" if len(paths) > MOST_FILES else ""
+    depths = few(f"{depth} {count:,}" for depth, count in census.items())
     return [
-        f"The images have several depths ({few(f'{d} {n:,}' for d, n in census.items())}{looked}): "
+        f"The images have several depths ({depths}{examined}): "
         "equal counts do not mean equal exposure; save all at one depth."
     ]
 
@@ -101,5 +102,5 @@ def _tiff_type(path: Path) -> np.dtype[Any] | None:
         with tifffile.TiffFile(path) as file:
             found: np.dtype[Any] | None = file.pages[0].dtype
             return found
-    except Exception:  # whatever a damaged header makes of it; the reader says it better
+    except Exception:  # a damaged header; the reader reports it
         return None

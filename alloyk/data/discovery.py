@@ -29,7 +29,7 @@ _WANTED = "as DATA/<class>/… or DATA/{train,val,test}/<class>/…"
 
 @dataclass
 class Tree:
-    """What lies below a folder; every path relative to it, with `/`."""
+    """Content of a folder; all paths relative to it, with `/`."""
 
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Tree:
 
 
 def existing_folder(path: str | Path) -> Path:
-    """Return the path of a folder that is there, or say that it is not."""
+    """Return the path of an existing folder, or raise."""
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
@@ -128,7 +128,7 @@ def _file_found(tree: Tree, entry: os.DirEntry[str], path: str, top: str) -> Non
 
 
 def _is_unnamed_image(entry: os.DirEntry[str]) -> bool:
-    """Tell files without a suffix by their content: instruments name them `IM0001`."""
+    """Return the images among files without a suffix, such as `IM0001`, by their content."""
     try:
         return entry.is_file() and is_image_file(entry.path)
     except OSError:
@@ -136,7 +136,7 @@ def _is_unnamed_image(entry: os.DirEntry[str]) -> bool:
 
 
 def inside(path: str, top: str) -> bool:
-    """Tell whether a resolved path is a folder or lies below it."""
+    """Return whether a resolved path is a folder or below it."""
     return path == top or path.startswith(os.path.join(top, ""))
 
 
@@ -191,7 +191,7 @@ def split_folders(root: Path, tree: Tree) -> Mapping[str, str]:
     others = sorted(filled.difference(named) - {top for top in filled if is_reference(top)})
     refuse_unclear_splits(shown(root), [*named, *others])
     if others and not any(split_called(top) == "train" for top in named):
-        # `valid` beside `invalid` is a class, unless it has folders of its own.
+        # `valid` next to `invalid` is a class, unless it has subfolders.
         deep = {path.split("/", 1)[0] for path in tree.images if path.count("/") > 1}
         named = [top for top in named if top in SPLITS or top in deep]
     if named and others:
@@ -251,7 +251,7 @@ def _refuse_inner_splits(root: Path, rows: list[list[str]]) -> None:
 
 
 def splits_in(folders: Iterable[str]) -> set[str]:
-    """The splits that folder names stand for."""
+    """The splits given by folder names."""
     return {split for folder in folders if (split := split_called(folder))}
 
 
@@ -273,7 +273,7 @@ def _refuse_empty(root: Path, tree: Tree, rows: list[list[str]], depth: int) -> 
 
 
 def is_reference(path: str) -> bool:
-    """Tell whether an image belongs to no class: a flat or dark field, a contact sheet."""
+    """Return whether an image belongs to no class: a flat or dark field, a contact sheet."""
     top, below, _ = path.partition("/")
     name = top if below else os.path.splitext(top)[0]
     return name.lower() in _REFERENCES

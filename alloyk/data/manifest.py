@@ -60,16 +60,16 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
         DataError: Not a table, columns missing, cells empty, paths twice or outside the folder.
     """
     table, notes = _with_known_names(file, _read_columns(file))
-    wanted = ["path", "label"] if labelled or "label" in table.columns else ["path"]
-    missing = [name for name in wanted if name not in table.columns]
+    required = ["path", "label"] if labelled or "label" in table.columns else ["path"]
+    missing = [name for name in required if name not in table.columns]
     if missing:
         raise DataError(
-            f"{shown(file)} must have the columns {' and '.join(wanted)}, separated by commas, "
+            f"{shown(file)} must have the columns {' and '.join(required)}, separated by commas, "
             f"got {few(map(repr, table.columns), 8)}; add {' and '.join(missing)}"
         )
     if not len(table):
         raise DataError(f"{shown(file)} names no image; add a row for each")
-    for name in wanted:
+    for name in required:
         empty = table.index[table[name].str.strip() == ""]
         if len(empty):
             raise DataError(
@@ -160,7 +160,7 @@ def _checked_paths(file: Path, paths: "pd.Series") -> "pd.Series":
         plain_paths.append(path)
     if outside:
         raise DataError(
-            f"the paths of {shown(file)} must lie in its own folder, got {len(outside)} outside "
+            f"the paths of {shown(file)} must be in its folder, got {len(outside)} outside "
             f"({few(outside)}); write them relative to that folder"
         )
     result = pd.Series(plain_paths, index=paths.index, dtype=object)
@@ -182,7 +182,7 @@ def check_manifest_files(
         file: The manifest.
         table: Its rows.
         whole_folder: Whether it should name every image of its folder; reference images
-            (`flat.*`, `dark.*`, and what lies in folders of these names) belong to no class.
+            (`flat.*`, `dark.*`, and the content of folders with these names) belong to no class.
 
     Returns:
         The paths that leave the folder by a link.
@@ -214,7 +214,7 @@ def check_manifest_files(
 
 
 def _files_beside(root: Path, listed: set[str]) -> tuple[set[str], list[str]]:
-    """Return what lies in the folders of the listed files, and which of it is a link to outside."""
+    """Return the content of the listed files' folders, and the links in it to outside."""
     there, links_out, top = set(), [], os.path.realpath(root)
     for folder in sorted({path.rpartition("/")[0] for path in listed}):
         if not os.path.isdir(os.path.join(root, folder)):

@@ -11,7 +11,7 @@ PLATE = "plate_id"
 THICKNESS = "thickness_mm"
 KNOWN_COLUMNS = ("path", "label", "split", PLATE, THICKNESS)
 
-# Spelling → split; case, spaces, hyphens, underscores and words such as "set" do not count.
+# Spelling → split; case, spaces, hyphens, underscores and words such as "set" are ignored.
 SPLIT_SPELLINGS = {
     "train": "train",
     "training": "train",

@@ -122,5 +122,5 @@ def without_unreadable(dataset: ImageDataset) -> ImageDataset:
 
 
 def skipped_notes(paths: Sequence[str]) -> list[str]:
-    """Say how many images were left out; `facts.json` has their names."""
+    """Log the number of images left out; `facts.json` has their names."""
     return [f"{len(paths)} unreadable images were left out."] if paths else []

@@ -35,7 +35,7 @@ def split_table(
     """Give every image of a table its split.
 
     Stratified by `label`, and by nominal `thickness_mm` where the table has it: every stratum
-    comes as near to `ratios` as whole groups allow, and the remainders are dealt out so that the
+    comes as near to `ratios` as whole groups allow, and the remainders are allocated so that the
     sum over all strata does too. The result depends on the paths, not on the order of the rows.
 
     Args:
@@ -102,7 +102,7 @@ def part_table(
 
 
 def checked_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the ratios as floats, or say what is wrong with them."""
+    """Return the ratios as floats, or raise."""
     numbers = tuple(float(ratio) for ratio in ratios)
     wrong = len(numbers) != len(SPLITS) or min(numbers) < 0 or abs(sum(numbers) - 1) > 1e-6
     if wrong or numbers[0] == 0:
@@ -203,7 +203,7 @@ def nominal_thickness(thickness_mm: np.ndarray) -> np.ndarray:
     """Replace drawn or measured thicknesses by nominal ones.
 
     Values without a gap of more than 10 % between neighbours are one nominal thickness; their
-    median stands for it. NaN stays NaN.
+    median represents it. NaN stays NaN.
 
     >>> nominal_thickness(np.array([0.98, 1.0, 1.03, 2.05, 1.95, 5.0]))
     array([1., 1., 1., 2., 2., 5.])

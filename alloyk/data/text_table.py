@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
-# Excel names the separator in a first line of its own.
+# Excel names the separator in a separate first line.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -33,11 +33,11 @@ _MARKS = (
 
 
 def read_text_table(file: Path, has_key: Callable[[Sequence[str]], bool]) -> "pd.DataFrame":
-    """Read a table with a header; every cell is a string, exactly as it stands in the file.
+    """Read a table with a header; every cell is a string, exactly as in the file.
 
     Args:
         file: The table.
-        has_key: Whether a header is the one that is looked for; it decides between the separators.
+        has_key: Whether a header is the expected one; it decides between the separators.
 
     Raises:
         DataError: The file is missing, is not text, or its rows and its header do not fit.
@@ -133,7 +133,7 @@ def _decoded(file: Path) -> str:
 
 
 def _separator(text: str, has_key: Callable[[Sequence[str]], bool]) -> str:
-    """The separator that makes the first line the header that is looked for, else a comma."""
+    """The separator that makes the first line the expected header, otherwise a comma."""
     for separator in SEPARATORS:
         try:
             header = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])

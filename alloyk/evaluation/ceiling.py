@@ -76,7 +76,7 @@ def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
     from alloyk.simulator.settings.overrides import with_overrides
 
     counts = Counter(labels)
-    # The ideal classifier knows the shares, and never decides for a class that has none.
+    # The ideal classifier knows the class frequencies and never predicts an absent class.
     rounded = {c: round(counts[c] / counts.total(), SHARE_DIGITS) for c in sorted(counts)}
     shares = {c: share for c, share in rounded.items() if share}
     try:

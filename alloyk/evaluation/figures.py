@@ -148,7 +148,7 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
         subtitle: A line under the sheet.
 
     Raises:
-        DataError: No image is misclassified, or an image is missing; the message says which.
+        DataError: No image is misclassified, or an image is missing.
     """
     wrong = np.flatnonzero(predictions.y_true != predictions.y_pred)
     if not len(wrong):

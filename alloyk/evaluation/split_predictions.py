@@ -77,7 +77,7 @@ def evaluate_split(
             run lacks, an image cannot be read, or `out` holds files of another run.
     """
     folder = RunFolder(run)
-    folder.require_model()  # before its images are looked for
+    folder.require_model()  # before its images are searched for
     own = data is None or (split != ALL and is_run_data(folder.path, data))
     target = RunFolder(out or folder.evaluation_folder(split, data))
     refuse_foreign_folder(target.path, folder.path, own_test=own and split == "test")
@@ -104,7 +104,7 @@ def evaluate_split(
 
 
 def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bool) -> _Images:
-    """The images to evaluate, none of them used for training unless all are asked for."""
+    """The images to evaluate, none of them used for training unless all are evaluated."""
     if own or data is None:
         dataset = open_run_data(folder.path, data, split=split)
     else:

@@ -98,7 +98,7 @@ def undefined_lines(undefined: Mapping[str, str]) -> list[str]:
 
 
 def describe_grouping(grouped_by: str | None) -> str:
-    """Say in one sentence how images were kept apart; see `ImageDataset.grouped_by`.
+    """Describe in one sentence how images were grouped; see `ImageDataset.grouped_by`.
 
     Args:
         grouped_by: As there, or `OTHER_DATA`, or `UNKNOWN_GROUPING`.
@@ -227,7 +227,7 @@ def _estimates(metrics: Metrics) -> list[str]:
     """A table for each column of numbers that was estimated: all images, then each class."""
     lines = []
     for column, figures in metrics.get("regression", {}).items():
-        if not figures["n"]:  # the line under "Undefined" says why
+        if not figures["n"]:  # "Undefined" has the reason
             continue
         name = f"regression.{column}"
         rows = [("all", name, figures)]

@@ -1,7 +1,7 @@
 """Check that maps depend on what the network has learned.
 
 The weights are shuffled, first those of the head, then those of every layer, and the maps are
-computed again. Maps that hardly change would look as convincing for an untrained network.
+computed again. Maps that do not change would look as convincing for an untrained network.
 
 Reference: [Adebayo et al., 2018](https://arxiv.org/abs/1810.03292).
 """
@@ -123,6 +123,6 @@ def describe_sanity(found: Mapping[str, Any]) -> str:
     if found["passed"]:
         return f"Sanity check passed, the maps depend on the weights: {measured}."
     return (
-        "Sanity check FAILED, the maps hardly depend on what was learned and are no explanations: "
+        "Sanity check FAILED: the maps depend little on the weights and explain nothing: "
         f"{measured}."
     )

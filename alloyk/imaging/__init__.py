@@ -1,7 +1,8 @@
 """Image files as arrays, at their true depth.
 
-`reading` finds the format and names the file in every error; `png`, `jpeg`, `pillow` (BMP too),
-`tiff` and `dicom` read one format each; `limits` is what they share, `gray` makes gray of colour.
+`reading` detects the format and names the file in every error; `png`, `jpeg`, `pillow` (also BMP),
+`tiff`, `dicom` and `lab` read the formats; `limits` has their common checks, and `gray` converts
+colour to gray.
 """
 
 from alloyk.imaging.reading import (

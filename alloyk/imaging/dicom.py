@@ -11,7 +11,7 @@ from pydicom import pixels
 from alloyk.errors import DataError
 from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
 
-# pydicom reports every departure from the standard; only what stops the reading is for the user.
+# pydicom reports every deviation from the standard; the user needs only the errors.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
@@ -46,7 +46,7 @@ def pages(file: BinaryIO) -> int:
 
 def _refuse_bad_header(dataset: pydicom.Dataset, page: int | None) -> None:
     if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
-        raise DataError("it is a DICOMDIR, a table of contents; give the folder of its images")
+        raise DataError("it is a DICOMDIR, an index without images; give the folder of its images")
     if "Rows" not in dataset or "Columns" not in dataset:
         raise DataError("it is a DICOM file without an image; remove it")
     refuse_bad_size(int(dataset.Rows), int(dataset.Columns))
@@ -67,10 +67,10 @@ def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
 
 
 def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Apply the modality transform to the stored values, then turn MONOCHROME1.
+    """Apply the modality transform to the stored values, then invert MONOCHROME1.
 
-    The table (PS3.3 C.11.1) is looked up with the stored values; turning comes behind it, as it is
-    a matter of display. A linear rescale of turned values is the turned rescale.
+    The table (PS3.3 C.11.1) applies to the stored values. Inversion follows, because it concerns
+    display only. It commutes with a linear rescale.
     """
     turned = dataset.PhotometricInterpretation == "MONOCHROME1"
     if "ModalityLUTSequence" in dataset:
@@ -89,8 +89,8 @@ def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray
 def _looked_up(array: np.ndarray, table: pydicom.Dataset, dataset: pydicom.Dataset) -> np.ndarray:
     """Look stored values up in a modality table (PS3.3 C.11.1.1) of any number of bits.
 
-    pydicom does so at 8 and 16 bits only. Values before or behind the table take its first or last
-    entry.
+    pydicom supports 8 and 16 bits only. Values below or above the table's range get its first or
+    last entry.
     """
     entries, first, bits = (int(number) for number in table.LUTDescriptor)
     entries = entries or 65536
@@ -103,13 +103,13 @@ def _looked_up(array: np.ndarray, table: pydicom.Dataset, dataset: pydicom.Datas
     else:
         values = np.asarray(data)
     if len(values) < entries:
-        raise ValueError(f"its table has {len(values)} values where {entries} are announced")
+        raise ValueError(f"its table has {len(values)} values but its header gives {entries}")
     places = np.clip(array.astype(np.int64) - first, 0, entries - 1)
     return values.astype(np.uint8 if bits <= 8 else np.uint16)[places]
 
 
 def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
-    """Turn values where less is brighter, within the range of their bits."""
+    """Invert values within the range of their bits."""
     if array.dtype.kind == "f":
         return -array
     if array.dtype.kind == "i":

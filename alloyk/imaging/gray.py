@@ -1,4 +1,4 @@
-"""Gray of colour, with the very same rounding wherever it is made."""
+"""Convert colour to gray, with identical rounding everywhere."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Return an image `(height, width, 1 or 3)` as gray float32 `(height, width, 1)`.
 
-    The products are added in the order of `alloyk.preprocessing.Grayscale`: the last bit can move
-    a pixel into another bin of the histogram.
+    The products are added in the same order as in `alloyk.preprocessing.Grayscale`; the last bit
+    can move a pixel into another bin of the histogram.
 
     >>> to_gray(np.full((1, 1, 3), 7, np.uint16)).item()
     7.0

@@ -1,10 +1,10 @@
-"""Whether a JPEG file is whole: libjpeg fills what is missing with gray and says nothing.
+"""Check that a JPEG file is complete: libjpeg fills missing pixels with gray, without an error.
 
-Pixels cannot hold an end marker (FF is escaped in them). So the decoder is given the file with
-zeros in place of the end: one that needs them runs out of pixels. Files of several scans or with
-restart markers have pieces of pixels within: libjxl's parser, which repacks JPEG without loss,
-counts those; what it does not know (CMYK) is decoded twice, with and without a filling behind each
-piece.
+Pixel data cannot contain an end marker (FF is escaped). So the decoder gets the file with zeros in
+place of the end; if it reads them, pixels are missing. Files with several scans or restart markers
+have several segments of pixels. libjxl's parser, which repacks JPEG losslessly, counts their
+coefficients. Files that it does not support (CMYK) are decoded twice, with and without padding
+after each segment.
 """
 
 import io
@@ -23,7 +23,7 @@ _SCAN, _RESTART_INTERVAL, _APP1, _APP14, _COMMENT = 0xDA, 0xDD, 0xE1, 0xEE, 0xFE
 _END = b"\xff\xd9"
 _PIECE_END = re.compile(rb"\xff[\x01-\xfe]")
 
-# Bits that libjpeg wants in advance, and more; and a tail that a whole image need not reach.
+# More bits than libjpeg reads ahead, and a tail that a complete image does not reach.
 _FILLING = 64
 _TAIL = 256
 
@@ -61,9 +61,9 @@ def whole_image(data: bytes) -> Image.Image:
 
 
 def is_plain(data: bytes) -> bool:
-    """Tell whether a file is whole, sequential, 8-bit gray or YCbCr, without EXIF.
+    """Return whether a file is complete, sequential, 8-bit gray or YCbCr, without EXIF.
 
-    The pixels are counted by decoding at an eighth of the size, which takes a third of the time.
+    The pixels are checked by decoding at an eighth of the size, which takes a third of the time.
     """
     header = _header(data)
     segments = header.segments
@@ -85,7 +85,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _decoded_to_the_end(data: bytes, header: _Header, *, reduced: bool) -> Image.Image:
-    # A short image has no tail apart from its head.
+    # A short image has no separate tail.
     tail = header.end - _TAIL if header.end - header.scan > 2 * _TAIL else 0
     file = _WatchedFile(data[: header.end] + bytes(_FILLING), tail)
     image = Image.open(file)
@@ -104,7 +104,7 @@ def _decoded_to_the_end(data: bytes, header: _Header, *, reduced: bool) -> Image
 
 
 class _WatchedFile(io.BytesIO):
-    """Bytes that are read up to a tail first, and remember whether the tail was read too."""
+    """Bytes with a tail; they record whether the tail was read."""
 
     def __init__(self, data: bytes, tail: int) -> None:
         super().__init__(data)
@@ -121,7 +121,7 @@ class _WatchedFile(io.BytesIO):
 
 
 def _is_one_piece(data: bytes, header: _Header) -> bool:
-    """Tell whether all pixels lie in one scan without restart markers."""
+    """Return whether all pixels are in one scan without restart markers."""
     frame = header.segments.get(_BASELINE) or header.segments.get(_SEQUENTIAL)
     if frame is None or _RESTART_INTERVAL in header.segments:
         return False
@@ -129,17 +129,17 @@ def _is_one_piece(data: bytes, header: _Header) -> bool:
 
 
 def _is_known_to_libjxl(header: _Header) -> bool:
-    """Tell whether it is 8-bit gray or three channels in Huffman's code."""
+    """Return whether the image is 8-bit, Huffman-coded, with one or three channels."""
     frames = [header.segments.get(m, b"") for m in (_BASELINE, _SEQUENTIAL, _PROGRESSIVE)]
     frame = next((frame for frame in frames if len(frame) > 5), b"")
     return frame[:1] == b"\x08" and frame[5] in (1, 3)
 
 
 def _is_repackable(data: bytes, header: _Header) -> bool:
-    """Tell whether libjxl finds every coefficient of the pixels, and no more."""
+    """Return whether libjxl finds exactly all coefficients of the pixels."""
     import imagecodecs
 
-    # Comments and other programs' parts do not matter to the pixels.
+    # Comments and segments of other programs do not affect the pixels.
     kept = [
         b"\xff" + bytes([marker]) + (len(content) + 2).to_bytes(2) + content
         for marker, content in header.all_segments
@@ -155,7 +155,7 @@ def _is_repackable(data: bytes, header: _Header) -> bool:
 
 
 def _lacks_scans(data: bytes, header: _Header) -> bool:
-    """Tell whether a progressive file ends before its last bits (T.81, G.1.1.1.1)."""
+    """Return whether a progressive file ends before its last bits (T.81, G.1.1.1.1)."""
     if _PROGRESSIVE not in header.segments:
         return False
     frame = header.segments[_PROGRESSIVE]
@@ -173,9 +173,9 @@ def _lacks_scans(data: bytes, header: _Header) -> bool:
 
 
 def _filled(data: bytes, header: _Header) -> bytes:
-    """Return the file with a filling behind each piece of pixels.
+    """Return the file with padding after each segment of pixels.
 
-    Whole pieces do not need it; one that is short takes its pixels from there.
+    Complete segments ignore it; an incomplete one takes pixels from it.
     """
     filling = bytes(value % 255 for value in range(37, 37 + 7 * _FILLING, 7))
     parts, position, in_pixels = [data[: header.scan]], header.scan, False
@@ -197,14 +197,14 @@ def _filled(data: bytes, header: _Header) -> bytes:
 
 
 def _header(data: bytes) -> _Header:
-    """Return what comes before the first scan, and the ends; refuse a file that has no end."""
+    """Return what comes before the first scan, and the ends; raise if the file has no end."""
     position, segments = 2, list[tuple[int, bytes]]()
     while position + 4 <= len(data):
         marker = data[position + 1]
         if data[position] != 0xFF:
             raise ValueError("its markers are damaged")
         if marker == _SCAN:
-            # The first end behind the start of the pixels is the image's own, not a thumbnail's.
+            # The first end after the start of the pixels belongs to the image, not to a thumbnail.
             end = data.find(_END, position)
             if end < 0:
                 raise ValueError(CUT_SHORT)

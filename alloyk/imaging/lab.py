@@ -1,7 +1,7 @@
-"""What laboratories write beside images: NumPy, EDF, HIS, HDF5 / NeXus and raw files.
+"""Formats of laboratories: NumPy, EDF, HIS, HDF5 / NeXus and raw files.
 
-Each format gives `Frames`: how many, of which size, and one after the other. NumPy, HIS and raw
-need nothing more; EDF needs fabio, HDF5 needs h5py and hdf5plugin: `pip install "alloyk[lab]"`.
+Each reader returns `Frames`: their number, their size and a function that reads one. NumPy, HIS and
+raw need no extra; EDF needs fabio, HDF5 needs h5py and hdf5plugin: `pip install "alloyk[lab]"`.
 """
 
 import io
@@ -19,7 +19,7 @@ from alloyk.imaging.limits import CUT_SHORT, native, refuse_bad_page, refuse_bad
 
 LAB_SUFFIXES = frozenset({".npy", ".npz", ".edf", ".his", ".raw", ".h5", ".hdf5", ".nxs"})
 
-# Formats that are recognised to say how to convert them.
+# Formats that are recognised only to suggest a conversion.
 REFUSED = {
     "fits": "FITS is not read; convert it to TIFF or NumPy, for example with astropy",
     "ole": "Zeiss TXRM and XRM are not read; export TIFF from the microscope's program",
@@ -31,10 +31,10 @@ class Frames:
     """The images in a file.
 
     Attributes:
-        count: How many.
-        height: Pixels.
-        width: Pixels.
-        get: Reads one by its number, `(height, width)` or `(height, width, 3)`.
+        count: Number of images.
+        height: Height in pixels.
+        width: Width in pixels.
+        get: Function that reads an image by its number, `(height, width)` or `(height, width, 3)`.
     """
 
     count: int
@@ -44,7 +44,7 @@ class Frames:
 
 
 def lab_kind(head: bytes) -> str | None:
-    """Return the format that the first bytes of a file tell, or None."""
+    """Return the format according to the first bytes of a file, or None."""
     if head.startswith(b"\x93NUMPY"):
         return "npy"
     if head.startswith(b"PK\x03\x04") and b".npy" in head[:_HEAD]:
@@ -62,7 +62,7 @@ def lab_kind(head: bytes) -> str | None:
 
 
 def read(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
-    """Return one image `(height, width, 1 or 3)`, as deep as stored."""
+    """Return one image `(height, width, 1 or 3)`, at its stored depth."""
     frames = _frames(file, kind)
     refuse_bad_page(page, frames.count)
     refuse_bad_size(frames.height, frames.width)
@@ -71,7 +71,7 @@ def read(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
         image = image.astype(np.uint8) * np.uint8(255)
     if image.shape[:2] != (frames.height, frames.width):
         raise ValueError(
-            f"it holds {image.shape}, its header promises {frames.height} × {frames.width}"
+            f"it contains {image.shape}, but its header gives {frames.height} × {frames.width}"
         )
     return image[..., None] if image.ndim == 2 else image
 
@@ -103,7 +103,7 @@ def frames_of_array(array: Any) -> Frames:
     """Return the images of an array: `(h, w)`, `(h, w, 1 or 3)`, or `(n, h, w)`, a stack.
 
     Raises:
-        DataError: It has another shape, or does not hold numbers.
+        DataError: It has another shape, or is not numeric.
     """
     shape, dtype = tuple(int(side) for side in array.shape), np.dtype(array.dtype)
     if dtype.kind not in "buif":
@@ -129,7 +129,7 @@ def _npz(file: BinaryIO) -> Frames:
     with np.load(file, allow_pickle=False) as archive:
         names = archive.files
         if len(names) != 1:
-            raise DataError(f"it must hold one array, got {', '.join(names)}; save one as .npy")
+            raise DataError(f"it must contain one array, got {', '.join(names)}; save one as .npy")
         return frames_of_array(archive[names[0]])
 
 
@@ -170,7 +170,7 @@ def _his(file: BinaryIO) -> Frames:
         _HIS_HEADER.unpack(head)
     )
     if numbers not in _HIS_TYPES:
-        raise DataError(f"its number type {numbers} is not known; export it as TIFF")
+        raise DataError(f"its number type {numbers} is unknown; export it as TIFF")
     height, width = bottom - top + 1, right - left + 1
     return _bare_frames(
         file, length + image_header, (height, width), np.dtype(_HIS_TYPES[numbers]), count
@@ -185,7 +185,7 @@ def _bare_frames(
     if count < 1 or min(shape) < 1 or offset + count * length > end:
         raise ValueError(
             f"{CUT_SHORT}: {count} frames of {shape[0]} × {shape[1]} {dtype.name} need "
-            f"{offset + count * length} bytes, it has {end}"
+            f"{offset + count * length} bytes, got {end}"
         )
 
     def get(number: int) -> np.ndarray:
@@ -207,7 +207,7 @@ def _hdf5(file: BinaryIO) -> Frames:
 
 
 def _only_image(archive: Any, h5py: Any) -> Any:
-    """Return the data that NeXus marks as the default, else the only array of two dimensions."""
+    """Return the default data of NeXus, otherwise the only array of images."""
     group = archive
     while "default" in group.attrs and group.attrs["default"] in group:
         group = group[group.attrs["default"]]
@@ -225,8 +225,8 @@ def _only_image(archive: Any, h5py: Any) -> Any:
     if len(found) != 1:
         names = ", ".join(sorted(found.values())) or "none"
         raise DataError(
-            f"it must hold one array of images, or mark one as the NeXus default, got {names}; "
-            "save the images alone"
+            f"it must contain one array of images or a NeXus default, got {names}; "
+            "save only the images"
         )
     return archive[next(iter(found.values()))]
 
@@ -240,7 +240,7 @@ def raw_layout(path: str | Path) -> Path | None:
 
 
 def raw_frames(file: BinaryIO, path: str | Path) -> Frames:
-    """Return the frames of a headerless file, as its sidecar describes them.
+    """Return the frames of a headerless file according to its sidecar.
 
     Raises:
         DataError: There is no sidecar, or it does not describe this file.
@@ -256,7 +256,7 @@ def raw_frames(file: BinaryIO, path: str | Path) -> Frames:
     rest = file.seek(0, io.SEEK_END) - offset
     if rest < length or rest % length:
         raise ValueError(
-            f"{sidecar.name} describes frames of {length} bytes from byte {offset}, the file has "
+            f"{sidecar.name} gives frames of {length} bytes from byte {offset}, but the file has "
             f"{rest} bytes there"
         )
     return _bare_frames(file, offset, shape, dtype, rest // length)
@@ -276,9 +276,9 @@ def _described(sidecar: Path) -> tuple[np.dtype[Any], tuple[int, int], int]:
         height, width = (int(side) for side in found["shape"])
         offset = int(found.get("offset", 0))
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{_RULE}, got {sidecar.name} that breaks it ({error}); mend it") from error
+        raise DataError(f"{_RULE}, got an invalid {sidecar.name} ({error}); correct it") from error
     if unknown or min(height, width) < 1 or offset < 0 or dtype.kind not in "uif":
-        raise DataError(f"{_RULE}, got {found} in {sidecar.name}; mend it")
+        raise DataError(f"{_RULE}, got {found} in {sidecar.name}; correct it")
     return dtype, (height, width), offset
 
 

@@ -1,4 +1,4 @@
-"""What every image format shares: limits, orientation, byte order."""
+"""Checks and conversions for all formats: limits, orientation, byte order."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ from alloyk.errors import DataError
 
 CUT_SHORT = "the file is cut short"
 
-# What the orientations of EXIF and TIFF ask for: transpose, then reverse rows, then columns.
+# Operations for the orientations of EXIF and TIFF: transpose, reverse rows, reverse columns.
 _TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -20,19 +20,19 @@ _TURNS = {
 
 
 def refuse_bad_size(height: int, width: int) -> None:
-    """Refuse an image without pixels, or with more than Pillow would open."""
+    """Raise if an image has no pixels, or more than Pillow's limit."""
     if height < 1 or width < 1:
         raise DataError(f"it has no pixels (height {height}, width {width}); remove it")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
         raise DataError(
-            f"its header asks for {height} × {width} pixels, more than the limit of {2 * limit} "
+            f"its header gives {height} × {width} pixels, more than the limit of {2 * limit} "
             "that guards against decompression bombs; cut it into smaller images"
         )
 
 
 def refuse_bad_page(page: int | None, pages: int) -> None:
-    """Refuse several pages without a choice, and a choice that is not there."""
+    """Raise if there are several pages and none is chosen, or if the page does not exist."""
     if page is None and pages > 1:
         raise DataError(
             f"it must have one page, got {pages}; name one as FILE[0], their mean as FILE[mean], "
@@ -43,7 +43,7 @@ def refuse_bad_page(page: int | None, pages: int) -> None:
 
 
 def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an array `(height, width, …)` as its EXIF or TIFF orientation (1 … 8) asks."""
+    """Turn an array `(height, width, …)` according to its EXIF or TIFF orientation (1 … 8)."""
     if orientation not in _TURNS:
         return image
     transpose, rows, columns = _TURNS[orientation]

@@ -15,15 +15,15 @@ from alloyk.imaging.limits import (
     refuse_bad_size,
 )
 
-# Pillow warns of large images (the limit is enforced by checks) and of damaged EXIF (then ignored).
-# A filter set once, as warnings.catch_warnings is not safe in tf.data's threads.
+# Pillow warns of large images (`limits` checks the size) and of damaged EXIF (ignored). The filter
+# is set once, because warnings.catch_warnings is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 ORIENTATION_TAG = 0x0112
 
 
 def read_jpeg(file: BinaryIO, page: int | None) -> np.ndarray:
-    """Return the pixels of a JPEG file that has an end."""
+    """Return the pixels of a JPEG file; raise if its end is missing."""
     refuse_bad_page(page, 1)
     image = jpeg.whole_image(file.read())
     return _turned_array(image)
@@ -41,7 +41,7 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
 
 
 def pillow_array(image: Image.Image) -> np.ndarray:
-    """Return a Pillow image as `(height, width, 1 or 3)`, as deep as Pillow has it."""
+    """Return a Pillow image as `(height, width, 1 or 3)`, at Pillow's depth."""
     if image.mode in ("1", "LA", "La"):
         image = image.convert("L")
     elif image.mode not in ("L", "RGB", "I", "F") and not image.mode.startswith("I;16"):

@@ -1,8 +1,8 @@
-"""PNG, exactly: every bit of 16-bit colour, every checksum, every row, the end.
+"""Read PNG exactly: all bits of 16-bit colour, with all checksums, all rows and the end verified.
 
-Pillow alone takes files whose pixels fail their checksum, whose last rows or whose end are missing,
-and cuts 16-bit colour to 8 bit. So the file is taken apart here, and Pillow's decoder, which is
-fast, is left with what it does well: undoing the filters of the rows.
+Pillow accepts files with wrong checksums, missing last rows or a missing end, and reduces 16-bit
+colour to 8 bits. So this module parses the file, and uses Pillow's fast decoder only to undo the
+filters of the rows.
 """
 
 import io
@@ -27,9 +27,9 @@ from alloyk.imaging.pillow import ORIENTATION_TAG
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
 
-# (colour, depth) -> Pillow's mode, and its name for how the samples are packed. Pillow has no
-# 16-bit colour, but gives either byte when asked: 16B reads the samples as big-endian, which PNG
-# is, 16L as little-endian.
+# (colour, depth) -> Pillow's mode, and its name for the packing of the samples. Pillow has no
+# 16-bit colour, but can read either byte: 16B reads the samples as big-endian, as in PNG, 16L as
+# little-endian.
 _DECODERS = {
     (_GRAY, 1): ("1", "1"),
     (_GRAY, 2): ("L", "L;2"),
@@ -43,12 +43,12 @@ _DECODERS = {
     (_PALETTE, 4): ("P", "P;4"),
     (_PALETTE, 8): ("P", "P"),
     (_GRAY_ALPHA, 8): ("LA", "LA"),
-    (_GRAY_ALPHA, 16): ("RGBA", "RGBA"),  # four bytes a pixel: gray high, gray low, alpha
+    (_GRAY_ALPHA, 16): ("RGBA", "RGBA"),  # four bytes per pixel: gray high, gray low, alpha
     (_RGB_ALPHA, 8): ("RGBA", "RGBA"),
     (_RGB_ALPHA, 16): ("RGBA", "RGBA;16B", "RGBA;16L"),
 }
 
-# Parts beside the pixels that change no value: resolution, time, text, colour profiles.
+# Chunks that do not change pixel values: resolution, time, text, colour profiles.
 _INERT_PARTS = frozenset(
     {b"IDAT", b"pHYs", b"tIME", b"tEXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT"}
 )
@@ -78,13 +78,13 @@ class _Header(NamedTuple):
 
 
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
-    """Return the pixels of a PNG file that is whole, `(height, width, 1 or 3)`."""
+    """Return the pixels of a complete PNG file, `(height, width, 1 or 3)`."""
     refuse_bad_page(page, 1)
     data = file.read()
     header, parts = _taken_apart(data)
     refuse_bad_size(header.height, header.width)
     if (header.colour, header.depth) not in _DECODERS:
-        raise ValueError(f"colour type {header.colour} at {header.depth} bit does not exist")
+        raise ValueError(f"colour type {header.colour} with {header.depth} bits does not exist")
     array = _decoded(header, b"".join(parts[b"IDAT"]))
     if header.colour == _PALETTE:
         palette = np.frombuffer(b"".join(parts.get(b"PLTE", [])), np.uint8)
@@ -95,7 +95,7 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
 
 
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
-    """Return `(height, width)` from the header; the pixels are stepped over."""
+    """Return `(height, width)` from the header, without reading the pixels."""
     refuse_bad_page(page, 1)
     image = Image.open(file)
     refuse_bad_size(image.height, image.width)
@@ -111,9 +111,9 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
 
 
 def plain_depth(file: BinaryIO) -> int | None:
-    """Return 8 or 16 for a whole PNG file of gray or colour and nothing else; else None.
+    """Return 8 or 16 for a complete PNG file of plain gray or colour, otherwise None.
 
-    None for alpha, palettes, interlaced rows, and every part that a decoder may have to mind.
+    None for alpha, palettes, interlaced rows, and all chunks that may affect decoding.
     """
     header, parts = _taken_apart(file.read())
     refuse_bad_size(header.height, header.width)
@@ -128,7 +128,7 @@ def plain_depth(file: BinaryIO) -> int | None:
 
 
 def _may_be_turned(parts: dict[bytes, list[memoryview]]) -> bool:
-    """Tell whether a part may hold an EXIF or XMP orientation; older programs wrote text parts."""
+    """Return whether a chunk may have an EXIF or XMP orientation, also as text."""
     if b"eXIf" in parts:
         return True
     texts = (text for name in _TEXT_PARTS for text in parts.get(name, ()))
@@ -141,7 +141,7 @@ def _orientation(file: BinaryIO) -> int:
 
 
 def _taken_apart(data: bytes) -> tuple[_Header, dict[bytes, list[memoryview]]]:
-    """Return the header and the parts by name; each whole, with its checksum, up to the end."""
+    """Return the header and the chunks by name, all with correct checksums, up to the end."""
     position, header, view = 8, None, memoryview(data)
     parts: dict[bytes, list[memoryview]] = {b"IDAT": []}
     while position + 12 <= len(data):
@@ -150,7 +150,7 @@ def _taken_apart(data: bytes) -> tuple[_Header, dict[bytes, list[memoryview]]]:
         if end > len(data):
             break
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise ValueError(f"the checksum of its {name.decode('latin-1')!r} part is wrong")
+            raise ValueError(f"the checksum of its {name.decode('latin-1')!r} chunk is wrong")
         content = view[position + 8 : end - 4]
         if header is None:
             if name != b"IHDR" or length != 13:
@@ -169,12 +169,12 @@ def _decoded(header: _Header, packed: bytes) -> np.ndarray:
     unpacker = zlib.decompressobj()
     rows = unpacker.decompress(packed, expected)
     if len(rows) < expected:
-        raise ValueError(f"it has {len(rows)} bytes of pixels where its header asks for {expected}")
-    # zlib verifies the checksum behind the last row only when asked to go on.
+        raise ValueError(f"it has {len(rows)} bytes of pixels, but its header requires {expected}")
+    # zlib verifies the checksum after the last row only if decompression continues.
     unpacker.decompress(unpacker.unconsumed_tail, expected)
     if not unpacker.eof:
         raise ValueError("its pixels have no end")
-    # Pillow wants them packed; packing without compression costs nothing.
+    # Pillow needs compressed rows; level 0 takes no time.
     stored = zlib.compress(rows, 0)
     mode, *orders = _DECODERS[header.colour, header.depth]
     planes = []
@@ -196,7 +196,7 @@ def _decoded(header: _Header, packed: bytes) -> np.ndarray:
 
 
 def _bytes_of_rows(header: _Header) -> int:
-    """Return the size of the unpacked rows, each with a byte in front that names its filter."""
+    """Return the size of the unpacked rows, each with one byte for its filter."""
     bits = header.depth * _SAMPLES[header.colour]
     passes = _PASSES if header.interlaced else ((0, 0, 1, 1),)
     total = 0

@@ -1,8 +1,8 @@
-"""Read one radiograph at its true depth, or name the file and the reason why not.
+"""Read one radiograph at its true depth; errors name the file and the reason.
 
 PNG, JPEG and BMP are decoded by Pillow, TIFF by tifffile and imagecodecs, DICOM and DICONDE by
-pydicom, what laboratories write by `lab`. The first bytes of a file decide its format, never its
-name. Importing this module loads only NumPy and Pillow.
+pydicom, and formats of laboratories by `lab`. The format is detected from the first bytes of a
+file, not from its name. Importing this module loads only NumPy and Pillow.
 """
 
 import io
@@ -34,26 +34,26 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _NOT_AN_IMAGE = "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file"
-_HEAD_BYTES = 512  # EDF may name itself late; DICOM's mark is at 128
+_HEAD_BYTES = 512  # EDF may have its keyword late; DICOM's is at 128
 
 
 def read_image(
     source: str | Path | bytes, *, page: Page | None = None, name: str = ""
 ) -> np.ndarray:
-    """Return the pixels of an image file, at the depth the file has.
+    """Return the pixels of an image file at the depth of the file.
 
     16-bit counts stay 16-bit counts. 1-, 2- and 4-bit samples are spread over 0 … 255, palettes
     become RGB, alpha is dropped, EXIF orientation is applied, inverted gray (DICOM MONOCHROME1,
-    TIFF white-is-zero) is turned so that more is brighter; a DICOM rescale is applied, a DICOM
+    TIFF white-is-zero) is inverted so that more is brighter; a DICOM rescale is applied, a DICOM
     window is not.
 
     Args:
         source: Path of a PNG, JPEG, BMP, TIFF, DICOM / DICONDE, NumPy, EDF, HIS, HDF5 or raw file,
             of any name (raw: `.raw`); or the bytes of one. `FILE[2]` is a page of a FILE and
-            `FILE[mean]` the mean of all.
+            `FILE[mean]` the mean of all pages.
         page: Page of a TIFF or frame of a DICOM file, from 0, or `"mean"` of all of them. Required
             if there are several.
-        name: How errors name the bytes of a file; a path is named by itself.
+        name: Name for bytes in errors; a path is its own name.
 
     Returns:
         Array `(height, width, channels)`, channels 1 or 3, native byte order, of the file's own
@@ -63,7 +63,7 @@ def read_image(
     Raises:
         AlloykError: The file is missing, damaged, cut short, not an image, empty, larger than
             Pillow's limit against decompression bombs, has several pages and none was chosen, or
-            holds NaN or infinite values.
+            has NaN or infinite values.
     """
     if not isinstance(source, bytes) and page is None:
         source, page = split_page(source)
@@ -81,14 +81,14 @@ def read_image(
 
 
 def image_size(path: str | Path, *, page: Page | None = None) -> tuple[int, int]:
-    """Return `(height, width)` that `read_image` would give, from the file's header alone.
+    """Return `(height, width)` of `read_image`, from the file's header only.
 
     Args:
         path: An image file.
         page: As in `read_image`.
 
     Raises:
-        AlloykError: The header cannot be read, or asks for more pixels than the limit.
+        AlloykError: The header cannot be read, or gives more pixels than the limit.
     """
     if page is None:
         path, page = split_page(path)
@@ -97,7 +97,7 @@ def image_size(path: str | Path, *, page: Page | None = None) -> tuple[int, int]
 
 
 def page_count(path: str | Path) -> int:
-    """Return how many pages or frames an image file has, from its headers alone.
+    """Return the number of pages or frames of an image file, from its headers only.
 
     Raises:
         AlloykError: The header cannot be read.
@@ -106,7 +106,7 @@ def page_count(path: str | Path) -> int:
 
 
 def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
-    """Split `FILE[2]` or `FILE[mean]` into file and page; a file of that very name comes first.
+    """Split `FILE[2]` or `FILE[mean]` into file and page; an existing file of that name wins.
 
     >>> split_page("stack.tif[2]"), split_page("stack.tif[mean]"), split_page("plate.tif")
     (('stack.tif', 2), ('stack.tif', 'mean'), ('plate.tif', None))
@@ -119,21 +119,21 @@ def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
 
 
 def image_format(path: str | Path) -> str:
-    """Return the format as the first bytes say, such as `"png"`, `"tiff"` or `"dicom"`.
+    """Return the format according to the first bytes, such as `"png"`, `"tiff"` or `"dicom"`.
 
     Raises:
-        AlloykError: The file is missing, or none of them.
+        AlloykError: The file is missing or of no known format.
     """
     return _open(split_page(path)[0], lambda file, kind: kind)
 
 
 def plain_format(source: str | Path | bytes) -> str | None:
-    """Return `"png8"`, `"png16"` or `"jpeg"` of a file that any decoder reads alike, else None.
+    """Return `"png8"`, `"png16"` or `"jpeg"` for a file that all decoders read alike, else None.
 
-    Such a file is whole, gray or RGB, and has no orientation, palette, alpha or inversion:
-    `read_image` gives what libpng or libjpeg give. Checksums of PNG, the pixels and the end of
-    JPEG and the limit of size are checked; damage within the compressed pixels of PNG is left to
-    the decoder. None has no reason attached: `read_image` reads such a file or gives the reason.
+    Such a file is complete, gray or RGB, and has no orientation, palette, alpha or inversion:
+    `read_image` returns the same values as libpng or libjpeg. Checksums of PNG, the pixels and the
+    end of JPEG, and the size limit are checked; damage within the compressed pixels of PNG is left
+    to the decoder. For None, `read_image` reads the file or gives the reason.
 
     Args:
         source: Path of a file, or its bytes.
@@ -145,7 +145,7 @@ def plain_format(source: str | Path | bytes) -> str | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file name ends in one of `IMAGE_SUFFIXES`, in any case.
+    """Return whether a file name ends in one of `IMAGE_SUFFIXES`, in any case.
 
     >>> is_image_name("plate 7.TIFF"), is_image_name("README.md")
     (True, False)
@@ -155,10 +155,10 @@ def is_image_name(name: str) -> bool:
 
 
 def is_image_file(path: str | Path) -> bool:
-    """Tell whether a file counts as an image, for every command.
+    """Return whether a file counts as an image, for all commands.
 
-    By its name; one without a suffix, or with a number in its place, by its first bytes:
-    instruments name files `IM0001` or `1.2.840.113619.2`. A `DICOMDIR` is a table of contents.
+    The name decides; if it has no suffix, or a number as suffix, the first bytes decide:
+    instruments name files `IM0001` or `1.2.840.113619.2`. A `DICOMDIR` is not an image.
     """
     name = os.path.basename(path)
     if is_image_name(name):
@@ -175,7 +175,7 @@ def is_image_file(path: str | Path) -> bool:
 
 
 def shown(path: str | Path) -> str:
-    r"""Return a path for a one-line message: as it is, or escaped where it would break the line.
+    r"""Return a path for a one-line message, escaped if it has control characters.
 
     >>> print(shown("plate 7.png"), shown("a\nb.png"))
     plate 7.png 'a\nb.png'
@@ -200,7 +200,7 @@ def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
 
 
 def _mean(file: BinaryIO, kind: str) -> np.ndarray:
-    """Return the mean of all pages, float32; a single page as it is."""
+    """Return the mean of all pages, float32; a single page unchanged."""
     count = _pages(file, kind)
     if count == 1:
         return _pixels(file, kind, 0)
@@ -255,7 +255,7 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
 
 
 def _kind(head: bytes, name: object = "") -> str:
-    # DICOM first: the 128 bytes before its mark may hold anything, such as a TIFF header.
+    # DICOM first: the 128 bytes before its mark are arbitrary and may be a TIFF header.
     if head[128:132] == b"DICM":
         return "dicom"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -279,24 +279,24 @@ def _kind(head: bytes, name: object = "") -> str:
 def _open(
     source: str | Path | bytes, read: Callable[[BinaryIO, str], Result], name: str = ""
 ) -> Result:
-    """Run `read(file, kind)` on an opened image; name the file in whatever goes wrong."""
+    """Run `read(file, kind)` on an opened image; errors name the file."""
     try:
         with _binary_file(source) as file:
             head = file.read(_HEAD_BYTES)
             file.seek(0)
-            # NumPy's warnings of casts are not for the user; errstate is one thread's own.
+            # NumPy's warnings of casts are not for the user; errstate is local to the thread.
             with np.errstate(all="ignore"):
                 return read(file, _kind(head, getattr(file, "name", "")))
     except FileNotFoundError:
-        raise DataError(f"no image at {_named(source, name)}: check the path") from None
+        raise DataError(f"no image at {_named(source, name)}; check the path") from None
     except AlloykError as error:
         raise DataError(f"cannot use the image {_named(source, name)}: {error}") from error
     except MemoryError as error:
         raise DataError(
-            f"cannot read the image {_named(source, name)}: the memory is too small for it; close "
+            f"cannot read the image {_named(source, name)}: it does not fit into memory; close "
             "other programs or cut it into smaller images"
         ) from error
-    # Decoders raise nearly anything on damaged bytes; to the user it all means the same.
+    # Decoders raise errors of almost any type on damaged bytes.
     except Exception as error:
         raise DataError(
             f"cannot read the image {_named(source, name)}: {_reason(error)}; replace or remove it"
@@ -325,7 +325,7 @@ def _binary_file(source: str | Path | bytes) -> BinaryIO:
 
 
 def _open_regular_file(path: str, flags: int) -> int:
-    # A pipe with an image's name would be waited for, a device read, for ever.
+    # Reading a pipe or a device could block forever.
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -20,7 +20,7 @@ from alloyk.imaging.limits import (
 )
 from alloyk.imaging.tiff_strips import refuse_missing_pixels
 
-# tifffile logs what it finds wrong and then raises; only the raised error is for the user.
+# tifffile logs problems before it raises; the user needs only the error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 # Tags without which pixels are misread (TIFF 6.0): size, bits, compression, colour, strips, samples
@@ -34,7 +34,7 @@ _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
 
 class _Frame(NamedTuple):
-    """One image of a TIFF file: a page, and its place in a page that holds several."""
+    """One image of a TIFF file: a page, and its position in a page of several images."""
 
     page: tifffile.TiffPage
     plane: int
@@ -42,7 +42,7 @@ class _Frame(NamedTuple):
 
 
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
-    """Return the pixels of one page as `(height, width, 1 or 3)`, as deep as stored."""
+    """Return the pixels of one page as `(height, width, 1 or 3)`, at their stored depth."""
     with tifffile.TiffFile(file) as tiff:
         frame = _chosen(tiff, page)
         sheet = frame.page
@@ -61,7 +61,7 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
 
 
 def pages(file: BinaryIO) -> int:
-    """Return the number of images in the file; thumbnails and masks do not count."""
+    """Return the number of images in the file; without thumbnails and masks."""
     with tifffile.TiffFile(file) as tiff:
         numbers = _page_numbers(tiff)
         return len(numbers) if len(numbers) > 1 else _planes(tiff, tiff.pages[numbers[0]])
@@ -92,10 +92,10 @@ def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:
 
 
 def _planes(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> int:
-    """Return how many images one page holds.
+    """Return the number of images in one page.
 
-    ImageJ, and tifffile with `truncate=True`, write a stack as one page with the pixels of the
-    others behind it; some 3-D writers use the tag ImageDepth.
+    ImageJ, and tifffile with `truncate=True`, write a stack as one page followed by the pixels of
+    the others; some 3-D writers use the tag ImageDepth.
     """
     if sheet.imagedepth > 1:
         return int(sheet.imagedepth)
@@ -115,10 +115,10 @@ def _orientation(sheet: tifffile.TiffPage) -> int:
 
 
 def _refuse_damaged_tags(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> None:
-    """Refuse a page whose header names an essential tag that tifffile could not read.
+    """Raise if tifffile could not read an essential tag of the page.
 
-    tifffile leaves such a tag out and goes on with its default: a file cut in the values of a tag
-    would be read in another colour, depth or byte order.
+    tifffile replaces such a tag by its default; a file truncated within the values of a tag would
+    be read with another colour, depth or byte order.
     """
     layout = tiff.tiff
     tiff.filehandle.seek(sheet.offset)
@@ -147,7 +147,7 @@ def _refuse_missing_decoder(sheet: tifffile.TiffPage) -> None:
 
 
 def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
-    """Return the stored numbers `(height, width, samples)`, as the tags promise them."""
+    """Return the stored numbers `(height, width, samples)`, of the type and shape in the tags."""
     sheet = frame.page
     if frame.planes > 1 and sheet.imagedepth == 1:
         array = _plane_behind_page(file, frame)
@@ -160,7 +160,7 @@ def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
             ) from error
     if array.shape != sheet.shape or array.dtype != sheet.dtype:
         raise ValueError(
-            f"it decodes to {array.dtype} {array.shape}, its tags promise {sheet.dtype} "
+            f"it decodes to {array.dtype} {array.shape}, but its tags give {sheet.dtype} "
             f"{sheet.shape}"
         )
     axes = sheet.axes
@@ -188,7 +188,7 @@ def _plane_behind_page(file: BinaryIO, frame: _Frame) -> np.ndarray:
 
 
 def _gray_or_rgb(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
-    """Return gray or RGB of the stored samples, more being brighter."""
+    """Convert stored samples to gray or RGB, with more being brighter."""
     photometric = getattr(sheet.photometric, "name", str(sheet.photometric))
     if photometric == "PALETTE":
         return _looked_up(samples, sheet)
@@ -212,18 +212,18 @@ def _is_jpeg(sheet: tifffile.TiffPage) -> bool:
 
 
 def _without_alpha(samples: np.ndarray, colours: int, sheet: tifffile.TiffPage) -> np.ndarray:
-    """Drop what ExtraSamples calls alpha; refuse channels that nothing describes."""
+    """Drop alpha as marked by ExtraSamples; raise if other channels are undescribed."""
     extra = samples.shape[-1] - colours
     kinds = [int(kind) for kind in sheet.extrasamples or ()]
     alpha = (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA)
     is_alpha = len(kinds) == 1 and kinds[0] in alpha
-    # Colour beside padding is still colour (Pillow's RGBX); gray beside it could be anything.
+    # Colour with padding is still colour (Pillow's RGBX); gray with extra channels is ambiguous.
     if extra == 0 or (extra == 1 and (is_alpha or colours == 3)):
         return samples[..., :colours]
     kind = "gray" if colours == 1 else "RGB"
     raise DataError(
         f"it must be one gray image or RGB, got {samples.shape[-1]} channels marked as {kind} "
-        "(several energies or detectors?); save each channel as an image of its own"
+        "(several energies or detectors?); save each channel as a separate image"
     )
 
 
@@ -233,7 +233,7 @@ def _looked_up(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
         colours = colours >> 8
     index = samples[..., 0].astype(np.intp)
     if index.max(initial=0) >= colours.shape[1]:
-        raise ValueError(f"its pixels point beyond the {colours.shape[1]} colours of its palette")
+        raise ValueError(f"its pixels exceed the {colours.shape[1]} colours of its palette")
     return np.moveaxis(colours[:, index], 0, -1).astype(np.uint8)
 
 
@@ -245,7 +245,7 @@ def _spread(array: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
-    """Turn white-is-zero: within the range of the bits; floats have none, so change the sign."""
+    """Invert white-is-zero within the range of the bits; for floats, change the sign."""
     if array.dtype.kind == "f":
         return -array
     if array.dtype.kind == "i":

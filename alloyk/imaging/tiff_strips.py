@@ -1,4 +1,4 @@
-"""Whether the strips or tiles of a TIFF page are all in the file, and how long they are."""
+"""Check that all strips or tiles of a TIFF page are in the file, and find their lengths."""
 
 import bisect
 import io
@@ -14,17 +14,19 @@ _JPEG_NAMES = ("JPEG", "ALT_JPEG", "JPEG_LOSSY", "OJPEG")
 
 
 def refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
-    """Refuse strips that are absent or end beyond the file; mend lengths that are wrong.
+    """Raise if strips are missing or end beyond the file; correct wrong lengths.
 
-    tifffile fills strips without bytes with zeros. A length of 0, or one beyond the end of the
-    file, is harmless where the pixels are there: without compression they have a known length,
-    and a decoder finds its own end.
+    tifffile fills empty strips with zeros. A length of 0, or one beyond the end of the file, is
+    harmless if the pixels exist: without compression their length is known, and a decoder finds the
+    end itself.
     """
     end = file.seek(0, io.SEEK_END)
     offsets, counts = list(sheet.dataoffsets), list(sheet.databytecounts)
-    wanted = math.prod(sheet.chunked)
-    if len(offsets) < wanted or not offsets:
-        raise ValueError(f"it has {len(offsets)} strips of pixels, its header asks for {wanted}")
+    needed = math.prod(sheet.chunked)
+    if len(offsets) < needed or not offsets:
+        raise ValueError(
+            f"it has {len(offsets)} strips of pixels, but its header requires {needed}"
+        )
     counts += [0] * (len(offsets) - len(counts))
     if any(not 0 < offset < end for offset in offsets):
         raise ValueError(CUT_SHORT)
@@ -66,8 +68,8 @@ def _bytes_of_chunk(sheet: tifffile.TiffPage, number: int) -> int:
 def _found_lengths(
     sheet: tifffile.TiffPage, offsets: list[int], counts: list[int], end: int
 ) -> tuple[int, ...]:
-    """Return each strip's length, up to the next strip or the end where the tags have none."""
-    # The directory may lie behind the pixels and ends them too.
+    """Return each strip's length, up to the next strip or the end if the tags have none."""
+    # The directory may follow the pixels and also ends them.
     limits = sorted({*offsets, end} | ({sheet.offset} if sheet.offset > max(offsets) else set()))
     lengths = []
     for offset, count in zip(offsets, counts, strict=True):
@@ -78,7 +80,7 @@ def _found_lengths(
 
 
 def _refuse_jpeg_without_end(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
-    """Refuse a JPEG strip without its end marker: libjpeg invents what is missing."""
+    """Raise if a JPEG strip has no end marker: libjpeg would fill in missing pixels."""
     for offset, count in zip(sheet.dataoffsets, sheet.databytecounts, strict=True):
         file.seek(offset)
         if b"\xff\xd9" not in file.read(count):

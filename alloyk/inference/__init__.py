@@ -1,7 +1,7 @@
 """Classify images with a run, a `.keras` file, a SavedModel or a `.tflite` file.
 
 `classifier` takes images of any kind, `sources` finds and decodes them, `results` writes tables,
-`backends` run each kind of file, `metadata` is what a file says about itself, `training_counts`
+`backends` run each kind of file, `metadata` describes a file, `training_counts`
 compares images with those of training, `latency` measures time. TensorFlow loads only for files
 that need it.
 """

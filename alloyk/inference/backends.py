@@ -37,7 +37,7 @@ class Backend(Protocol):
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs, float32, of raw images `(n, height, width, channels)` float32.
 
-        The class output `(n, classes)` is called as `ModelMetadata.output` says; each further one
+        The class output `(n, classes)` is described by `ModelMetadata.output`; each further one
         `(n, 1)` by its column.
         """
 
@@ -167,7 +167,7 @@ def model_file(path: str | Path) -> tuple[str, Path]:
         ) from error
     if head[4:] == b"TFL3":
         return "tflite", path
-    if head.startswith(b"PK\x03\x04") and path.suffix == ".keras":  # Keras wants the ending
+    if head.startswith(b"PK\x03\x04") and path.suffix == ".keras":  # Keras requires the suffix
         return "keras", path
     raise ModelError(
         f"a model must be a run folder, a .keras or .tflite file or a SavedModel folder, got "

@@ -31,7 +31,7 @@ class Classifier:
 
     Attributes:
         path: What it was loaded from.
-        metadata: What the file says about itself.
+        metadata: Description of the file.
         classes: Class labels in the order of the probabilities.
         simulated: Whether it was trained on simulated images.
         spreads: Column of numbers that it estimates beside the class → standard deviation of that

@@ -1,7 +1,7 @@
 """How long a model takes for one image on one processor thread.
 
-Measured in a process of its own: TensorFlow takes its number of threads once, when it starts, and
-the process that asks has threads of its own at work.
+Measured in a separate process: TensorFlow sets its number of threads once, when it starts, and the
+calling process has other threads at work.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a model file says about itself: its classes and what its outputs are.
+"""Metadata in a model file: its classes and its outputs.
 
 A `.keras` file is a zip archive and takes one more member. A `.tflite` file gets a zip archive
 behind its last byte, as TensorFlow Lite's own metadata does with label files; interpreters stop
@@ -27,11 +27,11 @@ class ModelMetadata:
     Attributes:
         classes: Class labels in the order of the outputs.
         output: `logits` or `probabilities`: what the class output gives, and its name where
-            there are others beside it.
+            there are other outputs.
         simulated: Whether the training images were simulated.
         spreads: Column that the model estimates beside the class → standard deviation of that
             column over the training images. The output of this name is in the column's unit.
-        depths: Number types of the training images, such as `uint16`; empty if not known.
+        depths: Number types of the training images, such as `uint16`; empty if unknown.
         brightest: Smallest and largest maximum of a training image; None if not known.
         alloyk: Version that wrote the file.
     """

@@ -1,4 +1,4 @@
-"""What a classifier says about images, and how it is written as a table."""
+"""Predictions for images, and their table."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """What a classifier said about images, in the order in which they were given.
+    """Predictions for images, in the given order.
 
     Attributes:
         paths: Each image's path or name as given; None for an array without a name.
@@ -26,8 +26,8 @@ class Classification:
         estimates: Column of numbers that the classifier estimates as well → `(n,)` float64, in the
             column's unit.
         errors: Number of an image → why it could not be classified.
-        notes: What the user should know about these images, a sentence each.
-        unlike: `(n,)` float64, how unlike the training images each one is: 1 or more is *unlike*;
+        notes: Sentences for the user about the images.
+        unlike: `(n,)` float64, distance from the training images, where 1 or more means *unlike*;
             NaN for an image that could not be classified. None if the model cannot tell.
     """
 

@@ -72,12 +72,12 @@ def chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
     chunk: list[Item] = []
     pixels = 0
     for item in items:
-        wanted = _pixels_of(item)
-        if chunk and (len(chunk) == READ_AHEAD or pixels + wanted > READ_AHEAD_PIXELS):
+        needed = _pixels_of(item)
+        if chunk and (len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS):
             yield chunk
             chunk, pixels = [], 0
         chunk.append(item)
-        pixels += wanted
+        pixels += needed
     if chunk:
         yield chunk
 
@@ -93,7 +93,7 @@ def _pixels_of(item: Item) -> int:
 
 
 def decoded(items: Sequence[Item]) -> list[np.ndarray | AlloykError]:
-    """Decode what has to be read, several at a time; an error stands in an image's place."""
+    """Decode what has to be read, several at a time; an error takes the place of an image."""
     if len(items) == 1:
         return [_pixels_or_error(items[0])]
     from concurrent.futures import ThreadPoolExecutor

@@ -56,7 +56,7 @@ class UnlikeTraining:
         self._other_range: list[tuple[str, float]] = []
 
     def see(self, item: Item, image: np.ndarray) -> None:
-        """Compare one decoded image; an array's type says nothing of a file's depth."""
+        """Compare one decoded image; an array's type does not give a file's depth."""
         if self._depths and isinstance(item.source, str) and image.dtype.name not in self._depths:
             self._other_depth.setdefault(image.dtype.name, []).append(str(item))
             return

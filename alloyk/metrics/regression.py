@@ -24,7 +24,7 @@ def regression_metrics(
 
     Returns:
         Column → `n mae rmse r2 per_class`, where `per_class` has the first four by class;
-        `regression.<column>.<figure>` → `[low, high]`; and such a path → why there is no
+        `regression.<column>.<figure>` → `[low, high]`; and such a path → reason why there is no
         metric or no interval.
     """
     found: dict[str, dict[str, Any]] = {}

@@ -101,7 +101,7 @@ def abstention(
 
     The threshold is the lowest one at which the 95 % upper bound of the error rate meets the
     target. It is chosen on `validation`: a threshold chosen on the evaluated images would be
-    optimistic. Without a validation split it is chosen on `predictions`, and `chosen_on` says so.
+    optimistic. Without a validation split it is chosen on `predictions`; see `chosen_on`.
     The classifier also abstains on images that are unlike those of training.
 
     Returns:
@@ -113,19 +113,19 @@ def abstention(
     kept = chosen.select(~chosen.flagged)
     curve = accuracy_over_coverage(kept) if len(kept) else None
     table = []
-    for wanted in error_rates:
+    for rate in error_rates:
         row: dict[str, Any] = {
-            "wanted_error_rate": wanted,
+            "wanted_error_rate": rate,
             "threshold": None,
             "chosen_on": chosen_on,
         }
-        good = np.flatnonzero(curve.error_bound <= wanted) if curve is not None else []
+        good = np.flatnonzero(curve.error_bound <= rate) if curve is not None else []
         if curve is not None and len(good):
             row["threshold"] = float(curve.threshold[good[-1]])
             row["error_bound"] = float(curve.error_bound[good[-1]])
             row |= abstaining(predictions, row["threshold"], resamples=resamples, seed=seed)
         else:
-            row["why"] = _why_no_threshold(chosen, wanted, chosen_on)
+            row["why"] = _why_no_threshold(chosen, rate, chosen_on)
         table.append(row)
     return table
 
@@ -136,7 +136,7 @@ def unlike_metrics(
     """Count images that are unlike those of training, and confident errors among the others.
 
     Returns:
-        None where the run cannot tell.
+        Metrics, or None if the run has no such distances.
     """
     if predictions.unlike is None:
         return None
@@ -150,8 +150,8 @@ def unlike_metrics(
     }
 
 
-def _why_no_threshold(chosen: Predictions, wanted: float, chosen_on: str) -> str:
-    has, needed = int(chosen.groups.max()) + 1, groups_needed(wanted)
+def _why_no_threshold(chosen: Predictions, rate: float, chosen_on: str) -> str:
+    has, needed = int(chosen.groups.max()) + 1, groups_needed(rate)
     what = "plates" if chosen.has_plates else "images"
     if has < needed:
         return f"needs {needed} {what} of {chosen_on} without an error, got {has}"

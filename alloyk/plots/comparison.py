@@ -48,7 +48,7 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
     right.set_ylim(left.get_ylim())
     finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
     finish(right, "Loss, last epoch", " ", "Loss", "")
-    # Beyond the largest value, so that its marker is not cut off.
+    # Beyond the largest value, so that its marker is not clipped.
     right.set_xlim(0, 1.05 * right.dataLim.x1)
     add_legend(right)
     for ax in (left, right):
@@ -164,7 +164,7 @@ def plot_standalone_and_voting(
     ordered = sorted(rows, key=lambda row: bool(row["vote"]))
     ax = ax or new_axes(max(1.6 + 0.95 * len(rows), 5.2), 4.4)
     lowest = min((row["accuracy_interval"] or [row["accuracy"]])[0] for row in rows)
-    # If all bars are high the axis does not begin at 0, and its label says so.
+    # If all bars are high the axis does not begin at 0; its label states this.
     bottom = max(0.0, np.floor(20 * (lowest - 0.05)) / 20) if lowest > 0.55 else 0.0
     seen: set[str] = set()
     for at, row in enumerate(ordered):

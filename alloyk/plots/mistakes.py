@@ -34,7 +34,7 @@ def plot_mistakes(
     figure = Figure(figsize=(2.6 * abreast + 1.6 * (abreast < 2), 2.95 * rows + 0.8))
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     panels = figure.subplots(rows, abreast, squeeze=False).ravel()
-    for ax, image, (said, where) in zip(panels, images, captions, strict=False):
+    for ax, image, (prediction, where) in zip(panels, images, captions, strict=False):
         step = max(1, max(image.shape[:2]) // MOST_PIXELS)
         pixels = image[::step, ::step].astype(np.float64)
         low, high = pixels.min(), pixels.max()
@@ -42,7 +42,7 @@ def plot_mistakes(
         gray = pixels.shape[2] == 1
         ax.imshow(pixels[..., 0] if gray else pixels, cmap="gray", vmin=0, vmax=1)
         (where,) = readable_names([where], 30, 2)
-        ax.set_title(said.replace("$", r"\$"), fontsize=9)
+        ax.set_title(prediction.replace("$", r"\$"), fontsize=9)
         ax.set_xlabel(where, fontsize=7, color=GRAY)
         ax.set_xticks([])
         ax.set_yticks([])

@@ -1,4 +1,4 @@
-"""A run, a comparison or a cross-validation as one HTML file that needs nothing beside it."""
+"""A run, a comparison or a cross-validation as one HTML file that is self-contained."""
 
 from alloyk.report.writing import report_page, write_report
 

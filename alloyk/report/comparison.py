@@ -11,7 +11,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.json_file import read_json
 
 MOST_PAIRS = 12
-# Heading → what stands under it: a table and the picture of the same name.
+# Heading → its content: a table and the figure of the same name.
 HEADINGS = {
     "Accuracy and loss": ("table2", "standalone_voting"),
     "Average precision and AUC": ("table3",),
@@ -82,14 +82,14 @@ def _limits(comparison: Mapping) -> list[str]:
         limits.append(ONE_SEED)
     if len(comparison["runs"]) > 2:
         limits.append(
-            "The highest accuracy of many flatters its run: it was chosen on the images that it "
-            "is judged by."
+            "The highest of many accuracies is optimistic: the run was selected on the images that "
+            "it is evaluated on."
         )
     return limits
 
 
 def _pictures(folder: Path, comparison: Mapping) -> dict[str, Picture]:
-    """Name → picture; what the tables say is said by them, not again in words."""
+    """Name → figure; the alternative text refers to the tables."""
     runs = ", ".join(f"{run['name']} {run['accuracy']:.4f}" for run in comparison["runs"])
     pairs = "; ".join(
         f"{pair['second']} less {pair['first']} {pair['difference']:+.4f}"

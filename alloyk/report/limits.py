@@ -57,7 +57,7 @@ def limits(
     for explanation in explanations:
         if not explanation["sanity_check"]["passed"]:
             found.append(
-                f"The {explanation['method']} maps hardly depend on the weights: they are no "
+                f"The {explanation['method']} maps depend little on the weights: they are no "
                 "evidence of what was learned."
             )
     found += [f"Undefined: {line}." for line in undefined_lines(metrics.get("undefined") or {})]

@@ -53,7 +53,7 @@ class Table:
     kind: str = "table"
 
     def is_numeric(self, column: int) -> bool:
-        """Whether a column holds numbers, which stand to the right."""
+        """Whether a column has numbers, which are right-aligned."""
         cells = [row[column] for row in self.rows]
         return any(not isinstance(cell, str) and cell.value is not None for cell in cells)
 
@@ -128,7 +128,7 @@ Block = Table | Figures | NameValues | Text | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and its content."""
 
     title: str
     blocks: Sequence[Block]

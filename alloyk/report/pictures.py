@@ -12,7 +12,7 @@ ORDER = (
     "confusion_matrix", "confusion_matrix_normalized", "pr_curve", "roc_curve", "reliability",
     "coverage", "ceiling", "folds", "breakdown", "mistakes", "accuracy", "loss",
 )  # fmt: skip
-# Beginnings of the names of figures that have a place of their own on the page.
+# Prefixes of the names of figures that have a fixed place on the page.
 PLACED = (
     "reliability", "coverage", "ceiling", "folds", "breakdown", "estimated", "mistakes",
     "accuracy", "loss",
@@ -47,7 +47,7 @@ def picture(path: Path, metrics: Metrics) -> Picture:
     ):
         if name.startswith(beginning):
             title = f"{words} {name.removeprefix(beginning)}"
-    alt = describe(metrics) if describe else f"{title}. The tables beside it have its numbers."
+    alt = describe(metrics) if describe else f"{title}. The tables have its numbers."
     return Picture(title, alt, path.read_bytes())
 
 

@@ -86,9 +86,9 @@ def run_page(run: RunFolder) -> Page:
 
 def placed(drawn: Mapping[str, Picture], *beginnings: str) -> list[Block]:
     """Return figures whose names begin so; without a beginning, those without a place."""
-    wanted = beginnings or PLACED
+    prefixes = beginnings or PLACED
     found = [
-        picture for name, picture in drawn.items() if name.startswith(wanted) == bool(beginnings)
+        picture for name, picture in drawn.items() if name.startswith(prefixes) == bool(beginnings)
     ]
     return [Figures(found)] if found else []
 

@@ -54,7 +54,7 @@ def breakdown_tables(file: Path) -> list[Block]:
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
         for row in csv.DictReader(lines):
             by, values = row["by"].split(BETWEEN), row["value"].split(BETWEEN)
-            if len(by) != len(values):  # a value with such a sign of its own
+            if len(by) != len(values):  # a value that contains this sign
                 by, values = [row["by"]], [row["value"]]
             interval = [float(row[end]) for end in ("low", "high") if row[end]]
             cells = [_value(column, value) for column, value in zip(by, values, strict=True)]

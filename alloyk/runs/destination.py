@@ -1,7 +1,7 @@
 """Whether a folder may take the files of an evaluation, a comparison or an explanation.
 
 Every command that writes into a folder given by `--out` asks here first, so that no command
-replaces the results of another run or mixes its files with somebody else's.
+replaces the results of another run or mixes its files with others.
 """
 
 from pathlib import Path
@@ -53,7 +53,7 @@ def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:
 
 
 def refuse_other_run(out: Path, run: Path | None = None, option: str = "--out") -> None:
-    """Require a file or folder that neither is nor lies in a run other than `run`.
+    """Require a file or folder that is not, and is not in, a run other than `run`.
 
     Args:
         out: The file or folder.
@@ -78,7 +78,7 @@ def refuse_other_run(out: Path, run: Path | None = None, option: str = "--out") 
 def refuse_run_file(out: Path, model: Path, option: str = "--out") -> None:
     """Require a file or folder that no run and no evaluation uses, nor another run holds.
 
-    A file of another name may lie in the run: an export beside the model, say.
+    A file with another name may be in the run, such as an export.
 
     Args:
         out: The file or folder to write.
@@ -104,7 +104,7 @@ def refuse_unless_made_by(out: Path, marker: str, what: str) -> None:
     Args:
         out: The folder.
         marker: Name of the file.
-        what: What the marker stands for, for the error.
+        what: Meaning of the marker, for the error.
 
     Raises:
         ConfigError: It is another file or folder.

@@ -1,4 +1,4 @@
-"""The facts of a run: what a reader needs beside its configuration and its metrics."""
+"""Facts of a run that are not in its configuration or metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Facts:
         simulated: Whether the images come from alloyk's own simulator; None if unknown.
         data_root: Folder that the paths of the predictions are relative to.
         grouped_by: As `alloyk.data.ImageDataset.grouped_by`; `UNKNOWN_GROUPING` if not recorded.
-        notes: What a user should know about the data set, a sentence each.
+        notes: Sentences for the user about the data set.
         skipped: Paths of unreadable images that were left out.
         ceiling: The reference ceiling, in files of versions that computed it in training.
         images: Split → number of images.
@@ -46,7 +46,7 @@ class Facts:
         devices: TensorFlow's names of the devices used.
         evaluated: What was evaluated, where that is not simply a split.
         cross_validation: Of a cross-validation only.
-        run: Folder of the evaluated run, in an evaluation that lies elsewhere.
+        run: Folder of the evaluated run, in an evaluation outside the run.
         further: Entries of other versions; kept when the facts are written again.
     """
 

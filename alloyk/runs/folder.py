@@ -1,4 +1,4 @@
-"""A run folder: the one place that knows the names of its files, and what each holds."""
+"""A run folder: the only module with the names and contents of its files."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatch
@@ -281,7 +281,7 @@ class RunFolder:
         """Return `model.keras` of a finished run.
 
         Args:
-            expected: What an error says the path must be.
+            expected: Requirement in the error text.
 
         Raises:
             ModelError: There is no such folder, or it has no model: as no hard vote and no

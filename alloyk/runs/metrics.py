@@ -1,7 +1,7 @@
 """The metrics of an evaluation, as `metrics.json` holds them.
 
 These are plain dictionaries with declared keys: what is computed, what is written and what is read
-back are the same object, and a type checker knows what stands under each key. A file of an earlier
+back are the same object, and a type checker knows the type of each key. A file of an earlier
 version may lack some of them.
 """
 
@@ -24,7 +24,7 @@ class ClassMetrics(TypedDict):
 
 
 class TrainMetrics(TypedDict):
-    """What `history.csv` says about a training; see `alloyk.runs.history.training_metrics`."""
+    """Training metrics from `history.csv`; see `alloyk.runs.history.training_metrics`."""
 
     final_loss: float | None
     final_val_loss: float | None

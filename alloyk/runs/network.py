@@ -1,4 +1,4 @@
-"""The architecture and image size of a trained model, as far as its run folder tells."""
+"""The architecture and image size of a trained model, if its run folder has them."""
 
 from pathlib import Path
 

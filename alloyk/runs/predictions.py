@@ -93,7 +93,7 @@ class Predictions:
     def groups(self) -> np.ndarray:
         """`(n,)` int from 0: the plate of each image; without plates, each image by itself.
 
-        An image whose `plate_id` is empty is a group of its own.
+        An image without `plate_id` is a separate group.
         """
         if not self.has_plates:
             return np.arange(len(self))

@@ -74,7 +74,7 @@ def open_run_data(
 
 
 def is_run_data(run: str | Path, data: str | Path) -> bool:
-    """Tell whether `data` is the data set that a run was trained on, here or copied elsewhere.
+    """Return whether `data` is the data set that a run was trained on, or a copy.
 
     It is when it has a test image of the run, under the same path and with the same content.
     """

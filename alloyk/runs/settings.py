@@ -1,7 +1,7 @@
 """The settings of a run, read without the checks of `alloyk.config`.
 
 A run whose configuration this version would refuse, because a key has gone or got another range,
-can still be evaluated, compared and reported: only what is asked for is looked at.
+can still be evaluated, compared and reported: only the requested keys are read.
 """
 
 from collections.abc import Mapping

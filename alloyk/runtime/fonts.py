@@ -22,7 +22,7 @@ _reported: set[str] = set()
 def add_fallback_fonts(figure: "Figure") -> None:
     """Give each text of a figure installed fonts for the characters that `FONT` lacks.
 
-    Characters that no installed font has are drawn as boxes; a warning says so once.
+    Characters that no installed font has are drawn as boxes, with one warning.
     """
     from matplotlib.text import Text
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
-# Set beside `VARIABLE` by `choose_kernels`, so that a child process knows that no user set it.
+# Set with `VARIABLE` by `choose_kernels`; a child process then knows that no user set it.
 OURS = "ALLOYK_CHOSE_CPU_KERNELS"
 
 # On these TensorFlow uses oneDNN by itself.

@@ -1,7 +1,7 @@
 """`KEY=VALUE` texts, and how sets of settings are put together.
 
 Settings from one source are combined: their order does not matter, and a contradiction is an
-error. Settings from a stronger source are laid over those from a weaker one.
+error. Settings from a stronger source override those from a weaker one.
 """
 
 from collections.abc import Iterable, Mapping

@@ -2,7 +2,7 @@
 
 Scalars follow YAML 1.2, where PyYAML follows 1.1: `1e-3` is a number (PyYAML: text), `no` is text
 (PyYAML: false), `1:30` is text (PyYAML: 90), and a date is text. A number with a leading zero is
-text (PyYAML: octal), so that a serial `010` stays as it is; where a number is expected, it is 10.
+text (PyYAML: octal), so that a serial `010` is unchanged; where a number is expected, it is 10.
 """
 
 import re

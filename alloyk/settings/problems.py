@@ -121,7 +121,7 @@ def _wrong_value(found: Mapping[str, Any], place: _Place) -> str:
         must = "must be one of " + tags.replace("'", "")
         near = _near_value(str(value), tags)
     elif kind in ("model_type", "model_attributes_type"):
-        must = f"must have keys of its own, such as {key}.{place.first_key}"
+        must = f"must have keys, such as {key}.{place.first_key}"
     elif kind == "value_error":
         must = str(found["msg"]).removeprefix("Value error, ")
         if not must.startswith("must "):
@@ -218,7 +218,7 @@ def _section_at(model: type[Section], place: str) -> type[Section]:
 
 
 def shown_value(value: Any) -> str:
-    """A value as it is written in YAML, short."""
+    """A value in YAML, shortened."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""How a trained run stands what detectors and laboratories do to its images.
+"""Robustness of a trained run to disturbances by detectors and laboratories.
 
 `kinds` changes raw images, `bench` classifies them and writes the table.
 """

@@ -22,7 +22,7 @@ class Kind(NamedTuple):
         unit: What the strength counts.
         strengths: From weak to strong.
         change: The function.
-        recognisable: Whether the image still shows what its label says. If not, every confident
+        recognisable: Whether the image still shows its class. If not, every confident
             answer is an error.
     """
 

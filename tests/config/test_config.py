@@ -125,8 +125,8 @@ def test_yaml_1_1_traps_are_avoided(tmp_path):
             "preprocess.image_size must be at least 8 pixels on each side, got 4",
         ),
         ("preprocess.mean=[0.5]", "preprocess.mean and preprocess.std must be set together"),
-        ("model=3", "model must have keys of its own, such as model.arch, got 3"),
-        ("loss=focal", "loss must have keys of its own, such as loss.name, got 'focal'"),
+        ("model=3", "model must have keys, such as model.arch, got 3"),
+        ("loss=focal", "loss must have keys, such as loss.name, got 'focal'"),
         (
             "loss.gamma=1",
             "unknown key loss.gamma: loss.name=cross_entropy has the keys name, label_smoothing; "

@@ -422,7 +422,7 @@ def test_tiff_whose_header_asks_for_more_strips_than_it_has_is_refused_at_once(t
     tifffile.imwrite(path, GRAY16, rowsperstrip=2)
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages[0].tags["ImageLength"].overwrite(16_000_000)
-    with pytest.raises(AlloykError, match="5 strips of pixels, its header asks for 8000000"):
+    with pytest.raises(AlloykError, match="5 strips of pixels, but its header requires 8000000"):
         read_image(path)
 
 

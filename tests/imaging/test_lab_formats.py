@@ -128,7 +128,7 @@ def test_numpy_objects_are_never_unpickled(tmp_path):
     with pytest.raises(AlloykError, match=r"a\.npy: .*allow_pickle=False"):
         read_image(tmp_path / "a.npy")
     np.savez(tmp_path / "b.npz", first=STACK[0], second=STACK[1])
-    with pytest.raises(AlloykError, match="must hold one array, got first, second"):
+    with pytest.raises(AlloykError, match="must contain one array, got first, second"):
         read_image(tmp_path / "b.npz")
 
 
@@ -137,7 +137,7 @@ def test_nexus_default_and_ambiguous_hdf5(tmp_path):
     with h5py.File(path, "w") as file:
         file["entry/data/image"] = STACK[0]
         file["entry/raw/dark"] = STACK[1]
-    with pytest.raises(AlloykError, match="got entry/data/image, entry/raw/dark; save the images"):
+    with pytest.raises(AlloykError, match="got entry/data/image, entry/raw/dark; save only the"):
         read_image(path)
     with h5py.File(path, "a") as file:
         file.attrs["default"] = "entry"
@@ -155,7 +155,7 @@ def test_nexus_default_and_ambiguous_hdf5(tmp_path):
         ("{dtype: uint16, shape: [9, 7], endian: big}", "raw.yaml must give dtype.*endian"),
         (
             "{dtype: uint16, shape: [9, 8]}",
-            "describes frames of 144 bytes from byte 0, .*126 bytes",
+            "gives frames of 144 bytes from byte 0, .*126 bytes",
         ),
         ("[", "raw.yaml must give dtype"),
     ],

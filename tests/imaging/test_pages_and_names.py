@@ -47,7 +47,9 @@ def test_a_dicomdir_says_what_to_give_instead(tmp_path):
     for name in ("PixelData", "Rows", "Columns"):
         del dataset[name]
     dataset.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
-    with pytest.raises(AlloykError, match="a table of contents; give the folder of its images"):
+    with pytest.raises(
+        AlloykError, match="a an index without images; give the folder of its images"
+    ):
         read_image(tmp_path / "DICOMDIR")
 
 
@@ -100,7 +102,7 @@ def test_short_of_memory_is_not_the_fault_of_the_file(tmp_path, monkeypatch):
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, STACK[0])
     monkeypatch.setattr(tifffile.TiffPage, "asarray", full)
-    with pytest.raises(AlloykError, match="the memory is too small for it") as error:
+    with pytest.raises(AlloykError, match="it does not fit into memory") as error:
         read_image(buffer.getvalue())
     assert "replace or remove" not in str(error.value)
 

@@ -180,7 +180,7 @@ def test_one_voltage_replaces_the_range_of_the_preset():
         ),
         ({"voltage_kvp": 45}, r"^unknown key voltage_kvp; did you mean tube\.voltage_kvp\?$"),
         ({"bla": 45}, "^unknown key bla; `alloyk simulate --list-keys` prints all keys$"),
-        ({"tube": {}}, r"^tube must have keys of its own, such as tube\.anode, got \{\}$"),
+        ({"tube": {}}, r"^tube must have keys, such as tube\.anode, got \{\}$"),
         ({"plate.thicknesses_mm": -1}, r"^plate\.thicknesses_mm\.0 must be 0\.01 to 50 .*, got -1"),
         ({"plate.thicknesses_mm": (60,)}, r"^plate\.thicknesses_mm\.0 must be .* as EN 485-4.*60"),
         (

@@ -31,7 +31,7 @@ def test_the_true_thickness_goes_before_the_ordered_one():
     assert target_columns(THICKNESS, table_of(thickness_mm=[1, 2, 1, 2])) == ("thickness_mm",)
     assert target_columns(["alloy"], both) == ()
     assert task_notes(THICKNESS, both) == (
-        "The task thickness is the column true_thickness_mm, not thickness_mm, which is there too.",
+        "The task thickness is the column true_thickness_mm, not thickness_mm, which exists too.",
     )
     assert task_notes(["alloy", "thickness_mm"], both) == ()
 
@@ -48,10 +48,10 @@ def test_columns_keep_the_order_of_the_tasks():
                                 r"thickness\?.* it has thickness_mm, wedge"),
         (["alloy", "note"], "column note must be a number or empty, got 'thin' for 0.png"),
         (["alloy", "plate_id"], r"'plate_id' needs a column .* it has thickness_mm, wedge"),
-        (["alloy", "thickness", "thickness_mm"], "names the column thickness_mm twice"),
+        (["alloy", "thickness", "thickness_mm"], "each column once, got thickness_mm twice"),
         (["alloy", "flag"], "column flag must be a number or empty, got 'True'"),
-        (["alloy", "logits"], "'logits' is too similar to the name of another output"),
-        (["alloy", "a b", "a_b"], "'a_b' is too similar to the name of another output"),
+        (["alloy", "logits"], "output names must differ, got 'logits'"),
+        (["alloy", "a b", "a_b"], "output names must differ, got 'a_b'"),
     ],
 )  # fmt: skip
 def test_columns_that_cannot_be_learnt_are_named(tasks, message):
@@ -87,12 +87,12 @@ def test_mean_and_spread_are_those_of_the_known_values():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([np.nan, np.nan, 1, 1], "no training image has a value in the column x"),
+        ([np.nan, np.nan, 1, 1], "training images must have values in the column x, got none"),
         ([2.5, 2.5, 1, 2], r"column x must vary, got 2\.5 for every training image"),
         ([0, 0, 1, 2], "column x must vary, got 0 for every training image"),
         # float32 does not tell these apart.
         ([1e9, 1e9 + 1, 1, 2], "column x must vary, got 1e.09 for every training image"),
-        ([1, 2, np.nan, 1], "no validation image has a value in the column x"),
+        ([1, 2, np.nan, 1], "validation images must have values in the column x, got none"),
     ],
 )
 def test_nothing_to_learn_is_an_error(values, message):

@@ -80,7 +80,7 @@ def _link(old: Path, new: Path) -> None:
 
 
 def _write_extras(plan: SplitPlan, folder: Path) -> None:
-    """Write what the folders do not say: the manifest, the recipe, how the split was drawn."""
+    """Write the manifest, the recipe and the record of the split."""
     if plan.manifest:
         journal.write_synced(folder / plan.manifest, text_of_table(plan.table))
     recipe = plan.source / _RECIPE

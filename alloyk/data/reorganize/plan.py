@@ -37,7 +37,7 @@ class SplitPlan:
         record: How the split was drawn: source, ratios, group_by, seed, mode.
         table: Columns `path` (new), `label` where known, `split`, and the manifest's others.
         old_paths: Where each row's image is now.
-        manifest: Name of the manifest to write, or None where folders say everything.
+        manifest: Name of the manifest to write, or None if the folders are enough.
         notes: What the user should know, a sentence each.
         resumed: Whether an interrupted move is to be finished.
         finished: Whether an earlier run has done all of it.
@@ -64,7 +64,7 @@ def plan_split(
     mode: str = "copy",
     seed: int = 0,
 ) -> SplitPlan:
-    """Decide which image goes into which split, and find everything that stands in the way.
+    """Assign each image to a split, and find all obstacles.
 
     Args:
         source: Class folders, a manifest, or a flat folder of images without labels.
@@ -95,7 +95,7 @@ def plan_split(
     if "split" in table.columns:
         raise DataError(
             f"{shown(source)} is split already (into {', '.join(sorted(set(table['split'])))}); "
-            "train on it as it is, or join its splits first"
+            "train on it unchanged, or join its splits first"
         )
     table = table.assign(split=split_table(table, ratios, group_by, seed))
     notes += shared_groups(table, group_by)
@@ -251,12 +251,12 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
     plan = journal.read_journal(target)
     if plan is None:
         return None
-    wanted = {key: record[key] for key in ("source", "ratios", "seed")}
-    found = {key: plan["record"][key] for key in wanted}
+    current = {key: record[key] for key in ("source", "ratios", "seed")}
+    found = {key: plan["record"][key] for key in current}
     same_groups = record["group_by"] in (None, plan["record"]["group_by"]) or (
         record["group_by"] == "none" and plan["record"]["group_by"] is None
     )
-    if wanted != found or not same_groups:
+    if current != found or not same_groups:
         raise DataError(
             f"{shown(target)} holds an unfinished move from {shown(plan['record']['source'])} with "
             f"ratios {' '.join(f'{r:g}' for r in plan['record']['ratios'])}, seed "

@@ -24,7 +24,7 @@ for (const button of document.querySelectorAll("thead button")) {
     body.append(...rows.map(([, row]) => row));
   });
 }
-// What is folded on the screen is wanted on paper.
+// Print the parts that are folded on the screen.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });

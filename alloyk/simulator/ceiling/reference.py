@@ -208,7 +208,7 @@ def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:
         notes.append("The stepped voltages are taken as known except for their drift.")
     if parameters.layout.name == "full":
         notes.append(
-            "Computed at the mean pose, where the ends of the ramp lie on the field's borders; "
+            "Computed at the mean pose, where the ends of the ramp are on the field's borders; "
             "a shift that brings an end into view adds information (--drawn)."
         )
     if not parameters.texture.is_off:

@@ -12,7 +12,7 @@ BIN_KEV = 0.5
 """Width of the energy bins. Compared with 0.1 keV, ln(I) is off by 2e-4 to 5e-4 at 40 to 50 kV."""
 
 SUBBINS = 5
-"""CsI is tabulated five times finer: its K edges at 33.17 and 35.98 keV lie inside bins."""
+"""CsI is tabulated five times finer: its K edges at 33.17 and 35.98 keV are inside bins."""
 
 BIN_EDGES_KEV = np.arange(5.0, 60.0 + BIN_KEV / 2, BIN_KEV)
 VOLTAGES_KVP = np.arange(30.0, 60.0 + 0.25, 0.5)

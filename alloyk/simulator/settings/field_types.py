@@ -15,7 +15,7 @@ class Limits:
     Attributes:
         low: Least number allowed.
         high: Greatest number allowed.
-        reason: Stands in brackets in the error text.
+        reason: Text in parentheses in the error.
     """
 
     low: float

@@ -136,9 +136,7 @@ def _set(tree: dict[str, Any], key: str, given: Mapping[str, Any]) -> None:
         tree[group][mapping] = {**tree[group][mapping], leaf: given[key]}
     elif key in Parameters.model_fields:
         first = next(name for name in known if name.startswith(f"{key}."))
-        raise ConfigError(
-            f"{key} must have keys of its own, such as {first}, got {shown_value(given[key])}"
-        )
+        raise ConfigError(f"{key} must have keys, such as {first}, got {shown_value(given[key])}")
     else:
         raise ConfigError(unknown_key(key, Parameters, hint=_HINT))
 
