@@ -170,6 +170,7 @@ class AugmentConfig(Section):
     response: float = Field(default=0.0, ge=0, le=0.5)
     defects: float = Field(default=0.0, ge=0, le=0.1)
     border: float = Field(default=0.0, ge=0, le=0.25)
+    mixup: float = Field(default=0.0, ge=0, le=1)
     fill: Literal["reflect", "nearest", "constant"] = "reflect"
 
 
@@ -267,6 +268,15 @@ class Config(Section):
             raise ValueError(
                 "data.attenuation and preprocess.normalize=log both take the logarithm; set only "
                 "one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_mixup(self) -> Self:
+        if self.augment.mixup and len(self.model.tasks) > 1:
+            raise ValueError(
+                "augment.mixup mixes classes only and needs model.tasks=[alloy]; set "
+                "augment.mixup=0, or remove the other tasks"
             )
         return self
 

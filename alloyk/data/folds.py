@@ -107,8 +107,8 @@ def condition_column(table: "pd.DataFrame", column: str) -> tuple[np.ndarray, li
     column = column_called(columns, column) or column
     if column not in columns:
         raise DataError(
-            f"the condition to leave out must be a column of manifest.csv among "
-            f"{few(columns, 20) or '(there is none)'}, got {column!r}"
+            "the column to leave out must be one of the data set's "
+            f"({few(columns, 20) or 'it has none'}), got {column!r}"
         )
     codes, values = conditions_in(table[column], column)
     if len(values) < 2:

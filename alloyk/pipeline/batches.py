@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from alloyk.pipeline.reading import AUTOTUNE, reading_errors
+from alloyk.preprocessing.mixup import mix_pairs
 from alloyk.targets import LOGITS
 
 
@@ -49,8 +50,9 @@ def training_batches(
 
     Returns:
         A dataset of `(images (batch, H, W, 1) float32, labels (batch,) int32)`, with
-        `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second element is a
-        dictionary: the labels as `logits`, and each name's numbers, `(batch,)` float32.
+        `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second
+        element is a dictionary: the labels as `logits`, and each name's numbers, `(batch,)`
+        float32. With mixing it is `(batch, 3)` float32, see `alloyk.preprocessing.mixup`.
     """
     labels = np.asarray(labels, np.int32)
     targets = tf.nest.map_structure(tf.constant, _targets(labels, values))
@@ -75,7 +77,10 @@ def training_batches(
     def finish(batch, at, key):
         if augmentation is not None and augmentation.active:
             batch = augmentation(batch, key)
-        return batch, tf.nest.map_structure(lambda table: tf.gather(table, at), targets)
+        truth = tf.nest.map_structure(lambda table: tf.gather(table, at), targets)
+        if augmentation is not None and augmentation.mixup:
+            return mix_pairs(batch, truth, key, augmentation.mixup)
+        return batch, truth
 
     return batches.map(finish, num_parallel_calls=AUTOTUNE, deterministic=True).prefetch(AUTOTUNE)
 

@@ -71,6 +71,8 @@ class Augmentation:
             the images have none.
         border: Width of a dark border, fraction of the side, uniform from 0 to this on each
             side; half of the images have none.
+        mixup: Parameter of the Beta distribution by which pairs of images and their classes are
+            mixed, see `alloyk.preprocessing.mixup`. Not done by the call, which has no classes.
         fill: How the image continues beyond its edge: `reflect`, `nearest` or `constant` (0).
     """
 
@@ -92,6 +94,7 @@ class Augmentation:
     response: float = 0.0
     defects: float = 0.0
     border: float = 0.0
+    mixup: float = 0.0
     fill: str = "reflect"
 
     @property

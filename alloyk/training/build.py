@@ -26,6 +26,7 @@ from alloyk.targets import (
     weights_of,
 )
 from alloyk.training.losses import build_loss
+from alloyk.training.losses.mixed import MixedAccuracy, MixedLoss
 from alloyk.training.losses.multitask import MultitaskNetwork
 from alloyk.training.optimizers import build_optimizer
 from alloyk.training.schedules import ReduceOnPlateau, build_schedule
@@ -195,8 +196,8 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
     if isinstance(network, MultitaskNetwork):
         network.compile(optimizer, loss)
     else:
-        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        network.compile(optimizer, loss, metrics=[accuracy])
+        accuracy = MixedAccuracy(name="accuracy")
+        network.compile(optimizer, MixedLoss(loss), metrics=[accuracy])
     network.optimizer.build(network.trainable_variables)
     if not plateau:
         return []

@@ -94,7 +94,7 @@ def test_a_drawn_number_is_held_out_by_quarters():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("thickness", "among thickness_mm, tube_voltage_kvp, drawn, same, got 'thickness'"),
+        ("thickness", r"\(thickness_mm, tube_voltage_kvp, drawn, same\), got 'thickness'"),
         ("label", "got 'label'"),
         ("same", "same must vary to be left out, got x for all images"),
     ],

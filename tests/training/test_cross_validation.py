@@ -215,7 +215,7 @@ def test_a_folder_with_something_else_is_left_alone(data, trained, tmp_path):
 def test_folds_that_cannot_be_made_are_refused_before_the_first_training(data, trained, tmp_path):
     with pytest.raises(AlloykError, match="needs at least 30 groups of each class"):
         cross_validate(configuration(data), tmp_path / "cv", folds=30)
-    with pytest.raises(AlloykError, match="among thickness_mm; found 'voltage'"):
+    with pytest.raises(AlloykError, match=r"data set's \(thickness_mm\), got 'voltage'"):
         cross_validate(configuration(data), tmp_path / "cv", leave_out="voltage")
     assert not trained
     assert not (tmp_path / "cv").exists()
