@@ -10,9 +10,9 @@ NumPy only: a `.tflite` file needs nothing else.
 import io
 import math
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +64,8 @@ class NoveltyDetector:
             along = difference @ self.directions.T
             rest = np.maximum((difference**2).sum(axis=1) - (along**2).sum(axis=1), 0)
             found.append((along**2 / self.variances).sum(axis=1) + rest / self.rest)
-        return np.sqrt(np.min(found, axis=0))
+        distances: np.ndarray = np.sqrt(np.min(found, axis=0))
+        return distances
 
     def scores(self, features: np.ndarray, statistics: np.ndarray) -> np.ndarray:
         """Return the score `(n,)` of images.
@@ -74,7 +75,8 @@ class NoveltyDetector:
             statistics: `(n, 6)` of the raw images.
         """
         own = self.distances(features) / self.threshold
-        return np.maximum(own, self.raw_scores(statistics).max(axis=1))
+        scores: np.ndarray = np.maximum(own, self.raw_scores(statistics).max(axis=1))
+        return scores
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Return how far each statistic `(n, 6)` is from training's middle; 1 is the limit."""
@@ -158,7 +160,9 @@ def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
 
 def write_detector(model: Path, detector: NoveltyDetector) -> None:
     """Add the detector to a `.keras` or `.tflite` file or a SavedModel folder."""
-    values = {field.name: np.asarray(getattr(detector, field.name)) for field in fields(detector)}
+    values: dict[str, Any] = {
+        field.name: np.asarray(getattr(detector, field.name)) for field in fields(detector)
+    }
     content = io.BytesIO()
     np.savez_compressed(content, **values)
     if Path(model).is_dir():
@@ -187,8 +191,10 @@ def read_detector(model: Path) -> NoveltyDetector | None:
             with zipfile.ZipFile(model) as archive:
                 content = archive.read(MEMBER)
         with np.load(io.BytesIO(content)) as archive:
-            values = {field.name: archive[field.name] for field in fields(NoveltyDetector)}
+            values: dict[str, Any] = {
+                field.name: archive[field.name] for field in fields(NoveltyDetector)
+            }
     except (OSError, KeyError, ValueError, zipfile.error):
         return None
-    single: Sequence[str] = ("rest", "threshold", "false_alarms")
-    return NoveltyDetector(**{k: float(v) if k in single else v for k, v in values.items()})
+    values.update({name: float(values[name]) for name in ("rest", "threshold", "false_alarms")})
+    return NoveltyDetector(**values)

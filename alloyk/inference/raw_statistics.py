@@ -30,8 +30,8 @@ def raw_statistics(image: np.ndarray) -> np.ndarray:
         99th percentile) and of the noise; contrast, the range between the 1st and the 99th
         percentile over the level; and the share of pixels that look defective.
     """
-    gray = np.asarray(image, np.float64).reshape(image.shape[:2])
-    height, width = gray.shape
+    height, width = image.shape[0], image.shape[1]
+    gray = np.asarray(image, np.float64).reshape(height, width)
     low, high = np.percentile(gray, (1, 99))
     level = max(high, 1e-6)
     contrast = (high - low) / level
@@ -74,4 +74,7 @@ def _outside(gray: np.ndarray) -> np.ndarray:
     """How far each pixel lies outside the range of the pixels above and below it."""
     above = np.concatenate([gray[1:2], gray[:-1]])
     below = np.concatenate([gray[1:], gray[-2:-1]])
-    return np.maximum(gray - np.maximum(above, below), np.minimum(above, below) - gray)
+    outside: np.ndarray = np.maximum(
+        gray - np.maximum(above, below), np.minimum(above, below) - gray
+    )
+    return outside

@@ -119,7 +119,7 @@ def abstention(
             "threshold": None,
             "chosen_on": chosen_on,
         }
-        good = np.flatnonzero(curve.error_bound <= rate) if curve is not None else []
+        good = np.flatnonzero(curve.error_bound <= rate) if curve is not None else np.array([])
         if curve is not None and len(good):
             row["threshold"] = float(curve.threshold[good[-1]])
             row["error_bound"] = float(curve.error_bound[good[-1]])
