@@ -1,6 +1,6 @@
 """Use models: build, load, predict, export."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import keras
 
     from alloyk.export.exporter import ExportReport
+    from alloyk.imaging import PageChoice, RawLayout
     from alloyk.inference import Classification, Classifier
 
 
@@ -73,6 +74,8 @@ def predict(
     images: Any,
     *,
     names: Sequence[str] | None = None,
+    page: "PageChoice | None" = None,
+    raw: "RawLayout | Mapping[str, Any] | None" = None,
     keep_going: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> "Classification":
@@ -83,6 +86,10 @@ def predict(
         images: Image files, folders or patterns, or raw arrays `(height, width)` or
             `(height, width, channels)`, as decoded and not scaled.
         names: What to call each image in the result; by default its path.
+        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+            image; by default as in training.
+        raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
+            `byte_order`; by default as in training.
         keep_going: Record an image that cannot be classified in `errors` of the result instead of
             raising.
         progress: Shows how far it is, see `alloyk.progress`.
@@ -97,13 +104,17 @@ def predict(
         >>> import alloyk
         >>> alloyk.predict("resnet18.tflite", "radiographs/").labels  # doctest: +SKIP
     """
+    from alloyk.imaging import RawLayout
     from alloyk.inference import find_images
 
+    layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
     classifier = load(model)
     given = [images] if isinstance(images, str | Path) else images
     if names is None and _are_paths(given):
         given = find_images([str(one) for one in given])
-    return classifier.predict(given, names=names, progress=progress, keep_going=keep_going)
+    return classifier.predict(
+        given, names=names, page=page, raw=layout, progress=progress, keep_going=keep_going
+    )
 
 
 def export(

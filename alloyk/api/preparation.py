@@ -1,9 +1,9 @@
 """Data sets: simulate, audit and split them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import Settings, alloy_labels, as_texts
 from alloyk.errors import OptionError
@@ -12,6 +12,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     from alloyk.api.results import AuditResult, SimulatedData
     from alloyk.data.reorganize.plan import SplitPlan
+    from alloyk.imaging import PageChoice, RawLayout
 
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ def audit(
     *,
     figures: str | Path | None = None,
     series: str | None = None,
+    page: "PageChoice | None" = None,
+    raw: "RawLayout | Mapping[str, Any] | None" = None,
     progress: Progress = NO_PROGRESS,
 ) -> "AuditResult":
     """Check a data set for problems before training, as `alloyk audit` does.
@@ -114,6 +117,10 @@ def audit(
         figures: Folder for figures of classes, intensities, examples and near-duplicates.
         series: Which images belong together: a column of the manifest, or a regular expression on
             the file name. By default `plate_id`, else the name before its last `_`.
+        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+            image of one plate.
+        raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
+            `byte_order`.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -129,8 +136,10 @@ def audit(
     """
     from alloyk.api.results import AuditResult
     from alloyk.audit.checks import audit_dataset, find_all
+    from alloyk.imaging import RawLayout
 
-    audited = audit_dataset(data, series=series, progress=progress)
+    layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
+    audited = audit_dataset(data, series=series, page=page, raw=layout, progress=progress)
     found = AuditResult(audited, tuple(find_all(audited)))
     if figures is not None:
         found.draw(figures)

@@ -11,6 +11,7 @@ from alloyk.audit.quality import QUALITY_CHECKS
 from alloyk.audit.scan import scan_images
 from alloyk.audit.shortcuts import SHORTCUT_CHECKS
 from alloyk.audit.source import read_for_audit, series_of
+from alloyk.imaging import PageChoice, RawLayout
 from alloyk.progress import NO_PROGRESS, Progress
 
 CHECKS = (
@@ -27,6 +28,8 @@ def audit_dataset(
     data: str | Path,
     *,
     series: str | None = None,
+    page: PageChoice | None = None,
+    raw: RawLayout | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Audited:
     """Read a data set and measure every image.
@@ -35,13 +38,16 @@ def audit_dataset(
         data: As in `load_dataset`, or a folder of images without labels.
         series: A column of the manifest, or a regular expression on the file name, that groups
             images into series. By default `plate_id`, otherwise the name before its last `_`.
+        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+            image of one plate.
+        raw: How raw files without a sidecar are laid out.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: There is no data set, its folders or manifest are inconsistent, or `series`
             does not fit it. Images that cannot be read are findings, not errors.
     """
-    root, table, notes = read_for_audit(Path(data))
+    root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
     names, name, told = series_of(table, series)
     paths = [root.absolute() / path for path in table["path"]]
     with progress.task("reading", len(paths)) as advance:

@@ -12,8 +12,9 @@ from alloyk.data.discovery import find_images, split_folders
 from alloyk.data.manifest import manifest_in
 from alloyk.data.names import split_called
 from alloyk.data.reorganize.plan import read_source
+from alloyk.data.stacks import with_pages
 from alloyk.errors import AlloykError
-from alloyk.imaging import shown
+from alloyk.imaging import PageChoice, RawLayout, describe_raw, shown, without_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +23,26 @@ NAME_BEFORE_LAST = "^(.*)_"
 """The series by default: the file name before its last underscore."""
 
 
-def read_for_audit(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
+def read_for_audit(
+    data: Path, *, page: PageChoice | None = None, raw: RawLayout | None = None
+) -> "tuple[Path, pd.DataFrame, list[str]]":
     """Return folder, table and notes of a data set, of a flat folder, or of splits without classes.
+
+    Args:
+        data: The folder or manifest.
+        page: As in `load_dataset`.
+        raw: As in `load_dataset`.
 
     Raises:
         AlloykError: There are no images, or folders or manifest are inconsistent.
     """
+    root, table, notes = _read_files(data)
+    describe_raw(root, raw)
+    return root, with_pages(root, table, page), notes
+
+
+def _read_files(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
+    """`read_for_audit`, a row for each file."""
     import pandas as pd
 
     tree = find_images(data) if data.is_dir() and not manifest_in(data) else None
@@ -65,7 +80,7 @@ def series_of(table: "pd.DataFrame", series: str | None) -> tuple[np.ndarray, st
     if PLATE in table.columns:
         return table[PLATE].astype(str).to_numpy(dtype=object), PLATE, True
     pattern = re.compile(NAME_BEFORE_LAST)
-    matches = [pattern.match(path.rpartition("/")[2]) for path in table["path"]]
+    matches = [pattern.match(without_page(path.rpartition("/")[2])) for path in table["path"]]
     found = np.array([match.group(1) if match else "" for match in matches], dtype=object)
     known = found[found != ""]
     classes = table["label"].nunique() if "label" in table.columns else 1

@@ -1,9 +1,11 @@
 """`alloyk audit`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from alloyk.cli.options import page_option, raw_option
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -19,9 +21,11 @@ from alloyk.cli.terminal import PROGRESS
     help="Which images belong together: a column of the manifest, or a regular expression on the "
     "file name.  [default: plate_id, else the name before its last _]",
 )  # fmt: skip
+@page_option
+@raw_option
 @click.pass_context
 def audit(
-    ctx: click.Context, data: Path, as_json: bool, figures: Path | None, series: str | None
+    ctx: click.Context, /, data: Path, as_json: bool, figures: Path | None, **options: Any
 ) -> None:
     """Check the data set DATA for problems before training on it.
 
@@ -36,7 +40,7 @@ def audit(
     """
     from alloyk.api import audit
 
-    found = audit(data, figures=figures, series=series, progress=PROGRESS)
+    found = audit(data, figures=figures, progress=PROGRESS, **options)
     click.echo(found.to_json() if as_json else found.to_text(), nl=False)
     if figures:
         click.echo(f"figures: {figures}", err=True)

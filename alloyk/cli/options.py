@@ -1,8 +1,53 @@
 """Options that several commands share."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+
+class PageChoice(click.ParamType):
+    """The number of a page, `mean` or `each`."""
+
+    name = "N|mean|each"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Return the number, or the word."""
+        text = str(value)
+        if text in ("mean", "each"):
+            return text
+        if not text.isdecimal():
+            self.fail(f"must be the number of a page from 0, mean or each, got {value!r}")
+        return int(text)
+
+
+class RawLayout(click.ParamType):
+    """`{dtype: …, shape: [height, width], …}`."""
+
+    name = "LAYOUT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an `alloyk.imaging.RawLayout`."""
+        import yaml
+
+        from alloyk.errors import DataError
+        from alloyk.imaging import RawLayout
+
+        try:
+            return RawLayout.of(yaml.safe_load(value), "--raw")
+        except (DataError, yaml.YAMLError) as error:
+            self.fail(" ".join(str(error).split()))
+
+
+page_option = click.option(
+    "--page", type=PageChoice(), help="What to take of a file with several pages."
+)
+raw_option = click.option(
+    "--raw", type=RawLayout(),
+    help='Layout of .raw files, such as "{dtype: uint16, shape: [2048, 2048]}".',
+)  # fmt: skip
 
 config_argument = click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -3,9 +3,11 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from alloyk.cli.options import page_option, raw_option
 from alloyk.cli.terminal import PROGRESS
 from alloyk.errors import AlloykError
 from alloyk.progress import NO_PROGRESS
@@ -19,13 +21,23 @@ from alloyk.progress import NO_PROGRESS
     help="Write the table to a .csv or .json file instead of printing it.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of CSV.")
-def predict(model: Path, images: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+@page_option
+@raw_option
+def predict(
+    model: Path,
+    images: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    page: Any,
+    raw: Any,
+) -> None:
     """Classify images: print each one's class and the probability of every class.
 
     MODEL is a run folder, a .keras file, a SavedModel folder or a .tflite file, which needs no
     TensorFlow. IMAGE is an image file, a folder, a quoted pattern, or - for one image's bytes on
     standard input. An image that cannot be classified gets a row with its error; the exit code is 1
-    then. FILE[2] is one page of a TIFF stack, FILE[mean] the mean of all.
+    then. FILE[2] is one page of a stack, FILE[mean] the mean of all; without it, --page counts, and
+    without that what the model was trained on. So it is with --raw.
 
     \b
     Examples:
@@ -52,25 +64,26 @@ def predict(model: Path, images: tuple[str, ...], output: Path | None, as_json: 
     classifier = load(model)
     progress = PROGRESS if len(names) > 1 else NO_PROGRESS
     classified = classifier.predict(
-        _with_standard_input(names), names=names, progress=progress, keep_going=len(names) > 1
-    )
-    if len(classified.errors) == len(names):  # no row to keep
+        _with_standard_input(names, classifier.metadata.page if page is None else page),
+        names=names, page=page, raw=raw, progress=progress, keep_going=len(names) > 1,
+    )  # fmt: skip
+    count = len(classified.labels)
+    if len(classified.errors) == count:  # no row to keep
         raise AlloykError(
-            f"none of the {len(names)} images could be classified; the first: "
-            + classified.errors[0]
+            f"none of the {count} images could be classified; the first: " + classified.errors[0]
         )
     if classifier.simulated:
         click.echo("note: this model was trained on simulated images", err=True)
     for note in classified.notes:
         click.echo(f"warning: {note}", err=True)
     _write(FORMATS[kind](classified), output)
-    done = len(names) - len(classified.errors)
+    done = count - len(classified.errors)
     if output is not None:
         click.echo(f"{done} image{'s' if done > 1 else ''}: {output}", err=True)
     if classified.errors:
         first = next(iter(classified.errors.values()))
         raise AlloykError(
-            f"{len(classified.errors)} of {len(names)} images could not be classified, see the "
+            f"{len(classified.errors)} of {count} images could not be classified, see the "
             f"column error; the first: {first}"
         )
 
@@ -83,14 +96,14 @@ def _name_ignored(names: list[str]) -> None:
     click.echo(f"Ignored {len(names)} non-image file{plural}: {few(map(shown, names))}", err=True)
 
 
-def _with_standard_input(names: list[str]) -> list[object]:
+def _with_standard_input(names: list[str], page: Any) -> list[object]:
     """Put the pixels on standard input in the place of its name."""
     from alloyk.inference import STANDARD_INPUT, image_from_bytes
 
     if STANDARD_INPUT not in names:
         return list(names)
     data = sys.stdin.buffer.read()
-    image = image_from_bytes(data, "on standard input")
+    image = image_from_bytes(data, "on standard input", page)
     return [image if name == STANDARD_INPUT else name for name in names]
 
 

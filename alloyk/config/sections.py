@@ -23,8 +23,11 @@ from alloyk.config.choices import (
     ScheduleConfig,
 )
 from alloyk.config.recipes import ARCHITECTURES
+from alloyk.imaging import RawLayout
 from alloyk.settings.section import Fraction, Positive, Section
 from alloyk.targets import ALLOY
+
+_PAGE_RULE = "must be the number of a page from 0, mean or each"
 
 
 def _known_architecture(name: str) -> str:
@@ -49,10 +52,34 @@ class SimulateConfig(Section):
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
+class RawConfig(Section):
+    """How image files without a header (`.raw`) are laid out."""
+
+    dtype: str
+    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    offset: int = Field(default=0, ge=0)
+    byte_order: Literal["little", "big"] = "little"
+
+    @field_validator("dtype")
+    @classmethod
+    def _check_dtype(cls, value: str) -> str:
+        try:
+            RawLayout(value, (1, 1)).numbers  # noqa: B018 - raises
+        except (TypeError, ValueError):
+            raise ValueError("must be a number type, such as uint16 or float32") from None
+        return value
+
+    def layout(self) -> RawLayout:
+        """The same for readers."""
+        return RawLayout(self.dtype, self.shape, self.offset, self.byte_order)
+
+
 class DataConfig(Section):
     """The images, and how they are split and read."""
 
     path: Path | None = None
+    page: int | Literal["mean", "each"] | None = None
+    raw: RawConfig | None = None
     simulate: SimulateConfig = SimulateConfig()
     ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
     group_by: str | None = None
@@ -71,6 +98,17 @@ class DataConfig(Section):
         if self.flat is None and (self.dark is not None or self.attenuation):
             raise ValueError("data.dark and data.attenuation need data.flat; set data.flat too")
         return self
+
+    @field_validator("page", mode="wrap")
+    @classmethod
+    def _check_page(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            page = handler(value)
+        except ValidationError as error:
+            raise ValueError(_PAGE_RULE) from error
+        if isinstance(page, int) and page < 0:
+            raise ValueError(_PAGE_RULE)
+        return page
 
     @field_validator("path", mode="before")
     @classmethod

@@ -28,9 +28,10 @@ from alloyk.data.splits import (
     group_name,
     split_table,
 )
+from alloyk.data.stacks import with_pages
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.imaging import PageChoice, RawLayout, describe_raw, image_file, raw_layout, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,8 @@ class ImageDataset:
             `"manifest"` if the split was given, None if it was drawn by image.
         notes: Sentences for the user about the data set.
         skipped: Paths of images that cannot be read and were left out.
+        page: What is taken of a file with several pages.
+        raw: How raw files without a sidecar are laid out.
     """
 
     root: Path
@@ -60,6 +63,8 @@ class ImageDataset:
     grouped_by: str | None
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    page: PageChoice | None = None
+    raw: RawLayout | None = None
 
     @property
     def simulated(self) -> bool:
@@ -85,6 +90,8 @@ class ImageDataset:
     def fingerprint(self) -> str:
         """Return 64 hex digits that change with any path, size, time stamp, label or split.
 
+        The description of a raw file counts as well.
+
         Raises:
             DataError: A file has gone since the data set was loaded.
         """
@@ -95,13 +102,16 @@ class ImageDataset:
         digest = hashlib.sha256()
         rows = self.table[["path", "label", "split"]].sort_values("path")
         for path, label, split in rows.itertuples(index=False, name=None):
+            file = image_file(self.root / path)
             try:
-                status = os.stat(self.root / path)
+                status = os.stat(file)
             except OSError as error:
                 raise DataError(
                     f"{shown(self.root / path)} is no longer there: {error.strerror}"
                 ) from error
-            row = (path, label, split, status.st_size, status.st_mtime_ns)
+            row: tuple[Any, ...] = (path, label, split, status.st_size, status.st_mtime_ns)
+            if file.suffix.lower() == ".raw":
+                row += (raw_layout(file),)
             digest.update(repr(row).encode())
         return digest.hexdigest()
 
@@ -114,6 +124,8 @@ def load_dataset(
     seed: int = 0,
     fold: tuple[int, int] | None = None,
     leave_out: tuple[str, str] | None = None,
+    page: PageChoice | None = None,
+    raw: RawLayout | None = None,
 ) -> ImageDataset:
     """Load a data set; give it the splits that it lacks.
 
@@ -129,12 +141,14 @@ def load_dataset(
         seed: Seed of the draw.
         fold: Number, from 1, of the fold to test on, and how many there are.
         leave_out: Column and value of the condition to test on.
+        page: What to take of a file with several pages; None refuses them when they are read.
+        raw: How raw files without a sidecar are laid out.
 
     Raises:
         DataError: One line that names what is missing, empty, misplaced, doubled or unknown.
     """
     ratios = checked_ratios(ratios)
-    root, table, given_by, notes = read_table(Path(data))
+    root, table, given_by, notes = read_table(Path(data), page=page, raw=raw)
     record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
@@ -162,7 +176,10 @@ def load_dataset(
     notes += shared_groups(table, group_by)
     first = ["path", "label", "split"]
     table = table[first + [name for name in table.columns if name not in first]]
-    return ImageDataset(root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes))
+    return ImageDataset(
+        root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes),
+        page=page, raw=raw,
+    )  # fmt: skip
 
 
 def _wrapper_hint(root: Path, table: "pd.DataFrame") -> str:
@@ -176,16 +193,31 @@ def _wrapper_hint(root: Path, table: "pd.DataFrame") -> str:
     )
 
 
-def read_table(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
-    """Read a data set without drawing splits.
+def read_table(
+    data: Path,
+    *,
+    labelled: bool = True,
+    page: PageChoice | None = None,
+    raw: RawLayout | None = None,
+) -> "tuple[Path, pd.DataFrame, str, list[str]]":
+    """Read a data set as it lies there, without drawing splits.
 
     Args:
         data: As in `load_dataset`.
         labelled: False takes a manifest without labels.
+        page: As in `load_dataset`.
+        raw: As in `load_dataset`.
 
     Returns:
         The folder, the table, `"folders"` or `"manifest"`, and the notes.
     """
+    root, table, given_by, notes = _read_files(data, labelled)
+    describe_raw(root, raw)
+    return root, with_pages(root, table, page), given_by, notes
+
+
+def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, list[str]]":
+    """`read_table`, a row for each file."""
     refuse_unfinished(data.parent if data.is_file() else data)
     if data.is_file():
         if data.suffix.lower() != ".csv":

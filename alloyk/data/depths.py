@@ -14,7 +14,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.files import few
-from alloyk.imaging import image_format, read_image
+from alloyk.imaging import image_file, image_format, read_image
 
 # Enough to find a depth that one image in 300 has, in a second or two.
 MOST_FILES = 1000
@@ -99,8 +99,8 @@ def _tiff_type(path: Path) -> np.dtype[Any] | None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(image_file(path)) as file:
             found: np.dtype[Any] | None = file.pages[0].dtype
-            return found
-    except Exception:  # a damaged header; the reader reports it
+            return None if str(path).endswith("[mean]") else found
+    except Exception:  # whatever a damaged header makes of it; the reader says it better
         return None

@@ -11,7 +11,7 @@ from alloyk.data.names import PLATE, SPLITS, folded, known_names, split_called
 from alloyk.data.text_table import read_text_table
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.imaging import shown, split_page, without_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +190,8 @@ def check_manifest_files(
     Raises:
         DataError: Files are missing, or images are not named.
     """
-    root, listed = file.parent, set(table["path"])
+    root = file.parent
+    listed = {_file_of(root, path) for path in table["path"]}
     if whole_folder:
         tree = find_images(root)
         there = {*tree.images, *tree.others}
@@ -211,6 +212,12 @@ def check_manifest_files(
             f"({few(unlisted)}); add rows for them, or name {file.name} itself as the data set"
         )
     return tuple(links_out)
+
+
+def _file_of(root: Path, path: str) -> str:
+    """The file of a row, which may name a page of it."""
+    named = path.endswith("]") and split_page(root / path)[1] is not None
+    return without_page(path) if named else path
 
 
 def _files_beside(root: Path, listed: set[str]) -> tuple[set[str], list[str]]:

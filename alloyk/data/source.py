@@ -78,6 +78,8 @@ def open_dataset(config: Config) -> ImageDataset:
         seed=data.split_seed,
         fold=parse_fold(data.fold) if data.fold else None,
         leave_out=parse_condition(data.leave_out) if data.leave_out else None,
+        page=data.page,
+        raw=data.raw.layout() if data.raw else None,
     )
     return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
 

@@ -14,6 +14,7 @@ import numpy as np
 from alloyk.data.apportion import deal, deal_pure_groups
 from alloyk.data.names import PLATE, SPLITS, THICKNESS, column_called
 from alloyk.errors import DataError
+from alloyk.imaging import without_page
 from alloyk.targets.cells import numbers_in
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _groups_in_names(table: "pd.DataFrame", name: str) -> "pd.Series":
         raise DataError(
             f"group_by must be a column ({columns}) or a regular expression, got {name!r}: {error}"
         ) from None
-    files = [path.rpartition("/")[2] for path in table["path"]]
+    files = [without_page(path.rpartition("/")[2]) for path in table["path"]]
     matches = [pattern.search(file) for file in files]
     missed = [file for file, match in zip(files, matches, strict=True) if match is None]
     if missed:

@@ -11,7 +11,7 @@ from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.errors import DataError
 from alloyk.evaluation.text_report import describe
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import image_file, read_image, shown
 from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import FIGURES
@@ -158,7 +158,7 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
     paths = predictions.table["path"].to_numpy()[surest]
     for path in paths:
-        if not (root / path).is_file():
+        if not image_file(root / path).is_file():
             raise DataError(f"the image {shown(root / path)} is missing")
     names = [display_name(label) for label in predictions.classes]
     captions = [

@@ -1,10 +1,13 @@
 """Image files as arrays, at their true depth.
 
-`reading` detects the format and names the file in every error; `png`, `jpeg`, `pillow` (also BMP),
-`tiff`, `dicom` and `lab` read the formats; `limits` has their common checks, and `gray` converts
-colour to gray.
+`reading` finds the format and names the file in every error; `png`, `jpeg`, `pillow` (BMP too),
+`tiff` and `dicom` read one format each, `lab` those of laboratories (`numpy_files`, `edf`, `his`,
+`hdf5`, `raw`); `limits` is what they share, `pages` names the pages of a file, `advice` says how to
+convert what is not read, `gray` makes gray of colour.
 """
 
+from alloyk.imaging.pages import Page, PageChoice, image_file, page_paths, split_page, without_page
+from alloyk.imaging.raw import RawLayout, assume_raw, describe_raw, raw_layout
 from alloyk.imaging.reading import (
     IMAGE_SUFFIXES,
     image_format,
@@ -15,18 +18,26 @@ from alloyk.imaging.reading import (
     plain_format,
     read_image,
     shown,
-    split_page,
 )
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Page",
+    "PageChoice",
+    "RawLayout",
+    "assume_raw",
+    "describe_raw",
+    "image_file",
     "image_format",
     "image_size",
     "is_image_file",
     "is_image_name",
     "page_count",
+    "page_paths",
     "plain_format",
+    "raw_layout",
     "read_image",
     "shown",
     "split_page",
+    "without_page",
 ]

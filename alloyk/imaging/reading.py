@@ -7,25 +7,23 @@ file, not from its name. Importing this module loads only NumPy and Pillow.
 
 import io
 import os
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError
 from alloyk.imaging import jpeg, lab, pillow, png
+from alloyk.imaging.advice import how_to_convert
 from alloyk.imaging.limits import CUT_SHORT
+from alloyk.imaging.pages import Page, split_page
+from alloyk.imaging.raw import raw_layout
 
 Result = TypeVar("Result")
 
-Page = int | Literal["mean"]
-
 _COMMON = frozenset({"png", "jpeg", "bmp", "tiff", "dicom"})
-
-_PAGE = re.compile(r"(.+)\[(\d+|mean)\]", re.DOTALL)
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib"}
@@ -105,19 +103,6 @@ def page_count(path: str | Path) -> int:
     return _open(path, _pages)
 
 
-def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
-    """Split `FILE[2]` or `FILE[mean]` into file and page; an existing file of that name wins.
-
-    >>> split_page("stack.tif[2]"), split_page("stack.tif[mean]"), split_page("plate.tif")
-    (('stack.tif', 2), ('stack.tif', 'mean'), ('plate.tif', None))
-    """
-    text = str(path)
-    found = _PAGE.fullmatch(text) if text.endswith("]") else None
-    if found is None or os.path.lexists(text):
-        return path, None
-    return found[1], "mean" if found[2] == "mean" else int(found[2])
-
-
 def image_format(path: str | Path) -> str:
     """Return the format according to the first bytes, such as `"png"`, `"tiff"` or `"dicom"`.
 
@@ -169,7 +154,7 @@ def is_image_file(path: str | Path) -> bool:
     try:
         with _binary_file(path) as file:
             _kind(file.read(_HEAD_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, AlloykError):
         return False
     return True
 
@@ -255,7 +240,11 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
 
 
 def _kind(head: bytes, name: object = "") -> str:
-    # DICOM first: the 128 bytes before its mark are arbitrary and may be a TIFF header.
+    # A raw file may begin with any count, and so with the mark of another format.
+    is_raw = str(name).lower().endswith(".raw")
+    if is_raw and head and raw_layout(str(name)) is not None:
+        return "raw"
+    # DICOM first: the 128 bytes before its mark may hold anything, such as a TIFF header.
     if head[128:132] == b"DICM":
         return "dicom"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -271,8 +260,11 @@ def _kind(head: bytes, name: object = "") -> str:
         return kind
     if not head:
         raise ValueError("the file is empty")
-    if str(name).lower().endswith(".raw"):
+    if is_raw:
         return "raw"
+    advice = how_to_convert(head, str(name))
+    if advice is not None:
+        raise DataError(advice)
     raise ValueError(_NOT_AN_IMAGE)
 
 

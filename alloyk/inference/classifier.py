@@ -3,21 +3,21 @@
 A `.tflite` file needs LiteRT, NumPy and Pillow only: nothing else is imported for it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError, ModelError
-from alloyk.imaging import shown
+from alloyk.imaging import PageChoice, RawLayout, shown
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.metadata import read_metadata
 from alloyk.inference.novelty import FEATURES, read_detector
 from alloyk.inference.raw_statistics import raw_statistics
 from alloyk.inference.results import Classification
-from alloyk.inference.sources import Item, as_items, chunks, decoded
+from alloyk.inference.sources import Item, as_items, chunks, decoded, with_pages
 from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.targets import LOGITS
@@ -58,6 +58,8 @@ class Classifier:
         images: Any,
         *,
         names: Sequence[str | None] | None = None,
+        page: PageChoice | None = None,
+        raw: RawLayout | None = None,
         progress: Progress = NO_PROGRESS,
         keep_going: bool = False,
     ) -> Classification:
@@ -68,6 +70,9 @@ class Classifier:
                 `(height, width)` or `(height, width, channels)` of any number type, not scaled,
                 or several of one size, `(n, height, width, channels)`.
             names: What to call each image in the result and in errors; by default its path.
+            page: What to take of a file with several pages: a number from 0, `mean`, or `each` as
+                an image; by default as in training.
+            raw: How raw files without a sidecar are laid out; by default as in training.
             progress: Shows how far it is, see `alloyk.progress`.
             keep_going: Whether an image that cannot be classified is recorded in
                 `Classification.errors` instead of raised.
@@ -77,7 +82,9 @@ class Classifier:
                 or the model gives no number for it; the message names it.
             ValueError: An array is not of the shape of an image.
         """
-        items = as_items(images, names)
+        layout = raw or self.metadata.raw
+        wanted_page = self.metadata.page if page is None else page
+        items = with_pages(as_items(images, names), wanted_page, layout)
         # Probabilities, behind them a column for each number that is estimated, and the detector's
         # score.
         scored = int(self.detector is not None)
@@ -85,10 +92,11 @@ class Classifier:
         errors: dict[int, str] = {}
         unlike = UnlikeTraining(self.metadata.depths, self.metadata.brightest)
         with progress.task("classifying", len(items)) as advance:
-            for chunk in chunks(items):
-                usable = self._usable(chunk, errors, unlike, keep_going)
-                for batch, raw in self._batches(usable):
-                    found = self._answers(raw)
+            for chunk in chunks(items, layout):
+                images_read = zip(chunk, decoded(chunk, layout), strict=True)
+                usable = self._usable(images_read, errors, unlike, keep_going)
+                for batch, counts in self._batches(usable):
+                    found = self._answers(counts)
                     for item, row in zip(batch, found, strict=True):
                         self._record(item, row, answers, errors, keep_going)
                 advance(len(chunk))
@@ -112,11 +120,15 @@ class Classifier:
         )
 
     def _usable(
-        self, chunk: list[Item], errors: dict[int, str], unlike: UnlikeTraining, keep_going: bool
+        self,
+        images: Iterable[tuple[Item, np.ndarray | AlloykError]],
+        errors: dict[int, str],
+        unlike: UnlikeTraining,
+        keep_going: bool,
     ) -> list[tuple[Item, np.ndarray]]:
-        """Decode a chunk and bring its images to what the model takes."""
+        """Bring decoded images to what the model takes."""
         usable = []
-        for item, image in zip(chunk, decoded(chunk), strict=True):
+        for item, image in images:
             try:
                 if isinstance(image, AlloykError):
                     raise image

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from alloyk import __version__
-from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.errors import DataError, ModelError
+from alloyk.imaging import PageChoice, RawLayout, shown
 
 MEMBER = "alloyk.json"
 # What an exported model calls its one function and its class output.
@@ -33,6 +33,8 @@ class ModelMetadata:
             column over the training images. The output of this name is in the column's unit.
         depths: Number types of the training images, such as `uint16`; empty if unknown.
         brightest: Smallest and largest maximum of a training image; None if not known.
+        page: What was taken of a training file with several pages.
+        raw: How raw training files were laid out.
         alloyk: Version that wrote the file.
     """
 
@@ -42,6 +44,8 @@ class ModelMetadata:
     spreads: dict[str, float] = field(default_factory=dict)
     depths: tuple[str, ...] = ()
     brightest: tuple[float, float] | None = None
+    page: PageChoice | None = None
+    raw: RawLayout | None = None
     alloyk: str = __version__
 
 
@@ -76,9 +80,19 @@ def read_metadata(model: Path) -> ModelMetadata:
         found["depths"] = tuple(found.get("depths", ()))
         if found.get("brightest") is not None:
             found["brightest"] = tuple(found["brightest"])
+        if found.get("raw") is not None:
+            found["raw"] = RawLayout.of(found["raw"])
         return ModelMetadata(**found)
     # Missing, cut short, damaged, not an object, an entry missing: the remedy is the same.
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.error) as error:
+    except (
+        OSError,
+        DataError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.error,
+    ) as error:
         reason = "it does not exist" if not model.exists() else "its class names are missing"
         raise ModelError(
             "a model must be made by alloyk (a run folder, .keras, .tflite or SavedModel), got "

@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError
-from alloyk.imaging import image_size, is_image_file, read_image, shown
+from alloyk.imaging import (
+    PageChoice,
+    RawLayout,
+    assume_raw,
+    image_size,
+    is_image_file,
+    page_count,
+    page_paths,
+    read_image,
+    shown,
+    split_page,
+)
 
 STANDARD_INPUT = "-"
 
@@ -54,6 +65,38 @@ def as_items(images: Any, names: Sequence[str | None] | None) -> list[Item]:
     return items
 
 
+def with_pages(
+    items: Sequence[Item], page: PageChoice | None, raw: RawLayout | None = None
+) -> list[Item]:
+    """Take one page, the mean or each of all pages of every file that has several.
+
+    Args:
+        items: Images; those that name a page, or are pixels, stay.
+        page: What to take; None changes nothing.
+        raw: How raw files without a sidecar are laid out.
+    """
+    if page is None:
+        return list(items)
+    taken: list[Item] = []
+    for item in items:
+        if not isinstance(item.source, str) or split_page(item.source)[1] is not None:
+            taken.append(item._replace(number=len(taken)))
+            continue
+        try:
+            with assume_raw(raw):
+                count = page_count(item.source)
+        except AlloykError:
+            count = 1  # reading it gives the reason
+            page_taken: PageChoice = 0
+        else:
+            page_taken = page
+        sources = page_paths(item.source, count, page_taken)
+        names = page_paths(item.name, count, page_taken) if item.name else [item.name]
+        for source, name in zip(sources, names * (len(sources) // len(names)), strict=True):
+            taken.append(Item(len(taken), name, source))
+    return taken
+
+
 def _as_image(array: np.ndarray) -> np.ndarray:
     """Return a raw image `(height, width, 1 or 3)`."""
     image = array[..., None] if array.ndim == 2 else array
@@ -67,13 +110,19 @@ def _as_image(array: np.ndarray) -> np.ndarray:
     return image[..., : 1 if image.shape[2] < 3 else 3]  # without alpha
 
 
-def chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Yield the items in order, as many at a time as are decoded together."""
+def chunks(items: Sequence[Item], raw: RawLayout | None = None) -> Iterator[list[Item]]:
+    """Yield the items in order, as many at a time as are decoded together.
+
+    Args:
+        items: Images.
+        raw: How raw files without a sidecar are laid out.
+    """
     chunk: list[Item] = []
     pixels = 0
     for item in items:
-        needed = _pixels_of(item)
-        if chunk and (len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS):
+        with assume_raw(raw):
+            wanted = _pixels_of(item)
+        if chunk and (len(chunk) == READ_AHEAD or pixels + wanted > READ_AHEAD_PIXELS):
             yield chunk
             chunk, pixels = [], 0
         chunk.append(item)
@@ -92,14 +141,19 @@ def _pixels_of(item: Item) -> int:
     return height * width
 
 
-def decoded(items: Sequence[Item]) -> list[np.ndarray | AlloykError]:
-    """Decode what has to be read, several at a time; an error takes the place of an image."""
+def decoded(items: Sequence[Item], raw: RawLayout | None = None) -> list[np.ndarray | AlloykError]:
+    """Decode what has to be read, several at a time; an error stands in an image's place."""
+
+    def read(item: Item) -> np.ndarray | AlloykError:
+        with assume_raw(raw):  # of its own thread
+            return _pixels_or_error(item)
+
     if len(items) == 1:
-        return [_pixels_or_error(items[0])]
+        return [read(items[0])]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(min(len(items), (os.cpu_count() or 1) + 4)) as pool:
-        return list(pool.map(_pixels_or_error, items))
+        return list(pool.map(read, items))
 
 
 def _pixels_or_error(item: Item) -> np.ndarray | AlloykError:
@@ -148,7 +202,7 @@ def find_images(
             raise DataError(f"no image at {shown(argument)}: check the path")
         if not some:
             raise DataError(
-                f"no image in {shown(argument)}; needs PNG, JPEG, BMP, TIFF or DICOM files"
+                f"no image in {shown(argument)}; needs image files, such as PNG, TIFF or DICOM"
             )
         if others:
             ignored(others)
@@ -156,11 +210,12 @@ def find_images(
     return found
 
 
-def image_from_bytes(data: bytes, name: str) -> np.ndarray:
+def image_from_bytes(data: bytes, name: str, page: PageChoice | None = None) -> np.ndarray:
     """Decode the bytes of one image file.
 
     Args:
         data: A whole file of any format that alloyk reads.
         name: How errors name it.
+        page: The page, or `mean` of all of them, where there are several.
     """
-    return read_image(data, name=name)
+    return read_image(data, name=name, page=None if page == "each" else page)

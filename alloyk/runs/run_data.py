@@ -22,7 +22,7 @@ from alloyk.data.source import (
 )
 from alloyk.errors import DataError, ModelError
 from alloyk.files import few, sha256
-from alloyk.imaging import shown
+from alloyk.imaging import image_file, shown
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.settings import DataSettings
 from alloyk.runs.split_record import SKIPPED, SplitRecord, image_digests
@@ -78,13 +78,14 @@ def is_run_data(run: str | Path, data: str | Path) -> bool:
 
     It is when it has a test image of the run, under the same path and with the same content.
     """
-    record = RunFolder(run).split_record
+    folder = RunFolder(run)
+    record, settings = folder.split_record, folder.settings.data
     if record is None:
         return False
-    root, table, _, _ = read_table(Path(data))
+    root, table, _, _ = read_table(Path(data), page=settings.page, raw=settings.raw)
     test = record.of("test")["sha256"]
     there = test[test.index.isin(table["path"])]
-    return any(sha256(root / str(path)) == digest for path, digest in there.items())
+    return any(sha256(image_file(root / str(path))) == digest for path, digest in there.items())
 
 
 def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -> ImageDataset:
@@ -98,7 +99,7 @@ def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -
     settings = _data_settings(RunFolder(run), data)
     if not whole:
         return _open_dataset(settings)
-    root, table, _, notes = read_table(_data_path(settings))
+    root, table, _, notes = read_table(_data_path(settings), page=settings.page, raw=settings.raw)
     if "split" not in table.columns:
         table = table.assign(split="")
     dataset = ImageDataset(root, table, tuple(sorted(set(table["label"]))), None, tuple(notes))
@@ -207,6 +208,8 @@ def _open_dataset(settings: DataSettings) -> ImageDataset:
         seed=settings.split_seed,
         fold=parse_fold(settings.fold) if settings.fold else None,
         leave_out=parse_condition(settings.leave_out) if settings.leave_out else None,
+        page=settings.page,
+        raw=settings.raw,
     )
     return skip_unreadable(dataset) if settings.skip_unreadable else dataset
 
@@ -216,7 +219,7 @@ def _as_in_training(settings: DataSettings, path: Path, record: SplitRecord) -> 
 
     Where nothing has changed it is what `_open_dataset` returns.
     """
-    root, listed, given_by, notes = read_table(path)
+    root, listed, given_by, notes = read_table(path, page=settings.page, raw=settings.raw)
     known = listed["path"].isin(record.table.index)
     added = listed.loc[~known, "path"]
     listed = listed[known].reset_index(drop=True)
@@ -240,7 +243,9 @@ def _as_in_training(settings: DataSettings, path: Path, record: SplitRecord) -> 
     first = ["path", "label", "split"]
     table = table[first + [name for name in table.columns if name not in first]]
     classes = tuple(sorted(set(table["label"])))
-    return ImageDataset(root, table, classes, grouped_by, tuple(notes), skipped)
+    return ImageDataset(
+        root, table, classes, grouped_by, tuple(notes), skipped, settings.page, settings.raw
+    )
 
 
 def _moved(listed: "pd.DataFrame", recorded: np.ndarray) -> "list[str]":

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from alloyk.data import RATIOS
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.imaging import PageChoice, RawLayout, shown
 
 _T = TypeVar("_T")
 
@@ -29,6 +29,8 @@ class DataSettings:
         fold: The fold held out, such as `2/5`.
         leave_out: The condition held out, such as `tube_voltage_kvp=45`.
         skip_unreadable: Whether unreadable images are left out instead of stopping.
+        page: What is taken of a file with several pages.
+        raw: How raw files without a sidecar are laid out.
     """
 
     path: Path | None = None
@@ -39,6 +41,8 @@ class DataSettings:
     fold: str | None = None
     leave_out: str | None = None
     skip_unreadable: bool = False
+    page: PageChoice | None = None
+    raw: RawLayout | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class RunSettings:
         """Which images, and how they were split."""
         section = self.section("data")
         path = section.get("path")
-        ratios = section.get("ratios") or RATIOS
+        ratios, raw = section.get("ratios") or RATIOS, section.get("raw")
         if len(ratios) != 3:
             raise ModelError(
                 f"{shown(self.file)}: `data.ratios` must be three numbers, got {ratios!r}"
@@ -118,6 +122,17 @@ class RunSettings:
             fold=self._typed(section, "fold", str, "text"),
             leave_out=self._typed(section, "leave_out", str, "text"),
             skip_unreadable=section.get("on_bad_image") == "skip",
+            page=self._page(section.get("page")),
+            raw=None if raw is None else RawLayout.of(raw, f"{shown(self.file)}: `data.raw`"),
+        )
+
+    def _page(self, found: Any) -> PageChoice | None:
+        if found is None or found == "mean" or found == "each" or isinstance(found, int):
+            page: PageChoice | None = found
+            return page
+        raise ModelError(
+            f"{shown(self.file)}: `data.page` must be the number of a page, mean or each, got "
+            f"{found!r}"
         )
 
     def _typed(

@@ -15,7 +15,7 @@ from alloyk.data import PLATE, SPLITS, ImageDataset
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
-from alloyk.imaging import shown
+from alloyk.imaging import image_file, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,9 +95,11 @@ def read_split_record(file: Path) -> SplitRecord | None:
 
 
 def image_digests(root: Path, paths: Iterable[str]) -> "pd.Series[str]":
-    """Return the SHA-256 of each image, in the order of `paths`."""
+    """Return the SHA-256 of each image's file, in the order of `paths`; a stack is read once."""
     import pandas as pd
 
+    files = [image_file(root / path) for path in paths]
+    distinct = list(dict.fromkeys(files))
     with ThreadPool() as pool:
-        digests = pool.map(lambda path: sha256(root / path), list(paths))
-    return pd.Series(digests, dtype=object)
+        digests = dict(zip(distinct, pool.map(sha256, distinct), strict=True))
+    return pd.Series([digests[file] for file in files], dtype=object)

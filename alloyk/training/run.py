@@ -402,6 +402,8 @@ def _save_classifier(
         output=LOGITS,
         simulated=dataset.simulated,
         spreads={target.column: target.spread for target in targets},
+        page=dataset.page,
+        raw=dataset.raw,
     )
     with whole_file(path) as unfinished:
         classifier.save(unfinished)

@@ -149,13 +149,13 @@ def test_nexus_default_and_ambiguous_hdf5(tmp_path):
 @pytest.mark.parametrize(
     ("sidecar", "message"),
     [
-        (None, "a raw file has no header: write a raw.yaml"),
+        (None, "a raw file has no header: set data.raw, or write a raw.yaml"),
         ("{dtype: uint16}", "raw.yaml must give dtype.*'shape'"),
         ("{dtype: text, shape: [9, 7]}", "raw.yaml must give dtype"),
         ("{dtype: uint16, shape: [9, 7], endian: big}", "raw.yaml must give dtype.*endian"),
         (
             "{dtype: uint16, shape: [9, 8]}",
-            "gives frames of 144 bytes from byte 0, .*126 bytes",
+            "has frames of 144 bytes from byte 0, got 126 bytes there; correct raw.yaml or data.raw",
         ),
         ("[", "raw.yaml must give dtype"),
     ],

@@ -18,7 +18,7 @@ from alloyk.data.splits import RATIOS, checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.imaging import shown, split_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +113,7 @@ def plan_split(
         table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
     else:
         _refuse_target(root, target, mode)
+        _refuse_pages(root, old_paths)
         if mode == "move":
             _refuse_links(root, old_paths)
         table["path"] = _new_paths(table)
@@ -213,6 +214,15 @@ def _refuse_target(root: Path, target: Path, mode: str) -> None:
         raise DataError(
             f"OUT must be a new or empty folder, but {shown(target)} is not empty; name another, "
             "or empty it"
+        )
+
+
+def _refuse_pages(root: Path, paths: list[str]) -> None:
+    pages = [path for path in paths if split_page(root / path)[1] is not None]
+    if pages:
+        raise DataError(
+            f"{len(pages)} rows name a page of a file ({few(pages)}), and only whole files can go "
+            "into folders; use --mode manifest"
         )
 
 

@@ -1,0 +1,68 @@
+"""Formats of detectors that are not read: how to recognise and convert each."""
+
+from pathlib import PurePath
+
+_TO_TIFF = "export 16-bit or 32-bit TIFF from the program that wrote it"
+
+# The first bytes of a file → advice. They go before its suffix.
+_BY_CONTENT = {
+    b"SIMPLE  =": "FITS is not read; convert it to TIFF or NumPy, for example with astropy: "
+    "numpy.save(NEW, astropy.io.fits.getdata(OLD))",
+    b"ncaa": "VFF is not read; convert it to TIFF, for example with Fiji",
+    b"XIVI": f"VIV is not read; {_TO_TIFF}",
+    b"###CBF": "CBF is not read; convert it to EDF or TIFF, for example with fabio-convert",
+    b"NRRD": "NRRD is not read; convert it to TIFF, for example with Fiji",
+}
+
+# Zeiss TXRM is a compound file, as are old office documents.
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+_AS_RAW = (
+    "has no header that alloyk reads; where its pixels lie uncompressed, rename it to .raw and "
+    "describe it by data.raw"
+)
+
+# Suffix → advice, where the content tells nothing.
+_BY_SUFFIX = {
+    ".fits": _BY_CONTENT[b"SIMPLE  ="],
+    ".fit": _BY_CONTENT[b"SIMPLE  ="],
+    ".fts": _BY_CONTENT[b"SIMPLE  ="],
+    ".txrm": "Zeiss TXRM is not read; export TIFF from the microscope's program",
+    ".xrm": "Zeiss XRM is not read; export TIFF from the microscope's program",
+    ".txm": "Zeiss TXM is not read; export TIFF from the microscope's program",
+    ".vff": _BY_CONTENT[b"ncaa"],
+    ".viv": f"VIV is not read; {_TO_TIFF}",
+    ".cbf": _BY_CONTENT[b"###CBF"],
+    ".nrrd": _BY_CONTENT[b"NRRD"],
+    ".mhd": "MetaImage is not read; describe its .raw file by data.raw, or convert it with Fiji",
+    ".mha": "MetaImage is not read; convert it to TIFF, for example with Fiji",
+    ".nii": "NIfTI is not read; convert it to TIFF, for example with Fiji",
+    ".seq": f"SEQ {_AS_RAW}, or {_TO_TIFF}",
+    ".img": f"IMG {_AS_RAW}, or {_TO_TIFF}",
+    ".bin": f"BIN {_AS_RAW}",
+    ".dat": f"DAT {_AS_RAW}",
+    ".vol": f"VOL {_AS_RAW}",
+    ".spe": "SPE is not read; convert it to TIFF, for example with Fiji",
+    ".mat": "MATLAB files are not read; save the array as .npy, or as TIFF by imwrite",
+    ".jp2": "JPEG 2000 is not read; convert it to TIFF or PNG",
+    ".j2k": "JPEG 2000 is not read; convert it to TIFF or PNG",
+    ".webp": "WebP is not read; convert it to PNG",
+    ".gif": "GIF is not read; convert it to PNG",
+    ".pgm": "PGM is not read; convert it to PNG, which keeps 16 bits",
+}
+
+
+def how_to_convert(head: bytes, name: str) -> str | None:
+    """Return what to do about a file of a known format that is not read, or None.
+
+    Args:
+        head: Its first bytes.
+        name: Its name, or `""`.
+    """
+    for mark, advice in _BY_CONTENT.items():
+        if head.startswith(mark):
+            return advice
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in _BY_SUFFIX and head.startswith(_COMPOUND):
+        suffix = ".txrm"
+    return _BY_SUFFIX.get(suffix)

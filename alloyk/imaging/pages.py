@@ -1,0 +1,60 @@
+"""Names of a page: `FILE[2]`, and `FILE[mean]` for the mean of all pages."""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+Page = int | Literal["mean"]
+
+PageChoice = int | Literal["mean", "each"]
+"""What to take of a file with several pages: one, their mean, or each as an image."""
+
+_PAGE = re.compile(r"(.+)\[(\d+|mean)\]", re.DOTALL)
+
+
+def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
+    """Split `FILE[2]` or `FILE[mean]` into file and page; a file of that very name comes first.
+
+    >>> split_page("stack.tif[2]"), split_page("stack.tif[mean]"), split_page("plate.tif")
+    (('stack.tif', 2), ('stack.tif', 'mean'), ('plate.tif', None))
+    """
+    text = str(path)
+    found = _PAGE.fullmatch(text) if text.endswith("]") else None
+    if found is None or os.path.lexists(text):
+        return path, None
+    return found[1], "mean" if found[2] == "mean" else int(found[2])
+
+
+def image_file(path: str | Path) -> Path:
+    """Return the file that an image is in, without the page.
+
+    >>> image_file("stack.tif[2]").name
+    'stack.tif'
+    """
+    return Path(split_page(path)[0])
+
+
+def without_page(name: str) -> str:
+    """Return a name without the page behind it, whatever lies on disk.
+
+    >>> without_page("plate7_0.tif[2]")
+    'plate7_0.tif'
+    """
+    found = _PAGE.fullmatch(name) if name.endswith("]") else None
+    return found[1] if found else name
+
+
+def page_paths(path: str | Path, pages: int, choice: PageChoice) -> list[str]:
+    """Return the names of the pages that are taken of one file; a single page needs none.
+
+    >>> page_paths("stack.tif", 2, "each"), page_paths("stack.tif", 2, 1)
+    (['stack.tif[0]', 'stack.tif[1]'], ['stack.tif[1]'])
+    >>> page_paths("plate.tif", 1, "mean")
+    ['plate.tif']
+    """
+    if pages == 1 and choice in (0, "mean", "each"):
+        return [str(path)]
+    if choice == "each":
+        return [f"{path}[{number}]" for number in range(pages)]
+    return [f"{path}[{choice}]"]
