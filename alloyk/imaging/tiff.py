@@ -70,9 +70,27 @@ def pages(file: BinaryIO) -> int:
 def _page_numbers(tiff: tifffile.TiffFile) -> list[int]:
     if not len(tiff.pages):
         raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
+    _refuse_lost_pages(tiff)
     if len(tiff.pages) == 1:
         return [0]
     return [i for i, sheet in enumerate(tiff.pages) if not int(sheet.subfiletype) & 0b101] or [0]
+
+
+def _refuse_lost_pages(tiff: tifffile.TiffFile) -> None:
+    """Refuse a file whose last page names a next one: tifffile ends there without an error."""
+    if tiff.is_ndpi or tiff.is_lsm:
+        return  # their offsets are not those of the standard
+    layout, file = tiff.tiff, tiff.filehandle
+    last = tiff.pages[-1].offset
+    file.seek(last)
+    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(last + layout.tagnosize + count * layout.tagsize)
+    following = file.read(layout.offsetsize)
+    if len(following) < layout.offsetsize:
+        return  # files cut right there have lost nothing else
+    (offset,) = struct.unpack(layout.offsetformat, following)
+    if offset and offset not in {page.offset for page in tiff.pages}:
+        raise ValueError(f"{CUT_SHORT}: it has {len(tiff.pages)} pages and announces another")
 
 
 def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:

@@ -202,7 +202,7 @@ def find_images(
             raise DataError(f"no image at {shown(argument)}: check the path")
         if not some:
             raise DataError(
-                f"no image in {shown(argument)}; needs image files, such as PNG, TIFF or DICOM"
+                f"no image in {shown(argument)}; needs PNG, JPEG, BMP, TIFF or other images"
             )
         if others:
             ignored(others)

@@ -408,7 +408,9 @@ def test_a_manifest_from_a_spreadsheet_with_a_byte_order_mark_is_read(tmp_path):
     assert len(load_dataset(tmp_path).table) == 20
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(content=st.binary(max_size=200), header=st.sampled_from([b"", b"path,label\n"]))
 def test_any_bytes_as_a_manifest_load_or_are_refused(tmp_path, content, header):
     touch(tmp_path, "a.png")

@@ -714,7 +714,9 @@ def _read_or_refuse(path):
     assert np.isfinite(image).all()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(head=st.sampled_from(HEADS), body=st.binary(max_size=400))
 def test_random_bytes_are_refused_by_name(tmp_path, head, body):
     _read_or_refuse(write(tmp_path / "a.img", head + body))

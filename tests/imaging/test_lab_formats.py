@@ -155,7 +155,7 @@ def test_nexus_default_and_ambiguous_hdf5(tmp_path):
         ("{dtype: uint16, shape: [9, 7], endian: big}", "raw.yaml must give dtype.*endian"),
         (
             "{dtype: uint16, shape: [9, 8]}",
-            "has frames of 144 bytes from byte 0, got 126 bytes there; correct raw.yaml or data.raw",
+            r"144 bytes from byte 0, got 126 bytes there; correct raw\.yaml or data\.raw",
         ),
         ("[", "raw.yaml must give dtype"),
     ],
