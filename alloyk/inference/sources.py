@@ -121,8 +121,8 @@ def chunks(items: Sequence[Item], raw: RawLayout | None = None) -> Iterator[list
     pixels = 0
     for item in items:
         with assume_raw(raw):
-            wanted = _pixels_of(item)
-        if chunk and (len(chunk) == READ_AHEAD or pixels + wanted > READ_AHEAD_PIXELS):
+            needed = _pixels_of(item)
+        if chunk and (len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS):
             yield chunk
             chunk, pixels = [], 0
         chunk.append(item)

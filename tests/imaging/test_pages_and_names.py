@@ -48,7 +48,7 @@ def test_a_dicomdir_says_what_to_give_instead(tmp_path):
         del dataset[name]
     dataset.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
     with pytest.raises(
-        AlloykError, match="a an index without images; give the folder of its images"
+        AlloykError, match="a DICOMDIR, an index without images; give the folder of its images"
     ):
         read_image(tmp_path / "DICOMDIR")
 
