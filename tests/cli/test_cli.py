@@ -107,6 +107,9 @@ def one_class(data):
     (data / "2017").rmdir()
 
 
+BRIEF = (
+    "--set", "model.arch=fnn", "--set", "train.epochs=3", "--set", "preprocess.image_size=12",
+)  # fmt: skip
 BAD_DATA = {
     "missing folder": (
         lambda data: data.rename(data.with_name("elsewhere")),
@@ -121,25 +124,27 @@ BAD_DATA = {
 
 
 @pytest.mark.parametrize(("spoil", "named"), BAD_DATA.values(), ids=BAD_DATA)
-def test_bad_data_is_one_line_that_names_the_thing(radiographs, tmp_path, spoil, named):
+def test_bad_data_is_one_line_that_names_the_thing(runner, radiographs, tmp_path, spoil, named):
     spoil(radiographs)
     run = tmp_path / "run"
-    settings = (
-        "--set",
-        "model.arch=fnn",
-        "--set",
-        "train.epochs=3",
-        "--set",
-        "preprocess.image_size=12",
-    )
-    found = alloyk("train", "--data", radiographs, "--run", run, *settings)
-    assert found.returncode == 1
+    found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", str(run), *BRIEF])
+    assert found.exit_code == 1, found.exception
     errors = found.stderr.strip().splitlines()
     assert errors[-1].startswith("Error: ")
     assert named in errors[-1]
     assert "Traceback" not in found.stderr
     assert found.stdout == ""
     assert not (run / "model.keras").exists()
+
+
+def test_a_process_ends_with_one_line_too(radiographs, tmp_path):
+    """An image that cannot be read stops TensorFlow's threads, which a process must survive."""
+    add(radiographs, "1050/broken.png")
+    found = alloyk("train", "--data", radiographs, "--run", tmp_path / "run", *BRIEF)
+    assert found.returncode == 1
+    assert found.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert "broken.png" in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -189,7 +194,7 @@ def test_a_full_disk_is_one_line_and_a_mistake_in_the_program_is_not(runner, mon
         return runner.invoke(main, ["audit", "."])
 
     found = fails_with(errno.ENOSPC)
-    assert found.exit_code == 1
+    assert found.exit_code == 1, found.exception
     assert found.stderr == (
         "Error: cannot write figures/a.png: No space left on device; free some space, or write "
         "elsewhere\n"

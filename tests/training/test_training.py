@@ -116,7 +116,13 @@ RESUMED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=[pytest.mark.slow] if number else [])
+        for number, (name, settings) in enumerate(RESUMED.items())
+    ],
+)
 def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tmp_path, settings):
     """Kill -9 once in each epoch: the weights are bit-equal to those of an undisturbed run."""
     settings = [setting.format(weights=finished / "model.keras") for setting in settings]
