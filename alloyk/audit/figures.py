@@ -144,6 +144,9 @@ def plot_examples(audited: Audited) -> Axes | None:
     drawn = _drawn_of_each_class(audited, 1)
     if not drawn:
         return None
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    load_tensorflow()
     import tensorflow as tf
 
     from alloyk.config import resolve_config

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,6 +70,18 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def library_warnings_are_no_errors() -> Iterator[None]:
+    """Ignore warnings where `PYTHONWARNINGS=error` would end a command in a library's warning."""
+    if not any(option.startswith("error") for option in sys.warnoptions):
+        yield
+        return
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of worker processes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def option_names(error: OptionError) -> str:
     """Return the message with Python names as options.
 
@@ -123,7 +136,7 @@ class AlloykGroup(click.Group):
 
     def _invoke(self, ctx):
         try:
-            with sigterm_as_interrupt(), notes_on_stderr():
+            with sigterm_as_interrupt(), library_warnings_are_no_errors(), notes_on_stderr():
                 return super().invoke(ctx)
         except Terminated:
             self.interrupted = True

@@ -19,7 +19,7 @@ from alloyk import __version__
 from alloyk.config import Config
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
-from alloyk.errors import AlloykError, DataError
+from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.imaging import read_image
 from alloyk.locks import locked_path
 
@@ -32,7 +32,15 @@ def cache_folder() -> Path:
     Source: XDG Base Directory Specification 0.8, which ignores a path that is not absolute.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "alloyk"
+    if base.is_absolute():
+        return base / "alloyk"
+    try:
+        return Path.home() / ".cache" / "alloyk"
+    except RuntimeError:  # a container's user that has no name and no HOME
+        raise ConfigError(
+            "the embedded data set needs a folder to lie in, but the user has no home; set HOME or "
+            "XDG_CACHE_HOME, or give --data"
+        ) from None
 
 
 def default_dataset(

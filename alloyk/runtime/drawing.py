@@ -4,6 +4,7 @@ alloyk draws without pyplot, renders PNG with Agg, and takes no setting from `ma
 `MPLBACKEND` or from the style of the calling program, which it leaves as they are.
 """
 
+import logging
 import os
 import sys
 import warnings
@@ -38,9 +39,14 @@ def load_matplotlib() -> None:
     if "matplotlib" in sys.modules:
         return
     backend = os.environ.pop("MPLBACKEND", None)
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports a home that cannot be written, and foreign settings
     try:
         import matplotlib
+        import matplotlib.font_manager
     finally:
+        logger.setLevel(level)
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     if backend:

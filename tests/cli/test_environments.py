@@ -1,5 +1,6 @@
 """Commands in environments that break other tools; none may end in a traceback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -114,6 +115,105 @@ def test_bad_input_is_one_line(arguments, runner, tmp_path, monkeypatch):
     assert found.exception is None or isinstance(found.exception, SystemExit)
     assert found.stderr.splitlines()[-1].startswith("Error: ")
     assert found.stdout == ""
+
+
+HOSTILE = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "HOME": "/dev/null/nobody",  # a home that cannot be made, not even by root
+    "XDG_CACHE_HOME": None,
+    "KERAS_BACKEND": "torch",
+    "PYTHONWARNINGS": "error",
+    "TF_CPP_MIN_LOG_LEVEL": None,
+    **ENVIRONMENTS["3 columns"],
+    **ENVIRONMENTS["LANG=C"],
+}
+SMALL = ["preprocess.image_size=16", "train.epochs=1", "model.hidden_units=8"]
+SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+EASY = ["--preset", "easy", "--image-size", "16"]
+EVERY = [
+    ["simulate", "made", "--images", "4", *EASY],
+    ["audit", "data", "--figures", "audit"],
+    ["split", "data", "sorted"],
+    ["ceiling", *EASY, "--figure", "ceiling.png"],
+    ["plan", *EASY, "--sweep", "tube.voltage_kvp=40,50", "--out", "plan"],
+    ["train", "--arch", "cnn", "--data", "sorted", *SETTINGS],
+    ["train", "--arch", "cnn", "--data", "sorted", "--run", "two", "--set", "seed=1", *SETTINGS],
+    ["evaluate", "two"],
+    ["evaluate", "two", "--data", "data", "--split", "all"],
+    ["evaluate", "two", "--from-predictions"],
+    ["explain", "two"],
+    ["stress", "two", "--images", "3"],
+    ["report", "two"],
+    ["compare", "saved_models/cnn", "two", "--out", "compared"],
+    ["report", "compared"],
+    ["ensemble", "saved_models/cnn", "two", "--vote", "soft", "--out", "soft"],
+    ["cross-validate", "--folds", "2", "--arch", "fnn", "--data", "data", *SETTINGS],
+    ["tune", "--arch", "fnn", "--data", "data", "--over", "model.dropout=0.1,0.2", *SETTINGS],
+    ["export", "two", "--format", "tflite", "--out", "two.tflite"],
+    ["predict", "two", "data", "--output", "found.csv"],
+    ["predict", "two.tflite", "sorted/test"],
+]
+# One process for all of them: TensorFlow takes seconds to import.
+ALL_COMMANDS = """
+import json, sys
+from alloyk.cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        allowed = (0, 1) if arguments[0] == "audit" else (0,)
+        assert end.code in allowed, (arguments, end.code)
+"""
+
+
+def hostile_environment(folder):
+    """A notebook's service account: no home, dark TeX style, ASCII, a terminal of 3 columns."""
+    (folder / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+    changes = {**HOSTILE, "MATPLOTLIBRC": str(folder / "matplotlibrc")}
+    kept = {name: value for name, value in os.environ.items() if name not in changes}
+    return kept | {name: value for name, value in changes.items() if value is not None}
+
+
+def in_hostile_environment(commands, folder):
+    return subprocess.run(
+        [sys.executable, "-c", ALL_COMMANDS, json.dumps(commands)],
+        capture_output=True, env=hostile_environment(folder), cwd=folder,
+    )  # fmt: skip
+
+
+def test_every_command_is_tried():
+    assert {arguments[0] for arguments in EVERY} == set(COMMANDS)
+
+
+@pytest.mark.slow
+def test_every_command_in_a_hostile_environment(radiographs, tmp_path):
+    (tmp_path / "data").symlink_to(radiographs)
+    folders = [radiographs, *(path for path in radiographs.rglob("*") if path.is_dir())]
+    before = {path: path.stat().st_mtime_ns for path in radiographs.rglob("*")}
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        found = in_hostile_environment(EVERY, tmp_path)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    messages = found.stderr.decode(errors="replace")
+    assert found.returncode == 0, messages
+    for leaked in ("Traceback", "Warning:", "cudart", "matplotlib", "absl"):
+        assert leaked not in messages
+    assert {path: path.stat().st_mtime_ns for path in radiographs.rglob("*")} == before
+
+
+def test_a_run_is_read_in_a_hostile_environment(tmp_path):
+    """A sample of the slow test above: the first command of a notebook that imports Keras."""
+    from tiny_run import write_dataset, write_run
+
+    data = write_dataset(tmp_path / "data", per_class=1)
+    write_run(tmp_path / "run", data)
+    found = in_hostile_environment([["predict", "run", "data/test"]], tmp_path)
+    assert found.returncode == 0, found.stderr.decode(errors="replace")
+    assert found.stdout.count(b"\n") == 1 + 3
+    assert found.stderr == b""
 
 
 def test_read_only_data(radiographs, tmp_path):
