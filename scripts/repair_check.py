@@ -21,8 +21,11 @@ import tensorflow as tf
 from alloyk.imaging import read_image
 from alloyk.preprocessing import build_preprocessing
 from alloyk.preprocessing.repair import NOISE_PER_DIFFERENCE, Repair, noise_deviation
+from alloyk.simulator.ceiling.fisher import Reduction, coefficient_covariance
+from alloyk.simulator.ceiling.reference import reference_ceiling
 from alloyk.simulator.dataset.recipe import make_recipe
 from alloyk.simulator.dataset.render import Simulator
+from alloyk.simulator.physics.forward import plate_depth
 
 PRESETS = ("study", "alloys5", "hard5", "easy")
 SIZE = 64
@@ -138,6 +141,41 @@ def noise_factor():
     return NOISE_PER_DIFFERENCE / float(np.mean(noise_deviation(images)))
 
 
+def ceiling_loss(preset, images):
+    """What repair costs the reference ceiling, at most: mean, and its Monte Carlo error, in points.
+
+    A pixel that repair changes on a clean plate is taken to lose all its information. The
+    plate's covariance without these pixels over that with all gives a share of lost information;
+    the ceiling is computed again with so many dead pixels, from the same random numbers.
+
+    Returns:
+        Mean share of lost information, change of the ceiling, error of the ceiling.
+    """
+    recipe = make_recipe(
+        preset, images=images, image_size=SIZE, seed=4, overrides={"detector.dead_pixels": 0}
+    )
+    simulator = Simulator(recipe)
+    beam = simulator.beam
+    reduction = Reduction(beam)
+    lost = []
+    for planned in recipe.plan():
+        counts = simulator.image(planned).astype(np.float32)
+        kept = repaired(counts[None])[0] == counts
+        depth = plate_depth(beam, planned.plate, planned.now.tilt_deg)
+        found = [
+            coefficient_covariance(beam, planned.now, depth, SIZE, reduction, pixels)
+            for pixels in (np.ones_like(kept), kept)
+        ]
+        before, after = (np.linalg.det(one) ** 0.5 for one in found)
+        lost.append(1 - before / after)
+    share = float(np.mean(lost))
+    dead = recipe.parameters.detector.model_copy(update={"dead_pixels": share})
+    less = recipe.parameters.model_copy(update={"detector": dead})
+    all_of_it = reference_ceiling(recipe.parameters, SIZE)
+    rest = reference_ceiling(less, SIZE)
+    return share, 100 * (rest.accuracy - all_of_it.accuracy), 100 * all_of_it.error
+
+
 def real(folder):
     """Share of changed pixels in other people's images."""
     castings = sorted(folder.glob("castings/*/*/*"))[::5]
@@ -164,6 +202,10 @@ def main():
         shares = ", ".join(f"{share:.3f}" for share in single)
         out = standing_out_found(counts, deviations, rng)
         print(f"{preset} | {changed:.2e} | {out:.3f} | {shares} | {cluster:.3f}")
+    print("preset | information lost | ceiling, points | its Monte Carlo error")
+    for preset in PRESETS:
+        share, change, error = ceiling_loss(preset, min(arguments.images, 100))
+        print(f"{preset} | {share:.2e} | {change:+.3f} | {error:.3f}")
     for name, value in (("dead", 0), ("hot", 16383)):
         few = plates("study", 20)[0]
         lines = [line_found(few, value, axis, width) for axis in (0, 1) for width in (1, 2)]

@@ -29,6 +29,7 @@ from alloyk.report.page import (
 )
 from alloyk.report.pictures import PLACED, pictures
 from alloyk.report.provenance import data_blocks, kind_of_model, provenance_blocks
+from alloyk.report.stress import stress_blocks
 from alloyk.runs.folder import OVERVIEW, RunFolder
 from alloyk.runs.metrics import Metrics
 from alloyk.runs.predictions import Predictions
@@ -73,6 +74,7 @@ def run_page(run: RunFolder) -> Page:
                 "Calibration and abstention",
                 [*calibration_blocks(metrics), *figures("reliability", "coverage")],
             ),
+            Section("Stress test", stress_blocks(run.stress_folder)),
             Section("Mistakes", [*tables.mistakes(predictions), *figures("mistakes")]),
             Section("Training", training_blocks(run, metrics, figures("accuracy", "loss"))),
             Section("Explanation", explanation_blocks(explained)),

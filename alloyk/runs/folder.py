@@ -22,6 +22,8 @@ from alloyk.settings.dialect import read_yaml
 
 EXPLANATION = "explanation.json"
 OVERVIEW = "overview.png"
+STRESS_TABLE = "stress.csv"
+STRESS_FIGURE = "stress.png"
 
 
 class RunFolder:
@@ -51,6 +53,7 @@ class RunFolder:
         figures_folder: `figures`.
         checkpoint_folder: `checkpoint`, while the run is trained.
         tensorboard_folder: `tensorboard`.
+        stress_folder: `stress`, of a stress test only.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -70,6 +73,7 @@ class RunFolder:
         self.figures_folder = self.path / "figures"
         self.checkpoint_folder = self.path / "checkpoint"
         self.tensorboard_folder = self.path / "tensorboard"
+        self.stress_folder = self.path / "stress"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"

@@ -16,7 +16,7 @@ from alloyk.inference import Classifier, load
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.plots.style import new_axes, save_figure
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.folder import RunFolder
+from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE, RunFolder
 from alloyk.runs.run_data import open_run_data
 from alloyk.stress.kinds import KINDS, Kind
 from alloyk.stress.simulated import simulated_images, strengths_of
@@ -89,7 +89,7 @@ def stress_run(
     """
     folder = RunFolder(run)
     folder.require_model()
-    target = Path(out) if out else folder.path / "stress"
+    target = Path(out) if out else folder.stress_folder
     images, labels, root = _test_images(folder, most_images, seed)
     classifier = load(folder.path)
     full_scale = _full_scale(images)
@@ -111,10 +111,10 @@ def stress_run(
             advance(1)
     result = StressResult(tuple(rows), target)
     with files_together(target, []) as unfinished:
-        _write_csv(rows, Path(unfinished) / "stress.csv")
+        _write_csv(rows, Path(unfinished) / STRESS_TABLE)
         text = format_markdown(result)
         (Path(unfinished) / "stress.md").write_text(text, encoding="utf-8")
-        _draw(rows, Path(unfinished) / "stress.png")
+        draw_rows(rows, Path(unfinished) / STRESS_FIGURE)
     return result
 
 
@@ -233,7 +233,33 @@ def _write_csv(rows: Sequence[Row], path: Path) -> None:
             writer.writerow([row.kind, row.strength, row.unit, row.n, *cells])
 
 
-def _draw(rows: Sequence[Row], path: Path) -> None:
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """Read the table that `stress_run` wrote.
+
+    Raises:
+        DataError: It is not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple(
+                Row(
+                    row["kind"],
+                    float(row["strength"]),
+                    row["unit"],
+                    int(row["n"]),
+                    float(row["accuracy"]) if row["accuracy"] else None,
+                    float(row["unlike"]) if row["unlike"] else None,
+                    float(row["silent_errors"]),
+                )
+                for row in csv.DictReader(file)
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{shown(path)} must be a table of `alloyk stress`, got {error!r}; write it again"
+        ) from error
+
+
+def draw_rows(rows: Sequence[Row], path: Path) -> None:
     """Accuracy by kind, one dot for each strength; the strongest is the darkest."""
     names = list(dict.fromkeys(row.kind for row in rows if row.accuracy is not None))[1:]
     ax = new_axes(7.0, 0.26 * len(names) + 1.2)

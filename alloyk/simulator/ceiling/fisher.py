@@ -103,7 +103,12 @@ STEPS = {
 
 
 def coefficient_covariance(
-    beam: Beam, now: Circumstances, depth: np.ndarray, image_size: int, reduction: Reduction
+    beam: Beam,
+    now: Circumstances,
+    depth: np.ndarray,
+    image_size: int,
+    reduction: Reduction,
+    pixels: np.ndarray | None = None,
 ) -> np.ndarray:
     """Minimum covariance of an estimate of a plate's two coefficients from one image.
 
@@ -124,6 +129,8 @@ def coefficient_covariance(
         depth: Optical depth of the plate there, shape `(bins,)`.
         image_size: Pixels along each side.
         reduction: Reduction of the same beam.
+        pixels: `(image_size, image_size)` bool, pixels that are seen; by default all but the
+            detector's share of dead ones.
 
     Returns:
         Shape `(2, 2)`, in mm of aluminium and µm of copper.
@@ -148,8 +155,11 @@ def coefficient_covariance(
         by_variance.append((high.variance - low.variance).ravel() / (2 * parameter.step))
     signals = np.stack(by_signal) / np.sqrt(variance)
     variances = np.stack(by_variance) / variance
+    if pixels is not None:
+        signals, variances = signals[:, pixels.ravel()], variances[:, pixels.ravel()]
     fisher = signals @ signals.T + variances @ variances.T / 2
-    fisher *= 1 - detector.dead_pixels
+    if pixels is None:
+        fisher *= 1 - detector.dead_pixels
     fisher += np.diag([parameter.prior_sd**-2 for parameter in unknown])
     plate, circumstances, both = fisher[:2, :2], fisher[2:, 2:], fisher[:2, 2:]
     return np.linalg.inv(plate - both @ np.linalg.solve(circumstances, both.T))
