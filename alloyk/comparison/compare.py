@@ -20,7 +20,8 @@ from alloyk.errors import DataError
 from alloyk.imaging import read_image
 from alloyk.inference.latency import single_thread_latency
 from alloyk.metrics import classification_metrics, regression_metrics
-from alloyk.metrics.intervals import RESAMPLES, confidence_intervals
+from alloyk.metrics.bootstrap import RESAMPLES
+from alloyk.metrics.intervals import confidence_intervals
 from alloyk.metrics.regression import FIGURES as ERRORS
 from alloyk.metrics.significance import accuracy_difference, holm, mcnemar, welch
 from alloyk.runs.history import training_metrics

@@ -57,11 +57,7 @@ def ensemble_runs(
             run, or a member has no model.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(
-            f"--out must be a new or empty folder, got {shown(out)}; choose another --out"
-        )
-    refuse_other_run(out)
+    _refuse_used_folder(out)
     runs = read_runs(paths)
     validation = _validation(paths, weights)
     if vote == "soft":
@@ -101,6 +97,15 @@ def _validation(paths: Sequence[Path], weights: str) -> list[Run]:
             raise
         logger.info("no validation predictions of the vote: %s", error)
         return []
+
+
+def _refuse_used_folder(out: Path) -> None:
+    """Raise if `out` has files, or is in a run."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(
+            f"--out must be a new or empty folder, got {shown(out)}; choose another --out"
+        )
+    refuse_other_run(out)
 
 
 def _refuse_without_models(runs: Sequence[Run]) -> None:

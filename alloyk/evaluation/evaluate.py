@@ -23,6 +23,7 @@ from alloyk.evaluation.text_report import describe, format_report
 from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.metrics import classification_metrics, regression_metrics
+from alloyk.metrics.bootstrap import RESAMPLES
 from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
 from alloyk.metrics.calibration import (
     BINS,
@@ -32,7 +33,7 @@ from alloyk.metrics.calibration import (
     with_temperature,
 )
 from alloyk.metrics.fold_spread import by_fold, fold_spread, write_spread
-from alloyk.metrics.intervals import RESAMPLES, accuracy_interval, confidence_intervals
+from alloyk.metrics.intervals import accuracy_interval, confidence_intervals
 from alloyk.metrics.selective import abstention, unlike_metrics
 from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import Facts
@@ -124,11 +125,7 @@ def write_evaluation(
         "train": _train_metrics(run, history, facts),
     }
     if history is None:
-        metrics["undefined"]["train"] = (
-            "each fold has a history of its own"
-            if facts.cross_validation
-            else f"{run.name} has no {run.history_file.name}"
-        )
+        metrics["undefined"]["train"] = _why_no_history(run, facts)
     parts = _fold_predictions(facts, predictions)
     metrics["folds"] = fold_spread(parts) if parts else None
     tables = breakdown_tables(
@@ -156,6 +153,12 @@ def stale_files() -> tuple[str, ...]:
     here = RunFolder("")
     figures = here.figures_folder.name
     return (here.breakdown_file.name, *(f"{figures}/{name}" for name in OPTIONAL))
+
+
+def _why_no_history(run: RunFolder, facts: Facts) -> str:
+    if facts.cross_validation:
+        return "each fold has a history of its own"
+    return f"{run.name} has no {run.history_file.name}"
 
 
 def _train_metrics(run: RunFolder, history: History | None, facts: Facts) -> TrainMetrics | None:

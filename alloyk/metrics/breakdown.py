@@ -11,7 +11,8 @@ from alloyk.data import THICKNESS
 from alloyk.data.binning import MOST_VALUES, conditions_in
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
-from alloyk.metrics.intervals import RESAMPLES, accuracy_interval
+from alloyk.metrics.bootstrap import RESAMPLES
+from alloyk.metrics.intervals import accuracy_interval
 from alloyk.runs.predictions import KEY_COLUMNS, Predictions
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from alloyk.metrics.intervals import CONFIDENCE, DIGITS, RESAMPLES, ROUNDING, resampled_counts
+from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
+from alloyk.metrics.intervals import CONFIDENCE, DIGITS, ROUNDING
 from alloyk.runs.predictions import Predictions
 
 FIGURES = ("mae", "rmse", "r2")

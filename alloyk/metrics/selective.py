@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from alloyk.metrics.intervals import CONFIDENCE, RESAMPLES, accuracy_interval, upper_bound
+from alloyk.metrics.bootstrap import RESAMPLES
+from alloyk.metrics.intervals import CONFIDENCE, accuracy_interval, upper_bound
 from alloyk.runs.metrics import Unlike
 from alloyk.runs.predictions import Predictions
 

@@ -5,14 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from alloyk.metrics.intervals import (
-    CONFIDENCE,
-    RESAMPLES,
-    clopper_pearson,
-    degrees_of_freedom,
-    resampled_counts,
-    standard_error,
-)
+from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
+from alloyk.metrics.intervals import CONFIDENCE, clopper_pearson, degrees_of_freedom, standard_error
 from alloyk.metrics.jackknife import Evidence
 
 

@@ -1,7 +1,7 @@
 """Confusion matrix in images and in per cent of each true class."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,9 @@ from alloyk.plots.style import GRAY, finish, in_house_style, new_axes, readable_
 
 # Larger matrices get smaller cells: the number of pixels grows with the square of the side.
 MOST_SIDE_IN = 30
+MOST_ANNOTATED = 30
+LETTER_IN = 0.085
+"""Width of a letter of a label."""
 
 
 @in_house_style
@@ -30,40 +33,81 @@ def plot_confusion_matrix(
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
+    matrix = np.asarray(matrix)
+    shown = readable_names(names)
+    layout = _layout(len(matrix), shown)
+    if ax is None:
+        ax = new_axes(layout.width, layout.height)
+    support = matrix.sum(axis=1)
+    if normalize:
+        shares = np.full(matrix.shape, np.nan)
+        np.divide(matrix, support[:, None], out=shares, where=support[:, None] > 0)
+        _draw_cells(ax, shares, np.vectorize(_percent)(shares), 1, layout.cell)
+        _mark_empty_rows(ax, support)
+    else:
+        texts = np.vectorize("{:,}".format)(matrix)
+        _draw_cells(ax, matrix, texts, max(matrix.max(), 1), layout.cell)
+    rows = shown
+    if normalize and matrix.dtype.kind in "iu":
+        rows = [f"{name}\n(n = {n:,})" for name, n in zip(shown, support, strict=True)]
+    place = np.arange(0, len(matrix), layout.every) + 0.5
+    ax.set_xticks(place, shown[:: layout.every], **layout.rotation)
+    ax.set_yticks(place, rows[:: layout.every], rotation=0)
+    ax.tick_params(length=0)
+    title = "Confusion matrix, % of true class" if normalize else "Confusion matrix, images"
+    finish(ax, title, subtitle, "Predicted", "True", grid=False)
+    return ax
+
+
+class _Layout(NamedTuple):
+    """Sizes of a matrix in inches.
+
+    Attributes:
+        cell: Side of a cell.
+        every: Every n-th class is labelled, as many as fit.
+        rotation: Keyword arguments of the labels below the matrix.
+        width: Width of a new figure.
+        height: Height of a new figure.
+    """
+
+    cell: float
+    every: int
+    rotation: dict[str, Any]
+    width: float
+    height: float
+
+
+def _layout(k: int, names: Sequence[str]) -> _Layout:
+    """Choose sizes for `k` classes with these names."""
+    cell = float(np.clip(7.0 / k, 0.5, 1.3)) if k * 0.5 < MOST_SIDE_IN else MOST_SIDE_IN / k
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    most_lines = max(name.count("\n") for name in names) + 1
+    slanted = longest * LETTER_IN > cell
+    rotation: dict[str, Any] = {}
+    if slanted and most_lines > 1:
+        rotation = {"rotation": 90}
+    elif slanted:
+        rotation = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    below = LETTER_IN * longest if slanted else 0.2 * most_lines
+    width = max(k * cell + 0.9 + LETTER_IN * longest, 4.8)
+    return _Layout(cell, int(np.ceil(0.5 / cell)), rotation, width, k * cell + 1.2 + below)
+
+
+def _draw_cells(
+    ax: Axes, values: np.ndarray, texts: np.ndarray, largest: float, cell: float
+) -> None:
+    """Draw the cells, with texts if there are few enough."""
     import seaborn
 
-    matrix = np.asarray(matrix)
-    k = len(matrix)
-    shown = readable_names(names)
-    support = matrix.sum(axis=1, keepdims=True)
-    cell = float(np.clip(7.0 / k, 0.5, 1.3)) if k * 0.5 < MOST_SIDE_IN else MOST_SIDE_IN / k
-    every = int(np.ceil(0.5 / cell))  # label every n-th class, as many as fit
-    longest = max(len(line) for name in shown for line in name.split("\n"))
-    most_lines = max(name.count("\n") for name in shown) + 1
-    slanted = longest * 0.085 > cell
-    if ax is None:
-        margin = 0.9 + 0.085 * longest
-        upright = 0.085 * longest if slanted else 0.2 * most_lines
-        ax = new_axes(max(k * cell + margin, 4.8), k * cell + 1.2 + upright)
-    if normalize:
-        values = np.divide(matrix, support, out=np.full(matrix.shape, np.nan), where=support > 0)
-        texts = np.vectorize(_percent)(values)
-        shown_rows = shown
-        if matrix.dtype.kind in "iu":
-            numbers = zip(shown, support[:, 0], strict=True)
-            shown_rows = [f"{name}\n(n = {n:,})" for name, n in numbers]
-    else:
-        values, shown_rows = matrix, shown
-        texts = np.vectorize("{:,}".format)(matrix)
     letters = max(len(text) for text in texts.ravel())
     seaborn.heatmap(
         values,
-        annot=texts if k <= 30 else False,
+        annot=texts if len(values) <= MOST_ANNOTATED else False,
         fmt="",
         annot_kws={"fontsize": float(np.clip(cell * 72 / (letters * 0.75), 5, 13))},
         cmap="Blues",
         vmin=0,
-        vmax=1 if normalize else max(matrix.max(), 1),
+        vmax=largest,
         mask=np.isnan(values),
         cbar=False,
         square=True,
@@ -73,20 +117,12 @@ def plot_confusion_matrix(
         yticklabels=False,
         ax=ax,
     )
-    for row in np.flatnonzero(support[:, 0] == 0) if normalize else ():
-        ax.text(k / 2, row + 0.5, "no image", ha="center", va="center", color=GRAY)
-    rotation: dict[str, Any] = {}
-    if slanted and most_lines > 1:
-        rotation = {"rotation": 90}
-    elif slanted:
-        rotation = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    place = np.arange(0, k, every) + 0.5
-    ax.set_xticks(place, shown[::every], **rotation)
-    ax.set_yticks(place, shown_rows[::every], rotation=0)
-    ax.tick_params(length=0)
-    title = "Confusion matrix, % of true class" if normalize else "Confusion matrix, images"
-    finish(ax, title, subtitle, "Predicted", "True", grid=False)
-    return ax
+
+
+def _mark_empty_rows(ax: Axes, support: np.ndarray) -> None:
+    """Mark classes without images."""
+    for row in np.flatnonzero(support == 0):
+        ax.text(len(support) / 2, row + 0.5, "no image", ha="center", va="center", color=GRAY)
 
 
 def _percent(share: float) -> str:

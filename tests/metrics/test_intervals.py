@@ -9,14 +9,13 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from alloyk.metrics import classification_metrics
+from alloyk.metrics.bootstrap import bootstrap, resampled_counts
 from alloyk.metrics.intervals import (
     accuracy_interval,
-    bootstrap,
     clopper_pearson,
     confidence_intervals,
     interval_of_rank,
     interval_of_share,
-    resampled_counts,
 )
 from alloyk.metrics.jackknife import Evidence, evidence_by_class, rank_influences
 from alloyk.runs.predictions import Predictions

@@ -215,7 +215,9 @@ def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
 
 def test_a_finished_run_is_not_trained_again(finished):
     before = (finished / "model.keras").stat().st_mtime_ns
-    with pytest.raises(AlloykError, match="is finished and cannot be resumed"):
+    with pytest.raises(
+        AlloykError, match=r"^--resume needs an unfinished run, got .*, which is finished"
+    ):
         run_training(resolve_config(finished / "config.yaml"), finished, resume=True)
     assert (finished / "model.keras").stat().st_mtime_ns == before
 
@@ -281,11 +283,11 @@ def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(
         AlloykError,
-        match=r"^--run must be a new or empty folder, .* holds other files; choose another$",
+        match=r"^--run must be a new or empty folder, got .* with other files; choose another$",
     ):
         run_training(configured(radiographs), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(AlloykError, match=r"new or empty folder, .*notes\.txt is a file$"):
+    with pytest.raises(AlloykError, match=r"new or empty folder, got .*notes\.txt, a file$"):
         run_training(configured(radiographs), tmp_path / "notes.txt")
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(AlloykError, match="unfinished run; resume it with --resume"):

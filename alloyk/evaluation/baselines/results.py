@@ -1,6 +1,7 @@
 """The accuracy of each baseline, from its predictions file alone."""
 
-from alloyk.metrics.intervals import RESAMPLES, accuracy_interval
+from alloyk.metrics.bootstrap import RESAMPLES
+from alloyk.metrics.intervals import accuracy_interval
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.metrics import BaselineMetrics
 from alloyk.runs.predictions import Predictions, read_predictions

@@ -1,0 +1,230 @@
+"""Train a network from scratch or from a checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from alloyk import pipeline
+from alloyk.config import Config
+from alloyk.errors import ConfigError
+from alloyk.models import set_backbone_trainable
+from alloyk.preprocessing.augmentation import Augmentation
+from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.folder import RunFolder
+from alloyk.targets import Target
+from alloyk.training.build import (
+    Split,
+    build_network,
+    choose_strategy,
+    compile_network,
+    standardization_for,
+    targets_for,
+)
+from alloyk.training.callbacks import (
+    AfterFirstEpoch,
+    BestEpoch,
+    Checkpoint,
+    EpochReport,
+    HistoryFile,
+    StopOnNaN,
+)
+from alloyk.training.losses.multitask import error_name
+from alloyk.training.predicting import (
+    PREDICTION_BATCH,
+)
+
+
+def set_up_keras(config: Config) -> None:
+    """Set seeds, deterministic kernels, precision and devices, before a network is built."""
+    keras.utils.set_random_seed(config.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    precision = config.train.mixed_precision
+    mixed = bool(tf.config.list_physical_devices("GPU")) if precision == "auto" else precision
+    keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
+    choose_strategy(config.train.devices)  # raises early if a device is missing
+
+
+class Phase(NamedTuple):
+    """Epochs that are trained with the backbone frozen or not.
+
+    Attributes:
+        first: First epoch.
+        end: Last epoch plus one.
+        frozen: Whether the backbone is frozen.
+    """
+
+    first: int
+    end: int
+    frozen: bool
+
+
+@pipeline.reading_errors()
+def train_network(
+    config: Config,
+    run: Path,
+    train: Split,
+    val: Split,
+    num_classes: int,
+    progress: Progress = NO_PROGRESS,
+    *,
+    after_first_epoch: Callable[[], None] | None = None,
+) -> keras.Model:
+    """Train from scratch, or from the checkpoint in `run` if there is one.
+
+    Args:
+        config: The experiment.
+        run: Folder of the history and the checkpoint.
+        train: Training split.
+        val: Validation split.
+        num_classes: Number of classes.
+        progress: Shows the batches of each epoch.
+        after_first_epoch: Called once, before the first checkpoint is written.
+
+    Returns:
+        The network of the best epoch, from gray images in [0, 1] to logits; with further
+        tasks a `MultitaskNetwork`.
+    """
+    strategy = choose_strategy(config.train.devices)
+    _refuse_uneven_batches(config.train.batch_size, strategy.num_replicas_in_sync)
+    targets = targets_for(train)
+    with strategy.scope():
+        standardization = standardization_for(config, train)
+        network = build_network(config, standardization, num_classes, targets)
+    best, checkpoint, watching = _callbacks(config, run, train, targets, progress)
+    if after_first_epoch is not None:
+        watching.insert(0, AfterFirstEpoch(after_first_epoch))
+    for phase in _phases(config):
+        if not _train_phase(
+            phase, config, network, train, val, num_classes, strategy, best, checkpoint, watching
+        ):
+            break
+    best.restore()
+    return network
+
+
+def _refuse_uneven_batches(batch_size: int, replicas: int) -> None:
+    """Raise if a batch cannot be divided evenly over the devices."""
+    if batch_size % replicas:
+        raise ConfigError(
+            f"train.batch_size, the total over {replicas} devices, must be divisible by their "
+            f"number, got {batch_size}; set train.batch_size={replicas * 16}"
+        )
+
+
+def _callbacks(
+    config: Config, run: Path, train: Split, targets: tuple[Target, ...], progress: Progress
+) -> tuple[BestEpoch, Checkpoint, list[keras.callbacks.Callback]]:
+    """Best epoch, checkpoint, and stateless callbacks; the history is cut to the checkpoint."""
+    settings, folder = config.train, RunFolder(run)
+    best = BestEpoch(
+        folder.checkpoint_folder,
+        monitor=settings.monitor,
+        patience=settings.patience,
+        start_from_epoch=max(settings.start_from_epoch, _phases(config)[-1].first),
+    )
+    checkpoint = Checkpoint(folder.checkpoint_folder, best, _described(config))
+    history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
+    history.keep_until(checkpoint.epochs_done())
+    steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
+    watching = [
+        StopOnNaN(),
+        history,
+        EpochReport(settings.epochs, steps, len(train), progress),
+        *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
+    ]
+    return best, checkpoint, watching
+
+
+def _train_phase(
+    phase: Phase,
+    config: Config,
+    network: keras.Model,
+    train: Split,
+    val: Split,
+    num_classes: int,
+    strategy: tf.distribute.Strategy,
+    best: BestEpoch,
+    checkpoint: Checkpoint,
+    watching: list[keras.callbacks.Callback],
+) -> bool:
+    """Train the epochs of a phase that the checkpoint lacks; False if training has ended early."""
+    done = checkpoint.epochs_done()
+    if done > phase.end:
+        return True  # the checkpoint is of a later phase
+    steps = pipeline.steps_per_epoch(len(train), config.train.batch_size)
+    with strategy.scope():
+        if config.model.weights:
+            set_backbone_trainable(network, not phase.frozen)
+        stateful = [*compile_network(config, network, train.labels, num_classes, steps), best]
+        checkpoint.attach(network, stateful)
+        if done > phase.first:
+            checkpoint.restore()
+    if done == phase.end:
+        return True
+    if checkpoint.stopped():
+        return False
+    start = max(phase.first, done)
+    together = _evenly(PREDICTION_BATCH, len(val), strategy.num_replicas_in_sync)
+    network.fit(
+        _training_batches(config, train, start, phase.end),
+        steps_per_epoch=steps,
+        initial_epoch=start,
+        epochs=phase.end,
+        validation_data=pipeline.evaluation_batches(
+            val.images, val.labels, batch_size=together, values=val.values
+        ),
+        # The split record comes first; the checkpoint comes last, because it saves the state of
+        # the others.
+        callbacks=[
+            *[one for one in watching if isinstance(one, AfterFirstEpoch)],
+            *stateful,
+            *[one for one in watching if not isinstance(one, AfterFirstEpoch)],
+            checkpoint,
+        ],
+        shuffle=False,  # done by the pipeline
+        verbose=0,
+    )
+    return True
+
+
+def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.data.Dataset:
+    """Augmented batches of the epochs `start` to `end`."""
+    return pipeline.training_batches(
+        train.images,
+        train.labels,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        first_epoch=start,
+        epochs=end,
+        augmentation=Augmentation(**config.augment.model_dump()),
+        class_aware=config.data.sampling == "class_aware",
+        values=train.values,
+    )
+
+
+def _described(config: Config) -> str:
+    """The configuration without the path of its data, which `refuse_changed_data` checks."""
+    return config.model_dump_json(exclude={"data": {"path"}})
+
+
+def _evenly(batch_size: int, count: int, replicas: int) -> int:
+    """A batch size whose first batch gives every replica as many images.
+
+    Keras builds metrics from the mean of the replicas' first batches, which must agree in shape.
+
+    >>> _evenly(64, 9, 2), _evenly(64, 9, 1), _evenly(64, 1000, 3)
+    (8, 9, 63)
+    """
+    return max(min(batch_size, count) // replicas, 1) * replicas
+
+
+def _phases(config: Config) -> list[Phase]:
+    """The phases of a training, in order."""
+    epochs = config.train.epochs
+    frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
+    phases = [Phase(0, frozen, True), Phase(frozen, epochs, False)]
+    return [phase for phase in phases if phase.first < phase.end]
