@@ -31,8 +31,8 @@ _HOMES = {
     **dict.fromkeys(
         (
             "audit", "build_model", "ceiling", "compare", "cross_validate", "ensemble", "evaluate",
-            "explain", "export", "load", "plan", "predict", "report", "simulate", "split", "train",
-            "tune",
+            "explain", "export", "load", "plan", "predict", "report", "simulate", "split", "stress",
+            "train", "tune",
         ),
         "alloyk.api",
     ),

@@ -6,7 +6,7 @@ pandas and matplotlib load inside the functions that need them.
 
 from alloyk.api.inference import build_model, export, load, predict
 from alloyk.api.preparation import audit, simulate, split
-from alloyk.api.review import compare, evaluate, explain, report
+from alloyk.api.review import compare, evaluate, explain, report, stress
 from alloyk.api.setups import ceiling, plan
 from alloyk.api.training import cross_validate, ensemble, train, tune
 
@@ -26,6 +26,7 @@ __all__ = [
     "report",
     "simulate",
     "split",
+    "stress",
     "train",
     "tune",
 ]

@@ -1,4 +1,4 @@
-"""Review runs: evaluate, compare, explain and report them."""
+"""Review runs: evaluate, compare, explain, stress and report them."""
 
 import logging
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     from alloyk.api.results import Comparison, ExplanationResult
     from alloyk.api.run import Run
+    from alloyk.stress.bench import StressResult
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +183,39 @@ def explain(
         samples=samples, data=data, seed=seed, progress=progress,
     )  # fmt: skip
     return ExplanationResult(explanation, write_explanation(explanation, folder, run))
+
+
+def stress(
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    images: int = 300,
+    seed: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> "StressResult":
+    """Test a run on disturbed images, as `alloyk stress` does.
+
+    Args:
+        run: Run folder.
+        out: Folder for table and figure; by default `stress` in the run.
+        images: Largest number of test images.
+        seed: Seed of the choice of images and of the disturbances.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        A row for each disturbance, a summary, and the folder.
+
+    Raises:
+        AlloykError: The run has no model, or its test images are gone or cannot be read.
+
+    Example:
+        >>> import alloyk
+        >>> alloyk.stress("saved_models/resnet18").summary  # doctest: +SKIP
+    """
+    _load_tensorflow(Path(run))
+    from alloyk.stress.bench import stress_run
+
+    return stress_run(run, out=out, most_images=images, seed=seed, progress=progress)
 
 
 def report(folder: str | Path, *, out: str | Path | None = None) -> Path:

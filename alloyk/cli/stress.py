@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from alloyk.cli.terminal import PROGRESS
-from alloyk.runtime.tensorflow import load_tensorflow
 
 
 @click.command()
@@ -29,9 +28,10 @@ def stress(run: Path, out: Path | None, images: int, seed: int) -> None:
       alloyk stress saved_models/resnet18
       alloyk stress saved_models/resnet18 --images 100 --out stress/
     """
-    load_tensorflow()
-    from alloyk.stress.bench import format_markdown, stress_run
+    from alloyk.api import stress as stress_test
 
-    result = stress_run(run, out=out, most_images=images, seed=seed, progress=PROGRESS)
+    result = stress_test(run, out=out, images=images, seed=seed, progress=PROGRESS)
+    from alloyk.stress.bench import format_markdown
+
     click.echo(format_markdown(result), nl=False)
     click.echo(f"table and figure: {result.folder}", err=True)

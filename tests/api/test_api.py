@@ -21,7 +21,8 @@ SMALL = {
 }
 FUNCTIONS = (
     "simulate", "audit", "split", "train", "evaluate", "compare", "ensemble", "cross_validate",
-    "explain", "tune", "export", "load", "predict", "report", "ceiling", "plan", "build_model",
+    "explain", "tune", "export", "load", "predict", "report", "stress", "ceiling", "plan",
+    "build_model",
 )  # fmt: skip
 
 
@@ -134,6 +135,13 @@ def test_explain(run, sorted_images, folder):
     assert str(image) in found._repr_html_()
 
 
+def test_stress(run, folder):
+    found = alloyk.stress(run, out=folder / "stress", images=2)
+    assert len(found.rows) > 50
+    assert (folder / "stress" / "stress.csv").is_file()
+    assert 0 <= found.summary <= 1
+
+
 def test_tune(sorted_images, folder):
     found = alloyk.tune(
         data=sorted_images, arch="fnn", over={"model.dropout": [0.1, 0.3]}, out=folder / "search",
@@ -221,7 +229,7 @@ def test_help_shows_every_command_as_a_function():
     assert {*FUNCTIONS, "Config", "RunFolder"} <= set(dir(alloyk))
 
 
-@pytest.mark.parametrize("name", ["audit", "ensemble", "explain", "export", "report"])
+@pytest.mark.parametrize("name", ["audit", "ensemble", "explain", "export", "report", "stress"])
 def test_importing_a_package_of_the_same_name_keeps_the_function(name):
     code = f"""
 import alloyk, inspect
