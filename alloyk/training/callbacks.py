@@ -22,6 +22,7 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.files import few, whole_file, writing
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.kernels import VARIABLE, describe_kernels
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +166,9 @@ class Checkpoint(keras.callbacks.Callback):
         best: The `BestEpoch` of this training, whose file it keeps company.
         described: The experiment as text; a file of another one is refused when it is read.
 
+    Attributes:
+        kernels: TensorFlow's CPU kernels that this training has used, those of today the last.
+
     Raises:
         AlloykError: From all methods that read: the file is damaged, or of another experiment.
     """
@@ -174,6 +178,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.described = described
         self.path = Path(folder) / "state.npz"
         self.best = best
+        self.kernels = [describe_kernels()["kernels"]]
 
     def attach(self, model: keras.Model, callbacks) -> None:
         """Name the compiled model and the callbacks with state, before `restore` or `fit`."""
@@ -210,6 +215,7 @@ class Checkpoint(keras.callbacks.Callback):
             "epochs_done": epoch + 1,
             "described": self.described,
             "stopped": bool(self.model.stop_training),
+            "kernels": self.kernels,
             "callbacks": [callback.get_state() for callback in self.stateful],
         }
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
@@ -225,6 +231,25 @@ class Checkpoint(keras.callbacks.Callback):
             variable.assign(array)
         for callback, state in zip(self.stateful, header["callbacks"], strict=True):
             callback.set_state(state)
+        self._continue_kernels(header.get("kernels", []))
+
+    def _continue_kernels(self, before: list[str]) -> None:
+        """Go on the list of kernels; say when a resumed training cannot repeat itself exactly."""
+        today = self.kernels[-1]
+        if before and before[-1] != today:
+            logger.warning(
+                "this training began with TensorFlow's %s kernels and goes on with %s: its result "
+                "will differ slightly from that without the break; set %s to have the same",
+                before[-1], today, VARIABLE,
+            )  # fmt: skip
+        self.kernels = [name for name in before if name != today] + [today]
+
+
+def kernels_used(folder: Path) -> tuple[str, ...]:
+    """The CPU kernels of the training whose checkpoint is in a folder, those used last the last."""
+    path = Path(folder) / "state.npz"
+    with _reading(path), np.load(path, allow_pickle=False) as arrays:
+        return tuple(json.loads(str(arrays["header"])).get("kernels", ()))
 
 
 def _save_arrays(path: Path, arrays, **named) -> None:

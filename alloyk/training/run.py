@@ -30,6 +30,7 @@ from alloyk.training.build import (
     open_training_data,
     targets_for,
 )
+from alloyk.training.callbacks import kernels_used
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import (
     fit_detector,
@@ -108,7 +109,8 @@ def _train_and_evaluate(
         )  # fmt: skip
     targets = targets_for(train)
     save_classifier(preprocessing, network, RunFolder(run).model_file, dataset, targets, detector)
-    RunFolder(run).write_facts(training_facts(dataset, network))
+    kernels = kernels_used(RunFolder(run).checkpoint_folder)
+    RunFolder(run).write_facts(training_facts(dataset, network, kernels))
     evaluate_run(run)
     shutil.rmtree(RunFolder(run).checkpoint_folder)
     return run

@@ -1,6 +1,7 @@
 """Save a trained network: the model file and the facts of its run."""
 
 import platform
+from collections.abc import Sequence
 from importlib import metadata as installed
 from pathlib import Path
 
@@ -55,8 +56,16 @@ def save_classifier(
             write_detector(unfinished, detector)
 
 
-def training_facts(dataset: ImageDataset, network: keras.Model) -> Facts:
-    """Return the facts of a run, except its configuration and metrics."""
+def training_facts(
+    dataset: ImageDataset, network: keras.Model, kernels: Sequence[str] = ()
+) -> Facts:
+    """Return the facts of a run, except its configuration and metrics.
+
+    Args:
+        dataset: The data set.
+        network: The trained network.
+        kernels: CPU kernels of the training; several if it was resumed with others.
+    """
     packages = ("tensorflow", "keras", "numpy", "scikit-learn")
     several = isinstance(network, MultitaskNetwork)
     return Facts(
@@ -75,6 +84,9 @@ def training_facts(dataset: ImageDataset, network: keras.Model) -> Facts:
         packages={name: installed.version(name) for name in packages},
         python=platform.python_version(),
         processor=platform.processor() or platform.machine(),
-        cpu_kernels=describe_kernels(),
+        cpu_kernels={
+            **describe_kernels(),
+            **({"before_a_break": ", ".join(kernels[:-1])} if len(kernels) > 1 else {}),
+        },
         devices=tuple(device.name for device in tf.config.list_logical_devices()),
     )

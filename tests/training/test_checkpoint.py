@@ -1,0 +1,54 @@
+"""The state that a training goes on from."""
+
+import keras
+import numpy as np
+import pytest
+
+from alloyk.runtime import kernels
+from alloyk.training.callbacks import BestEpoch, Checkpoint, kernels_used
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """`checkpoint("1")` is one of a process whose user chose oneDNN, `"0"` Eigen."""
+    monkeypatch.delenv(kernels.OURS, raising=False)
+
+    def make(choice):
+        monkeypatch.setenv(kernels.VARIABLE, choice)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile(optimizer="sgd", loss="mse")
+        model.optimizer.build(model.trainable_variables)
+        best = BestEpoch(tmp_path, monitor="loss", patience=3, start_from_epoch=0)
+        one = Checkpoint(tmp_path, best)
+        one.attach(model, [best])
+        return one
+
+    return make
+
+
+def test_the_same_kernels_go_on_without_a_word(checkpoint, tmp_path, caplog):
+    first = checkpoint("1")
+    first.on_epoch_end(0)
+    second = checkpoint("true")
+    second.restore()
+    assert not caplog.records
+    np.testing.assert_array_equal(second.model.get_weights()[0], first.model.get_weights()[0])
+    second.on_epoch_end(1)
+    assert kernels_used(tmp_path) == ("oneDNN",)
+
+
+def test_other_kernels_are_said_and_recorded(checkpoint, tmp_path, caplog):
+    checkpoint("1").on_epoch_end(0)
+    second = checkpoint("0")
+    second.restore()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "this training began with TensorFlow's oneDNN kernels and goes on with Eigen: its result "
+        "will differ slightly from that without the break; set TF_ENABLE_ONEDNN_OPTS to have the "
+        "same"
+    )
+    second.on_epoch_end(1)
+    assert kernels_used(tmp_path) == ("oneDNN", "Eigen")
+    third = checkpoint("1")
+    third.restore()
+    assert third.kernels == ["Eigen", "oneDNN"]
