@@ -2,9 +2,9 @@
 
 import errno
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +56,16 @@ def test_help_loads_nothing_heavy(command):
 
 
 def test_help_answers_in_half_a_second():
+    def processor_seconds():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = processor_seconds()
         alloyk("train", "--help")
-        seconds.append(time.perf_counter() - start)
-    # The best of five: what other work on the machine cannot slow down.
+        seconds.append(processor_seconds() - before)
+    # Of the processor, and the best of five: other work on the machine does not count.
     assert min(seconds) < 0.5
 
 
@@ -115,11 +119,17 @@ BAD_DATA = {
         lambda data: data.rename(data.with_name("elsewhere")),
         "data does not exist",
     ),
-    "empty class": (empty_class, "5083"),
+    "empty class": (empty_class, "data/5083; add images, or remove the empty class folder"),
     "one class": (one_class, "must have two or more classes"),
-    "unreadable image": (lambda data: add(data, "1050/broken.png"), "broken.png"),
-    "misplaced image": (lambda data: (data / "1050/0.png").rename(data / "stray.png"), "stray.png"),
-    "class unknown to training": (lambda data: move_to_splits(data, ("train", "2017")), "2017"),
+    "unreadable image": (lambda data: add(data, "1050/broken.png"), "1050/broken.png: "),
+    "misplaced image": (
+        lambda data: (data / "1050/0.png").rename(data / "stray.png"),
+        "(stray.png); move",
+    ),
+    "class unknown to training": (
+        lambda data: move_to_splits(data, ("train", "2017")),
+        "the class '2017' in val but not in train",
+    ),
 }
 
 

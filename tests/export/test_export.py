@@ -235,7 +235,7 @@ def test_what_exists_is_left_alone(tmp_path, gray_run):
         export_run(gray_run, "tflite", out)
     assert out.read_text() == "mine"
     (tmp_path / "link.tflite").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(AlloykError, match="exists"):
+    with pytest.raises(AlloykError, match=r"link\.tflite already exists; choose another --out"):
         export_run(gray_run, "tflite", tmp_path / "link.tflite")
 
 
