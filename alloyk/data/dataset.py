@@ -17,6 +17,7 @@ import numpy as np
 
 from alloyk.data.discovery import common_folder, existing_folder, find_images, list_folders
 from alloyk.data.folds import condition_split, fold_split
+from alloyk.data.headers import with_header_settings
 from alloyk.data.journal import refuse_unfinished
 from alloyk.data.manifest import check_manifest_files, manifest_in, read_manifest
 from alloyk.data.names import PLATE, SPLITS, split_called
@@ -213,6 +214,7 @@ def read_table(
     """
     root, table, given_by, notes = _read_files(data, labelled)
     describe_raw(root, raw)
+    table = with_header_settings(root, table)
     return root, with_pages(root, table, page), given_by, notes
 
 

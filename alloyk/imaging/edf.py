@@ -25,6 +25,11 @@ def edf(file: BinaryIO) -> Frames:
     return Frames(int(image.nframes), int(height), int(width), get)
 
 
+def edf_header(file: BinaryIO) -> dict[str, str]:
+    """Return the header of the first frame."""
+    return dict(_opened(file).header)
+
+
 def _opened(file: BinaryIO) -> Any:
     try:
         from fabio.edfimage import EdfImage

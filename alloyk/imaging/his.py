@@ -1,7 +1,7 @@
 """HIS, which the detectors of Heimann, PerkinElmer and Varex write."""
 
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,7 +25,12 @@ def his(file: BinaryIO) -> Frames:
     return bare_frames(file, length + image_header, (height, width), dtype, count)
 
 
-def _header(file: BinaryIO) -> tuple[int, ...]:
+def integration_time_us(file: BinaryIO) -> float:
+    """Return the time over which the detector collected, in µs; 0 where the file does not say."""
+    return float(_header(file)[11])
+
+
+def _header(file: BinaryIO) -> tuple[Any, ...]:
     head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         raise ValueError(CUT_SHORT)

@@ -268,6 +268,15 @@ def _kind(head: bytes, name: object = "") -> str:
     raise ValueError(_NOT_AN_IMAGE)
 
 
+def with_open_image(path: str | Path, read: Callable[[BinaryIO, str], Result]) -> Result:
+    """Return `read(file, format)` of an opened image file.
+
+    Raises:
+        AlloykError: The file is missing, of no known format, or `read` fails.
+    """
+    return _open(path, read)
+
+
 def _open(
     source: str | Path | bytes, read: Callable[[BinaryIO, str], Result], name: str = ""
 ) -> Result:

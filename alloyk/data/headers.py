@@ -1,0 +1,51 @@
+"""Settings of the exposures, from the headers of the images, as columns of a data set."""
+
+from multiprocessing.pool import ThreadPool
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from alloyk.imaging import without_page
+from alloyk.imaging.header import SETTINGS, header_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# These have no header with settings, so they are not opened.
+_WITHOUT = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".raw", ".npy", ".npz"}
+)
+
+SAMPLE = 32
+"""Files at equal distances; where none of them has a setting, the others are not opened."""
+
+
+def with_header_settings(root: Path, table: "pd.DataFrame") -> "pd.DataFrame":
+    """Add what the headers say of the exposures; a column that the table has stays as it is.
+
+    Args:
+        root: The folder that `path` is relative to.
+        table: Column `path`.
+
+    Returns:
+        The table, with a column for each of `alloyk.imaging.header.SETTINGS` that a header gives;
+        cells are text, empty where a header does not give it.
+    """
+    paths = table["path"]
+    readable = [
+        path for path in paths if PurePosixPath(without_page(path)).suffix.lower() not in _WITHOUT
+    ]
+    if not readable:
+        return table
+    found: dict[str, dict[str, str]] = {}
+
+    def look(path: str) -> None:
+        found[path] = header_settings(root / path)
+
+    with ThreadPool() as pool:
+        pool.map(look, readable[:: max(1, len(readable) // SAMPLE)])
+        if any(found.values()):
+            pool.map(look, [path for path in readable if path not in found])
+    named = {name for settings in found.values() for name in settings}
+    new = [name for name in SETTINGS if name in named and name not in table.columns]
+    columns = {name: [found.get(path, {}).get(name, "") for path in paths] for name in new}
+    return table.assign(**columns)
