@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloyk.data.discovery import common_folder, existing_folder, find_images, list_folders
+from alloyk.data.discovery import (
+    common_folder,
+    existing_folder,
+    find_images,
+    inner_class_notes,
+    list_folders,
+)
 from alloyk.data.folds import condition_split, fold_split
 from alloyk.data.headers import with_header_settings
 from alloyk.data.journal import refuse_unfinished
@@ -240,6 +246,8 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
         notes += split_notes(
             dict(zip(table["path"].str.split("/").str[0], table["split"], strict=True))
         )
+    else:
+        notes += inner_class_notes(table["path"])
     return root, table, "folders", notes
 
 

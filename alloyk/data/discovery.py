@@ -250,6 +250,27 @@ def _refuse_inner_splits(root: Path, rows: list[list[str]]) -> None:
     )
 
 
+def inner_class_notes(paths: Iterable[str]) -> list[str]:
+    """Say when two or three classes hold the same folders: they may be splits of another name.
+
+    >>> inner_class_notes(["tr/a/0.png", "tr/b/0.png", "te/a/0.png", "te/b/0.png"])[0][:60]
+    'te, tr were taken as classes, but each holds the folders a, '
+    """
+    below: dict[str, set[str]] = {}
+    for path in paths:
+        top, *inner = path.split("/")[:-1]
+        below.setdefault(top, set()).update(inner[:1])
+    first = next(iter(below.values()), set())
+    alike = all(folders == first for folders in below.values())
+    if not alike or len(first) < 2 or not 2 <= len(below) <= len(SPLITS):
+        return []
+    return [
+        f"{few(sorted(below))} were taken as classes, but each holds the folders "
+        f"{few(sorted(first))}; if these are the classes, rename {few(sorted(below))} to "
+        f"{', '.join(SPLITS)}."
+    ]
+
+
 def splits_in(folders: Iterable[str]) -> set[str]:
     """The splits given by folder names."""
     return {split for folder in folders if (split := split_called(folder))}

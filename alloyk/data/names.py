@@ -1,6 +1,7 @@
 """Recognize the columns and the splits that alloyk knows, however they are spelt."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from alloyk.errors import DataError
@@ -27,6 +28,37 @@ SPLIT_SPELLINGS = {
     "test": "test",
     "testing": "test",
     "tst": "test",
+    # German, French, Spanish, Portuguese, Italian, Chinese, Japanese
+    "trainieren": "train",
+    "validierung": "val",
+    "validieren": "val",
+    "testen": "test",
+    "entraînement": "train",
+    "entrainement": "train",
+    "apprentissage": "train",
+    "entrenamiento": "train",
+    "validación": "val",
+    "validacion": "val",
+    "prueba": "test",
+    "pruebas": "test",
+    "treino": "train",
+    "treinamento": "train",
+    "validação": "val",
+    "validacao": "val",
+    "teste": "test",
+    "testes": "test",
+    "addestramento": "train",
+    "validazione": "val",
+    "训练": "train",
+    "训练集": "train",
+    "验证": "val",
+    "验证集": "val",
+    "测试": "test",
+    "测试集": "test",
+    "学習": "train",
+    "訓練": "train",
+    "検証": "val",
+    "テスト": "test",
 }
 # Used for validation by some and for testing by others.
 AMBIGUOUS_SPLITS = ("eval", "evaluation", "holdout")
@@ -34,11 +66,12 @@ _FILLER = ("set", "data", "dataset", "image", "images", "img", "imgs", "split")
 
 
 def folded(name: str) -> str:
-    """A column's name without case, spaces, hyphens and underscores.
+    """A column's name without case, width, spaces, hyphens and underscores.
 
     >>> folded(" Plate-ID"), folded("plate_id")
     ('plateid', 'plateid')
     """
+    name = unicodedata.normalize("NFKC", name)
     return re.sub(r"[\s\ufeff\u200b_\-\u2010-\u2015]", "", name).casefold()
 
 
@@ -127,9 +160,10 @@ def refuse_unclear_splits(place: str, names: Sequence[str]) -> None:
         )
     rests: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
-        words = [] if split_called(name) else _words(name)
+        # `01_train` and `02_test` differ in their numbers too.
+        words = [] if split_called(name) else [w for w in _words(name) if not w.isdigit()]
         for word in words:
-            if word in SPLIT_SPELLINGS and len(words) > 1:
+            if word in SPLIT_SPELLINGS:
                 rest = tuple(other for other in words if other != word)
                 rests.setdefault(rest, {})[SPLIT_SPELLINGS[word]] = name
     for alike in rests.values():
@@ -143,5 +177,5 @@ def refuse_unclear_splits(place: str, names: Sequence[str]) -> None:
 
 def _words(name: str) -> list[str]:
     """The words and numbers in a name, without case; `TrainSet` is two words."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
     return re.findall(r"[^\W\d_]+|\d+", parted.casefold())

@@ -23,6 +23,8 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
 # Excel names the separator in a separate first line.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+# Spreadsheets leave them above a table that does not start in the first row.
+_BLANK_LINES = re.compile(r"(?:[ \t,;]*(?:\r\n|\r|\n))+")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -47,8 +49,11 @@ def read_text_table(file: Path, has_key: Callable[[Sequence[str]], bool]) -> "pd
     text = _decoded(file)
     named = _SEPARATOR_LINE.match(text)
     text = text[named.end() :] if named else text
+    blank = _BLANK_LINES.match(text)
+    before = (1 if named else 0) + (len(blank.group().splitlines()) if blank else 0)
+    text = text[blank.end() :] if blank else text
     separator = named.group(1) if named else _separator(text, has_key)
-    header, rows = _parsed(file, text, separator, 1 if named else 0)
+    header, rows = _parsed(file, text, separator, before)
     header, rows = _without_unnamed(header, rows)
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:

@@ -183,6 +183,7 @@ def test_a_thickness_that_is_no_number_is_refused(tmp_path):
         ("path ", " label", "plate-id", "split "),
         ("path", "label", "Plate ID", "SPLIT"),
         ("path", "label", "plateid", "\ufeffsplit"),
+        ("path", "ｌabel", "ｐlate_id", "ＳＰＬＩＴ"),
     ],
 )
 def test_near_misses_of_known_columns_are_taken(tmp_path, header):
@@ -324,6 +325,10 @@ def tree(root, *folders, images=6):
         ("TRAIN", "VALID", "TEST"),
         ("training", "dev", "tst"),
         ("train_set", "val-set", "TestSet"),
+        ("TrainingSet", "val_images", "TestData"),
+        ("Trainieren", "Validierung", "Testen"),
+        ("entraînement", "validation", "test"),
+        ("训练集", "验证集", "测试集"),
     ],
 )
 def test_split_folders_of_another_spelling_are_splits(runner, tmp_path, train, val, test):
@@ -355,12 +360,38 @@ def test_training_and_testing_alone_are_splits(tmp_path):
             ("seg_train", "seg_test"),
             "seg_test, seg_train of .* look like splits; rename them to tr",
         ),
+        (("train-01", "test-01"), "test-01, train-01 of .* look like splits; rename them to tr"),
+        (("01_train", "02_test"), "01_train, 02_test of .* look like splits; rename them to tr"),
         (("train", "more"), "got more beside train"),
     ],
 )
 def test_unclear_split_folders_are_refused(tmp_path, folders, message):
     tree(tmp_path, *(f"{top}/{label}" for top in folders for label in "ab"))
     with pytest.raises(DataError, match=message):
+        load_dataset(tmp_path)
+
+
+def test_classes_that_hold_the_same_folders_may_be_splits(tmp_path):
+    tree(tmp_path / "data", *(f"{top}/{label}" for top in ("tr", "te") for label in "ab"))
+    (note,) = load_dataset(tmp_path / "data").notes
+    assert note == (
+        "te, tr were taken as classes, but each holds the folders a, b; if these are the classes, "
+        "rename te, tr to train, val, test."
+    )
+    tree(tmp_path / "other", "a/day1", "a/day2", "b/day2", "b/day3")
+    assert load_dataset(tmp_path / "other").notes == ()
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n\r\n", ",,\n", " ;;\n\n"])
+def test_blank_lines_above_a_table_are_left_out(tmp_path, blank):
+    header, rows = ["path", "label", "plate_id"], plates()
+    data_set(tmp_path, header, rows)
+    file = tmp_path / "manifest.csv"
+    file.write_bytes(blank.encode() + file.read_bytes())
+    assert load_dataset(tmp_path).grouped_by == "plate_id"
+    file.write_bytes(file.read_bytes() + b"one cell\n")
+    line = len(file.read_text().splitlines())
+    with pytest.raises(DataError, match=rf"have 3 cells like its header, got 1 in line {line};"):
         load_dataset(tmp_path)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 SETTINGS = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
-    "preprocess.image_size=16", "model.arch=fnn", "train.epochs=12", "schedule.warmup_epochs=0",
+    "preprocess.image_size=16", "model.arch=fnn", "train.epochs=6", "schedule.warmup_epochs=0",
     "train.batch_size=16", "train.deterministic=true",
 ]  # fmt: skip
 TUNE = """
@@ -27,7 +27,7 @@ main(sys.argv[1:])
 
 def search(out):
     options = [option for setting in SETTINGS for option in ("--set", setting)]
-    over = ["--over", "model.hidden_units=8,16,24,32", "--over", "model.dropout=0.1,0.3"]
+    over = ["--over", "model.hidden_units=8,16,24"]
     return subprocess.Popen(
         [sys.executable, "-c", TUNE, "tune", "--out", str(out), *over, *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -43,16 +43,17 @@ def finish(out):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # 22 searches
 def test_twenty_kills_at_random_moments(tmp_path):
     start = time.monotonic()
     undisturbed = finish(tmp_path / "undisturbed")
-    longest = (time.monotonic() - start) / 6
+    longest = (time.monotonic() - start) / 3
     draw = random.Random(0)
     states = []
     for number in range(20):
         process = search(tmp_path / "s")
         assert process.stdout.readline() == "ready\n"
-        time.sleep(draw.uniform(0, longest))
+        time.sleep(draw.uniform(0.1, longest))  # before that, the command is not there yet
         process.send_signal((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[number % 3])
         _, messages = process.communicate()
         assert "Traceback" not in messages, messages
