@@ -30,7 +30,7 @@ LOCK_FILE = ".lock"
 """Name of the lock inside a locked folder."""
 
 POLL_S = 0.2
-# What file systems without locks answer.
+# Error codes of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _logger = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ _held: dict[Path, _Held] = {}
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[Path]:
-    """Hold the lock of a folder, which is made if it does not exist.
+    """Hold the lock of a folder, which is created if it does not exist.
 
-    The same thread may lock a folder again inside the block. A folder that was made here and is
+    The same thread may lock a folder again inside the block. A folder that was created here and is
     empty after the block is removed.
 
     Args:
@@ -77,7 +77,7 @@ def locked_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked_path(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a file or folder that appears as a whole, under its name, in the block.
+    """Hold the lock of a file or folder that the block writes completely or not at all.
 
     Args:
         path: The file or folder; the lock file is next to it.
@@ -97,10 +97,10 @@ def locked_path(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_numbered_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Make `parent/name`, or `parent/name-2`, `-3`, … where that exists, and yield it.
+    """Create `parent/name`, or `parent/name-2`, `-3`, … if that exists, and yield it.
 
-    Making it and finding out that it is free are one step, so that no two processes get the same
-    folder. It is removed again if the block fails and leaves it empty.
+    Creation is atomic, so that no two processes get the same folder. It is removed if the block
+    fails and leaves it empty.
 
     Raises:
         AlloykError: `parent` cannot be written.
@@ -127,7 +127,7 @@ def new_numbered_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but a lock."""
+    """Whether a folder is empty, apart from a lock file."""
     return all(path.name == LOCK_FILE for path in folder.iterdir())
 
 
@@ -137,7 +137,7 @@ def _locked(file: Path, what: Path, *, wait: bool) -> Iterator[None]:
     held = _held.get(key)
     me = os.getpid(), threading.get_ident()
     if held is not None and held[:2] == me:
-        yield  # locked further up in this thread
+        yield  # already locked by this thread
         return
     descriptor = _acquire(file, what, wait)
     _held[key] = _Held(*me, descriptor)
@@ -207,9 +207,9 @@ def _is_file_of(descriptor: int, file: Path) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Write into a locked file who holds it."""
-    program = Path(sys.argv[0] or "python")
-    program = program.parent.name if program.stem == "__main__" else program.stem
+    """Write the holder of the lock into its file."""
+    path = Path(sys.argv[0] or "python")
+    program = path.parent.name if path.stem == "__main__" else path.stem
     doing = " ".join([program, *sys.argv[1:2]])  # such as "alloyk train"
     since = datetime.now().isoformat(timespec="seconds", sep=" ")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "doing": doing, "since": since}

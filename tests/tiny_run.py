@@ -53,7 +53,7 @@ def write_run(run: Path, data: Path, *, arch="cnn", image_size=32, policy="float
         "preprocess": {"image_size": image_size, "equalize": True},
     }
     config = resolve_config(None, settings)
-    dataset = open_dataset(config)
+    dataset = open_dataset(**config.data_settings())
     run.mkdir(parents=True)
     write_config(config, run / "config.yaml")
     write_split_record(RunFolder(run).split_file, dataset)

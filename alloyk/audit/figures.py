@@ -4,6 +4,7 @@ They do not affect the findings. The examples need TensorFlow, for the layers us
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ BINS = 128
 SEED = 0
 
 # Used if the configuration sets no augmentation.
-EXAMPLE_AUGMENTATION = {
+EXAMPLE_AUGMENTATION: dict[str, Any] = {
     "horizontal_flip": True, "rotation_deg": 10, "shift": 0.05, "contrast": 0.1, "noise": 0.02,
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Measure one image: all quantities that the checks need, from reading it once."""
 
 import hashlib
-import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -84,7 +84,7 @@ class Measures:
         return abs(self.mean) / self.noise if self.noise > 0 else np.inf
 
 
-def measure_image(path: str | os.PathLike) -> Measures:
+def measure_image(path: str | Path) -> Measures:
     """Read an image file and measure it.
 
     Raises:
@@ -109,6 +109,7 @@ def measure_array(image: np.ndarray, file_format: str) -> Measures:
     unit = mean or 1.0
     differences = _second_differences(gray) if min(gray.shape) >= 3 else np.zeros((0, 0))
     noise = _noise(differences)
+    top, bottom, left, right = (float(side.mean(dtype=np.float64) / unit) for side in _sides(gray))
     return Measures(
         height=image.shape[0],
         width=image.shape[1],
@@ -122,7 +123,7 @@ def measure_array(image: np.ndarray, file_format: str) -> Measures:
         mean=mean,
         noise=noise,
         sharpness=_sharpness(gray, noise),
-        border=tuple(float(side.mean(dtype=np.float64) / unit) for side in _sides(gray)),
+        border=(top, bottom, left, right),
         digest=_digest(image if mode == "colour" else image[..., :1]),
         thumb=_half(_reduced(gray, THUMB) / unit),
         equalized=_half(_reduced(_equalized(gray, low, high), THUMB)),
@@ -187,7 +188,7 @@ def _sides(gray: np.ndarray) -> tuple[np.ndarray, ...]:
 def _digest(image: np.ndarray) -> bytes:
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     whole = image.dtype.kind in "iu" and image.min() >= 0 and image.max() < 2**16
-    digest.update(np.ascontiguousarray(image, "<u2" if whole else "<f8"))
+    digest.update(np.ascontiguousarray(image, "<u2" if whole else "<f8").data)
     return digest.digest()
 
 

@@ -77,7 +77,7 @@ def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
     Numbers in names are compared as numbers. Each class is ordered separately: a step between two
     classes is not a drift.
     """
-    order = sorted(range(len(audited)), key=lambda row: _natural(audited.paths[row]))
+    order = sorted(range(len(audited)), key=lambda row: _natural(str(audited.paths[row])))
     labels = audited.labels
     members: dict[str, list[int]] = {}
     for row in order:

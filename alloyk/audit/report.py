@@ -121,12 +121,12 @@ def _counts(values: np.ndarray | None) -> dict[str, int]:
     return {str(value): int(counts[value]) for value in sorted(counts.index)}
 
 
-def _classes(audited: Audited) -> dict[str, dict]:
+def _classes(audited: Audited) -> dict[str, dict[str, float | None]]:
     """Number of images and typical quality per class, or of all images without labels."""
     labels = audited.labels
     if labels is None:
         labels = np.full(len(audited), "", dtype=object)
-    found = {}
+    found: dict[str, dict[str, float | None]] = {}
     for label in sorted(set(labels)):
         rows = labels == label
         found[label] = {"images": int(rows.sum())}

@@ -109,7 +109,8 @@ def csv_text(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> st
     """Format a CSV table of full precision; an interval has columns `…_low` and `…_high`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    header, keys = [], []
+    header: list[str] = []
+    keys: list[tuple[str, int | None]] = []
     for column in columns:
         header.append(column.key)
         keys.append((column.key, None))

@@ -300,6 +300,22 @@ class Config(Section):
         data = self.data
         return {**settings, "flat": data.flat, "dark": data.dark, "attenuation": data.attenuation}
 
+    def data_settings(self) -> dict[str, Any]:
+        """The arguments of `alloyk.data.source.open_dataset`."""
+        data = self.data
+        return {
+            "path": data.path,
+            "simulate": data.simulate.model_dump(),
+            "ratios": data.ratios,
+            "group_by": data.group_by,
+            "split_seed": data.split_seed,
+            "fold": data.fold,
+            "leave_out": data.leave_out,
+            "skip_unreadable": data.on_bad_image == "skip",
+            "page": data.page,
+            "raw": data.raw.layout() if data.raw else None,
+        }
+
     @model_validator(mode="after")
     def _check_logarithm(self) -> Self:
         if self.data.attenuation and self.preprocess.normalize == "log":

@@ -1,4 +1,4 @@
-"""Where the images come from: the data set that a configuration names, or the embedded default.
+"""Open the data set of an experiment: a given one, or the embedded default.
 
 The default is simulated on first use and kept in the user's cache folder.
 """
@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from alloyk import __version__
-from alloyk.config import Config
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import read_image
+from alloyk.imaging import PageChoice, RawLayout, read_image
 from alloyk.locks import locked_path
 
 logger = logging.getLogger(__name__)
@@ -71,28 +70,55 @@ def default_dataset(
     return folder
 
 
-def data_path(config: Config) -> Path:
-    """Where the data set of the configuration lies; the embedded default is made on first use."""
-    return config.data.path or default_dataset(**config.data.simulate.model_dump())
+def data_path(path: Path | None, simulate: Mapping[str, Any]) -> Path:
+    """The data set at `path`, or the embedded default, simulated on first use."""
+    return default_dataset(**simulate) if path is None else path
 
 
-def open_dataset(config: Config) -> ImageDataset:
-    """The data set of the configuration, the embedded default where it names none."""
-    data = config.data
+def open_dataset(
+    path: Path | None,
+    *,
+    simulate: Mapping[str, Any],
+    ratios: tuple[float, float, float],
+    group_by: str | None,
+    split_seed: int,
+    fold: str | None,
+    leave_out: str | None,
+    skip_unreadable: bool,
+    page: PageChoice | None,
+    raw: RawLayout | None,
+) -> ImageDataset:
+    """Open a data set with its splits, or the embedded default.
+
+    Args:
+        path: The data set; None for the embedded default.
+        simulate: Arguments of `default_dataset`.
+        ratios: Shares of train, val and test.
+        group_by: Column or regular expression to group the split by.
+        split_seed: Seed of the split.
+        fold: The fold to hold out, such as `2/5`.
+        leave_out: The condition to hold out, such as `tube_voltage_kvp=45`.
+        skip_unreadable: Whether to leave out unreadable images.
+        page: What to take of a file with several pages.
+        raw: Layout of raw files without a sidecar.
+
+    Raises:
+        AlloykError: The data set cannot be used.
+    """
     dataset = load_dataset(
-        data_path(config),
-        ratios=data.ratios,
-        group_by=data.group_by,
-        seed=data.split_seed,
-        fold=parse_fold(data.fold) if data.fold else None,
-        leave_out=parse_condition(data.leave_out) if data.leave_out else None,
-        page=data.page,
-        raw=data.raw.layout() if data.raw else None,
+        data_path(path, simulate),
+        ratios=ratios,
+        group_by=group_by,
+        seed=split_seed,
+        fold=parse_fold(fold) if fold else None,
+        leave_out=parse_condition(leave_out) if leave_out else None,
+        page=page,
+        raw=raw,
     )
-    return skip_unreadable(dataset) if data.on_bad_image == "skip" else dataset
+    return readable_dataset(dataset) if skip_unreadable else dataset
 
 
-def skip_unreadable(dataset: ImageDataset) -> ImageDataset:
+def readable_dataset(dataset: ImageDataset) -> ImageDataset:
     """`without_unreadable`, for training.
 
     Raises:

@@ -78,7 +78,8 @@ def compare(names: list[str], expected: Outputs, found: Outputs) -> Agreement:
 
 def classify_both(original: Classifier, exported: Classifier, paths, names, advance: Advance):
     """`Outputs` of both models for the same raw images, each read once."""
-    expected, found = [], []
+    expected: list[Classification] = []
+    found: list[Classification] = []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), COMPARE_TOGETHER):
             together = slice(start, start + COMPARE_TOGETHER)
@@ -104,7 +105,7 @@ def _joined(parts: list[Classification]) -> Outputs:
 def _resized(image: np.ndarray, exported: Classifier) -> np.ndarray:
     """Resize an image to the input size of the exported file."""
     height, width, _ = exported.input_shape
-    if height is None or image.shape[:2] == (height, width):
+    if height is None or width is None or image.shape[:2] == (height, width):
         return image
     channels = [
         Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR)

@@ -69,7 +69,7 @@ def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, in
     with tempfile.TemporaryDirectory() as folder:
         # A SavedModel freezes the weights. Converting a function directly omitted them without an
         # error, and the file returned NaN.
-        write_savedmodel(classifier, folder, image_shape)
+        write_savedmodel(classifier, Path(folder), image_shape)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:

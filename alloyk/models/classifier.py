@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 
@@ -130,17 +130,12 @@ def build_model(
     weights = None if weights == "none" else weights
     pretrained = is_imagenet(weights)
     activation = _choose_activation(name, architecture, activation, pretrained)
-    options = {
-        "batch_norm_momentum": batch_norm_momentum,
-        "stochastic_depth": stochastic_depth,
-        "stem_stride": stem_stride,
-    }
-    options = {key: value for key, value in options.items() if value is not None}
-    if unknown := options.keys() - architecture.options:
-        raise AlloykError(
-            f"{name} has no {sorted(unknown)[0]}; omit it, or choose one of "
-            + ", ".join(k for k, a in ARCHITECTURES.items() if unknown <= a.options)
-        )
+    options = _backbone_options(
+        name,
+        batch_norm_momentum=batch_norm_momentum,
+        stochastic_depth=stochastic_depth,
+        stem_stride=stem_stride,
+    )
     if kernel_initializer is not None:
         options["kernel_initializer"] = kernel_initializer
     if imagenet_input is None:
@@ -161,27 +156,55 @@ def build_model(
     if len(x.shape) == 4:
         x = keras.layers.Identity(name="features")(x)
         x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
-    pooled = x
+    outputs = logits = _classification_head(
+        x, num_classes, hidden_units=hidden_units, activation=activation, dropout=dropout,
+        seeds=seeds,
+    )  # fmt: skip
+    if targets:
+        outputs = {LOGITS: logits}
+        for target in targets:
+            outputs[target.column] = estimate_head(
+                x, target, hidden_units=hidden_units, activation=activation, seeds=seeds
+            )
+    model = keras.Model(inputs, outputs, name=name)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def _backbone_options(name: str, **options: float | None) -> dict[str, Any]:
+    """Return the given options; raise if the architecture does not have one."""
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if unknown := given.keys() - ARCHITECTURES[name].options:
+        raise AlloykError(
+            f"{name} has no {sorted(unknown)[0]}; omit it, or choose one of "
+            + ", ".join(k for k, a in ARCHITECTURES.items() if unknown <= a.options)
+        )
+    return given
+
+
+def _classification_head(
+    x: Any,
+    num_classes: int,
+    *,
+    hidden_units: int,
+    activation: str,
+    dropout: float,
+    seeds: SeedStream,
+) -> Any:
+    """Logits from pooled features: dense, activation, dropout, dense."""
     if hidden_units:
         x = keras.layers.Dense(
             hidden_units, kernel_initializer=seeds.initializer("he_normal"), name="hidden"
         )(x)
         x = keras.layers.Activation(activation, name="hidden_activation")(x)
         x = keras.layers.Dropout(dropout, seed=seeds(), name="dropout")(x)
-    logits = keras.layers.Dense(
+    return keras.layers.Dense(
         num_classes,
         kernel_initializer=seeds.initializer("glorot_uniform"),
         dtype="float32",  # Also under mixed precision: float16 logits overflow in the loss.
         name=LOGITS,
     )(x)
-    outputs = logits
-    if targets:
-        head = {"hidden_units": hidden_units, "activation": activation, "seeds": seeds}
-        outputs = {LOGITS: logits} | {t.column: estimate_head(pooled, t, **head) for t in targets}
-    model = keras.Model(inputs, outputs, name=name)
-    if weights is not None:
-        load_weights(model, weights)
-    return model
 
 
 def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
@@ -238,7 +261,7 @@ def _imagenet_input(x, style):
     """Standardise an RGB image in [0, 1] as in the training of ImageNet weights of this style."""
     if style == "torch":  # (x − mean) / standard deviation, per channel
         mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        scale = [1 / d for d in deviation]
+        scale: float | list[float] = [1 / d for d in deviation]
         offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     else:  # caffe: 0…255 minus the mean, channels in the order blue, green, red
         x = keras.ops.flip(x, axis=-1)

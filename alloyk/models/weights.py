@@ -49,7 +49,7 @@ def expects_unit_range(weights: str | Path | None) -> bool:
     True for ImageNet weights, and for a `.keras` file whose training started from them. A
     `.weights.h5` file does not record it; build with `imagenet_input=True` if its model had it.
     """
-    if _kind(weights) == ".keras" and zipfile.is_zipfile(weights):
+    if weights is not None and _kind(weights) == ".keras" and zipfile.is_zipfile(weights):
         with zipfile.ZipFile(weights) as archive:
             found = "config.json" in archive.namelist()
             return found and b'"imagenet_input"' in archive.read("config.json")

@@ -109,7 +109,7 @@ def keep_images(
                 with whole_file(target) as unfinished:
                     array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
                     _fill(array, paths, preprocessing, digests).flush()
-                kept = _kept_before(target, shape)
+                kept = np.load(target, mmap_mode="r")
     return KeptImages(kept)
 
 

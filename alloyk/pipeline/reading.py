@@ -55,7 +55,8 @@ def _files_read(digests: Digests | None) -> Callable[[np.ndarray], tuple[np.ndar
         contents, places = [], []
         for path in paths:
             content = _plain_content(path)
-            place = numbers.get(plain_format(content) if content else None, _READ_IMAGE)
+            kind = plain_format(content) if content else None
+            place = numbers[kind] if kind else _READ_IMAGE
             if digests is not None and content and os.fsdecode(path) not in digests:
                 digests[os.fsdecode(path)] = hashlib.sha256(content).hexdigest()
             contents.append(b"" if place == _READ_IMAGE else content)

@@ -103,8 +103,8 @@ def load_flat_frames(root: Path, flat: str, dark: str | None = None) -> FlatFram
         )
     if not np.median(bright - dim) > 0:
         raise AlloykError(
-            f"data.flat must be brighter than data.dark, got {shown(flat)} and {shown(dark)}; "
-            "check that they are not swapped"
+            f"data.flat must be brighter than data.dark, got {shown(flat)} and "
+            f"{shown(dark or 'none')}; check that they are not swapped"
         )
     dead = dead_pixels(bright, dim)
     if dead.mean() > MOST_DEAD:
@@ -142,15 +142,15 @@ def _mean_frame(root: Path, name: str, key: str) -> np.ndarray:
             f"_calibration/flat_*.png, got {shown(name)}; it was not found in {shown(root)} or the "
             "working folder"
         )
-    total = None
+    total = np.zeros(0)
     for path in paths:
         frame = to_gray(read_image(path))[..., 0].astype(np.float64)
-        if total is not None and frame.shape != total.shape:
+        if total.size and frame.shape != total.shape:
             raise AlloykError(
                 f"the frames of {key} must have one size, got {_size(total)} in {shown(paths[0])} "
                 f"and {_size(frame)} in {shown(path)}"
             )
-        total = frame if total is None else total + frame
+        total = total + frame if total.size else frame
     return (total / len(paths)).astype(np.float32)
 
 

@@ -94,7 +94,7 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, from the file's header (PNG specification, 11.2.2)."""
-        return tuple(int.from_bytes(self.content[at : at + 4]) for at in (16, 20))
+        return int.from_bytes(self.content[16:20]), int.from_bytes(self.content[20:24])
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloyk.data import PLATE, SPLITS, ImageDataset, group_name, load_dataset
+from alloyk.data import PLATE, SPLITS, ImageDataset, group_name
 from alloyk.data.dataset import read_record, read_table, shared_groups, taken_notes
-from alloyk.data.folds import parse_condition, parse_fold
-from alloyk.data.source import (
-    default_dataset,
-    skip_unreadable,
-    skipped_notes,
-    without_unreadable,
-)
+from alloyk.data.source import data_path, open_dataset, skipped_notes, without_unreadable
 from alloyk.errors import DataError, ModelError
 from alloyk.files import few, sha256
 from alloyk.imaging import image_file, shown
@@ -53,7 +47,7 @@ def open_run_data(
     if data is None:
         refuse_missing_data(folder.path, "name its new place by --data")
     if record is None:
-        dataset = _open_dataset(settings)
+        dataset = open_dataset(**vars(settings))
         note = (
             f"{shown(folder.path)} has no {folder.split_file.name}: which images it was trained on "
             "cannot be verified."
@@ -65,7 +59,7 @@ def open_run_data(
             f"{shown(data)} has none of its test images with the same path and content; name the "
             "new place of that data set"
         )
-    path = _data_path(settings)
+    path = data_path(settings.path, settings.simulate)
     dataset = _as_in_training(settings, path, record)
     if split is not None:
         needed = record.of(*(SPLITS if split == "all" else (split,)))
@@ -98,8 +92,9 @@ def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -
     """
     settings = _data_settings(RunFolder(run), data)
     if not whole:
-        return _open_dataset(settings)
-    root, table, _, notes = read_table(_data_path(settings), page=settings.page, raw=settings.raw)
+        return open_dataset(**vars(settings))
+    path = data_path(settings.path, settings.simulate)
+    root, table, _, notes = read_table(path, page=settings.page, raw=settings.raw)
     if "split" not in table.columns:
         table = table.assign(split="")
     dataset = ImageDataset(root, table, tuple(sorted(set(table["label"]))), None, tuple(notes))
@@ -125,7 +120,8 @@ def training_image_notes(run: str | Path, dataset: ImageDataset, paths: Sequence
     table = dataset.table.set_index("path").loc[list(paths)]
     seen = image_digests(dataset.root, paths).isin(known["sha256"]).to_numpy()
     if PLATE in table.columns and PLATE in known.columns:
-        own = _data_path(folder.settings.data)
+        settings = folder.settings.data
+        own = data_path(settings.path, settings.simulate)
         own_root = own if own.is_dir() else own.parent
         if own_root.resolve() == dataset.root.resolve():
             seen = seen | (table[PLATE].isin(known[PLATE]) & (table[PLATE] != "")).to_numpy()
@@ -193,31 +189,10 @@ def _data_settings(folder: RunFolder, data: str | Path | None) -> DataSettings:
     return settings if data is None else replace(settings, path=Path(data).absolute())
 
 
-def _data_path(settings: DataSettings) -> Path:
-    if settings.path is not None:
-        return settings.path
-    return default_dataset(**settings.simulate)
-
-
-def _open_dataset(settings: DataSettings) -> ImageDataset:
-    """The data set with splits drawn as in training, whatever was added since."""
-    dataset = load_dataset(
-        _data_path(settings),
-        ratios=settings.ratios,
-        group_by=settings.group_by,
-        seed=settings.split_seed,
-        fold=parse_fold(settings.fold) if settings.fold else None,
-        leave_out=parse_condition(settings.leave_out) if settings.leave_out else None,
-        page=settings.page,
-        raw=settings.raw,
-    )
-    return skip_unreadable(dataset) if settings.skip_unreadable else dataset
-
-
 def _as_in_training(settings: DataSettings, path: Path, record: SplitRecord) -> ImageDataset:
     """The recorded images that are still there, with their splits; notes report the changes.
 
-    Where nothing has changed it is what `_open_dataset` returns.
+    Where nothing has changed it is what `open_dataset` returns.
     """
     root, listed, given_by, notes = read_table(path, page=settings.page, raw=settings.raw)
     known = listed["path"].isin(record.table.index)

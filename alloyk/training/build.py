@@ -56,7 +56,7 @@ def open_training_data(config: Config) -> ImageDataset:
     Raises:
         AlloykError: The data set cannot be used, or a task has no column to be learnt from.
     """
-    dataset = open_dataset(config)
+    dataset = open_dataset(**config.data_settings())
     check_tasks(config.model.tasks, dataset.table)
     notes = (*task_notes(config.model.tasks, dataset.table), *depth_notes(dataset.paths("train")))
     return replace(dataset, notes=(*dataset.notes, *notes))
@@ -191,7 +191,7 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
         **schedule,
     )
     class_counts = np.bincount(labels, minlength=num_classes)
-    loss = build_loss(loss.pop("name"), class_counts=class_counts, **loss)
+    loss = build_loss(loss.pop("name"), class_counts=class_counts.tolist(), **loss)
     optimizer = build_optimizer(optimizer.pop("name"), learning_rate, **optimizer)
     if isinstance(network, MultitaskNetwork):
         network.compile(optimizer, loss)

@@ -55,12 +55,11 @@ class HistoryFile(keras.callbacks.Callback):
         if epochs_done and self.path.exists():
             with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
                 rows = list(csv.DictReader(file))[:epochs_done]
-        epochs = [row.get("epoch") for row in rows]
+        epochs = [str(row.get("epoch")) for row in rows]
         if epochs != [str(epoch + 1) for epoch in range(epochs_done)]:
             raise AlloykError(
-                f"{self.path} should have the epochs 1 to {epochs_done} in its first rows, as the "
-                f"checkpoint beside it has them behind it; found {few(epochs, 12) or 'none'}: "
-                "restore the file, or train into a new folder"
+                f"{self.path} must have the epochs 1 to {epochs_done} of the checkpoint first, "
+                f"got {few(epochs, 12) or 'none'}; restore the file, or train into a new folder"
             )
         with (
             whole_file(self.path) as unfinished,

@@ -76,7 +76,7 @@ def training_facts(
         grouped_by=dataset.grouped_by,
         notes=dataset.notes,
         skipped=dataset.skipped,
-        images=dataset.table["split"].value_counts().to_dict(),
+        images={str(split): int(n) for split, n in dataset.table["split"].value_counts().items()},
         fingerprint=dataset.fingerprint(),
         # Of the saved network: learned weights of tasks are used in training only.
         parameters=keras.Model(network.inputs, network.output).count_params(),

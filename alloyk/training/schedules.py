@@ -17,7 +17,8 @@ cosine takes the remaining steps. Every option must be given: the defaults are i
 `alloyk.config.choices`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
@@ -184,10 +185,9 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compare the metric with the best so far; lower the scale when patience has run out."""
-        if self.monitor not in (logs or {}):
-            raise ValueError(
-                f"the logs must have {self.monitor}, got {', '.join(logs or {}) or 'none'}"
-            )
+        logs = logs or {}
+        if self.monitor not in logs:
+            raise ValueError(f"the logs must have {self.monitor}, got {', '.join(logs) or 'none'}")
         if epoch < self.start_epoch:
             return
         value = float(logs[self.monitor])
@@ -202,17 +202,17 @@ class ReduceOnPlateau(keras.callbacks.Callback):
             self.schedule.scale = max(self.schedule.scale * self.factor, self.min_scale)
             self._wait = 0
 
-    def get_state(self) -> dict[str, float | int | None]:
+    def get_state(self) -> dict[str, Any]:
         """Return what a resumed run must know, as JSON values."""
         return {"best": self._best, "wait": self._wait, "scale": self.schedule.scale}
 
-    def set_state(self, state: dict[str, float | int | None]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state()`; `fit` does not reset it."""
         self._best, self._wait = state["best"], int(state["wait"])
         self.schedule.scale = state["scale"]
 
 
-Schedule = schedules.LearningRateSchedule
+Schedule: TypeAlias = schedules.LearningRateSchedule
 
 
 def _constant(rate: float, steps_per_epoch: int, decay_steps: int) -> Schedule:
@@ -267,7 +267,7 @@ def _cyclic(
     return TriangularCycle(min_learning_rate, rate, _steps(half_cycle_epochs, steps_per_epoch))
 
 
-SCHEDULES = {
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": _constant,
     "step": _step,
     "exponential": _exponential,

@@ -176,9 +176,9 @@ def test_manifest_mode_writes_a_table_and_touches_no_image(runner, tmp_path):
     assert inside.table["split"].value_counts().to_dict() == {"train": 28, "val": 6, "test": 6}
     run(runner, source, tmp_path / "above.csv", "--mode", "manifest")
     assert (load_dataset(tmp_path / "above.csv").table["path"].str.startswith("in/")).all()
-    refused(runner, "is there already", source, source / "split.csv", "--mode", "manifest")
+    refused(runner, "already exists", source, source / "split.csv", "--mode", "manifest")
     (tmp_path / "other").mkdir()
-    refused(runner, "split.csv instead", source, tmp_path / "other", "--mode", "manifest")
+    refused(runner, "manifest must be in", source, tmp_path / "other", "--mode", "manifest")
 
 
 def test_what_stands_in_the_way_is_named(runner, tmp_path):

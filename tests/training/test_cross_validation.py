@@ -65,7 +65,7 @@ def trained(monkeypatch):
 
     def fake(config, run, *, resume=False, progress=None):
         asked.append((run.name, resume))
-        dataset = open_dataset(config)
+        dataset = open_dataset(**config.data_settings())
         run.mkdir(exist_ok=True)
         write_config(config, run / "config.yaml")
         rng = np.random.default_rng(len(run.name) + int(run.name[-1]))
@@ -189,7 +189,7 @@ def test_a_fold_is_the_run_that_train_would_make(data, trained, tmp_path):
     out = cross_validate(configuration(data), tmp_path / "cv", folds=3)
     config = resolve_config(out / "fold_2" / "config.yaml")
     assert config.data.fold == "2/3"
-    assert set(open_dataset(config).split("test")["path"]) == set(
+    assert set(open_dataset(**config.data_settings()).split("test")["path"]) == set(
         read_predictions(out / "fold_2" / "predictions.csv").table["path"]
     )
 

@@ -245,7 +245,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
     refused(
         run / "history.csv",
         lambda whole: b"\n".join(line for line in whole.split(b"\n") if line[:2] != b"2,"),
-        r"history\.csv should have the epochs 1 to 3 .*found 1, 3: .*new folder",
+        r"history\.csv must have the epochs 1 to 3 .*got 1, 3; .*new folder",
     )
     refused(
         run / "checkpoint" / "state.npz",

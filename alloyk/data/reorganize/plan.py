@@ -184,11 +184,11 @@ def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     folder = existing_folder(file.parent)
     if not inside(os.path.realpath(root), os.path.realpath(folder)):
         raise DataError(
-            f"a manifest names images relative to its own folder, so it must lie in {shown(root)} "
-            f"or above it; found {shown(file)}: name {shown(root / 'split.csv')} instead"
+            f"the manifest must be in {shown(root)} or above it, because its paths are relative, "
+            f"got {shown(file)}; use {shown(root / file.name)}"
         )
     if file.exists():
-        raise DataError(f"{shown(file)} is there already; name another file, or remove it")
+        raise DataError(f"{shown(file)} already exists; name another file, or delete it")
     return folder, file.name
 
 

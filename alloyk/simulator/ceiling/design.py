@@ -152,9 +152,9 @@ def plan_setups(
     with progress.task("computing", 1 + len(setups), "ceilings") as advance:
         base = reference_ceiling(parameters, image_size, seed=seed)
         advance(1)
-        for values, setup in zip(combinations, setups, strict=True):
+        for values, (setup, size) in zip(combinations, setups, strict=True):
             with _setup_in_errors(sweeps, values):
-                found = reference_ceiling(*setup, seed=seed)
+                found = reference_ceiling(setup, size, seed=seed)
             points.append(Point(values, found, *_gain(found, base)))
             advance(1)
     notes = _notes(parameters, sweeps)

@@ -49,7 +49,7 @@ def png_bytes(counts: np.ndarray) -> bytes:
     np.subtract(raw[:, depth:], raw[:, :-depth], out=rows[:, 1 + depth :])
     header = struct.pack(">IIBBBBB", width, height, 8 * depth, 0, 0, 0, 0)
     coder = zlib.compressobj(level=1, memLevel=9, strategy=zlib.Z_RLE)
-    body = coder.compress(rows) + coder.flush()
+    body = coder.compress(rows.tobytes()) + coder.flush()
     chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -16,7 +16,7 @@ Cui et al. use the focal loss over one sigmoid per class. The softmax form is us
 probabilities of a network sum to 1 after every loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -70,7 +70,7 @@ class SparseCrossEntropyLoss(keras.losses.Loss):
     def __init__(
         self,
         label_smoothing: float,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | np.ndarray | None = None,
         name: str = "sparse_cross_entropy",
         **kwargs: Any,
     ) -> None:
@@ -113,7 +113,7 @@ class SparseFocalLoss(keras.losses.Loss):
     def __init__(
         self,
         gamma: float,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | np.ndarray | None = None,
         name: str = "sparse_focal",
         **kwargs: Any,
     ) -> None:
@@ -196,7 +196,7 @@ def _balanced_softmax(class_counts: Sequence[int], *, label_smoothing: float) ->
     return BalancedSoftmaxLoss(class_counts, label_smoothing)
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
     "cross_entropy": _cross_entropy,
     "focal": _focal,
     "class_balanced": _class_balanced,
@@ -242,7 +242,7 @@ def _weigh(loss: Any, labels: Any, class_weights: Sequence[float] | None) -> Any
     return loss * ops.take(ops.convert_to_tensor(class_weights, loss.dtype), labels)
 
 
-def _as_floats(weights: Sequence[float] | None) -> list[float] | None:
+def _as_floats(weights: Sequence[float] | np.ndarray | None) -> list[float] | None:
     return None if weights is None else [float(weight) for weight in weights]
 
 

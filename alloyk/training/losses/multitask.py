@@ -114,7 +114,7 @@ class MultitaskNetwork(keras.Model):
         return self.get_metrics_result()
 
     def loss_weights(self) -> dict[str, float]:
-        """What the loss of each task counts now: the fixed weight, or e^(−s) as learned."""
+        """Current weight of each task's loss: the fixed weight, or the learned e^(−s)."""
         weights = self.fixed_weights
         if weights is None:
             weights = ops.convert_to_numpy(ops.exp(-self.log_variances)).tolist()
