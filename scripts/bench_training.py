@@ -27,7 +27,8 @@ import time
 from pathlib import Path
 
 KERNELS = {"eigen": "0", "onednn": "1"}
-AUGMENTATION = {"horizontal_flip": True, "rotation_deg": 20, "scale": 0.1, "brightness": 0.2}
+# Of the embedded default, alloyk/config/default.yaml.
+AUGMENTATION = {"rotation_deg": 5, "shift": 0.04, "crop": 0.06, "defects": 0.0005}
 MATRIX_SIDE = 2048
 
 

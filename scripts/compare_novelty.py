@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 FALSE_ALARMS = 0.01
-NEIGHBOUR = 10
+DIRECTIONS = 64
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -74,33 +74,43 @@ SURROGATES = {
 }  # fmt: skip
 
 
-def relative_mahalanobis(features, labels) -> Callable:
-    from alloyk.inference.novelty import fit_novelty
+def squared_distances(features, labels) -> Callable:
+    """Squared Mahalanobis distance from the nearest class mean, one covariance for all classes.
 
-    statistics = np.zeros((1, 6))
-    own = fit_novelty(features, labels, statistics)
-    whole = fit_novelty(features, np.zeros(len(features), int), statistics)
-    return lambda new: own.distances(new) ** 2 - whole.distances(new) ** 2
+    The 64 largest principal directions have a variance of their own, the others share one.
+    """
+    features = features.astype(np.float64)
+    means = np.stack([features[labels == label].mean(axis=0) for label in np.unique(labels)])
+    within = features - means[np.searchsorted(np.unique(labels), labels)]
+    variances, vectors = np.linalg.eigh(within.T @ within / len(within))
+    kept, rest = slice(-DIRECTIONS, None), max(variances[:-DIRECTIONS].mean(), 1e-12)
+
+    def distance(new):
+        found = []
+        for mean in means:
+            difference = new - mean
+            along = difference @ vectors[:, kept]
+            outside = (difference**2).sum(axis=1) - (along**2).sum(axis=1)
+            found.append((along**2 / variances[kept]).sum(axis=1) + outside / rest)
+        return np.min(found, axis=0)
+
+    return distance
 
 
 def mahalanobis(features, labels) -> Callable:
-    from alloyk.inference.novelty import fit_novelty
+    return squared_distances(features, labels)
 
-    return fit_novelty(features, labels, np.zeros((1, 6))).distances
+
+def relative_mahalanobis(features, labels) -> Callable:
+    own = squared_distances(features, labels)
+    whole = squared_distances(features, np.zeros(len(features), int))
+    return lambda new: own(new) - whole(new)
 
 
 def neighbour(features, labels) -> Callable:
-    def normalised(rows):
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    from alloyk.inference.novelty import fit_novelty
 
-    bank = normalised(features)
-
-    def distance(new):
-        products = normalised(new) @ bank.T
-        nearest = np.partition(-products, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
-        return np.sqrt(np.maximum(2 + 2 * nearest, 0))
-
-    return distance
+    return fit_novelty(features, np.zeros((1, 6))).distances
 
 
 DISTANCES = {
@@ -179,16 +189,16 @@ def main() -> None:
     for n, row in enumerate(["validation, second half", "test images", *strange]):
         print(f"| {row} | " + " | ".join(found[name][n] for name in DISTANCES) + " |")
     if arguments.write:
-        write(arguments.run, dataset, train, labels, val, chosen, numbers)
+        write(arguments.run, dataset, train, val, chosen, numbers)
 
 
-def write(run, dataset, train, labels, val, chosen, numbers) -> None:
+def write(run, dataset, train, val, chosen, numbers) -> None:
     """Put a detector into the run's `model.keras`, fitted as training fits it."""
     from alloyk.inference.novelty import fit_novelty, with_threshold, write_detector
     from alloyk.training.predicting import read_statistics
 
     paths, val_paths = dataset.paths("train"), dataset.paths("val")
-    detector = fit_novelty(train, labels, read_statistics([paths[n] for n in chosen]))
+    detector = fit_novelty(train, read_statistics([paths[n] for n in chosen]))
     statistics = read_statistics([val_paths[n] for n in numbers])
     write_detector(run / "model.keras", with_threshold(detector, val, statistics))
 

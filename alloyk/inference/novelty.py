@@ -1,8 +1,8 @@
 """Whether an image is unlike all training images: by its raw statistics and by its features.
 
-The distance is that of Mahalanobis from the nearest class in the network's pooled features, with
-one covariance for all classes (Lee et al., 2018, https://arxiv.org/abs/1807.03888). Its threshold
-is a quantile over the validation images. Chosen by `scripts/compare_novelty.py`.
+The distance is that to the tenth nearest training image in the network's pooled features, each
+scaled to length 1 (Sun et al., 2022, https://arxiv.org/abs/2204.06507). Its threshold is a quantile
+over the validation images. Chosen by `scripts/compare_novelty.py`.
 
 NumPy only: a `.tflite` file needs nothing else.
 """
@@ -25,11 +25,11 @@ FEATURES = "features"
 FALSE_ALARMS = 0.01
 """Share of images like those of training that may be called unlike."""
 
-DIRECTIONS = 64
-"""Principal directions of the features that have a variance of their own."""
+NEIGHBOUR = 10
+"""Which of the nearest training images counts."""
 
-MOST_IMAGES = 2000
-"""Training images, evenly spaced, that the statistics are computed from."""
+MOST_IMAGES = 1000
+"""Training images, evenly spaced, that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,35 +37,25 @@ class NoveltyDetector:
     """Scores images by how unlike those of training they are; 1 or more is *unlike*.
 
     Attributes:
-        class_means: `(classes, d)` mean features of each class.
-        directions: `(k, d)` orthonormal principal directions within the classes.
-        variances: `(k,)` variance along each.
-        rest: Variance along any other direction.
+        bank: `(m, d)` float16, pooled features of training images, each of length 1.
         threshold: Distance that scores 1.
         lowest: `(6,)` smallest of each of `raw_statistics.NAMES` over training images.
         highest: `(6,)` largest.
         false_alarms: Share of the validation images that score 1 or more.
     """
 
-    class_means: np.ndarray
-    directions: np.ndarray
-    variances: np.ndarray
-    rest: float
+    bank: np.ndarray
     threshold: float
     lowest: np.ndarray
     highest: np.ndarray
     false_alarms: float = math.nan
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the distance `(n,)` of features `(n, d)` from the nearest class."""
-        found = []
-        for mean in self.class_means:
-            difference = features.astype(np.float64) - mean
-            along = difference @ self.directions.T
-            rest = np.maximum((difference**2).sum(axis=1) - (along**2).sum(axis=1), 0)
-            found.append((along**2 / self.variances).sum(axis=1) + rest / self.rest)
-        distances: np.ndarray = np.sqrt(np.min(found, axis=0))
-        return distances
+        """Return the distance `(n,)`, 0 to 2, of features `(n, d)` from training images."""
+        products = _normalised(features) @ self.bank.astype(np.float32).T
+        place = min(NEIGHBOUR, len(self.bank)) - 1
+        nearest = -np.partition(-products, place, axis=1)[:, place]
+        return np.sqrt(np.maximum(2 - 2 * nearest.astype(np.float64), 0))
 
     def scores(self, features: np.ndarray, statistics: np.ndarray) -> np.ndarray:
         """Return the score `(n,)` of images.
@@ -89,33 +79,21 @@ class NoveltyDetector:
         return [name for name, far in zip(NAMES, outside, strict=True) if far]
 
 
-def fit_novelty(
-    features: np.ndarray, labels: np.ndarray, statistics: np.ndarray, directions: int = DIRECTIONS
-) -> NoveltyDetector:
-    """Fit a detector to training images; its threshold is not chosen yet.
+def _normalised(features: np.ndarray) -> np.ndarray:
+    """Features `(n, d)`, each scaled to length 1."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(length, 1e-12), np.float32)
+
+
+def fit_novelty(features: np.ndarray, statistics: np.ndarray) -> NoveltyDetector:
+    """Make a detector from training images; its threshold is not chosen yet.
 
     Args:
-        features: `(n, d)` pooled features.
-        labels: `(n,)` int class numbers.
-        statistics: `(m, 6)` raw statistics of training images.
-        directions: At most this many directions get a variance of their own.
+        features: `(m, d)` pooled features.
+        statistics: `(m, 6)` raw statistics.
     """
-    features = features.astype(np.float64)
-    present = np.unique(labels)
-    means = np.stack([features[labels == label].mean(axis=0) for label in present])
-    within = features - means[np.searchsorted(present, labels)]
-    covariance = within.T @ within / max(len(features) - len(present), 1)
-    variances, vectors = np.linalg.eigh(covariance)
-    variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
-    # Half of the images at most: further directions would have the variance of few.
-    kept = max(1, min(directions, len(features) // 2, len(variances) - 1))
-    floor = max(1e-6 * float(variances.sum()), 1e-12)
-    rest = float(variances[kept:].sum()) / max(len(variances) - kept, 1)
     return NoveltyDetector(
-        class_means=means.astype(np.float32),
-        directions=vectors[:, :kept].T.astype(np.float32),
-        variances=np.maximum(variances[:kept], floor).astype(np.float32),
-        rest=max(rest, floor / len(variances)),
+        bank=_normalised(features).astype(np.float16),
         threshold=1.0,
         lowest=statistics.min(axis=0),
         highest=statistics.max(axis=0),
@@ -196,5 +174,5 @@ def read_detector(model: Path) -> NoveltyDetector | None:
             }
     except (OSError, KeyError, ValueError, zipfile.error):
         return None
-    values.update({name: float(values[name]) for name in ("rest", "threshold", "false_alarms")})
+    values.update({name: float(values[name]) for name in ("threshold", "false_alarms")})
     return NoveltyDetector(**values)

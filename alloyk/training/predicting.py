@@ -83,7 +83,7 @@ def fit_detector(
     features = network.predict(batches, verbose=0)[FEATURES]
     paths = dataset.paths("train")
     statistics = read_statistics([paths[number] for number in chosen])
-    return fit_novelty(features, train.labels[chosen], statistics)
+    return fit_novelty(features, statistics)
 
 
 def read_statistics(paths: Sequence[Path]) -> np.ndarray:
