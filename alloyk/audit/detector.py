@@ -225,8 +225,8 @@ def _inverse(k: int) -> int:
 def _relative(k: int, usual: int) -> int:
     """Orientation `k` relative to the usual one."""
     probe = np.arange(4).reshape(2, 2)
-    wanted, base = _turned(probe, k), _turned(probe, usual)
-    return next(j for j in range(8) if (_turned(base, j) == wanted).all())
+    target, base = _turned(probe, k), _turned(probe, usual)
+    return next(j for j in range(8) if (_turned(base, j) == target).all())
 
 
 def _normed(thumbs: np.ndarray) -> np.ndarray:

@@ -42,9 +42,9 @@ def with_features(model: keras.Model, name: str) -> keras.Model | None:
 
 
 def _pooled(network: keras.Model) -> Any:
-    """The pooled features inside `network` itself; None where they are deeper or not there."""
+    """The pooled features inside `network` itself; or None if they are deeper or do not exist."""
     layers = {layer.name: layer for layer in network.layers}
-    return next((layers[wanted].input for wanted in HEAD_LAYERS if wanted in layers), None)
+    return next((layers[name].input for name in HEAD_LAYERS if name in layers), None)
 
 
 def _by_name(output: Any) -> dict[str, Any]:
