@@ -1,10 +1,12 @@
-"""How much memory an epoch takes when images are streamed, or kept on disk: 1,000 to 50,000.
+"""How much memory an epoch takes, and `predict` and `audit` of large frames.
 
     python scripts/bench_memory.py [--images 1000 10000 50000] [--size 64]
+    python scripts/bench_memory.py --frames 32 --sides 4096 10000 [--run RUN]
 
-Each row is a process of its own that goes through one epoch of augmented batches. Printed is the
-memory that belongs to the process at the end of the epoch; pages of the mapped cache file belong to
-the system, which takes them back when it needs them.
+An epoch is measured with images streamed and kept on disk. Each row is a process of its own that
+goes through one epoch of augmented batches. Printed is the memory that belongs to the process at
+the end of the epoch; pages of the mapped cache file belong to the system, which takes them back
+when it needs them. For large frames, the most that the process has had is printed.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -49,6 +52,44 @@ def one_epoch(folder: Path, count: int, cache: str) -> float:
     return own_megabytes()
 
 
+def peak_gigabytes() -> float:
+    """Most resident memory that the process has had."""
+    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
+    return int(line.split()[1]) / 1e6
+
+
+def large_frames(command: str, frame: Path, count: int, run: str) -> str:
+    """`predict` or `audit` the same frame many times."""
+    start = time.perf_counter()
+    if command == "audit":
+        from alloyk.audit.scan import scan_images
+
+        scan_images([frame] * count)
+    else:
+        from alloyk.inference import load
+
+        load(run).predict([str(frame)] * count)
+    seconds = (time.perf_counter() - start) / count
+    return f"{peak_gigabytes():.2f} GB at most, {seconds:.1f} s for each image"
+
+
+def write_frame(path: Path, side: int) -> None:
+    import numpy as np
+    import tifffile
+
+    noise = np.random.default_rng(0).normal(0, 60, (side, side)).astype(np.float32)
+    waves = 8000 + 3000 * np.sin(np.arange(side, dtype=np.float32) / 500)
+    tifffile.imwrite(path, (noise + waves[:, None]).astype(np.uint16))
+
+
+def measured_apart(*arguments: str) -> str:
+    """Return what a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def write_images(folder: Path, count: int, size: int) -> None:
     from alloyk.simulator.dataset.simulation import simulate_dataset
 
@@ -63,7 +104,25 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000, 50_000])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epoch", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--frames", type=int, help="large frames instead of an epoch")
+    parser.add_argument("--sides", type=int, nargs="+", default=[4096, 10000])
+    parser.add_argument("--run", help="run folder for predict; without it, audit alone")
+    parser.add_argument("--large", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.large:
+        command, frame, count, run = arguments.large
+        print(large_frames(command, Path(frame), int(count), run))
+        return
+    if arguments.frames:
+        with tempfile.TemporaryDirectory() as folder:
+            for side in arguments.sides:
+                frame = Path(folder) / f"{side}.tif"
+                write_frame(frame, side)
+                for command in ("audit", "predict") if arguments.run else ("audit",):
+                    large = (command, str(frame), str(arguments.frames), arguments.run or "")
+                    found = measured_apart("--large", *large)
+                    print(f"{command:7s} {arguments.frames} frames of {side}²: {found}")
+        return
     if arguments.epoch:
         folder, count, cache = arguments.epoch
         print(one_epoch(Path(folder), int(count), cache))
@@ -73,10 +132,8 @@ def main():
         for cache in ("none", "disk"):
             for count in arguments.images:
                 epoch = ["--epoch", folder, str(count), cache]
-                done = subprocess.run(
-                    [sys.executable, __file__, *epoch], capture_output=True, text=True, check=True
-                )
-                print(f"data.cache={cache:5s} {count:7,} images: {float(done.stdout):5.0f} MB")
+                found = float(measured_apart(*epoch))
+                print(f"data.cache={cache:5s} {count:7,} images: {found:5.0f} MB")
 
 
 if __name__ == "__main__":

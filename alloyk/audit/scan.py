@@ -12,7 +12,9 @@ import numpy as np
 
 from alloyk.audit.defects import Defects
 from alloyk.audit.measure import DETAIL, THUMB, Measures, measure_image
+from alloyk.audit.pixel_budget import PixelBudget
 from alloyk.errors import AlloykError
+from alloyk.imaging import image_size
 from alloyk.progress import Advance
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 CHUNK = 16
 """Number of images that a worker measures at a time."""
+
+PIXELS_AT_ONCE = 2**25
+"""All workers together measure as many, or one larger image: some 25 bytes for each."""
 
 NUMBERS = (
     "height", "width", "low", "high", "low_share", "high_share", "mean", "noise", "snr",
@@ -101,8 +106,10 @@ def _measured(paths):
     starts = iter(range(0, len(paths), CHUNK))
     workers = _cores()
 
+    budget = PixelBudget(PIXELS_AT_ONCE)
+
     def work(start):
-        return start, [_measures_or_error(path) for path in paths[start : start + CHUNK]]
+        return start, [_measures_or_error(path, budget) for path in paths[start : start + CHUNK]]
 
     with ThreadPoolExecutor(workers) as pool:
         pending = [pool.submit(work, start) for start in islice(starts, 4 * workers)]
@@ -115,9 +122,11 @@ def _measured(paths):
             raise
 
 
-def _measures_or_error(path: Path) -> Measures | str:
+def _measures_or_error(path: Path, budget: PixelBudget) -> Measures | str:
     try:
-        return measure_image(path)
+        height, width = image_size(path)
+        with budget.hold(height * width):
+            return measure_image(path)
     except AlloykError as error:
         return str(error)
 
