@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 
@@ -214,6 +215,32 @@ def test_a_run_is_read_in_a_hostile_environment(tmp_path):
     assert found.returncode == 0, found.stderr.decode(errors="replace")
     assert found.stdout.count(b"\n") == 1 + 3
     assert found.stderr == b""
+
+
+FULL_DISK = [
+    (["simulate", "out", "--images", "4", "--preset", "easy", "--image-size", "64"], "out"),
+    (["split", "data", "out"], "out"),
+    (["ceiling", *EASY, "--figure", "out.png"], "out.png"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "out"), FULL_DISK, ids=lambda one: one[0])
+def test_a_file_that_cannot_grow_is_named_and_nothing_is_left(
+    radiographs, tmp_path, arguments, out
+):
+    """A limit on the size of files acts like a full disk."""
+    (tmp_path / "data").symlink_to(radiographs)
+    found = subprocess.run(
+        [sys.executable, "-m", "alloyk", *arguments], capture_output=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)),
+    )  # fmt: skip
+    assert found.returncode == 1
+    error = found.stderr.decode().splitlines()[-1]
+    assert error.startswith("Error: cannot ")
+    assert out in error
+    assert "File too large" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_read_only_data(radiographs, tmp_path):

@@ -21,7 +21,7 @@ from alloyk.cli import main
 from alloyk.runtime.tensorflow import load_tensorflow
 load_tensorflow("fnn", (16, 16))
 print("ready", flush=True)
-main(sys.argv[1:])
+main()  # which ends the process itself
 """
 
 
