@@ -7,7 +7,7 @@ the run's test split. It is renamed only if all predictions match.
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,9 +110,7 @@ def export_run(
         raise AlloykError(
             f"{shown(dataset.root)} must have test images to compare the export on, got none"
         )
-    logger.info(f"reading {len(paths)} test images")
-    with ThreadPoolExecutor() as pool:
-        shapes = Counter(pool.map(lambda path: read_image(path).shape, paths))
+    shapes = _shapes(paths)
     usual_shape = shapes.most_common(1)[0][0]
 
     logger.info(f"loading {shown(run)}")
@@ -123,10 +121,7 @@ def export_run(
     with unfinished_path(out) as unfinished:
         logger.info(f"converting to {file_format}")
         chosen.write(original.backend.full_model, unfinished, image_shape)
-        metadata = replace(original.metadata, output=PROBABILITIES, alloyk=__version__)
-        write_metadata(unfinished, metadata)
-        if original.detector is not None:
-            write_detector(unfinished, original.detector)
+        _describe(unfinished, original)
         exported = load(unfinished)
         logger.info(f"comparing both models on {len(paths)} test images")
         with progress.task("comparing", len(paths)) as advance:
@@ -134,8 +129,7 @@ def export_run(
         agreement = compare(names, expected, found)
         allowed = {name: ESTIMATE_TOLERANCE * x for name, x in original.spreads.items()}
         refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
-        size = image_shape[:2]
-        resized = sum(n for shape, n in shapes.items() if None not in size and shape[:2] != size)
+        resized = _count_resized(shapes, image_shape[:2])
         timed_shape = image_shape if chosen.fixed_shape else usual_shape
         logger.info("timing")
         return ExportReport(
@@ -151,6 +145,27 @@ def export_run(
             latency_seconds=single_thread_latency(unfinished, timed_shape),
             timed_shape=timed_shape,
         )
+
+
+def _shapes(paths: Sequence[Path | str]) -> Counter[tuple[int, ...]]:
+    """Count the shapes of images."""
+    logger.info(f"reading {len(paths)} test images")
+    with ThreadPoolExecutor() as pool:
+        return Counter(pool.map(lambda path: read_image(path).shape, paths))
+
+
+def _describe(file: Path, original: Classifier) -> None:
+    """Write the metadata and the novelty detector of the original into an exported file."""
+    write_metadata(file, replace(original.metadata, output=PROBABILITIES, alloyk=__version__))
+    if original.detector is not None:
+        write_detector(file, original.detector)
+
+
+def _count_resized(shapes: Counter[tuple[int, ...]], size: tuple[int | None, int | None]) -> int:
+    """Number of images that do not have the input size; 0 for a model of any size."""
+    if None in size:
+        return 0
+    return sum(count for shape, count in shapes.items() if shape[:2] != size)
 
 
 def format_report(report: ExportReport) -> str:
