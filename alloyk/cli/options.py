@@ -42,7 +42,10 @@ class RawLayout(click.ParamType):
 
 
 page_option = click.option(
-    "--page", type=PageChoice(), help="What to take of a file with several pages."
+    "--page",
+    type=PageChoice(),
+    metavar="N|mean|each",
+    help="What to take of a file with several pages.",
 )
 raw_option = click.option(
     "--raw", type=RawLayout(),

@@ -13,6 +13,7 @@ from alloyk.data.names import SPLITS, refuse_unclear_splits, split_called, split
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import is_image_file, is_image_name, shown
+from alloyk.imaging.advice import how_to_convert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -311,6 +312,9 @@ def _refuse_nothing(root: Path, tree: Tree, strays: list[str]) -> None:
             f"{shown(root)} has splits but no class folders in them; arrange the images {_WANTED}"
         )
     others = f" (it has other files: {few(tree.others)})" if tree.others else ""
+    advice = next((found for name in tree.others if (found := how_to_convert(b"", name))), None)
+    if advice:
+        raise DataError(f"no image in {shown(root)}{others}; {advice}")
     raise DataError(
         f"no image in {shown(root)}{others}; arrange the images {_WANTED}, in a format that "
         "docs/images.md lists"

@@ -167,3 +167,10 @@ def test_raw_settings_of_a_data_set(tmp_path):
 def test_wrong_settings_are_refused(data, message):
     with pytest.raises(ConfigError, match=message):
         resolve_config(None, {"data": data})
+
+
+def test_a_folder_of_files_that_are_not_read_says_how_to_convert_them(tmp_path):
+    (tmp_path / "1050").mkdir()
+    (tmp_path / "1050" / "scan.txrm").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(60))
+    with pytest.raises(DataError, match=r"scan\.txrm\); Zeiss TXRM is not read; export TIFF"):
+        load_dataset(tmp_path)
