@@ -295,7 +295,7 @@ def test_a_folder_with_something_in_it_is_left_alone(radiographs, tmp_path):
 
 
 def test_a_finished_run_is_not_overwritten(finished, radiographs):
-    with pytest.raises(AlloykError, match="holds a finished run; choose another"):
+    with pytest.raises(AlloykError, match="with a finished run; choose another"):
         run_training(configured(radiographs), finished)
 
 
