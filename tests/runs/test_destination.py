@@ -1,7 +1,11 @@
 """No command writes its results over those of another run, or among somebody's files."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from tiny_run import write_dataset, write_run
@@ -48,6 +52,25 @@ def test_another_run_is_not_overwritten(root):
     refused(root, r"/b/evaluation_val lies in another run", out=root / "b" / "evaluation_val")
     with pytest.raises(AlloykError, match="is another run"):
         evaluate_run(root / "a", out=root / "b")
+
+
+def test_evaluations_of_one_run_at_once_leave_whole_files(root):
+    """Each of them writes all files, or is refused while another one writes."""
+    before = content(root / "a")
+    command = [sys.executable, "-m", "alloyk", "evaluate", root / "a", "--from-predictions"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in processes]
+    assert 0 in {code for _, code in ended}
+    for messages, code in ended:
+        assert code == 0 or (code == 1 and re.search(r"Error: .*/a is in use by p", messages))
+    after = content(root / "a")
+    assert set(after) == set(before)  # no lock and no temporary file
+    assert json.loads(after[Path("metrics.json")])["n"] == 18
+    evaluate_run(root / "a")
+    assert content(root / "a") == after  # the same files give the same bytes
 
 
 def test_the_evaluation_of_another_run_is_not_overwritten(root):
