@@ -18,8 +18,6 @@ Nothing is printed: messages go to the logger `alloyk`, and `progress=` takes an
 `alloyk.progress`. `import alloyk` loads no TensorFlow; the functions load what they need.
 """
 
-import sys
-from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -46,27 +44,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = getattr(import_module(_HOMES[name]), name)
-    package = sys.modules.get(f"{__name__}.{name}")
-    if package is not None:
-        # `import alloyk.audit.checks as checks` looks for `checks` on what `alloyk.audit` is.
-        found.__dict__ = package.__dict__
-    return found
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
-
-
-class _Alloyk(ModuleType):
-    """Keeps `alloyk.audit` a function, which the import of the package `alloyk.audit` would hide.
-
-    The same holds for `ensemble`, `explain`, `export` and `report`.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Alloyk

@@ -62,7 +62,7 @@ def large_frames(command: str, frame: Path, count: int, run: str) -> str:
     """`predict` or `audit` the same frame many times."""
     start = time.perf_counter()
     if command == "audit":
-        from alloyk.audit.scan import scan_images
+        from alloyk.auditing.scan import scan_images
 
         scan_images([frame] * count)
     else:

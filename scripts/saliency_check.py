@@ -13,8 +13,8 @@ import argparse
 import keras
 import numpy as np
 
-from alloyk.explain.gradcam import GradCAM, enlarged
-from alloyk.explain.shapley import GradientSHAP
+from alloyk.explanation.gradcam import GradCAM, enlarged
+from alloyk.explanation.shapley import GradientSHAP
 from alloyk.models import build_model
 from alloyk.simulator.dataset.simulation import simulate_arrays
 

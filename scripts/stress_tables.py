@@ -8,7 +8,7 @@ below the line `## Results` is written anew.
 
 from pathlib import Path
 
-from alloyk.stress.bench import StressResult, draw_rows, format_markdown, read_rows
+from alloyk.robustness.bench import StressResult, draw_rows, format_markdown, read_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results" / "stress"

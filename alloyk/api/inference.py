@@ -9,7 +9,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     import keras
 
-    from alloyk.export.exporter import ExportReport
+    from alloyk.exporting.exporter import ExportReport
     from alloyk.imaging import PageChoice, RawLayout
     from alloyk.inference import Classification, Classifier
 
@@ -148,7 +148,7 @@ def export(
         >>> alloyk.export("saved_models/cnn", format="tflite", out="cnn.tflite")  # doctest: +SKIP
     """
     _load_tensorflow(run)
-    from alloyk.export.exporter import export_run
+    from alloyk.exporting.exporter import export_run
 
     return export_run(run, format, out, input_size=input_size, data=data, progress=progress)
 

@@ -135,7 +135,7 @@ def audit(
         ...     print(finding.severity, finding.what, finding.advice)
     """
     from alloyk.api.results import AuditResult
-    from alloyk.audit.checks import audit_dataset, find_all
+    from alloyk.auditing.checks import audit_dataset, find_all
     from alloyk.imaging import RawLayout
 
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw

@@ -10,8 +10,8 @@ from alloyk.notebook import html_table
 if TYPE_CHECKING:
     import numpy as np
 
-    from alloyk.audit.findings import Audited, Finding
-    from alloyk.explain.explanation import Explanation
+    from alloyk.auditing.findings import Audited, Finding
+    from alloyk.explanation.explanation import Explanation
     from alloyk.simulator.ceiling.design import Plan, Point
     from alloyk.simulator.ceiling.reference import Ceiling
     from alloyk.simulator.dataset.recipe import Recipe
@@ -56,25 +56,25 @@ class AuditResult:
     @property
     def must_fix(self) -> bool:
         """Whether a finding must be fixed before training."""
-        from alloyk.audit.checks import must_fix
+        from alloyk.auditing.checks import must_fix
 
         return must_fix(list(self.findings))
 
     def to_text(self) -> str:
         """The findings as text, the most severe first."""
-        from alloyk.audit.report import format_text
+        from alloyk.auditing.report import format_text
 
         return format_text(self.audited, list(self.findings))
 
     def to_json(self) -> str:
         """Everything, with every image concerned, as one JSON object."""
-        from alloyk.audit.report import format_json
+        from alloyk.auditing.report import format_json
 
         return format_json(self.audited, list(self.findings))
 
     def draw(self, folder: str | Path) -> None:
         """Write figures of classes, intensities, examples and near-duplicates into a folder."""
-        from alloyk.audit.figures import draw_figures
+        from alloyk.auditing.figures import draw_figures
 
         draw_figures(self.audited, Path(folder))
 
@@ -248,15 +248,15 @@ class ExplanationResult:
     @property
     def decisions(self) -> str:
         """What each image was classified as, as text."""
-        from alloyk.explain.writing import format_decisions
+        from alloyk.explanation.writing import format_decisions
 
         return format_decisions(self.explanation)
 
     @property
     def description(self) -> str:
         """What the maps are, and whether they depend on the weights, as text."""
-        from alloyk.explain.sanity import describe_sanity
-        from alloyk.explain.writing import describe
+        from alloyk.explanation.sanity import describe_sanity
+        from alloyk.explanation.writing import describe
 
         return f"{describe(self.explanation)}\n{describe_sanity(self.explanation.sanity)}"
 

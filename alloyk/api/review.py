@@ -11,7 +11,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     from alloyk.api.results import Comparison, ExplanationResult
     from alloyk.api.run import Run
-    from alloyk.stress.bench import StressResult
+    from alloyk.robustness.bench import StressResult
 
 logger = logging.getLogger(__name__)
 
@@ -169,9 +169,9 @@ def explain(
     given = [images] if isinstance(images, str | Path) else images
     paths, labels = find_images([str(one) for one in given]) if given else [], None
     _load_tensorflow(run)
-    from alloyk.explain.explanation import explain as explain_run
-    from alloyk.explain.image_selection import chosen_images
-    from alloyk.explain.writing import check_output_folder, write_explanation
+    from alloyk.explanation.explanation import explain as explain_run
+    from alloyk.explanation.image_selection import chosen_images
+    from alloyk.explanation.writing import check_output_folder, write_explanation
 
     folder = Path(out) if out else Run(run).explanation_folder(method)
     check_output_folder(folder, run)
@@ -213,7 +213,7 @@ def stress(
         >>> alloyk.stress("saved_models/resnet18").summary  # doctest: +SKIP
     """
     _load_tensorflow(Path(run))
-    from alloyk.stress.bench import stress_run
+    from alloyk.robustness.bench import stress_run
 
     return stress_run(run, out=out, most_images=images, seed=seed, progress=progress)
 
@@ -235,7 +235,7 @@ def report(folder: str | Path, *, out: str | Path | None = None) -> Path:
         >>> import alloyk
         >>> alloyk.report("saved_models/resnet18")  # doctest: +SKIP
     """
-    from alloyk.report.writing import write_report
+    from alloyk.reporting.writing import write_report
 
     return write_report(folder, out)
 

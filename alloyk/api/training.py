@@ -172,7 +172,7 @@ def ensemble(
         from alloyk.runtime.tensorflow import load_tensorflow
 
         load_tensorflow()
-    from alloyk.ensemble.combine import ensemble_runs
+    from alloyk.voting.combine import ensemble_runs
 
     paths = [Path(run) for run in runs]
     return Run(ensemble_runs(paths, vote, Path(out), weights=weights))

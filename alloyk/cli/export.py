@@ -56,6 +56,6 @@ def export(run: Path, **options: Any) -> None:
     from alloyk.api import export
 
     exported = export(run, progress=PROGRESS, **options)
-    from alloyk.export.exporter import format_report  # loads Keras, so only after its kernels
+    from alloyk.exporting.exporter import format_report  # loads Keras, so only after its kernels
 
     click.echo(format_report(exported), nl=False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from alloyk.audit.source import read_for_audit, series_of
+from alloyk.auditing.source import read_for_audit, series_of
 from alloyk.config import resolve_config
 from alloyk.data import load_dataset
 from alloyk.data.depths import depth_of

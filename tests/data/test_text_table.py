@@ -419,7 +419,7 @@ def test_classes_called_valid_and_invalid_are_classes(tmp_path):
 
 
 def test_audit_knows_splits_of_another_spelling(tmp_path):
-    from alloyk.audit.source import read_for_audit
+    from alloyk.auditing.source import read_for_audit
 
     tree(tmp_path / "a", "Training/x", "Testing/x")
     assert set(read_for_audit(tmp_path / "a")[1]["split"]) == {"train", "test"}

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_run import raw_image, write_dataset, write_run
 
 from alloyk.evaluation.split_predictions import evaluate_split
-from alloyk.report.calibration import reference_blocks
+from alloyk.reporting.calibration import reference_blocks
 from alloyk.simulator.ceiling.reference import reference_ceiling
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.simulator.settings.presets import preset_parameters

@@ -6,7 +6,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from tiny_run import raw_image, write_dataset, write_run
 
-from alloyk.export import export_run
+from alloyk.exporting import export_run
 from alloyk.inference import load
 from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
 from alloyk.inference.raw_statistics import NAMES, raw_statistics

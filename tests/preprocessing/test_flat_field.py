@@ -6,10 +6,9 @@ import pytest
 from PIL import Image
 
 from alloyk.config import parse_overrides, resolve_config
-from alloyk.ensemble.soft_voting import save_soft_vote
 from alloyk.errors import AlloykError
-from alloyk.export import export_run
-from alloyk.export import exporter as export
+from alloyk.exporting import export_run
+from alloyk.exporting import exporter as export
 from alloyk.imaging import read_image
 from alloyk.inference import load
 from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
@@ -19,6 +18,7 @@ from alloyk.preprocessing.flat_frames import FlatFrames, load_flat_frames
 from alloyk.runs.predictions import read_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training import run_training
+from alloyk.voting.soft_voting import save_soft_vote
 
 
 def write_frames(folder, name, frames):

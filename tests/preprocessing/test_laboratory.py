@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from alloyk.preprocessing import build_preprocessing
+from alloyk.robustness.bench import disturbed
+from alloyk.robustness.kinds import KINDS
 from alloyk.simulator.dataset.simulation import simulate_arrays
-from alloyk.stress.bench import disturbed
-from alloyk.stress.kinds import KINDS
 
 FULL_SCALE = 16383.0
 

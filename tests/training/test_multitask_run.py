@@ -15,13 +15,13 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 import alloyk
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
-from alloyk.ensemble import ensemble_runs
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training import run_training
+from alloyk.voting import ensemble_runs
 
 COLUMN = "true_thickness_mm"
 SETTINGS = (
@@ -186,7 +186,7 @@ def test_predict_prints_estimates_as_csv_and_json(exported, plates):
 
 
 def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path, monkeypatch):
-    from alloyk.export import conversion, export_run
+    from alloyk.exporting import conversion, export_run
 
     right = conversion.FORMATS["savedmodel"]
 
@@ -284,7 +284,7 @@ def test_a_vote_estimates_the_mean_of_its_members(run, plates, tmp_path):
             other / name, table, of_split.probabilities, of_split.classes, estimates=shifted
         )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alloyk.ensemble.combine.evaluate_run", evaluate)
+        patch.setattr("alloyk.voting.combine.evaluate_run", evaluate)
         vote = ensemble_runs([run, other], "soft", tmp_path / "vote")
     voted = read_predictions(vote / "predictions.csv").estimates[COLUMN]
     np.testing.assert_allclose(voted.predicted, numbers + 0.5, rtol=1e-12)

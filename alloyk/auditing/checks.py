@@ -1,0 +1,66 @@
+"""Run all checks in order, after measuring the data set."""
+
+from pathlib import Path
+
+from alloyk.auditing.balance import BALANCE_CHECKS
+from alloyk.auditing.detector import DETECTOR_CHECKS
+from alloyk.auditing.file_checks import FILE_CHECKS
+from alloyk.auditing.findings import FIX, Audited, Finding
+from alloyk.auditing.leaks import LEAK_CHECKS
+from alloyk.auditing.quality import QUALITY_CHECKS
+from alloyk.auditing.scan import scan_images
+from alloyk.auditing.shortcuts import SHORTCUT_CHECKS
+from alloyk.auditing.source import read_for_audit, series_of
+from alloyk.imaging import PageChoice, RawLayout
+from alloyk.progress import NO_PROGRESS, Progress
+
+CHECKS = (
+    *FILE_CHECKS,
+    *LEAK_CHECKS,
+    *BALANCE_CHECKS,
+    *DETECTOR_CHECKS,
+    *SHORTCUT_CHECKS,
+    *QUALITY_CHECKS,
+)
+
+
+def audit_dataset(
+    data: str | Path,
+    *,
+    series: str | None = None,
+    page: PageChoice | None = None,
+    raw: RawLayout | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Audited:
+    """Read a data set and measure every image.
+
+    Args:
+        data: As in `load_dataset`, or a folder of images without labels.
+        series: A column of the manifest, or a regular expression on the file name, that groups
+            images into series. By default `plate_id`, otherwise the name before its last `_`.
+        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+            image of one plate.
+        raw: How raw files without a sidecar are laid out.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Raises:
+        AlloykError: There is no data set, its folders or manifest are inconsistent, or `series`
+            does not fit it. Images that cannot be read are findings, not errors.
+    """
+    root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
+    names, name, told = series_of(table, series)
+    paths = [root.absolute() / path for path in table["path"]]
+    with progress.task("reading", len(paths)) as advance:
+        scan = scan_images(paths, advance)
+    simulated = (root / "simulation.yaml").is_file()
+    return Audited(root, table, scan, names, name, told, tuple(notes), simulated)
+
+
+def find_all(audited: Audited) -> list[Finding]:
+    """All findings of all checks, in order."""
+    return [finding for check in CHECKS for finding in check(audited)]
+
+
+def must_fix(findings: list[Finding]) -> bool:
+    """Whether any finding must be fixed before training."""
+    return any(finding.severity == FIX for finding in findings)

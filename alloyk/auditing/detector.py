@@ -1,0 +1,235 @@
+"""Findings about the detector: bad pixels and lines, borders, image orientation.
+
+A defect at the same position in all images belongs to the detector. A defect in some images only
+reveals by which detector, or when, an image was taken; in one class only, it reveals the class.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
+from alloyk.files import few
+
+# A position is bad on a detector if it is bad in this fraction, and this number, of images.
+FEWEST = 5
+COMMON = 0.95
+# Fractions in two classes that differ by more than this reveal the class: a shortcut.
+TELLS_CLASS = 0.5
+# Number of images with bad pixels at positions that are good in all other images.
+SCATTERED = 0.3
+# Correlation with the common scene in the best orientation, and its lead over the usual one.
+SCENE = 0.6
+MARGIN = 0.3
+REFERENCES = 24
+FEWEST_SCENES = 8
+TURNS = (
+    "as usual", "rotated by 90°", "rotated by 180°", "rotated by 270°",
+    "flipped left-right", "transposed", "flipped up-down", "transposed along the other diagonal",
+)  # fmt: skip
+
+
+def defects(audited: Audited) -> Iterator[Finding]:
+    """Bad pixels and lines: of the detector, of some images, of one class, or scattered."""
+    rows_of: dict[tuple[str, int, int], list[int]] = {}
+    for row, found in audited.scan.defects.items():
+        for place in found.places():
+            rows_of.setdefault(place, []).append(row)
+    total = int(audited.scan.readable.sum())
+    kept = {place: rows for place, rows in rows_of.items() if len(rows) >= FEWEST}
+    fixed = {place: rows for place, rows in kept.items() if len(rows) >= COMMON * total}
+    moving = {place: rows for place, rows in kept.items() if place not in fixed}
+    if fixed:
+        yield Finding(
+            "fixed-defects",
+            NOTE,
+            f"The same {_kinds(fixed)} are bad in all images: {few(map(_named, fixed), 5)}.",
+            "Set data.flat to flat frames so that they are repaired, or repair them before "
+            "training; images of another detector have them at other positions.",
+            figures={"places": [list(place) for place in fixed]},
+        )
+    if moving:
+        yield _moving(audited, moving)
+    alone = {rows[0] for place, rows in rows_of.items() if len(rows) == 1 and place[0] == "pixel"}
+    if len(alone) > SCATTERED * total:
+        yield Finding(
+            "scattered-defects",
+            NOTE,
+            f"Single bad pixels in {counted(len(alone))}, at a different position in each.",
+            "Particle hits or a read-out fault: average several frames, or repair "
+            "single pixels before training.",
+            audited.paths[sorted(alone)].tolist(),
+        )
+
+
+def borders(audited: Audited) -> Iterator[Finding]:
+    """A border around the images, from a collimator or a program."""
+    framed = {row: d.border for row, d in audited.scan.defects.items() if any(d.border)}
+    widths = Counter(framed.values()).most_common(1)
+    if len(framed) < FEWEST:
+        return
+    rows = np.array(sorted(framed))
+    share = len(rows) / int(audited.scan.readable.sum())
+    shares = _shares_by_class(audited, rows)
+    telling = _tells_class(shares)
+    width, count = widths[0]
+    yield Finding(
+        "border",
+        FIX if telling else CHECK,
+        f"A border around {counted(len(rows))} ({percent(share)}); in {count:,} it is {width[0]}, "
+        f"{width[1]}, {width[2]} and {width[3]} pixels wide at top, bottom, left and "
+        f"right{_by_class(shares)}.",
+        "Crop it in all images: it changes the scale of the gray values, and if only one class "
+        "has it, a network learns the border.",
+        audited.paths[rows].tolist(),
+        {"widths": [list(w) for w, _ in Counter(framed.values()).most_common()], "shares": shares},
+    )
+
+
+def orientations(audited: Audited) -> Iterator[Finding]:
+    """Images that show the common scene rotated or flipped."""
+    rows = np.flatnonzero(audited.scan.readable)
+    if len(rows) < FEWEST_SCENES:
+        return
+    turn, sure = _turns(audited.scan.equalized[rows].astype(np.float32))
+    usual = np.bincount(turn[sure], minlength=8).argmax() if sure.any() else 0
+    other = sure & (turn != usual)
+    if not other.any():
+        return
+    names = Counter(TURNS[_relative(int(k), int(usual))] for k in turn[other])
+    shares = _shares_by_class(audited, rows[other])
+    yield Finding(
+        "mixed-orientations",
+        FIX if _tells_class(shares) else CHECK,
+        f"{counted(int(other.sum()))} show the common scene rotated or flipped: "
+        f"{few([f'{name} ({n:,})' for name, n in names.most_common()], 4)}{_by_class(shares)}.",
+        "Rotate or flip them back: a network trained on one orientation fails on another, and an "
+        "orientation that only one class has reveals the class.",
+        audited.paths[rows[other]].tolist(),
+        {"turns": dict(names), "shares": shares},
+    )
+
+
+DETECTOR_CHECKS = (defects, borders, orientations)
+
+
+def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> Finding:
+    rows = np.array(sorted({row for found in moving.values() for row in found}))
+    shares = _shares_by_class(audited, rows)
+    worst = max(
+        moving, key=lambda place: _spread(_shares_by_class(audited, np.array(moving[place])))
+    )
+    place_shares = _shares_by_class(audited, np.array(moving[worst]))
+    figures = {"places": [list(place) for place in moving], "shares": shares}
+    if _tells_class(place_shares):
+        return Finding(
+            "defects-tell-class",
+            FIX,
+            f"{_named(worst).capitalize()} is bad in some classes only{_by_class(place_shares)}; "
+            f"in all, {_kinds(moving)} are bad in some images and good in others.",
+            "Repair them before training, or record all classes on one detector in mixed order; "
+            "otherwise a network learns the defect instead of the metal.",
+            audited.paths[rows].tolist(),
+            figures,
+        )
+    return Finding(
+        "defects-move",
+        CHECK,
+        f"{_kinds(moving).capitalize()} are bad in some images and good in others "
+        f"({counted(len(rows))}; {few(map(_named, moving), 5)}){_by_class(shares)}.",
+        "Check whether several detectors or settings were used; each must occur in all classes "
+        "and splits, or the defects must be repaired before training.",
+        audited.paths[rows].tolist(),
+        figures,
+    )
+
+
+def _kinds(places: Sequence[tuple[str, int, int]] | dict[tuple[str, int, int], list[int]]) -> str:
+    counts = Counter(kind for kind, _, _ in places)
+    return " and ".join(counted(count, kind) for kind, count in counts.items()).replace(
+        "images", "places"
+    )
+
+
+def _named(place: tuple[str, int, int]) -> str:
+    kind, row, column = place
+    return {
+        "pixel": f"the pixel in row {row}, column {column}",
+        "row": f"row {row}",
+        "column": f"column {column}",
+    }[kind]
+
+
+def _shares_by_class(audited: Audited, rows: np.ndarray) -> dict[str, float]:
+    """Fraction of each class that the rows make up; empty without two classes."""
+    labels = audited.labels
+    if labels is None or len(set(labels)) < 2:
+        return {}
+    counts, found = Counter(labels), Counter(labels[rows])
+    return {str(label): found[label] / counts[label] for label in sorted(counts)}
+
+
+def _spread(shares: dict[str, float]) -> float:
+    return max(shares.values()) - min(shares.values()) if shares else 0.0
+
+
+def _tells_class(shares: dict[str, float]) -> bool:
+    return _spread(shares) > TELLS_CLASS
+
+
+def _by_class(shares: dict[str, float]) -> str:
+    if not shares:
+        return ""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return " (" + few([f"{label}: {percent(share)}" for label, share in ordered], 6) + ")"
+
+
+def _turns(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orientation of each thumbnail, 0 to 7, and whether it is certain.
+
+    Args:
+        thumbs: `(n, side, side)`.
+    """
+    flat = _normed(thumbs)
+    candidates = np.linspace(0, len(thumbs) - 1, min(REFERENCES, len(thumbs))).astype(int)
+    best = [
+        np.median(np.max([flat @ turned for turned in _eight(thumbs[k])], axis=0))
+        for k in candidates
+    ]
+    scene = thumbs[candidates[int(np.argmax(best))]]
+    for _ in range(2):  # the second time compared with the mean of all, turned upright
+        likeness = np.stack([flat @ turned for turned in _eight(scene)], axis=1)
+        turn = likeness.argmax(axis=1)
+        upright = [_turned(thumb, _inverse(int(k))) for thumb, k in zip(thumbs, turn, strict=True)]
+        scene = np.median(upright, axis=0)
+    usual = np.bincount(turn, minlength=8).argmax()
+    rows = np.arange(len(turn))
+    clear = likeness[rows, turn] - likeness[:, usual] > MARGIN
+    return turn, (likeness[rows, turn] > SCENE) & (clear | (turn == usual))
+
+
+def _eight(thumb: np.ndarray) -> list[np.ndarray]:
+    return [_normed(_turned(thumb, k)[None])[0] for k in range(8)]
+
+
+def _turned(thumb: np.ndarray, k: int) -> np.ndarray:
+    """Flip left-right if k > 3, then rotate by k × 90° counter-clockwise."""
+    return np.rot90(thumb[:, ::-1] if k > 3 else thumb, k % 4)
+
+
+def _inverse(k: int) -> int:
+    return k if k > 3 else -k % 4
+
+
+def _relative(k: int, usual: int) -> int:
+    """Orientation `k` relative to the usual one."""
+    probe = np.arange(4).reshape(2, 2)
+    target, base = _turned(probe, k), _turned(probe, usual)
+    return next(j for j in range(8) if (_turned(base, j) == target).all())
+
+
+def _normed(thumbs: np.ndarray) -> np.ndarray:
+    flat = thumbs.reshape(len(thumbs), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)

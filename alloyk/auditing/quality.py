@@ -1,0 +1,124 @@
+"""Findings about noise and sharpness: single bad images, and drift over a series."""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from alloyk.auditing.findings import CHECK, Audited, Finding, counted
+from alloyk.files import few
+
+# An image is an outlier below this fraction of its class's median: a quarter of the dose, or edges
+# six times as wide (an image with the plate out of view has fewer edges, but is not blurred).
+BEHIND = {"snr": 0.5, "sharpness": 0.4}
+
+# A drift is reported from this change between the first and the last quarter of a series …
+DRIFT = 0.15
+# … if the order explains it: Spearman's rank correlation with the position in the series, at this
+# many standard errors (1 / √(n − 1) without any trend).
+STANDARD_ERRORS = 4
+FEWEST_IN_SERIES = 16
+
+QUANTITIES = {"snr": "signal-to-noise ratio", "sharpness": "sharpness", "mean": "mean brightness"}
+
+
+def behind(audited: Audited) -> Iterator[Finding]:
+    """Images much noisier or less sharp than those of their class."""
+    for name, advice in (
+        ("snr", "Look at them: short exposure, tube failure, wrong gain?"),
+        ("sharpness", "Look at them: plate moved, focus shifted, geometry changed?"),
+    ):
+        values = audited.measure(name)
+        typical = np.full(len(values), np.nan)
+        for rows in _members(audited.labels, len(audited)):
+            known = rows[np.isfinite(values[rows])]
+            if len(known) >= FEWEST_IN_SERIES:
+                typical[rows] = np.median(values[known])
+        # A constant image has neither noise nor edges, and is a separate finding.
+        low = (values < BEHIND[name] * typical) & (audited.measure("high") > audited.measure("low"))
+        if low.any():
+            yield Finding(
+                f"low-{name}",
+                CHECK,
+                f"Less than {100 * BEHIND[name]:g} % of the {QUANTITIES[name]} usual in the class "
+                f"in {counted(int(low.sum()))}: {few(audited.paths[low])}.",
+                advice,
+                audited.paths[low].tolist(),
+            )
+
+
+def drift(audited: Audited) -> Iterator[Finding]:
+    """Noise, sharpness and brightness that drift over a series, in the order of file names."""
+    for name, noun in QUANTITIES.items():
+        values = audited.measure(name)
+        drifts = {}
+        for key, rows in series_in_order(audited).items():
+            change = _drift(values[rows])
+            if change is not None:
+                drifts[key] = change
+        if not drifts:
+            continue
+        worst = sorted(drifts, key=lambda key: -abs(np.log1p(drifts[key])))
+        text = few([f"{key or 'all images'} {100 * drifts[key]:+.0f} %" for key in worst], 4)
+        yield Finding(
+            f"drift-{name}",
+            CHECK,
+            f"The {noun} drifts over {counted(len(drifts), 'sequence')} of images: {text} from "
+            "the first quarter to the last.",
+            "If classes were recorded one after the other, the drift reveals the class: mix their "
+            "order, let tube and detector warm up, and take flat fields in between.",
+            figures={str(key): change for key, change in drifts.items()},
+        )
+
+
+def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
+    """Rows of each series of each class, in the order of their names.
+
+    Numbers in names are compared as numbers. Each class is ordered separately: a step between two
+    classes is not a drift.
+    """
+    order = sorted(range(len(audited)), key=lambda row: _natural(str(audited.paths[row])))
+    labels = audited.labels
+    members: dict[str, list[int]] = {}
+    for row in order:
+        parts = [audited.series[row]] if labels is None else [labels[row], audited.series[row]]
+        members.setdefault("/".join(filter(None, parts)), []).append(row)
+    return {key: np.array(rows) for key, rows in sorted(members.items())}
+
+
+QUALITY_CHECKS = (behind, drift)
+
+
+def _natural(path: str) -> list:
+    """A file name as alternating text and numbers.
+
+    >>> _natural("a/plate_10.png") > _natural("b/plate_9.png")
+    True
+    """
+    name = path.rpartition("/")[2]
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+def _drift(values: np.ndarray) -> float | None:
+    """Relative change from the first to the last quarter, if the order explains it."""
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < FEWEST_IN_SERIES or np.ptp(values) == 0:
+        return None
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values)
+    correlation = np.corrcoef(ranks, np.arange(n))[0, 1]
+    first, last = np.median(values[: n // 4]), np.median(values[-(n // 4) :])
+    if first <= 0 or last <= 0:
+        return None
+    change = float(last / first - 1)
+    telling = abs(correlation) * np.sqrt(n - 1) > STANDARD_ERRORS
+    return change if telling and abs(np.log(last / first)) > np.log1p(DRIFT) else None
+
+
+def _members(labels: np.ndarray | None, count: int) -> list[np.ndarray]:
+    if labels is None:
+        return [np.arange(count)]
+    return [np.flatnonzero(labels == label) for label in sorted(set(labels))]

@@ -1,0 +1,136 @@
+"""Measure all images of a data set in parallel, reading each once."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloyk.auditing.defects import Defects
+from alloyk.auditing.measure import DETAIL, THUMB, Measures, measure_image
+from alloyk.auditing.pixel_budget import PixelBudget
+from alloyk.errors import AlloykError
+from alloyk.imaging import image_size
+from alloyk.progress import Advance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK = 16
+"""Number of images that a worker measures at a time."""
+
+PIXELS_AT_ONCE = 2**25
+"""All workers together measure as many, or one larger image: some 25 bytes for each."""
+
+NUMBERS = (
+    "height", "width", "low", "high", "low_share", "high_share", "mean", "noise", "snr",
+    "sharpness",
+)  # fmt: skip
+COLUMNS = (*NUMBERS, "mode", "dtype", "format", "digest")
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """The measures of n images, in the given order.
+
+    Attributes:
+        measures: One row per image with the columns `COLUMNS`, `NUMBERS` as float64; NaN or None
+            for an unreadable image.
+        errors: Row → reason why the image cannot be read.
+        border: `(n, 4)` float32.
+        thumbs: `(n, 16, 16)` float16.
+        equalized: `(n, 16, 16)` float16.
+        signatures: `(n, 1024)` int8.
+        defects: Row → defects of the image, if any.
+
+    For an unreadable image, signatures are 0 and the other arrays NaN. Total size: 3 kB per image.
+    """
+
+    measures: "pd.DataFrame"
+    errors: dict[int, str]
+    border: np.ndarray
+    thumbs: np.ndarray
+    equalized: np.ndarray
+    signatures: np.ndarray
+    defects: dict[int, Defects] = field(default_factory=dict)
+
+    @property
+    def readable(self) -> np.ndarray:
+        """`(n,)` bool."""
+        found = np.ones(len(self.measures), bool)
+        found[list(self.errors)] = False
+        return found
+
+
+def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Scan:
+    """Read and measure images in threads; unreadable ones are recorded without an error.
+
+    Reading, unpacking and NumPy release Python's global lock.
+
+    Args:
+        paths: Image files.
+        advance: Called with the number of images done since the last call.
+    """
+    import pandas as pd
+
+    count = len(paths)
+    rows: list[tuple | None] = [None] * count
+    errors: dict[int, str] = {}
+    defects: dict[int, Defects] = {}
+    border = np.full((count, 4), np.nan, np.float32)
+    thumbs = np.full((count, THUMB, THUMB), np.nan, np.float16)
+    equalized = np.full((count, THUMB, THUMB), np.nan, np.float16)
+    signatures = np.zeros((count, DETAIL * DETAIL), np.int8)
+    for start, chunk in _measured(paths):
+        for row, found in enumerate(chunk, start):
+            if isinstance(found, str):
+                errors[row] = found
+                rows[row] = (None,) * len(COLUMNS)
+                continue
+            rows[row] = tuple(getattr(found, name) for name in COLUMNS)
+            border[row], signatures[row] = found.border, found.signature
+            thumbs[row], equalized[row] = found.thumb, found.equalized
+            if found.defects:
+                defects[row] = found.defects
+        advance(len(chunk))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
+    return Scan(table, errors, border, thumbs, equalized, signatures, defects)
+
+
+def _measured(paths):
+    """Yield (first row, measures from that row on) in order; few are in memory at a time."""
+    starts = iter(range(0, len(paths), CHUNK))
+    workers = _cores()
+
+    budget = PixelBudget(PIXELS_AT_ONCE)
+
+    def work(start):
+        return start, [_measures_or_error(path, budget) for path in paths[start : start + CHUNK]]
+
+    with ThreadPoolExecutor(workers) as pool:
+        pending = [pool.submit(work, start) for start in islice(starts, 4 * workers)]
+        try:
+            while pending:
+                yield pending.pop(0).result()
+                pending += [pool.submit(work, start) for start in islice(starts, 1)]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _measures_or_error(path: Path, budget: PixelBudget) -> Measures | str:
+    try:
+        height, width = image_size(path)
+        with budget.hold(height * width):
+            return measure_image(path)
+    except AlloykError as error:
+        return str(error)
+
+
+def _cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,62 @@
+"""Recognise the kind of a folder, and write its report as a file."""
+
+from pathlib import Path
+
+from alloyk.comparison.output import COMPARISON
+from alloyk.errors import ConfigError, ModelError
+from alloyk.files import whole_file
+from alloyk.imaging import shown
+from alloyk.reporting.comparison import comparison_page
+from alloyk.reporting.page import Page, render
+from alloyk.reporting.run_page import run_page
+from alloyk.runs.destination import refuse_other_run
+from alloyk.runs.folder import RunFolder
+
+SUFFIXES = (".html", ".htm")
+
+
+def report_page(folder: str | Path) -> Page:
+    """Build the page of a run, a comparison or a cross-validation.
+
+    Raises:
+        AlloykError: The folder is none of them, or its files contradict each other.
+    """
+    folder = Path(folder)
+    if (folder / COMPARISON).is_file():
+        return comparison_page(folder)
+    run = RunFolder(folder)
+    if run.has_evaluation:
+        return run_page(run)
+    if not folder.exists():
+        raise ModelError(
+            "the folder must be a run, a comparison or a cross-validation, but "
+            f"{shown(folder)} does not exist; check the path"
+        )
+    raise ModelError(
+        f"the folder must be a run with {run.predictions_file().name} and {run.metrics_file.name}, "
+        f"or made by `alloyk compare` or `alloyk cross-validate`, got {shown(folder)}"
+    )
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a folder; the same files give the same bytes.
+
+    Args:
+        folder: Run, comparison or cross-validation.
+        out: The file; by default `report.html` in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        AlloykError: As `report_page`; or `out` is no HTML file, or belongs to another run.
+    """
+    out = Path(out or RunFolder(folder).page_file)
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"--out must end in {' or '.join(SUFFIXES)}, got {shown(out)}")
+    refuse_other_run(out, Path(folder))
+    text = render(report_page(folder))
+    with whole_file(out) as unfinished:
+        # A file name on Linux may be any bytes; those that are not text become question marks.
+        unfinished.write_text(text, encoding="utf-8", errors="replace")
+    return out

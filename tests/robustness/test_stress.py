@@ -1,0 +1,107 @@
+"""Each disturbance does what its name and unit say; the bench writes what it measured."""
+
+import csv
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_run import write_dataset, write_run
+
+from alloyk.cli import main
+from alloyk.metrics.selective import CONFIDENT
+from alloyk.robustness.bench import disturbed
+from alloyk.robustness.kinds import KINDS, noise_per_root
+from alloyk.robustness.simulated import OTHER_ALLOY, setups_of, simulated_images
+from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
+
+FULL = 4095.0
+
+
+def plate(size=(40, 48), seed=0):
+    """Counts on a slope, with photon noise of twice the root of the level."""
+    level = np.broadcast_to(np.linspace(800, 3000, size[1]), size)
+    noise = 2 * np.sqrt(level) * np.random.default_rng(seed).standard_normal(size)
+    return np.rint(level + noise).astype(np.uint16)[..., None]
+
+
+def changed(name, strength, image=None):
+    image = plate() if image is None else image
+    return disturbed([image], KINDS[name], strength, FULL, 0)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "strength"), [(name, s) for name, kind in KINDS.items() for s in kind.strengths]
+)
+def test_every_kind_changes_an_image_and_keeps_its_type_size_and_range(name, strength):
+    image = plate()
+    result = changed(name, strength)
+    assert result.shape == image.shape
+    assert result.dtype == image.dtype
+    assert result.max() <= FULL
+    assert (result != image).any()
+    np.testing.assert_array_equal(changed(name, strength), result)
+
+
+def test_there_are_about_25_kinds_at_up_to_three_strengths():
+    assert len(KINDS) >= 25
+    assert all(1 <= len(kind.strengths) <= 3 for kind in KINDS.values())
+
+
+def test_defects_have_the_share_and_number_in_their_name():
+    assert (changed("dead pixels", 1e-2) == 0).sum() == 19  # 1 % of 1920
+    assert (changed("hot pixels", 1e-4) == FULL).sum() == 1
+    assert (changed("dead rows", 2) == 0).all(axis=(1, 2)).sum() == 2
+    assert (changed("hot columns", 4) == FULL).all(axis=(0, 2)).sum() == 4
+    assert (changed("dark border", 2) == 0).sum() == 40 * 48 - 36 * 44
+
+
+def test_gain_offset_and_bits_are_exact():
+    image = plate().astype(float)
+    np.testing.assert_allclose(changed("gain", 0.6), image * 0.6, atol=0.5)
+    np.testing.assert_allclose(changed("offset", 0.03), image + 0.03 * FULL, atol=0.5)
+    assert len(np.unique(changed("bit depth", 6))) <= 64
+
+
+def test_a_quarter_of_the_dose_doubles_the_noise():
+    image = plate((200, 200))
+    before = noise_per_root(image[..., 0].astype(float))
+    after = noise_per_root(changed("dose", 0.25, image)[..., 0].astype(float))
+    assert before == pytest.approx(2, rel=0.05)
+    assert after / before == pytest.approx(2, rel=0.05)
+
+
+def test_the_bench_writes_table_figure_and_summary(tmp_path):
+    run = write_run(tmp_path / "run", write_dataset(tmp_path / "data", per_class=2))
+    out = tmp_path / "out"
+    result = CliRunner().invoke(main, ["stress", str(run), "--images", "4", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    with (out / "stress.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1 + sum(len(kind.strengths) for kind in KINDS.values())
+    assert {row["n"] for row in rows} == {"4"}
+    accuracies = [float(row["accuracy"]) for row in rows[1:] if row["accuracy"]]
+    summary = f"Mean accuracy over all disturbances: {100 * np.mean(accuracies):.1f} %"
+    assert summary in (out / "stress.md").read_text(encoding="utf-8")
+    assert summary in result.output
+    assert f"probability of {CONFIDENT:g} or more" in result.output
+    assert not any(row["unlike"] for row in rows)  # this run has no detector
+    assert (out / "stress.png").stat().st_size > 10_000
+    assert not any(row["accuracy"] for row in rows if row["kind"] == "empty beam")
+
+
+def test_other_set_ups_are_simulated_for_simulated_data(tmp_path):
+    assert setups_of(tmp_path) == {}
+    recipe = make_recipe("study", images=4, image_size=32)
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    setups = setups_of(tmp_path)
+    assert OTHER_ALLOY in setups
+    for name, setup in setups.items():
+        for strength in setup.strengths:
+            images, labels = simulated_images(tmp_path, setup, strength, 4, 0)
+            assert images[0].shape == (32, 32, 1), name
+            known = {"1050", "2017"} if setup.recognisable else {f"{strength:.0f}"}
+            assert set(labels) == known
+    quarter, _ = simulated_images(tmp_path, setups["exposure"], 0.25, 4, 0)
+    again, _ = simulated_images(tmp_path, setups["simulated again"], 1, 4, 0)
+    noises = [noise_per_root(image[0][..., 0].astype(float)) for image in (quarter, again)]
+    assert noises[0] / noises[1] == pytest.approx(2, rel=0.15)
