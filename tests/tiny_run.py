@@ -11,6 +11,7 @@ from alloyk.data.source import open_dataset
 from alloyk.imaging import read_image
 from alloyk.inference.metadata import ModelMetadata, write_metadata
 from alloyk.models import build_model
+from alloyk.models.nested import nested_layers
 from alloyk.preprocessing import Standardize
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.runs.folder import RunFolder
@@ -99,7 +100,7 @@ def spread_decisions(classifier, images) -> np.ndarray:
         found = [np.asarray(classifier(image[None], training=False)) for image in images]
         return np.concatenate(found).astype(np.float64)
 
-    last = next(layer for layer in classifier._flatten_layers() if layer.name == "logits")
+    last = next(layer for layer in nested_layers(classifier) if layer.name == "logits")
     before = logits()
     kernel, bias = last.get_weights()
     scale = 1 / before.std(axis=0)

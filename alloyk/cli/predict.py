@@ -35,9 +35,9 @@ def predict(
 
     MODEL is a run folder, a .keras file, a SavedModel folder or a .tflite file, which needs no
     TensorFlow. IMAGE is an image file, a folder, a quoted pattern, or - for one image's bytes on
-    standard input. An image that cannot be classified gets a row with its error; the exit code is 1
-    then. FILE[2] is one page of a stack, FILE[mean] the mean of all; without it, --page counts, and
-    without that what the model was trained on. So it is with --raw.
+    standard input. If an image cannot be classified, its row holds the error and the exit code is
+    1. FILE[2] selects one page of a stack and FILE[mean] the mean of all pages. Without --page or
+    --raw the settings of the training apply.
 
     \b
     Examples:

@@ -20,6 +20,7 @@ from alloyk.inference import load
 from alloyk.inference.backends import in_float32
 from alloyk.inference.latency import measure, single_thread_latency
 from alloyk.inference.metadata import read_metadata
+from alloyk.models.nested import nested_layers
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def wrong_conversion(monkeypatch, change):
     right = conversion.FORMATS["savedmodel"]
 
     def write(classifier, path, image_shape):
-        last = next(layer for layer in classifier._flatten_layers() if layer.name == "logits")
+        last = next(layer for layer in nested_layers(classifier) if layer.name == "logits")
         weights = last.get_weights()
         last.set_weights(change(*(array.copy() for array in weights)))
         right.write(classifier, path, image_shape)
@@ -289,9 +290,9 @@ def test_a_run_in_mixed_precision_is_exported_in_float32(tmp_path, untimed):
     data = write_dataset(tmp_path / "data")
     run = write_run(tmp_path / "run", data, policy="mixed_float16")
     mixed = keras.saving.load_model(run / "model.keras", compile=False)
-    assert any(layer.compute_dtype == "float16" for layer in mixed._flatten_layers())
+    assert any(layer.compute_dtype == "float16" for layer in nested_layers(mixed))
     plain = in_float32(mixed)
-    assert all(layer.compute_dtype == "float32" for layer in plain._flatten_layers())
+    assert all(layer.compute_dtype == "float32" for layer in nested_layers(plain))
     for before, after in zip(mixed.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     report = export_run(run, "tflite", tmp_path / "model.tflite")

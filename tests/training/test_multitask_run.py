@@ -18,6 +18,7 @@ from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.split_predictions import evaluate_split
+from alloyk.models.nested import nested_layers
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training import run_training
@@ -192,7 +193,7 @@ def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path,
 
     def write(classifier, path, image_shape):
         name = f"estimate_{COLUMN}_dense"
-        last = next(layer for layer in classifier._flatten_layers() if layer.name == name)
+        last = next(layer for layer in nested_layers(classifier) if layer.name == name)
         kernel, bias = last.get_weights()
         last.set_weights([kernel, bias + 0.005])  # in standard deviations
         right.write(classifier, path, image_shape)
