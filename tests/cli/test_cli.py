@@ -183,15 +183,16 @@ def test_wrong_usage_exits_2_and_what_the_user_can_mend_exits_1(runner, argument
     assert "Traceback" not in result.output
 
 
-def test_no_write_permission_is_named(radiographs, tmp_path):
+def test_no_write_permission_is_named(runner, radiographs, tmp_path):
     if os.geteuid() == 0:  # root may write anywhere: a file in the way stands for it
         (tmp_path / "file").write_text("")
         run = tmp_path / "file" / "run"
     else:
         (tmp_path / "locked").mkdir(mode=0o500)
         run = tmp_path / "locked" / "run"
-    found = alloyk("train", "--arch", "fnn", "--data", radiographs, "--run", run)
-    assert found.returncode == 1
+    command = ["train", "--arch", "fnn", "--data", str(radiographs), "--run", str(run)]
+    found = runner.invoke(main, command)
+    assert found.exit_code == 1
     assert f"Error: cannot write the folder {run}" in found.stderr
 
 
@@ -240,23 +241,24 @@ def test_training_in_a_pipe_prints_results_on_stdout_and_messages_on_stderr(radi
     ]  # fmt: skip
 
 
-def test_evaluate_follows_a_changed_predictions_file(radiographs, tmp_path):
-    options = ("--set", "train.epochs=3", "--set", "preprocess.image_size=12")
+def test_evaluate_follows_a_changed_predictions_file(runner, radiographs, tmp_path):
+    def done(*arguments):
+        found = runner.invoke(main, [str(argument) for argument in arguments])
+        assert found.exit_code == 0, found.stderr
+        return found
+
     run = tmp_path / "run"
-    alloyk("train", "--arch", "fnn", "--data", radiographs, "--run", run, *options)
+    done("train", "--data", radiographs, "--run", run, *BRIEF)
     before = (run / "report.txt").read_text()
     file = run / "predictions.csv"
     header, first, *rest = file.read_text().splitlines()
     path, label, predicted, *more = first.split(",")
     other = "1050" if predicted == "2017" else "2017"
     file.write_text("\n".join([header, ",".join([path, label, other, *more]), *rest]) + "\n")
-    found = alloyk("evaluate", run, "--from-predictions")
-    assert found.returncode == 0, found.stderr
+    done("evaluate", run, "--from-predictions")
     assert (run / "report.txt").read_text() != before
     # From the images again: the model's own decision is back.
-    found = alloyk("evaluate", run)
-    assert found.returncode == 0, found.stderr
+    done("evaluate", run)
     assert (run / "report.txt").read_text() == before
-    found = alloyk("evaluate", run, "--data", radiographs, "--split", "all")
-    assert found.returncode == 0, found.stderr
+    found = done("evaluate", run, "--data", radiographs, "--split", "all")
     assert "24 images" in found.stdout

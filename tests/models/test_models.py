@@ -299,7 +299,7 @@ def test_logits_follow_from_the_feature_map(name):
 
 
 def test_dense_network_has_no_feature_map():
-    with pytest.raises(AlloykError, match="fnn has no feature map"):
+    with pytest.raises(AlloykError, match="must be a convolutional network, got fnn"):
         feature_layer(build_model("fnn", (8, 8, 1), 2))
 
 
