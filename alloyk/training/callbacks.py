@@ -12,9 +12,10 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -194,7 +195,7 @@ class Checkpoint(keras.callbacks.Callback):
         return self.path.exists() and self._read_header()["stopped"]
 
     def _read_header(self):
-        with _reading(self.path), np.load(self.path, allow_pickle=False) as arrays:
+        with _reading(self.path), _arrays_of(self.path) as arrays:
             header = json.loads(str(arrays["header"]))
         self._refuse_another(header["described"] != self.described)
         return header
@@ -247,7 +248,7 @@ class Checkpoint(keras.callbacks.Callback):
 def kernels_used(folder: Path) -> tuple[str, ...]:
     """The CPU kernels of the training whose checkpoint is in a folder, those used last the last."""
     path = Path(folder) / "state.npz"
-    with _reading(path), np.load(path, allow_pickle=False) as arrays:
+    with _reading(path), _arrays_of(path) as arrays:
         return tuple(json.loads(str(arrays["header"])).get("kernels", ()))
 
 
@@ -263,8 +264,15 @@ def _save_arrays(path: Path, arrays, **named) -> None:
 
 
 def _load_arrays(path: Path) -> list[np.ndarray]:
-    with _reading(path), np.load(path, allow_pickle=False) as arrays:
+    with _reading(path), _arrays_of(path) as arrays:
         return [arrays[name] for name in sorted(arrays.files) if name.isdigit()]
+
+
+@contextmanager
+def _arrays_of(path: Path) -> Iterator[Any]:
+    """Open an `.npz` file; numpy leaves one that is damaged open."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays
 
 
 @contextmanager

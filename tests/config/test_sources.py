@@ -33,6 +33,10 @@ SPECIAL = {
 # They need or exclude other keys.
 EXCLUDED = {
     "data.dark",
+    "data.raw.dtype",
+    "data.raw.shape",
+    "data.raw.offset",
+    "data.raw.byte_order",
     "data.attenuation",
     "data.leave_out",
     "multitask.weighting",

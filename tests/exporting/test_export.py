@@ -189,7 +189,9 @@ def test_a_slightly_wrong_conversion_does_not_get_its_name(tmp_path, monkeypatch
 
 def test_a_conversion_with_other_decisions_does_not_get_its_name(tmp_path, monkeypatch, gray_run):
     wrong_conversion(monkeypatch, lambda kernel, bias: [kernel[:, ::-1], bias[::-1]])
-    with pytest.raises(AlloykError, match=r"disagrees with .*\d of 18 decisions .*/0\d\d\.png\)"):
+    with pytest.raises(
+        AlloykError, match=r"must agree with .*\d of 18 predicted classes differ .*/0\d\d\.png\)"
+    ):
         export_run(gray_run, "savedmodel", tmp_path / "saved")
     assert not list(tmp_path.iterdir())
 

@@ -198,7 +198,7 @@ def test_no_room_for_the_cache_is_said_before_anything_is_read(
     with pytest.raises(AlloykError, match=r"10000 preprocessed images need 0\.0 GB, .* XDG_CACHE"):
         keep_images(paths, preprocessing, folder=tmp_path / "cache")
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    with pytest.raises(AlloykError, match=r"the memory has 0\.0: set data\.cache=disk"):
+    with pytest.raises(AlloykError, match=r"this machine has 0\.0 GB; set data\.cache=disk"):
         keep_images(paths, preprocessing)
     monkeypatch.undo()
     (tmp_path / "file").write_text("in the way")

@@ -180,7 +180,7 @@ def test_predict_prints_estimates_as_csv_and_json(exported, plates):
     image = str(sorted((plates / "2017").iterdir())[0])
     model = str(exported["tflite"][0])
     (row,) = rows_of(CliRunner().invoke(main, ["predict", model, image]).stdout)
-    assert list(row)[-1] == f"predicted_{COLUMN}"
+    assert list(row)[-2:] == [f"predicted_{COLUMN}", "unlike"]
     told = json.loads(CliRunner().invoke(main, ["predict", model, image, "--json"]).stdout)
     assert told[0]["estimates"] == {COLUMN: float(row[f"predicted_{COLUMN}"])}
     assert 0 < told[0]["estimates"][COLUMN] < 7
