@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from tiny_run import CLASSES, write_dataset, write_run
 
+from alloyk import explanation as explain
 from alloyk.cli import main
 from alloyk.errors import AlloykError
-from alloyk.explanation import explanation as explain
 from alloyk.explanation import most_and_least_confident
 from alloyk.explanation.model_parts import open_classifier
 from alloyk.inference.metadata import ModelMetadata, write_metadata
