@@ -32,6 +32,7 @@ SPECIAL = {
 }
 # They need or exclude other keys.
 EXCLUDED = {
+    "augment.mixup",
     "data.dark",
     "data.raw.dtype",
     "data.raw.shape",
