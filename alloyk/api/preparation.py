@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import Settings, alloy_labels, as_texts
+from alloyk.api.settings import Settings, alloy_labels, as_strings
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -85,7 +85,7 @@ def simulate(
         made = make_recipe(
             preset,
             alloys=alloy_labels(alloys),
-            overrides=parse_settings(as_texts(set)),
+            overrides=parse_settings(as_strings(set)),
             images=images,
             image_size=image_size,
             seed=seed,

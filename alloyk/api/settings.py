@@ -1,4 +1,4 @@
-"""`set=` of the Python functions as the `KEY=VALUE` texts that `--set` takes."""
+"""Convert `set=` of the Python functions to the `KEY=VALUE` strings of `--set`."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,15 +6,15 @@ from pathlib import PurePath
 from typing import Any
 
 Settings = Mapping[str, Any] | Iterable[str]
-"""Dotted key to value, as in `{"train.epochs": 20}`, or texts `KEY=VALUE`."""
+"""Dotted key to value, as in `{"train.epochs": 20}`, or strings `KEY=VALUE`."""
 
 
-def as_texts(settings: Settings) -> list[str]:
-    """Return settings as texts.
+def as_strings(settings: Settings) -> list[str]:
+    """Return settings as strings.
 
-    >>> as_texts({"train.epochs": 20, "data.fold": None, "preprocess.image_size": (32, 48)})
+    >>> as_strings({"train.epochs": 20, "data.fold": None, "preprocess.image_size": (32, 48)})
     ['train.epochs=20', 'data.fold=null', 'preprocess.image_size=[32, 48]']
-    >>> as_texts(["train.epochs=20"])
+    >>> as_strings(["train.epochs=20"])
     ['train.epochs=20']
     """
     if isinstance(settings, str):
@@ -25,7 +25,7 @@ def as_texts(settings: Settings) -> list[str]:
 
 
 def as_yaml(value: Any) -> str:
-    """Return a value as the text that `--set KEY=` takes."""
+    """Return a value as the string that `--set KEY=` takes."""
     if isinstance(value, str | PurePath):
         return str(value)
     return json.dumps(value, default=_plain)
@@ -46,7 +46,7 @@ def configuration_overrides(
     """
     from alloyk.config import combine, parse_overrides
 
-    overrides: dict[str, Any] = parse_overrides(as_texts(settings))
+    overrides: dict[str, Any] = parse_overrides(as_strings(settings))
     if arch:
         overrides = combine(overrides, {"model": {"arch": arch}})
     if data:
@@ -65,17 +65,14 @@ def alloy_labels(alloys: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return tuple(filter(None, alloys.split(",") if isinstance(alloys, str) else alloys))
 
 
-def sweep_texts(sweep: Mapping[str, Sequence[Any]] | Sequence[str]) -> list[str]:
+def sweep_strings(sweep: Mapping[str, Sequence[Any]] | Sequence[str]) -> list[str]:
     """Return `KEY=A,B,…` for each key.
 
-    >>> sweep_texts({"model.dropout": [0.1, 0.3]})
+    >>> sweep_strings({"model.dropout": [0.1, 0.3]})
     ['model.dropout=0.1,0.3']
     """
     if isinstance(sweep, str):
         return [sweep]
     if not isinstance(sweep, Mapping):
         return list(sweep)
-    texts = []
-    for key, values in sweep.items():
-        texts.append(f"{key}={','.join(map(as_yaml, values))}")
-    return texts
+    return [f"{key}={','.join(map(as_yaml, values))}" for key, values in sweep.items()]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import Settings, as_texts, sweep_texts
+from alloyk.api.settings import Settings, as_strings, sweep_strings
 from alloyk.errors import DataError, OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -71,7 +71,7 @@ def ceiling(
         parameters, source = preset_parameters(preset), f"preset {preset}"
     if alloys:
         shares = None
-    overrides = add_alloys(parse_settings(as_texts(set)), alloys)
+    overrides = add_alloys(parse_settings(as_strings(set)), alloys)
     parameters = with_overrides(parameters, overrides)
     size = image_size or IMAGE_SIZE
     found = reference_ceiling(parameters, size, shares=shares, seed=seed, drawn_circumstances=drawn)
@@ -121,10 +121,10 @@ def plan(
     from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
     from alloyk.simulator.settings.presets import preset_parameters
 
-    overrides = add_alloys(parse_settings(as_texts(set)), alloys)
+    overrides = add_alloys(parse_settings(as_strings(set)), alloys)
     parameters = with_overrides(preset_parameters(preset), overrides)
     found = plan_setups(
-        parameters, parse_sweeps(sweep_texts(sweep)), image_size, seed=seed, progress=progress
+        parameters, parse_sweeps(sweep_strings(sweep)), image_size, seed=seed, progress=progress
     )
     result = PlanResult(found, f"simulated, preset {preset}, {image_size}×{image_size}")
     if out is not None:

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import Settings, configuration_overrides, sweep_texts
+from alloyk.api.settings import Settings, configuration_overrides, sweep_strings
 from alloyk.errors import ModelError, OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -224,7 +224,7 @@ def tune(
         raise OptionError("nothing to search over; give `space` or `over`")
     overrides = configuration_overrides(set, arch, data)
     best = run_search(
-        search, space, sweep_texts(over), out and Path(out), config and Path(config), overrides,
+        search, space, sweep_strings(over), out and Path(out), config and Path(config), overrides,
         trials, progress,
     )  # fmt: skip
     return SearchResult(best.parent)

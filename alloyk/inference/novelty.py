@@ -23,10 +23,10 @@ FEATURES = "features"
 """Name of the model output that holds the pooled features."""
 
 FALSE_ALARMS = 0.01
-"""Share of images like those of training that may be called unlike."""
+"""Target false-alarm rate on images like the training images."""
 
 NEIGHBOUR = 10
-"""Which of the nearest training images counts."""
+"""k of the k-th nearest neighbour."""
 
 MOST_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
@@ -69,7 +69,10 @@ class NoveltyDetector:
         return scores
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
-        """Return how far each statistic `(n, 6)` is from training's middle; 1 is the limit."""
+        """Return the distance of each statistic `(n, 6)` from the middle of the training range.
+
+        1 is the limit.
+        """
         middle, half = (self.highest + self.lowest) / 2, (self.highest - self.lowest) / 2
         return np.asarray(np.abs(statistics - middle) / (half + np.array(MARGINS)))
 
@@ -86,7 +89,7 @@ def _normalised(features: np.ndarray) -> np.ndarray:
 
 
 def fit_novelty(features: np.ndarray, statistics: np.ndarray) -> NoveltyDetector:
-    """Make a detector from training images; its threshold is not chosen yet.
+    """Make a detector from training images, with a placeholder threshold of 1.
 
     Args:
         features: `(m, d)` pooled features.
@@ -106,16 +109,17 @@ def with_threshold(
     statistics: np.ndarray,
     false_alarms: float = FALSE_ALARMS,
 ) -> NoveltyDetector:
-    """Set the threshold so that at most this share of new images of training's kind is unlike.
+    """Set the threshold of the distance for a false-alarm rate.
 
-    It is the ⌈(n + 1)(1 − share)⌉-th smallest of the n distances, which keeps the share in the
-    mean over validation splits; the largest one where there are too few images for that.
+    It is the ⌈(n + 1)(1 − rate)⌉-th smallest of the n distances, which bounds the rate of the
+    distance on average over validation splits; the largest one if there are too few images for
+    that. The raw statistics add false alarms of their own: `false_alarms` of the result has both.
 
     Args:
         detector: From `fit_novelty`.
         features: `(n, d)` of validation images.
         statistics: `(n, 6)` of the same.
-        false_alarms: The share.
+        false_alarms: The rate, in (0, 1).
     """
     distances = np.sort(detector.distances(features))
     place = min(math.ceil((len(distances) + 1) * (1 - false_alarms)), len(distances))

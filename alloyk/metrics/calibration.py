@@ -11,8 +11,8 @@ BINS = 15
 FOLDS = 5
 # No network is overconfident by a factor of 20: a larger fit means uninformative validation data.
 TEMPERATURES = (0.05, 20.0)
-# A logistic regression, which this is, needs about 10 events per fitted parameter (Peduzzi et al.,
-# 1996). On 1,800 images with one error it multiplied the logits by seven.
+# Temperature scaling is a logistic regression, which needs about 10 events per fitted parameter
+# (Peduzzi et al., 1996). On 1,800 images with one error it multiplied the logits by seven.
 MIN_ERRORS = 10
 FLOOR = np.finfo(np.float64).eps  # as in scikit-learn's log_loss
 
@@ -45,15 +45,17 @@ class Reliability:
 def reliability(predictions: Predictions, bins: int = BINS) -> Reliability:
     """Bin the images by confidence."""
     edges = np.linspace(0, 1, bins + 1)
-    inside = np.clip(np.searchsorted(edges, predictions.confidence, side="left") - 1, 0, bins - 1)
-    right = predictions.y_true == predictions.y_pred
-    count = np.bincount(inside, minlength=bins)
+    bin_index = np.clip(
+        np.searchsorted(edges, predictions.confidence, side="left") - 1, 0, bins - 1
+    )
+    correct = predictions.y_true == predictions.y_pred
+    count = np.bincount(bin_index, minlength=bins)
     with np.errstate(invalid="ignore"):
         return Reliability(
             edges=edges,
             count=count,
-            confidence=np.bincount(inside, predictions.confidence, bins) / count,
-            accuracy=np.bincount(inside, right, bins) / count,
+            confidence=np.bincount(bin_index, predictions.confidence, bins) / count,
+            accuracy=np.bincount(bin_index, correct, bins) / count,
         )
 
 
@@ -90,9 +92,10 @@ def fit_temperature(predictions: Predictions) -> float:
 def temperature_scaling(validation: Predictions) -> dict[str, Any]:
     """Fit a temperature on validation, and keep it only if it lowers the log loss there.
 
-    On the data that it is fitted on it always does. So it is cross-validated in five folds, grouped
-    by plate, and must lower the log loss of the held-out folds. With errors on fewer than 10 plates
-    it is not fitted, because the log loss would favour ever higher confidence.
+    The log loss always falls on the data used for the fit, so the temperature is cross-validated in
+    five folds, grouped by plate, and must lower the log loss of the held-out folds. With errors
+    on fewer than 10 plates it is not fitted, because the log loss would favour ever higher
+    confidence.
 
     Returns:
         `temperature` (None if not kept), `fitted`, `why` (None if kept), and the log loss
@@ -118,9 +121,9 @@ def temperature_scaling(validation: Predictions) -> dict[str, Any]:
         what = "plates" if validation.has_plates else "images"
         return {**found, "why": f"fewer than {MIN_ERRORS} validation {what} have an error"}
     losses = np.empty(len(validation))
-    for fitted_on, left_out in GroupKFold(folds).split(logits, y, groups):
+    for fitted_on, held_out in GroupKFold(folds).split(logits, y, groups):
         temperature = fit_temperature(validation.select(fitted_on))
-        losses[left_out] = _losses(logits[left_out], y[left_out], 1 / temperature)
+        losses[held_out] = _losses(logits[held_out], y[held_out], 1 / temperature)
     after, fitted = float(losses.mean()), fit_temperature(validation)
     found |= {"fitted": fitted, "after": after}
     if after >= before:

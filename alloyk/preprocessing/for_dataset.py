@@ -32,13 +32,13 @@ def preprocessing_for(
     Args:
         dataset: The data set of the images and of the flat and dark frames.
         image_size: `(height, width)` of the result.
-        normalize: As in `build_preprocessing`. With `full_scale` and no number, the scale is that
-            of the files' depth.
-        repair: As in `build_preprocessing`, like `equalize`, `levels` and `order`.
-        equalize: See above.
-        levels: See above.
-        order: See above.
-        full_scale: Largest value of the container.
+        normalize: As in `build_preprocessing`.
+        repair: As in `build_preprocessing`.
+        equalize: As in `build_preprocessing`.
+        levels: As in `build_preprocessing`.
+        order: As in `build_preprocessing`.
+        full_scale: Largest possible pixel value. By default 1 with flat frames, else that of the
+            files' depth.
         flat: Flat frames, if any: a file, folder or pattern.
         dark: Dark frames, likewise.
         attenuation: Whether to take `-ln` of the corrected image.

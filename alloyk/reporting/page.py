@@ -107,7 +107,7 @@ class NameValues:
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs; with `listed`, points."""
+    """Paragraphs, or a bulleted list if `listed`."""
 
     paragraphs: Sequence[str]
     listed: bool = False
@@ -147,7 +147,7 @@ class Page:
         title: Heading.
         lead: One sentence on what it is about.
         simulated: Whether its numbers come from simulated images.
-        tiles: The few numbers that matter: name, number, what belongs to it.
+        tiles: Headline numbers as `(name, number, note)`.
         sections: In order; those without blocks are left out.
     """
 
@@ -187,12 +187,12 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Of an inline script or style as a content policy names it (CSP level 3, section 8.4)."""
+    """Return the CSP hash of an inline script or style (CSP level 3, section 8.4)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def number(value: float | None, digits: int = 4) -> Cell:
-    """A number with as many decimals; a dash where there is none.
+    """Return a number with `digits` decimals, or a dash for None.
 
     >>> number(0.98765), number(None).text
     (Cell(text='0.9877', value=0.98765, note=''), '–')

@@ -3,8 +3,8 @@
 import numpy as np
 
 # Iterations of `soft_weights`, and the change of a weight at which it stops.
-MOST_STEPS = 5000
-SETTLED = 1e-9
+MAX_STEPS = 5000
+TOLERANCE = 1e-9
 
 
 def soft_vote(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -43,9 +43,10 @@ def hard_vote(
 
 
 def soft_weights(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
-    """Return the weights of least log loss of the mean, by expectation maximisation.
+    """Return the weights that minimise the log loss of the weighted mean.
 
-    The log loss is convex in the weights, so there is one minimum.
+    Found by expectation maximisation. The log loss is convex in the weights, so there is one
+    minimum.
 
     Args:
         probabilities: `(members, n, k)` on images that no member was trained on.
@@ -57,25 +58,26 @@ def soft_weights(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     eps = np.finfo(np.float64).eps
     of_true = np.clip(probabilities[:, np.arange(len(y_true)), y_true], eps, 1)
     weights = np.full(len(of_true), 1 / len(of_true))
-    for _ in range(MOST_STEPS):
-        part = weights[:, None] * of_true
-        updated = (part / part.sum(axis=0)).mean(axis=1)
+    for _ in range(MAX_STEPS):
+        joint = weights[:, None] * of_true
+        responsibilities = joint / joint.sum(axis=0)
+        updated = responsibilities.mean(axis=1)
         change = np.abs(updated - weights).max()
         weights = updated
-        if change < SETTLED:
+        if change < TOLERANCE:
             break
     weights[weights < 1e-6] = 0
     return weights / weights.sum()
 
 
 def hard_weights(decisions: np.ndarray, y_true: np.ndarray, classes: int) -> np.ndarray:
-    """Return `log((k − 1) p / (1 − p))` of each member's accuracy p among k classes.
+    """Weigh members by `log((k − 1) p / (1 − p))`, p = accuracy among k classes.
 
     The vote is then the most probable class where classes are equally frequent, members err
     independently, and the errors of each are spread evenly over the wrong classes: the weights of
     SAMME (Zhu, Zou, Rosset and Hastie, Multi-class AdaBoost, 2009). A member at chance, `p = 1/k`,
-    or below gets 0. Half an image of each class is added to each member's predictions, so that a
-    member without an error gets a finite weight.
+    or below gets 0; if no member is better, all weights are equal. Half an image of each class is
+    added to each member's predictions, so that a member without an error gets a finite weight.
 
     Args:
         decisions: `(members, n)` int, on images that no member was trained on.
