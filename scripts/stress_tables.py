@@ -2,13 +2,14 @@
 
     .venv/bin/python scripts/stress_tables.py
 
-Each CSV file is the `stress.csv` of `alloyk stress RUN`; docs/stress.md says which run. Everything
+Each CSV file is the `stress.csv` of `alloyk stress RUN` on simulated images; docs/stress.md says
+which run. Everything
 below the line `## Results` is written anew.
 """
 
 from pathlib import Path
 
-from alloyk.robustness.bench import StressResult, draw_rows, format_markdown, read_rows
+from alloyk.robustness.table import draw_rows, format_markdown, read_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results" / "stress"
@@ -24,10 +25,10 @@ def sections() -> str:
     """The tables of all files, each with its figure."""
     text = ""
     for file in sorted(RESULTS.glob("*.csv")):
-        result = StressResult(read_rows(file), RESULTS)
         title = TITLES.get(file.stem, file.stem)
         picture = f"images/stress_{file.stem}.png"
-        text += f"\n### {title}\n\n{format_markdown(result)}\n![{title}]({picture})\n"
+        table = format_markdown(read_rows(file), simulated=True)
+        text += f"\n### {title}\n\n{table}\n![{title}]({picture})\n"
     return text
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     head = page.read_text(encoding="utf-8").split(HEADING)[0]
     page.write_text(head + HEADING + sections(), encoding="utf-8")
     for file in sorted(RESULTS.glob("*.csv")):
-        draw_rows(read_rows(file), DOCS / "images" / f"stress_{file.stem}.png")
+        draw_rows(read_rows(file), DOCS / "images" / f"stress_{file.stem}.png", simulated=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def stress(run: Path, out: Path | None, images: int, seed: int) -> None:
     from alloyk.api import stress as stress_test
 
     result = stress_test(run, out=out, images=images, seed=seed, progress=PROGRESS)
-    from alloyk.robustness.bench import format_markdown
+    from alloyk.robustness.table import format_markdown
 
-    click.echo(format_markdown(result), nl=False)
+    click.echo(format_markdown(result.rows, simulated=result.simulated), nl=False)
     click.echo(f"table and figure: {result.folder}", err=True)

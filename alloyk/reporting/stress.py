@@ -1,39 +1,29 @@
 """The stress test of a run in its report."""
 
-import csv
 from pathlib import Path
 
-from alloyk.errors import ModelError
-from alloyk.imaging import shown
 from alloyk.reporting.page import Block, Cell, Figures, Picture, Table
+from alloyk.robustness.table import CLEAN, read_rows
 from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE
-
-SHARES = ("accuracy", "unlike", "silent_errors")
 
 
 def stress_blocks(folder: Path) -> list[Block]:
-    """Show what `alloyk stress` wrote to a folder; nothing where it did not run.
+    """Show what `alloyk stress` wrote to a folder; nothing if it did not run.
 
     Raises:
-        ModelError: The table cannot be read.
+        DataError: The table cannot be read.
     """
     file = folder / STRESS_TABLE
     if not file.is_file():
         return []
-    try:
-        with file.open(newline="", encoding="utf-8") as text:
-            rows = [
-                [
-                    row["kind"],
-                    "" if row["kind"] == "clean" else f"{row['strength']} {row['unit']}".strip(),
-                    *(_share(row[name]) for name in SHARES),
-                ]
-                for row in csv.DictReader(text)
-            ]
-    except (OSError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"cannot read {shown(file)}: {error}; write it again with `alloyk stress`"
-        ) from error
+    rows = [
+        [
+            row.kind,
+            "" if row.kind == CLEAN else f"{row.strength:g} {row.unit}".strip(),
+            *(_share(share) for share in (row.accuracy, row.unlike, row.silent_errors)),
+        ]
+        for row in read_rows(file)
+    ]
     columns = ("disturbance", "strength", "accuracy, %", "unlike, %", "silent errors, %")
     blocks: list[Block] = [Table("Disturbed test images", columns, rows)]
     figure = folder / STRESS_FIGURE
@@ -43,5 +33,5 @@ def stress_blocks(folder: Path) -> list[Block]:
     return blocks
 
 
-def _share(text: str) -> Cell | str:
-    return Cell(f"{100 * float(text):.1f}", float(text)) if text else "–"
+def _share(share: float | None) -> Cell | str:
+    return "–" if share is None else Cell(f"{100 * share:.1f}", share)

@@ -1,6 +1,5 @@
-"""Accuracy and silent errors of a run under each kind of disturbance: table, figure, one number."""
+"""Classify disturbed test images of a run, and count errors and silent errors."""
 
-import csv
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,45 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.files import files_together
 from alloyk.imaging import read_image, shown
 from alloyk.imaging.gray import to_gray
 from alloyk.inference import Classifier, load
 from alloyk.metrics.selective import CONFIDENT
-from alloyk.plots.style import new_axes, save_figure
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.robustness.kinds import KINDS, Kind
 from alloyk.robustness.simulated import simulated_images, strengths_of
+from alloyk.robustness.table import (
+    CLEAN,
+    Row,
+    draw_rows,
+    format_markdown,
+    mean_accuracy,
+    write_rows,
+)
 from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE, RunFolder
 from alloyk.runs.run_data import open_run_data
 
 MOST_IMAGES = 300
-CLEAN = "clean"
-COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "unlike", "silent_errors")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One disturbance at one strength.
-
-    Attributes:
-        kind: Key of `KINDS`, or `clean`.
-        strength: Its strength in `unit`.
-        unit: What the strength counts.
-        n: Number of images.
-        accuracy: Share of right answers; None where the image no longer shows its label.
-        unlike: Share of images that the run calls unlike those of training; None if it cannot.
-        silent_errors: Share of answers that are confident and wrong, to images not called unlike.
-    """
-
-    kind: str
-    strength: float
-    unit: str
-    n: int
-    accuracy: float | None
-    unlike: float | None
-    silent_errors: float
 
 
 @dataclass(frozen=True)
@@ -56,15 +38,17 @@ class StressResult:
     Attributes:
         rows: The clean images first, then each kind from weak to strong, then other set-ups.
         folder: Where table and figure are.
+        simulated: Whether the images are simulated.
     """
 
     rows: tuple[Row, ...]
     folder: Path
+    simulated: bool
 
     @property
     def summary(self) -> float:
         """Mean accuracy over all disturbances whose images still show their label."""
-        return float(np.mean([r.accuracy for r in self.rows[1:] if r.accuracy is not None]))
+        return mean_accuracy(self.rows)
 
 
 def stress_run(
@@ -90,11 +74,12 @@ def stress_run(
     folder = RunFolder(run)
     folder.require_model()
     target = Path(out) if out else folder.stress_folder
-    images, labels, root = _test_images(folder, most_images, seed)
+    dataset = open_run_data(folder.path, split="test")
+    images, labels = _test_images(dataset, most_images, seed)
     classifier = load(folder.path)
     full_scale = _full_scale(images)
     plan = [(name, kind, strength) for name, kind in KINDS.items() for strength in kind.strengths]
-    further = list(strengths_of(root))
+    further = list(strengths_of(dataset.root))
     rows = [_row(classifier, images, labels, CLEAN, 0, "")]
     with progress.task("stress", len(plan) + len(further), "disturbances") as advance:
         for name, kind, strength in plan:
@@ -104,53 +89,17 @@ def stress_run(
             )
             advance(1)
         for name, setup, strength in further:
-            changed, true = simulated_images(root, setup, strength, len(images), seed)
+            changed, true = simulated_images(dataset.root, setup, strength, len(images), seed)
             rows.append(
                 _row(classifier, changed, true, name, strength, setup.unit, setup.recognisable)
             )
             advance(1)
-    result = StressResult(tuple(rows), target)
     with files_together(target, []) as unfinished:
-        _write_csv(rows, Path(unfinished) / STRESS_TABLE)
-        text = format_markdown(result)
+        write_rows(rows, Path(unfinished) / STRESS_TABLE)
+        text = format_markdown(rows, simulated=dataset.simulated)
         (Path(unfinished) / "stress.md").write_text(text, encoding="utf-8")
-        draw_rows(rows, Path(unfinished) / STRESS_FIGURE)
-    return result
-
-
-def format_markdown(result: StressResult) -> str:
-    """The table with a line for each kind, and the summary below it."""
-    clean = result.rows[0]
-    lines = [
-        "| disturbance | strengths | accuracy, % | unlike, % | silent errors, % |",
-        "|---|---|---|---|---|",
-    ]
-    for name in dict.fromkeys(row.kind for row in result.rows):
-        rows = [row for row in result.rows if row.kind == name]
-        strengths = ", ".join(f"{row.strength:g}" for row in rows)
-        strengths = f"{strengths} {rows[0].unit}" if rows[0].unit else ""
-        cells = [
-            _percent([row.accuracy for row in rows]),
-            _percent([row.unlike for row in rows]),
-            _percent([row.silent_errors for row in rows]),
-        ]
-        lines.append(f"| {name} | {strengths} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"Mean accuracy over all disturbances: {100 * result.summary:.1f} % "
-        f"({clean.n} images each). Silent errors: wrong with a probability of {CONFIDENT:g} "
-        "or more, and not called unlike.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _percent(shares: Sequence[float | None]) -> str:
-    """Shares of one kind, from weak to strong.
-
-    >>> _percent([1.0, 0.985, None])
-    '100.0 / 98.5 / –'
-    """
-    return " / ".join("–" if share is None else f"{100 * share:.1f}" for share in shares)
+        draw_rows(rows, Path(unfinished) / STRESS_FIGURE, simulated=dataset.simulated)
+    return StressResult(tuple(rows), target, dataset.simulated)
 
 
 def disturbed(
@@ -172,13 +121,12 @@ def disturbed(
 
 
 def _test_images(
-    folder: RunFolder, most: int, seed: int
-) -> tuple[list[np.ndarray], np.ndarray, Path]:
-    """Gray raw images and labels of the test split, and the folder of the data set."""
-    dataset = open_run_data(folder.path, split="test")
+    dataset: ImageDataset, most: int, seed: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Gray raw images and labels of the test split."""
     table = dataset.split("test")
     if table.empty:
-        raise DataError(f"the test split of {shown(folder.path)} must have images, got none")
+        raise DataError(f"the test split of {shown(dataset.root)} must have images, got none")
     chosen = np.arange(len(table))
     if len(chosen) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
@@ -187,7 +135,7 @@ def _test_images(
     for place in chosen:
         image = read_image(paths[place])
         images.append(to_gray(image).astype(image.dtype))
-    return images, table["label"].to_numpy()[chosen], dataset.root
+    return images, table["label"].to_numpy()[chosen]
 
 
 def _full_scale(images: Sequence[np.ndarray]) -> float:
@@ -221,56 +169,3 @@ def _row(
         None if unlike is None else float(unlike.mean()),
         float(silent.mean()),
     )
-
-
-def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            shares = (row.accuracy, row.unlike, row.silent_errors)
-            cells = ["" if share is None else f"{share:.6g}" for share in shares]
-            writer.writerow([row.kind, row.strength, row.unit, row.n, *cells])
-
-
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """Read the table that `stress_run` wrote.
-
-    Raises:
-        DataError: It is not such a table.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return tuple(
-                Row(
-                    row["kind"],
-                    float(row["strength"]),
-                    row["unit"],
-                    int(row["n"]),
-                    float(row["accuracy"]) if row["accuracy"] else None,
-                    float(row["unlike"]) if row["unlike"] else None,
-                    float(row["silent_errors"]),
-                )
-                for row in csv.DictReader(file)
-            )
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{shown(path)} must be a table of `alloyk stress`, got {error!r}; write it again"
-        ) from error
-
-
-def draw_rows(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy by kind, one dot for each strength; the strongest is the darkest."""
-    names = list(dict.fromkeys(row.kind for row in rows if row.accuracy is not None))[1:]
-    ax = new_axes(7.0, 0.26 * len(names) + 1.2)
-    for place, name in enumerate(names):
-        own = [row.accuracy for row in rows if row.kind == name and row.accuracy is not None]
-        for number, accuracy in enumerate(own):
-            ax.plot(100 * accuracy, place, "o", color="C0", alpha=0.35 + 0.3 * number)
-    if rows[0].accuracy is not None:
-        ax.axvline(100 * rows[0].accuracy, color="0.5", linewidth=1, label=CLEAN)
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
-    ax.set_xlabel("Accuracy (%)")
-    ax.set_title("Accuracy under disturbance; darker dots are stronger", loc="left", fontsize=10)
-    save_figure(ax, path)
