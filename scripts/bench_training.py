@@ -191,7 +191,8 @@ class Bench:
     def _train_seconds(self, images, labels, folder):
         from alloyk import pipeline
         from alloyk.preprocessing.augmentation import Augmentation
-        from alloyk.training.callbacks import BestEpoch, Checkpoint, HistoryFile, StopOnNaN
+        from alloyk.training.callbacks import HistoryFile, StopOnNaN
+        from alloyk.training.checkpoint import BestEpoch, Checkpoint
 
         best = BestEpoch(folder, monitor="loss")
         checkpoint = Checkpoint(folder, best)

@@ -44,8 +44,8 @@ def audit_dataset(
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: There is no data set, its folders or manifest are inconsistent, or `series`
-            does not fit it. Images that cannot be read are findings, not errors.
+        AlloykError: There is no data set, its folders contradict its manifest, or `series` does
+            not fit it. Images that cannot be read are findings, not errors.
     """
     root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
     names, name, told = series_of(table, series)

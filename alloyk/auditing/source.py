@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.data import PLATE, group_column
-from alloyk.data.dataset import split_notes
 from alloyk.data.discovery import find_images, split_folders
 from alloyk.data.manifest import manifest_in
 from alloyk.data.names import split_called
+from alloyk.data.notes import split_notes
 from alloyk.data.reorganize.plan import read_source
 from alloyk.data.stacks import with_pages
 from alloyk.errors import AlloykError
@@ -34,7 +34,7 @@ def read_for_audit(
         raw: As in `load_dataset`.
 
     Raises:
-        AlloykError: There are no images, or folders or manifest are inconsistent.
+        AlloykError: There are no images, or the folders contradict the manifest.
     """
     root, table, notes = _read_files(data)
     describe_raw(root, raw)

@@ -22,12 +22,10 @@ from alloyk.config.choices import (
     OptimizerConfig,
     ScheduleConfig,
 )
+from alloyk.config.data_section import DataConfig
 from alloyk.config.recipes import ARCHITECTURES
-from alloyk.imaging import RawLayout
 from alloyk.settings.section import Fraction, Positive, Section
 from alloyk.targets import ALLOY
-
-_PAGE_RULE = "must be the number of a page from 0, mean or each"
 
 
 def _known_architecture(name: str) -> str:
@@ -40,111 +38,6 @@ def _known_architecture(name: str) -> str:
 
 Architecture = Annotated[str, AfterValidator(_known_architecture)]
 Weight = Annotated[float, Field(gt=0, strict=True)]
-
-
-class SimulateConfig(Section):
-    """The simulated data set that is used when `data.path` is not given."""
-
-    preset: str = "study"
-    images: int = Field(default=12000, ge=1)
-    image_size: int = Field(default=64, ge=8)
-    seed: int = Field(default=0, ge=0)
-    overrides: dict[str, Any] = Field(default_factory=dict)
-
-
-class RawConfig(Section):
-    """How image files without a header (`.raw`) are laid out."""
-
-    dtype: str
-    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    offset: int = Field(default=0, ge=0)
-    byte_order: Literal["little", "big"] = "little"
-
-    @field_validator("dtype")
-    @classmethod
-    def _check_dtype(cls, value: str) -> str:
-        try:
-            RawLayout(value, (1, 1)).numbers  # noqa: B018 - raises
-        except (TypeError, ValueError):
-            raise ValueError("must be a number type, such as uint16 or float32") from None
-        return value
-
-    def layout(self) -> RawLayout:
-        """The same for readers."""
-        return RawLayout(self.dtype, self.shape, self.offset, self.byte_order)
-
-
-class DataConfig(Section):
-    """The images, and how they are split and read."""
-
-    path: Path | None = None
-    page: int | Literal["mean", "each"] | None = None
-    raw: RawConfig | None = None
-    simulate: SimulateConfig = SimulateConfig()
-    ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
-    group_by: str | None = None
-    split_seed: int = Field(default=0, ge=0)
-    fold: str | None = None
-    leave_out: str | None = None
-    on_bad_image: Literal["stop", "skip"] = "stop"
-    flat: str | None = None
-    dark: str | None = None
-    attenuation: bool = False
-    cache: Literal["memory", "disk", "none"] = "memory"
-    sampling: Literal["natural", "class_aware"] = "natural"
-
-    @model_validator(mode="after")
-    def _check_flat(self) -> Self:
-        if self.flat is None and (self.dark is not None or self.attenuation):
-            raise ValueError("data.dark and data.attenuation need data.flat; set data.flat too")
-        return self
-
-    @field_validator("page", mode="wrap")
-    @classmethod
-    def _check_page(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            page = handler(value)
-        except ValidationError as error:
-            raise ValueError(_PAGE_RULE) from error
-        if isinstance(page, int) and page < 0:
-            raise ValueError(_PAGE_RULE)
-        return page
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _number_as_name(cls, value: Any) -> Any:
-        # A folder may be called 2017.
-        return str(value) if type(value) is int else value
-
-    @field_validator("path")
-    @classmethod
-    def _make_absolute(cls, value: Path | None) -> Path | None:
-        # A run must find its images from any working folder.
-        return None if value is None else value.absolute()
-
-    @field_validator("fold")
-    @classmethod
-    def _check_fold(cls, value: str | None) -> str | None:
-        if value is not None:
-            found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", value)
-            if not found or int(found[1]) > int(found[2]) or found[2] == "1":
-                raise ValueError("must be a fold out of two or more, such as 2/5")
-        return value
-
-    @field_validator("leave_out")
-    @classmethod
-    def _check_leave_out(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch("[^=]+=.+", value):
-            raise ValueError("must be COLUMN=VALUE, such as tube_voltage_kvp=45")
-        return value
-
-    @model_validator(mode="after")
-    def _check_test_images(self) -> Self:
-        if self.fold and self.leave_out:
-            raise ValueError(
-                "data.fold and data.leave_out both choose the test images; set only one of them"
-            )
-        return self
 
 
 class PreprocessConfig(Section):

@@ -7,7 +7,6 @@ plate where known; a `manifest.csv` has `path,label` and may have `split,plate_i
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,12 +25,11 @@ from alloyk.data.folds import condition_split, fold_split
 from alloyk.data.headers import with_header_settings
 from alloyk.data.journal import refuse_unfinished
 from alloyk.data.manifest import check_manifest_files, manifest_in, read_manifest
-from alloyk.data.names import PLATE, SPLITS, split_called
+from alloyk.data.names import SPLITS, split_called
+from alloyk.data.notes import link_notes, shared_group_notes, split_notes, taken_notes
 from alloyk.data.splits import (
     RATIOS,
     checked_ratios,
-    group_cells,
-    group_column,
     group_name,
     split_table,
 )
@@ -180,7 +178,7 @@ def load_dataset(
         grouped_by = group_name(table.columns, group_by)
         table["split"] = split_table(table, ratios, group_by, seed)
     _refuse_unlearnt(data, table)
-    notes += shared_groups(table, group_by)
+    notes += shared_group_notes(table, group_by)
     first = ["path", "label", "split"]
     table = table[first + [name for name in table.columns if name not in first]]
     return ImageDataset(
@@ -240,7 +238,7 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
     others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
     if others:
         notes.append(f"Ignored {len(others)} non-image files: {few(others)}.")
-    notes += _note_links(tree.links_out)
+    notes += link_notes(tree.links_out)
     table = list_folders(root, tree)
     if "split" in table.columns:
         notes += split_notes(
@@ -249,12 +247,6 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
     else:
         notes += inner_class_notes(table["path"])
     return root, table, "folders", notes
-
-
-def split_notes(splits: Mapping[str, str]) -> list[str]:
-    """Note folders or cells that were read as a split with another spelling."""
-    other = [f"{name} as {split}" for name, split in sorted(splits.items()) if name != split]
-    return [f"Read {few(other, 6)}."] if other else []
 
 
 def read_record(root: Path) -> dict[str, Any] | None:
@@ -271,7 +263,7 @@ def _from_manifest(
 ) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     root = file.parent
     table, notes = read_manifest(file, labelled=labelled)
-    notes += _note_links(check_manifest_files(file, table, whole_folder=whole_folder))
+    notes += link_notes(check_manifest_files(file, table, whole_folder=whole_folder))
     if "split" in table.columns:
         _refuse_contradiction(file, table)
     return root, table, "manifest", notes
@@ -289,15 +281,6 @@ def _refuse_contradiction(file: Path, table: "pd.DataFrame") -> None:
             f"{shown(file)} gives {len(other)} images another split than their folder "
             f"({few(other)}); make them agree"
         )
-
-
-def _note_links(links_out: Sequence[str]) -> list[str]:
-    if not links_out:
-        return []
-    return [
-        f"{len(links_out)} entries are links to outside the data set and were followed: "
-        f"{few(links_out)}."
-    ]
 
 
 def _complete_splits(
@@ -325,27 +308,6 @@ def _complete_splits(
     return table
 
 
-def taken_notes(
-    data: str | Path,
-    given: "pd.DataFrame",
-    table: "pd.DataFrame",
-    ratios: tuple[float, ...],
-    group_by: str | None,
-    seed: int,
-) -> list[str]:
-    """Note the splits in `table` that were drawn from the training images of `given`."""
-    there = set(given["split"])
-    group = group_name(table.columns, group_by)
-    how = f"by {group}" if group else "image by image"
-    return [
-        f"{shown(data)} has no {name}: {int((table['split'] == name).sum())} of its "
-        f"{int((given['split'] == 'train').sum())} training images were taken for it, {how}, "
-        f"seed {seed}."
-        for name, ratio in zip(SPLITS, ratios, strict=True)
-        if name not in there and ratio > 0
-    ]
-
-
 def _refuse_unlearnt(data: str | Path, table: "pd.DataFrame") -> None:
     learnt = set(table.loc[table["split"] == "train", "label"])
     for name in ("val", "test"):
@@ -355,27 +317,3 @@ def _refuse_unlearnt(data: str | Path, table: "pd.DataFrame") -> None:
                 f"{shown(data)} has the class {few(map(repr, unknown))} in {name} but not in "
                 "train, so it cannot be learned; add training images, or remove it"
             )
-
-
-def shared_groups(table: "pd.DataFrame", group_by: str | None) -> list[str]:
-    """Notes on plates of val or test that an earlier split also has."""
-    names = [PLATE] if PLATE in table.columns else []
-    name = group_name(table.columns, group_by)
-    if name is not None and name not in names:
-        names.append(name)
-    notes = []
-    for name in names:
-        rows = table[group_cells(table[name]) != ""] if name in table.columns else table
-        column = group_column(rows, name)
-        if column is None:
-            continue
-        groups = column.to_numpy()
-        sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
-        for split, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
-            shared = len(sets[earlier] & sets[split])
-            if shared:
-                notes.append(
-                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are also "
-                    f"in {earlier}; results on {split} are optimistic."
-                )
-    return notes

@@ -16,11 +16,11 @@ _WITHOUT = frozenset(
 )
 
 SAMPLE = 32
-"""Files at equal distances; where none of them has a setting, the others are not opened."""
+"""Number of files, evenly spaced, that are opened first; the others only if one has a setting."""
 
 
 def with_header_settings(root: Path, table: "pd.DataFrame") -> "pd.DataFrame":
-    """Add what the headers say of the exposures; a column that the table has stays as it is.
+    """Add the exposure settings of the headers; existing columns are not changed.
 
     Args:
         root: The folder that `path` is relative to.

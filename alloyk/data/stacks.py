@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def with_pages(root: Path, table: "pd.DataFrame", choice: PageChoice | None) -> "pd.DataFrame":
-    """Name the pages that are taken of each file: `FILE[0]`, `FILE[1]`, … or `FILE[mean]`.
+    """Replace each file by the pages to use: `FILE[0]`, `FILE[1]`, … or `FILE[mean]`.
 
-    Several pages of one file show one plate: where `plate_id` does not give it, it is the file.
+    All pages of one file show one plate: if `plate_id` is empty, it becomes the file.
 
     Args:
         root: The folder that `path` is relative to.
@@ -36,7 +36,7 @@ def with_pages(root: Path, table: "pd.DataFrame", choice: PageChoice | None) -> 
         try:
             return page_paths(path, page_count(root / path), choice)
         except AlloykError:
-            return [path]  # whoever reads it gives the reason
+            return [path]  # reading it gives the reason
 
     with ThreadPool() as pool:
         named = pool.starmap(taken, zip(table["path"], (page for _, page in parts), strict=True))
@@ -48,7 +48,7 @@ def with_pages(root: Path, table: "pd.DataFrame", choice: PageChoice | None) -> 
 
 
 def _one_plate_each(table: "pd.DataFrame", files: list[str], given: list[str]) -> "pd.DataFrame":
-    """Give the pages of one file one plate, where they have none."""
+    """Set the plate of files with several pages if it is not given."""
     images = Counter(files)
     several = [images[file] > 1 for file in files]
     if not any(several):

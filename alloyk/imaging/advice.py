@@ -1,10 +1,10 @@
-"""Formats of detectors that are not read: how to recognise and convert each."""
+"""Detector formats that are not read: how to recognise and convert each."""
 
 from pathlib import PurePath
 
 _TO_TIFF = "export 16-bit or 32-bit TIFF from the program that wrote it"
 
-# The first bytes of a file → advice. They go before its suffix.
+# First bytes of a file → advice. They override its suffix.
 _BY_CONTENT = {
     b"SIMPLE  =": "FITS is not read; convert it to TIFF or NumPy, for example with astropy: "
     "numpy.save(NEW, astropy.io.fits.getdata(OLD))",
@@ -18,11 +18,11 @@ _BY_CONTENT = {
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _AS_RAW = (
-    "has no header that alloyk reads; where its pixels lie uncompressed, rename it to .raw and "
+    "has no header that alloyk reads; if its pixels are uncompressed, rename it to .raw and "
     "describe it by data.raw"
 )
 
-# Suffix → advice, where the content tells nothing.
+# Suffix → advice, if the content is not recognised.
 _BY_SUFFIX = {
     ".fits": _BY_CONTENT[b"SIMPLE  ="],
     ".fit": _BY_CONTENT[b"SIMPLE  ="],
@@ -53,7 +53,7 @@ _BY_SUFFIX = {
 
 
 def how_to_convert(head: bytes, name: str) -> str | None:
-    """Return what to do about a file of a known format that is not read, or None.
+    """Return how to convert a file of a known format that is not read, or None.
 
     Args:
         head: Its first bytes.

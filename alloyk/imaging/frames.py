@@ -1,4 +1,4 @@
-"""The images in a file of a laboratory's format, as its reader gives them."""
+"""The images in a file of a laboratory format."""
 
 import io
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def frames_of_array(array: Any) -> Frames:
 def bare_frames(
     file: BinaryIO, offset: int, shape: tuple[int, int], dtype: np.dtype[Any], count: int
 ) -> Frames:
-    """Return frames that lie one behind the other, uncompressed.
+    """Return uncompressed frames stored one after another.
 
     Raises:
         ValueError: The file is too short for them.

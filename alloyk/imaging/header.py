@@ -17,7 +17,7 @@ SETTINGS = (
 
 
 def header_settings(path: str | Path) -> dict[str, str]:
-    """Return what the header of an image file says of its exposure, as text.
+    """Return the exposure settings in the header of an image file, as text.
 
     Args:
         path: An image file.
@@ -143,7 +143,7 @@ def _tiff(file: BinaryIO) -> dict[str, str]:
 
 
 def _with_unit(value: Any, units: Mapping[str, float], default: str = "") -> str:
-    """A NeXus number in the unit of the setting; empty where its unit is not known."""
+    """A NeXus number in the unit of the setting; empty if its unit is unknown."""
     if value is None:
         return ""
     unit = _text(value.attrs.get("units", default)).lower()
@@ -171,7 +171,7 @@ def _text(value: Any) -> str:
 
 
 def _time(stamp: str, layout: str) -> str:
-    """A time stamp in ISO 8601; empty where it is none."""
+    """A time stamp in ISO 8601; empty if it is invalid."""
     whole, _, fraction = stamp.partition("+")[0].partition(".")
     # strptime would take shorter ones apart in its own way.
     if len(whole) != len(datetime.datetime(2000, 1, 1).strftime(layout)):

@@ -26,7 +26,7 @@ def his(file: BinaryIO) -> Frames:
 
 
 def integration_time_us(file: BinaryIO) -> float:
-    """Return the time over which the detector collected, in µs; 0 where the file does not say."""
+    """Return the integration time of the detector in µs; 0 if the header does not give it."""
     return float(_header(file)[11])
 
 

@@ -4,7 +4,7 @@ Each reader returns `Frames`: their number, their size and a function that reads
 raw need no extra; EDF needs fabio, HDF5 needs h5py and hdf5plugin: `pip install "alloyk[lab]"`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -46,8 +46,19 @@ def read(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
     """Return one image `(height, width, 1 or 3)`, at its stored depth."""
     frames = _READERS[kind](file)
     refuse_bad_page(page, frames.count)
+    return _image(frames, page or 0)
+
+
+def read_all(file: BinaryIO, kind: str) -> Iterator[np.ndarray]:
+    """Yield every image of the file, which is opened once."""
+    frames = _READERS[kind](file)
+    for number in range(frames.count):
+        yield _image(frames, number)
+
+
+def _image(frames: Frames, number: int) -> np.ndarray:
     refuse_bad_size(frames.height, frames.width)
-    image = native(np.asarray(frames.get(page or 0)))
+    image = native(np.asarray(frames.get(number)))
     if image.dtype.kind == "b":
         image = image.astype(np.uint8) * np.uint8(255)
     if image.shape[:2] != (frames.height, frames.width):

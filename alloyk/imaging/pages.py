@@ -14,7 +14,7 @@ _PAGE = re.compile(r"(.+)\[(\d+|mean)\]", re.DOTALL)
 
 
 def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
-    """Split `FILE[2]` or `FILE[mean]` into file and page; a file of that very name comes first.
+    """Split `FILE[2]` or `FILE[mean]` into file and page, unless a file has that name.
 
     >>> split_page("stack.tif[2]"), split_page("stack.tif[mean]"), split_page("plate.tif")
     (('stack.tif', 2), ('stack.tif', 'mean'), ('plate.tif', None))
@@ -36,7 +36,7 @@ def image_file(path: str | Path) -> Path:
 
 
 def without_page(name: str) -> str:
-    """Return a name without the page behind it, whatever lies on disk.
+    """Return a name without its page, without looking at the disk.
 
     >>> without_page("plate7_0.tif[2]")
     'plate7_0.tif'
@@ -46,7 +46,7 @@ def without_page(name: str) -> str:
 
 
 def page_paths(path: str | Path, pages: int, choice: PageChoice) -> list[str]:
-    """Return the names of the pages that are taken of one file; a single page needs none.
+    """Return the names of the pages to use of one file; the only page is the file itself.
 
     >>> page_paths("stack.tif", 2, "each"), page_paths("stack.tif", 2, 1)
     (['stack.tif[0]', 'stack.tif[1]'], ['stack.tif[1]'])

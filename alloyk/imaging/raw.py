@@ -38,11 +38,11 @@ class RawLayout:
 
     @classmethod
     def of(cls, found: Any, name: str = "data.raw") -> "RawLayout":
-        """Check what a sidecar or a setting says.
+        """Make a layout from a sidecar or a setting.
 
         Args:
             found: A mapping of `dtype`, `shape`, `offset` and `byte_order`.
-            name: What it is called in errors.
+            name: Name in errors.
 
         Raises:
             DataError: A key is missing or unknown, or a value out of its range.
@@ -73,18 +73,18 @@ class RawLayout:
 
 _ASSUMED: ContextVar["RawLayout | None"] = ContextVar("assumed raw layout", default=None)
 
-# Folder → what `data.raw` says about the raw files below it.
+# Folder → layout of the raw files below it, from `data.raw`.
 _SETTINGS: dict[str, RawLayout] = {}
 
 
 def describe_raw(folder: str | Path, layout: RawLayout | None) -> None:
-    """Say how the raw files below a folder are laid out, for this process.
+    """Set the layout of the raw files below a folder, for this process.
 
-    A sidecar on disk goes first; the innermost folder goes before those above it.
+    A sidecar on disk overrides it, and so does the layout of a folder further inside.
 
     Args:
-        folder: A folder, as paths of its images will begin.
-        layout: The layout; None takes an earlier one back.
+        folder: The folder; the paths of its images begin with it.
+        layout: The layout; None removes an earlier one.
     """
     place = os.path.abspath(folder)
     if layout is None:
@@ -95,7 +95,7 @@ def describe_raw(folder: str | Path, layout: RawLayout | None) -> None:
 
 @contextmanager
 def assume_raw(layout: RawLayout | None) -> Iterator[None]:
-    """Within the block, in this thread, raw files that nothing on disk describes are laid out so.
+    """Set the layout of raw files without a sidecar, within the block and this thread.
 
     Args:
         layout: The layout; None changes nothing.
@@ -108,13 +108,13 @@ def assume_raw(layout: RawLayout | None) -> Iterator[None]:
 
 
 def raw_layout(path: str | Path) -> RawLayout | None:
-    """Return how a raw file is laid out, or None where nothing says so.
+    """Return the layout of a raw file, or None if it is not described.
 
-    `NAME.raw.yaml` goes before `raw.yaml` in its folder or one of the three above, and that before
-    `assume_raw` and `describe_raw`.
+    Sources, strongest first: `NAME.raw.yaml`; `raw.yaml` in its folder or one of the three above;
+    `assume_raw`; `describe_raw`.
 
     Raises:
-        DataError: A sidecar is not such a description.
+        DataError: A sidecar is invalid.
     """
     folders = Path(os.path.abspath(path)).parents
     places = [Path(f"{path}.yaml"), *(folder / "raw.yaml" for folder in folders[:4])]
@@ -129,7 +129,7 @@ def raw(file: BinaryIO) -> Frames:
     """Return the frames of a file without a header.
 
     Raises:
-        DataError: Nothing describes it, or its length does not fit the description.
+        DataError: It is not described, or its length does not fit the description.
     """
     name = getattr(file, "name", None)
     if not isinstance(name, str | os.PathLike):

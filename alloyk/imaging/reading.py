@@ -8,7 +8,7 @@ file, not from its name. Importing this module loads only NumPy and Pillow.
 import io
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -189,17 +189,25 @@ def _mean(file: BinaryIO, kind: str) -> np.ndarray:
     count = _pages(file, kind)
     if count == 1:
         return _pixels(file, kind, 0)
-    total = np.zeros(())
-    for page in range(count):
-        file.seek(0)
-        image = _pixels(file, kind, page).astype(np.float64)
-        if page and image.shape != total.shape:
+    images = _all_pixels(file, kind, count)
+    total = next(images).astype(np.float64)
+    for image in images:
+        if image.shape != total.shape:
             raise DataError(
                 f"its pages must have one size for their mean, got {total.shape[:2]} and "
                 f"{image.shape[:2]}; choose a page"
             )
-        total = image if not page else total + image
+        total += image
     return (total / count).astype(np.float32)
+
+
+def _all_pixels(file: BinaryIO, kind: str, count: int) -> Iterator[np.ndarray]:
+    if kind not in _COMMON:  # some of these are read whole each time they are opened
+        yield from lab.read_all(file, kind)
+        return
+    for page in range(count):
+        file.seek(0)
+        yield _pixels(file, kind, page)
 
 
 def _pages(file: BinaryIO, kind: str) -> int:

@@ -83,8 +83,8 @@ class Classifier:
             ValueError: An array is not of the shape of an image.
         """
         layout = raw or self.metadata.raw
-        wanted_page = self.metadata.page if page is None else page
-        items = with_pages(as_items(images, names), wanted_page, layout)
+        page = self.metadata.page if page is None else page
+        items = with_pages(as_items(images, names), page, layout)
         # Probabilities, behind them a column for each number that is estimated, and the detector's
         # score.
         scored = int(self.detector is not None)
@@ -115,7 +115,7 @@ class Classifier:
             self.classes,
             estimates,
             errors,
-            (*unlike.notes(), *_unlike_notes(paths, scores)),
+            (*unlike.notes(), *_unlike_notes(items, scores)),
             scores[:, 0] if scored else None,
         )
 
@@ -211,17 +211,15 @@ class Classifier:
         return np.concatenate(answers, axis=1)
 
 
-def _unlike_notes(paths: Sequence[str | None], scores: np.ndarray) -> Iterator[str]:
+def _unlike_notes(items: Sequence[Item], scores: np.ndarray) -> Iterator[str]:
     """Yield a sentence on the images that the detector calls unlike."""
     unlike = np.flatnonzero((scores >= 1).any(axis=1))
     if not len(unlike):
         return
-    first = paths[int(unlike[0])]
-    name = f"image {unlike[0]} (from 0)" if first is None else shown(first)
     count = "1 image is" if len(unlike) == 1 else f"{len(unlike)} images are"
     yield (
-        f"{count} unlike the training images (column unlike, 1 or more; {name}); predictions of "
-        "such images may be wrong"
+        f"{count} unlike the training images (column unlike, 1 or more; first: "
+        f"{items[unlike[0]]}); predictions of such images may be wrong"
     )
 
 

@@ -1,4 +1,4 @@
-"""What `predict` is given: files, folders, patterns, bytes and arrays, as images to classify."""
+"""The inputs of `predict` (files, folders, patterns, bytes, arrays) as images to classify."""
 
 import glob
 import os
@@ -24,8 +24,8 @@ from alloyk.imaging import (
 
 STANDARD_INPUT = "-"
 
-# As many images are decoded together, and as many pixels or less: memory is bounded by pixels, not
-# by files (32 decoded frames of 10,000² would take 9.4 GB).
+# Limits on the images and pixels decoded together: memory is bounded by pixels, not by files
+# (32 decoded frames of 10,000² would take 9.4 GB).
 READ_AHEAD = 32
 READ_AHEAD_PIXELS = 2**25
 
@@ -40,7 +40,7 @@ class Item(NamedTuple):
     source: Image  # a path to read, or the pixels
 
     def __str__(self) -> str:
-        return f"image {self.number} (from 0)" if self.name is None else shown(self.name)
+        return f"image {self.number} (counted from 0)" if self.name is None else shown(self.name)
 
 
 def as_items(images: Any, names: Sequence[str | None] | None) -> list[Item]:
@@ -68,7 +68,7 @@ def as_items(images: Any, names: Sequence[str | None] | None) -> list[Item]:
 def with_pages(
     items: Sequence[Item], page: PageChoice | None, raw: RawLayout | None = None
 ) -> list[Item]:
-    """Take one page, the mean or each of all pages of every file that has several.
+    """Replace each file of several pages by one page, their mean, or all pages.
 
     Args:
         items: Images; those that name a page, or are pixels, stay.

@@ -1,4 +1,4 @@
-"""The pooled features of a network as one more output."""
+"""The pooled features of a network as an additional output."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ import keras
 from alloyk.targets import LOGITS
 
 HEAD_LAYERS = ("hidden", LOGITS)
-"""Layers whose input is the pooled features, the first that a network has."""
+"""Layers whose input is the pooled features; the first that a network has is used."""
 
 
 def with_features(model: keras.Model, name: str) -> keras.Model | None:
-    """Return a model that gives the pooled features beside its other outputs.
+    """Return a model with the pooled features as an additional output.
 
     Layers and weights are shared with `model`.
 
     Args:
         model: A chain of layers that ends in a model of `build_model`: a run's network, or its
             whole classifier from the raw image.
-        name: What the further output is called.
+        name: Name of the additional output.
 
     Returns:
-        A model from the same image to a dictionary: `logits`, whatever else `model` gives by
-        name, and `name`, `(batch, d)`. None if `model` is not such a chain, as a vote is not.
+        A model from the same image to a dictionary: `logits`, other named outputs of
+        `model`, and `name`, `(batch, d)`. None if `model` is not such a chain, as a vote is not.
     """
     *before, last = [one for one in model.layers if not isinstance(one, keras.layers.InputLayer)]
     if not isinstance(last, keras.Model):

@@ -1,6 +1,6 @@
 """Turn and mirror plate images so that all eight orientations of one image become the same.
 
-The geometry gives the orientation away: across the plate's edge the brightness is a step, along
+The geometry determines the orientation: across the plate's edge the brightness is a step, along
 the wedge it is a ramp. Turned upright, the step lies between top and bottom with the plate at the
 bottom, and the ramp falls from left to right, whatever the wedge's vertical face does.
 """
@@ -15,8 +15,8 @@ LAG = 1 / 16
 """Distance over which the ramp is measured, part of the side."""
 
 LARGEST_FALL = 0.02
-"""Part of the range above which a fall over that distance counts as one: the wedge's vertical face
-is the steepest, and rises."""
+"""Largest rise or fall over that distance, part of the range, that counts in full: the wedge's
+vertical face is the steepest and must not outweigh the ramp."""
 
 
 @register
@@ -46,10 +46,10 @@ class Upright(ImageLayer):
 
 
 def step_share(profile: Any) -> Any:
-    """How far a profile `(batch, n)` is one step: the share of its variance, `(batch, 1)`.
+    """Share of the variance of a profile `(batch, n)` that one step explains, `(batch, 1)`.
 
-    It is Otsu's criterion along the profile: the variance between the two sides of the best place
-    to cut over the whole variance; 1 for a step, 0.75 for a ramp.
+    This is Otsu's criterion along the profile: the variance between the two sides of the best cut
+    over the total variance; 1 for a step, 0.75 for a ramp.
     """
     size = profile.shape[1]
     difference = profile - ops.mean(profile, axis=1, keepdims=True)
@@ -68,7 +68,7 @@ def tilt(profile: Any) -> Any:
 
 
 def ramp(profile: Any) -> Any:
-    """Rises of a profile `(batch, n)` less its falls, `(batch, 1)`, each counted up to a limit."""
+    """Rises minus falls of a profile `(batch, n)`, each clipped to a limit, `(batch, 1)`."""
     lag = max(1, round(LAG * profile.shape[1]))
     change = profile[:, lag:] - profile[:, :-lag]
     limited = ops.clip(change / LARGEST_FALL, -1.0, 1.0)

@@ -80,10 +80,12 @@ class Calibration(TypedDict):
 
 
 class Unlike(TypedDict):
-    """Images that are unlike those of training, and what is said about them.
+    """How many images are unlike the training images, and how many errors remain unnoticed.
 
-    ``share`` of the images; ``validation_share`` of the run's validation images, None where not
-    known; ``silent_errors``: share that is not unlike, confident and wrong.
+    Attributes:
+        share: Share of the images.
+        validation_share: Share of the run's validation images; None if not known.
+        silent_errors: Share of the images that are confidently wrong and not flagged.
     """
 
     share: float

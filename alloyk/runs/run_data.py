@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.data import PLATE, SPLITS, ImageDataset, group_name
-from alloyk.data.dataset import read_record, read_table, shared_groups, taken_notes
+from alloyk.data.dataset import read_record, read_table
+from alloyk.data.notes import shared_group_notes, taken_notes
 from alloyk.data.source import data_path, open_dataset, skipped_notes, without_unreadable
 from alloyk.errors import DataError, ModelError
 from alloyk.files import few, sha256
@@ -211,7 +212,7 @@ def _as_in_training(settings: DataSettings, path: Path, record: SplitRecord) -> 
         notes += taken_notes(
             path, listed, table, settings.ratios, settings.group_by, settings.split_seed
         )
-    notes += shared_groups(table, settings.group_by)
+    notes += shared_group_notes(table, settings.group_by)
     notes += skipped_notes(skipped)
     notes += _change_notes(record, table, added, _moved(listed, recorded) if is_given else None)
 

@@ -23,18 +23,10 @@ from alloyk.training.build import (
     standardization_for,
     targets_for,
 )
-from alloyk.training.callbacks import (
-    AfterFirstEpoch,
-    BestEpoch,
-    Checkpoint,
-    EpochReport,
-    HistoryFile,
-    StopOnNaN,
-)
+from alloyk.training.callbacks import AfterFirstEpoch, EpochReport, HistoryFile, StopOnNaN
+from alloyk.training.checkpoint import BestEpoch, Checkpoint
 from alloyk.training.losses.multitask import error_name
-from alloyk.training.predicting import (
-    PREDICTION_BATCH,
-)
+from alloyk.training.predicting import PREDICTION_BATCH
 
 
 def set_up_keras(config: Config) -> None:

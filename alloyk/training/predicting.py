@@ -1,4 +1,4 @@
-"""What a trained network says about the images of a split, and what is unlike them."""
+"""Predict a split with a trained network, and fit the detector of unlike images."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,7 @@ from alloyk import pipeline
 from alloyk.data import ImageDataset
 from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
-from alloyk.inference.novelty import (
-    FEATURES,
-    NoveltyDetector,
-    evenly_spaced,
-    fit_novelty,
-)
+from alloyk.inference.novelty import FEATURES, NoveltyDetector, evenly_spaced, fit_novelty
 from alloyk.inference.raw_statistics import raw_statistics
 from alloyk.targets import LOGITS
 from alloyk.training.build import Split
@@ -27,16 +22,16 @@ from alloyk.training.build import Split
 PREDICTION_BATCH = 64
 
 LEAST_IMAGES = 20
-"""Training images below which nothing is said about others."""
+"""Fewest training images to which a detector of unlike images is fitted."""
 
 
 class SplitOutputs(NamedTuple):
-    """What a network says about every image of a split, in order.
+    """Outputs of a network for every image of a split, in order.
 
     Attributes:
         probabilities: `(n, num_classes)` float64.
         estimates: Column → `(n,)` float64; none without further tasks.
-        features: `(n, d)` pooled features; None if the network does not give them.
+        features: `(n, d)` pooled features; None if the network has no such output.
     """
 
     probabilities: np.ndarray
@@ -62,18 +57,18 @@ def predict_split(network: keras.Model, split: Split) -> SplitOutputs:
 def fit_detector(
     network: keras.Model, train: Split, dataset: ImageDataset
 ) -> NoveltyDetector | None:
-    """Fit a detector of unlike images to the training split; its threshold is not chosen yet.
+    """Fit a detector of unlike images to the training split; see `fit_novelty`.
 
     Args:
         network: With `FEATURES` among its outputs.
         train: The training split, without augmentation.
-        dataset: Where its raw images are.
+        dataset: The data set of its raw images.
 
     Returns:
-        None where the network gives no features, or there are too few images.
+        None if the network has no pooled features, or there are too few images.
     """
-    gives = isinstance(network.output, dict) and FEATURES in network.output
-    if not gives or len(train) < LEAST_IMAGES:
+    has_features = isinstance(network.output, dict) and FEATURES in network.output
+    if not has_features or len(train) < LEAST_IMAGES:
         return None
     chosen = evenly_spaced(len(train))
     numbers = tf.data.Dataset.from_tensor_slices(chosen).batch(PREDICTION_BATCH)

@@ -12,10 +12,7 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import writing
 from alloyk.imaging import shown
-from alloyk.inference.novelty import (
-    FEATURES,
-    with_threshold,
-)
+from alloyk.inference.novelty import FEATURES, with_threshold
 from alloyk.locks import is_empty, locked_folder
 from alloyk.models.pooled import with_features
 from alloyk.preprocessing.for_dataset import preprocessing_for
@@ -24,19 +21,10 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
-from alloyk.training.build import (
-    choose_strategy,
-    load_split,
-    open_training_data,
-    targets_for,
-)
-from alloyk.training.callbacks import kernels_used
+from alloyk.training.build import choose_strategy, load_split, open_training_data, targets_for
+from alloyk.training.checkpoint import kernels_used
 from alloyk.training.fit import set_up_keras, train_network
-from alloyk.training.predicting import (
-    fit_detector,
-    predict_split,
-    read_statistics,
-)
+from alloyk.training.predicting import fit_detector, predict_split, read_statistics
 from alloyk.training.saving import save_classifier, training_facts
 
 logger = logging.getLogger(__name__)
@@ -70,14 +58,16 @@ def run_training(
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
         if _has_epochs(run):
             refuse_changed_data(run, dataset)
-        with writing(RunFolder(run).config_file):
-            write_config(config, RunFolder(run).config_file)
+        config_file = RunFolder(run).config_file
+        with writing(config_file):
+            write_config(config, config_file)
         return _train_and_evaluate(config, run, dataset, progress)
 
 
 def _train_and_evaluate(
     config: Config, run: Path, dataset: ImageDataset, progress: Progress
 ) -> Path:
+    folder = RunFolder(run)
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     digests: dict[str, str] = {}
     train = load_split(config, dataset, "train", preprocessing, digests)
@@ -85,7 +75,7 @@ def _train_and_evaluate(
 
     def record_split() -> None:
         """Write the split record; most files have been read and hashed before."""
-        write_split_record(RunFolder(run).split_file, dataset, digests)
+        write_split_record(folder.split_file, dataset, digests)
 
     network = train_network(
         config, run, train, val, len(dataset.classes), progress,
@@ -104,15 +94,15 @@ def _train_and_evaluate(
                 detector = with_threshold(detector, found.features, statistics)
             unlike = detector.scores(found.features, statistics)
         write_predictions(
-            RunFolder(run).predictions_file(name), dataset.split(name), found.probabilities,
+            folder.predictions_file(name), dataset.split(name), found.probabilities,
             dataset.classes, estimates=found.estimates, unlike=unlike,
         )  # fmt: skip
     targets = targets_for(train)
-    save_classifier(preprocessing, network, RunFolder(run).model_file, dataset, targets, detector)
-    kernels = kernels_used(RunFolder(run).checkpoint_folder)
-    RunFolder(run).write_facts(training_facts(dataset, network, kernels))
+    save_classifier(preprocessing, network, folder.model_file, dataset, targets, detector)
+    kernels = kernels_used(folder.checkpoint_folder)
+    folder.write_facts(training_facts(dataset, network, kernels))
     evaluate_run(run)
-    shutil.rmtree(RunFolder(run).checkpoint_folder)
+    shutil.rmtree(folder.checkpoint_folder)
     return run
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from alloyk.runtime import kernels
-from alloyk.training.callbacks import BestEpoch, Checkpoint, kernels_used
+from alloyk.training.checkpoint import BestEpoch, Checkpoint, kernels_used
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def test_other_kernels_are_said_and_recorded(checkpoint, tmp_path, caplog):
     second.restore()
     (record,) = caplog.records
     assert record.getMessage() == (
-        "this training began with TensorFlow's oneDNN kernels and goes on with Eigen: its result "
-        "will differ slightly from that without the break; set TF_ENABLE_ONEDNN_OPTS to have the "
-        "same"
+        "this training started with TensorFlow's oneDNN kernels and resumes with Eigen: its "
+        "result will differ slightly from an uninterrupted one; set TF_ENABLE_ONEDNN_OPTS to use "
+        "the same"
     )
     second.on_epoch_end(1)
     assert kernels_used(tmp_path) == ("oneDNN", "Eigen")

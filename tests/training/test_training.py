@@ -22,7 +22,7 @@ from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
 from alloyk.training import run_training
-from alloyk.training.callbacks import _save_arrays
+from alloyk.training.checkpoint import _save_arrays
 
 RUN_FILES = {
     "config.yaml", "facts.json", "figures", "history.csv", "metrics.json", "model.keras",
@@ -232,7 +232,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
         run_training(config, run)
     monkeypatch.undo()
     for setting in ("train.batch_size=4", "train.epochs=1"):
-        with pytest.raises(AlloykError, match="written under another configuration"):
+        with pytest.raises(AlloykError, match="got one written under another configuration"):
             run_training(configured(data, setting), run, resume=True)
 
     def refused(file, content, message):

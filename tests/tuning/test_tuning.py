@@ -15,7 +15,7 @@ from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
 from alloyk.training import run_training
-from alloyk.training.callbacks import Checkpoint
+from alloyk.training.checkpoint import Checkpoint
 from alloyk.tuning.records import SEARCH_FILE, refuse_another_search, write_description
 from alloyk.tuning.search import Experiment, _default_folder, run_search
 from alloyk.tuning.space import hyperparameters_of, overrides_of, read_space, space_from

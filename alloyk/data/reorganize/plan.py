@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.data import journal
-from alloyk.data.dataset import read_record, read_table, shared_groups
+from alloyk.data.dataset import read_record, read_table
 from alloyk.data.discovery import existing_folder, find_images, inside, is_reference
 from alloyk.data.manifest import MANIFEST, manifest_in
 from alloyk.data.names import SPLITS
+from alloyk.data.notes import shared_group_notes
 from alloyk.data.splits import RATIOS, checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import DataError
@@ -98,7 +99,7 @@ def plan_split(
             "train on it unchanged, or join its splits first"
         )
     table = table.assign(split=split_table(table, ratios, group_by, seed))
-    notes += shared_groups(table, group_by)
+    notes += shared_group_notes(table, group_by)
     record["group_by"] = group_name(table.columns, group_by)
     old_paths = table["path"].tolist()
     found = None if source.is_file() else manifest_in(source)

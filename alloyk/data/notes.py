@@ -1,0 +1,74 @@
+"""Sentences for the user about how a data set was read and split."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alloyk.data.names import PLATE, SPLITS
+from alloyk.data.splits import group_cells, group_column, group_name
+from alloyk.files import few
+from alloyk.imaging import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def split_notes(splits: Mapping[str, str]) -> list[str]:
+    """Describe folders or cells that were read as a split with another spelling."""
+    other = [f"{name} as {split}" for name, split in sorted(splits.items()) if name != split]
+    return [f"Read {few(other, 6)}."] if other else []
+
+
+def link_notes(links_out: Sequence[str]) -> list[str]:
+    """Describe links that lead out of the data set."""
+    if not links_out:
+        return []
+    return [
+        f"{len(links_out)} entries are links to outside the data set and were followed: "
+        f"{few(links_out)}."
+    ]
+
+
+def taken_notes(
+    data: str | Path,
+    given: "pd.DataFrame",
+    table: "pd.DataFrame",
+    ratios: tuple[float, ...],
+    group_by: str | None,
+    seed: int,
+) -> list[str]:
+    """Describe the splits in `table` that were drawn from the training images of `given`."""
+    there = set(given["split"])
+    group = group_name(table.columns, group_by)
+    how = f"by {group}" if group else "image by image"
+    return [
+        f"{shown(data)} has no {name}: {int((table['split'] == name).sum())} of its "
+        f"{int((given['split'] == 'train').sum())} training images were taken for it, {how}, "
+        f"seed {seed}."
+        for name, ratio in zip(SPLITS, ratios, strict=True)
+        if name not in there and ratio > 0
+    ]
+
+
+def shared_group_notes(table: "pd.DataFrame", group_by: str | None) -> list[str]:
+    """Describe plates of val or test that an earlier split also has."""
+    names = [PLATE] if PLATE in table.columns else []
+    name = group_name(table.columns, group_by)
+    if name is not None and name not in names:
+        names.append(name)
+    notes = []
+    for name in names:
+        rows = table[group_cells(table[name]) != ""] if name in table.columns else table
+        column = group_column(rows, name)
+        if column is None:
+            continue
+        groups = column.to_numpy()
+        sets = {split: set(groups[(rows["split"] == split).to_numpy()]) for split in SPLITS}
+        for split, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
+            shared = len(sets[earlier] & sets[split])
+            if shared:
+                notes.append(
+                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are also "
+                    f"in {earlier}; results on {split} are optimistic."
+                )
+    return notes
