@@ -36,7 +36,7 @@ class RawLayout(click.ParamType):
         from alloyk.imaging import RawLayout
 
         try:
-            return RawLayout.of(yaml.safe_load(value), "--raw")
+            return RawLayout.of(yaml.safe_load(value), "the layout")
         except (DataError, yaml.YAMLError) as error:
             self.fail(" ".join(str(error).split()))
 

@@ -58,7 +58,7 @@ class RawLayout:
             )
             kind = layout.numbers.kind
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{name} {_RULE}, got an invalid one ({error}); correct it") from error
+            raise DataError(f"{name} {_RULE}, got {found}; correct it") from error
         if unknown or min(height, width) < 1 or layout.offset < 0 or kind not in "uif":
             raise DataError(f"{name} {_RULE}, got {found}; correct it")
         return layout

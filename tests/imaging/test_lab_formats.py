@@ -150,7 +150,7 @@ def test_nexus_default_and_ambiguous_hdf5(tmp_path):
     ("sidecar", "message"),
     [
         (None, "a raw file has no header: set data.raw, or write a raw.yaml"),
-        ("{dtype: uint16}", "raw.yaml must give dtype.*'shape'"),
+        ("{dtype: uint16}", "raw.yaml must give dtype.*got {'dtype': 'uint16'}; correct it"),
         ("{dtype: text, shape: [9, 7]}", "raw.yaml must give dtype"),
         ("{dtype: uint16, shape: [9, 7], endian: big}", "raw.yaml must give dtype.*endian"),
         (
