@@ -250,7 +250,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
     refused(
         run / "checkpoint" / "state.npz",
         lambda whole: whole[:200],
-        r"state\.npz is damaged \(.*\): .* train into a new folder",
+        r"state\.npz is damaged \(.*\), so .*; train into a new folder",
     )
     one, other = sorted((data / "1050").iterdir())[:2]
     refused(
