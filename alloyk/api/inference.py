@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def predict(
     page: "PageChoice | None" = None,
     raw: "RawLayout | Mapping[str, Any] | None" = None,
     keep_going: bool = False,
+    abstain: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> "Classification":
     """Classify images, as `alloyk predict` does; `load` once to classify many times.
@@ -92,6 +94,8 @@ def predict(
             `byte_order`; by default as in training.
         keep_going: Record an image that cannot be classified in `errors` of the result instead of
             raising.
+        abstain: Error rate, such as 0.02, for whose threshold in the run uncertain classes are left
+            out, and those of images unlike the training images.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -113,15 +117,17 @@ def predict(
     if names is None and _are_paths(given):
         given = find_images([str(one) for one in given])
     return classifier.predict(
-        given, names=names, page=page, raw=layout, progress=progress, keep_going=keep_going
-    )
+        given, names=names, page=page, raw=layout, progress=progress, keep_going=keep_going,
+        abstain=abstain,
+    )  # fmt: skip
 
 
 def export(
     run: str | Path,
     *,
-    format: str,
-    out: str | Path,
+    format: str | None = None,
+    out: str | Path | None = None,
+    bundle: str | Path | None = None,
     input_size: tuple[int, int] | None = None,
     data: str | Path | None = None,
     progress: Progress = NO_PROGRESS,
@@ -132,6 +138,8 @@ def export(
         run: Run folder.
         format: `savedmodel` or `tflite`.
         out: The file or folder to make; it must not exist.
+        bundle: Instead of `out`, a folder to make: a `.tflite` file and a script that classifies
+            with LiteRT, NumPy and Pillow alone.
         input_size: `(height, width)` in pixels of the raw images that a `.tflite` file takes; by
             default that of the test images.
         data: Where the run's data set is now; by default where it was in training.
@@ -147,10 +155,19 @@ def export(
         >>> import alloyk
         >>> alloyk.export("saved_models/cnn", format="tflite", out="cnn.tflite")  # doctest: +SKIP
     """
+    if (out is None) == (bundle is None):
+        raise OptionError("give either `out` or `bundle`")
+    if bundle is None and format is None:
+        raise OptionError("`out` needs a `format`")
     _load_tensorflow(run)
+    options: dict[str, Any] = {"input_size": input_size, "data": data, "progress": progress}
+    if bundle is not None:
+        from alloyk.exporting.bundle import export_bundle
+
+        return export_bundle(run, bundle, file_format=format or "tflite", **options)
     from alloyk.exporting.exporter import export_run
 
-    return export_run(run, format, out, input_size=input_size, data=data, progress=progress)
+    return export_run(run, str(format), str(out), **options)
 
 
 def _are_paths(images: Iterable[Any]) -> bool:

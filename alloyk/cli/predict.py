@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,15 +14,28 @@ from alloyk.cli.terminal import PROGRESS
 from alloyk.errors import AlloykError
 from alloyk.progress import NO_PROGRESS
 
+if TYPE_CHECKING:
+    from alloyk.inference import Classification, Stream
+    from alloyk.inference.tables import Table
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Write the table to a .csv or .json file instead of printing it.",
+    help="Write the table to a .csv, .json or .jsonl file instead of printing it.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of CSV.")
+@click.option(
+    "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
+    help="Leave out uncertain classes, by the run's threshold for this error rate, such as 0.02, "
+    "and those of images unlike the training images.",
+)  # fmt: skip
+@click.option(
+    "--watch", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Classify the images of FOLDER, and those that arrive there later, until Ctrl-C.",
+)  # fmt: skip
 @page_option
 @raw_option
 def predict(
@@ -28,6 +43,8 @@ def predict(
     images: tuple[str, ...],
     output: Path | None,
     as_json: bool,
+    abstain: float | None,
+    watch: Path | None,
     page: Any,
     raw: Any,
 ) -> None:
@@ -39,52 +56,98 @@ def predict(
     1. FILE[2] selects one page of a stack and FILE[mean] the mean of all pages. Without --page or
     --raw the settings of the training apply.
 
+    With --watch, --output is a .csv or .jsonl file that gets one row for each image below FOLDER,
+    once it is completely written. The same command continues after a stop or a crash.
+
     \b
     Examples:
       alloyk predict saved_models/resnet18 plate.png
       alloyk predict resnet18.tflite radiographs/ --output classes.csv
-      alloyk predict resnet18.tflite "radiographs/**/*.tif" --json
+      alloyk predict resnet18.tflite "radiographs/**/*.tif" --json --abstain 0.02
+      alloyk predict resnet18.tflite --watch radiographs/ --output classes.csv
     """
-    from alloyk.inference import FORMATS, STANDARD_INPUT, find_images, load
+    from alloyk.inference import STANDARD_INPUT, find_images, load
+    from alloyk.inference.tables import TABLES
 
     if output and as_json:
         raise click.UsageError("--json is for printing: give --output FILE the ending .json")
     kind = output.suffix.lower() if output else ".json" if as_json else ".csv"
-    if kind not in FORMATS:
-        raise click.UsageError(f"--output must be a .csv or .json file, got {output}")
+    if kind not in TABLES:
+        raise click.UsageError(f"--output must be a .csv, .json or .jsonl file, got {output}")
+    if watch is None and not images:
+        raise click.UsageError("Missing argument 'IMAGE...'.")
     if output:
         from alloyk.runs.destination import refuse_run_file
 
         refuse_run_file(output, model, "--output")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # where the model needs TensorFlow at all
+    if watch is not None:
+        if images or output is None or kind == ".json":
+            raise click.UsageError("--watch FOLDER needs --output FILE.csv or .jsonl, and no IMAGE")
+        _watch(model, watch, output, abstain=abstain, page=page, raw=raw)
+        return
     names = find_images(images, _name_ignored)
     if names.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- is one image on standard input: give it once")
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # where the model needs TensorFlow at all
     classifier = load(model)
-    progress = PROGRESS if len(names) > 1 else NO_PROGRESS
-    classified = classifier.predict(
+    several = len(names) > 1
+    stream = classifier.stream(
         _with_standard_input(names, classifier.metadata.page if page is None else page),
-        names=names, page=page, raw=raw, progress=progress, keep_going=len(names) > 1,
+        names=names, page=page, raw=raw, progress=PROGRESS if several else NO_PROGRESS,
+        keep_going=several, abstain=abstain,
     )  # fmt: skip
-    count = len(classified.labels)
-    if len(classified.errors) == count:  # no row to keep
-        raise AlloykError(
-            f"none of the {count} images could be classified; the first: " + classified.errors[0]
-        )
+    _classify(stream, TABLES[kind](several), output, classifier.simulated)
+
+
+def _watch(model: Path, folder: Path, output: Path, **options: Any) -> None:
+    """Classify what arrives until Ctrl-C or SIGTERM, which are the way to end it."""
+    from alloyk.inference import load
+    from alloyk.serving.watching import FolderWatch
+
+    classifier = load(model)
     if classifier.simulated:
         click.echo("note: this model was trained on simulated images", err=True)
-    for note in classified.notes:
+    with FolderWatch(classifier, folder, output, **options) as watching:
+        before = watching.count
+        done = f", {before} images done" if before else ""
+        click.echo(f"Watching {folder}{done}; Ctrl-C ends", err=True)
+        try:
+            watching.run(_show)
+        except KeyboardInterrupt:
+            new = watching.count - before
+            click.echo(f"{new} image{'' if new == 1 else 's'}: {output}", err=True)
+
+
+def _show(part: "Classification") -> None:
+    """Write a line for each image that was classified."""
+    from alloyk.imaging import shown
+
+    for number, (path, label) in enumerate(zip(part.paths, part.labels, strict=True)):
+        abstained = part.abstained[number] if part.abstained else ""
+        highest = f"{part.probabilities[number].max():.3f}"
+        found = part.errors.get(number) or f"{label or abstained}, {highest}"
+        click.echo(f"{shown(path or '')}: {found}", err=True)
+
+
+def _classify(stream: "Stream", table: "Table", output: Path | None, simulated: bool) -> None:
+    """Write the table of a stream, then notes and errors."""
+    count = len(stream)
+    with _writer(output) as write:
+        errors, first = _write_all(stream, table, write)
+        if errors == count:  # no row to keep
+            raise AlloykError(f"none of the {count} images could be classified; the first: {first}")
+    if simulated:
+        click.echo("note: this model was trained on simulated images", err=True)
+    for note in stream.notes:
         click.echo(f"warning: {note}", err=True)
-    _write(FORMATS[kind](classified), output)
-    done = count - len(classified.errors)
+    done = count - errors
     if output is not None:
         click.echo(f"{done} image{'s' if done > 1 else ''}: {output}", err=True)
-    if classified.errors:
-        first = next(iter(classified.errors.values()))
+    if errors:
         raise AlloykError(
-            f"{len(classified.errors)} of {count} images could not be classified, see the "
-            f"column error; the first: {first}"
+            f"{errors} of {count} images could not be classified, see the column error; the first: "
+            f"{first}"
         )
 
 
@@ -107,14 +170,39 @@ def _with_standard_input(names: list[str], page: Any) -> list[object]:
     return [image if name == STANDARD_INPUT else name for name in names]
 
 
-def _write(text: str, output: Path | None) -> None:
-    # A file name on Linux may be any bytes; they go out as they came in.
-    data = text.encode(errors="surrogateescape")
+def _write_all(stream: "Stream", table: "Table", write: Callable[[str], object]) -> tuple[int, str]:
+    """Write rows as they come; nothing if no image can be classified.
+
+    Returns:
+        The number of images that could not be classified, and the first one's error.
+    """
+    errors, first, held = 0, "", ""
+    classified = False
+    for part in stream:
+        if part.errors:
+            first = first or next(iter(part.errors.values()))
+        errors += len(part.errors)
+        classified = classified or len(part.errors) < len(part)
+        held += table.add(part)
+        if classified:
+            write(held)
+            held = ""
+    if classified:
+        write(table.end())
+    return errors, first
+
+
+@contextmanager
+def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """A function that writes text to standard output, or to a file that is kept if all goes well.
+
+    A file name on Linux may be any bytes; they go out as they came in.
+    """
     if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        out = sys.stdout.buffer
+        yield lambda text: (out.write(text.encode(errors="surrogateescape")), out.flush())
         return
     from alloyk.files import whole_file
 
-    with whole_file(output) as unfinished:
-        unfinished.write_bytes(data)
+    with whole_file(output) as unfinished, unfinished.open("wb") as file:
+        yield lambda text: file.write(text.encode(errors="surrogateescape"))

@@ -1,20 +1,20 @@
 """Classify images with a run, a `.keras` file, a SavedModel or a `.tflite` file.
 
-`classifier` takes images of any kind, `sources` finds and decodes them, `results` writes tables,
-`backends` run each kind of file, `metadata` describes a file, `training_counts`
-compares images with those of training, `latency` measures time. TensorFlow loads only for files
-that need it.
+`classifier` takes images of any kind, `sources` finds and decodes them, `results` holds predictions
+and `tables` writes them, `abstention` leaves out uncertain ones, `backends` run each kind of file,
+`metadata` describes a file, `training_counts` compares images with those of training, `latency`
+measures time. TensorFlow loads only for files that need it.
 """
 
-from alloyk.inference.classifier import Classifier, load
-from alloyk.inference.results import FORMATS, Classification
+from alloyk.inference.classifier import Classifier, Stream, load
+from alloyk.inference.results import Classification
 from alloyk.inference.sources import STANDARD_INPUT, find_images, image_from_bytes
 
 __all__ = [
-    "FORMATS",
     "STANDARD_INPUT",
     "Classification",
     "Classifier",
+    "Stream",
     "find_images",
     "image_from_bytes",
     "load",

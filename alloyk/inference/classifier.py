@@ -4,6 +4,7 @@ A `.tflite` file needs LiteRT, NumPy and Pillow only: nothing else is imported f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from alloyk.errors import AlloykError, DataError, ModelError
 from alloyk.imaging import PageChoice, RawLayout, shown
 from alloyk.imaging.gray import to_gray
+from alloyk.inference.abstention import abstaining, run_thresholds, threshold_for
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.metadata import read_metadata
 from alloyk.inference.novelty import FEATURES, read_detector
 from alloyk.inference.raw_statistics import raw_statistics
-from alloyk.inference.results import Classification
+from alloyk.inference.results import Classification, joined
 from alloyk.inference.sources import Item, as_items, chunks, decoded, with_pages
 from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.progress import NO_PROGRESS, Progress
@@ -45,6 +47,8 @@ class Classifier:
         self.path = Path(path)
         kind, file = model_file(self.path)
         self.metadata = read_metadata(file)
+        if kind == "keras" and not self.metadata.thresholds:
+            self.metadata = replace(self.metadata, thresholds=run_thresholds(file))
         self.classes = self.metadata.classes
         self.simulated = self.metadata.simulated
         self.spreads = self.metadata.spreads
@@ -62,6 +66,7 @@ class Classifier:
         raw: RawLayout | None = None,
         progress: Progress = NO_PROGRESS,
         keep_going: bool = False,
+        abstain: float | None = None,
     ) -> Classification:
         """Classify images of any sizes; images of one size go through the model together.
 
@@ -76,90 +81,45 @@ class Classifier:
             progress: Shows how far it is, see `alloyk.progress`.
             keep_going: Whether an image that cannot be classified is recorded in
                 `Classification.errors` instead of raised.
+            abstain: Error rate for which the run has a threshold: a class of lower probability,
+                or of an image unlike those of training, is left out, see
+                `Classification.abstained`.
 
         Raises:
             AlloykError: An image cannot be read or is not of the size that a `.tflite` file takes,
-                or the model gives no number for it; the message names it.
+                or the model gives no number for it; the message names it. Or the model has no
+                threshold for the error rate `abstain`.
             ValueError: An array is not of the shape of an image.
         """
+        stream = self.stream(
+            images, names=names, page=page, raw=raw, progress=progress, keep_going=keep_going,
+            abstain=abstain,
+        )  # fmt: skip
+        return joined([stream.classified([]), *stream], stream.notes)
+
+    def stream(
+        self,
+        images: Any,
+        *,
+        names: Sequence[str | None] | None = None,
+        page: PageChoice | None = None,
+        raw: RawLayout | None = None,
+        progress: Progress = NO_PROGRESS,
+        keep_going: bool = False,
+        abstain: float | None = None,
+    ) -> "Stream":
+        """Classify images like `predict`, some at a time, for more than memory can hold.
+
+        Returns:
+            An iterable of results in the order of the images.
+        """
+        threshold = None if abstain is None else threshold_for(abstain, self.metadata, self.path)
         layout = raw or self.metadata.raw
         page = self.metadata.page if page is None else page
         items = with_pages(as_items(images, names), page, layout)
-        # Probabilities, behind them a column for each number that is estimated, and the detector's
-        # score.
-        scored = int(self.detector is not None)
-        answers = np.full((len(items), len(self.classes) + len(self.spreads) + scored), np.nan)
-        errors: dict[int, str] = {}
-        unlike = UnlikeTraining(self.metadata.depths, self.metadata.brightest)
-        with progress.task("classifying", len(items)) as advance:
-            for chunk in chunks(items, layout):
-                images_read = zip(chunk, decoded(chunk, layout), strict=True)
-                usable = self._usable(images_read, errors, unlike, keep_going)
-                for batch, counts in self._batches(usable):
-                    found = self._answers(counts)
-                    for item, row in zip(batch, found, strict=True):
-                        self._record(item, row, answers, errors, keep_going)
-                advance(len(chunk))
-        ends = np.cumsum([len(self.classes), len(self.spreads)])
-        probabilities, numbers, scores = np.split(answers, ends, axis=1)
-        labels = tuple(
-            "" if i in errors else self.classes[int(row.argmax())]
-            for i, row in enumerate(probabilities)
-        )
-        paths = tuple(item.name for item in items)
-        estimates = dict(zip(self.spreads, numbers.T, strict=True))
-        return Classification(
-            paths,
-            labels,
-            probabilities,
-            self.classes,
-            estimates,
-            errors,
-            (*unlike.notes(), *_unlike_notes(items, scores)),
-            scores[:, 0] if scored else None,
-        )
+        return Stream(self, items, layout, progress, keep_going, threshold)
 
-    def _usable(
-        self,
-        images: Iterable[tuple[Item, np.ndarray | AlloykError]],
-        errors: dict[int, str],
-        unlike: UnlikeTraining,
-        keep_going: bool,
-    ) -> list[tuple[Item, np.ndarray]]:
-        """Bring decoded images to what the model takes."""
-        usable = []
-        for item, image in images:
-            try:
-                if isinstance(image, AlloykError):
-                    raise image
-                unlike.see(item, image)
-                usable.append((item, self._fitted(image, item)))
-            except AlloykError as error:
-                if not keep_going:
-                    raise
-                errors[item.number] = str(error)
-        return usable
-
-    def _record(
-        self,
-        item: Item,
-        row: np.ndarray,
-        answers: np.ndarray,
-        errors: dict[int, str],
-        keep_going: bool,
-    ) -> None:
-        if np.isfinite(row).all():
-            answers[item.number] = row
-            return
-        message = (
-            f"{shown(self.path)} gave no number for {item} ({row.tolist()}): its weights or the "
-            "image hold NaN or infinity"
-        )
-        if not keep_going:
-            raise ModelError(message)
-        errors[item.number] = message
-
-    def _batches(
+    def batches(
         self, images: list[tuple[Item, np.ndarray]]
     ) -> Iterator[tuple[list[Item], np.ndarray]]:
         """Items of one shape, and their images `(n, height, width, channels)` float32."""
@@ -176,7 +136,7 @@ class Classifier:
                     row[...] = image
                 yield [item for item, _ in part], raw
 
-    def _fitted(self, image: np.ndarray, item: Item) -> np.ndarray:
+    def fitted(self, image: np.ndarray, item: Item) -> np.ndarray:
         """Return the image with as many channels as the model takes; refuse another size."""
         height, width, channels = self.input_shape
         if height is not None and image.shape[:2] != (height, width):
@@ -198,7 +158,8 @@ class Classifier:
             return to_gray(image)
         return image
 
-    def _answers(self, images: np.ndarray) -> np.ndarray:
+    def answers(self, images: np.ndarray) -> np.ndarray:
+        """Return probabilities, estimates and the detector's score, one row per image."""
         outputs = self.backend(images)
         probabilities = outputs[self._output].astype(np.float64)
         if self._output == LOGITS:
@@ -211,16 +172,113 @@ class Classifier:
         return np.concatenate(answers, axis=1)
 
 
-def _unlike_notes(items: Sequence[Item], scores: np.ndarray) -> Iterator[str]:
-    """Yield a sentence on the images that the detector calls unlike."""
-    unlike = np.flatnonzero((scores >= 1).any(axis=1))
-    if not len(unlike):
-        return
-    count = "1 image is" if len(unlike) == 1 else f"{len(unlike)} images are"
-    yield (
-        f"{count} unlike the training images (column unlike, 1 or more; first: "
-        f"{items[unlike[0]]}); predictions of such images may be wrong"
-    )
+class Stream:
+    """Iterates over the results of images, some at a time; `Classifier.stream` makes it.
+
+    Attributes:
+        notes: Sentences for the user about the images so far.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        items: Sequence[Item],
+        layout: RawLayout | None,
+        progress: Progress,
+        keep_going: bool,
+        threshold: float | None,
+    ) -> None:
+        self._classifier, self._items, self._layout = classifier, items, layout
+        self._progress, self._keep_going, self._threshold = progress, keep_going, threshold
+        metadata = classifier.metadata
+        self._counts = UnlikeTraining(metadata.depths, metadata.brightest)
+        self._unlike, self._first_unlike = 0, ""
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Classification]:
+        with self._progress.task("classifying", len(self)) as advance:
+            for chunk in chunks(self._items, self._layout):
+                yield self.classified(chunk)
+                advance(len(chunk))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on images that are unlike those of training."""
+        notes = list(self._counts.notes())
+        if self._unlike:
+            count = "1 image is" if self._unlike == 1 else f"{self._unlike} images are"
+            notes.append(
+                f"{count} unlike the training images (column unlike, 1 or more; first: "
+                f"{self._first_unlike}); predictions of such images may be wrong"
+            )
+        return tuple(notes)
+
+    def classified(self, chunk: Sequence[Item]) -> Classification:
+        """Classify images that are decoded together."""
+        model = self._classifier
+        # Probabilities, behind them a column for each number that is estimated, and the detector's
+        # score.
+        scored = int(model.detector is not None)
+        answers = np.full((len(chunk), len(model.classes) + len(model.spreads) + scored), np.nan)
+        errors: dict[int, str] = {}
+        first = chunk[0].number if chunk else 0
+        read = zip(chunk, decoded(chunk, self._layout), strict=True) if chunk else ()
+        for batch, counts in model.batches(self._usable(read, errors)):
+            for item, row in zip(batch, model.answers(counts), strict=True):
+                self._record(item, row, answers[item.number - first], errors)
+        errors = {number - first: errors[number] for number in sorted(errors)}
+        ends = np.cumsum([len(model.classes), len(model.spreads)])
+        probabilities, numbers, scores = np.split(answers, ends, axis=1)
+        labels = tuple(
+            "" if i in errors else model.classes[int(row.argmax())]
+            for i, row in enumerate(probabilities)
+        )
+        unlike = np.flatnonzero((scores >= 1).any(axis=1))
+        self._first_unlike = self._first_unlike or (str(chunk[unlike[0]]) if len(unlike) else "")
+        self._unlike += len(unlike)
+        result = Classification(
+            tuple(item.name for item in chunk),
+            labels,
+            probabilities,
+            model.classes,
+            dict(zip(model.spreads, numbers.T, strict=True)),
+            errors,
+            unlike=scores[:, 0] if scored else None,
+        )
+        return result if self._threshold is None else abstaining(result, self._threshold)
+
+    def _usable(
+        self, images: Iterable[tuple[Item, np.ndarray | AlloykError]], errors: dict[int, str]
+    ) -> list[tuple[Item, np.ndarray]]:
+        """Bring decoded images to what the model takes."""
+        usable = []
+        for item, image in images:
+            try:
+                if isinstance(image, AlloykError):
+                    raise image
+                self._counts.see(item, image)
+                usable.append((item, self._classifier.fitted(image, item)))
+            except AlloykError as error:
+                if not self._keep_going:
+                    raise
+                errors[item.number] = str(error)
+        return usable
+
+    def _record(
+        self, item: Item, row: np.ndarray, answer: np.ndarray, errors: dict[int, str]
+    ) -> None:
+        if np.isfinite(row).all():
+            answer[...] = row
+            return
+        message = (
+            f"{shown(self._classifier.path)} gave no number for {item} ({row.tolist()}): its "
+            "weights or the image hold NaN or infinity"
+        )
+        if not self._keep_going:
+            raise ModelError(message)
+        errors[item.number] = message
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Classifier:

@@ -35,6 +35,7 @@ class ModelMetadata:
         brightest: Smallest and largest maximum of a training image; None if not known.
         page: What was taken of a training file with several pages.
         raw: How raw training files were laid out.
+        thresholds: Target error rate → probability below which the classifier abstains for it.
         alloyk: Version that wrote the file.
     """
 
@@ -46,6 +47,7 @@ class ModelMetadata:
     brightest: tuple[float, float] | None = None
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    thresholds: dict[float, float] = field(default_factory=dict)
     alloyk: str = __version__
 
 
@@ -82,6 +84,8 @@ def read_metadata(model: Path) -> ModelMetadata:
             found["brightest"] = tuple(found["brightest"])
         if found.get("raw") is not None:
             found["raw"] = RawLayout.of(found["raw"])
+        thresholds = found.get("thresholds", {})
+        found["thresholds"] = {float(rate): float(value) for rate, value in thresholds.items()}
         return ModelMetadata(**found)
     # Missing, cut short, damaged, not an object, an entry missing: the remedy is the same.
     except (

@@ -1,15 +1,14 @@
-"""Predictions for images, and their table."""
+"""Predictions for images."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from alloyk.notebook import html_table
-from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE
+
+UNCERTAIN, UNLIKE = "uncertain", "unlike"
+"""Why a classifier abstains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +18,7 @@ class Classification:
     Attributes:
         paths: Each image's path or name as given; None for an array without a name.
         labels: The class of highest probability, the first of equals; `""` for an image that could
-            not be classified.
+            not be classified, or where the classifier abstains.
         probabilities: `(n, k)` float64, columns in the order of `classes`; NaN for an image that
             could not be classified.
         classes: The k class labels.
@@ -29,6 +28,8 @@ class Classification:
         notes: Sentences for the user about the images.
         unlike: `(n,)` float64, distance from the training images, where 1 or more means *unlike*;
             NaN for an image that could not be classified. None if the model cannot tell.
+        abstained: For each image `uncertain`, `unlike`, or `""` where the class is given; None if
+            abstaining was not requested.
     """
 
     paths: tuple[str | None, ...]
@@ -39,9 +40,24 @@ class Classification:
     errors: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unlike: np.ndarray | None = None
+    abstained: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def select(self, numbers: Sequence[int]) -> "Classification":
+        """Return the images with these numbers, in this order, without notes."""
+        rows = list(numbers)
+        return Classification(
+            paths=tuple(self.paths[n] for n in rows),
+            labels=tuple(self.labels[n] for n in rows),
+            probabilities=self.probabilities[rows],
+            classes=self.classes,
+            estimates={name: column[rows] for name, column in self.estimates.items()},
+            errors={place: self.errors[n] for place, n in enumerate(rows) if n in self.errors},
+            unlike=None if self.unlike is None else self.unlike[rows],
+            abstained=None if self.abstained is None else tuple(self.abstained[n] for n in rows),
+        )
 
     def _repr_html_(self) -> str:
         best = self.probabilities.max(axis=1, initial=0)
@@ -49,71 +65,33 @@ class Classification:
         return html_table(f"{len(self):,} images", ["image", "predicted", "probability"], rows)
 
 
-def format_csv(classified: Classification) -> str:
-    """Return a table with the columns of a run's predictions, without `label`.
-
-    A column `unlike` is added if the model has a detector, and a column `error` if an image
-    could not be classified; its other cells are empty.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = ["path", "predicted", *("p_" + label for label in classified.classes)]
-    header += [ESTIMATE_PREFIX + name for name in classified.estimates]
-    header += [UNLIKE] * (classified.unlike is not None)
-    with_errors = bool(classified.errors)
-    writer.writerow(header + ["error"] * with_errors)
-    for number, (path, label, row, numbers) in enumerate(_rows(classified)):
-        error = classified.errors.get(number)
-        if error is not None:
-            writer.writerow([path, *[""] * (len(header) - 1), error])
-            continue
-        cells = [path, label, *(_digits(value) for value in (*row, *numbers))]
-        if classified.unlike is not None:
-            cells.append(_digits(classified.unlike[number]))
-        writer.writerow(cells + [""] * with_errors)
-    return text.getvalue()
-
-
-def format_json(classified: Classification) -> str:
-    """Return a list with an object for each image: path, predicted, probabilities by class.
-
-    A classifier that estimates numbers too adds `estimates`, by column, and one with a detector
-    `unlike`. An image that could not be classified has path and `error`.
-    """
-    images: list[dict[str, object]] = []
-    for number, (path, label, row, numbers) in enumerate(_rows(classified)):
-        if number in classified.errors:
-            images.append({"path": path, "error": classified.errors[number]})
-            continue
-        one: dict[str, object] = {
-            "path": path, "predicted": label, "probabilities": _named(classified.classes, row)
-        }  # fmt: skip
-        if numbers:
-            one["estimates"] = _named(tuple(classified.estimates), numbers)
-        if classified.unlike is not None:
-            one[UNLIKE] = float(_digits(classified.unlike[number]))
-        images.append(one)
-    return json.dumps(images, indent=1, ensure_ascii=False) + "\n"
-
-
-FORMATS = {".csv": format_csv, ".json": format_json}
-
-
-def _rows(
-    classified: Classification,
-) -> Iterator[tuple[str | None, str, list[float], list[float]]]:
-    """Path, class, probabilities and estimates of each image."""
-    numbers = [
-        [float(column[i]) for column in classified.estimates.values()]
-        for i in range(len(classified))
-    ]
-    rows = classified.probabilities.tolist()
-    return zip(classified.paths, classified.labels, rows, numbers, strict=True)
-
-
-def _named(names: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
-    return {name: float(_digits(x)) for name, x in zip(names, numbers, strict=True)}
-
-
-def _digits(number: float) -> str:
-    return f"{number:.7g}"  # what float32 holds
+def joined(parts: Sequence[Classification], notes: tuple[str, ...] = ()) -> Classification:
+    """Join the parts of one stream, at least one; `notes` are those of the whole."""
+    first = parts[0]
+    starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+    columns = first.estimates
+    return Classification(
+        paths=tuple(path for part in parts for path in part.paths),
+        labels=tuple(label for part in parts for label in part.labels),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        classes=first.classes,
+        estimates={
+            name: np.concatenate([part.estimates[name] for part in parts]) for name in columns
+        },
+        errors={
+            start + number: error
+            for start, part in zip(starts, parts, strict=False)
+            for number, error in part.errors.items()
+        },
+        notes=notes,
+        unlike=(
+            None
+            if first.unlike is None
+            else np.concatenate([part.unlike for part in parts if part.unlike is not None])
+        ),
+        abstained=(
+            None
+            if first.abstained is None
+            else tuple(reason for part in parts for reason in part.abstained or ())
+        ),
+    )

@@ -52,37 +52,40 @@ class UnlikeTraining:
 
     def __init__(self, depths: Sequence[str], brightest: Sequence[float] | None) -> None:
         self._depths, self._brightest = depths, brightest
-        self._other_depth: dict[str, list[str]] = {}
-        self._other_range: list[tuple[str, float]] = []
+        # How many, and the first: the names of all would grow with a long stream.
+        self._other_depth: dict[str, tuple[int, str]] = {}
+        self._other_range: tuple[int, str, float] = (0, "", 0.0)
 
     def see(self, item: Item, image: np.ndarray) -> None:
         """Compare one decoded image; an array's type does not give a file's depth."""
         if self._depths and isinstance(item.source, str) and image.dtype.name not in self._depths:
-            self._other_depth.setdefault(image.dtype.name, []).append(str(item))
+            count, first = self._other_depth.get(image.dtype.name, (0, str(item)))
+            self._other_depth[image.dtype.name] = count + 1, first
             return
         if self._brightest is not None:
             highest = float(image.max())
             low, high = self._brightest
             if highest > FACTOR * high or highest < low / FACTOR:
-                self._other_range.append((str(item), highest))
+                count, name, value = self._other_range
+                self._other_range = (count + 1, name, value) if count else (1, str(item), highest)
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence for each kind of difference."""
-        for depth, names in self._other_depth.items():
+        for depth, (count, first) in self._other_depth.items():
             yield (
-                f"{_counted(names)} of depth {depth}, but the model was trained on "
-                f"{' and '.join(self._depths)} ({names[0]}); predictions may be wrong: give images "
+                f"{_counted(count)} of depth {depth}, but the model was trained on "
+                f"{' and '.join(self._depths)} ({first}); predictions may be wrong: give images "
                 "of the training depth"
             )
-        if self._other_range and self._brightest is not None:
-            name, highest = self._other_range[0]
+        count, name, highest = self._other_range
+        if count and self._brightest is not None:
             low, high = self._brightest
             yield (
-                f"{_counted(self._other_range)} beyond the range of training: the largest count "
+                f"{_counted(count)} beyond the range of training: the largest count "
                 f"of a training image was {low:g} to {high:g}, that of {name} is {highest:g}; "
                 "predictions may be wrong: check exposure and depth"
             )
 
 
-def _counted(items: Sequence[object]) -> str:
-    return "1 image is" if len(items) == 1 else f"{len(items)} images are"
+def _counted(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count} images are"

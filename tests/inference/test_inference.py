@@ -15,7 +15,7 @@ from alloyk.errors import AlloykError
 from alloyk.inference import Classification, backends, find_images, load
 from alloyk.inference import classifier as predict
 from alloyk.inference.metadata import ModelMetadata, write_metadata
-from alloyk.inference.results import format_csv, format_json
+from alloyk.inference.tables import format_csv, format_json
 from alloyk.progress import CallbackProgress
 
 CLASSES = ("1050", "2017")

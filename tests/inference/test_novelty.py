@@ -10,7 +10,7 @@ from alloyk.exporting import export_run
 from alloyk.inference import load
 from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
 from alloyk.inference.raw_statistics import NAMES, raw_statistics
-from alloyk.inference.results import format_csv, format_json
+from alloyk.inference.tables import format_csv, format_json
 
 RNG = np.random.default_rng
 

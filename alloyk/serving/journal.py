@@ -1,0 +1,177 @@
+"""A table that only grows, and survives a kill at any moment.
+
+Each call appends whole rows with one write, which then go to the disk. A row that was cut off, by
+a full disk or a power cut, is removed when the file is opened again.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from alloyk.errors import ConfigError, DataError
+from alloyk.files import writing
+from alloyk.imaging import shown
+from alloyk.inference.tables import json_line
+from alloyk.locks import locked_path
+
+logger = logging.getLogger(__name__)
+
+Row = Mapping[str, object]
+
+
+class Journal:
+    """An open table, `.csv` or `.jsonl`; no other process may write it meanwhile.
+
+    Args:
+        path: The file; it is created, or continued if it has the same columns.
+        columns: Names of the columns of a `.csv` file, in order.
+
+    Attributes:
+        rows: The rows that the file had when it was opened.
+
+    Raises:
+        ConfigError: The file has other columns.
+        DataError: A row cannot be read.
+        AlloykError: The file cannot be written, or another process writes it.
+    """
+
+    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
+        self.path, self._columns = Path(path), list(columns)
+        self._is_csv = self.path.suffix.lower() == ".csv"
+        self.rows: list[dict[str, object]] = []
+        self._resources = contextlib.ExitStack()
+        with contextlib.ExitStack() as resources:
+            resources.enter_context(locked_path(self.path))
+            with writing(self.path):
+                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+                self._file = os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+                resources.callback(os.close, self._file)
+                _sync_folder(self.path.parent)
+                self._size = self._repair()
+                self.rows = list(self._read())
+                if self._is_csv and self._size == 0:
+                    self._append(_csv_line(self._columns))
+            self._resources = resources.pop_all()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._resources.close()
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Write rows to the disk, all or none.
+
+        Raises:
+            AlloykError: The file cannot be written, such as on a full disk.
+        """
+        if self._is_csv:
+            text = "".join(_csv_line([row.get(name) for name in self._columns]) for row in rows)
+        else:
+            text = "".join(json_line(row) for row in rows)
+        with writing(self.path):
+            self._append(text)
+
+    def _append(self, text: str) -> None:
+        data = text.encode(errors="surrogateescape")  # a file name may be any bytes
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(data)
+
+    def _repair(self) -> int:
+        """Cut off an incomplete last row; return the size of the file."""
+        content = self.path.read_bytes()
+        end = sum(len(record) for record in self._records(content))
+        if end < len(content):
+            logger.warning("removed an incomplete last row of %s", shown(self.path))
+            os.ftruncate(self._file, end)
+            os.fsync(self._file)
+        return end
+
+    def _records(self, content: bytes) -> Iterator[bytes]:
+        """Split into complete rows; in CSV, a quoted cell may go over several lines."""
+        record = b""
+        for line in _lines(content):
+            record += line
+            if line.endswith(b"\n") and not (self._is_csv and record.count(b'"') % 2):
+                yield record
+                record = b""
+
+    def _read(self) -> Iterator[dict[str, object]]:
+        for number, record in enumerate(self._records(self.path.read_bytes())):
+            text = record.decode(errors="surrogateescape")
+            if not self._is_csv:
+                yield self._json_row(text, number)
+                continue
+            (found,) = csv.reader([text])
+            if number == 0:
+                self._check_columns(found)
+                continue
+            if len(found) != len(self._columns):
+                raise DataError(
+                    f"row {number} of {shown(self.path)} must have {len(self._columns)} cells, got "
+                    f"{len(found)}; repair it or choose another --output"
+                )
+            yield dict(zip(self._columns, found, strict=True))
+
+    def _json_row(self, text: str, number: int) -> dict[str, object]:
+        try:
+            row = json.loads(text)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise DataError(
+                f"line {number + 1} of {shown(self.path)} must be a JSON object; repair it or "
+                "choose another --output"
+            )
+        return row
+
+    def _check_columns(self, found: Sequence[str]) -> None:
+        if list(found) != self._columns:
+            raise ConfigError(
+                f"{shown(self.path)} must have the columns {','.join(self._columns)} of this model "
+                f"and these options, got {','.join(found)[:300]}; choose another --output"
+            )
+
+
+def _lines(content: bytes) -> Iterator[bytes]:
+    """Lines that end in a line feed, and what is behind the last one."""
+    start = 0
+    while start < len(content):
+        end = content.find(b"\n", start) + 1 or len(content)
+        yield content[start:end]
+        start = end
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if one is None else one for one in values])
+    return text.getvalue()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the name of a new file on the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

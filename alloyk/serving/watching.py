@@ -1,0 +1,176 @@
+"""Classify the radiographs that arrive in a folder, one row each, in a table that survives a kill.
+
+A row is the record that its image is done. An image is classified first and its row is appended
+then, so that a kill in between repeats the work, not the row.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alloyk.errors import ConfigError
+from alloyk.imaging import PageChoice, RawLayout
+from alloyk.inference import Classification, Classifier
+from alloyk.inference.tables import cells, header, objects
+from alloyk.serving.arrivals import Arrival, Arrivals
+from alloyk.serving.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 2.0
+"""Seconds without a change after which a file counts as finished."""
+
+PATIENCE_S = 30.0
+"""Seconds for which a file that cannot be read is tried again before its row holds the error."""
+
+POLL_S = 0.5
+# A scan may take up to this share of the time, for the sake of a file server.
+_SCAN_SHARE = 0.2
+
+# Behind `path`, what tells a file that was written again from one that is done.
+SIZE, MODIFIED = "bytes", "modified"
+
+ENDINGS = (".csv", ".jsonl")
+
+
+class FolderWatch:
+    """Classifies what arrives in a folder; call `step` again and again, or `run`.
+
+    Args:
+        classifier: The model.
+        folder: The folder; it must exist.
+        output: `.csv` or `.jsonl` file; if it exists, its images are done.
+        abstain: As in `Classifier.predict`.
+        page: Page of a file with several, or `mean`; by default as in training.
+        raw: How raw files without a sidecar are laid out; by default as in training.
+        settle_s: Seconds without a change after which a file is finished.
+        patience_s: Seconds for which a finished file that cannot be read is tried again.
+
+    Raises:
+        AlloykError: The folder does not exist, or `output` cannot be continued.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        folder: str | Path,
+        output: str | Path,
+        *,
+        abstain: float | None = None,
+        page: PageChoice | None = None,
+        raw: RawLayout | None = None,
+        settle_s: float = SETTLE_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        if Path(output).suffix.lower() not in ENDINGS:
+            raise ConfigError(f"the output must be a .csv or .jsonl file, got {output}")
+        if (classifier.metadata.page if page is None else page) == "each":
+            raise ConfigError(
+                "a watched file must give one image, but page=each gives several; choose a page "
+                "or mean"
+            )
+        self._classifier, self._patience_s = classifier, patience_s
+        self._abstain, self._page, self._raw = abstain, page, raw
+        self._arrivals = Arrivals(folder, settle_s)
+        empty = classifier.predict([], abstain=abstain)
+        path, *others = header(empty, with_errors=True)
+        self._columns = [path, SIZE, MODIFIED, *others]
+        self._journal = Journal(output, self._columns)
+        for row in self._journal.rows:
+            self._arrivals.done(_arrival(row, self._journal.path))
+        self.count = len(self._journal.rows)
+        self._journal.rows = []
+        self._scan_s, self._warned = 0.0, False
+
+    def __enter__(self) -> "FolderWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._journal.__exit__(None, None, None)
+
+    def step(self) -> Iterator[Classification]:
+        """Classify what has arrived; yield results once their rows are on the disk."""
+        before = time.monotonic()
+        ready = self._arrivals.ready()
+        self._scan_s = time.monotonic() - before
+        paths = [str(self._arrivals.folder / one.name) for one in ready]
+        names = [one.name for one in ready]
+        start = 0
+        stream = self._classifier.stream(
+            paths, names=names, page=self._page, raw=self._raw, abstain=self._abstain,
+            keep_going=True,
+        )  # fmt: skip
+        for part in stream:
+            arrivals = ready[start : start + len(part)]
+            start += len(part)
+            kept = [n for n in range(len(part)) if self._is_final(arrivals[n], part.errors.get(n))]
+            if kept:
+                rows = list(self._rows(part, arrivals))
+                self._journal.append([rows[n] for n in kept])
+                for n in kept:
+                    self._arrivals.done(arrivals[n])
+                self.count += len(kept)
+                yield part.select(kept)
+        for note in () if self._warned else stream.notes:
+            logger.warning(note)
+            self._warned = True  # once: the table has the rest
+
+    def run(self, found: Callable[[Classification], object], poll_s: float = POLL_S) -> None:
+        """Watch until interrupted."""
+        while True:
+            for part in self.step():
+                found(part)
+            time.sleep(max(poll_s, self._scan_s / _SCAN_SHARE))
+
+    def _is_final(self, arrival: Arrival, error: str | None) -> bool:
+        """Whether the row of an image can be written."""
+        if self._arrivals.has_changed(arrival):  # what was read may be half of one and the other
+            return False
+        return error is None or self._arrivals.postpone(arrival) >= self._patience_s
+
+    def _rows(
+        self, part: Classification, arrivals: Sequence[Arrival]
+    ) -> Iterator[dict[str, object]]:
+        """The row of each image, for either kind of file."""
+        found: Iterator[dict[str, object]] = objects(part)
+        if self._journal.path.suffix.lower() == ".csv":
+            names = header(part, with_errors=True)
+            found = (dict(zip(names, row, strict=True)) for row in cells(part, with_errors=True))
+        for arrival, row in zip(arrivals, found, strict=True):
+            row.pop("path")  # which may name a page
+            place = {SIZE: arrival.size, MODIFIED: shown_time(arrival.modified_ns)}
+            yield {"path": arrival.name, **place, **row}
+
+
+def shown_time(nanoseconds: int) -> str:
+    """Return a time in UTC.
+
+    >>> shown_time(1_700_000_000_123_456_789)
+    '2023-11-14T22:13:20.123456789Z'
+    """
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def read_time(text: str) -> int:
+    """Return the nanoseconds since 1970 of `shown_time`.
+
+    >>> read_time("2023-11-14T22:13:20.123456789Z")
+    1700000000123456789
+    """
+    seconds, rest = text.removesuffix("Z").split(".")
+    moment = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 10**9 + int(rest.ljust(9, "0"))
+
+
+def _arrival(row: dict[str, object], file: Path) -> Arrival:
+    """The state of an image that a row is of."""
+    try:
+        return Arrival(str(row["path"]), int(str(row[SIZE])), read_time(str(row[MODIFIED])))
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{file} must hold rows of `alloyk predict --watch`, got a row without path, {SIZE} or "
+            f"{MODIFIED}; choose another --output"
+        ) from error
