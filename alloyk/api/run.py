@@ -36,9 +36,9 @@ class Run(RunFolder):
         """Evaluate the run, see `alloyk.evaluate`."""
         return alloyk.evaluate(self.path, **options)
 
-    def export(self, format: str, *, out: str | Path, **options: Any) -> "ExportReport":
+    def export(self, format: str | None = None, **options: Any) -> "ExportReport":
         """Write a model file for a device, see `alloyk.export`."""
-        return alloyk.export(self.path, format=format, out=out, **options)
+        return alloyk.export(self.path, format=format, **options)
 
     def predict(self, images: Any, **options: Any) -> "Classification":
         """Classify images, see `alloyk.predict`."""

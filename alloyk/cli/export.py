@@ -28,10 +28,14 @@ class ImageSize(click.ParamType):
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--format", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option("--format", type=click.Choice(FORMATS), help="What to write.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="PATH",
+    "--out", type=click.Path(path_type=Path), metavar="PATH",
     help="The file (tflite) or folder (savedmodel) to make; it must not exist.",
+)  # fmt: skip
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="DIR",
+    help="Instead of --out: a folder with a tflite file and a script that needs no alloyk.",
 )  # fmt: skip
 @click.option(
     "--input-size", type=ImageSize(), metavar="HxW",
@@ -52,7 +56,11 @@ def export(run: Path, **options: Any) -> None:
       alloyk export saved_models/resnet18 --format tflite --out resnet18.tflite
       alloyk export saved_models/resnet18 --format savedmodel --out resnet18
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
+      alloyk export saved_models/cnn --bundle device
     """
+    for name in ("format", "out") if options["bundle"] is None else ():
+        if options[name] is None:
+            raise click.UsageError(f"Missing option '--{name}'.")
     from alloyk.api import export
 
     exported = export(run, progress=PROGRESS, **options)

@@ -1,0 +1,137 @@
+"""A folder that classifies on a device that has LiteRT, NumPy and Pillow alone."""
+
+import json
+import zipfile
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+from alloyk.errors import ConfigError
+from alloyk.exporting.device_script import CHECKSUMS, DESCRIPTION, DETECTOR, MODEL
+from alloyk.exporting.exporter import ExportReport, export_run
+from alloyk.files import sha256, unfinished_path
+from alloyk.imaging import shown
+from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata
+from alloyk.inference.novelty import MEMBER
+from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.destination import refuse_run_file
+
+SCRIPT, STATISTICS, README = "predict.py", "raw_statistics.py", "README.md"
+
+
+def export_bundle(
+    run: str | Path,
+    out: str | Path,
+    *,
+    file_format: str = "tflite",
+    input_size: tuple[int, int] | None = None,
+    data: str | Path | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> ExportReport:
+    """Export a run to a folder with model, description, script, README and checksums.
+
+    Args:
+        run: Run folder.
+        out: The folder to make; it must not exist.
+        file_format: A format of `.tflite` files.
+        input_size: As in `export_run`.
+        data: As in `export_run`.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The report of the export, whose path is the folder.
+
+    Raises:
+        AlloykError: As `export_run`.
+    """
+    out = Path(out)
+    refuse_existing(out)
+    refuse_run_file(out, Path(run), "--bundle")
+    with unfinished_path(out) as folder:
+        folder.mkdir()
+        report = export_run(
+            run, file_format, folder / MODEL, input_size=input_size, data=data, progress=progress
+        )
+        write_bundle(folder, report.input_shape)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    return replace(report, path=out, size_bytes=size)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise if there is something under this name."""
+    if out.exists() or out.is_symlink():
+        raise ConfigError(f"{shown(out)} already exists; choose another --bundle, or delete it")
+
+
+def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
+    """Write what belongs beside the model of a folder.
+
+    Args:
+        folder: Has `model.tflite` only.
+        input_shape: `(height, width, channels)` of its images.
+    """
+    metadata = read_metadata(folder / MODEL)
+    description = {
+        "classes": metadata.classes,
+        "thresholds": metadata.thresholds,
+        "estimates": list(metadata.spreads),
+        "signature": SIGNATURE,
+        "input": {"shape": input_shape, "content": "raw counts, as decoded, not scaled"},
+        "trained_on_simulated_images": metadata.simulated,
+        "alloyk": metadata.alloyk,
+    }
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    with zipfile.ZipFile(folder / MODEL) as archive:
+        if MEMBER in archive.namelist():
+            (folder / DETECTOR).write_bytes(archive.read(MEMBER))
+    package = files("alloyk")
+    script = (package / "exporting" / "device_script.py").read_text(encoding="utf-8")
+    script = script.replace("from alloyk.inference.raw_statistics", "from raw_statistics")
+    (folder / SCRIPT).write_text(script, encoding="utf-8")
+    statistics = (package / "inference" / "raw_statistics.py").read_text(encoding="utf-8")
+    (folder / STATISTICS).write_text(statistics, encoding="utf-8")
+    (folder / README).write_text(_readme(metadata, input_shape), encoding="utf-8")
+    names = sorted(file.name for file in folder.iterdir())
+    sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
+    (folder / CHECKSUMS).write_text(sums, encoding="utf-8")
+
+
+def _readme(metadata: ModelMetadata, input_shape: tuple[int | None, ...]) -> str:
+    height, width, channels = input_shape
+    thresholds = [
+        f"| {rate:g} | {threshold:.4f} |" for rate, threshold in sorted(metadata.thresholds.items())
+    ]
+    table = "\n".join(["| error rate | probability |", "|---|---|", *thresholds])
+    simulated = "\nIt was trained on simulated images.\n" if metadata.simulated else ""
+    plural = "s" if channels != 1 else ""
+    return f"""# Classifier of radiographs
+
+It tells {", ".join(metadata.classes)} apart
+in one raw image of {height}x{width} pixels (height x width), {channels} channel{plural}. All
+preprocessing is inside the model.
+{simulated}
+    pip install ai-edge-litert numpy pillow
+    python predict.py IMAGE... > found.csv
+
+The table has a row for each image: `path`, `predicted`, the probability `p_<class>` of each class,
+`unlike` (where 1 or more means: unlike the training images), and `error`. PNG, JPEG, BMP and TIFF
+are read. The exit code is 1 if an image could not be classified.
+
+`--abstain RATE` leaves `predicted` empty if the probability is below the threshold for an error
+rate, or if the image is unlike the training images; the column `abstained` says which:
+
+{table if thresholds else "This model has no thresholds."}
+
+In a program: `from predict import load; load().classify(image)`.
+
+| file | content |
+|---|---|
+| `{MODEL}` | the model; alloyk reads it too |
+| `{DESCRIPTION}` | classes, thresholds, input |
+| `{DETECTOR}` | training images' features and ranges, if the model scores unlike images |
+| `{SCRIPT}`, `{STATISTICS}` | the program |
+| `{CHECKSUMS}` | for `sha256sum -c {CHECKSUMS}`; the program checks them at each start |
+
+Written by alloyk {metadata.alloyk}.
+"""

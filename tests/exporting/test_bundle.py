@@ -1,0 +1,159 @@
+"""The folder of `alloyk export --bundle`, in an environment with three packages."""
+
+import ast
+import csv
+import importlib.util
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_run import raw_image
+
+from alloyk.cli import main
+from alloyk.errors import ConfigError, OptionError
+from alloyk.exporting.bundle import refuse_existing, write_bundle
+from alloyk.inference import load
+from alloyk.inference.tables import CSVTable
+
+MODEL = Path(__file__).parents[1] / "serving" / "tiny.tflite"
+
+# The three, and what the first needs of other packages to be imported.
+PACKAGES = ("ai_edge_litert", "numpy", "PIL")
+LIBRARIES = ("numpy.libs", "pillow.libs")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "device"
+    folder.mkdir()
+    shutil.copy(MODEL, folder / "model.tflite")
+    write_bundle(folder, (40, 48, 1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A folder with links to the three packages."""
+    links = tmp_path_factory.mktemp("packages")
+    for name in PACKAGES:
+        found = Path(importlib.util.find_spec(name).origin).parent
+        (links / name).symlink_to(found)
+    for name in LIBRARIES:
+        if (found.parent / name).is_dir():
+            (links / name).symlink_to(found.parent / name)
+    return links
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(12):
+        Image.fromarray(raw_image(number)).save(folder / f"{number:02}.png")
+    Image.fromarray(raw_image(20)).save(folder / "a.tif")
+    Image.fromarray(raw_image(21, rgb=True)).save(folder / "b.png")
+    Image.fromarray(raw_image(22, rgb=True)).save(folder / "c.jpg")
+    Image.fromarray(raw_image(23, rgb=True)[..., 0]).save(folder / "d.bmp")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(raw_image(24, (48, 40), rgb=True)).save(folder / "e.jpg", exif=turned)
+    strange = np.random.default_rng(0).integers(0, 60000, (40, 48)).astype(np.uint16)
+    Image.fromarray(strange).save(folder / "f.png")
+    return sorted(map(str, folder.iterdir()))
+
+
+def script(bundle, environment, *arguments):
+    """Run the script of a bundle where nothing but the three packages can be imported."""
+    code = (
+        "import runpy, sys; script = sys.argv[1]; sys.argv = sys.argv[2:]\n"
+        f"sys.path[:0] = [{str(bundle)!r}, {str(environment)!r}]\n"
+        "try: runpy.run_path(script, run_name='__main__')\n"
+        "finally: print(sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    command = [sys.executable, "-I", "-S", "-B", "-c", code, bundle / "predict.py", "predict.py"]
+    return subprocess.run(
+        [*map(str, command), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("abstain", [None, 0.05])
+def test_the_script_says_what_alloyk_says(bundle, environment, images, abstain):
+    options = [] if abstain is None else ["--abstain", abstain]
+    done = script(bundle, environment, *images, *options)
+    assert done.returncode == 0, done.stderr
+    found = list(csv.reader(io.StringIO(done.stdout)))
+    expected = load(MODEL, threads=1).predict(images, abstain=abstain)
+    table = list(csv.reader(io.StringIO(CSVTable(True).add(expected))))
+    assert found[0] == table[0]
+    for row, other in zip(found[1:], table[1:], strict=True):
+        for cell, same in zip(row, other, strict=True):
+            if cell != same:  # numbers, in the last digit
+                assert float(cell) == pytest.approx(float(same), rel=1e-5, abs=1e-7)
+    if abstain:
+        assert {row[-2] for row in found[1:]} >= {"", "uncertain", "unlike"}
+    loaded = set(ast.literal_eval(done.stderr.splitlines()[-1]))
+    assert not loaded & {"alloyk", "tensorflow", "keras", "tifffile", "pandas", "scipy"}
+
+
+def test_what_cannot_be_read_gets_a_row_and_the_rest_is_done(bundle, environment, images, tmp_path):
+    broken, small = tmp_path / "broken.png", tmp_path / "small.png"
+    broken.write_bytes(Path(images[0]).read_bytes()[:-300])
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(small)
+    stack = tmp_path / "stack.tif"
+    pages = [Image.fromarray(raw_image(n)) for n in range(2)]
+    pages[0].save(stack, save_all=True, append_images=pages[1:])
+    done = script(bundle, environment, broken, images[0], small, stack)
+    assert done.returncode == 1
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [bool(row["error"]) for row in rows] == [True, False, True, True]
+    assert "must have the size 40x48 (height x width), got 8x9" in rows[2]["error"]
+    assert "must have one page" in rows[3]["error"]
+    assert rows[1]["predicted"]
+
+
+def test_every_file_has_its_checksum_and_a_changed_one_is_refused(
+    bundle, environment, images, tmp_path
+):
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True, check=True
+    )
+    names = {line.split(":")[0] for line in done.stdout.splitlines()}
+    assert names == {file.name for file in bundle.iterdir()} - {"SHA256SUMS"}
+    changed = tmp_path / "changed"
+    shutil.copytree(bundle, changed)
+    described = changed / "model.json"
+    described.write_text(described.read_text().replace("0.9", "0.1"))
+    done = script(changed, environment, images[0])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "must have the checksum of SHA256SUMS; copy it again" in done.stderr
+
+
+def test_the_readme_and_the_description_name_classes_and_thresholds(bundle):
+    text = (bundle / "README.md").read_text()
+    assert "1050, 2017, steel" in text
+    assert "40x48 pixels" in text
+    assert "| 0.05 | 0.6000 |" in text
+    described = json.loads((bundle / "model.json").read_text())
+    assert described["thresholds"] == {"0.05": 0.6, "0.02": 0.9}
+    assert described["input"]["shape"] == [40, 48, 1]
+
+
+def test_wrong_use_is_refused(tmp_path, runner):
+    from alloyk.api import export
+
+    with pytest.raises(OptionError, match="give either `out` or `bundle`"):
+        export("run", format="tflite")
+    with pytest.raises(OptionError, match="`out` needs a `format`"):
+        export("run", out="x.tflite")
+    with pytest.raises(ConfigError, match="already exists; choose another --bundle"):
+        refuse_existing(tmp_path)
+    done = runner.invoke(main, ["export", "run", "--bundle", "a", "--out", "b"])
+    assert done.exit_code == 2
+    done = runner.invoke(main, ["export", "run", "--format", "tflite"])
+    assert done.exit_code == 2
+    assert "Missing option '--out'" in done.stderr
