@@ -10,7 +10,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     import keras
 
-    from alloyk.exporting.exporter import ExportReport
+    from alloyk.exporting.result import ExportReport
     from alloyk.imaging import PageChoice, RawLayout
     from alloyk.inference import Classification, Classifier
 
@@ -130,19 +130,22 @@ def export(
     bundle: str | Path | None = None,
     input_size: tuple[int, int] | None = None,
     data: str | Path | None = None,
+    margin: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> "ExportReport":
     """Write a model file for a device and check it against the run, as `alloyk export` does.
 
     Args:
         run: Run folder.
-        format: `savedmodel` or `tflite`.
+        format: `savedmodel`, `tflite`, or with a smaller network `tflite-fp16`, `tflite-w8`,
+            `tflite-16x8` or `tflite-int8`.
         out: The file or folder to make; it must not exist.
         bundle: Instead of `out`, a folder to make: a `.tflite` file and a script that classifies
             with LiteRT, NumPy and Pillow alone.
         input_size: `(height, width)` in pixels of the raw images that a `.tflite` file takes; by
             default that of the test images.
         data: Where the run's data set is now; by default where it was in training.
+        margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -160,7 +163,9 @@ def export(
     if bundle is None and format is None:
         raise OptionError("`out` needs a `format`")
     _load_tensorflow(run)
-    options: dict[str, Any] = {"input_size": input_size, "data": data, "progress": progress}
+    options: dict[str, Any] = {
+        "input_size": input_size, "data": data, "margin": margin, "progress": progress
+    }  # fmt: skip
     if bundle is not None:
         from alloyk.exporting.bundle import export_bundle
 

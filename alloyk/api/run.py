@@ -10,7 +10,7 @@ from alloyk.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from alloyk.api.results import ExplanationResult
-    from alloyk.exporting.exporter import ExportReport
+    from alloyk.exporting.result import ExportReport
     from alloyk.inference import Classification
 
 PERCENT = 100

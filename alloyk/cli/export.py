@@ -8,7 +8,7 @@ import click
 
 from alloyk.cli.terminal import PROGRESS
 
-FORMATS = ("savedmodel", "tflite")
+FORMATS = ("savedmodel", "tflite", "tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
 
 
 class ImageSize(click.ParamType):
@@ -31,7 +31,7 @@ class ImageSize(click.ParamType):
 @click.option("--format", type=click.Choice(FORMATS), help="What to write.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="PATH",
-    help="The file (tflite) or folder (savedmodel) to make; it must not exist.",
+    help="The file (.tflite) or folder (savedmodel) to make; it must not exist.",
 )  # fmt: skip
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="DIR",
@@ -42,6 +42,12 @@ class ImageSize(click.ParamType):
     help="Size of the raw images that a tflite file takes.  [default: that of the test images]",
 )  # fmt: skip
 @click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="POINTS",
+    help="Largest loss of accuracy of a quantised file, in points.  [default: 0.5]",
+)
+@click.option(
     "--data", type=click.Path(path_type=Path), metavar="DATA",
     help="Where the run's data set is now.  [default: where it was in training]",
 )  # fmt: skip
@@ -49,12 +55,21 @@ def export(run: Path, **options: Any) -> None:
     """Write a model file that takes raw images and gives probabilities.
 
     All preprocessing is inside. The file is compared with the model of RUN on every image of the
-    test split, and is written only if all predictions match.
+    test split, and is written only if it passes; the proof goes into PATH.proof.
+
+    \b
+    savedmodel, tflite  float32; all predictions match, max |Δp| is 1e-4 or less
+    tflite-fp16         float16 weights; max |Δp| is 1e-2 or less
+    tflite-w8           8-bit weights
+    tflite-16x8         8-bit weights, 16-bit activations
+    tflite-int8         8-bit weights and activations, calibrated on training images
+
+    The last three lose at most 0.5 points of accuracy (--margin), shown by a test over plates.
 
     \b
     Examples:
       alloyk export saved_models/resnet18 --format tflite --out resnet18.tflite
-      alloyk export saved_models/resnet18 --format savedmodel --out resnet18
+      alloyk export saved_models/resnet18 --format tflite-int8 --out resnet18-int8.tflite
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
       alloyk export saved_models/cnn --bundle device
     """
@@ -64,6 +79,6 @@ def export(run: Path, **options: Any) -> None:
     from alloyk.api import export
 
     exported = export(run, progress=PROGRESS, **options)
-    from alloyk.exporting.exporter import format_report  # loads Keras, so only after its kernels
+    from alloyk.exporting.table import format_report  # loads Keras, so only after its kernels
 
     click.echo(format_report(exported), nl=False)

@@ -1,9 +1,12 @@
 """Export a run to a file for the device.
 
-`conversion` writes the file, `agreement` compares it with the original, and `exporter` keeps it
-only if they agree.
+`conversion` writes a file and `quantization` quantises its network, with `calibration` for the
+images it is calibrated on. `subject` has the original and its images, `agreement` and `parity`
+compare both, `policy` says what is required, `exporter` keeps the file only if it passes and
+`proof` writes the comparison down.
 """
 
-from alloyk.exporting.exporter import export_run, format_report
+from alloyk.exporting.exporter import export_run
+from alloyk.exporting.table import format_report
 
 __all__ = ["export_run", "format_report"]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from alloyk.errors import ConfigError
 from alloyk.exporting.device_script import CHECKSUMS, DESCRIPTION, DETECTOR, MODEL
-from alloyk.exporting.exporter import ExportReport, export_run
+from alloyk.exporting.exporter import export_run
+from alloyk.exporting.proof import proof_folder
+from alloyk.exporting.result import ExportReport
 from alloyk.files import sha256, unfinished_path
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata
@@ -26,6 +28,7 @@ def export_bundle(
     file_format: str = "tflite",
     input_size: tuple[int, int] | None = None,
     data: str | Path | None = None,
+    margin: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> ExportReport:
     """Export a run to a folder with model, description, script, README and checksums.
@@ -36,6 +39,7 @@ def export_bundle(
         file_format: A format of `.tflite` files.
         input_size: As in `export_run`.
         data: As in `export_run`.
+        margin: As in `export_run`.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -50,11 +54,12 @@ def export_bundle(
     with unfinished_path(out) as folder:
         folder.mkdir()
         report = export_run(
-            run, file_format, folder / MODEL, input_size=input_size, data=data, progress=progress
-        )
+            run, file_format, folder / MODEL, input_size=input_size, data=data, margin=margin,
+            progress=progress,
+        )  # fmt: skip
         write_bundle(folder, report.input_shape)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    return replace(report, path=out, size_bytes=size)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    return replace(report, path=out, proof=proof_folder(out / MODEL), size_bytes=size)
 
 
 def refuse_existing(out: Path) -> None:
@@ -92,7 +97,8 @@ def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
     statistics = (package / "inference" / "raw_statistics.py").read_text(encoding="utf-8")
     (folder / STATISTICS).write_text(statistics, encoding="utf-8")
     (folder / README).write_text(_readme(metadata, input_shape), encoding="utf-8")
-    names = sorted(file.name for file in folder.iterdir())
+    written = (file for file in folder.rglob("*") if file.is_file())
+    names = sorted(file.relative_to(folder).as_posix() for file in written)
     sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
     (folder / CHECKSUMS).write_text(sums, encoding="utf-8")
 
@@ -131,6 +137,7 @@ In a program: `from predict import load; load().classify(image)`.
 | `{DESCRIPTION}` | classes, thresholds, input |
 | `{DETECTOR}` | training images' features and ranges, if the model scores unlike images |
 | `{SCRIPT}`, `{STATISTICS}` | the program |
+| `{proof_folder(Path(MODEL)).name}/` | comparison of the model with the original |
 | `{CHECKSUMS}` | for `sha256sum -c {CHECKSUMS}`; the program checks them at each start |
 
 Written by alloyk {metadata.alloyk}.

@@ -8,7 +8,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from alloyk.errors import AlloykError
+from alloyk.errors import ModelError
+from alloyk.exporting.policy import FLOAT16, FLOAT32, QUANTIZED, Policy
+from alloyk.exporting.quantization import SCHEMES, Scheme
 from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
 from alloyk.runtime.native_output import held_output
 from alloyk.targets import LOGITS
@@ -24,13 +26,20 @@ class ExportFormat:
             `image_shape` is `(height, width, channels)`, with None for any size.
         suffix: Suffix of the file's name; empty for a folder.
         fixed_shape: Whether the file takes images of one shape only.
-        tolerance: Largest allowed difference of a probability from the original's.
+        policy: What it must keep of the original.
+        scheme: How its network is quantised after that; None for not at all.
     """
 
     write: Callable[[keras.Model, Path, tuple], None]
     suffix: str
     fixed_shape: bool
-    tolerance: float
+    policy: Policy
+    scheme: Scheme | None = None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it needs calibration images."""
+        return self.scheme is not None and self.scheme.activations is not None
 
 
 def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, None, None)) -> None:
@@ -64,7 +73,7 @@ def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, in
     """Write a float32 `.tflite` file of built-in operators for one image of `image_shape`.
 
     Raises:
-        AlloykError: The converter has no built-in operators for the model.
+        ModelError: The converter has no built-in operators for the model.
     """
     with tempfile.TemporaryDirectory() as folder:
         # A SavedModel freezes the weights. Converting a function directly omitted them without an
@@ -77,13 +86,23 @@ def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, in
                 content = converter.convert()
         except Exception as error:  # ConverterError is private, and other types are raised too
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise AlloykError(
+            raise ModelError(
                 f"TensorFlow Lite cannot convert this model: {why}; its output is above"
             ) from error
     path.write_bytes(content)
 
 
 FORMATS = {
-    "savedmodel": ExportFormat(write_savedmodel, suffix="", fixed_shape=False, tolerance=1e-4),
-    "tflite": ExportFormat(write_tflite, suffix=".tflite", fixed_shape=True, tolerance=1e-4),
+    "savedmodel": ExportFormat(write_savedmodel, suffix="", fixed_shape=False, policy=FLOAT32),
+    "tflite": ExportFormat(write_tflite, suffix=".tflite", fixed_shape=True, policy=FLOAT32),
+    **{
+        name: ExportFormat(
+            write_tflite,
+            suffix=".tflite",
+            fixed_shape=True,
+            policy=FLOAT16 if scheme.weights == 16 else QUANTIZED,
+            scheme=scheme,
+        )
+        for name, scheme in SCHEMES.items()
+    },
 }

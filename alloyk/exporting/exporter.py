@@ -1,74 +1,33 @@
-"""Export a run to a file for the device; a file that disagrees with the original is deleted.
+"""Export a run to a file for the device; a file that fails its format's policy is deleted.
 
 The file is written under a temporary name and compared with the original model on every image of
-the run's test split. It is renamed only if all predictions match.
+the run's test split. It is renamed only if it passes, and its proof is written beside it.
 """
 
-import logging
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from alloyk import __version__
-from alloyk.errors import AlloykError
-from alloyk.exporting.agreement import (
-    ESTIMATE_TOLERANCE,
-    Agreement,
-    classify_both,
-    compare,
-    compare_with_recorded,
-    refuse_disagreement,
-)
-from alloyk.exporting.conversion import FORMATS
+from alloyk.errors import ConfigError, ModelError
+from alloyk.exporting.agreement import Agreement, Outputs, compare, compare_with_recorded
+from alloyk.exporting.conversion import FORMATS, ExportFormat
+from alloyk.exporting.float_file import FloatFile
+from alloyk.exporting.parity import Parity, parity_of, shortfalls
+from alloyk.exporting.policy import Policy
+from alloyk.exporting.proof import PARITY, proof_folder, write_proof
+from alloyk.exporting.quantization import Scheme
+from alloyk.exporting.result import Draws, ExportReport
+from alloyk.exporting.subject import Subject, logger, open_subject
 from alloyk.files import unfinished_path
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
-from alloyk.inference.latency import single_thread_latency
+from alloyk.inference.latency import measured_speed
 from alloyk.inference.metadata import PROBABILITIES, write_metadata
 from alloyk.inference.novelty import write_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.folder import RunFolder
-from alloyk.runs.run_data import open_run_data
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """Result of an export.
-
-    Attributes:
-        path: The file, or the folder.
-        format: Key of `FORMATS`.
-        input_shape: `(height, width, channels)` of its input images, with None for any size.
-        agreement: Agreement with the original model on the raw images of the test split.
-        tolerance: Largest allowed `max |Δp|`.
-        allowed: Column → largest allowed difference of its estimates.
-        resized: Number of these images that were resized to the file's input size for both models.
-        recorded: Agreement with the run's recorded predictions; None if those are of other images,
-            or if images were resized.
-        size_bytes: Size of the file or folder.
-        latency_seconds: Latency for one image of `timed_shape` on one thread.
-        timed_shape: `(height, width, channels)`.
-    """
-
-    path: Path
-    format: str
-    input_shape: tuple[int | None, int | None, int | None]
-    agreement: Agreement
-    tolerance: float
-    allowed: Mapping[str, float]
-    resized: int
-    recorded: Agreement | None
-    size_bytes: int
-    latency_seconds: float
-    timed_shape: tuple[int, int, int]
 
 
 def export_run(
@@ -78,6 +37,7 @@ def export_run(
     *,
     input_size: tuple[int, int] | None = None,
     data: str | Path | None = None,
+    margin: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> ExportReport:
     """Export a run, and compare the file with the original on the whole test split.
@@ -89,158 +49,144 @@ def export_run(
         input_size: `(height, width)` of the raw images, for a format of fixed size; by default
             that of the test images.
         data: The run's data set; by default at its path in training.
+        margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: `out` exists or cannot be written, the run or its data set does not exist, the
-            test images differ in size, the model cannot be converted, or the two disagree.
+            test images differ in size, the model cannot be converted, or the file fails.
     """
     run, out = Path(run), Path(out)
     chosen = FORMATS[file_format]
-    _check_out(out, file_format)
+    check_out(out, chosen, file_format)
     if input_size and not chosen.fixed_shape:
-        raise AlloykError(f"{file_format} takes images of any size; omit --input-size")
+        raise ConfigError(f"{file_format} takes images of any size; omit --input-size")
+    policy = chosen.policy.with_accuracy_loss(margin)
     RunFolder(run).require_model()  # before its images are searched for
     refuse_run_file(out, run)
-    dataset = open_run_data(run, data)
-    for note in dataset.notes:
-        logger.warning(note)
-    names, paths = list(dataset.split("test")["path"]), dataset.paths("test")
-    if not paths:
-        raise AlloykError(
-            f"{shown(dataset.root)} must have test images to compare the export on, got none"
-        )
-    shapes = _shapes(paths)
-    usual_shape = shapes.most_common(1)[0][0]
-
-    logger.info(f"loading {shown(run)}")
-    original = load(run)
-    image_shape = original.input_shape
-    if chosen.fixed_shape:
-        image_shape = _input_shape(shapes, input_size, original)
+    subject = open_subject(
+        run, data, fixed_shape=chosen.fixed_shape, input_size=input_size, progress=progress
+    )
     with unfinished_path(out) as unfinished:
-        logger.info(f"converting to {file_format}")
-        chosen.write(original.backend.full_model, unfinished, image_shape)
-        _describe(unfinished, original)
-        exported = load(unfinished)
-        logger.info(f"comparing both models on {len(paths)} test images")
-        with progress.task("comparing", len(paths)) as advance:
-            expected, found = classify_both(original, exported, paths, names, advance)
-        agreement = compare(names, expected, found)
-        allowed = {name: ESTIMATE_TOLERANCE * x for name, x in original.spreads.items()}
-        refuse_disagreement(agreement, chosen.tolerance, allowed, file_format, run)
-        resized = _count_resized(shapes, image_shape[:2])
-        timed_shape = image_shape if chosen.fixed_shape else usual_shape
-        logger.info("timing")
-        return ExportReport(
-            path=out,
-            format=file_format,
-            input_shape=image_shape,
-            agreement=agreement,
-            tolerance=chosen.tolerance,
-            allowed=allowed,
-            resized=resized,
-            recorded=None if resized else compare_with_recorded(run, names, original, found),
-            size_bytes=_size_bytes(unfinished),
-            latency_seconds=single_thread_latency(unfinished, timed_shape),
-            timed_shape=timed_shape,
-        )
+        draws = write_file(subject, chosen, file_format, unfinished)
+        logger.info(f"comparing both models on {len(subject.names())} test images")
+        parity, outputs = parity_of(subject, load(unfinished))
+        if failed := shortfalls(parity, policy, subject.original.spreads):
+            raise ModelError(
+                f"the {file_format} file must agree with "
+                f"{shown(RunFolder(run).model_file)}: {'; '.join(failed)}; the file was deleted, "
+                "choose another --format"
+            )
+        report = finished(subject, unfinished, out, file_format, parity, outputs, policy)
+        report = replace(report, scheme=chosen.scheme, draws=draws)
+        write_proof(report, subject, outputs)
+    return report
 
 
-def _shapes(paths: Sequence[Path | str]) -> Counter[tuple[int, ...]]:
-    """Count the shapes of images."""
-    logger.info(f"reading {len(paths)} test images")
-    with ThreadPoolExecutor() as pool:
-        return Counter(pool.map(lambda path: read_image(path).shape, paths))
+def finished(
+    subject: Subject,
+    file: Path,
+    out: Path,
+    file_format: str,
+    parity: Parity,
+    outputs: Outputs,
+    policy: Policy,
+) -> ExportReport:
+    """Measure a file that has passed, and return its report.
+
+    Args:
+        subject: The run.
+        file: The file, under its temporary name.
+        out: Its final name.
+        file_format: Key of `FORMATS`.
+        parity: Its comparison with the original.
+        outputs: What it predicts for the test images.
+        policy: What was required.
+    """
+    logger.info("timing")
+    spreads = subject.original.spreads
+    return ExportReport(
+        path=out,
+        format=file_format,
+        input_shape=subject.input_shape,
+        parity=parity,
+        policy=policy,
+        allowed={name: policy.estimate_difference * x for name, x in spreads.items()},
+        resized=subject.resized,
+        recorded=recorded_agreement(subject, outputs),
+        size_bytes=_size_bytes(file),
+        speed=measured_speed(file, subject.timed_shape),
+        timed_shape=subject.timed_shape,
+        proof=proof_folder(out),
+    )
 
 
-def _describe(file: Path, original: Classifier) -> None:
+def write_file(
+    subject: Subject, chosen: ExportFormat, file_format: str, path: Path
+) -> Draws | None:
+    """Write a file that has not been compared yet; return its calibration if it has one."""
+    logger.info(f"converting to {file_format}")
+    if chosen.scheme is None:
+        chosen.write(subject.original.backend.full_model, path, subject.input_shape)
+        describe(path, subject.original)
+        return None
+    float_file = FloatFile.of(subject)
+    path.write_bytes(float_file.quantized(chosen.scheme))
+    describe(path, subject.original)
+    return other_draw(float_file, chosen.scheme, path)
+
+
+def other_draw(float_file: FloatFile, scheme: Scheme, path: Path) -> Draws | None:
+    """Compare a calibrated file with one calibrated on other images; None if it is not.
+
+    Args:
+        float_file: What the file was made from.
+        scheme: How it is quantised.
+        path: The file; the other one is written beside it, and removed.
+    """
+    if scheme.activations is None:
+        return None
+    logger.info("comparing with a file calibrated on other images")
+    subject, other = float_file.subject, path.with_name(f"other-{path.name}")
+    other.write_bytes(float_file.quantized(scheme, "B"))
+    describe(other, subject.original)
+    found = [subject.found(load(file)) for file in (path, other)]
+    other.unlink()
+    return Draws(float_file.calibration, compare(subject.names(), *found))
+
+
+def describe(file: Path, original: Classifier) -> None:
     """Write the metadata and the novelty detector of the original into an exported file."""
     write_metadata(file, replace(original.metadata, output=PROBABILITIES, alloyk=__version__))
     if original.detector is not None:
         write_detector(file, original.detector)
 
 
-def _count_resized(shapes: Counter[tuple[int, ...]], size: tuple[int | None, int | None]) -> int:
-    """Number of images that do not have the input size; 0 for a model of any size."""
-    if None in size:
-        return 0
-    return sum(count for shape, count in shapes.items() if shape[:2] != size)
+def recorded_agreement(subject: Subject, outputs: Outputs) -> Agreement | None:
+    """Agreement with the run's `predictions.csv`, where it is of the same images."""
+    if subject.resized:
+        return None
+    return compare_with_recorded(subject.run, subject.names(), subject.original.classes, outputs)
 
 
-def format_report(report: ExportReport) -> str:
-    """Format a report as the table that `alloyk export` prints."""
-    agreement = report.agreement
-    images = f"{agreement.images:,} (the whole test split)"
-    if report.resized:
-        height, width = report.input_shape[:2]
-        images += f", {report.resized:,} of them resized to {height}x{width} for both"
-    shape = "x".join(map(str, report.timed_shape))
-    rows = [
-        ("file", str(report.path)),
-        ("format", f"{report.format}, input {_described(report.input_shape)}"),
-        ("compared with", f"{RunFolder('').model_file.name} of the run, on the raw images"),
-        ("images compared", images),
-        ("predictions that differ", str(len(agreement.differing))),
-        ("max |Δp|", f"{agreement.max_difference:.1e} (allowed: {report.tolerance:.0e})"),
-        *(
-            (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
-            for name, difference in agreement.estimates.items()
-        ),
-        (RunFolder("").predictions_file().name, _recorded_row(report.recorded)),
-        ("size", f"{report.size_bytes / 1e6:.1f} MB"),
-        ("latency", f"{report.latency_seconds * 1e3:.2f} ms (one {shape} image, one thread)"),
-    ]
-    width = max(len(name) for name, _ in rows)
-    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
+def check_out(out: Path, chosen: ExportFormat, file_format: str) -> None:
+    """Refuse a path that exists, or whose name misleads.
 
-
-def _described(shape) -> str:
-    height, width, channels = shape
-    if height is None:
-        return "raw images of any size, 1 or 3 channels"
-    return f"one raw image of {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"
-
-
-def _recorded_row(recorded: Agreement | None) -> str:
-    if recorded is None:
-        return "not compared: missing, or of other images"
-    row = f"{len(recorded.differing)} predictions differ, max |Δp| {recorded.max_difference:.1e}"
-    return row + "".join(f", |Δ {name}| {x:.1e}" for name, x in recorded.estimates.items())
-
-
-def _check_out(out: Path, file_format: str) -> None:
-    if os.path.lexists(out):
-        raise AlloykError(f"{shown(out)} already exists; choose another --out, or delete it")
-    suffix = FORMATS[file_format].suffix
-    if suffix and out.suffix.lower() != suffix:
-        raise AlloykError(f"a {file_format} file must end in {suffix}, got {shown(out)}")
+    Raises:
+        ConfigError: It is one.
+    """
+    proof = proof_folder(out)
+    other = os.path.lexists(proof) and not (proof / PARITY).is_file()
+    for path in [proof] if other else [out]:
+        if os.path.lexists(path):
+            raise ConfigError(f"{shown(path)} already exists; choose another --out, or delete it")
+    if chosen.suffix and out.suffix.lower() != chosen.suffix:
+        raise ConfigError(f"a {file_format} file must end in {chosen.suffix}, got {shown(out)}")
     others = {known.suffix for known in FORMATS.values() if known.suffix}
-    if not suffix and out.suffix.lower() in others:
-        raise AlloykError(
+    if not chosen.suffix and out.suffix.lower() in others:
+        raise ConfigError(
             f"{file_format} writes a folder, got {shown(out)}; use a name without {out.suffix}"
         )
-
-
-def _input_shape(shapes: Counter, input_size, original: Classifier) -> tuple[int, int, int]:
-    """`(height, width, channels)` of the images, for a format of fixed size."""
-    frame = original.input_shape[:2]
-    if input_size and None not in frame and tuple(input_size) != frame:
-        raise AlloykError(
-            f"--input-size must be {frame[0]}x{frame[1]}, the size of the flat frames of "
-            f"{shown(original.path)}, got {input_size[0]}x{input_size[1]}; omit it"
-        )
-    sizes = {shape[:2] for shape in shapes}
-    if input_size is None and len(sizes) > 1:
-        (low, high) = (min(sizes, key=np.prod), max(sizes, key=np.prod))
-        raise AlloykError(
-            "the test images must have one size for a format of fixed size, got "
-            f"{len(sizes)} sizes (from {low[0]}x{low[1]} to {high[0]}x{high[1]}); set the size of "
-            "the device's images with --input-size HEIGHTxWIDTH"
-        )
-    # A model for colour images also takes gray ones, as three equal channels; not vice versa.
-    channels = max(shape[2] for shape in shapes)
-    return (*(input_size or sizes.pop()), channels)
 
 
 def _size_bytes(path: Path) -> int:

@@ -11,6 +11,7 @@ from alloyk.exporting import export_run
 from alloyk.exporting import exporter as export
 from alloyk.imaging import read_image
 from alloyk.inference import load
+from alloyk.inference.latency import Speed
 from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
 from alloyk.preprocessing import build_preprocessing
 from alloyk.preprocessing.correction import Attenuation, FlatField
@@ -227,7 +228,7 @@ def test_a_cropped_frame_is_refused_by_name(run):
 
 @pytest.mark.parametrize("file_format", ["tflite", "savedmodel"])
 def test_exports_hold_the_correction_and_agree(run, tmp_path, monkeypatch, file_format):
-    monkeypatch.setattr(export, "single_thread_latency", lambda model, shape: 0.001)
+    monkeypatch.setattr(export, "measured_speed", lambda *_: Speed(1, 0.001, 0.001, 5, 1e3, 10**8))
     out = tmp_path / ("model.tflite" if file_format == "tflite" else "model")
     report = export_run(run, file_format, out)
     assert not report.agreement.differing

@@ -1,6 +1,7 @@
 """Alloy and thickness from one network, on simulated plates of five alloys."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -199,7 +200,7 @@ def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path,
         right.write(classifier, path, image_shape)
         last.set_weights([kernel, bias])
 
-    changed = conversion.ExportFormat(write, right.suffix, right.fixed_shape, right.tolerance)
+    changed = dataclasses.replace(right, write=write)
     monkeypatch.setitem(conversion.FORMATS, "savedmodel", changed)
     message = rf"difference of {COLUMN} must be at most \d.*, got \d"
     with pytest.raises(AlloykError, match=message):

@@ -1,0 +1,67 @@
+"""A run's float32 `.tflite` file, from which quantised files are made."""
+
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from alloyk.exporting.calibration import Calibration, draw_calibration, read_calibration
+from alloyk.exporting.conversion import write_tflite
+from alloyk.exporting.quantization import (
+    NetworkOperator,
+    Range,
+    Scheme,
+    activation_ranges,
+    network_operators,
+    quantize,
+)
+from alloyk.exporting.subject import Subject, logger
+
+
+@dataclass
+class FloatFile:
+    """A float32 file and what quantising it needs, each measured once.
+
+    Attributes:
+        subject: The run.
+        content: The file.
+    """
+
+    subject: Subject
+    content: bytes
+    _ranges: dict[str, dict[str, Range]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, subject: Subject) -> "FloatFile":
+        """Convert the run's model."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "float32.tflite"
+            write_tflite(subject.original.backend.full_model, path, subject.timed_shape)
+            return cls(subject, path.read_bytes())
+
+    @cached_property
+    def operators(self) -> list[NetworkOperator]:
+        """The operators of the network."""
+        return network_operators(self.content)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The training images that ranges are measured on."""
+        calibration = draw_calibration(self.subject.dataset)
+        if calibration.note:
+            logger.warning(calibration.note)
+        return calibration
+
+    def ranges(self, draw: str) -> dict[str, Range]:
+        """The range of each activation over a draw of training images."""
+        if draw not in self._ranges:
+            images = self.calibration.of(draw)
+            logger.info(f"calibrating on {len(images)} training images (draw {draw})")
+            read = read_calibration(images, self.subject.timed_shape)
+            self._ranges[draw] = activation_ranges(self.content, read, self.operators)
+        return self._ranges[draw]
+
+    def quantized(self, scheme: Scheme, draw: str = "A") -> bytes:
+        """The file with its network quantised, calibrated on a draw if the scheme needs it."""
+        ranges = self.ranges(draw) if scheme.activations is not None else None
+        return quantize(self.content, scheme, self.operators, ranges)

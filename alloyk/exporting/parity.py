@@ -1,0 +1,242 @@
+"""How an exported file compares with the original, and whether that meets the format's policy."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from alloyk.exporting.agreement import Agreement, Outputs, compare
+from alloyk.exporting.policy import POINTS, Policy
+from alloyk.exporting.subject import Subject
+from alloyk.imaging import shown
+from alloyk.inference import Classifier
+from alloyk.metrics.calibration import log_loss, reliability
+from alloyk.metrics.intervals import upper_bound
+from alloyk.metrics.selective import abstaining, abstention
+from alloyk.metrics.significance import accuracy_difference, least_difference
+from alloyk.runs.predictions import Predictions
+
+EXAMPLES = 20  # names of images listed in parity.json
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One metric of the original and of the file."""
+
+    original: float
+    file: float
+
+    @property
+    def difference(self) -> float:
+        """That of the file minus that of the original."""
+        return self.file - self.original
+
+    def as_json(self) -> dict[str, float]:
+        """Both and their difference."""
+        return {**asdict(self), "difference": self.difference}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """An exported file compared with the original on the test split.
+
+    Attributes:
+        agreement: Decisions and probabilities.
+        plates: Number of plates; of images where plates are unknown.
+        has_plates: Whether plates are known.
+        median_confidence: Median over images of the original's largest probability: where it is
+            near 1, agreement means little.
+        accuracy: Of both.
+        interval: 95 % interval of the difference of accuracy, paired, over plates; None if the
+            plates give none.
+        least: One-sided 95 % lower bound of that difference, likewise.
+        calibration_error: Expected calibration error of both.
+        log_loss: Of both.
+        abstention: For each target error rate, the threshold to use with the file, and whether it
+            is that of the run; see `_thresholds`.
+    """
+
+    agreement: Agreement
+    plates: int
+    has_plates: bool
+    median_confidence: float
+    accuracy: Pair
+    interval: tuple[float, float] | None
+    least: float | None
+    calibration_error: Pair
+    log_loss: Pair
+    abstention: tuple[dict[str, Any], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `parity.json` about the comparison."""
+        found = self.agreement
+        return {
+            "images": found.images,
+            "plates": self.plates if self.has_plates else None,
+            "median_confidence": self.median_confidence,
+            "decisions": {
+                "agree": found.images - len(found.differing),
+                "differ": len(found.differing),
+                "examples": list(found.differing[:EXAMPLES]),
+            },
+            "probability_difference": {
+                "max": found.max_difference,
+                "mean": found.mean_difference,
+                "worst": found.worst,
+            },
+            "accuracy": {
+                **self.accuracy.as_json(),
+                "interval": list(self.interval) if self.interval else None,
+                "lower_bound": self.least,
+            },
+            "calibration_error": self.calibration_error.as_json(),
+            "log_loss": self.log_loss.as_json(),
+            "estimates": dict(found.estimates),
+            "unlike_flags_that_differ": found.flags,
+            "abstention": list(self.abstention),
+        }
+
+
+def parity_of(subject: Subject, exported: Classifier) -> tuple[Parity, Outputs]:
+    """Compare a file with the original on the test split.
+
+    Args:
+        subject: The original and its images.
+        exported: The file.
+
+    Returns:
+        The comparison, and the file's outputs for the test images.
+    """
+    outputs = subject.found(exported)
+    before, after = subject.predictions(subject.expected()), subject.predictions(outputs)
+    right = [one.y_pred == one.y_true for one in (before, after)]
+    groups = before.groups
+    interval = accuracy_difference(*right, groups, resamples=RESAMPLES)["interval"]
+    return Parity(
+        agreement=compare(subject.names(), subject.expected(), outputs),
+        plates=int(groups.max()) + 1,
+        has_plates=before.has_plates,
+        median_confidence=float(np.median(before.probabilities.max(axis=1))),
+        accuracy=Pair(*(float(one.mean()) for one in right)),
+        interval=(interval[0], interval[1]) if interval else None,
+        least=least_difference(*right, groups, resamples=RESAMPLES),
+        calibration_error=Pair(
+            *(reliability(one).expected_calibration_error for one in (before, after))
+        ),
+        log_loss=Pair(log_loss(before), log_loss(after)),
+        abstention=tuple(_abstention(subject, exported, before, after)),
+    ), outputs
+
+
+def _abstention(
+    subject: Subject, exported: Classifier, before: Predictions, after: Predictions
+) -> list[dict[str, Any]]:
+    validation: list[Predictions | None] = [None, None]
+    if subject.names("val"):
+        found = subject.found(exported, "val")
+        validation = [
+            subject.predictions(one, "val") for one in (subject.expected("val"), found)
+        ]  # fmt: skip
+    return _thresholds((before, validation[0]), (after, validation[1]))
+
+
+def _thresholds(
+    original: tuple[Predictions, Predictions | None], file: tuple[Predictions, Predictions | None]
+) -> list[dict[str, Any]]:
+    """Threshold of confidence for each target error rate.
+
+    The run's threshold is carried over if the file, abstaining below it, meets the target on
+    validation images, by the same upper bound that chose it; otherwise the file's own is taken.
+
+    Args:
+        original: Predictions of the original for test and validation images.
+        file: Those of the file.
+
+    Returns:
+        A row for each rate: `wanted_error_rate`, `original`, `threshold` (None if no threshold
+        meets the target), `carried_over`, and the file's `coverage` and `error_rate` on the test
+        images.
+    """
+    rows = []
+    own_rows = abstention(*file, resamples=2)
+    for row, own in zip(abstention(*original, resamples=2), own_rows, strict=True):
+        rate, threshold = row["wanted_error_rate"], row["threshold"]
+        kept = threshold is not None and _meets(file[1] or file[0], threshold, rate)
+        used = threshold if kept else own["threshold"]
+        result = {} if used is None else abstaining(file[0], used, resamples=2)
+        rows.append(
+            {
+                "wanted_error_rate": rate,
+                "original": threshold,
+                "threshold": used,
+                "carried_over": kept,
+                "coverage": result.get("coverage"),
+                "error_rate": result.get("error_rate"),
+            }
+        )
+    return rows
+
+
+def _meets(predictions: Predictions, threshold: float, rate: float) -> bool:
+    """Whether the upper bound of the error rate from a threshold up meets a target."""
+    decided = (predictions.confidence >= threshold) & ~predictions.flagged
+    if not decided.any():
+        return False
+    wrong = (predictions.y_pred != predictions.y_true)[decided]
+    _, groups = np.unique(predictions.groups[decided], return_inverse=True)
+    return bool(upper_bound(wrong, groups) <= rate)
+
+
+def shortfalls(parity: Parity, policy: Policy, spreads: Mapping[str, float]) -> list[str]:
+    """What a file fails of its policy, a clause each; empty if it passes.
+
+    Args:
+        parity: The comparison.
+        policy: The requirements.
+        spreads: Column that the models estimate → standard deviation over the training images.
+    """
+    # Not `>`: every comparison with NaN is false.
+    found, failed = parity.agreement, []
+    if policy.same_decisions and found.differing:
+        failed.append(
+            f"all predicted classes must be the same, got {len(found.differing)} of "
+            f"{found.images} that differ (for example {shown(found.differing[0])})"
+        )
+    limit = policy.max_difference
+    if limit is not None and not found.max_difference <= limit:
+        failed.append(
+            f"max |Δp| must be at most {limit:.0e}, got {found.max_difference:.1e} "
+            f"(for {shown(found.worst)})"
+        )
+    if policy.accuracy_loss is not None:
+        failed += _accuracy_shortfall(parity, policy.accuracy_loss)
+    rise = policy.calibration_error_rise
+    if rise is not None and not parity.calibration_error.difference <= rise:
+        failed.append(
+            f"the calibration error must rise by at most {rise:.3f}, got "
+            f"{parity.calibration_error.difference:.3f}"
+        )
+    for name, difference in found.estimates.items():
+        allowed = policy.estimate_difference * spreads[name]
+        if not difference <= allowed:
+            failed.append(
+                f"the difference of {name} must be at most {allowed:.1e}, got {difference:.1e}"
+            )
+    return failed
+
+
+def _accuracy_shortfall(parity: Parity, loss: float) -> list[str]:
+    least, what = parity.least, "plates" if parity.has_plates else "images"
+    if least is not None and least >= -loss:
+        return []
+    found = parity.accuracy.difference * POINTS
+    bound = "unknown" if least is None else f"{least * POINTS:+.2f}"
+    text = (
+        f"the accuracy must be shown to lose at most {loss * POINTS:g} points, got a lower bound "
+        f"of {bound} over {parity.plates:,} {what} (found: {found:+.2f})"
+    )
+    if found >= -loss * POINTS:
+        text += f", too few {what} to tell: more test images, or a wider --margin, may show it"
+    return [text]

@@ -1,0 +1,87 @@
+"""The table that `alloyk export` prints."""
+
+from alloyk.exporting.agreement import Agreement
+from alloyk.exporting.policy import POINTS
+from alloyk.exporting.result import ExportReport
+from alloyk.runs.folder import RunFolder
+
+MEGABYTE, MILLI = 1e6, 1e3
+
+
+def format_report(report: ExportReport) -> str:
+    """Format a report as the table that `alloyk export` prints."""
+    images = f"{report.agreement.images:,} (the whole test split)"
+    if report.resized:
+        height, width = report.input_shape[:2]
+        images += f", {report.resized:,} of them resized to {height}x{width} for both"
+    shape = "x".join(map(str, report.timed_shape))
+    speed = report.speed
+    rows = [
+        ("file", str(report.path)),
+        ("format", f"{report.format}, input {_described(report.input_shape)}"),
+        ("compared with", f"{RunFolder('').model_file.name} of the run, on the raw images"),
+        ("images compared", images),
+        *_differences(report),
+        (RunFolder("").predictions_file().name, _recorded_row(report.recorded)),
+        *_calibration(report),
+        ("size", f"{report.size_bytes / MEGABYTE:.1f} MB"),
+        ("peak memory", f"{speed.peak_bytes / MEGABYTE:.0f} MB (whole process)"),
+        ("latency", f"{speed.median_seconds * MILLI:.2f} ms (one {shape} image, one thread)"),
+        ("proof", str(report.proof)),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
+
+
+def _differences(report: ExportReport) -> list[tuple[str, str]]:
+    found, parity, policy = report.agreement, report.parity, report.policy
+    allowed = ""
+    if policy.max_difference is not None:
+        allowed = f" (allowed: {policy.max_difference:.0e})"
+    accuracy = f"{parity.accuracy.difference * POINTS:+.2f} points"
+    if parity.interval is not None:
+        low, high = (end * POINTS for end in parity.interval)
+        accuracy += f" (95 % interval {low:+.2f} to {high:+.2f})"
+    if policy.accuracy_loss is not None and parity.least is not None:
+        accuracy += (
+            f", at least {parity.least * POINTS:+.2f} with 95 % confidence "
+            f"(required: {-policy.accuracy_loss * POINTS:+.2f})"
+        )
+    return [
+        ("predictions that differ", str(len(found.differing))),
+        ("max |Δp|", f"{found.max_difference:.1e}{allowed}"),
+        ("mean |Δp|", f"{found.mean_difference:.1e}"),
+        ("Δ accuracy", accuracy),
+        ("Δ calibration error", f"{parity.calibration_error.difference:+.4f}"),
+        ("Δ log loss", f"{parity.log_loss.difference:+.4f}"),
+        *(
+            (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
+            for name, difference in found.estimates.items()
+        ),
+        ("unlike flags changed", str(found.flags)),
+    ]
+
+
+def _calibration(report: ExportReport) -> list[tuple[str, str]]:
+    if report.draws is None:
+        return []
+    drawn, other = report.draws.calibration, report.draws.difference
+    text = (
+        f"{len(drawn.of('A'))} training images; {len(drawn.of('B'))} others change "
+        f"{len(other.differing)} predictions, max |Δp| {other.max_difference:.1e}"
+    )
+    return [("calibration", text)]
+
+
+def _described(shape: tuple[int | None, ...]) -> str:
+    height, width, channels = shape
+    if height is None or width is None or channels is None:
+        return "raw images of any size, 1 or 3 channels"
+    return f"one raw image of {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _recorded_row(recorded: Agreement | None) -> str:
+    if recorded is None:
+        return "not compared: missing, or of other images"
+    row = f"{len(recorded.differing)} predictions differ, max |Δp| {recorded.max_difference:.1e}"
+    return row + "".join(f", |Δ {name}| {x:.1e}" for name, x in recorded.estimates.items())

@@ -1,0 +1,187 @@
+"""Quantised files of a small run: int8 where they should be, float32 elsewhere, and proven."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from tiny_run import write_dataset, write_run
+
+from alloyk.errors import AlloykError
+from alloyk.exporting import export_run, format_report
+from alloyk.exporting import exporter as export
+from alloyk.exporting.quantization import (
+    Scheme,
+    activation_ranges,
+    network_operators,
+    quantize,
+)
+from alloyk.inference import load
+from alloyk.inference.latency import Speed
+
+QUANTIZED = ("tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
+
+
+def instant(model, shape):
+    return Speed(1, 0.00123, 0.002, 5, 900.0, 10**8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantized")
+    return write_run(folder / "run", write_dataset(folder / "data"))
+
+
+@pytest.fixture(scope="module")
+def exports(run):
+    """A report for each format; 18 test images prove little, so the margin is wide."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "measured_speed", instant)
+        return {
+            name: export_run(run, name, run.parent / f"{name}.tflite", margin=50)
+            for name in ("tflite", *QUANTIZED)
+        }
+
+
+def tensors(path):
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    return interpreter, {one["name"]: one for one in interpreter.get_tensor_details()}
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "difference"),
+    [
+        ("tflite-fp16", 0.55, 2e-3),
+        ("tflite-w8", 0.33, 0.05),
+        ("tflite-16x8", 0.33, 0.05),
+        ("tflite-int8", 0.33, 0.15),
+    ],
+)
+def test_each_file_is_small_and_close(exports, name, share, difference):
+    report = exports[name]
+    assert report.size_bytes < share * exports["tflite"].size_bytes
+    assert 0 < report.agreement.mean_difference < report.agreement.max_difference < difference
+
+
+def test_the_network_is_int8_per_channel_and_the_preprocessing_float32(exports):
+    interpreter, found = tensors(exports["tflite-int8"].path)
+    _, floats = tensors(exports["tflite"].path)
+    image = interpreter.get_input_details()[0]
+    assert image["dtype"] == np.float32
+    assert not [
+        name for name, one in found.items()
+        if "/preprocessing" in name and one["dtype"] in (np.int8, np.int16)
+    ]  # fmt: skip
+    convolutions = [
+        one for one in found.values()
+        if one["dtype"] == np.int8 and len(one["shape"]) == 4 and one["shape"][0] > 1
+    ]  # fmt: skip
+    assert len(convolutions) == 4  # the stages of a cnn
+    for one in convolutions:
+        scales = one["quantization_parameters"]["scales"]
+        assert len(scales) == one["shape"][0]  # one for each filter
+        assert not one["quantization_parameters"]["zero_points"].any()  # symmetric
+    assert not [one for one in floats.values() if one["dtype"] == np.int8]
+
+
+def test_8_bit_weights_are_the_nearest_of_a_symmetric_scale(exports):
+    whole, floats = tensors(exports["tflite"].path)
+    small, found = tensors(exports["tflite-w8"].path)
+    compared = 0
+    for name, one in found.items():
+        if one["dtype"] != np.int8:
+            continue
+        weights = whole.get_tensor(floats[name.removesuffix("_quantized")]["index"])
+        stored = small.get_tensor(one["index"]).astype(np.float64)
+        scales = np.array(one["quantization_parameters"]["scales"], np.float64)
+        axes = tuple(range(1, weights.ndim))
+        np.testing.assert_allclose(scales, np.abs(weights).max(axis=axes) / 127, rtol=1e-5)
+        steps = scales.reshape(-1, *[1] * len(axes))
+        assert (np.abs(weights - stored * steps) <= steps * 0.501).all()
+        compared += 1
+    assert compared == 5  # four convolutions and the hidden layer; the logits stay in float32
+
+
+def test_the_proof_says_what_was_found(exports):
+    report = exports["tflite-int8"]
+    assert {path.name for path in report.proof.iterdir()} == {
+        "parity.json", "parity.png", "calibration.csv",
+    }  # fmt: skip
+    proof = json.loads((report.proof / "parity.json").read_text())
+    assert proof["format"] == "tflite-int8"
+    assert proof["decisions"]["agree"] + proof["decisions"]["differ"] == proof["images"] == 18
+    assert proof["probability_difference"]["max"] == report.agreement.max_difference
+    accuracy = proof["accuracy"]
+    assert accuracy["difference"] == accuracy["file"] - accuracy["original"]
+    assert accuracy["lower_bound"] >= -0.5
+    assert proof["policy"]["accuracy_loss"] == 0.5
+    assert [row["wanted_error_rate"] for row in proof["abstention"]] == [0.05, 0.02, 0.01]
+    assert proof["latency"]["median_seconds"] == 0.00123
+    table = format_report(report)
+    assert "Δ calibration error" in table
+    assert "calibration              3 training images; 3 others change" in table
+
+
+def test_calibration_takes_training_images_only_in_two_disjoint_draws(run, exports):
+    for name in ("tflite-16x8", "tflite-int8"):
+        with (exports[name].proof / "calibration.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == len({row["path"] for row in rows}) == 6  # the whole training split
+        assert all(row["path"].startswith("train/") for row in rows)
+        assert [row["draw"] for row in rows].count("A") == 3
+    for name in ("tflite", "tflite-fp16", "tflite-w8"):
+        assert not (exports[name].proof / "calibration.csv").exists()
+
+
+def test_too_few_test_images_prove_no_half_point(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "measured_speed", instant)
+    message = r"shown to lose at most 0\.5 points, got a lower bound of -\d+\.\d+ over 18 images"
+    with pytest.raises(AlloykError, match=message):
+        export_run(run, "tflite-w8", tmp_path / "small.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_training_images_nothing_is_calibrated(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "measured_speed", instant)
+    data = write_dataset(tmp_path / "data")
+    run = write_run(tmp_path / "run", data)
+    for path in (data / "train").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(AlloykError, match=r"no image in .*data/train"):
+        export_run(run, "tflite-int8", tmp_path / "small.tflite", margin=50)
+    assert not (tmp_path / "small.tflite").exists()
+
+
+def test_an_operator_can_stay_in_float32(run, exports):
+    content = exports["tflite"].path.read_bytes()
+    operators = network_operators(content)
+    image = np.full((40, 48, 1), 4000, np.float32)
+    ranges = activation_ranges(content, [image], operators)
+    first = operators[0]
+    assert first.kind == "CONV_2D"
+    assert first.weights == 3 * 3 * 32 + 32
+    mixed = quantize(content, Scheme(8, 8, frozenset([first.name])), operators, ranges)
+    interpreter = Interpreter(model_content=mixed)
+    found = [
+        one for one in interpreter.get_tensor_details()
+        if one["dtype"] == np.int8 and len(one["shape"]) == 4 and one["shape"][0] > 1
+    ]  # fmt: skip
+    assert len(found) == 3
+
+
+def test_ranges_are_those_of_the_activations(run, exports):
+    content = exports["tflite"].path.read_bytes()
+    operators = network_operators(content)
+    images = [np.random.default_rng(i).uniform(2000, 9000, (40, 48, 1)) for i in range(3)]
+    ranges = activation_ranges(content, images, operators)
+    hidden = next(one for one in operators if "/hidden" in one.name)
+    preprocessing, network = load(run).backend.model.layers
+    _, standardized, inner = network.layers
+    features = keras.Model(inner.inputs, inner.get_layer("hidden_activation").output)
+    values = np.concatenate(
+        [features(standardized(preprocessing(one[None].astype(np.float32)))) for one in images]
+    )
+    assert ranges[hidden.name] == pytest.approx((0.0, values.max()), rel=1e-4)
