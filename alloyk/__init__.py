@@ -28,9 +28,9 @@ _HOMES = {
     "RunFolder": "alloyk.runs.folder",
     **dict.fromkeys(
         (
-            "audit", "build_model", "ceiling", "compare", "cross_validate", "ensemble", "evaluate",
-            "explain", "export", "load", "plan", "predict", "report", "simulate", "split", "stress",
-            "train", "tune",
+            "audit", "build_model", "ceiling", "compare", "configure", "cross_validate", "ensemble",
+            "evaluate", "explain", "export", "load", "plan", "predict", "report", "simulate",
+            "split", "stress", "train", "tune",
         ),
         "alloyk.api",
     ),

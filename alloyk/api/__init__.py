@@ -4,6 +4,7 @@
 pandas and matplotlib load inside the functions that need them.
 """
 
+from alloyk.api.configuration import configure
 from alloyk.api.inference import build_model, export, load, predict
 from alloyk.api.preparation import audit, simulate, split
 from alloyk.api.review import compare, evaluate, explain, report, stress
@@ -15,6 +16,7 @@ __all__ = [
     "build_model",
     "ceiling",
     "compare",
+    "configure",
     "cross_validate",
     "ensemble",
     "evaluate",

@@ -37,9 +37,12 @@ def _plain(value: Any) -> Any:
 
 
 def configuration_overrides(
-    settings: Settings, arch: str | None = None, data: object = None
+    settings: Settings,
+    arch: str | None = None,
+    data: object = None,
+    time_budget: float | None = None,
 ) -> dict[str, Any]:
-    """Return `set`, `arch` and `data` as one nested dictionary for `resolve_config`.
+    """Return `set`, `arch`, `data` and `time_budget` as one nested dictionary for `resolve_config`.
 
     Raises:
         ConfigError: A setting is not of the form KEY=VALUE.
@@ -51,6 +54,8 @@ def configuration_overrides(
         overrides = combine(overrides, {"model": {"arch": arch}})
     if data:
         overrides = combine(overrides, {"data": {"path": str(data)}})
+    if time_budget is not None:
+        overrides = combine(overrides, {"train": {"time_budget_minutes": time_budget}})
     return overrides
 
 

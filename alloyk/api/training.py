@@ -1,6 +1,7 @@
 """Make runs: train, cross-validate, vote, search."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,17 +28,21 @@ def train(
     data: str | Path | None = None,
     run: str | Path | None = None,
     resume: bool = False,
+    time_budget: float | None = None,
     set: Settings = (),
     progress: Progress = NO_PROGRESS,
 ) -> "Run":
     """Train a classifier and evaluate it on the test split, as `alloyk train` does.
 
+    With `data` and no `config`, what is not set is chosen for the data set, as by `configure`.
+
     Args:
-        config: YAML file of the experiment; by default the built-in configuration.
+        config: YAML file of the experiment; by default one made for `data`, or the built-in one.
         arch: Architecture, such as `resnet18`.
         data: Data set: a folder or a `manifest.csv`; by default the embedded, simulated one.
         run: Folder of the run; by default `saved_models/<arch>`, numbered.
         resume: Resume the interrupted run in `run`; nothing else may be given then.
+        time_budget: Minutes that the command may take, start and evaluation included.
         set: Further settings, for example `{"train.epochs": 20}`.
         progress: Shows how far it is, see `alloyk.progress`.
 
@@ -53,25 +58,35 @@ def train(
         >>> run = alloyk.train(data="sorted/", arch="resnet18")  # doctest: +SKIP
         >>> run.metrics["accuracy"], run.predictions.table, run.report()  # doctest: +SKIP
     """
+    from alloyk.api.configuration import planned_for
     from alloyk.api.run import Run
     from alloyk.config import resolve_config
     from alloyk.locks import is_empty, new_numbered_folder
     from alloyk.runtime.tensorflow import load_tensorflow
 
+    started = time.monotonic()
     if resume:
-        if config or arch or data or set or not run:
+        if config or arch or data or set or time_budget is not None or not run:
             raise OptionError("`resume` takes `run` and nothing else; the run has its settings")
         config = Run(run).config_file
         if not config.is_file():
             raise ModelError(f"`resume` needs an interrupted run; {config} not found")
-    resolved = resolve_config(config and Path(config), configuration_overrides(set, arch, data))
+    overrides = configuration_overrides(set, arch, data, time_budget)
+    resolved = resolve_config(config and Path(config), overrides)
+    plan = planned_for(config, overrides, progress)
+    if plan is not None:
+        resolved = plan.config
+        logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.training import run_training
 
     new = new_numbered_folder(RUNS, resolved.model.arch)
     with nullcontext(Path(run)) if run else new as folder:
         try:
-            run_training(resolved, folder, resume=resume, progress=progress)
+            run_training(
+                resolved, folder, resume=resume, progress=progress,
+                plan=plan.to_yaml() if plan else "", started=started,
+            )  # fmt: skip
         except KeyboardInterrupt:
             if folder.is_dir() and not is_empty(folder):
                 logger.info("\nto resume: alloyk train --run %s --resume", folder)

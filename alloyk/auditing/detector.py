@@ -6,6 +6,7 @@ reveals by which detector, or when, an image was taken; in one class only, it re
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,13 +88,39 @@ def borders(audited: Audited) -> Iterator[Finding]:
     )
 
 
-def orientations(audited: Audited) -> Iterator[Finding]:
-    """Images that show the common scene rotated or flipped."""
+@dataclass(frozen=True, eq=False)
+class CommonScene:
+    """How each readable image shows the scene that most images have in common.
+
+    Attributes:
+        rows: Rows of the readable images.
+        turn: `(n,)` int, the orientation of each, 0 to 7.
+        sure: `(n,)` bool, whether it shows the scene in that orientation for certain.
+        usual: The most frequent orientation.
+    """
+
+    rows: np.ndarray
+    turn: np.ndarray
+    sure: np.ndarray
+    usual: int
+
+
+def common_scene(audited: Audited) -> CommonScene | None:
+    """Find the common scene and its orientation in each image; None with too few images."""
     rows = np.flatnonzero(audited.scan.readable)
     if len(rows) < FEWEST_SCENES:
-        return
+        return None
     turn, sure = _turns(audited.scan.equalized[rows].astype(np.float32))
-    usual = np.bincount(turn[sure], minlength=8).argmax() if sure.any() else 0
+    usual = int(np.bincount(turn[sure], minlength=8).argmax()) if sure.any() else 0
+    return CommonScene(rows, turn, sure, usual)
+
+
+def orientations(audited: Audited) -> Iterator[Finding]:
+    """Images that show the common scene rotated or flipped."""
+    scene = common_scene(audited)
+    if scene is None:
+        return
+    rows, turn, sure, usual = scene.rows, scene.turn, scene.sure, scene.usual
     other = sure & (turn != usual)
     if not other.any():
         return

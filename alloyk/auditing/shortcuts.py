@@ -102,16 +102,34 @@ def shortcuts(audited: Audited) -> Iterator[Finding]:
         )
 
 
-def equalization(audited: Audited) -> Iterator[Finding]:
-    """Whether equalising the histograms would erase the differences between classes.
+@dataclass(frozen=True)
+class EqualizationEffect:
+    """How well block means predict the class, before and after equalising.
 
-    Equalisation keeps only the order of the pixels. If plate and wedge fill the field, that order
-    is the same for every plate; a bare reference in view preserves the level. The class is
-    predicted from block means of the images and of the equalised images.
+    Attributes:
+        before: Balanced accuracy on the images.
+        after: Balanced accuracy on the equalised images.
+        chance: Balanced accuracy of guessing.
+        error: Standard error of the balanced accuracy of guessing.
+        telling: Whether the block means of the images are significantly better than guessing.
+    """
+
+    before: float
+    after: float
+    chance: float
+    error: float
+    telling: bool
+
+
+def equalization_effect(audited: Audited) -> EqualizationEffect | None:
+    """Predict the class from block means of the images and of the equalised images.
+
+    Returns:
+        None if there are too few labelled images.
     """
     chosen = _chosen(audited, MOST_FOREST_IMAGES)
     if chosen is None:
-        return
+        return None
     thumbs = audited.scan.thumbs[chosen.rows].astype(np.float32).reshape(len(chosen.rows), -1)
     means = audited.measure("mean")[chosen.rows].astype(np.float32)[:, None]
     low = thumbs.min(axis=1, keepdims=True)
@@ -119,14 +137,25 @@ def equalization(audited: Audited) -> Iterator[Finding]:
     before = _forest_accuracy(np.hstack([thumbs * means, (thumbs - low) / extent]), chosen)
     equalized = audited.scan.equalized[chosen.rows].astype(np.float32)
     after = _forest_accuracy(equalized.reshape(len(chosen.rows), -1), chosen)
-    figures = {"before": before, "after": after, "chance": chosen.chance}
-    if not chosen.telling(before):
+    return EqualizationEffect(before, after, chosen.chance, chosen.error, chosen.telling(before))
+
+
+def equalization(audited: Audited) -> Iterator[Finding]:
+    """Whether equalising the histograms would erase the differences between classes.
+
+    Equalisation keeps only the order of the pixels. If plate and wedge fill the field, that order
+    is the same for every plate; a bare reference in view preserves the level.
+    """
+    effect = equalization_effect(audited)
+    if effect is None or not effect.telling:
         return  # coarse block means do not predict the class, so nothing can be lost
+    before, after, chance = effect.before, effect.after, effect.chance
+    figures = {"before": before, "after": after, "chance": chance}
     result = (
         f"Means of 16 × 16 blocks predict the class in {percent(before)} of the images, and "
-        f"after equalising in {percent(after)} (chance: {percent(chosen.chance)})"
+        f"after equalising in {percent(after)} (chance: {percent(chance)})"
     )
-    if after - chosen.chance < LEFT * (before - chosen.chance):
+    if after - chance < LEFT * (before - chance):
         yield Finding(
             "equalization-erases",
             CHECK,

@@ -24,6 +24,7 @@ COMMANDS = {
     "ceiling": "Compute the best possible accuracy on simulated radiographs.",
     "plan": "Find the set-up that separates the alloys best.",
     "split": "Sort images into train, val and test folders.",
+    "configure": "Make a configuration for a data set, with reasons.",
     "train": "Train a classifier and evaluate it on the test split.",
     "evaluate": "Write metrics and figures of a run.",
     "explain": "Show the image regions that drove a prediction.",

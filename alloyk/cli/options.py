@@ -64,6 +64,10 @@ set_option = click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True,
     help="Any key of the configuration; may be repeated.",
 )  # fmt: skip
+time_budget_option = click.option(
+    "--time-budget", type=float, metavar="MINUTES",
+    help="Minutes for all of it: the learning-rate schedule ends when they do.",
+)  # fmt: skip
 simulator_set_option = click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True,
     help="Any parameter of the simulator; may be repeated.",

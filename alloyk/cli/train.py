@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import arch_option, config_argument, data_option, set_option
+from alloyk.cli.options import (
+    arch_option,
+    config_argument,
+    data_option,
+    set_option,
+    time_budget_option,
+)
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -18,16 +24,19 @@ from alloyk.cli.terminal import PROGRESS
     help="Folder of the run.  [default: saved_models/<arch>, numbered]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Resume the interrupted run in --run.")
+@time_budget_option
 @set_option
 def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Train the classifier described by CONFIG, then evaluate it on the test split.
 
-    Without CONFIG and --data it trains on the embedded, simulated data set.
+    Without CONFIG, what is not set is chosen for the data set as by `alloyk configure`; without
+    --data too it trains on the embedded, simulated data set.
 
     \b
     Examples:
       alloyk train --arch efficientnetb0
       alloyk train --arch resnet18 --data radiographs/ --set train.epochs=50
+      alloyk train --data radiographs/ --time-budget 20
       alloyk train --run saved_models/resnet18 --resume
     """
     from alloyk.api import train

@@ -45,7 +45,11 @@ def default_settings() -> dict[str, Any]:
     return parse_mapping(file.read_text(encoding="utf-8"), "default.yaml")
 
 
-def resolve_config(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def resolve_config(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    planned: Mapping[str, Any] | None = None,
+) -> Config:
     """The configuration of a YAML file under the settings of the command line.
 
     Without a file and without `data.path`, the embedded default takes the place of the recipe's
@@ -54,6 +58,8 @@ def resolve_config(path: Path | None = None, overrides: Mapping[str, Any] | None
     Args:
         path: The YAML file.
         overrides: Nested dictionary, as from `parse_overrides`.
+        planned: Nested dictionary of settings made for the data set, stronger than the recipe and
+            weaker than what the user gives.
 
     Raises:
         ConfigError: A key is unknown or a value is out of range; names the key, and the file if
@@ -63,7 +69,8 @@ def resolve_config(path: Path | None = None, overrides: Mapping[str, Any] | None
     file = read_yaml(path) if path else {}
     given = overlay(file, overrides)
     own_data = path is not None or "path" in _section(given, "data")
-    settings = _with_kind_names(weaker_under(_weaker_settings(given, own_data), given))
+    weaker = _weaker_settings(given, own_data, planned or {})
+    settings = _with_kind_names(weaker_under(weaker, given))
     if "recipe" in overrides:
         _report_kept(path, file, given)
     try:
@@ -72,13 +79,18 @@ def resolve_config(path: Path | None = None, overrides: Mapping[str, Any] | None
         raise ConfigError(_explained(error, path, file, overrides, settings)) from error
 
 
-def _weaker_settings(given: Mapping[str, Any], own_data: bool) -> dict[str, Any]:
-    """The settings of the recipe, and of the embedded default where it is used."""
-    default = {} if own_data else default_settings()
-    arch = _section(given, "model").get("arch", ModelConfig().arch)
+def _weaker_settings(
+    given: Mapping[str, Any], own_data: bool, planned: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of the recipe, and of the embedded default or the plan where it is used."""
+    default = dict(planned) if own_data else default_settings()
+    arch = _section(overlay(planned, given), "model").get("arch", ModelConfig().arch)
     recipe = recipe_settings(str(arch), str(given.get("recipe", "alloyk")))
-    # A recipe chosen by the user overrides a default that was not chosen.
-    return overlay(default, recipe) if "recipe" in given else weaker_under(recipe, default)
+    # A recipe chosen by the user overrides a default that was not chosen, but not a plan, which
+    # starts from the recipe.
+    if "recipe" in given and not own_data:
+        return overlay(default, recipe)
+    return weaker_under(recipe, default)
 
 
 def _with_kind_names(settings: dict[str, Any]) -> dict[str, Any]:

@@ -157,6 +157,8 @@ class TrainConfig(Section):
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     patience: int | None = Field(default=None, ge=1)
     start_from_epoch: int = Field(default=0, ge=0)
+    time_budget_minutes: Positive | None = None
+    average_weights: float | None = Field(default=None, gt=0, lt=1)
     deterministic: bool = False
     mixed_precision: bool | Literal["auto"] = "auto"
     devices: tuple[str, ...] | None = None

@@ -39,6 +39,7 @@ class RunFolder:
     Attributes:
         path: The folder.
         config_file: `config.yaml`, everything resolved.
+        plan_file: `plan.yaml`, the settings made from the data set, each with its reason.
         model_file: `model.keras`, from a raw image to logits.
         history_file: `history.csv`, one row per epoch.
         split_file: `split.csv`, which images the run was trained on.
@@ -59,6 +60,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
+        self.plan_file = self.path / "plan.yaml"
         self.model_file = self.path / "model.keras"
         self.history_file = self.path / "history.csv"
         self.split_file = self.path / "split.csv"

@@ -81,6 +81,18 @@ def dump_yaml(value: Any) -> str:
     return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True))
 
 
+def dump_inline(value: Any) -> str:
+    """The YAML text of a value in one line.
+
+    >>> dump_inline([64, 64]), dump_inline("1e3"), dump_inline(None)
+    ('[64, 64]', "'1e3'", 'null')
+    """
+    text = yaml.dump(
+        value, Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=1_000_000
+    )
+    return str(text).removesuffix("...\n").strip()
+
+
 def read_yaml(path: Path) -> dict[Any, Any]:
     """The mapping in a YAML file; empty for an empty file.
 

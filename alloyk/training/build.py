@@ -30,6 +30,7 @@ from alloyk.training.losses.mixed import MixedAccuracy, MixedLoss
 from alloyk.training.losses.multitask import MultitaskNetwork
 from alloyk.training.optimizers import build_optimizer
 from alloyk.training.schedules import ReduceOnPlateau, build_schedule
+from alloyk.training.time_budget import PacedSchedule
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,12 @@ def build_network(
     return MultitaskNetwork(image, outputs, targets=targets, weights=weights, name=name)
 
 
-def compile_network(config: Config, network: keras.Model, labels, num_classes: int, steps: int):
+def compile_network(
+    config: Config, network: keras.Model, labels: np.ndarray, num_classes: int, steps: int
+) -> list[keras.callbacks.Callback]:
     """Give the network its loss, and its optimizer with the learning-rate schedule.
+
+    With a time budget the schedule is paced by a `TimeBudget`, see `paced_schedule_of`.
 
     Args:
         config: The experiment.
@@ -192,7 +197,12 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
     )
     class_counts = np.bincount(labels, minlength=num_classes)
     loss = build_loss(loss.pop("name"), class_counts=class_counts.tolist(), **loss)
-    optimizer = build_optimizer(optimizer.pop("name"), learning_rate, **optimizer)
+    rate = learning_rate
+    if config.train.time_budget_minutes is not None:
+        rate = PacedSchedule(learning_rate, config.train.epochs * steps)
+    optimizer = build_optimizer(
+        optimizer.pop("name"), rate, average_weights=config.train.average_weights, **optimizer
+    )
     if isinstance(network, MultitaskNetwork):
         network.compile(optimizer, loss)
     else:
@@ -202,3 +212,9 @@ def compile_network(config: Config, network: keras.Model, labels, num_classes: i
     if not plateau:
         return []
     return [ReduceOnPlateau(learning_rate, start_epoch=math.ceil(warmup), **plateau_options)]
+
+
+def paced_schedule_of(network: keras.Model) -> PacedSchedule | None:
+    """The schedule that a time budget paces; None without a time budget."""
+    schedule = network.optimizer._learning_rate  # Keras has no public way to the schedule
+    return schedule if isinstance(schedule, PacedSchedule) else None

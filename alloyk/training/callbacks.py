@@ -120,26 +120,41 @@ class EpochReport(keras.callbacks.Callback):
     """Log one line per epoch with the throughput, and show the batches of each epoch.
 
     Args:
-        epochs: Number of epochs.
+        epochs: Number of epochs; None if a time budget decides.
         steps: Batches per epoch.
         images: Training images per epoch.
         progress: Shows the batches.
+        left: From the number of epochs left and the duration of the last one to the time left, as
+            text; None does not show it.
     """
 
     def __init__(
-        self, epochs: int, steps: int, images: int, progress: Progress = NO_PROGRESS
+        self,
+        epochs: int | None,
+        steps: int,
+        images: int,
+        progress: Progress = NO_PROGRESS,
+        left: Callable[[int, float], str] | None = None,
     ) -> None:
         super().__init__()
         self.epochs, self.steps, self.images, self.progress = epochs, steps, images, progress
+        self.left = left
         self._task = ExitStack()
+        self._time_left = ""
+
+    def _label(self, epoch: int) -> str:
+        total = "" if self.epochs is None else f"/{self.epochs}"
+        return f"epoch {epoch + 1}{total}"
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
-        label = f"epoch {epoch + 1}/{self.epochs}"
+        self._batches = 0
+        label = self._label(epoch) + self._time_left
         task = self.progress.task(label, self.steps, "batches")
         self._advance = self._task.enter_context(task)
 
     def on_train_batch_end(self, batch, logs=None):
+        self._batches += 1
         self._advance(1)
 
     def on_test_begin(self, logs=None):
@@ -151,5 +166,8 @@ class EpochReport(keras.callbacks.Callback):
         shown = ("loss", "accuracy", "val_loss", "val_accuracy")
         further = tuple(name for name in logs if name.startswith("val_mae_"))
         values = "  ".join(f"{name} {logs[name]:.4f}" for name in shown + further if name in logs)
-        rate = self.images / seconds
-        logger.info("epoch %d/%d  %s  %.0f images/s", epoch + 1, self.epochs, values, rate)
+        rate = self.images * self._batches / self.steps / seconds
+        if self.left is not None:
+            rest = 0 if self.epochs is None else self.epochs - epoch - 1
+            self._time_left = f", {self.left(rest, time.perf_counter() - self._started)} left"
+        logger.info("%s  %s  %.0f images/s%s", self._label(epoch), values, rate, self._time_left)

@@ -15,6 +15,7 @@ from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.targets import Target
+from alloyk.training.averaging import AveragedWeights
 from alloyk.training.build import (
     Split,
     build_network,
@@ -27,6 +28,8 @@ from alloyk.training.callbacks import AfterFirstEpoch, EpochReport, HistoryFile,
 from alloyk.training.checkpoint import BestEpoch, Checkpoint
 from alloyk.training.losses.multitask import error_name
 from alloyk.training.predicting import PREDICTION_BATCH
+from alloyk.training.run_clock import RunClock
+from alloyk.training.time_budget import EPOCHS_WITHOUT_END, Workload
 
 
 def set_up_keras(config: Config) -> None:
@@ -64,6 +67,8 @@ def train_network(
     progress: Progress = NO_PROGRESS,
     *,
     after_first_epoch: Callable[[], None] | None = None,
+    test_images: int = 0,
+    started: float | None = None,
 ) -> keras.Model:
     """Train from scratch, or from the checkpoint in `run` if there is one.
 
@@ -75,6 +80,8 @@ def train_network(
         num_classes: Number of classes.
         progress: Shows the batches of each epoch.
         after_first_epoch: Called once, before the first checkpoint is written.
+        test_images: Number of test images, for estimates of the time.
+        started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
 
     Returns:
         The network of the best epoch, from gray images in [0, 1] to logits; with further
@@ -86,13 +93,16 @@ def train_network(
     with strategy.scope():
         standardization = standardization_for(config, train)
         network = build_network(config, standardization, num_classes, targets)
-    best, checkpoint, watching = _callbacks(config, run, train, targets, progress)
+    work = Workload(len(train), len(val), test_images, config.train.batch_size)
+    clock = RunClock(work, started)
+    best, checkpoint, watching = _callbacks(config, run, train, targets, progress, clock)
     if after_first_epoch is not None:
         watching.insert(0, AfterFirstEpoch(after_first_epoch))
     for phase in _phases(config):
         if not _train_phase(
-            phase, config, network, train, val, num_classes, strategy, best, checkpoint, watching
-        ):
+            phase, config, network, train, val, num_classes, strategy, best, checkpoint, watching,
+            clock,
+        ):  # fmt: skip
             break
     best.restore()
     return network
@@ -108,7 +118,12 @@ def _refuse_uneven_batches(batch_size: int, replicas: int) -> None:
 
 
 def _callbacks(
-    config: Config, run: Path, train: Split, targets: tuple[Target, ...], progress: Progress
+    config: Config,
+    run: Path,
+    train: Split,
+    targets: tuple[Target, ...],
+    progress: Progress,
+    clock: RunClock,
 ) -> tuple[BestEpoch, Checkpoint, list[keras.callbacks.Callback]]:
     """Best epoch, checkpoint, and stateless callbacks; the history is cut to the checkpoint."""
     settings, folder = config.train, RunFolder(run)
@@ -121,11 +136,16 @@ def _callbacks(
     checkpoint = Checkpoint(folder.checkpoint_folder, best, _described(config))
     history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
-    steps = pipeline.steps_per_epoch(len(train), settings.batch_size)
     watching = [
         StopOnNaN(),
         history,
-        EpochReport(settings.epochs, steps, len(train), progress),
+        EpochReport(
+            None if settings.time_budget_minutes else settings.epochs,
+            clock.work.steps,
+            len(train),
+            progress,
+            clock.left,
+        ),
         *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
     return best, checkpoint, watching
@@ -142,6 +162,7 @@ def _train_phase(
     best: BestEpoch,
     checkpoint: Checkpoint,
     watching: list[keras.callbacks.Callback],
+    clock: RunClock,
 ) -> bool:
     """Train the epochs of a phase that the checkpoint lacks; False if training has ended early."""
     done = checkpoint.epochs_done()
@@ -151,7 +172,11 @@ def _train_phase(
     with strategy.scope():
         if config.model.weights:
             set_backbone_trainable(network, not phase.frozen)
-        stateful = [*compile_network(config, network, train.labels, num_classes, steps), best]
+        stateful = [
+            *compile_network(config, network, train.labels, num_classes, steps),
+            *clock.budget_for(config, network),
+            best,
+        ]
         checkpoint.attach(network, stateful)
         if done > phase.first:
             checkpoint.restore()
@@ -160,9 +185,13 @@ def _train_phase(
     if checkpoint.stopped():
         return False
     start = max(phase.first, done)
+    batches = _training_batches(config, train, start, phase.end)
+    if not clock.measured and not isinstance(strategy, tf.distribute.MirroredStrategy):
+        clock.measure(network, batches.element_spec, config.train.epochs - start)
+    averaged = [AveragedWeights()] if config.train.average_weights is not None else []
     together = _evenly(PREDICTION_BATCH, len(val), strategy.num_replicas_in_sync)
     network.fit(
-        _training_batches(config, train, start, phase.end),
+        batches,
         steps_per_epoch=steps,
         initial_epoch=start,
         epochs=phase.end,
@@ -173,7 +202,9 @@ def _train_phase(
         # the others.
         callbacks=[
             *[one for one in watching if isinstance(one, AfterFirstEpoch)],
+            *averaged,
             *stateful,
+            *[one.restored for one in averaged],
             *[one for one in watching if not isinstance(one, AfterFirstEpoch)],
             checkpoint,
         ],
@@ -199,8 +230,13 @@ def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.
 
 
 def _described(config: Config) -> str:
-    """The configuration without the path of its data, which `refuse_changed_data` checks."""
-    return config.model_dump_json(exclude={"data": {"path"}})
+    """The configuration without the path of its data, which `refuse_changed_data` checks.
+
+    Settings that earlier checkpoints do not have count only if they are set.
+    """
+    newer = ("time_budget_minutes", "average_weights")
+    unset = {name for name in newer if getattr(config.train, name) is None}
+    return config.model_dump_json(exclude={"data": {"path"}, "train": unset})
 
 
 def _evenly(batch_size: int, count: int, replicas: int) -> int:
@@ -216,7 +252,7 @@ def _evenly(batch_size: int, count: int, replicas: int) -> int:
 
 def _phases(config: Config) -> list[Phase]:
     """The phases of a training, in order."""
-    epochs = config.train.epochs
+    epochs = EPOCHS_WITHOUT_END if config.train.time_budget_minutes else config.train.epochs
     frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
     phases = [Phase(0, frozen, True), Phase(frozen, epochs, False)]
     return [phase for phase in phases if phase.first < phase.end]

@@ -38,6 +38,7 @@ def build_optimizer(
     weight_decay: float,
     clip_norm: float | None,
     decay_norms_and_biases: bool = False,
+    average_weights: float | None = None,
     **options: float,
 ) -> keras.optimizers.Optimizer:
     """Build an optimizer by name.
@@ -55,6 +56,8 @@ def build_optimizer(
         clip_norm: Gradients are scaled so that their global norm is at most this; None: not.
         decay_norms_and_biases: Also decay biases and the scale and offset of batch norm. Keras
             does not store this choice with a saved optimizer: build it again, then load its state.
+        average_weights: Momentum of an exponential moving average of the weights, which the
+            optimizer keeps beside them; None: none is kept.
         **options: All options of the optimizer: `beta_1` and `beta_2`, the decay of the first and
             second moment; `epsilon`, inside the square root for rmsprop, for adam and adamw the ε̂
             of Kingma and Ba (2015), added before the bias correction (PyTorch: after); `momentum`;
@@ -84,8 +87,11 @@ def build_optimizer(
     if set(options) != set(names):
         found = ", ".join(options) or "none"
         raise ValueError(f"the options of {name} must be {', '.join(names) or 'none'}, got {found}")
+    averaging = (
+        {} if average_weights is None else {"use_ema": True, "ema_momentum": average_weights}
+    )
     optimizer = build(
-        learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **options
+        learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **averaging, **options
     )
     if not decay_norms_and_biases:
         optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)

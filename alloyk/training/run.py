@@ -31,7 +31,13 @@ logger = logging.getLogger(__name__)
 
 
 def run_training(
-    config: Config, run: Path, *, resume: bool = False, progress: Progress = NO_PROGRESS
+    config: Config,
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = NO_PROGRESS,
+    plan: str = "",
+    started: float | None = None,
 ) -> Path:
     """Train, save the model, predict the validation and test split, evaluate.
 
@@ -40,6 +46,8 @@ def run_training(
         run: Folder of the run: absent or empty, unless `resume`.
         resume: Resume an interrupted run after its last complete epoch.
         progress: Shows how far it is, see `alloyk.progress`.
+        plan: The settings made from the data set with their reasons, as YAML; kept with the run.
+        started: `time.monotonic()` when the command began, for a time budget.
 
     Returns:
         `run`, now complete.
@@ -61,11 +69,17 @@ def run_training(
         config_file = RunFolder(run).config_file
         with writing(config_file):
             write_config(config, config_file)
-        return _train_and_evaluate(config, run, dataset, progress)
+            if plan:
+                RunFolder(run).plan_file.write_text(plan, encoding="utf-8")
+        return _train_and_evaluate(config, run, dataset, progress, started)
 
 
 def _train_and_evaluate(
-    config: Config, run: Path, dataset: ImageDataset, progress: Progress
+    config: Config,
+    run: Path,
+    dataset: ImageDataset,
+    progress: Progress,
+    started: float | None = None,
 ) -> Path:
     folder = RunFolder(run)
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
@@ -80,6 +94,7 @@ def _train_and_evaluate(
     network = train_network(
         config, run, train, val, len(dataset.classes), progress,
         after_first_epoch=None if _has_epochs(run) else record_split,
+        test_images=len(dataset.split("test")), started=started,
     )  # fmt: skip
     with choose_strategy(config.train.devices).scope():
         full_network = with_features(network, FEATURES) or network

@@ -23,7 +23,7 @@ SMALL = {
 FUNCTIONS = (
     "simulate", "audit", "split", "train", "evaluate", "compare", "ensemble", "cross_validate",
     "explain", "tune", "export", "load", "predict", "report", "stress", "ceiling", "plan",
-    "build_model",
+    "build_model", "configure",
 )  # fmt: skip
 
 
@@ -65,6 +65,27 @@ def test_train_returns_the_run(run, folder):
     right = run.predictions.y_true == run.predictions.y_pred
     assert run.metrics["accuracy"] == pytest.approx(right.mean())
     assert run.settings.values["train"]["epochs"] == 1
+
+
+def test_a_training_without_a_file_is_configured_for_its_data(run, sorted_images, folder):
+    plan = alloyk.configure(sorted_images, arch="cnn", set=SMALL, out=folder / "plan.yaml")
+    assert alloyk.Config.model_validate(run.settings.values) == plan.config
+    assert (run.path / "plan.yaml").read_text().splitlines()[3:5] == plan.to_yaml().splitlines()[
+        3:5
+    ]
+    assert (folder / "plan.yaml").read_text() == plan.to_yaml()
+    assert "  epochs: 1  # set by you" in plan.to_yaml().splitlines()
+    assert "one step of 16 images" in plan.cost[0]
+
+
+def test_a_time_budget_without_time_for_an_epoch_leaves_nothing(sorted_images, folder):
+    with pytest.raises(ConfigError, match=r"train.time_budget_minutes must be at least \d"):
+        alloyk.train(
+            data=sorted_images, arch="cnn", run=folder / "short", set=SMALL, time_budget=0.001
+        )
+    assert not (folder / "short").exists()
+    with pytest.raises(ConfigError, match=r"train\.time_budget_minutes must be > 0, got 0"):
+        alloyk.train(data=sorted_images, run=folder / "short", time_budget=0)
 
 
 def test_a_run_shows_itself_as_a_table(run):

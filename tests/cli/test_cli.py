@@ -236,9 +236,10 @@ def test_training_in_a_pipe_prints_results_on_stdout_and_messages_on_stderr(radi
     assert found.returncode == 0, found.stderr
     assert "accuracy" in found.stdout
     assert found.stdout.endswith(f"run: run\nfigures: {Path('run') / 'figures'}\n")
-    assert [line.split("  ")[0] for line in found.stderr.splitlines()] == [
-        "epoch 1/3", "epoch 2/3", "epoch 3/3",
-    ]  # fmt: skip
+    lines = found.stderr.splitlines()
+    assert [line.split("  ")[0] for line in lines[-3:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert lines[-4].startswith("3 epochs of 5 batches: about ")
+    assert "  train.epochs = 3  (set by you)" in lines
 
 
 def test_evaluate_follows_a_changed_predictions_file(runner, radiographs, tmp_path):

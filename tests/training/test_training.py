@@ -377,7 +377,7 @@ def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, ca
 
 
 def test_ctrl_c_says_what_is_kept(radiographs, tmp_path, monkeypatch, runner):
-    def cut_off(config, run, resume, progress):
+    def cut_off(config, run, **options):
         run.mkdir()
         (run / "config.yaml").touch()
         raise KeyboardInterrupt

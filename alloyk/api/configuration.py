@@ -1,0 +1,79 @@
+"""Make a configuration from a data set."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alloyk.api.settings import Settings, configuration_overrides
+from alloyk.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from alloyk.autoconfig import Plan
+
+
+def configure(
+    data: str | Path,
+    *,
+    arch: str | None = None,
+    time_budget: float | None = None,
+    out: str | Path | None = None,
+    set: Settings = (),
+    progress: Progress = NO_PROGRESS,
+) -> "Plan":
+    """Make a configuration for a data set, as `alloyk configure` does.
+
+    Args:
+        data: Data set: a folder or a `manifest.csv`.
+        arch: Architecture; by default the rules choose it.
+        time_budget: Minutes that the training may take, start and evaluation included.
+        out: File to write, absent or to be replaced.
+        set: Settings that stay as they are, for example `{"preprocess.image_size": 64}`.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        The plan: `to_yaml()` for `alloyk train`, `choices` with a reason each, `fingerprint`,
+        `config`, and in `cost` what one measured step and the whole training take.
+
+    Raises:
+        ConfigError: A setting is wrong, or no epoch fits into the time budget.
+        DataError: The data set cannot be used.
+
+    Example:
+        >>> import alloyk
+        >>> plan = alloyk.configure("sorted/", out="sorted.yaml")  # doctest: +SKIP
+        >>> run = alloyk.train("sorted.yaml")  # doctest: +SKIP
+    """
+    from alloyk.autoconfig.plan import memory_bytes, plan_training
+    from alloyk.files import whole_file
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    started = time.monotonic()
+    given = configuration_overrides(set, arch, data, time_budget)
+    plan = plan_training(given, progress)
+    load_tensorflow(plan.config.model.arch, plan.config.preprocess.image_size)
+    from alloyk.autoconfig.measured import with_measured_cost
+
+    plan = with_measured_cost(plan, given, started=started, memory_bytes=memory_bytes())
+    if out is not None:
+        with whole_file(Path(out)) as unfinished:
+            unfinished.write_text(plan.to_yaml(), encoding="utf-8")
+    return plan
+
+
+def planned_for(
+    config: str | Path | None, given: Mapping[str, Any], progress: Progress
+) -> "Plan | None":
+    """The plan that a training without a configuration file uses.
+
+    Returns:
+        None if there is a file, the data set is the embedded default, or the study's recipe is
+        wanted, which is taken to the letter.
+    """
+    if config is not None or given.get("recipe") == "study":
+        return None
+    if not isinstance(given.get("data"), Mapping) or given["data"].get("path") is None:
+        return None
+    from alloyk.autoconfig import plan_training
+
+    return plan_training(given, progress)

@@ -1,0 +1,210 @@
+"""Apply the rules under the user's settings, and write the plan as YAML with its reasons."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from alloyk.autoconfig.fingerprint import Fingerprint, fingerprint_of, series_as_groups
+from alloyk.autoconfig.rules import RULES, cache
+from alloyk.config import Config, combine, overlay, resolve_config
+from alloyk.data import ImageDataset
+from alloyk.data.source import open_dataset
+from alloyk.errors import ConfigError, DataError
+from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.settings.dialect import dump_inline
+
+logger = logging.getLogger(__name__)
+
+FEW_IMAGES = 10
+"""Training images of a class below which results are unreliable, as in `alloyk audit`."""
+
+BY_USER = "set by you"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting of a plan.
+
+    Attributes:
+        key: Dotted key.
+        value: Its value.
+        reason: Why.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings made for a data set.
+
+    Attributes:
+        fingerprint: What was measured.
+        config: The whole configuration.
+        choices: The settings that the user or a rule has chosen, in the order of the sections.
+        cost: Lines about duration and memory; empty where they were not measured.
+    """
+
+    fingerprint: Fingerprint
+    config: Config
+    choices: tuple[Choice, ...]
+    cost: tuple[str, ...] = ()
+
+    def to_yaml(self) -> str:
+        """Return the configuration file: `alloyk train` takes it, each value has its reason."""
+        lines = [
+            f"# Made by `alloyk configure` for {self.fingerprint.source}; edit it, then run",
+            "#   alloyk train THIS_FILE",
+            *(f"# {line}" for line in (*self.fingerprint.lines(), *self.cost)),
+        ]
+        top = [choice for choice in self.choices if "." not in choice.key]
+        lines += [_line(choice.key, choice) for choice in top]
+        for section in dict.fromkeys(c.key.partition(".")[0] for c in self.choices if c not in top):
+            lines.append(f"{section}:")
+            lines += [
+                f"  {_line(choice.key.partition('.')[2], choice)}"
+                for choice in self.choices
+                if choice.key.startswith(f"{section}.")
+            ]
+        return "\n".join(lines) + "\n"
+
+    def lines(self) -> list[str]:
+        """Describe the chosen settings in short lines."""
+        return [f"{c.key} = {dump_inline(c.value)}  ({c.reason})" for c in self.choices]
+
+
+def plan_training(given: Mapping[str, Any], progress: Progress = NO_PROGRESS) -> Plan:
+    """Make a configuration for a data set.
+
+    Args:
+        given: The user's settings, nested, as from `parse_overrides`; they stay. They must have
+            `data.path`.
+        progress: Shows how far the measuring is, see `alloyk.progress`.
+
+    Raises:
+        ConfigError: A setting is wrong, or there is no data set.
+        DataError: The data set cannot be used.
+    """
+    config = resolve_config(None, given)
+    if config.data.path is None:
+        raise ConfigError("data.path must be set to make a configuration, got none; name DATA")
+    planned: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    dataset, by = _grouped_dataset(config)
+    if by:
+        planned = {"data": {"group_by": by}}
+        reasons["data.group_by"] = "file names tell series of images; none is in two splits"
+    found = fingerprint_of(dataset, progress)
+    for rule in (*RULES, partial(cache, memory_bytes=memory_bytes())):
+        config = resolve_config(None, given, planned)
+        for key, value, reason in rule(found, config):
+            if not _has(given, key):
+                planned = combine(planned, _nested(key, value))
+                reasons[key] = reason
+    config = resolve_config(None, given, planned)
+    _warn_of_few(found)
+    return Plan(found, config, tuple(_choices(given, planned, reasons, config)))
+
+
+def with_setting(plan: Plan, given: Mapping[str, Any], choice: Choice) -> Plan:
+    """The plan with one more setting, or one replaced.
+
+    Args:
+        plan: The plan.
+        given: The user's settings, as for `plan_training`.
+        choice: The setting; not one of the user's.
+    """
+    planned: dict[str, Any] = {}
+    kept = [one for one in plan.choices if one.key != choice.key]
+    for one in (*kept, choice):
+        if not _has(given, one.key):
+            planned = combine(planned, _nested(one.key, one.value))
+    reasons = {one.key: one.reason for one in (*kept, choice)}
+    config = resolve_config(None, given, planned)
+    choices = tuple(_choices(given, planned, reasons, config))
+    return replace(plan, config=config, choices=choices)
+
+
+def _grouped_dataset(config: Config) -> tuple[ImageDataset, str | None]:
+    """The data set, split by the series in its file names where that is possible and needed."""
+    dataset = open_dataset(**config.data_settings())
+    by = None if config.data.group_by is not None else series_as_groups(dataset)
+    if by is None:
+        return dataset, None
+    try:
+        return open_dataset(**{**config.data_settings(), "group_by": by}), by
+    except DataError:
+        return dataset, None
+
+
+def _warn_of_few(found: Fingerprint) -> None:
+    small = [f"{name} ({count})" for name, count in found.classes.items() if count < FEW_IMAGES]
+    if small:
+        logger.warning(
+            "fewer than %d training images of %s: results are unreliable; add images of more "
+            "plates", FEW_IMAGES, ", ".join(small),
+        )  # fmt: skip
+
+
+def _choices(
+    given: Mapping[str, Any], planned: Mapping[str, Any], reasons: Mapping[str, str], config: Config
+) -> Iterator[Choice]:
+    """All chosen settings with their values in `config`, in the order of its sections.
+
+    A planned setting that the user's choice of another kind has dropped is left out.
+    """
+    plain = config.model_dump(mode="json")
+    sections = list(plain)
+    leaves = _leaves(overlay(planned, given))
+    both = sorted(leaves, key=lambda leaf: sections.index(leaf[0].partition(".")[0]))
+    for key, value in both:
+        held = _lookup(plain, key)
+        if _has(given, key):
+            yield Choice(key, value if held is None else held, BY_USER)
+        elif held == value:
+            yield Choice(key, held, reasons[key])
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and not prefix:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _lookup(settings: Any, key: str) -> Any:
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def _has(settings: Mapping[str, Any], key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(settings, Mapping) or part not in settings:
+            return False
+        settings = settings[part]
+    return True
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _line(key: str, choice: Choice) -> str:
+    return f"{key}: {dump_inline(choice.value)}  # {choice.reason}"
+
+
+def memory_bytes() -> float:
+    """Total memory of the machine; infinite if the system does not report it."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return float("inf")
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -1,0 +1,271 @@
+"""Every rule by which a data set's fingerprint becomes settings; docs/configure.md explains them.
+
+A rule takes the fingerprint and the configuration so far, in which the user's settings and those of
+earlier rules are in place, and yields (key, value, reason). It never sees the images.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from alloyk.auditing.findings import counted, percent
+from alloyk.autoconfig.fingerprint import Fingerprint
+from alloyk.config import Config
+
+Setting = tuple[str, Any, str]
+Rule = Callable[[Fingerprint, Config], Iterator[Setting]]
+
+NETWORK = "resnet18"
+
+# Image size: images up to this side stay as they are.
+SMALL_SIDE = 96
+# Largest side; training time grows with its square.
+LARGEST_SIDE = 256
+# Reduced until the finest detail changes this much per pixel, relative to the image's contrast.
+DETAIL_PER_PIXEL = 0.5
+# Sides above the first number are multiples of the second, which networks halve evenly.
+ROUNDED_FROM, SIDE_STEP = 64, 16
+# Networks of Keras Applications take no smaller images.
+APPLICATIONS_SIDE = 32
+APPLICATIONS = ("resnet50", "vgg16", "vgg19", "efficientnetb0")
+# Below this side, a first convolution of stride 2 would leave too few positions.
+STRIDE_SIDE = 48
+STRIDED = ("resnet18", "resnet34", "resnet50", "efficientnetb0")
+
+# Batch: the recipe's, at most this share of the training images, in multiples of BATCH_STEP.
+LARGEST_BATCH, BATCH_SHARE, BATCH_STEP = 32, 0.05, 4
+
+# Optimizer steps: at least FEWEST_STEPS, otherwise STEPS_PER_ROOT · √images.
+FEWEST_STEPS, STEPS_PER_ROOT, MOST_EPOCHS = 1500, 40, 300
+WARMUP_SHARE = 0.1
+
+# Augmentation: strength 1 up to the first number of training images per class, falling with the
+# logarithm to WEAKEST at the second and beyond.
+FEW_PER_CLASS, MANY_PER_CLASS, WEAKEST = 100, 2500, 0.3
+ROTATION_DEG, SHIFT, CROP, BRIGHTNESS, CONTRAST = 10.0, 0.08, 0.12, 0.05, 0.1
+BAD_PIXELS = 0.0005
+
+# A scene is common if this share of the images shows it.
+COMMON_SCENE = 0.8
+# Orientation carries no class if fewer images show a common scene, or more show it turned.
+FREE_ORIENTATION = 0.5
+# Equalised if the block means then predict the class better by this many standard errors.
+BETTER_BY_ERRORS = 3
+LONG_TAIL = 3.0
+
+CACHED_SHARE = 0.25
+"""Share of the machine's memory that preprocessed images may take."""
+
+
+def network(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """The network where none is asked for."""
+    yield (
+        "model.arch",
+        NETWORK,
+        "trains from scratch with the fewest failures (docs/recipe.md)",
+    )
+
+
+def split(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Shares of a split that the data set does not bring."""
+    if found.grouped_by in ("folders", "manifest"):
+        return
+    by = f"by {found.grouped_by}" if found.grouped_by else "by image: no plates are known"
+    yield "data.ratios", list(config.data.ratios), f"not split by folders or manifest; drawn {by}"
+
+
+def image_size(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """The side from the median side and the sharpness; never larger than the images."""
+    short, long = found.short_side, max(found.height, found.width)
+    least = APPLICATIONS_SIDE if config.model.arch in APPLICATIONS else 8
+    side, reason = side_for(short, found.sharpness)
+    if side < least:
+        side, reason = least, f"{config.model.arch} takes no smaller images than {least} pixels"
+    stretch = min(long / short, LARGEST_SIDE / side) if short else 1.0
+    other = max(_rounded(side * stretch), side)
+    size = [side, other] if found.height <= found.width else [other, side]
+    yield "preprocess.image_size", size, reason
+
+
+def side_for(short: int, sharpness: float) -> tuple[int, str]:
+    """The short side for images with this median short side and sharpness, with its reason.
+
+    >>> side_for(28, 0.5)[0], side_for(100, 0.5)[0], side_for(500, 0.1)[0], side_for(4096, 0.2)[0]
+    (28, 96, 96, 256)
+    """
+    if short <= SMALL_SIDE:
+        return _rounded(short), f"the median side of {short} pixels is small: not reduced"
+    needed = short * sharpness / DETAIL_PER_PIXEL
+    side = _rounded(min(max(needed, SMALL_SIDE), LARGEST_SIDE, short))
+    if needed >= LARGEST_SIDE and short > LARGEST_SIDE:
+        return side, (
+            f"the detail of {short} pixels would need {min(needed, short):.0f}; "
+            f"{LARGEST_SIDE} is the limit for time: crop the images, or set a larger size"
+        )
+    if needed <= SMALL_SIDE:
+        return side, f"{short} pixels with little fine detail (sharpness {sharpness:.3f})"
+    return side, f"{short} pixels, reduced as far as their sharpness of {sharpness:.3f} allows"
+
+
+def _rounded(side: float) -> int:
+    """Down to a multiple that networks halve evenly; small sides stay."""
+    whole = int(side)
+    return whole if whole <= ROUNDED_FROM else whole - whole % SIDE_STEP
+
+
+def stem(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Stride 1 of the first convolution on small images."""
+    side = min(config.preprocess.image_size)
+    if config.model.arch in STRIDED and not config.model.weights and side < STRIDE_SIDE:
+        yield "model.stem_stride", 1, f"below {STRIDE_SIDE} pixels, stride 2 would lose detail"
+
+
+def intensities(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Repair, scaling, equalising and orientation."""
+    bad = f"bad pixels or lines in {percent(found.defective)} of the images"
+    yield "preprocess.repair", True, f"{bad}; later detectors may have some"
+    if not config.data.attenuation:
+        yield "preprocess.normalize", "robust", "two percentiles: single pixels do not move it"
+    effect = found.equalizing
+    if effect is None:
+        yield "preprocess.equalize", False, "too few images to see what equalising would erase"
+    else:
+        gain = effect.after - effect.before
+        better = gain > BETTER_BY_ERRORS * effect.error and effect.telling
+        yield (
+            "preprocess.equalize",
+            better,
+            f"block means predict the class in {percent(effect.before)}, equalised in "
+            f"{percent(effect.after)}",
+        )
+    common = found.scene >= COMMON_SCENE
+    reason = f"{percent(found.scene)} of the images show a common scene"
+    yield (
+        "preprocess.upright",
+        common and 0 < found.turned < FREE_ORIENTATION,
+        f"{reason}, {percent(found.turned)} of these turned",
+    )
+
+
+def batch(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """At most 5 % of the training images."""
+    size = batch_for(found.train)
+    reason = (
+        "the recipe's"
+        if size == LARGEST_BATCH
+        else f"at most {100 * BATCH_SHARE:.0f} % of {found.train:,} training images"
+        if size <= BATCH_SHARE * found.train
+        else "the smallest that batch norm can use"
+    )
+    yield "train.batch_size", size, reason
+
+
+def batch_for(images: int) -> int:
+    """Images per batch for this number of training images.
+
+    >>> batch_for(20), batch_for(300), batch_for(2550)
+    (4, 12, 32)
+    """
+    most = int(BATCH_SHARE * images) // BATCH_STEP * BATCH_STEP
+    return min(max(most, BATCH_STEP), LARGEST_BATCH)
+
+
+def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Epochs, warm-up and patience from a number of steps that grows with the images."""
+    if config.train.time_budget_minutes is not None:
+        return  # the schedule follows the clock
+    steps = steps_for(found.train)
+    per_epoch = -(-found.train // config.train.batch_size)
+    epochs = min(-(-steps // per_epoch), MOST_EPOCHS)
+    yield (
+        "train.epochs",
+        epochs,
+        f"{epochs * per_epoch:,} steps of {per_epoch:,} per epoch; {found.train:,} images need "
+        f"about {steps:,}",
+    )
+
+
+def steps_for(images: int) -> int:
+    """Optimizer steps for this number of training images; never fewer for more images.
+
+    >>> steps_for(300), steps_for(8400), steps_for(1_000_000)
+    (1500, 3667, 40000)
+    """
+    return max(FEWEST_STEPS, math.ceil(STEPS_PER_ROOT * math.sqrt(images)))
+
+
+def schedule(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Warm-up and patience, as shares of the epochs."""
+    epochs = config.train.epochs
+    warmup = round(WARMUP_SHARE * epochs, 1)
+    yield "schedule.warmup_epochs", warmup, f"{100 * WARMUP_SHARE:.0f} % of the training"
+    if config.train.time_budget_minutes is not None:
+        return
+    patience = max(5, math.ceil(epochs / 4))
+    yield "train.patience", patience, "a quarter of the epochs without a lower validation loss"
+    yield "train.start_from_epoch", epochs // 2, "the second half, in which the rate falls"
+
+
+def learning_rate(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """The recipe's rate, scaled to the batch."""
+    rate, batch_size = config.optimizer.learning_rate, config.train.batch_size
+    ratio = batch_size / LARGEST_BATCH
+    name = config.optimizer.name
+    linear = name in ("sgd", "momentum")
+    scaled = float(f"{rate * (ratio if linear else math.sqrt(ratio)):.3g}")
+    reason = f"the recipe's for {config.model.arch}"
+    if scaled != rate:
+        law = "in proportion to the batch" if linear else "with the square root of the batch"
+        reason += f" ({rate:g}), scaled {law}"
+    yield "optimizer.learning_rate", scaled, reason
+
+
+def augmentation(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Stronger with fewer images per class; all orientations without a common scene."""
+    per_class = found.train / len(found.classes)
+    strength = strength_for(per_class)
+    reason = f"strength {strength:.2f} for {per_class:,.0f} training images per class"
+    yield "augment.rotation_deg", round(ROTATION_DEG * strength, 1), reason
+    for key, largest in (
+        ("shift", SHIFT), ("crop", CROP), ("brightness", BRIGHTNESS), ("contrast", CONTRAST),
+    ):  # fmt: skip
+        yield f"augment.{key}", round(largest * strength, 3), f"strength {strength:.2f}"
+    free = found.scene < FREE_ORIENTATION or found.turned > FREE_ORIENTATION
+    conclusion = "carries no class" if free else "may carry the class"
+    scene = f"common scene in {percent(found.scene)}, of these {percent(found.turned)} turned"
+    yield "augment.orientation", free, f"{scene}: orientation {conclusion}"
+    yield "augment.defects", BAD_PIXELS, "single bad pixels that repair misses"
+
+
+def strength_for(per_class: float) -> float:
+    """Strength of the augmentation, 0.3 to 1, for this number of training images per class.
+
+    >>> [round(strength_for(n), 2) for n in (20, 100, 500, 2500, 100_000)]
+    [1.0, 1.0, 0.65, 0.3, 0.3]
+    """
+    span = math.log(MANY_PER_CLASS / FEW_PER_CLASS)
+    share = math.log(max(per_class, 1) / FEW_PER_CLASS) / span
+    return 1 - (1 - WEAKEST) * min(max(share, 0.0), 1.0)
+
+
+def loss(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Balanced softmax for a long tail."""
+    ratio = f"the largest class has {found.imbalance:.1f} times the images of the smallest"
+    tail = found.imbalance > LONG_TAIL and config.data.sampling == "natural"
+    yield "loss.name", "balanced_softmax" if tail else "cross_entropy", ratio
+
+
+def cache(found: Fingerprint, config: Config, memory_bytes: float = math.inf) -> Iterator[Setting]:
+    """Preprocessed images in memory, or on disk if they are large."""
+    count = sum(found.images.values())
+    needed = 4 * count * math.prod(config.preprocess.image_size)
+    where = "memory" if needed <= CACHED_SHARE * memory_bytes else "disk"
+    size = f"{needed / 1e9:.1f} GB" if needed >= 1e8 else f"{needed / 1e6:.0f} MB"
+    yield "data.cache", where, f"{counted(count)} preprocessed: {size}"
+
+
+RULES: tuple[Rule, ...] = (
+    network, split, image_size, stem, intensities, batch, length, schedule, learning_rate,
+    augmentation, loss,
+)  # fmt: skip
+"""In order: a rule sees what the rules before it have chosen."""

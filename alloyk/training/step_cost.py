@@ -1,0 +1,99 @@
+"""Measure one training step on the real graph: its duration, and the memory at its peak."""
+
+import resource
+import sys
+import time
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alloyk.config import Config
+from alloyk.training.build import build_network, compile_network
+
+STEPS = 3
+"""Measured steps, after the first one, which traces the graph …"""
+
+ENOUGH_SECONDS = 4.0
+"""… or fewer, once they have taken this long."""
+
+
+class StepCost(NamedTuple):
+    """What one training step takes.
+
+    Attributes:
+        seconds: Median duration of a step.
+        trace_seconds: Duration of the first step, which traces the graph.
+        peak_bytes: Largest memory that the process has taken so far, steps included.
+    """
+
+    seconds: float
+    trace_seconds: float
+    peak_bytes: int
+
+
+def measure_step(network: keras.Model, element_spec: Any, batch_size: int) -> StepCost:
+    """Run a few training steps of a compiled network on random images; its state is restored.
+
+    `fit` runs the same graph afterwards, without tracing it again.
+
+    Args:
+        network: Compiled, its optimizer built.
+        element_spec: That of the training batches.
+        batch_size: Images per batch.
+    """
+    variables = [*network.variables, *network.optimizer.variables]
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+    shape = (batch_size, *network.input_shape[1:])
+    batch = tf.nest.map_structure(lambda spec: _filled(spec, shape), element_spec)
+    batches = iter(
+        tf.data.Dataset.from_generator(
+            lambda: (batch for _ in range(STEPS + 1)), output_signature=element_spec
+        )
+    )
+    network.make_train_function()
+    seconds = []
+    for _ in range(STEPS + 1):
+        started = time.perf_counter()
+        tf.nest.map_structure(np.asarray, network.train_function(batches))
+        seconds.append(time.perf_counter() - started)
+        if sum(seconds[1:]) > ENOUGH_SECONDS:
+            break
+    network.reset_metrics()
+    for variable, array in zip(variables, before, strict=True):
+        variable.assign(array)
+    return StepCost(float(np.median(seconds[1:])), seconds[0], peak_memory_bytes())
+
+
+def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
+    """Measure a training step of a configuration without its data.
+
+    Args:
+        config: The experiment.
+        class_counts: Training images of each class.
+    """
+    labels = np.repeat(np.arange(len(class_counts)), class_counts)
+    network = build_network(config, [], len(class_counts))
+    steps = -(-len(labels) // config.train.batch_size)
+    compile_network(config, network, labels, len(class_counts), steps)
+    size = config.preprocess.image_size
+    mixed = bool(config.augment.mixup)
+    spec = (
+        tf.TensorSpec((None, *size, 1), tf.float32),
+        tf.TensorSpec((None, 3), tf.float32) if mixed else tf.TensorSpec((None,), tf.int32),
+    )
+    return measure_step(network, spec, config.train.batch_size)
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else 1024 * int(peak)
+
+
+def _filled(spec: tf.TensorSpec, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Random images of a shape, or zeros for targets, whose later sides are known."""
+    if spec.shape.rank == len(image_shape):
+        return np.random.default_rng(0).random(image_shape, np.float32)
+    return np.zeros((image_shape[0], *spec.shape[1:]), spec.dtype.as_numpy_dtype)

@@ -1,0 +1,230 @@
+"""Train for a given time: the schedule follows the clock, and training ends with it.
+
+The number of steps that fit into a time is not known before, and it changes with the load of the
+machine. So the learning rate is a function of the share of the time that is spent, not of the step.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras.optimizers import schedules
+
+from alloyk.errors import ConfigError
+from alloyk.inference.novelty import MOST_IMAGES
+
+TAIL_SECONDS = 9.0
+"""Time after training that does not depend on the images: figures, files, traced functions. Of a
+machine on which TensorFlow's start takes `START_SECONDS`; scaled with what the start took."""
+
+START_SECONDS = 8.0
+
+EPOCHS_WITHOUT_END = 1_000_000
+
+
+@keras.saving.register_keras_serializable(package="alloyk")
+class PacedSchedule(schedules.LearningRateSchedule):
+    """Another schedule over `steps`, at the share of it that was set last.
+
+    Args:
+        schedule: The `LearningRateSchedule`.
+        steps: Its length in steps.
+        share: Float, 0 to 1, where it is.
+    """
+
+    def __init__(
+        self, schedule: schedules.LearningRateSchedule, steps: int, share: float = 0.0
+    ) -> None:
+        if steps < 1:
+            raise ValueError(f"`steps` must be >= 1, got {steps}")
+        self.schedule = schedule
+        self.steps = steps
+        self._share = keras.Variable(share, dtype="float32", trainable=False, name="share")
+
+    @property
+    def share(self) -> float:
+        """Where it is, 0 to 1."""
+        return float(keras.ops.convert_to_numpy(self._share))
+
+    @share.setter
+    def share(self, value: float) -> None:
+        self._share.assign(min(max(value, 0.0), 1.0))
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate, a float32 scalar; `step` does not count."""
+        return self.schedule(self._share * (self.steps - 1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, with the present share."""
+        inner = schedules.serialize(self.schedule)
+        return {"schedule": inner, "steps": self.steps, "share": self.share}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "schedules.LearningRateSchedule":
+        """Build from `get_config()`."""
+        return cls(schedules.deserialize(config["schedule"]), config["steps"], config["share"])
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Numbers of images on which the duration of a run depends.
+
+    Attributes:
+        train: Training images.
+        val: Validation images.
+        test: Test images.
+        batch_size: Images per training batch.
+    """
+
+    train: int
+    val: int
+    test: int
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return -(-self.train // self.batch_size)
+
+    def validation_seconds(self, step_seconds: float) -> float:
+        """Estimated time of one validation: a forward pass is a third of a training step."""
+        return self.val / self.batch_size * step_seconds / 3
+
+    def tail_seconds(self, step_seconds: float, start_seconds: float) -> float:
+        """Estimated time after training: prediction of all splits, files and figures."""
+        predicted = self.val + self.test + min(self.train, MOST_IMAGES)
+        fixed = TAIL_SECONDS * min(max(start_seconds / START_SECONDS, 1.0), 3.0)
+        return predicted / self.batch_size * step_seconds / 3 + fixed
+
+    def seconds(self, epochs: int, step_seconds: float, start_seconds: float) -> float:
+        """Estimated time from the first step to the end of the run."""
+        epoch = self.steps * step_seconds + self.validation_seconds(step_seconds)
+        return epochs * epoch + self.tail_seconds(step_seconds, start_seconds)
+
+
+class TimeBudget(keras.callbacks.Callback):
+    """Set the share of a `PacedSchedule` before each batch, and stop when the time is spent.
+
+    Kept back for the end: one validation, which is measured at each epoch, and what follows the
+    training. The step's duration is measured while training.
+
+    Args:
+        seconds: Of the whole run, from `started`.
+        schedule: The schedule that the optimizer uses.
+        work: The numbers of images.
+        started: `time.monotonic()` when the run began.
+        start_seconds: Seconds that the start took.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        schedule: PacedSchedule,
+        work: Workload,
+        *,
+        started: float,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.schedule = schedule
+        self.work = work
+        self.started = started
+        self.start_seconds = start_seconds
+        self.step_seconds: float | None = None
+        self._validation: float | None = None
+        self._first: float | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a resumed run must know, as JSON values."""
+        return {"spent": self.spent, "first": self._first, "validation": self._validation}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from `get_state()`: the time between both processes does not count."""
+        self.started = time.monotonic() - state["spent"]
+        self._first, self._validation = state["first"], state["validation"]
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started
+
+    @property
+    def reserve(self) -> float:
+        """Seconds kept back for one validation and what follows the training."""
+        step = self.step_seconds or 0.0
+        validation = self._validation
+        if validation is None:
+            validation = self.work.validation_seconds(step)
+        else:
+            # The forward pass is known from validation then.
+            step = 3 * validation * self.work.batch_size / max(self.work.val, 1)
+        return validation + self.work.tail_seconds(step, self.start_seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds of training left."""
+        return self.seconds - self.reserve - self.spent
+
+    def require_one_epoch(self, step_seconds: float) -> None:
+        """Raise if not even one epoch fits; see `require_one_epoch`."""
+        self.step_seconds = step_seconds
+        require_one_epoch(self.seconds, self.work, self.spent, step_seconds, self.start_seconds)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self._first is None:
+            self._first = self.spent
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._begun, self._done = time.monotonic(), 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        first = self._first or 0.0
+        available = max(self.seconds - self.reserve - first, 1e-6)
+        self.schedule.share = max(self.schedule.share, (self.spent - first) / available)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._done += 1
+        if self._done >= 10:
+            self.step_seconds = (time.monotonic() - self._begun) / self._done
+        # The next step would end after the time.
+        if self.left < (self.step_seconds or 0.0) / 2:
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._tested = time.monotonic()
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        self._validation = time.monotonic() - self._tested
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        # A rest too short for a few steps would only cost another validation.
+        if self.left < 5 * (self.step_seconds or 0.0):
+            self.model.stop_training = True
+
+
+def require_one_epoch(
+    seconds: float, work: Workload, spent: float, step_seconds: float, start_seconds: float
+) -> None:
+    """Raise if a time budget is too short for one epoch.
+
+    Args:
+        seconds: The budget.
+        work: The numbers of images.
+        spent: Seconds before training.
+        step_seconds: Measured duration of a training step.
+        start_seconds: Seconds that the start took.
+
+    Raises:
+        ConfigError: Names the smallest budget that works.
+    """
+    needed = spent + work.seconds(1, step_seconds, start_seconds)
+    if needed > seconds:
+        least = math.ceil(1.1 * needed / 6) / 10
+        raise ConfigError(
+            f"train.time_budget_minutes must be at least {least:g} here, for one epoch of "
+            f"{work.steps:,} batches and the evaluation, got {seconds / 60:g}; give "
+            f"--time-budget {least:g}"
+        )

@@ -1,0 +1,149 @@
+"""The rules: what they choose, that they are monotone, and that the user's settings stay."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from alloyk.auditing.shortcuts import EqualizationEffect
+from alloyk.autoconfig import Fingerprint, rules
+from alloyk.config import resolve_config
+
+FOUND = Fingerprint(
+    source="plates",
+    images={"train": 2550, "val": 450, "test": 500},
+    classes={"1050": 1275, "2017": 1275},
+    grouped_by="plate_id",
+    plates=3500,
+    series=None,
+    height=64,
+    width=64,
+    sizes=1,
+    depth="uint16",
+    snr=40.0,
+    sharpness=0.1,
+    equalizing=None,
+    scene=1.0,
+    turned=0.0,
+    defective=0.1,
+    framed=0.0,
+    measured=1000,
+)
+DATA = {"data": {"path": "plates"}}
+
+
+def chosen(rule, found=FOUND, **given):
+    """Key → value that a rule chooses."""
+    config = resolve_config(None, {**DATA, **given})
+    return {key: value for key, value, _ in rule(found, config)}
+
+
+def with_train(count, classes=2):
+    return replace(
+        FOUND,
+        images={**FOUND.images, "train": count},
+        classes={str(i): count // classes for i in range(classes)},
+    )
+
+
+@pytest.mark.parametrize("short", [8, 28, 32, 63, 64, 96, 100, 224, 500, 4096])
+@pytest.mark.parametrize("sharpness", [0.0, 0.01, 0.1, 0.5, 1.5])
+def test_images_are_never_enlarged_and_small_ones_not_reduced(short, sharpness):
+    side, _ = rules.side_for(short, sharpness)
+    assert side <= short
+    assert side == short if short <= 64 else side >= 64
+
+
+def test_a_large_sharp_image_keeps_more_pixels_than_a_large_smooth_one():
+    sides = [rules.side_for(4096, sharpness)[0] for sharpness in (0.001, 0.02, 0.03, 0.5)]
+    assert sides == sorted(sides)
+    assert (sides[0], sides[-1]) == (96, 256)
+    assert "crop the images" in rules.side_for(4096, 0.5)[1]
+
+
+def test_the_size_keeps_the_shape_of_the_images():
+    found = replace(FOUND, height=64, width=128)
+    assert chosen(rules.image_size, found)["preprocess.image_size"] == [64, 128]
+
+
+def test_networks_of_keras_applications_get_the_smallest_size_they_take():
+    found = replace(FOUND, height=28, width=28)
+    model = {"arch": "efficientnetb0"}
+    assert chosen(rules.image_size, found, model=model)["preprocess.image_size"] == [32, 32]
+    assert chosen(rules.image_size, found)["preprocess.image_size"][0] in (28, 32)
+
+
+@pytest.mark.parametrize("images", [1, 20, 79, 80, 300, 640, 5000, 10**6])
+def test_a_batch_is_at_most_a_twentieth_of_the_images_or_the_smallest(images):
+    batch = rules.batch_for(images)
+    assert 4 <= batch <= 32
+    assert batch <= images / 20 or batch == 4
+
+
+def test_more_images_never_mean_fewer_steps_nor_stronger_augmentation():
+    counts = [2**k for k in range(2, 24)]
+    for few, more in itertools.pairwise(counts):
+        assert rules.steps_for(few) <= rules.steps_for(more)
+        assert rules.batch_for(few) <= rules.batch_for(more)
+        assert rules.strength_for(few) >= rules.strength_for(more)
+
+
+@pytest.mark.parametrize("images", [100, 300, 2550, 8400, 100_000])
+def test_epochs_give_the_steps_within_one_epoch(images):
+    batch = rules.batch_for(images)
+    train = {"batch_size": batch}
+    epochs = chosen(rules.length, with_train(images), train=train)["train.epochs"]
+    per_epoch = math.ceil(images / batch)
+    assert 0 <= epochs * per_epoch - rules.steps_for(images) < per_epoch
+
+
+def test_a_time_budget_leaves_epochs_and_patience_to_the_clock():
+    train = {"time_budget_minutes": 5}
+    assert chosen(rules.length, train=train) == {}
+    assert set(chosen(rules.schedule, train=train)) == {"schedule.warmup_epochs"}
+
+
+def test_the_rate_falls_with_the_batch_by_the_law_of_the_optimizer():
+    half = {"train": {"batch_size": 8}}
+    resnet18 = chosen(rules.learning_rate, model={"arch": "resnet18"}, **half)
+    assert resnet18["optimizer.learning_rate"] == pytest.approx(0.001 / 2, rel=1e-2)
+    resnet34 = chosen(rules.learning_rate, model={"arch": "resnet34"}, **half)
+    assert resnet34["optimizer.learning_rate"] == pytest.approx(0.01 / 4, rel=1e-2)
+
+
+def test_a_long_tail_gets_balanced_softmax():
+    tail = replace(FOUND, classes={"1050": 900, "2017": 100})
+    assert chosen(rules.loss, tail)["loss.name"] == "balanced_softmax"
+    assert chosen(rules.loss)["loss.name"] == "cross_entropy"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "equalize"), [(0.8, 0.95, True), (0.8, 0.81, False), (0.8, 0.5, False)]
+)
+def test_equalising_is_chosen_where_it_helps_significantly(before, after, equalize):
+    effect = EqualizationEffect(before, after, chance=0.5, error=0.02, telling=True)
+    found = replace(FOUND, equalizing=effect)
+    assert chosen(rules.intensities, found)["preprocess.equalize"] is equalize
+
+
+def test_images_without_a_common_scene_are_turned_in_training():
+    assert chosen(rules.augmentation)["augment.orientation"] is False
+    for free in (replace(FOUND, scene=0.1), replace(FOUND, turned=0.85)):
+        assert chosen(rules.augmentation, free)["augment.orientation"] is True
+        assert chosen(rules.intensities, free)["preprocess.upright"] is False
+
+
+def test_images_that_do_not_fit_into_memory_are_kept_on_disk():
+    config = resolve_config(None, DATA)
+    needed = 4 * 3500 * 96 * 96
+
+    def where(memory):
+        return next(rules.cache(FOUND, config, memory))[1]
+
+    assert (where(4.1 * needed), where(3.9 * needed)) == ("memory", "disk")
+
+
+def test_a_drawn_split_is_part_of_the_plan_and_a_given_one_is_not():
+    assert chosen(rules.split) == {"data.ratios": [0.7, 0.15, 0.15]}
+    assert chosen(rules.split, replace(FOUND, grouped_by="folders")) == {}

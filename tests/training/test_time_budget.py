@@ -1,0 +1,176 @@
+"""The learning rate follows the clock, and training ends with it."""
+
+import keras
+import numpy as np
+import pytest
+
+from alloyk.errors import ConfigError
+from alloyk.training.averaging import AveragedWeights
+from alloyk.training.schedules import build_schedule
+from alloyk.training.step_cost import measure_step
+from alloyk.training.time_budget import (
+    PacedSchedule,
+    TimeBudget,
+    Workload,
+    require_one_epoch,
+)
+
+COSINE = {"steps_per_epoch": 10, "epochs": 10, "warmup_epochs": 1, "final_fraction": 0.0}
+WORK = Workload(train=320, val=64, test=64, batch_size=32)
+
+
+def cosine():
+    return build_schedule("cosine", learning_rate=1.0, **COSINE)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 1.0])
+def test_a_paced_schedule_is_the_other_one_at_its_share(share):
+    paced = PacedSchedule(cosine(), 100, share)
+    assert float(paced(12345)) == pytest.approx(float(cosine()(99 * share)), abs=1e-6)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(paced))
+    assert float(again(0)) == pytest.approx(float(paced(0)), abs=1e-7)
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("alloyk.training.time_budget.time", clock)
+    return clock
+
+
+class Stoppable:
+    stop_training = False
+
+
+def run_epochs(budget, clock, step_seconds, validation_seconds, most=10_000):
+    """Drive a callback as `fit` does; returns the batches of each epoch."""
+    budget.set_model(Stoppable())
+    budget.on_train_begin()
+    batches = []
+    while not budget.model.stop_training and len(batches) < most:
+        budget.on_epoch_begin(len(batches))
+        done = 0
+        while done < WORK.steps and not budget.model.stop_training:
+            budget.on_train_batch_begin(done)
+            clock.now += step_seconds
+            budget.on_train_batch_end(done)
+            done += 1
+        budget.on_test_begin()
+        clock.now += validation_seconds
+        budget.on_test_end()
+        budget.on_epoch_end(len(batches))
+        batches.append(done)
+    return batches
+
+
+@pytest.mark.parametrize("step_seconds", [0.05, 0.4, 1.7])
+def test_training_and_what_follows_end_with_the_time_and_the_schedule(clock, step_seconds):
+    schedule = PacedSchedule(cosine(), 100)
+    budget = TimeBudget(120, schedule, WORK, started=clock.now - 9, start_seconds=8.0)
+    run_epochs(budget, clock, step_seconds, validation_seconds=0.7 * step_seconds)
+    tail = WORK.tail_seconds(1.05 * step_seconds, 8.0)
+    assert budget.spent + tail == pytest.approx(120, abs=2.5 * step_seconds + 1)
+    assert schedule.share > 0.9
+    assert float(schedule(0)) < 0.03
+
+
+def test_a_slower_machine_later_on_is_followed(clock):
+    schedule = PacedSchedule(cosine(), 100)
+    budget = TimeBudget(200, schedule, WORK, started=clock.now)
+    run_epochs(budget, clock, 0.1, 0.1, most=5)
+    budget.model.stop_training = False
+    run_epochs(budget, clock, 1.0, 1.0)
+    assert budget.spent < 200
+    assert schedule.share > 0.95
+
+
+def test_a_resumed_run_counts_only_the_time_it_ran(clock):
+    first = TimeBudget(120, PacedSchedule(cosine(), 100), WORK, started=clock.now)
+    run_epochs(first, clock, 0.1, 0.1, most=3)
+    state = first.get_state()
+    clock.now += 5000
+    second = TimeBudget(120, PacedSchedule(cosine(), 100), WORK, started=clock.now)
+    second.set_state(state)
+    assert second.spent == pytest.approx(first.spent - 5000)
+    run_epochs(second, clock, 0.1, 0.1)
+    assert 100 < second.spent < 120
+
+
+def test_a_budget_too_short_for_one_epoch_names_the_smallest(clock):
+    with pytest.raises(ConfigError, match=r"must be at least 0\.\d+ here.*got 0\.1;") as error:
+        require_one_epoch(6, WORK, 5.0, 0.5, 8.0)
+    least = float(str(error.value).rpartition(" ")[2])
+    require_one_epoch(60 * least, WORK, 5.0, 0.5, 8.0)
+
+
+@pytest.fixture
+def network():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5, seed=1),
+            keras.layers.Dense(2),
+        ]
+    )
+    optimizer = keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batches(steps):
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+    pair = tf.data.Dataset.from_tensor_slices((images, np.array([0, 1, 0, 1], np.int32)))
+    return pair.batch(4).repeat(steps)
+
+
+def test_a_step_is_measured_at_the_size_of_the_network_where_batches_have_an_unknown_one(network):
+    import tensorflow as tf
+
+    spec = (tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None,), tf.int32))
+    assert measure_step(network, spec, 3).seconds > 0  # a dense layer refuses another size
+
+
+def test_measuring_a_step_changes_nothing_and_traces_the_graph_of_fit(network):
+    before = [variable.numpy() for variable in (*network.variables, *network.optimizer.variables)]
+    cost = measure_step(network, batches(1).element_spec, 4)
+    after = [variable.numpy() for variable in (*network.variables, *network.optimizer.variables)]
+    assert all(map(np.array_equal, before, after))
+    assert cost.seconds > 0
+    assert cost.peak_bytes > 10**7
+    function = network.train_function
+    network.fit(batches(2), verbose=0)
+    assert network.train_function is function
+
+
+def test_averaged_weights_are_validated_and_training_continues_with_its_own(network):
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(self.model.layers[1].kernel.numpy())
+
+    averaged = AveragedWeights()
+    plain, other = Look(), Look()
+    network.fit(
+        batches(5), validation_data=batches(1), verbose=0,
+        callbacks=[averaged, plain, averaged.restored, other],
+    )  # fmt: skip
+    average, trained = seen
+    assert np.abs(average - trained).max() > 1e-3
