@@ -1,0 +1,171 @@
+"""Defaults without any setting against a plain Keras script and a forest, on real radiographs.
+
+    python scripts/defaults_check.py SHARED_DATA OUT [--sets castings threatobjects fishbones]
+        [--seeds 0 1 2] [--epochs 20] [--image-size 96]
+
+For each data set and seed, on the same split (test images that are copies of training images are
+left out first):
+
+- alloyk: `alloyk train --data …`, only the seed is set
+- plain: `scripts/baseline_plain_keras.py` with resnet18 and `--epochs`, images at most
+  `--image-size`
+- forest: 300 trees on means of 16 × 16 blocks, of the images and of the equalised images
+
+Prints the mean accuracy over the seeds, and alloyk minus each other with a 95 % interval from a
+paired bootstrap over the test images (each with its mean over the seeds), and writes
+OUT/defaults_check.json. Trainings that are done are not repeated.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SCRIPTS = Path(__file__).resolve().parent
+WAYS = ("alloyk", "plain", "forest")
+TREES = 300
+DRAWS = 10_000
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sets", nargs="+", default=["castings", "threatobjects", "fishbones"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--image-size", type=int, default=96)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    results = {}
+    for name in options.sets:
+        data = without_copies(options.shared / name, options.out / name / "sorted")
+        right: dict[str, list[dict[str, bool]]] = {way: [] for way in WAYS}
+        for seed in options.seeds:
+            right["alloyk"].append(alloyk_answers(options, name, data, seed))
+            right["plain"].append(plain_answers(options, name, data, seed))
+            right["forest"].append(forest_answers(data, seed))
+            report(name, right, results)
+            text = json.dumps(results, indent=1)
+            (options.out / "defaults_check.json").write_text(text + "\n", encoding="utf-8")
+
+
+def without_copies(source: Path, target: Path) -> Path:
+    """Copy a data set into split folders, without test images that are also training images."""
+    from alloyk.auditing.scan import scan_images
+    from alloyk.data import SPLITS, load_dataset
+
+    if target.is_dir():
+        return target
+    dataset = load_dataset(source)
+    paths = {name: dataset.paths(name) for name in SPLITS}
+    digests = {name: list(scan_images(paths[name]).measures["digest"]) for name in SPLITS}
+    learnt = {*digests["train"], *digests["val"]}
+    unfinished = target.with_suffix(".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for split in SPLITS:
+        for path, digest in zip(paths[split], digests[split], strict=True):
+            if split == "test" and digest in learnt:
+                continue
+            copy = unfinished / split / path.parent.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    unfinished.rename(target)
+    return target
+
+
+def alloyk_answers(
+    options: argparse.Namespace, name: str, data: Path, seed: int
+) -> dict[str, bool]:
+    """Test image → whether it is classified correctly."""
+    run = options.out / name / f"alloyk-{seed}"
+    if not (run / "metrics.json").is_file():
+        shutil.rmtree(run, ignore_errors=True)
+        command = [
+            sys.executable, "-m", "alloyk", "train", "--data", str(data), "--run", str(run),
+            "--set", f"seed={seed}",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return answers(run / "predictions.csv")
+
+
+def plain_answers(options: argparse.Namespace, name: str, data: Path, seed: int) -> dict[str, bool]:
+    """The same of the plain script; images are not enlarged."""
+    from alloyk.auditing.scan import scan_images
+
+    out = options.out / name / f"plain-{seed}"
+    if not (out / "predictions.csv").is_file():
+        measures = scan_images(sorted((data / "train").glob("*/*"))[:200]).measures
+        side = int(min(measures["height"].median(), measures["width"].median()))
+        size = min(side, options.image_size)
+        command = [
+            sys.executable, str(SCRIPTS / "baseline_plain_keras.py"), str(data), str(out),
+            "--image-size", str(size), "--epochs", str(options.epochs), "--seed", str(seed),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return answers(out / "predictions.csv")
+
+
+def forest_answers(data: Path, seed: int) -> dict[str, bool]:
+    """The same of a random forest on block means."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    from alloyk.auditing.scan import scan_images
+
+    def features(split: str) -> tuple[np.ndarray, list[str], list[str]]:
+        paths = sorted((data / split).glob("*/*"))
+        scan = scan_images(paths)
+        thumbs = scan.thumbs.reshape(len(paths), -1).astype(np.float32)
+        equalized = scan.equalized.reshape(len(paths), -1).astype(np.float32)
+        labels = [path.parent.name for path in paths]
+        names = [f"{path.parent.name}/{path.stem}" for path in paths]
+        return np.hstack([thumbs, equalized]), labels, names
+
+    images, labels, _ = features("train")
+    forest = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed)
+    forest.fit(images, labels)
+    images, labels, names = features("test")
+    found = forest.predict(images)
+    return {name: label == one for name, label, one in zip(names, labels, found, strict=True)}
+
+
+def answers(file: Path) -> dict[str, bool]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return {
+        "/".join(Path(row["path"]).with_suffix("").parts[-2:]): row["label"] == row["predicted"]
+        for row in rows
+    }
+
+
+def report(name: str, right: dict[str, list[dict[str, bool]]], results: dict[str, object]) -> None:
+    """Print the accuracies, and the paired differences with their intervals."""
+    images = sorted(right["alloyk"][0])
+    mean = {way: np.mean([[one[i] for i in images] for one in right[way]], axis=0) for way in WAYS}
+    seeds = len(right["alloyk"])
+    print(f"{name}: {len(images)} test images, {seeds} seeds", flush=True)
+    found: dict[str, object] = {"test_images": len(images), "seeds": seeds}
+    draws = np.random.default_rng(0).integers(0, len(images), (DRAWS, len(images)))
+    for way in WAYS:
+        each = [float(np.mean([one[i] for i in images])) for one in right[way]]
+        found[way] = each
+        line = f"  {way:7s} {np.mean(each):.4f}  (" + ", ".join(f"{a:.4f}" for a in each) + ")"
+        if way != "alloyk":
+            difference = mean["alloyk"] - mean[way]
+            low, high = np.quantile(difference[draws].mean(axis=1), [0.025, 0.975])
+            line += f"  alloyk minus {way} {difference.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+            found[f"minus_{way}"] = [float(difference.mean()), float(low), float(high)]
+        print(line, flush=True)
+    results[name] = found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Write the tables of docs/recipe.md from the results of `scripts/recipe_experiments.py`.
+
+    python scripts/recipe_tables.py [--results docs/results/recipe] [--page docs/recipe.md]
+        [--check]
+
+Takes a second. `--check` writes nothing, and fails if the page is not what it would write.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+from scipy.stats import t as student
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- begin recipe_tables.py -->", "<!-- end recipe_tables.py -->"
+RECIPE = "recipe"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results" / "recipe")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "recipe.md")
+    parser.add_argument("--check", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    found = [json.loads(file.read_text("utf-8")) for file in sorted(options.results.glob("*.json"))]
+    page = f"{before}{BEGIN}\n\n{tables(found)}\n{END}{after}"
+    if options.check and page != options.page.read_text(encoding="utf-8"):
+        sys.exit(f"{options.page} is not what the results give; run scripts/recipe_tables.py")
+    if not options.check:
+        options.page.write_text(page, encoding="utf-8")
+
+
+def tables(results: list[dict]) -> str:
+    """A table for each network and number of training images."""
+    if not results:
+        return "No experiment is finished yet.\n"
+    parts = []
+    for arch, images in sorted({(one["arch"], one["training_images"]) for one in results}):
+        here = [one for one in results if (one["arch"], one["training_images"]) == (arch, images)]
+        parts.append(f"### {arch}, {images:,} training images\n\n{table(here)}")
+    return "\n".join(parts)
+
+
+def table(results: list[dict]) -> str:
+    """A row per experiment, the recipe first; differences are paired by seed."""
+    by_name: dict[str, dict[int, float]] = {}
+    for one in results:
+        by_name.setdefault(one["experiment"], {})[one["seed"]] = one["correct"] / one["n"]
+    recipe = by_name.get(RECIPE, {})
+    lines = [
+        "| experiment | test accuracy by seed | mean | minus recipe, 95 % interval over seeds |",
+        "|---|---|---|---|",
+    ]
+    for name in sorted(by_name, key=lambda name: (name != RECIPE, name)):
+        accuracies = by_name[name]
+        seeds = sorted(accuracies)
+        each = ", ".join(f"{accuracies[seed]:.4f}" for seed in seeds)
+        common = [seed for seed in seeds if seed in recipe]
+        differences = [accuracies[seed] - recipe[seed] for seed in common]
+        difference = "" if name == RECIPE else interval(differences)
+        mean = statistics.fmean(accuracies.values())
+        lines.append(f"| `{name}` | {each} | {mean:.4f} | {difference} |")
+    return "\n".join(lines) + "\n"
+
+
+def interval(differences: list[float]) -> str:
+    """Mean and Student's interval of paired differences; `n = 1` has no interval.
+
+    >>> interval([0.01, 0.03])
+    '+0.0200 [-0.1071, +0.1471]'
+    """
+    if not differences:
+        return ""
+    mean = statistics.fmean(differences)
+    count = len(differences)
+    if count < 2:
+        return f"{mean:+.4f}"
+    error = statistics.stdev(differences) / math.sqrt(count)
+    half = float(student.ppf(0.975, count - 1)) * error
+    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
+
+
+if __name__ == "__main__":
+    main()
