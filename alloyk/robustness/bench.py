@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from alloyk.inference import Classifier, load
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.robustness.kinds import KINDS, Kind
-from alloyk.robustness.simulated import simulated_images, strengths_of
+from alloyk.robustness.simulated import detectable, simulated_images, strengths_of
 from alloyk.robustness.table import (
     CLEAN,
     Row,
@@ -90,9 +90,8 @@ def stress_run(
             advance(1)
         for name, setup, strength in further:
             changed, true = simulated_images(dataset.root, setup, strength, len(images), seed)
-            rows.append(
-                _row(classifier, changed, true, name, strength, setup.unit, setup.recognisable)
-            )
+            row = _row(classifier, changed, true, name, strength, setup.unit, setup.recognisable)
+            rows.append(replace(row, detectable=detectable(dataset.root, setup, strength)))
             advance(1)
     with files_together(target, []) as unfinished:
         write_rows(rows, Path(unfinished) / STRESS_TABLE)

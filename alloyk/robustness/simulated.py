@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alloyk.alloys import ALLOYS
+from alloyk.inference.novelty import FALSE_ALARMS
+from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.dataset.recipe import Recipe, load_recipe
 from alloyk.simulator.dataset.render import Simulator
 from alloyk.simulator.settings.overrides import with_overrides
@@ -29,12 +31,14 @@ class SetUp(NamedTuple):
         strengths: From weak to strong.
         settings: From the parameters of training and a strength to the settings that change.
         recognisable: Whether the images show a class of the run.
+        plates: Whether plates that training lacks are what changes.
     """
 
     unit: str
     strengths: tuple[float, ...]
     settings: Callable[[Parameters, float], dict[str, Any]]
     recognisable: bool = True
+    plates: bool = False
 
 
 def _exposure(parameters: Parameters, factor: float) -> dict[str, Any]:
@@ -49,10 +53,13 @@ SETUPS: dict[str, SetUp] = {
     "scatter": SetUp("of the mean", (0.1, 0.2, 0.4), lambda _, x: {"scatter.ratio": x}),
     "blur of the detector": SetUp("mm", (0.5, 1, 2), lambda _, mm: {"detector.psf_sd_mm": mm}),
     "other thickness": SetUp(
-        "mm", (0.5, 3, 10), lambda _, mm: {"plate.thicknesses_mm": [float(mm)]}
+        "mm", (0.5, 3, 10), lambda _, mm: {"plate.thicknesses_mm": [float(mm)]}, plates=True
     ),
 }
 OTHER_ALLOY = "other alloy"
+
+BLOCKS = 4
+"""Repetitions of `detectable`; the Monte Carlo error is below 3 points."""
 
 
 def other_alloys(recipe: Recipe) -> SetUp:
@@ -61,7 +68,11 @@ def other_alloys(recipe: Recipe) -> SetUp:
         float(label) for label in sorted(ALLOYS) if label not in recipe.parameters.alloys
     )
     return SetUp(
-        "EN AW", unknown, lambda _, label: {"alloys": [f"{label:.0f}"]}, recognisable=False
+        "EN AW",
+        unknown,
+        lambda _, label: {"alloys": [f"{label:.0f}"]},
+        recognisable=False,
+        plates=True,
     )
 
 
@@ -96,6 +107,24 @@ def simulated_images(
     planned = list(changed.plan())
     images = [simulator.image(one)[..., None] for one in planned]
     return images, np.array([one.plate.alloy for one in planned])
+
+
+def detectable(root: Path, setup: SetUp, strength: float) -> float | None:
+    """Share of the foreign plates that any detector could report; None where no plates change.
+
+    At the false-alarm rate of the runs' own detector, see `alloyk.simulator.ceiling.detection`.
+    """
+    if not setup.plates:
+        return None
+    recipe = load_recipe(root / RECIPE)
+    foreign = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
+    return best_detection(
+        recipe.parameters,
+        foreign,
+        recipe.image_size,
+        false_alarms=FALSE_ALARMS,
+        blocks=BLOCKS,
+    ).share
 
 
 def strengths_of(root: Path) -> Iterator[tuple[str, SetUp, float]]:

@@ -9,11 +9,12 @@ import numpy as np
 
 from alloyk.errors import DataError
 from alloyk.imaging import shown
+from alloyk.inference.novelty import FALSE_ALARMS
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.plots.style import new_axes, save_figure
 
 CLEAN = "clean"
-COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "unlike", "silent_errors")
+COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "unlike", "silent_errors", "detectable")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Row:
         accuracy: Share of right answers; None where the image no longer shows its label.
         unlike: Share of images that the run calls unlike those of training; None if it cannot.
         silent_errors: Share of answers that are confident and wrong, to images not called unlike.
+        detectable: Share that the best possible detector of foreign plates reports; None where
+            the plates are those of training, or not simulated.
     """
 
     kind: str
@@ -37,6 +40,7 @@ class Row:
     accuracy: float | None
     unlike: float | None
     silent_errors: float
+    detectable: float | None = None
 
 
 def mean_accuracy(rows: Sequence[Row]) -> float:
@@ -56,6 +60,9 @@ def format_markdown(rows: Sequence[Row], *, simulated: bool) -> str:
         "| disturbance | strengths | accuracy, % | unlike, % | silent errors, % |",
         "|---|---|---|---|---|",
     ]
+    limited = any(row.detectable is not None for row in rows)
+    if limited:
+        lines = [lines[0] + " detectable, % |", lines[1] + "---|"]
     for name in dict.fromkeys(row.kind for row in rows):
         own = [row for row in rows if row.kind == name]
         strengths = ", ".join(f"{row.strength:g}" for row in own)
@@ -65,6 +72,9 @@ def format_markdown(rows: Sequence[Row], *, simulated: bool) -> str:
             _percent([row.unlike for row in own]),
             _percent([row.silent_errors for row in own]),
         ]
+        if limited:
+            known = own[0].detectable is not None
+            cells.append(_percent([row.detectable for row in own]) if known else "")
         lines.append(f"| {name} | {strengths} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -72,6 +82,11 @@ def format_markdown(rows: Sequence[Row], *, simulated: bool) -> str:
         f"({clean.n} {kind} each). Silent errors: wrong with a probability of {CONFIDENT:g} or "
         "more, and not called unlike.",
     ]
+    if limited:
+        lines[-1] += (
+            f" Detectable: share that the best possible detector reports at {FALSE_ALARMS:.0%} "
+            "false alarms, by the reference ceiling's model."
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -90,7 +105,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows:
-            shares = (row.accuracy, row.unlike, row.silent_errors)
+            shares = (row.accuracy, row.unlike, row.silent_errors, row.detectable)
             cells = ["" if share is None else f"{share:.6g}" for share in shares]
             writer.writerow([row.kind, row.strength, row.unit, row.n, *cells])
 
@@ -112,6 +127,8 @@ def read_rows(path: Path) -> tuple[Row, ...]:
                     float(row["accuracy"]) if row["accuracy"] else None,
                     float(row["unlike"]) if row["unlike"] else None,
                     float(row["silent_errors"]),
+                    # Tables of earlier versions lack it.
+                    float(row["detectable"]) if row.get("detectable") else None,
                 )
                 for row in csv.DictReader(file)
             )

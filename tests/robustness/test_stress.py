@@ -11,7 +11,8 @@ from alloyk.cli import main
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
-from alloyk.robustness.simulated import OTHER_ALLOY, setups_of, simulated_images
+from alloyk.robustness.simulated import OTHER_ALLOY, detectable, setups_of, simulated_images
+from alloyk.robustness.table import Row, format_markdown, read_rows, write_rows
 from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
 
 FULL = 4095.0
@@ -87,6 +88,35 @@ def test_the_bench_writes_table_figure_and_summary(tmp_path):
     assert not any(row["unlike"] for row in rows)  # this run has no detector
     assert (out / "stress.png").stat().st_size > 10_000
     assert not any(row["accuracy"] for row in rows if row["kind"] == "empty beam")
+
+
+def test_the_table_shows_what_physics_lets_be_detected(tmp_path):
+    (tmp_path / "simulation.yaml").write_text(
+        recipe_text(make_recipe("study", images=4, image_size=64)), encoding="utf-8"
+    )
+    setups = setups_of(tmp_path)
+    assert detectable(tmp_path, setups["scatter"], 0.4) is None
+    # 7075 absorbs more than any plate of training of its thickness and is harder than aluminium;
+    # 3 mm of 1050 are nearly as dark as 2 mm of 2017.
+    assert detectable(tmp_path, setups[OTHER_ALLOY], 7075) == pytest.approx(1, abs=0.01)
+    assert detectable(tmp_path, setups["other thickness"], 3) > 0.5
+    rows = (
+        Row("clean", 0, "", 4, 1.0, 0.0, 0.0),
+        Row("scatter", 0.4, "of the mean", 4, 0.5, 0.0, 0.5),
+        Row("other alloy", 5083, "EN AW", 4, None, 0.0, 1.0, 0.375),
+    )
+    write_rows(rows, tmp_path / "stress.csv")
+    assert read_rows(tmp_path / "stress.csv") == rows
+    text = format_markdown(rows, simulated=True)
+    assert "| other alloy | 5083 EN AW | – | 0.0 | 100.0 | 37.5 |" in text
+    assert "| scatter | 0.4 of the mean | 50.0 | 0.0 | 50.0 |  |" in text
+    assert "detectable" not in format_markdown(rows[:2], simulated=True).lower()
+
+
+def test_a_table_of_an_earlier_version_is_read(tmp_path):
+    old = "kind,strength,unit,n,accuracy,unlike,silent_errors\nclean,0,,4,1,0.25,0\n"
+    (tmp_path / "stress.csv").write_text(old, encoding="utf-8")
+    assert read_rows(tmp_path / "stress.csv") == (Row("clean", 0, "", 4, 1.0, 0.25, 0.0),)
 
 
 def test_other_set_ups_are_simulated_for_simulated_data(tmp_path):

@@ -7,7 +7,10 @@ import pytest
 from scipy import integrate, stats
 
 from alloyk.cli import main
+from alloyk.errors import ConfigError
+from alloyk.simulator.ceiling import estimates
 from alloyk.simulator.ceiling import reference as ceiling
+from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.ceiling.fisher import (
     Reduction,
     coefficient_covariance,
@@ -152,6 +155,37 @@ def test_two_fixed_plates_in_noise_are_told_apart_as_by_theory():
     assert 1 < distance < 3
     found = reference_ceiling(parameters, 32)
     assert found.accuracy == pytest.approx(stats.norm.cdf(distance / 2), abs=0.015)
+
+
+def test_foreign_plates_are_detected_as_the_neyman_pearson_lemma_says():
+    """Two Gaussians d apart: at false-alarm rate a, the best test finds Φ(d − z) of the others."""
+    settings = {"plate.thicknesses_mm": 2, "plate.thickness_law": "exact",
+                "plate.composition_law": "nominal", "exposure.photons_per_mm2": 250}  # fmt: skip
+    known, foreign = (
+        with_overrides(Parameters(), EVERYTHING_KNOWN | settings | {"alloys": [label]})
+        for label in ("5083", "6082")
+    )
+    beam, now = Beam(known), nominal_circumstances(known)
+    one, two = (
+        expected_image(
+            beam, now,
+            plate_depth(beam, draw_plate(0, label, 2.0, known.plate, np.random.default_rng())),
+            32, np.float64,
+        )
+        for label in ("5083", "6082")
+    )  # fmt: skip
+    distance = math.sqrt(((one.signal - two.signal) ** 2 * 2 / (one.variance + two.variance)).sum())
+    for rate in (0.01, 0.1):
+        found = best_detection(known, foreign, 32, false_alarms=rate)
+        expected = stats.norm.cdf(distance - stats.norm.isf(rate))
+        assert 0.2 < expected < 0.95
+        assert found.share == pytest.approx(expected, abs=0.03)
+        assert best_detection(known, known, 32, false_alarms=rate).share < 0.02
+
+
+def test_a_false_alarm_rate_is_between_0_and_1():
+    with pytest.raises(ConfigError, match="false_alarms must be between 0 and 1, got 1"):
+        best_detection(Parameters(), Parameters(), 32, false_alarms=1)
 
 
 def test_covariance_is_met_by_fits_to_simulated_images():
@@ -376,4 +410,4 @@ def test_a_plan_draws_plates_that_no_data_set_holds():
         sampling.FLATS,
         sampling.DARKS,
     }
-    assert not streams & {ceiling._NOW, ceiling._DENSITY, ceiling._HELD_OUT}
+    assert not streams & {ceiling._NOW, estimates._DENSITY, estimates._HELD_OUT}

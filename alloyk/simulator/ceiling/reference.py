@@ -1,9 +1,7 @@
 """The reference ceiling: the accuracy of an ideal classifier under the simulator's model.
 
-One image gives an estimate of the plate's two coefficients with the covariance of `fisher`. The
-plates of each class are distributed over composition and thickness; this distribution, convolved
-with the Gaussian of the estimate, is the density of the class. The ideal classifier chooses the
-class of highest posterior density and is tested on held-out plates.
+The estimates of plates and the densities of the classes are those of `estimates`. The ideal
+classifier chooses the class of highest posterior density and is tested on held-out plates.
 
 All classes use one covariance, that at the true plate, as the likelihood of an image linearised
 there requires. With a covariance per class, its size alone would reveal the class, whatever the
@@ -19,29 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from alloyk.alloys import ELEMENTS, get_alloy, plate_density_g_cm3
 from alloyk.errors import ConfigError
-from alloyk.simulator.ceiling.fisher import Reduction, coefficient_covariance
+from alloyk.simulator.ceiling.estimates import BLOCKS, Block, covariances
+from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
-from alloyk.simulator.physics.forward import plate_depth
-from alloyk.simulator.physics.plate import draw_compositions, draw_plate
-from alloyk.simulator.physics.scene import Circumstances, draw_circumstances, nominal_circumstances
-from alloyk.simulator.physics.thickness import ThicknessLaw
+from alloyk.simulator.physics.scene import draw_circumstances, nominal_circumstances
 from alloyk.simulator.physics.validity import refuse_saturation, validity_notes
 from alloyk.simulator.settings.parameters import Parameters
 
-BLOCKS = 12
-"""Number of independent repetitions; their spread gives the Monte Carlo error."""
-
-HELD_OUT = 900
-"""Held-out plates per repetition, equally many of each class and thickness."""
-
-COMPOSITIONS = 384
-"""Compositions that represent a class; the thickness is integrated exactly."""
-
-# Separate random streams, so that no plate of a data set is drawn again.
-_NOW, _DENSITY, _HELD_OUT = range(100, 103)
+_NOW = 100  # random stream, apart from those of data sets and of `estimates`
 
 
 @dataclass(frozen=True)
@@ -139,9 +124,7 @@ def reference_ceiling(
     return _summary(blocks, parameters.alloys, prior / prior.sum(), image_size)
 
 
-def _draw_blocks(
-    beam: Beam, image_size: int, seed: int, drawn_circumstances: bool
-) -> list["_Block"]:
+def _draw_blocks(beam: Beam, image_size: int, seed: int, drawn_circumstances: bool) -> list[Block]:
     """Draw the plates of all repetitions, and the covariance of an estimate for each of them."""
     parameters = beam.parameters
     nows = [nominal_circumstances(parameters)]
@@ -150,15 +133,12 @@ def _draw_blocks(
         nows = [draw_circumstances(parameters, rng, nth) for nth, rng in enumerate(rngs)]
     with _arithmetic_errors():
         reduction = Reduction(beam)
-        covariances = [_covariances(beam, reduction, now, image_size) for now in nows]
-        return [
-            _Block(beam, reduction, covariances[nth % len(nows)], seed, nth)
-            for nth in range(BLOCKS)
-        ]
+        found = [covariances(beam, reduction, now, image_size) for now in nows]
+        return [Block(beam, reduction, found[nth % len(nows)], seed, nth) for nth in range(BLOCKS)]
 
 
 def _summary(
-    blocks: list["_Block"], classes: tuple[str, ...], prior: np.ndarray, image_size: int
+    blocks: list[Block], classes: tuple[str, ...], prior: np.ndarray, image_size: int
 ) -> Ceiling:
     """Classify the plates of all repetitions; means and Monte Carlo errors over them."""
     matrices, squares_mm2, spreads_mm2 = map(
@@ -219,103 +199,3 @@ def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:
 def _standard_error(values: np.ndarray) -> np.ndarray:
     """Standard error of the mean over the first axis."""
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
-
-
-def _covariances(
-    beam: Beam, reduction: Reduction, now: Circumstances, image_size: int
-) -> dict[tuple[str, float], np.ndarray]:
-    """(Label, nominal thickness) → covariance of the estimate at the nominal plate."""
-    plate = beam.parameters.plate
-    nominal = plate.model_copy(
-        update={"thickness_range_mm": None, "thickness_law": "exact", "composition_law": "nominal"}
-    )
-    found = {}
-    for label in beam.parameters.alloys:
-        for thickness_mm in plate.nominal_thicknesses_mm:
-            one = draw_plate(0, label, thickness_mm, nominal, np.random.default_rng(0))
-            depth = plate_depth(beam, one)
-            found[label, thickness_mm] = coefficient_covariance(
-                beam, now, depth, image_size, reduction
-            )
-    return found
-
-
-class _Block:
-    """One repetition: compositions that represent the classes, and held-out plates."""
-
-    def __init__(
-        self,
-        beam: Beam,
-        reduction: Reduction,
-        covariances: dict[tuple[str, float], np.ndarray],
-        seed: int,
-        nth: int,
-    ) -> None:
-        self.classes, spread = beam.parameters.alloys, beam.parameters.plate
-        nominals_mm = spread.nominal_thicknesses_mm
-        each = max(HELD_OUT // (len(self.classes) * len(nominals_mm)), 1)
-
-        def units(label: str, count: int, rng: np.random.Generator) -> np.ndarray:
-            """Coefficients per mm of tilted plates, shape `(count, 2)`."""
-            fractions = draw_compositions(label, spread, rng, count)
-            density = plate_density_g_cm3(get_alloy(label), fractions)[:, None]
-            tilt_deg = np.clip(spread.tilt_sd_deg * rng.standard_normal(count), -80, 80)
-            return density * (fractions @ of_elements) / np.cos(np.radians(tilt_deg))[:, None]
-
-        pure = np.eye(len(ELEMENTS))
-        of_elements = reduction.coefficients(
-            np.stack([beam.plate_mu_per_mm(row, 1.0) for row in pure])
-        )
-        self.parts, self.precisions, truth, true_mm, estimates = [], [], [], [], []
-        for c, label in enumerate(self.classes):
-            known = units(label, COMPOSITIONS, sampling.generator(seed, _DENSITY, nth, c))
-            for n, nominal_mm in enumerate(nominals_mm):
-                covariance = covariances[label, nominal_mm]
-                law = ThicknessLaw.of(spread, label, nominal_mm)
-                self.parts.append((c, law, known))
-                self.precisions.append(np.linalg.inv(covariance))
-                rng = sampling.generator(seed, _HELD_OUT, nth, c, n)
-                thickness_mm = law.thickness_mm(rng.random(each), rng.standard_normal(each))
-                noise = rng.standard_normal((each, 2)) @ np.linalg.cholesky(covariance).T
-                estimates.append(thickness_mm[:, None] * units(label, each, rng) + noise)
-                true_mm.append(thickness_mm)
-                truth += [c] * each
-        self.estimates, self.true_mm = np.concatenate(estimates), np.concatenate(true_mm)
-        self.truth = np.array(truth)
-        self.nominal_mm = np.tile(np.repeat(nominals_mm, each), len(self.classes))
-        if spread.thickness_range_mm:  # its nominal thicknesses are not known to anybody
-            self.nominal_mm[:] = np.mean(spread.thickness_range_mm)
-
-    def classify(self, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Classify the held-out plates by the highest posterior density.
-
-        Returns:
-            Share of each true class predicted as each class, `(k, k)`; the mean square error in
-            mm² of the best estimate of the thickness for each true class, `(k,)`; and that of
-            the nominal thickness.
-        """
-        k = len(self.classes)
-        density, moment = np.zeros((2, len(self.estimates), k))
-        groups = np.split(np.arange(len(self.estimates)), len(self.precisions))
-        for group, precision in zip(groups, self.precisions, strict=True):
-            for c, law, units in self.parts:
-                found, mean_mm = law.density(self.estimates[group], units, precision)
-                density[group, c] += found
-                moment[group, c] += found * mean_mm
-        posterior = density * prior
-        total = posterior.sum(axis=1)
-        best_mm = np.divide(
-            (moment * prior).sum(axis=1), total, out=self.nominal_mm.copy(), where=total > 0
-        )
-        # Where all densities are 0 in float64, the first class is predicted.
-        matrix = np.zeros((k, k))
-        np.add.at(matrix, (self.truth, posterior.argmax(axis=1)), 1)
-        matrix /= matrix.sum(axis=1, keepdims=True)
-        return (
-            matrix,
-            self._by_class((best_mm - self.true_mm) ** 2),
-            self._by_class((self.nominal_mm - self.true_mm) ** 2),
-        )
-
-    def _by_class(self, values: np.ndarray) -> np.ndarray:
-        return np.array([values[self.truth == c].mean() for c in range(len(self.classes))])

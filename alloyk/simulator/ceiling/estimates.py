@@ -1,0 +1,151 @@
+"""Estimates of plates by their two coefficients: densities of the classes, and held-out plates.
+
+One image gives an estimate of a plate's two coefficients with the covariance of `fisher`. The
+plates of a class are distributed over composition and thickness; this distribution, convolved with
+the Gaussian of the estimate, is the density of the class.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from alloyk.alloys import ELEMENTS, get_alloy, plate_density_g_cm3
+from alloyk.simulator.ceiling.fisher import Reduction, coefficient_covariance
+from alloyk.simulator.dataset import sampling
+from alloyk.simulator.physics.beam import Beam
+from alloyk.simulator.physics.forward import plate_depth
+from alloyk.simulator.physics.plate import draw_compositions, draw_plate
+from alloyk.simulator.physics.scene import Circumstances
+from alloyk.simulator.physics.thickness import ThicknessLaw
+
+BLOCKS = 12
+"""Number of independent repetitions; their spread gives the Monte Carlo error."""
+
+HELD_OUT = 900
+"""Held-out plates per repetition, equally many of each class and thickness."""
+
+COMPOSITIONS = 384
+"""Compositions that represent a class; the thickness is integrated exactly."""
+
+# Separate random streams, so that no plate of a data set is drawn again.
+_DENSITY, _HELD_OUT = 101, 102
+
+
+def covariances(
+    beam: Beam, reduction: Reduction, now: Circumstances, image_size: int
+) -> dict[tuple[str, float], np.ndarray]:
+    """(Label, nominal thickness) → covariance of the estimate at the nominal plate."""
+    plate = beam.parameters.plate
+    nominal = plate.model_copy(
+        update={"thickness_range_mm": None, "thickness_law": "exact", "composition_law": "nominal"}
+    )
+    found = {}
+    for label in beam.parameters.alloys:
+        for thickness_mm in plate.nominal_thicknesses_mm:
+            one = draw_plate(0, label, thickness_mm, nominal, np.random.default_rng(0))
+            depth = plate_depth(beam, one)
+            found[label, thickness_mm] = coefficient_covariance(
+                beam, now, depth, image_size, reduction
+            )
+    return found
+
+
+class Block:
+    """One repetition: compositions that represent the classes, and held-out plates."""
+
+    def __init__(
+        self,
+        beam: Beam,
+        reduction: Reduction,
+        covariances: dict[tuple[str, float], np.ndarray],
+        seed: int,
+        nth: int,
+    ) -> None:
+        self.classes, spread = beam.parameters.alloys, beam.parameters.plate
+        nominals_mm = spread.nominal_thicknesses_mm
+        each = max(HELD_OUT // (len(self.classes) * len(nominals_mm)), 1)
+
+        def units(label: str, count: int, rng: np.random.Generator) -> np.ndarray:
+            """Coefficients per mm of tilted plates, shape `(count, 2)`."""
+            fractions = draw_compositions(label, spread, rng, count)
+            density = plate_density_g_cm3(get_alloy(label), fractions)[:, None]
+            tilt_deg = np.clip(spread.tilt_sd_deg * rng.standard_normal(count), -80, 80)
+            return density * (fractions @ of_elements) / np.cos(np.radians(tilt_deg))[:, None]
+
+        pure = np.eye(len(ELEMENTS))
+        of_elements = reduction.coefficients(
+            np.stack([beam.plate_mu_per_mm(row, 1.0) for row in pure])
+        )
+        self.parts, self.precisions, truth, true_mm, estimates = [], [], [], [], []
+        for c, label in enumerate(self.classes):
+            known = units(label, COMPOSITIONS, sampling.generator(seed, _DENSITY, nth, c))
+            for n, nominal_mm in enumerate(nominals_mm):
+                covariance = covariances[label, nominal_mm]
+                law = ThicknessLaw.of(spread, label, nominal_mm)
+                self.parts.append((c, law, known))
+                self.precisions.append(np.linalg.inv(covariance))
+                rng = sampling.generator(seed, _HELD_OUT, nth, c, n)
+                thickness_mm = law.thickness_mm(rng.random(each), rng.standard_normal(each))
+                noise = rng.standard_normal((each, 2)) @ np.linalg.cholesky(covariance).T
+                estimates.append(thickness_mm[:, None] * units(label, each, rng) + noise)
+                true_mm.append(thickness_mm)
+                truth += [c] * each
+        self.estimates, self.true_mm = np.concatenate(estimates), np.concatenate(true_mm)
+        self.truth = np.array(truth)
+        self.nominal_mm = np.tile(np.repeat(nominals_mm, each), len(self.classes))
+        if spread.thickness_range_mm:  # its nominal thicknesses are not known to anybody
+            self.nominal_mm[:] = np.mean(spread.thickness_range_mm)
+
+    def groups(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Indices and precision of the estimates of each class and nominal thickness."""
+        indices = np.split(np.arange(len(self.estimates)), len(self.precisions))
+        return zip(indices, self.precisions, strict=True)
+
+    def density(
+        self, estimates: np.ndarray, precision: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Density of each class at estimates, summed over its thicknesses.
+
+        Args:
+            estimates: Shape `(n, 2)`.
+            precision: Inverse covariance of an estimate, shape `(2, 2)`.
+
+        Returns:
+            Density, and density times the mean thickness in mm there; both `(n, k)`.
+        """
+        density, moment = np.zeros((2, len(estimates), len(self.classes)))
+        for c, law, units in self.parts:
+            found, mean_mm = law.density(estimates, units, precision)
+            density[:, c] += found
+            moment[:, c] += found * mean_mm
+        return density, moment
+
+    def classify(self, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Classify the held-out plates by the highest posterior density.
+
+        Returns:
+            Share of each true class predicted as each class, `(k, k)`; the mean square error in
+            mm² of the best estimate of the thickness for each true class, `(k,)`; and that of
+            the nominal thickness.
+        """
+        k = len(self.classes)
+        density, moment = np.zeros((2, len(self.estimates), k))
+        for group, precision in self.groups():
+            density[group], moment[group] = self.density(self.estimates[group], precision)
+        posterior = density * prior
+        total = posterior.sum(axis=1)
+        best_mm = np.divide(
+            (moment * prior).sum(axis=1), total, out=self.nominal_mm.copy(), where=total > 0
+        )
+        # Where all densities are 0 in float64, the first class is predicted.
+        matrix = np.zeros((k, k))
+        np.add.at(matrix, (self.truth, posterior.argmax(axis=1)), 1)
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        return (
+            matrix,
+            self._by_class((best_mm - self.true_mm) ** 2),
+            self._by_class((self.nominal_mm - self.true_mm) ** 2),
+        )
+
+    def _by_class(self, values: np.ndarray) -> np.ndarray:
+        return np.array([values[self.truth == c].mean() for c in range(len(self.classes))])
