@@ -1,11 +1,12 @@
-"""Three distances that tell whether an image is unlike those of training, on one run.
+"""Four distances that tell whether an image is unlike those of training, on one run.
 
     .venv/bin/python scripts/compare_novelty.py RUN [--images 600] [--write]
 
-Mahalanobis (Lee et al., 2018), relative Mahalanobis (Ren et al., 2021) and the distance to the
-tenth neighbour of normalised features (Sun et al., 2022). Each is fitted to training images and
-gets its threshold from the first half of validation, for 1 % of false alarms, which are counted on
-the second half and on the test images. What they should flag is made from validation images by
+Of the network's pooled features: Mahalanobis (Lee et al., 2018), relative Mahalanobis (Ren et al.,
+2021) and the distance to the tenth neighbour of normalised features (Sun et al., 2022); and the
+Mahalanobis distance of the coarse picture, the preprocessed image in 8 × 8 means. Each is fitted to
+training images and gets its threshold from the first half of validation, for 1 % of false alarms,
+which are counted on the second half and on the test images. What they should flag is made from validation images by
 changes that are not in `alloyk stress`: pieces shuffled, halves swapped, two images mixed, a
 quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged. Prints the share flagged
 and the area under the ROC curve.
@@ -98,25 +99,42 @@ def squared_distances(features, labels) -> Callable:
 
 
 def mahalanobis(features, labels) -> Callable:
-    return squared_distances(features, labels)
+    distance = squared_distances(pooled(features), labels)
+    return lambda new: distance(pooled(new))
 
 
 def relative_mahalanobis(features, labels) -> Callable:
-    own = squared_distances(features, labels)
-    whole = squared_distances(features, np.zeros(len(features), int))
-    return lambda new: own(new) - whole(new)
+    own = squared_distances(pooled(features), labels)
+    whole = squared_distances(pooled(features), np.zeros(len(features), int))
+    return lambda new: own(pooled(new)) - whole(pooled(new))
+
+
+def pooled(features):
+    from alloyk.models.pooled import COARSE_SIDE
+
+    return features[:, : -(COARSE_SIDE**2)]
+
+
+def detector(features):
+    from alloyk.inference.novelty import fit_novelty
+    from alloyk.models.pooled import COARSE_SIDE
+
+    return fit_novelty(features, np.zeros((1, 6)), COARSE_SIDE**2)
 
 
 def neighbour(features, labels) -> Callable:
-    from alloyk.inference.novelty import fit_novelty
+    return detector(features).distances
 
-    return fit_novelty(features, np.zeros((1, 6))).distances
+
+def coarse_picture(features, labels) -> Callable:
+    return detector(features).picture_distances
 
 
 DISTANCES = {
     "Mahalanobis": mahalanobis,
     "relative Mahalanobis": relative_mahalanobis,
     "tenth neighbour": neighbour,
+    "coarse picture": coarse_picture,
 }
 
 
@@ -195,12 +213,14 @@ def main() -> None:
 def write(run, dataset, train, val, chosen, numbers) -> None:
     """Put a detector into the run's `model.keras`, fitted as training fits it."""
     from alloyk.inference.novelty import fit_novelty, with_threshold, write_detector
+    from alloyk.models.pooled import COARSE_SIDE
     from alloyk.training.predicting import read_statistics
 
     paths, val_paths = dataset.paths("train"), dataset.paths("val")
-    detector = fit_novelty(train, read_statistics([paths[n] for n in chosen]))
+    raw = read_statistics([paths[n] for n in chosen])
+    fitted = fit_novelty(train, raw, COARSE_SIDE**2)
     statistics = read_statistics([val_paths[n] for n in numbers])
-    write_detector(run / "model.keras", with_threshold(detector, val, statistics))
+    write_detector(run / "model.keras", with_threshold(fitted, val, statistics))
 
 
 if __name__ == "__main__":

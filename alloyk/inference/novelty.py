@@ -1,8 +1,10 @@
-"""Whether an image is unlike all training images: by its raw statistics and by its features.
+"""Whether an image is unlike all training images: by its raw statistics, picture and features.
 
-The distance is that to the tenth nearest training image in the network's pooled features, each
-scaled to length 1 (Sun et al., 2022, https://arxiv.org/abs/2204.06507). Its threshold is a quantile
-over the validation images. Chosen by `scripts/compare_novelty.py`.
+Two distances. That of the network's pooled features, each scaled to length 1, from the tenth
+nearest training image (Sun et al., 2022, https://arxiv.org/abs/2204.06507) finds images that the
+network sees differently. That of a coarse picture of the preprocessed image from the mean of
+training (Mahalanobis) finds scenes that the network has learnt to ignore. Their thresholds are
+quantiles over the validation images. Chosen by `scripts/compare_novelty.py`.
 
 NumPy only: a `.tflite` file needs nothing else.
 """
@@ -10,7 +12,7 @@ NumPy only: a `.tflite` file needs nothing else.
 import io
 import math
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from alloyk.inference.raw_statistics import MARGINS, NAMES
 
 MEMBER = "alloyk_novelty.npz"
 FEATURES = "features"
-"""Name of the model output that holds the pooled features."""
+"""Name of the model output that holds the pooled features, then the coarse picture."""
 
 FALSE_ALARMS = 0.01
 """Target false-alarm rate on images like the training images."""
@@ -28,8 +30,14 @@ FALSE_ALARMS = 0.01
 NEIGHBOUR = 10
 """k of the k-th nearest neighbour."""
 
+PICTURE_FLOOR = 1e-3
+"""Least variance of the coarse picture in any direction, of the mean variance of its parts."""
+
 MOST_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
+
+LATER = ("picture_mean", "picture_whitening", "picture_threshold")
+"""Fields that files of earlier versions lack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +46,14 @@ class NoveltyDetector:
 
     Attributes:
         bank: `(m, d)` float16, pooled features of training images, each of length 1.
-        threshold: Distance that scores 1.
+        threshold: Distance of the features that scores 1.
         lowest: `(6,)` smallest of each of `raw_statistics.NAMES` over training images.
         highest: `(6,)` largest.
         false_alarms: Share of the validation images that score 1 or more.
+        picture_mean: `(c,)` mean coarse picture of training; empty in files of earlier versions.
+        picture_whitening: `(c, c)` float32, makes the variance of coarse pictures 1 in all
+            directions.
+        picture_threshold: Distance of the coarse picture that scores 1.
     """
 
     bank: np.ndarray
@@ -49,24 +61,38 @@ class NoveltyDetector:
     lowest: np.ndarray
     highest: np.ndarray
     false_alarms: float = math.nan
+    picture_mean: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    picture_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    picture_threshold: float = 1.0
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the distance `(n,)`, 0 to 2, of features `(n, d)` from training images."""
-        products = _normalised(features) @ self.bank.astype(np.float32).T
+        """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images."""
+        pooled = features[:, : self.bank.shape[1]]
+        products = _normalised(pooled) @ self.bank.astype(np.float32).T
         place = min(NEIGHBOUR, len(self.bank)) - 1
         nearest = -np.partition(-products, place, axis=1)[:, place]
         return np.sqrt(np.maximum(2 - 2 * nearest.astype(np.float64), 0))
+
+    def picture_distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the Mahalanobis distance `(n,)` of the coarse pictures in `(n, d + c)`."""
+        width = self.bank.shape[1]
+        pictures = features[:, width : width + len(self.picture_mean)].astype(np.float64)
+        whitened = (pictures - self.picture_mean) @ self.picture_whitening
+        return np.asarray(np.sqrt((whitened**2).sum(axis=1)))
 
     def scores(self, features: np.ndarray, statistics: np.ndarray) -> np.ndarray:
         """Return the score `(n,)` of images.
 
         Args:
-            features: `(n, d)` pooled features.
+            features: `(n, d + c)` pooled features and coarse pictures.
             statistics: `(n, 6)` of the raw images.
         """
-        own = self.distances(features) / self.threshold
-        scores: np.ndarray = np.maximum(own, self.raw_scores(statistics).max(axis=1))
-        return scores
+        parts = (
+            self.distances(features) / self.threshold,
+            self.picture_distances(features) / self.picture_threshold,
+            self.raw_scores(statistics).max(axis=1),
+        )
+        return np.asarray(np.max(parts, axis=0))
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Return the distance of each statistic `(n, 6)` from the middle of the training range.
@@ -88,19 +114,38 @@ def _normalised(features: np.ndarray) -> np.ndarray:
     return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
 
-def fit_novelty(features: np.ndarray, statistics: np.ndarray) -> NoveltyDetector:
-    """Make a detector from training images, with a placeholder threshold of 1.
+def fit_novelty(
+    features: np.ndarray, statistics: np.ndarray, picture_size: int = 0
+) -> NoveltyDetector:
+    """Make a detector from training images, with placeholder thresholds of 1.
 
     Args:
-        features: `(m, d)` pooled features.
+        features: `(m, d + c)` pooled features and coarse pictures.
         statistics: `(m, 6)` raw statistics.
+        picture_size: c, numbers in a coarse picture.
     """
+    width = features.shape[1] - picture_size
+    mean, whitening = _whitening(features[:, width:].astype(np.float64))
     return NoveltyDetector(
-        bank=_normalised(features).astype(np.float16),
+        bank=_normalised(features[:, :width]).astype(np.float16),
         threshold=1.0,
         lowest=statistics.min(axis=0),
         highest=statistics.max(axis=0),
+        picture_mean=mean.astype(np.float32),
+        picture_whitening=whitening.astype(np.float32),
     )
+
+
+def _whitening(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(c,)` of pictures `(m, c)`, and the matrix `(c, c)` that whitens them."""
+    mean = pictures.mean(axis=0)
+    centred = pictures - mean
+    variances, directions = np.linalg.eigh(centred.T @ centred / len(pictures))
+    if not len(variances):
+        return mean, directions
+    # Noise of few images or of rounding must not become the measure of a direction.
+    floor = max(PICTURE_FLOOR * float(variances.mean()), 1e-12)
+    return mean, directions / np.sqrt(np.maximum(variances, 0) + floor)
 
 
 def with_threshold(
@@ -109,26 +154,35 @@ def with_threshold(
     statistics: np.ndarray,
     false_alarms: float = FALSE_ALARMS,
 ) -> NoveltyDetector:
-    """Set the threshold of the distance for a false-alarm rate.
+    """Set the thresholds of both distances for a false-alarm rate.
 
-    It is the ⌈(n + 1)(1 − rate)⌉-th smallest of the n distances, which bounds the rate of the
-    distance on average over validation splits; the largest one if there are too few images for
-    that. The raw statistics add false alarms of their own: `false_alarms` of the result has both.
+    Each gets half of it: the threshold is the ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n
+    distances, which bounds the rate of both together on average over validation splits; the
+    largest one if there are too few images for that. The raw statistics add false alarms of their
+    own: `false_alarms` of the result has all three.
 
     Args:
         detector: From `fit_novelty`.
-        features: `(n, d)` of validation images.
+        features: `(n, d + c)` of validation images.
         statistics: `(n, 6)` of the same.
         false_alarms: The rate, in (0, 1).
     """
-    distances = np.sort(detector.distances(features))
-    place = min(math.ceil((len(distances) + 1) * (1 - false_alarms)), len(distances))
+    share = false_alarms / 2 if len(detector.picture_mean) else false_alarms
+    chosen = replace(
+        detector,
+        threshold=_upper_quantile(detector.distances(features), share),
+        picture_threshold=_upper_quantile(detector.picture_distances(features), share),
+    )
+    found = float((chosen.scores(features, statistics) >= 1).mean())
+    return replace(chosen, false_alarms=found)
+
+
+def _upper_quantile(distances: np.ndarray, share: float) -> float:
+    """A distance that at most this share of new images exceeds on average."""
+    place = min(math.ceil((len(distances) + 1) * (1 - share)), len(distances))
     # The next number, because a score of exactly 1 is unlike.
-    threshold = float(np.nextafter(np.float32(distances[place - 1]), np.float32(np.inf)))
-    values = {field.name: getattr(detector, field.name) for field in fields(detector)}
-    chosen = NoveltyDetector(**{**values, "threshold": max(threshold, 1e-12)})
-    share = float((chosen.scores(features, statistics) >= 1).mean())
-    return NoveltyDetector(**{**values, "threshold": chosen.threshold, "false_alarms": share})
+    limit = np.nextafter(np.float32(np.sort(distances)[place - 1]), np.float32(np.inf))
+    return max(float(limit), 1e-12)
 
 
 def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
@@ -143,7 +197,7 @@ def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
 def write_detector(model: Path, detector: NoveltyDetector) -> None:
     """Add the detector to a `.keras` or `.tflite` file or a SavedModel folder."""
     values: dict[str, Any] = {
-        field.name: np.asarray(getattr(detector, field.name)) for field in fields(detector)
+        one.name: np.asarray(getattr(detector, one.name)) for one in fields(detector)
     }
     content = io.BytesIO()
     np.savez_compressed(content, **values)
@@ -174,9 +228,12 @@ def read_detector(model: Path) -> NoveltyDetector | None:
                 content = archive.read(MEMBER)
         with np.load(io.BytesIO(content)) as archive:
             values: dict[str, Any] = {
-                field.name: archive[field.name] for field in fields(NoveltyDetector)
+                one.name: archive[one.name]
+                for one in fields(NoveltyDetector)
+                if one.name in archive or one.name not in LATER
             }
     except (OSError, KeyError, ValueError, zipfile.error):
         return None
-    values.update({name: float(values[name]) for name in ("threshold", "false_alarms")})
+    for name in ("threshold", "false_alarms", "picture_threshold"):
+        values.update({name: float(values[name])} if name in values else {})
     return NoveltyDetector(**values)

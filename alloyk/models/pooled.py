@@ -1,17 +1,26 @@
-"""The pooled features of a network as an additional output."""
+"""What the detector of unlike images needs, as an additional output of a network.
+
+That is the pooled features, which say what the network makes of an image, and a coarse picture of
+the preprocessed image, which keeps what the network learnt to ignore.
+"""
 
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from alloyk.targets import LOGITS
 
 HEAD_LAYERS = ("hidden", LOGITS)
 """Layers whose input is the pooled features; the first that a network has is used."""
 
+COARSE_SIDE = 8
+"""Rows and columns of the coarse picture."""
+
 
 def with_features(model: keras.Model, name: str) -> keras.Model | None:
-    """Return a model with the pooled features as an additional output.
+    """Return a model with pooled features and coarse picture as an additional output.
 
     Layers and weights are shared with `model`.
 
@@ -22,14 +31,16 @@ def with_features(model: keras.Model, name: str) -> keras.Model | None:
 
     Returns:
         A model from the same image to a dictionary: `logits`, other named outputs of
-        `model`, and `name`, `(batch, d)`. None if `model` is not such a chain, as a vote is not.
+        `model`, and `name`, `(batch, d + COARSE_SIDE ** 2)`. None if `model` is not such a chain,
+        as a vote is not.
     """
     *before, last = [one for one in model.layers if not isinstance(one, keras.layers.InputLayer)]
     if not isinstance(last, keras.Model):
         return None
     pooled = _pooled(last)
     if pooled is not None:
-        ending = keras.Model(last.inputs[0], {**_by_name(last.output), name: pooled})
+        features = ops.concatenate([pooled, coarse_picture(last.inputs[0])], axis=-1)
+        ending = keras.Model(last.inputs[0], {**_by_name(last.output), name: features})
     else:
         inner = with_features(last, name)
         if inner is None:
@@ -39,6 +50,30 @@ def with_features(model: keras.Model, name: str) -> keras.Model | None:
     for layer in before:
         x = layer(x)
     return keras.Model(image, ending(x), name=f"{model.name}_with_{name}")
+
+
+def coarse_picture(images: Any) -> Any:
+    """Mean of each of 8 × 8 equal parts of images `(batch, height, width, channels)`.
+
+    Returns:
+        `(batch, COARSE_SIDE ** 2)`, row by row; channels are averaged.
+    """
+    down, across = (_part_weights(side).astype(np.float32) for side in images.shape[1:3])
+    gray = ops.cast(ops.mean(images, axis=-1), "float32")
+    picture = ops.matmul(ops.matmul(down, gray), across.T)
+    return ops.reshape(picture, (-1, COARSE_SIDE**2))
+
+
+def _part_weights(side: int) -> np.ndarray:
+    """Share of each of `side` pixels in the mean of each part, `(COARSE_SIDE, side)`.
+
+    >>> _part_weights(12)[0].round(3).tolist()[:3]
+    [0.667, 0.333, 0.0]
+    """
+    edges = np.linspace(0, side, COARSE_SIDE + 1)
+    pixels = np.arange(side)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.asarray(np.maximum(overlap, 0) * COARSE_SIDE / side)
 
 
 def _pooled(network: keras.Model) -> Any:

@@ -16,6 +16,7 @@ from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.novelty import FEATURES, NoveltyDetector, evenly_spaced, fit_novelty
 from alloyk.inference.raw_statistics import raw_statistics
+from alloyk.models.pooled import COARSE_SIDE
 from alloyk.targets import LOGITS
 from alloyk.training.build import Split
 
@@ -31,7 +32,8 @@ class SplitOutputs(NamedTuple):
     Attributes:
         probabilities: `(n, num_classes)` float64.
         estimates: Column → `(n,)` float64; none without further tasks.
-        features: `(n, d)` pooled features; None if the network has no such output.
+        features: `(n, d + c)` pooled features and coarse pictures; None if the network has no such
+            output.
     """
 
     probabilities: np.ndarray
@@ -78,7 +80,7 @@ def fit_detector(
     features = network.predict(batches, verbose=0)[FEATURES]
     paths = dataset.paths("train")
     statistics = read_statistics([paths[number] for number in chosen])
-    return fit_novelty(features, statistics)
+    return fit_novelty(features, statistics, COARSE_SIDE**2)
 
 
 def read_statistics(paths: Sequence[Path]) -> np.ndarray:

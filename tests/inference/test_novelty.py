@@ -1,16 +1,27 @@
 """Raw statistics by their formulas, the distance by scikit-learn, the share of false alarms."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
+from scipy.spatial.distance import mahalanobis
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from tiny_run import raw_image, write_dataset, write_run
 
 from alloyk.exporting import export_run
 from alloyk.inference import load
-from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
+from alloyk.inference.novelty import (
+    FEATURES,
+    fit_novelty,
+    read_detector,
+    with_threshold,
+    write_detector,
+)
 from alloyk.inference.raw_statistics import NAMES, raw_statistics
 from alloyk.inference.tables import format_csv, format_json
+from alloyk.models.pooled import COARSE_SIDE, coarse_picture
 
 RNG = np.random.default_rng
 
@@ -80,6 +91,75 @@ def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
     assert far[0] > 1
 
 
+def test_the_distance_of_the_picture_is_that_of_mahalanobis_by_scipy():
+    features, _ = correlated(400, d=10)
+    detector = fit_novelty(features, np.zeros((1, 6)), picture_size=6)
+    assert detector.bank.shape == (400, 4)
+    new = correlated(20, seed=7, d=10)[0]
+    pictures = features[:, 4:]
+    covariance = np.cov(pictures.T, bias=True)
+    floor = 1e-3 * np.trace(covariance) / 6
+    inverse = np.linalg.inv(covariance + floor * np.eye(6))
+    expected = [mahalanobis(one, pictures.mean(axis=0), inverse) for one in new[:, 4:]]
+    np.testing.assert_allclose(detector.picture_distances(new), expected, rtol=1e-4)
+
+
+def test_both_distances_together_keep_the_false_alarm_rate():
+    features, _ = correlated(2000, d=10)
+    statistics = np.tile(np.arange(6.0), (2000, 1))
+    detector = fit_novelty(features, statistics, picture_size=6)
+    detector = with_threshold(detector, correlated(1000, seed=11, d=10)[0], statistics[:1000])
+    assert detector.false_alarms <= 0.01
+    new = correlated(20000, seed=21, d=10)[0]
+    scores = detector.scores(new, np.tile(np.arange(6.0), (20000, 1)))
+    assert (scores >= 1).mean() == pytest.approx(0.01, abs=0.006)
+    strange = new[:100].copy()
+    # Features as before, a picture five deviations away.
+    strange[:, 4:] = features[:, 4:].mean(axis=0) + 5 * features[:, 4:].std(axis=0)
+    assert (detector.distances(strange) == detector.distances(new[:100])).all()
+    assert (detector.scores(strange, statistics[:100]) >= 1).all()
+
+
+def test_pictures_that_never_change_in_training_are_finite():
+    features = np.ones((30, 8))
+    detector = fit_novelty(features, np.zeros((1, 6)), picture_size=4)
+    detector = with_threshold(detector, features, np.zeros((30, 6)))
+    assert np.isfinite(detector.scores(features, np.zeros((30, 6)))).all()
+    assert detector.scores(features + np.r_[np.zeros(4), np.ones(4)], np.zeros((30, 6))).min() >= 1
+
+
+def test_the_coarse_picture_is_the_mean_of_equal_parts():
+    images = RNG(0).random((2, 24, 36, 3)).astype(np.float32)
+    expected = resize(images.mean(axis=-1).transpose(1, 2, 0), (8, 8), pixels=(24, 36))
+    found = np.asarray(coarse_picture(images)).reshape(2, 8, 8)
+    np.testing.assert_allclose(found, expected.transpose(2, 0, 1), atol=1e-6)
+
+
+def resize(image, size, pixels):
+    """Area means through the least common multiple of both sizes."""
+    for axis, (old, new) in enumerate(zip(pixels, size, strict=True)):
+        fine = np.repeat(image, new, axis=axis)
+        shape = (*fine.shape[:axis], new, old, *fine.shape[axis + 1 :])
+        image = fine.reshape(shape).mean(axis=axis + 1)
+    return image
+
+
+def test_a_detector_of_an_earlier_version_is_read(tmp_path):
+    """Its files lack the coarse picture; the network now gives one all the same."""
+    content = io.BytesIO()
+    np.savez(
+        content, bank=np.eye(4, dtype=np.float16), threshold=0.5, lowest=np.zeros(6),
+        highest=np.ones(6), false_alarms=0.01,
+    )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("alloyk_novelty.npz", content.getvalue())
+    detector = read_detector(tmp_path / "model.keras")
+    features = np.array([[1, 0, 0, 0, 7, 7], [-1, 0, 0, 0, 7, 7]], np.float32)
+    statistics = np.full((2, 6), 0.5)
+    # The fourth neighbour of four: at a right angle, and opposite.
+    np.testing.assert_allclose(detector.scores(features, statistics), [2**0.5 / 0.5, 4])
+
+
 def test_a_raw_statistic_outside_training_is_named():
     features, _ = correlated(200)
     statistics = np.stack([raw_statistics(plate(seed=seed)) for seed in range(20)])
@@ -102,7 +182,7 @@ def run(tmp_path_factory):
     images = np.stack([raw_image(number)[..., None] for number in range(100)]).astype(np.float32)
     features = np.asarray(network(images)[FEATURES])
     statistics = np.stack([raw_statistics(image) for image in images])
-    detector = fit_novelty(features[:50], statistics[:50])
+    detector = fit_novelty(features[:50], statistics[:50], COARSE_SIDE**2)
     write_detector(run / "model.keras", with_threshold(detector, features[50:], statistics[50:]))
     return run
 
