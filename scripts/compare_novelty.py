@@ -6,10 +6,10 @@ Of the network's pooled features: Mahalanobis (Lee et al., 2018), relative Mahal
 2021) and the distance to the tenth neighbour of normalised features (Sun et al., 2022); and the
 Mahalanobis distance of the coarse picture, the preprocessed image in 8 × 8 means. Each is fitted to
 training images and gets its threshold from the first half of validation, for 1 % of false alarms,
-which are counted on the second half and on the test images. What they should flag is made from validation images by
-changes that are not in `alloyk stress`: pieces shuffled, halves swapped, two images mixed, a
-quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged. Prints the share flagged
-and the area under the ROC curve.
+which are counted on the second half and on the test images. What they should flag is made from
+validation images by changes that are not in `alloyk stress`: pieces shuffled, halves swapped, two
+images mixed, a quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged. Prints
+the share flagged and the area under the ROC curve.
 
 `--write` puts the chosen detector into the `model.keras` of a run whose version had none.
 """
