@@ -52,8 +52,8 @@ def load(path: str | Path, *, threads: int | None = None) -> "Classifier":
     """Load a trained model; its `predict` takes files and arrays.
 
     Args:
-        path: Run folder, `.keras` file, SavedModel folder or `.tflite` file.
-        threads: Processor threads for a `.tflite` file; by default up to four.
+        path: Run folder, `.keras` file, SavedModel folder, `.tflite` or `.onnx` file.
+        threads: Processor threads for a `.tflite` or `.onnx` file; by default up to four.
 
     Returns:
         The classifier.
@@ -84,7 +84,7 @@ def predict(
     """Classify images, as `alloyk predict` does; `load` once to classify many times.
 
     Args:
-        model: Run folder, `.keras` file, SavedModel folder or `.tflite` file.
+        model: Run folder, `.keras` file, SavedModel folder, `.tflite` or `.onnx` file.
         images: Image files, folders or patterns, or raw arrays `(height, width)` or
             `(height, width, channels)`, as decoded and not scaled.
         names: What to call each image in the result; by default its path.
@@ -137,13 +137,13 @@ def export(
 
     Args:
         run: Run folder.
-        format: `savedmodel`, `tflite`, or with a smaller network `tflite-fp16`, `tflite-w8`,
-            `tflite-16x8` or `tflite-int8`.
+        format: `savedmodel`, `tflite`, `onnx`, or with a smaller network `tflite-fp16`,
+            `tflite-w8`, `tflite-16x8` or `tflite-int8`.
         out: The file or folder to make; it must not exist.
         bundle: Instead of `out`, a folder to make: a `.tflite` file and a script that classifies
             with LiteRT, NumPy and Pillow alone.
-        input_size: `(height, width)` in pixels of the raw images that a `.tflite` file takes; by
-            default that of the test images.
+        input_size: `(height, width)` in pixels of the raw images that a `.tflite` or `.onnx` file
+            takes; by default that of the test images.
         data: Where the run's data set is now; by default where it was in training.
         margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
         progress: Shows how far it is, see `alloyk.progress`.

@@ -8,7 +8,7 @@ import click
 
 from alloyk.cli.terminal import PROGRESS
 
-FORMATS = ("savedmodel", "tflite", "tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
+FORMATS = ("savedmodel", "tflite", "onnx", "tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
 
 
 class ImageSize(click.ParamType):
@@ -31,7 +31,7 @@ class ImageSize(click.ParamType):
 @click.option("--format", type=click.Choice(FORMATS), help="What to write.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="PATH",
-    help="The file (.tflite) or folder (savedmodel) to make; it must not exist.",
+    help="The file (.tflite, .onnx) or folder (savedmodel) to make; it must not exist.",
 )  # fmt: skip
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="DIR",
@@ -39,7 +39,7 @@ class ImageSize(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--input-size", type=ImageSize(), metavar="HxW",
-    help="Size of the raw images that a tflite file takes.  [default: that of the test images]",
+    help="Size of the raw images that the file takes.  [default: that of the test images]",
 )  # fmt: skip
 @click.option(
     "--margin",
@@ -58,11 +58,11 @@ def export(run: Path, **options: Any) -> None:
     test split, and is written only if it passes; the proof goes into PATH.proof.
 
     \b
-    savedmodel, tflite  float32; all predictions match, max |Δp| is 1e-4 or less
-    tflite-fp16         float16 weights; max |Δp| is 1e-2 or less
-    tflite-w8           8-bit weights
-    tflite-16x8         8-bit weights, 16-bit activations
-    tflite-int8         8-bit weights and activations, calibrated on training images
+    savedmodel, tflite, onnx  float32; all predictions match, max |Δp| is 1e-4 or less
+    tflite-fp16               float16 weights; max |Δp| is 1e-2 or less
+    tflite-w8                 8-bit weights
+    tflite-16x8               8-bit weights, 16-bit activations
+    tflite-int8               8-bit weights and activations, calibrated on training images
 
     The last three lose at most 0.5 points of accuracy (--margin), shown by a test over plates.
 

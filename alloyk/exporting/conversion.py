@@ -1,9 +1,11 @@
 """Write a Keras classifier, preprocessing included, in another format."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,6 +16,9 @@ from alloyk.exporting.quantization import SCHEMES, Scheme
 from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
 from alloyk.runtime.native_output import held_output
 from alloyk.targets import LOGITS
+
+OPSET = 18
+"""Version of ONNX' operators."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,8 @@ class ExportFormat:
         return self.scheme is not None and self.scheme.activations is not None
 
 
-def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, None, None)) -> None:
-    """Write a SavedModel folder with one signature, `image` → `probabilities` and estimates.
-
-    Args:
-        classifier: Model from raw images to logits, or to a dictionary of logits and estimates.
-        path: The folder.
-        image_shape: `(height, width, channels)`, with None for any size; a complete shape also
-            fixes the batch size at 1.
-    """
+def _classify(classifier: keras.Model, image_shape: tuple) -> Any:
+    """A function from raw images to probabilities and the other outputs, by name."""
     batch = None if None in image_shape else 1
     spec = tf.TensorSpec((batch, *image_shape), tf.float32, name="image")
 
@@ -62,6 +60,19 @@ def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, Non
         estimates = {name: values for name, values in outputs.items() if name != LOGITS}
         return {PROBABILITIES: keras.ops.softmax(outputs[LOGITS]), **estimates}
 
+    return classify
+
+
+def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, None, None)) -> None:
+    """Write a SavedModel folder with one signature, `image` → `probabilities` and estimates.
+
+    Args:
+        classifier: Model from raw images to logits, or to a dictionary of logits and estimates.
+        path: The folder.
+        image_shape: `(height, width, channels)`, with None for any size; a complete shape also
+            fixes the batch size at 1.
+    """
+    classify = _classify(classifier, image_shape)
     # Not keras.export.ExportArchive: Keras 3.15 stores every weight twice.
     module = tf.Module()
     module.weights = [variable.value for variable in classifier.weights]
@@ -92,9 +103,37 @@ def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, in
     path.write_bytes(content)
 
 
+def write_onnx(classifier: keras.Model, path: Path, image_shape: tuple[int, int, int]) -> None:
+    """Write a float32 `.onnx` file of standard operators for one image of `image_shape`.
+
+    Raises:
+        ModelError: The converter is not installed, or cannot convert the model.
+    """
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise ModelError(
+            "onnx needs the packages tf2onnx, onnx and onnxruntime, which are not installed; "
+            "install them with `pip install alloyk[onnx]`, or choose another --format"
+        ) from error
+    classify = _classify(classifier, image_shape)
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    try:
+        with held_output():
+            tf2onnx.convert.from_function(
+                classify, classify.input_signature, opset=OPSET, output_path=str(path)
+            )
+    except Exception as error:  # of many types
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"tf2onnx cannot convert this model: {why}; choose another --format"
+        ) from error
+
+
 FORMATS = {
     "savedmodel": ExportFormat(write_savedmodel, suffix="", fixed_shape=False, policy=FLOAT32),
     "tflite": ExportFormat(write_tflite, suffix=".tflite", fixed_shape=True, policy=FLOAT32),
+    "onnx": ExportFormat(write_onnx, suffix=".onnx", fixed_shape=True, policy=FLOAT32),
     **{
         name: ExportFormat(
             write_tflite,

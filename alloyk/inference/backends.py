@@ -13,6 +13,7 @@ import numpy as np
 
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
+from alloyk.inference.members import ONNX_SUFFIX
 from alloyk.inference.metadata import SIGNATURE
 from alloyk.inference.novelty import FEATURES, has_detector
 from alloyk.runtime.native_output import held_output
@@ -134,10 +135,48 @@ class TFLiteBackend:
         return {name: np.stack(values) for name, values in outputs.items()}
 
 
+class ONNXBackend:
+    """An `.onnx` file, by ONNX Runtime: one image of one size at a time, no TensorFlow."""
+
+    takes_batches = False
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ModelError(
+                f"an .onnx model needs onnxruntime, which is not installed, got {shown(path)}; "
+                "install it with `pip install alloyk[onnx]`, or give another model file"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            with held_output():
+                self._session = onnxruntime.InferenceSession(
+                    str(path), options, providers=["CPUExecutionProvider"]
+                )
+            (self._input,) = self._session.get_inputs()
+        except Exception as error:  # ONNX Runtime has a type for each of its many reasons
+            raise ModelError(_cannot_load(path, error)) from error
+        self._names = [output.name for output in self._session.get_outputs()]
+        self.input_shape: tuple[int | None, ...] = tuple(self._input.shape[1:])
+
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return the outputs of raw images."""
+        found = [self._session.run(None, {self._input.name: image[None]}) for image in images]
+        return {
+            name: np.concatenate(values)
+            for name, values in zip(self._names, zip(*found, strict=True), strict=True)
+        }
+
+
 BACKENDS: dict[str, Callable[[Path, int | None], Backend]] = {
     "keras": KerasBackend,
     "savedmodel": SavedModelBackend,
     "tflite": TFLiteBackend,
+    "onnx": ONNXBackend,
 }
 
 
@@ -145,7 +184,8 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     """Return which of `BACKENDS` loads a model, and the file or folder it loads.
 
     Args:
-        path: A run folder, a `.keras` file, a `.tflite` file of any name, or a SavedModel folder.
+        path: A run folder, a `.keras` or `.onnx` file, a `.tflite` file of any name, or a
+            SavedModel folder.
 
     Raises:
         ModelError: It is none of them.
@@ -162,15 +202,17 @@ def model_file(path: str | Path) -> tuple[str, Path]:
             head = file.read(8)
     except OSError as error:
         raise ModelError(
-            f"cannot read the model {shown(path)}: {error.strerror}; give a run folder, a .keras "
-            "or .tflite file or a SavedModel folder"
+            f"cannot read the model {shown(path)}: {error.strerror}; give a run folder, a .keras, "
+            ".tflite or .onnx file or a SavedModel folder"
         ) from error
     if head[4:] == b"TFL3":
         return "tflite", path
     if head.startswith(b"PK\x03\x04") and path.suffix == ".keras":  # Keras requires the suffix
         return "keras", path
+    if path.suffix == ONNX_SUFFIX:  # ONNX has no magic number
+        return "onnx", path
     raise ModelError(
-        f"a model must be a run folder, a .keras or .tflite file or a SavedModel folder, got "
+        "a model must be a run folder, a .keras, .tflite or .onnx file or a SavedModel folder, got "
         f"{shown(path)}; check the path"
     )
 

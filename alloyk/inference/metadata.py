@@ -1,18 +1,13 @@
-"""Metadata in a model file: its classes and its outputs.
-
-A `.keras` file is a zip archive and takes one more member. A `.tflite` file gets a zip archive
-behind its last byte, as TensorFlow Lite's own metadata does with label files; interpreters stop
-reading before it. A SavedModel is a folder and gets one more file.
-"""
+"""Metadata in a model file: its classes and its outputs."""
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from alloyk import __version__
 from alloyk.errors import DataError, ModelError
 from alloyk.imaging import PageChoice, RawLayout, shown
+from alloyk.inference.members import UNREADABLE, read_member, write_member
 
 MEMBER = "alloyk.json"
 # What an exported model calls its one function and its class output.
@@ -52,14 +47,9 @@ class ModelMetadata:
 
 
 def write_metadata(model: Path, metadata: ModelMetadata) -> None:
-    """Add `metadata` to a `.keras` or `.tflite` file or a SavedModel folder that has none yet."""
+    """Add `metadata` to a model file or a SavedModel folder that has none yet."""
     text = json.dumps(asdict(metadata), indent=1, ensure_ascii=False)
-    if Path(model).is_dir():
-        (Path(model) / MEMBER).write_text(text, encoding="utf-8")
-        return
-    with zipfile.ZipFile(model, "a") as archive:
-        # A fixed date: the same model gives the same bytes.
-        archive.writestr(zipfile.ZipInfo(MEMBER), text)
+    write_member(model, MEMBER, text.encode())
 
 
 def read_metadata(model: Path) -> ModelMetadata:
@@ -70,12 +60,7 @@ def read_metadata(model: Path) -> ModelMetadata:
     """
     model = Path(model)
     try:
-        if model.is_dir():
-            text = (model / MEMBER).read_text(encoding="utf-8")
-        else:
-            with zipfile.ZipFile(model) as archive:
-                text = archive.read(MEMBER).decode()
-        found = json.loads(text)
+        found = json.loads(read_member(model, MEMBER))
         known = {field.name for field in fields(ModelMetadata)}
         found = {key: value for key, value in found.items() if key in known}
         found["classes"] = tuple(found["classes"])
@@ -88,17 +73,9 @@ def read_metadata(model: Path) -> ModelMetadata:
         found["thresholds"] = {float(rate): float(value) for rate, value in thresholds.items()}
         return ModelMetadata(**found)
     # Missing, cut short, damaged, not an object, an entry missing: the remedy is the same.
-    except (
-        OSError,
-        DataError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        zipfile.error,
-    ) as error:
+    except (*UNREADABLE, DataError, TypeError, AttributeError) as error:
         reason = "it does not exist" if not model.exists() else "its class names are missing"
         raise ModelError(
-            "a model must be made by alloyk (a run folder, .keras, .tflite or SavedModel), got "
-            f"{shown(model)}: {reason}; export or train it again"
+            "a model must be made by alloyk (a run folder, .keras, .tflite, .onnx or SavedModel), "
+            f"got {shown(model)}: {reason}; export or train it again"
         ) from error

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from alloyk.inference.members import UNREADABLE, read_member, write_member
 from alloyk.inference.raw_statistics import MARGINS, NAMES
 
 MEMBER = "alloyk_novelty.npz"
@@ -195,17 +196,13 @@ def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
 
 
 def write_detector(model: Path, detector: NoveltyDetector) -> None:
-    """Add the detector to a `.keras` or `.tflite` file or a SavedModel folder."""
+    """Add the detector to a model file or a SavedModel folder."""
     values: dict[str, Any] = {
         one.name: np.asarray(getattr(detector, one.name)) for one in fields(detector)
     }
     content = io.BytesIO()
     np.savez_compressed(content, **values)
-    if Path(model).is_dir():
-        (Path(model) / MEMBER).write_bytes(content.getvalue())
-        return
-    with zipfile.ZipFile(model, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(MEMBER), content.getvalue())
+    write_member(model, MEMBER, content.getvalue())
 
 
 def has_detector(model: Path) -> bool:
@@ -219,20 +216,15 @@ def has_detector(model: Path) -> bool:
 
 def read_detector(model: Path) -> NoveltyDetector | None:
     """Return the detector of a model file; None where there is none, or none that can be read."""
-    model = Path(model)
     try:
-        if model.is_dir():
-            content = (model / MEMBER).read_bytes()
-        else:
-            with zipfile.ZipFile(model) as archive:
-                content = archive.read(MEMBER)
+        content = read_member(model, MEMBER)
         with np.load(io.BytesIO(content)) as archive:
             values: dict[str, Any] = {
                 one.name: archive[one.name]
                 for one in fields(NoveltyDetector)
                 if one.name in archive or one.name not in LATER
             }
-    except (OSError, KeyError, ValueError, zipfile.error):
+    except UNREADABLE:
         return None
     for name in ("threshold", "false_alarms", "picture_threshold"):
         values.update({name: float(values[name])} if name in values else {})
