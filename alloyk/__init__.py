@@ -29,8 +29,8 @@ _HOMES = {
     **dict.fromkeys(
         (
             "audit", "build_model", "ceiling", "compare", "configure", "cross_validate", "ensemble",
-            "evaluate", "explain", "export", "load", "plan", "predict", "report", "simulate",
-            "split", "stress", "train", "tune",
+            "evaluate", "explain", "export", "load", "plan", "predict", "report", "serve",
+            "simulate", "split", "stress", "train", "tune",
         ),
         "alloyk.api",
     ),

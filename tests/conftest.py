@@ -85,10 +85,11 @@ def chromium(tmp_path_factory):
 
 
 class OpenedPage:
-    """A file opened in the browser, with the console messages and requests that it caused."""
+    """A file or URL opened in the browser, with the console messages and requests it caused."""
 
-    def __init__(self, driver, path: Path, width: int):
-        self._driver, self.url = driver, path.resolve().as_uri()
+    def __init__(self, driver, place: Path | str, width: int):
+        self._driver = driver
+        self.url = place if isinstance(place, str) else place.resolve().as_uri()
         driver.get("about:blank")
         for log in ("browser", "performance"):
             driver.get_log(log)  # discards entries of the previous page
@@ -122,9 +123,9 @@ class OpenedPage:
 
 @pytest.fixture
 def browser(chromium):
-    """`browser(path, width=1200)` opens a file."""
+    """`browser(path_or_url, width=1200)` opens a page."""
 
-    def open_page(path: Path, width: int = 1200) -> OpenedPage:
-        return OpenedPage(chromium, path, width)
+    def open_page(place: Path | str, width: int = 1200) -> OpenedPage:
+        return OpenedPage(chromium, place, width)
 
     return open_page

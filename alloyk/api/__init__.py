@@ -8,6 +8,7 @@ from alloyk.api.configuration import configure
 from alloyk.api.inference import build_model, export, load, predict
 from alloyk.api.preparation import audit, simulate, split
 from alloyk.api.review import compare, evaluate, explain, report, stress
+from alloyk.api.serving import serve
 from alloyk.api.setups import ceiling, plan
 from alloyk.api.training import cross_validate, ensemble, train, tune
 
@@ -26,6 +27,7 @@ __all__ = [
     "plan",
     "predict",
     "report",
+    "serve",
     "simulate",
     "split",
     "stress",

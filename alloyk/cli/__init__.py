@@ -36,6 +36,7 @@ COMMANDS = {
     "tune": "Search for better settings.",
     "export": "Write a model file for a device, and check it.",
     "predict": "Classify images.",
+    "serve": "Serve a page and an HTTP endpoint that classify.",
 }
 
 # A full disk, wherever it occurs; other errors of the machine are named where they happen.

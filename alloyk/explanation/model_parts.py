@@ -49,7 +49,16 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
         ModelError: It is not a model of alloyk, is a SavedModel or `.tflite` file, whose layers are
             not accessible, or is a voted classifier.
     """
-    classifier = load(run)
+    return opened(load(run))
+
+
+def opened(classifier: Classifier) -> OpenedClassifier:
+    """Take a loaded classifier apart in its two halves.
+
+    Raises:
+        ModelError: As `open_classifier`.
+    """
+    run = classifier.path
     model = getattr(classifier.backend, "model", None)
     if model is None:
         raise ModelError(

@@ -78,38 +78,46 @@ def read_image(
     return image
 
 
-def image_size(path: str | Path, *, page: Page | None = None) -> tuple[int, int]:
+def image_size(
+    path: str | Path | bytes, *, page: Page | None = None, name: str = ""
+) -> tuple[int, int]:
     """Return `(height, width)` of `read_image`, from the file's header only.
 
     Args:
-        path: An image file.
+        path: An image file, or the bytes of one.
         page: As in `read_image`.
+        name: As in `read_image`.
 
     Raises:
         AlloykError: The header cannot be read, or gives more pixels than the limit.
     """
-    if page is None:
+    if page is None and not isinstance(path, bytes):
         path, page = split_page(path)
     number = 0 if page == "mean" else page
-    return _open(path, lambda file, kind: _size(file, kind, number))
+    return _open(path, lambda file, kind: _size(file, kind, number), name)
 
 
-def page_count(path: str | Path) -> int:
-    """Return the number of pages or frames of an image file, from its headers only.
+def page_count(path: str | Path | bytes, *, name: str = "") -> int:
+    """Return the number of pages or frames of an image file, or of its bytes, from headers only.
 
     Raises:
         AlloykError: The header cannot be read.
     """
-    return _open(path, _pages)
+    return _open(path, _pages, name)
 
 
-def image_format(path: str | Path) -> str:
+def image_format(path: str | Path | bytes, *, name: str = "") -> str:
     """Return the format according to the first bytes, such as `"png"`, `"tiff"` or `"dicom"`.
+
+    Args:
+        path: An image file, or the bytes of one.
+        name: As in `read_image`.
 
     Raises:
         AlloykError: The file is missing or of no known format.
     """
-    return _open(split_page(path)[0], lambda file, kind: kind)
+    source = path if isinstance(path, bytes) else split_page(path)[0]
+    return _open(source, lambda file, kind: kind, name)
 
 
 def plain_format(source: str | Path | bytes) -> str | None:

@@ -138,25 +138,31 @@ class Classifier:
 
     def fitted(self, image: np.ndarray, item: Item) -> np.ndarray:
         """Return the image with as many channels as the model takes; refuse another size."""
-        height, width, channels = self.input_shape
-        if height is not None and image.shape[:2] != (height, width):
-            found = f"{image.shape[0]}x{image.shape[1]}"
-            advice = (
-                "its flat-field correction is for the whole frame of one detector: give raw, "
-                "uncropped frames of that detector"
-                if self.backend.takes_batches
-                else f"export the run again with `alloyk export RUN --input-size {found}`, or "
-                "predict with the run itself"
-            )
-            raise DataError(
-                f"{item} must have the size {height}x{width} (height x width) that "
-                f"{shown(self.path)} takes, got {found}; {advice}"
-            )
+        channels = self.input_shape[2]
+        self.refuse_other_size(image.shape[:2], str(item))
         if channels == 3 and image.shape[2] == 1:
             return np.repeat(image, 3, axis=2)
         if channels == 1 and image.shape[2] == 3:
             return to_gray(image)
         return image
+
+    def refuse_other_size(self, size: tuple[int, ...], name: str) -> None:
+        """Raise DataError if the model takes one `(height, width)`, and an image has another."""
+        height, width = self.input_shape[:2]
+        if height is None or size == (height, width):
+            return
+        found = f"{size[0]}x{size[1]}"
+        advice = (
+            "its flat-field correction is for the whole frame of one detector: give raw, "
+            "uncropped frames of that detector"
+            if self.backend.takes_batches
+            else f"export the run again with `alloyk export RUN --input-size {found}`, or "
+            "predict with the run itself"
+        )
+        raise DataError(
+            f"{name} must have the size {height}x{width} (height x width) that "
+            f"{shown(self.path)} takes, got {found}; {advice}"
+        )
 
     def answers(self, images: np.ndarray) -> np.ndarray:
         """Return probabilities, estimates and the detector's score, one row per image."""

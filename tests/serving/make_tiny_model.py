@@ -9,26 +9,20 @@ its decisions are spread over three classes, it has thresholds for abstaining an
 import sys
 from pathlib import Path
 
-import keras
-import numpy as np
-
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from tiny_run import CLASSES, raw_image  # noqa: E402
-
-from alloyk.exporting.conversion import write_tflite  # noqa: E402
-from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata  # noqa: E402
-from alloyk.inference.novelty import (  # noqa: E402
-    FEATURES,
-    fit_novelty,
-    with_threshold,
-    write_detector,
-)
-from alloyk.inference.raw_statistics import raw_statistics  # noqa: E402
 
 
 def main() -> None:
+    sys.path.insert(0, str(HERE.parent))
+    import keras
+    import numpy as np
+    from tiny_run import CLASSES, raw_image
+
+    from alloyk.exporting.conversion import write_tflite
+    from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
+    from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
+    from alloyk.inference.raw_statistics import raw_statistics
+
     image = keras.Input((40, 48, 1), name="image")
     scaled = keras.layers.Rescaling(1 / 9000, offset=-1.0)(image)
     features = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(scaled))

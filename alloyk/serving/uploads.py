@@ -1,0 +1,76 @@
+"""Decode an image file that somebody sent: within limits, in memory, of safe formats only."""
+
+import numpy as np
+
+from alloyk.errors import DataError
+from alloyk.imaging import Page, PageChoice, image_format, image_size, page_count, read_image, shown
+
+FORMATS = frozenset({"png", "jpeg", "bmp", "tiff", "dicom", "npy"})
+"""Formats that are taken. HDF5 may refer to other files of the computer, others need a sidecar."""
+
+NAME_LENGTH = 200
+# The mean of all pages reads that many times the limit of pixels.
+_PAGES = 16
+
+
+class Upload:
+    """An image file that is not decoded yet.
+
+    Args:
+        data: The whole file.
+        name: How errors name it.
+        pixels: Most pixels that are decoded; the header is read first.
+        page: Page of a file with several, or `mean`.
+
+    Attributes:
+        size: `(height, width)`.
+        pixels: Number of pixels that are in memory at once while it is decoded.
+
+    Raises:
+        DataError: Its header cannot be read, or it is of another format, or has too many pixels.
+    """
+
+    def __init__(
+        self, data: bytes, name: str, *, pixels: int, page: PageChoice | None = None
+    ) -> None:
+        kind = image_format(data, name=name)
+        if kind not in FORMATS:
+            raise DataError(
+                f"{shown(name)} must be a PNG, JPEG, BMP, TIFF, DICOM or NumPy file, got "
+                f"{kind.upper()}; convert it"
+            )
+        chosen: Page | None = None if page == "each" else page
+        count = 1
+        if chosen is None or chosen == "mean":
+            count = page_count(data, name=name)
+            chosen = 0 if count == 1 else chosen
+        if chosen is None:
+            raise DataError(
+                f"{shown(name)} must have one page, got {count}; choose one by the parameter page"
+            )
+        self.size = height, width = image_size(data, page=chosen, name=name)
+        if height * width > pixels or height * width * count > _PAGES * pixels:
+            raise DataError(
+                f"{shown(name)} must have at most {pixels} pixels, got {height}x{width}"
+                f"{f' on {count} pages' if count > 1 else ''}; crop it, or raise --max-pixels"
+            )
+        self.pixels = height * width
+        self._data, self._name, self._page = data, name, chosen
+
+    def decoded(self) -> np.ndarray:
+        """Return the pixels, `(height, width, 1 or 3)`.
+
+        Raises:
+            DataError: It cannot be decoded.
+        """
+        return read_image(self._data, page=self._page, name=self._name)
+
+
+def safe_name(name: str | None) -> str:
+    """Return a name to call an upload, which is never used as a path.
+
+    >>> safe_name("a.png"), safe_name("../" * 100)[:12], safe_name("")
+    ('a.png', '../../../../', 'image')
+    """
+    text = "".join(c for c in name or "" if c.isprintable())[:NAME_LENGTH]
+    return text or "image"
