@@ -49,12 +49,13 @@ class Architecture(NamedTuple):
 
 
 _BATCH_NORM = frozenset({"batch_norm_momentum"})
+_SIZE = frozenset({"depth", "width"})
 _STEM = _BATCH_NORM | {"stem_stride"}
 _RESIDUAL = _STEM | {"stochastic_depth"}
 
 ARCHITECTURES = {
-    "fnn": Architecture(build_fnn, "relu"),
-    "cnn": Architecture(build_cnn, "relu", options=_BATCH_NORM),
+    "fnn": Architecture(build_fnn, "relu", options=_SIZE),
+    "cnn": Architecture(build_cnn, "relu", options=_BATCH_NORM | _SIZE | {"kernel_size"}),
     "resnet18": Architecture(build_resnet18, "relu", "relu", "torch", _RESIDUAL),
     "resnet34": Architecture(build_resnet34, "leaky_relu", "relu", "torch", _RESIDUAL),
     "resnet50": Architecture(build_resnet50, "gelu", "relu", "caffe", _STEM),
@@ -80,6 +81,9 @@ def build_model(
     batch_norm_momentum: float | None = None,
     stochastic_depth: float | None = None,
     stem_stride: int | None = None,
+    depth: int | None = None,
+    width: int | None = None,
+    kernel_size: int | None = None,
     targets: Sequence[Target] = (),
 ) -> keras.Model:
     """Build a classifier: backbone, global average pooling, dense, activation, dropout, dense.
@@ -109,6 +113,10 @@ def build_model(
         stochastic_depth: Probability of skipping the last residual block in training. None takes 0
             for resnet18 and resnet34 and the published 0.2 for efficientnetb0.
         stem_stride: Stride of the first convolution, 1 or 2 (None: 2).
+        depth: Number of dense layers of fnn (None: 2) or of stages of cnn (None: 4).
+        width: Units per dense layer of fnn (None: 512), filters of the first stage of cnn
+            (None: 32); each further stage has twice as many.
+        kernel_size: Side of the kernels of cnn (None: 3).
         targets: Numbers to estimate as well, each by a separate head after the pooling.
 
     Returns:
@@ -135,6 +143,9 @@ def build_model(
         batch_norm_momentum=batch_norm_momentum,
         stochastic_depth=stochastic_depth,
         stem_stride=stem_stride,
+        depth=depth,
+        width=width,
+        kernel_size=kernel_size,
     )
     if kernel_initializer is not None:
         options["kernel_initializer"] = kernel_initializer

@@ -1,7 +1,5 @@
 """The two small architectures: a dense network and a plain convolutional one."""
 
-from collections.abc import Sequence
-
 import keras
 
 from alloyk.models.seeds import SeedStream
@@ -12,15 +10,16 @@ def build_fnn(
     *,
     activation: str,
     seeds: SeedStream,
-    layer_units: Sequence[int] = (512, 512),
+    depth: int = 2,
+    width: int = 512,
     kernel_initializer: str = "he_normal",
 ) -> keras.Model:
-    """Dense network: the flattened `(H, W, C)` image and one dense layer per entry of `units`."""
+    """Dense network: the flattened `(H, W, C)` image and `depth` dense layers of `width`."""
     inputs = x = keras.Input(image_shape)
     x = keras.layers.Flatten(name="flatten")(x)
-    for number, units in enumerate(layer_units, 1):
+    for number in range(1, depth + 1):
         x = keras.layers.Dense(
-            units, kernel_initializer=seeds.initializer(kernel_initializer), name=f"dense{number}"
+            width, kernel_initializer=seeds.initializer(kernel_initializer), name=f"dense{number}"
         )(x)
         x = keras.layers.Activation(activation, name=f"dense{number}_activation")(x)
     return keras.Model(inputs, x, name="backbone")
@@ -31,17 +30,22 @@ def build_cnn(
     *,
     activation: str,
     seeds: SeedStream,
-    stage_filters: Sequence[int] = (32, 64, 128, 256),
+    depth: int = 4,
+    width: int = 32,
+    kernel_size: int = 3,
     kernel_initializer: str = "he_normal",
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
-    """Small convolutional network: 3×3 convolution, batch norm and 2×2 max pooling per stage."""
+    """Small convolutional network: convolution, batch norm and 2×2 max pooling in each stage.
+
+    The first of `depth` stages has `width` filters, each further one twice as many.
+    """
     inputs = x = keras.Input(image_shape)
-    for number, filters in enumerate(stage_filters, 1):
+    for number in range(1, depth + 1):
         name = f"stage{number}"
         x = keras.layers.Conv2D(
-            filters,
-            3,
+            width * 2 ** (number - 1),
+            kernel_size,
             padding="same",
             use_bias=False,
             kernel_initializer=seeds.initializer(kernel_initializer),

@@ -151,6 +151,9 @@ def build_network(
         batch_norm_momentum=model.batch_norm_momentum,
         stochastic_depth=model.stochastic_depth,
         stem_stride=model.stem_stride,
+        depth=model.depth,
+        width=model.width,
+        kernel_size=model.kernel_size,
         targets=targets,
     )
     outputs, name = network(standardized), "standardized_network"

@@ -9,7 +9,6 @@ within the trial that was interrupted.
 import contextlib
 import csv
 import io
-import json
 import logging
 import math
 import shutil
@@ -33,6 +32,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.training import set_up_keras, train_network
 from alloyk.training.build import Split, load_split, open_training_data
 from alloyk.training.memory import networks_released
+from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.records import (
     FAILED,
     SEARCH_FILE,
@@ -43,9 +43,11 @@ from alloyk.tuning.records import (
     write_description,
 )
 from alloyk.tuning.space import (
+    Parameter,
     as_yaml,
-    hyperparameters_of,
+    extremes,
     overrides_of,
+    parameters_of,
     refuse_endless_ranges,
 )
 
@@ -74,13 +76,10 @@ class Experiment:
         """The configuration of a trial."""
         return resolve_config(self.path, overlay(self.overrides, overrides_of(values)))
 
-    def check(self, space: Mapping, first: Mapping[str, Any]) -> None:
+    def check(self, parameters: tuple[Parameter, ...]) -> None:
         """Raise for keys, values and data that no trial could use, before the first one."""
-        self.splits(self.configuration(first))
-        for key, values in space.items():
-            ends = isinstance(values, Mapping)
-            for value in (values["min"], values["max"]) if ends else values:
-                self.configuration({**first, key: json.dumps(value)})
+        configurations = [self.configuration(values) for values in extremes(parameters)]
+        self.splits(configurations[0])
 
     def splits(self, config: Config) -> tuple[Split, Split, int]:
         """Training split, validation split and number of classes; kept for trials alike."""
@@ -185,12 +184,12 @@ def run_search(
             another search.
     """
     experiment = Experiment(path, overrides or {}, progress)
-    hp = hyperparameters_of(space)
+    parameters = parameters_of(space)
     if search == "random" and max_trials is None:
         max_trials = RANDOM_TRIALS
     if search == "grid":
-        refuse_endless_ranges(hp)
-    experiment.check(space, hp.values)
+        refuse_endless_ranges(parameters)
+    experiment.check(parameters)
     description = {
         "search": search,
         "space": dict(space),
@@ -201,7 +200,7 @@ def run_search(
     with locked_folder(out):
         _take_folder(out, description)
         records = TrialRecords(out)
-        with _tuner(search, hp, experiment, max_trials) as tuner:
+        with _tuner(search, hyperparameters_of(parameters), experiment, max_trials) as tuner:
             tuner.experiment, tuner.records = experiment, records
             tuner.search(verbose=0)
         return _write_results(out, records, experiment, list(space))
@@ -278,5 +277,5 @@ def _write_trials(path: Path, trials: list[Trial], keys: list[str], monitor: str
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", monitor, *keys])
         for trial in trials:
-            row = [as_yaml(trial.values[key]) for key in keys]
+            row = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
             writer.writerow([trial.name, "" if trial.result is None else trial.result, *row])

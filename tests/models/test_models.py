@@ -138,6 +138,14 @@ def test_activation_is_replaced_everywhere(gray_model, own, other):
     assert activations(changed) == {other}
 
 
+def test_depth_width_and_kernel_give_the_expected_parameters():
+    """Kernel² × inputs × filters and four numbers of batch norm per filter, in each stage."""
+    cnn = build_model("cnn", (32, 32, 1), 2, depth=2, width=8, kernel_size=5, hidden_units=0)
+    assert cnn.count_params() == 25 * (8 + 8 * 16) + 4 * (8 + 16) + (16 + 1) * 2
+    fnn = build_model("fnn", (8, 8, 1), 2, depth=3, width=10, hidden_units=0)
+    assert fnn.count_params() == (64 + 1) * 10 + 2 * (10 + 1) * 10 + (10 + 1) * 2
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnetb0"])
 def test_stem_stride_one_doubles_the_feature_map(name):
     size = (45, 50)  # One odd, one even: EfficientNet pads them differently.
@@ -348,6 +356,8 @@ def test_bad_request_is_named(arguments, message):
         ("vgg16", {"batch_norm_momentum": 0.9}, "vgg16 has no batch_norm_momentum"),
         ("resnet50", {"stochastic_depth": 0.1}, "has no stochastic_depth.*resnet18, resnet34"),
         ("cnn", {"stem_stride": 1}, "cnn has no stem_stride"),
+        ("fnn", {"kernel_size": 5}, "fnn has no kernel_size; omit it, or choose one of cnn"),
+        ("vgg16", {"depth": 3}, "vgg16 has no depth; omit it, or choose one of fnn, cnn"),
         ("cnn", {"activation": "tanhh"}, "activation must be relu, .*, got 'tanhh'"),
         ("cnn", {"imagenet_input": True}, "cnn has no published weights"),
     ],

@@ -13,12 +13,22 @@ from click.testing import CliRunner
 
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
+from alloyk.config.recipes import ARCHITECTURES
 from alloyk.errors import AlloykError
+from alloyk.models.classifier import ARCHITECTURES as MODELS
 from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint
+from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.records import SEARCH_FILE, refuse_another_search, write_description
 from alloyk.tuning.search import Experiment, _default_folder, run_search
-from alloyk.tuning.space import hyperparameters_of, overrides_of, read_space, space_from
+from alloyk.tuning.space import (
+    complete,
+    extremes,
+    overrides_of,
+    parameters_of,
+    read_space,
+    space_from,
+)  # fmt: skip
 
 TINY = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
@@ -115,6 +125,19 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         ({"model.dropout": {"min": 0, "max": 1, "log": True}}, "log"),
         ({"model.dropout": {"min": 0, "max": 1, "steps": 3}}, "steps"),
         ({"model.dropout": {"min": "low", "max": 1}}, "A < B"),
+        (
+            {"loss.gamma": {"min": 0, "max": 5, "when": {"loss.name": "focal"}}},
+            r"loss\.gamma: when must name other keys of the space, got loss\.name, which is not",
+        ),
+        (
+            {
+                "loss.gamma": {"min": 0, "max": 5, "when": {"loss.name": "ldam"}},
+                "loss.name": ["focal"],
+            },
+            r'when must name choices of loss\.name, got "ldam"; loss\.name has "focal"',
+        ),
+        ({"loss.gamma": {"choices": [1], "when": 3}}, "when must map a key to its values, got 3"),
+        ({"loss.gamma": {"choices": [], "when": {"a": 1}}}, "must be a list of choices"),
         ({"data.path": ["a", "b"]}, r"data\.path: trials must be compared on the same images"),
         ({"data.simulate.seed": [0, 1]}, r"data\.simulate\.seed: trials must be compared"),
     ],
@@ -122,6 +145,49 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
 def test_a_wrong_space_is_named(space, message):
     with pytest.raises(AlloykError, match=message):
         hyperparameters_of(space)
+
+
+CONDITIONAL = {
+    "loss.gamma": {"min": 0.5, "max": 4.0, "when": {"loss.name": ["focal"]}},
+    "loss.name": ["cross_entropy", "focal"],
+    "loss.label_smoothing": {"choices": [0, 0.1], "when": {"loss.name": "cross_entropy"}},
+}
+
+
+def test_a_parameter_exists_only_under_its_condition():
+    parameters = parameters_of(CONDITIONAL)
+    assert complete(parameters, {}) == {
+        "loss.name": '"cross_entropy"', "loss.label_smoothing": "0",
+    }  # fmt: skip
+    assert complete(parameters, {"loss.name": '"focal"'}) == {
+        "loss.name": '"focal"', "loss.gamma": 0.5,
+    }  # fmt: skip
+    experiment = Experiment(None, parse_overrides(TINY))
+    losses = [experiment.configuration(values).loss for values in extremes(parameters)]
+    assert {loss.gamma for loss in losses if loss.name == "focal"} == {0.5, 4.0}
+    assert {loss.label_smoothing for loss in losses if loss.name != "focal"} == {0, 0.1}
+    values = hyperparameters_of(CONDITIONAL).values
+    assert values == complete(parameters, {})
+
+
+SPACES = sorted((Path(__file__).parents[2] / "configs").glob("tune_*.yaml"))
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_space_in_configs_is_valid_and_names_its_command(path):
+    text = path.read_text()
+    assert f"--space configs/{path.name}" in text.split("\n\n")[0]
+    parameters = parameters_of(read_space(path))
+    experiment = Experiment(None, {})
+    for values in extremes(parameters):
+        config = experiment.configuration(values)
+        chosen = {name: getattr(config.model, name) for name in ("depth", "width", "kernel_size")}
+        given = {name for name, value in chosen.items() if value is not None}
+        assert given <= MODELS[config.model.arch].options
+
+
+def test_there_is_a_space_for_each_architecture():
+    assert {f"tune_{arch}" for arch in ARCHITECTURES} < {path.stem for path in SPACES}
 
 
 def test_a_wrong_key_fails_before_the_first_trial(tmp_path):
