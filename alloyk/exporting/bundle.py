@@ -1,7 +1,6 @@
 """A folder that classifies on a device that has LiteRT, NumPy and Pillow alone."""
 
 import json
-import zipfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,7 @@ from alloyk.exporting.result import ExportReport
 from alloyk.files import sha256, unfinished_path
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata
-from alloyk.inference.novelty import MEMBER
+from alloyk.inference.novelty import detector_content, read_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 
@@ -87,9 +86,9 @@ def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
     }
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    with zipfile.ZipFile(folder / MODEL) as archive:
-        if MEMBER in archive.namelist():
-            (folder / DETECTOR).write_bytes(archive.read(MEMBER))
+    detector = read_detector(folder / MODEL)
+    if detector is not None:
+        (folder / DETECTOR).write_bytes(detector_content(detector))
     package = files("alloyk")
     script = (package / "exporting" / "device_script.py").read_text(encoding="utf-8")
     script = script.replace("from alloyk.inference.raw_statistics", "from raw_statistics")

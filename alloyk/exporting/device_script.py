@@ -100,15 +100,20 @@ class Classifier:
 
     def _unlike(self, features: np.ndarray, gray: np.ndarray) -> float:
         """The distance from the training images, in units of the limit."""
-        bank = self._detector or {}
-        length = np.maximum(np.linalg.norm(features), 1e-12)
-        products = (features / length) @ bank["bank"].astype(np.float32).T
+        known = self._detector or {}
+        bank = known["bank"].astype(np.float32)
+        mean = known["picture_mean"]
+        pooled, picture = np.split(features, [bank.shape[1]])
+        length = np.maximum(np.linalg.norm(pooled), 1e-12)
+        products = (pooled / length) @ bank.T
         nearest = np.sort(products)[-min(NEIGHBOUR, len(products))]
-        distance = np.sqrt(max(2 - 2 * float(nearest), 0)) / float(bank["threshold"])
-        middle = (bank["highest"] + bank["lowest"]) / 2
-        half = (bank["highest"] - bank["lowest"]) / 2
+        distance = np.sqrt(max(2 - 2 * float(nearest), 0)) / float(known["threshold"])
+        scene = (picture[: len(mean)] - mean) @ known["picture_whitening"]
+        scene_distance = np.sqrt(float((scene**2).sum())) / float(known["picture_threshold"])
+        middle = (known["highest"] + known["lowest"]) / 2
+        half = (known["highest"] - known["lowest"]) / 2
         raw = np.abs(raw_statistics(gray) - middle) / (half + np.array(MARGINS))
-        return float(max(distance, raw.max()))
+        return float(max(distance, scene_distance, raw.max()))
 
 
 def load(folder: Path = HERE, threads: int = 1) -> Classifier:

@@ -195,14 +195,19 @@ def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def write_detector(model: Path, detector: NoveltyDetector) -> None:
-    """Add the detector to a model file or a SavedModel folder."""
+def detector_content(detector: NoveltyDetector) -> bytes:
+    """The detector as the bytes of an `.npz` file."""
     values: dict[str, Any] = {
         one.name: np.asarray(getattr(detector, one.name)) for one in fields(detector)
     }
     content = io.BytesIO()
     np.savez_compressed(content, **values)
-    write_member(model, MEMBER, content.getvalue())
+    return content.getvalue()
+
+
+def write_detector(model: Path, detector: NoveltyDetector) -> None:
+    """Add the detector to a model file or a SavedModel folder."""
+    write_member(model, MEMBER, detector_content(detector))
 
 
 def has_detector(model: Path) -> bool:

@@ -22,19 +22,22 @@ def main() -> None:
     from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
     from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
     from alloyk.inference.raw_statistics import raw_statistics
+    from alloyk.models.pooled import COARSE_SIDE, coarse_picture
 
     image = keras.Input((40, 48, 1), name="image")
     scaled = keras.layers.Rescaling(1 / 9000, offset=-1.0)(image)
     features = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(scaled))
+    scored = keras.ops.concatenate([features, coarse_picture(scaled)], axis=-1)
     dense = keras.layers.Dense(len(CLASSES))
     logits = dense(features)
-    model = keras.Model(image, {"logits": logits, FEATURES: features})
+    model = keras.Model(image, {"logits": logits, FEATURES: scored})
     raw = np.stack([raw_image(n)[..., None] for n in range(200)]).astype(np.float32)
     rng = np.random.default_rng(5)
     means = np.asarray(model(raw)[FEATURES])
-    weights = rng.normal(0, 1, (means.shape[1], len(CLASSES)))
-    weights *= 2 / (means @ weights).std(axis=0)
-    dense.set_weights([weights, -(means @ weights).mean(axis=0)])
+    blocks = means[:, : -(COARSE_SIDE**2)]
+    weights = rng.normal(0, 1, (blocks.shape[1], len(CLASSES)))
+    weights *= 2 / (blocks @ weights).std(axis=0)
+    dense.set_weights([weights, -(blocks @ weights).mean(axis=0)])
 
     out = HERE / "tiny.tflite"
     write_tflite(model, out, (40, 48, 1))
@@ -44,7 +47,7 @@ def main() -> None:
     )  # fmt: skip
     write_metadata(out, metadata)
     statistics = np.stack([raw_statistics(one) for one in raw])
-    detector = fit_novelty(means[:100], statistics[:100])
+    detector = fit_novelty(means[:100], statistics[:100], COARSE_SIDE**2)
     write_detector(out, with_threshold(detector, means[100:], statistics[100:]))
 
 
