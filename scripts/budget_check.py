@@ -36,8 +36,11 @@ def main() -> None:
             *(["--arch", options.arch] if options.arch else []),
         ]  # fmt: skip
         begun = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True)
+        done = subprocess.run(command, capture_output=True, text=True)
         taken = (time.monotonic() - begun) / 60
+        if done.returncode:
+            print(f"{minutes:6.1f} {taken:6.2f} {done.stderr.splitlines()[-1]}", flush=True)
+            continue
         accuracy = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
         epochs = len((run / "history.csv").read_text(encoding="utf-8").splitlines()) - 1
         print(

@@ -49,7 +49,7 @@ def _with_smaller_batch(
             f"a training step must fit into memory, got {found}; set a smaller "
             f"{'train.batch_size' if by_user else 'preprocess.image_size'}"
         )
-    smaller = Choice("train.batch_size", batch // 2, f"a step took {found}")
+    smaller = Choice("train.batch_size", max(batch // 2, BATCH_STEP), f"a step took {found}")
     return with_setting(plan, given, smaller)
 
 

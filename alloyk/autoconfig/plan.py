@@ -1,9 +1,8 @@
 """Apply the rules under the user's settings, and write the plan as YAML with its reasons."""
 
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from alloyk.data import ImageDataset
 from alloyk.data.source import open_dataset
 from alloyk.errors import ConfigError, DataError
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.memory import total_memory_bytes
 from alloyk.settings.dialect import dump_inline
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ FEW_IMAGES = 10
 """Training images of a class below which results are unreliable, as in `alloyk audit`."""
 
 BY_USER = "set by you"
+GROUP_BY = "data.group_by"
 
 
 @dataclass(frozen=True)
@@ -93,41 +94,42 @@ def plan_training(given: Mapping[str, Any], progress: Progress = NO_PROGRESS) ->
     config = resolve_config(None, given)
     if config.data.path is None:
         raise ConfigError("data.path must be set to make a configuration, got none; name DATA")
-    planned: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
     dataset, by = _grouped_dataset(config)
+    fixed: tuple[Choice, ...] = ()
     if by:
-        planned = {"data": {"group_by": by}}
-        reasons["data.group_by"] = "file names tell series of images; none is in two splits"
+        reason = "file names tell series of images; none is in two splits"
+        fixed = (Choice(GROUP_BY, by, reason),)
     found = fingerprint_of(dataset, progress)
-    for rule in (*RULES, partial(cache, memory_bytes=memory_bytes())):
-        config = resolve_config(None, given, planned)
-        for key, value, reason in rule(found, config):
-            if not _has(given, key):
-                planned = combine(planned, _nested(key, value))
-                reasons[key] = reason
-    config = resolve_config(None, given, planned)
     _warn_of_few(found)
-    return Plan(found, config, tuple(_choices(given, planned, reasons, config)))
+    return _apply_rules(given, found, fixed)
 
 
 def with_setting(plan: Plan, given: Mapping[str, Any], choice: Choice) -> Plan:
-    """The plan with one more setting, or one replaced.
+    """The plan again with one setting fixed before the rules are applied.
 
     Args:
         plan: The plan.
         given: The user's settings, as for `plan_training`.
         choice: The setting; not one of the user's.
     """
+    grouped = [one for one in plan.choices if one.key == GROUP_BY and one.reason != BY_USER]
+    return _apply_rules(given, plan.fingerprint, (*grouped, choice))
+
+
+def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[Choice]) -> Plan:
+    """Apply all rules to a fingerprint, under the user's and the fixed settings."""
     planned: dict[str, Any] = {}
-    kept = [one for one in plan.choices if one.key != choice.key]
-    for one in (*kept, choice):
-        if not _has(given, one.key):
-            planned = combine(planned, _nested(one.key, one.value))
-    reasons = {one.key: one.reason for one in (*kept, choice)}
+    for choice in fixed:
+        planned = combine(planned, _nested(choice.key, choice.value))
+    reasons = {choice.key: choice.reason for choice in fixed}
+    for rule in (*RULES, partial(cache, memory_bytes=total_memory_bytes())):
+        config = resolve_config(None, given, planned)
+        for key, value, reason in rule(found, config):
+            if not _has(given, key) and key not in reasons:
+                planned = combine(planned, _nested(key, value))
+                reasons[key] = reason
     config = resolve_config(None, given, planned)
-    choices = tuple(_choices(given, planned, reasons, config))
-    return replace(plan, config=config, choices=choices)
+    return Plan(found, config, tuple(_choices(given, planned, reasons, config)))
 
 
 def _grouped_dataset(config: Config) -> tuple[ImageDataset, str | None]:
@@ -201,10 +203,3 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 def _line(key: str, choice: Choice) -> str:
     return f"{key}: {dump_inline(choice.value)}  # {choice.reason}"
-
-
-def memory_bytes() -> float:
-    """Total memory of the machine; infinite if the system does not report it."""
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-        return float("inf")
-    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -20,6 +20,7 @@ from alloyk.imaging import shown
 from alloyk.locks import locked_path
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 from alloyk.pipeline.reading import AUTOTUNE, Digests, preprocessed_batches, reading_errors
+from alloyk.runtime.memory import total_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _refuse_too_many(shape, folder: Path | None) -> None:
     """Raise if the images do not fit: a full disk or memory would kill the process."""
     needed = 4 * math.prod(shape)
     if folder is None:
-        room, where = _memory_bytes(), "this machine"
+        room, where = total_memory_bytes(), "this machine"
         advice = "set data.cache=disk, or data.cache=none to read them in every epoch"
     else:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -137,13 +138,6 @@ def _refuse_too_many(shape, folder: Path | None) -> None:
             f"{shape[0]} preprocessed images need {needed / 1e9:.1f} GB, but {where} has "
             f"{room / 1e9:.1f} GB; {advice}"
         )
-
-
-def _memory_bytes() -> float:
-    """Total memory of the machine; infinite if the system does not report it."""
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-        return math.inf
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _fill(

@@ -1,7 +1,5 @@
 """Measure one training step on the real graph: its duration, and the memory at its peak."""
 
-import resource
-import sys
 import time
 from typing import Any, NamedTuple
 
@@ -10,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from alloyk.config import Config
+from alloyk.runtime.memory import peak_memory_bytes
 from alloyk.training.build import build_network, compile_network
 
 STEPS = 3
@@ -84,12 +83,6 @@ def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
         tf.TensorSpec((None, 3), tf.float32) if mixed else tf.TensorSpec((None,), tf.int32),
     )
     return measure_step(network, spec, config.train.batch_size)
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) if sys.platform == "darwin" else 1024 * int(peak)
 
 
 def _filled(spec: tf.TensorSpec, image_shape: tuple[int, ...]) -> np.ndarray:

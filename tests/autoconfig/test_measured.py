@@ -1,0 +1,66 @@
+"""The batch is halved until a measured step fits into memory; a short time budget is refused."""
+
+import time
+
+import pytest
+
+from alloyk.autoconfig import Choice, plan_training
+from alloyk.autoconfig.measured import with_measured_cost
+from alloyk.autoconfig.plan import with_setting
+from alloyk.errors import ConfigError
+from alloyk.training.step_cost import StepCost
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("plates")
+    for label, level in (("1050", 200), ("2017", 90)):
+        (folder / label).mkdir()
+        for number in range(40):
+            Image.new("L", (32, 32), level + number % 7).save(folder / label / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def a_gigabyte_per_image(monkeypatch):
+    """Instead of a real step, which tests/training and tests/api run."""
+
+    def cost(config, class_counts):
+        return StepCost(0.25, 2.0, config.train.batch_size * 10**9)
+
+    monkeypatch.setattr("alloyk.autoconfig.measured.measure_configuration", cost)
+
+
+def measured(data, memory, **train):
+    given = {"data": {"path": str(data)}, "train": train, "model": {"arch": "resnet34"}}
+    plan = plan_training(given)
+    if "batch_size" not in train:
+        plan = with_setting(plan, given, Choice("train.batch_size", 32, "a test"))
+    return with_measured_cost(plan, given, started=time.monotonic() - 10, memory_bytes=memory)
+
+
+def test_the_batch_is_halved_until_a_step_fits_and_the_rules_follow(data):
+    plan = measured(data, 21e9)
+    assert plan.config.train.batch_size == 16
+    reason = next(one.reason for one in plan.choices if one.key == "train.batch_size")
+    assert reason == "a step took 32.0 GB of 21.0 GB with 32 images"
+    assert plan.config.optimizer.learning_rate == pytest.approx(0.005)  # of 0.01 for 32
+    assert plan.config.train.epochs == 300  # 1,500 steps would be 375 epochs of 4
+    assert plan.cost[0] == "one step of 16 images: 0.250 s, at most 16.0 GB of memory"
+    assert plan.cost[1].startswith("training takes about 5 min")
+
+
+def test_a_batch_that_the_user_has_set_is_refused_instead(data):
+    with pytest.raises(ConfigError, match=r"got 16\.0 GB of 10\.0 GB .* smaller train\.batch_size"):
+        measured(data, 10e9, batch_size=16)
+    with pytest.raises(ConfigError, match=r"got 4\.0 GB of 4\.0 GB .*preprocess\.image_size"):
+        measured(data, 4e9)
+
+
+def test_a_time_budget_too_short_is_refused_and_another_is_stated(data):
+    with pytest.raises(ConfigError, match=r"time_budget_minutes must be at least 0\.\d here"):
+        measured(data, 1e12, time_budget_minutes=0.2)
+    plan = measured(data, 1e12, time_budget_minutes=5)
+    assert plan.cost[1] == "training takes 5 min 0 s, as set"
