@@ -136,6 +136,7 @@ class TimeBudget(keras.callbacks.Callback):
         self.step_seconds: float | None = None
         self._validation: float | None = None
         self._first: float | None = None
+        self._traced = False
 
     def get_state(self) -> dict[str, Any]:
         """Return what a resumed run must know, as JSON values."""
@@ -178,7 +179,7 @@ class TimeBudget(keras.callbacks.Callback):
             self._first = self.spent
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._begun, self._done = time.monotonic(), 0
+        self._done = 0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         first = self._first or 0.0
@@ -187,8 +188,10 @@ class TimeBudget(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._done += 1
-        if self._done >= 10:
-            self.step_seconds = (time.monotonic() - self._begun) / self._done
+        if self._done == 1:  # the first one waits for the images
+            self._begun = time.monotonic()
+        elif self._done > 5:
+            self.step_seconds = (time.monotonic() - self._begun) / (self._done - 1)
         # The next step would end after the time.
         if self.left < (self.step_seconds or 0.0) / 2:
             self.model.stop_training = True
@@ -197,7 +200,10 @@ class TimeBudget(keras.callbacks.Callback):
         self._tested = time.monotonic()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        self._validation = time.monotonic() - self._tested
+        seconds = time.monotonic() - self._tested
+        if not self._traced:  # the first one traces its graph as well
+            seconds = min(seconds, self.work.validation_seconds(self.step_seconds or math.inf))
+        self._validation, self._traced = seconds, True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         # A rest too short for a few steps would only cost another validation.

@@ -94,6 +94,16 @@ def test_a_slower_machine_later_on_is_followed(clock):
     assert schedule.share > 0.95
 
 
+def test_tracing_in_the_first_validation_does_not_count_as_its_duration(clock):
+    budget = TimeBudget(300, PacedSchedule(cosine(), 100), WORK, started=clock.now)
+    budget.require_one_epoch(0.3)
+    before = budget.reserve
+    run_epochs(budget, clock, 0.3, 20.0, most=1)
+    assert budget.reserve == pytest.approx(before, rel=0.1)
+    run_epochs(budget, clock, 0.3, 20.0, most=1)
+    assert budget.reserve > 20
+
+
 def test_a_resumed_run_counts_only_the_time_it_ran(clock):
     first = TimeBudget(120, PacedSchedule(cosine(), 100), WORK, started=clock.now)
     run_epochs(first, clock, 0.1, 0.1, most=3)
