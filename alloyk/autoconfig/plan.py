@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from alloyk.autoconfig.fingerprint import Fingerprint, fingerprint_of, series_as_groups
-from alloyk.autoconfig.rules import RULES, cache
+from alloyk.autoconfig.rules import RULES, Rule, cache
 from alloyk.config import Config, combine, overlay, resolve_config
 from alloyk.data import ImageDataset
 from alloyk.data.source import open_dataset
@@ -122,7 +122,8 @@ def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[C
     for choice in fixed:
         planned = combine(planned, _nested(choice.key, choice.value))
     reasons = {choice.key: choice.reason for choice in fixed}
-    for rule in (*RULES, partial(cache, memory_bytes=total_memory_bytes())):
+    rules: tuple[Rule, ...] = (*RULES, partial(cache, memory_bytes=total_memory_bytes()))
+    for rule in rules:
         config = resolve_config(None, given, planned)
         for key, value, reason in rule(found, config):
             if not _has(given, key) and key not in reasons:
