@@ -28,6 +28,27 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="module")
+def unrendered():
+    """Figures are drawn but saved as one pixel.
+
+    Rendering takes two seconds for each evaluation; the tests of plots and evaluation do it.
+    """
+    from unrendered import save_one_pixel
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", save_one_pixel)
+        yield
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """Figures are rendered, in a module that does without."""
+    from unrendered import RENDER
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", RENDER)
+
+
 @pytest.fixture
 def open_folder():
     """A temporary folder that all users may enter, unlike pytest's `tmp_path`."""

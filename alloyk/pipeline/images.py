@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ class KeptImages:
     """
 
     array: np.ndarray
+
+    def parts(self, lengths: Iterable[int]) -> Iterator["KeptImages"]:
+        """Consecutive parts of the images, without a copy."""
+        start = 0
+        for length in lengths:
+            yield KeptImages(self.array[start : start + length])
+            start += length
 
     def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
         """Images for batches of numbers."""

@@ -1,15 +1,14 @@
 """Read and preprocess images, with TensorFlow's decoders where they give the same values."""
 
 import hashlib
+import json
 import os
 import re
 import stat
-import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -96,25 +95,28 @@ def _read(path, size):
     return tf.numpy_function(read, [path], tf.float32, stateful=False)
 
 
-_TRACED: WeakKeyDictionary[Any, Callable[[Any], Any]] = WeakKeyDictionary()
+_TRACED: dict[str, Callable[[Any], Any]] = {}
 
 
 def _traced(preprocessing: Any) -> Callable[[Any], Any]:
     """A function that preprocesses one image `(height, width, channels)`.
 
-    It is traced once for all data sets and both ways of reading: tracing takes a second, and
-    tf.data would optimize each copy of the large graph.
+    It is traced once for all data sets, both ways of reading, and one training after another with
+    the same preprocessing: tracing takes a second, and tf.data would optimize each copy of the
+    large graph.
     """
-    if preprocessing not in _TRACED:
+    # The configuration holds the digest of the flat frames.
+    key = json.dumps(preprocessing.get_config(), sort_keys=True)
+    if key not in _TRACED:
         size = preprocessing.input_shape[1:3]
-        layers = weakref.ref(preprocessing)  # otherwise the value keeps its own key alive
 
         @tf.function(autograph=False, reduce_retracing=True)
         def preprocessed(image: Any) -> Any:
-            return layers()(tf.ensure_shape(image, (*size, None))[None])[0]
+            return preprocessing(tf.ensure_shape(image, (*size, None))[None])[0]
 
-        _TRACED[preprocessing] = preprocessed
-    return _TRACED[preprocessing]
+        _TRACED.clear()  # only the last one is kept: it may hold large flat frames
+        _TRACED[key] = preprocessed
+    return _TRACED[key]
 
 
 def preprocessed_batches(

@@ -1,6 +1,7 @@
 """What a configuration means: its images as batches want them, its preprocessing, its network."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
-from alloyk.data import ImageDataset
+from alloyk.data import SPLITS, ImageDataset
 from alloyk.data.depths import depth_notes
 from alloyk.data.source import cache_folder, open_dataset
 from alloyk.errors import AlloykError
@@ -85,26 +86,47 @@ def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy(str(names[0])) if names else tf.distribute.get_strategy()
 
 
-def load_split(
+def load_splits(
     config: Config,
     dataset: ImageDataset,
-    name: str,
     preprocessing: keras.layers.Layer,
     digests: dict[str, str] | None = None,
-) -> Split:
-    """One split's images, kept or streamed as the configuration says.
+    *,
+    names: Sequence[str] = SPLITS,
+) -> list[Split]:
+    """The images of splits, kept or streamed as the configuration says.
 
-    The SHA-256 of each plain file that is read goes into `digests`, if given.
+    Images to keep are read in one pass: setting up a pass takes longer than reading a small split.
+
+    Args:
+        config: The experiment.
+        dataset: Its data set.
+        preprocessing: Layers from a raw image to a gray one of fixed size.
+        digests: Path → SHA-256 of the file; filled for plain files as they are read.
+        names: The splits.
+
+    Raises:
+        AlloykError: An image to keep cannot be read, or there is not enough memory or disk space.
     """
-    paths, labels, table = dataset.paths(name), dataset.labels(name), dataset.split(name)
-    columns = target_columns(config.model.tasks, dataset.table)
-    values = {column: column_values(table, column) for column in columns}
+    paths = [list(dataset.paths(name)) for name in names]
+    images: Iterable[pipeline.KeptImages | pipeline.StreamedImages]
     if config.data.cache == "none":
-        return Split(pipeline.StreamedImages(paths, preprocessing, digests), labels, values)
-    folder = cache_folder() / "preprocessed" if config.data.cache == "disk" else None
-    key = dataset.fingerprint() if folder else ""
-    images = pipeline.keep_images(paths, preprocessing, folder=folder, key=key, digests=digests)
-    return Split(images, labels, values)
+        images = [pipeline.StreamedImages(one, preprocessing, digests) for one in paths]
+    else:
+        folder = cache_folder() / "preprocessed" if config.data.cache == "disk" else None
+        key = dataset.fingerprint() if folder else ""
+        every = [path for one in paths for path in one]
+        kept = pipeline.keep_images(every, preprocessing, folder=folder, key=key, digests=digests)
+        images = kept.parts(map(len, paths))
+    columns = target_columns(config.model.tasks, dataset.table)
+    return [
+        Split(
+            own,
+            dataset.labels(name),
+            {column: column_values(dataset.split(name), column) for column in columns},
+        )
+        for name, own in zip(names, images, strict=True)
+    ]
 
 
 def targets_for(train: Split) -> tuple[Target, ...]:

@@ -21,7 +21,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
-from alloyk.training.build import choose_strategy, load_split, open_training_data, targets_for
+from alloyk.training.build import choose_strategy, load_splits, open_training_data, targets_for
 from alloyk.training.checkpoint import kernels_used
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import fit_detector, predict_split, read_statistics
@@ -84,8 +84,7 @@ def _train_and_evaluate(
     folder = RunFolder(run)
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     digests: dict[str, str] = {}
-    train = load_split(config, dataset, "train", preprocessing, digests)
-    val = load_split(config, dataset, "val", preprocessing, digests)
+    train, val, test = load_splits(config, dataset, preprocessing, digests)
 
     def record_split() -> None:
         """Write the split record; most files have been read and hashed before."""
@@ -99,7 +98,6 @@ def _train_and_evaluate(
     with choose_strategy(config.train.devices).scope():
         full_network = with_features(network, FEATURES) or network
     detector = fit_detector(full_network, train, dataset)
-    test = load_split(config, dataset, "test", preprocessing)
     for name, split in (("val", val), ("test", test)):
         found = predict_split(full_network, split)
         unlike = None

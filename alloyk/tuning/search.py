@@ -30,7 +30,7 @@ from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.training import set_up_keras, train_network
-from alloyk.training.build import Split, load_split, open_training_data
+from alloyk.training.build import Split, load_splits, open_training_data
 from alloyk.training.memory import networks_released
 from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.records import (
@@ -88,9 +88,7 @@ class Experiment:
             self._data.clear()
             dataset = open_training_data(config)
             preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
-            train, val = (
-                load_split(config, dataset, name, preprocessing) for name in ("train", "val")
-            )
+            train, val = load_splits(config, dataset, preprocessing, names=("train", "val"))
             self._data[key] = train, val, len(dataset.classes)
         return self._data[key]
 

@@ -14,6 +14,8 @@ import alloyk
 from alloyk.errors import ConfigError, DataError, ModelError, OptionError
 from alloyk.progress import CallbackProgress
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SMALL = {
     "preprocess.image_size": 16,
     "model.hidden_units": 16,

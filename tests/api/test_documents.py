@@ -12,6 +12,8 @@ from tiny_run import write_dataset, write_run
 
 import alloyk
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 ROOT = Path(__file__).parents[2]
 
 

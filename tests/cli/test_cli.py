@@ -13,6 +13,8 @@ from PIL import Image
 
 from alloyk.cli import COMMANDS, main
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 PYTHON = sys.executable
 
 

@@ -19,6 +19,8 @@ from alloyk.simulator.dataset.render import Simulator
 from alloyk.simulator.dataset.simulation import simulate_arrays, simulate_dataset
 from alloyk.simulator.settings.presets import preset_parameters
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.mark.parametrize("sd", [0.02, 1.0, 40.0])
 def test_noise_is_measured_whatever_the_level_and_slope(sd):

@@ -19,6 +19,8 @@ from alloyk.simulator.ceiling.reference import reference_ceiling
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.simulator.settings.presets import preset_parameters
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 CURVES = {"accuracy.png", "loss.png"}
 CLASSIFICATION = {
     "confusion_matrix.png", "confusion_matrix_normalized.png", "pr_curve.png", "roc_curve.png",
@@ -108,7 +110,7 @@ def test_the_report_says_what_the_figures_rest_on(run):
     assert row == (*figures, str(shown["support"]))
 
 
-def test_evaluating_again_changes_no_byte(run):
+def test_evaluating_again_changes_no_byte(rendered, run):
     evaluate(run)
     first = written(run)
     evaluate(run)
@@ -116,7 +118,7 @@ def test_evaluating_again_changes_no_byte(run):
 
 
 @pytest.mark.parametrize("column", ["predicted", "label"])
-def test_one_changed_row_changes_all_that_rests_on_it(run, column):
+def test_one_changed_row_changes_all_that_rests_on_it(rendered, run, column):
     before, metrics_before = evaluate(run), written(run)
     with (run / "predictions.csv").open(newline="") as file:
         now = next(csv.DictReader(file))[column]
@@ -134,7 +136,7 @@ def test_one_changed_row_changes_all_that_rests_on_it(run, column):
     assert (after["log_loss"] == before["log_loss"]) == (column == "predicted")
 
 
-def test_a_changed_probability_changes_curves_and_loss_but_no_decision(run):
+def test_a_changed_probability_changes_curves_and_loss_but_no_decision(rendered, run):
     before, files = evaluate(run), written(run)
     change_row(run / "predictions.csv", 0, p_1050="0.001", p_2017="0.999")
     after = evaluate(run)
@@ -145,7 +147,7 @@ def test_a_changed_probability_changes_curves_and_loss_but_no_decision(run):
     assert after["log_loss"] != before["log_loss"]
 
 
-def test_curves_rest_on_the_history_alone(run):
+def test_curves_rest_on_the_history_alone(rendered, run):
     evaluate(run)
     files = written(run)
     (run / "history.csv").write_text(HISTORY.replace("0.80", "0.90"))
@@ -360,7 +362,7 @@ def test_the_report_says_how_little_an_abstention_rests_on(run):
     assert "2 %: needs 149 plates of validation without an error, got 120" in report
 
 
-def test_one_changed_row_changes_the_breakdown_too(tmp_path):
+def test_one_changed_row_changes_the_breakdown_too(rendered, tmp_path):
     write_conditions(tmp_path / "run", tmp_path / "images")
     evaluate(tmp_path / "run")
     before = written(tmp_path / "run")

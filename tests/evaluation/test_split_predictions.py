@@ -13,6 +13,8 @@ from alloyk.simulator.ceiling.reference import reference_ceiling
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.simulator.settings.presets import preset_parameters
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

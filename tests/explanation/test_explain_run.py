@@ -19,6 +19,8 @@ from alloyk.inference.metadata import ModelMetadata, write_metadata
 from alloyk.reporting import write_report
 from alloyk.runs.predictions import Predictions, read_predictions
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -21,6 +21,8 @@ from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training import run_training
 from alloyk.voting.soft_voting import save_soft_vote
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def write_frames(folder, name, frames):
     folder.mkdir(exist_ok=True)

@@ -15,6 +15,8 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.split_predictions import evaluate_split
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -25,6 +25,8 @@ from alloyk.runs.run_data import (
 )
 from alloyk.runs.split_record import read_split_record, write_split_record
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 PLATES = 30
 
 

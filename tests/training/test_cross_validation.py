@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,8 @@ from alloyk.runs.history import read_history
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.training import cross_validation
 from alloyk.training.cross_validation import cross_validate
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +62,9 @@ def configuration(data, **more):
     )
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """Stands in for training; the names of the runs that it was asked for."""
+@contextmanager
+def training_replaced():
+    """Predictions without training; yields the names of the runs that were asked for."""
     asked = []
 
     def fake(config, run, *, resume=False, progress=None):
@@ -85,12 +89,28 @@ def trained(monkeypatch):
         (run / "metrics.json").write_text("{}")
         return run
 
-    monkeypatch.setattr(cross_validation, "run_training", fake)
-    return asked
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cross_validation, "run_training", fake)
+        yield asked
 
 
-def test_every_image_is_in_the_predictions_once_from_its_fold(data, trained, tmp_path):
-    out = cross_validate(configuration(data), tmp_path / "cv", folds=3)
+@pytest.fixture
+def trained():
+    with training_replaced() as asked:
+        yield asked
+
+
+@pytest.fixture(scope="module")
+def three_folds(data, tmp_path_factory):
+    """A cross-validation of three folds, and the names of its runs."""
+    with training_replaced() as asked:
+        out = tmp_path_factory.mktemp("three") / "cv"
+        cross_validate(configuration(data), out, folds=3)
+    return out, [name for name, _ in asked]
+
+
+def test_every_image_is_in_the_predictions_once_from_its_fold(three_folds):
+    out, names = three_folds
     together = read_predictions(out / "predictions.csv")
     assert sorted(together.table["path"]) == [f"{i:02}.png" for i in range(72)]
     assert set(together.table["fold"]) == {"fold_1", "fold_2", "fold_3"}
@@ -105,11 +125,11 @@ def test_every_image_is_in_the_predictions_once_from_its_fold(data, trained, tmp
         )
     plates = together.table.groupby("plate_id")["fold"].nunique()
     assert (plates == 1).all()
-    assert [name for name, _ in trained] == ["fold_1", "fold_2", "fold_3"]
+    assert names == ["fold_1", "fold_2", "fold_3"]
 
 
-def test_figures_are_of_all_images_and_the_spread_of_each_fold(data, trained, tmp_path):
-    out = cross_validate(configuration(data), tmp_path / "cv", folds=3)
+def test_figures_are_of_all_images_and_the_spread_of_each_fold(three_folds):
+    out, _ = three_folds
     metrics = json.loads((out / "metrics.json").read_text())
     table = pd.read_csv(out / "predictions.csv", dtype={"label": str, "predicted": str})
     assert metrics["accuracy"] == pytest.approx((table["label"] == table["predicted"]).mean())
@@ -134,8 +154,9 @@ def test_figures_are_of_all_images_and_the_spread_of_each_fold(data, trained, tm
     assert {"folds.png", "accuracy.png", "loss.png", "roc_curve.png"} <= pictures
 
 
-def test_one_changed_row_changes_the_spread(data, trained, tmp_path):
-    out = cross_validate(configuration(data), tmp_path / "cv", folds=3)
+def test_one_changed_row_changes_the_spread(three_folds, rendered, tmp_path):
+    out = shutil.copytree(three_folds[0], tmp_path / "cv")
+    evaluate_run(out, resamples=20)
     before = (out / "folds.csv").read_text(), (out / "figures" / "folds.png").read_bytes()
     lines = (out / "predictions.csv").read_text().splitlines()
     path, label, predicted, *rest = lines[1].split(",")
@@ -185,8 +206,8 @@ def test_each_thickness_is_left_out_in_turn(data, trained, tmp_path):
         ]  # fmt: skip
 
 
-def test_a_fold_is_the_run_that_train_would_make(data, trained, tmp_path):
-    out = cross_validate(configuration(data), tmp_path / "cv", folds=3)
+def test_a_fold_is_the_run_that_train_would_make(three_folds):
+    out, _ = three_folds
     config = resolve_config(out / "fold_2" / "config.yaml")
     assert config.data.fold == "2/3"
     assert set(open_dataset(**config.data_settings()).split("test")["path"]) == set(
@@ -195,13 +216,12 @@ def test_a_fold_is_the_run_that_train_would_make(data, trained, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"folds": 4}, {"leave_out": "thickness_mm"}, {"seed": 1}])
-def test_another_cross_validation_in_the_folder_is_left_alone(data, trained, tmp_path, change):
-    cross_validate(configuration(data), tmp_path / "cv", folds=3)
-    count = len(trained)
+def test_another_cross_validation_in_the_folder_is_left_alone(data, three_folds, trained, change):
+    out, _ = three_folds
     config = configuration(data, seed=change.pop("seed", 0))
     with pytest.raises(AlloykError, match="holds another cross-validation: choose another --out"):
-        cross_validate(config, tmp_path / "cv", **{"folds": 3, **change})
-    assert len(trained) == count
+        cross_validate(config, out, **{"folds": 3, **change})
+    assert not trained
 
 
 def test_a_folder_with_something_else_is_left_alone(data, trained, tmp_path):

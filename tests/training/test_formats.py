@@ -13,6 +13,8 @@ from alloyk.data.stacks import with_pages
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 fabio = pytest.importorskip("fabio")
 h5py = pytest.importorskip("h5py")
 

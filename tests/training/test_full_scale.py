@@ -12,6 +12,8 @@ from alloyk.preprocessing.for_dataset import scale_of
 from alloyk.training import run_training
 from alloyk.training.build import open_training_data
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SETTINGS = (
     "preprocess.normalize=full_scale", "preprocess.image_size=12", "model.arch=fnn",
     "model.hidden_units=8", "train.epochs=1",

@@ -30,6 +30,8 @@ from alloyk.tuning.space import (
     space_from,
 )  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
     "preprocess.image_size=16", "model.arch=fnn", "train.epochs=2", "schedule.warmup_epochs=0",
@@ -106,14 +108,15 @@ def test_random_search_stays_in_its_ranges_and_goes_on(tmp_path, capsys):
 
 
 def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
+    overrides, space = parse_overrides(TINY), {"model.dropout": [0.1]}
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "search.json").write_text("{}")
     with pytest.raises(AlloykError, match="holds another search"):
-        run_search("grid", {"model.dropout": [0.1]}, tmp_path / "s")
+        run_search("grid", space, tmp_path / "s", overrides=overrides)
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "mine.txt").write_text("")
     with pytest.raises(AlloykError, match="not empty and holds no search"):
-        run_search("grid", {"model.dropout": [0.1]}, tmp_path / "t")
+        run_search("grid", space, tmp_path / "t", overrides=overrides)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from alloyk.inference import load
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.voting import ensemble_runs
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def members(tmp_path_factory):
