@@ -48,7 +48,13 @@ def test_gradcam_of_a_linear_head_is_its_formula(noise):
     assert np.max(expected) > 0.01
 
 
-@pytest.mark.parametrize("arch", CONVOLUTIONAL)
+@pytest.mark.parametrize(
+    "arch",
+    [
+        pytest.param(arch, marks=pytest.mark.slow if arch in ("resnet34", "vgg19") else [])
+        for arch in CONVOLUTIONAL
+    ],
+)
 def test_every_convolutional_architecture_has_a_map(arch, noise):
     network = build_model(arch, (32, 32, 1), 2, seed=0)
     assert map_layer(network, "last") is feature_layer(network)

@@ -13,6 +13,7 @@ from alloyk.models.resnet import basic_block, build_resnet
 from alloyk.models.seeds import SeedStream
 
 BUILDERS = ["fnn", "cnn", "resnet18", "resnet50", "vgg16", "efficientnetb0"]  # One of each kind.
+SLOW = pytest.mark.slow
 SHAPE = (32, 48)  # Not square: a swapped height and width would show.
 
 
@@ -29,7 +30,10 @@ def settled_model(name, image_shape, num_classes, **options):
     return model
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name in BUILDERS else SLOW) for name in ARCHITECTURES],
+)
 def gray_model(request):
     return build_model(request.param, (*SHAPE, 1), 5, seed=3)
 
@@ -67,7 +71,9 @@ def test_saved_and_loaded_model_answers_the_same(gray_model, tmp_path):
     np.testing.assert_array_equal(loaded(image(1)), gray_model(image(1)))
 
 
-@pytest.mark.parametrize("gray_model", BUILDERS, indirect=True)
+@pytest.mark.parametrize(
+    "gray_model", ["fnn", "cnn", "resnet18", "vgg16", "efficientnetb0"], indirect=True
+)
 def test_same_seed_gives_the_same_weights_and_drops(gray_model):
     keras.utils.set_random_seed(99)  # Neither the global state nor earlier models may matter.
     again = build_model(gray_model.name, (*SHAPE, 1), 5, seed=3)
@@ -99,7 +105,10 @@ def test_parameter_count_is_torchvisions(name, parameters):
     assert sum(weight.numpy().size for weight in model.trainable_weights) == parameters
 
 
-@pytest.mark.parametrize("name", ["resnet50", "vgg16", "vgg19", "efficientnetb0"])
+@pytest.mark.parametrize(
+    "name",
+    ["vgg16", "efficientnetb0", *(pytest.param(x, marks=SLOW) for x in ("resnet50", "vgg19"))],
+)
 def test_clone_computes_what_keras_applications_computes(name):
     """Same weights, published activation: the rewiring may not change the function."""
     model = settled_model(name, (64, 40, 3), 2, activation="swish" if "eff" in name else "relu")
@@ -121,7 +130,7 @@ def test_clone_computes_what_keras_applications_computes(name):
     ("gray_model", "own", "other"),
     [
         ("resnet50", "gelu", "leaky_relu"),
-        ("vgg16", "relu", "leaky_relu"),
+        pytest.param("vgg16", "relu", "leaky_relu", marks=SLOW),
         ("efficientnetb0", "silu", "relu"),
         ("resnet34", "leaky_relu", "relu"),
     ],
@@ -146,7 +155,9 @@ def test_depth_width_and_kernel_give_the_expected_parameters():
     assert fnn.count_params() == (64 + 1) * 10 + 2 * (10 + 1) * 10 + (10 + 1) * 2
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnetb0"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", pytest.param("resnet50", marks=SLOW), "efficientnetb0"]
+)
 def test_stem_stride_one_doubles_the_feature_map(name):
     size = (45, 50)  # One odd, one even: EfficientNet pads them differently.
     maps = [

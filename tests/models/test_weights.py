@@ -159,7 +159,9 @@ def write_applications_file(path, layers):
                 group[name] = weight.numpy()
 
 
-@pytest.mark.parametrize("name", ["resnet50", "vgg16", "efficientnetb0"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("resnet50", marks=pytest.mark.slow), "vgg16", "efficientnetb0"]
+)
 def test_keras_applications_file_is_loaded_layer_by_layer(name, tmp_path):
     source = APPLICATIONS[name](include_top=False, weights=None, input_shape=(32, 32, 3))
     predictions = keras.layers.Dense(1000, name="predictions")

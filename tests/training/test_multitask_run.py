@@ -215,13 +215,13 @@ def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch)
     """With learned weights of the tasks, which are part of what training goes on from."""
     config = configured(
         plates, "multitask.weighting=learned", "optimizer.name=rmsprop",
-        "train.monitor=val_accuracy", epochs=3,
+        "train.monitor=val_accuracy", epochs=2,
     )  # fmt: skip
     monkeypatch.setattr("alloyk.training.run.evaluate_run", lambda run: None)
     undisturbed = run_training(config, tmp_path / "undisturbed")
 
     def stop(self, epoch, logs=None):
-        if epoch == 2:
+        if epoch == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

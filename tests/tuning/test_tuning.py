@@ -309,7 +309,7 @@ def test_any_value_travels_through_keras_tuner():
 def test_an_interrupted_search_is_resumed_within_its_trial(tmp_path, monkeypatch, caplog):
     """Ctrl-C after the first epoch of the second trial; results equal an undisturbed search."""
     caplog.set_level("INFO", logger="alloyk")
-    overrides, space = parse_overrides(TINY), {"model.hidden_units": [8, 16, 24]}
+    overrides, space = parse_overrides(TINY), {"model.hidden_units": [8, 16]}
     run_search("grid", space, tmp_path / "undisturbed", overrides=overrides)
 
     epochs = []
@@ -327,9 +327,9 @@ def test_an_interrupted_search_is_resumed_within_its_trial(tmp_path, monkeypatch
     (tmp_path / "s" / "trial_0000" / "history.csv").unlink()  # finished: not looked at again
     caplog.clear()
     run_search("grid", space, tmp_path / "s", overrides=overrides)
-    assert epochs == [0, 1, 0, 1, 0, 1]
+    assert epochs == [0, 1, 0, 1]
     told = [r.message.split(":")[0] for r in caplog.records if "trial" in r.message]
-    assert told == ["trial 0001 (resumed)", "trial 0002"]
+    assert told == ["trial 0001 (resumed)"]
     assert trials_of(tmp_path / "s") == trials_of(tmp_path / "undisturbed")
 
 
