@@ -1,6 +1,5 @@
 """The predictions of a split: the one file that all classification metrics come from."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,24 +13,21 @@ from alloyk.errors import DataError, ModelError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.notebook import html_table
-from alloyk.targets.estimates import (
-    ESTIMATE_PREFIX,
-    UNLIKE,
-    Estimate,
-    number_or_nan,
-    read_estimates,
+from alloyk.runs.prediction_columns import KEY_COLUMNS as KEY_COLUMNS
+from alloyk.runs.prediction_columns import (
+    PROBABILITY_PREFIX,
+    class_indices,
+    classes_of_header,
+    probabilities_of,
+    read_rows,
+    unlike_scores,
 )
+from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE, Estimate, read_estimates
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Columns = Mapping[str, Sequence[str]]
-
-KEY_COLUMNS = ("path", "label", "predicted")
-PROBABILITY_PREFIX = "p_"
 RENAMED_PREFIX = "manifest_"
-# Softmax in float32 misses 1 by 1e-7; a file rounded to four digits by hand by 1e-4.
-SUM_TOLERANCE = 2e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,8 +217,8 @@ def read_predictions(path: Path) -> Predictions:
             that sum to 1, or an estimate or its true value is not a number. The message names the
             line (the header is line 1) and the column.
     """
-    header, rows = _read_rows(Path(path))
-    classes = _check_header(path, header)
+    header, rows = read_rows(Path(path))
+    classes = classes_of_header(path, header)
     if not rows:
         raise ModelError(
             f"{shown(path)} must have a prediction, got none; evaluate a split that has images"
@@ -245,113 +241,9 @@ def read_predictions(path: Path) -> Predictions:
     return Predictions(
         table=pd.DataFrame({name: columns[name] for name in own}, dtype=object),
         classes=classes,
-        y_true=_class_indices(path, columns, "label", classes),
-        y_pred=_class_indices(path, columns, "predicted", classes),
-        probabilities=_probabilities(path, columns, classes),
+        y_true=class_indices(path, columns, "label", classes),
+        y_pred=class_indices(path, columns, "predicted", classes),
+        probabilities=probabilities_of(path, columns, classes),
         estimates=read_estimates(path, columns),
-        unlike=_scores(path, columns),
+        unlike=unlike_scores(path, columns),
     )
-
-
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Read header and rows as text, each row as long as the header."""
-    try:
-        # -sig: spreadsheets write a byte-order mark.
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            rows: list[list[str]] = []
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise ModelError(
-                        f"{shown(path)}: line {len(rows) + 2} must have {len(header)} fields as "
-                        f"the header, got {len(row)}"
-                    )
-                rows.append(row)
-    except OSError as error:
-        raise ModelError(
-            f"cannot read predictions from {shown(path)}: {error.strerror}; write the file with "
-            "`alloyk evaluate RUN`"
-        ) from error
-    except csv.Error as error:
-        raise ModelError(
-            f"{shown(path)}: line {reader.line_num} is not valid CSV: {error}"
-        ) from error
-    return header, rows
-
-
-def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
-    """Return the classes that the header names."""
-    for name in KEY_COLUMNS:
-        if name not in header:
-            found = ", ".join(header) if header else "an empty file"
-            raise ModelError(f"{shown(path)} must have a column {name}, got {found}")
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise ModelError(
-            f"{shown(path)} must have the column {twice[0]} once, got it twice; delete one"
-        )
-    prefix = PROBABILITY_PREFIX
-    classes = tuple(name.removeprefix(prefix) for name in header if name.startswith(prefix))
-    if len(classes) < 2:
-        raise ModelError(
-            f"{shown(path)} must have columns {prefix}<class> for two or more classes, got "
-            f"{', '.join(prefix + name for name in classes) or 'none'}"
-        )
-    return classes
-
-
-def _class_indices(path: Path, columns: Columns, name: str, classes: tuple[str, ...]) -> np.ndarray:
-    index = {label: i for i, label in enumerate(classes)}
-    try:
-        return np.array([index[label] for label in columns[name]], dtype=np.int64)
-    except KeyError:
-        row, label = next((r, x) for r, x in enumerate(columns[name]) if x not in index)
-        raise ModelError(
-            f"{shown(path)}: line {row + 2}, column {name} must be one of {', '.join(classes)}, "
-            f"got {label!r}"
-        ) from None
-
-
-def _scores(path: Path, columns: Columns) -> np.ndarray | None:
-    """Read the scores of the column `unlike`; None where there is none."""
-    if UNLIKE not in columns:
-        return None
-    scores = np.array([number_or_nan(text) for text in columns[UNLIKE]])
-    bad = ~(scores >= 0)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ModelError(
-            f"{shown(path)}: line {row + 2}, column {UNLIKE} must be a number >= 0, got "
-            f"{columns[UNLIKE][row]!r}"
-        )
-    return scores
-
-
-def _probabilities(path: Path, columns: Columns, classes: tuple[str, ...]) -> np.ndarray:
-    probabilities = np.empty((len(columns["path"]), len(classes)))
-    for k, label in enumerate(classes):
-        name = PROBABILITY_PREFIX + label
-        try:
-            # Through Python's float: exact, whereas pandas' own reader may miss the last bit.
-            probabilities[:, k] = [float(text) for text in columns[name]]
-        except ValueError:
-            probabilities[:, k] = [number_or_nan(text) for text in columns[name]]
-        bad = ~((probabilities[:, k] >= 0) & (probabilities[:, k] <= 1))
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise ModelError(
-                f"{shown(path)}: line {row + 2}, column {name} must be a number from 0 to 1, "
-                f"got {columns[name][row]!r}"
-            )
-    sums = probabilities.sum(axis=1)
-    wrong = np.abs(sums - 1) > SUM_TOLERANCE
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        names = f"{PROBABILITY_PREFIX}{classes[0]} to {PROBABILITY_PREFIX}{classes[-1]}"
-        raise ModelError(
-            f"{shown(path)}: line {row + 2}, columns {names} must sum to 1, got {sums[row]:.6g}"
-        )
-    return probabilities
