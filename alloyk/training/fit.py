@@ -1,6 +1,7 @@
 """Train a network from scratch or from a checkpoint."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,102 @@ class Phase(NamedTuple):
     frozen: bool
 
 
+class _Callbacks(NamedTuple):
+    """The callbacks of a training whose order matters.
+
+    Attributes:
+        first: Called before all others: the split record is written before a checkpoint.
+        best: The best epoch so far.
+        watching: Without state.
+        checkpoint: Called last, because it saves the state of the others.
+    """
+
+    first: list[keras.callbacks.Callback]
+    best: BestEpoch
+    watching: list[keras.callbacks.Callback]
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What the phases of one training share."""
+
+    config: Config
+    network: keras.Model
+    train: Split
+    val: Split
+    num_classes: int
+    strategy: tf.distribute.Strategy
+    callbacks: _Callbacks
+    clock: RunClock
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return pipeline.steps_per_epoch(len(self.train), self.config.train.batch_size)
+
+    def train_phase(self, phase: Phase) -> bool:
+        """Train the epochs that the checkpoint lacks; False if training has ended early."""
+        checkpoint = self.callbacks.checkpoint
+        done = checkpoint.epochs_done()
+        if done > phase.end:
+            return True  # the checkpoint is of a later phase
+        stateful = self._compile(phase, done)
+        if done == phase.end:
+            return True
+        if checkpoint.stopped():
+            return False
+        self._fit(phase, max(phase.first, done), stateful)
+        return True
+
+    def _compile(self, phase: Phase, done: int) -> list[keras.callbacks.Callback]:
+        """Compile the network for a phase, restore its checkpoint; return callbacks with state."""
+        config, checkpoint = self.config, self.callbacks.checkpoint
+        with self.strategy.scope():
+            if config.model.weights:
+                set_backbone_trainable(self.network, not phase.frozen)
+            stateful = [
+                *compile_network(
+                    config, self.network, self.train.labels, self.num_classes, self.steps
+                ),
+                *self.clock.budget_for(config, self.network),
+                self.callbacks.best,
+            ]
+            checkpoint.attach(self.network, stateful)
+            if done > phase.first:
+                checkpoint.restore()
+        return stateful
+
+    def _fit(self, phase: Phase, start: int, stateful: list[keras.callbacks.Callback]) -> None:
+        """Train from the epoch `start` to the end of a phase."""
+        config, val = self.config, self.val
+        batches = _training_batches(config, self.train, start, phase.end)
+        mirrored = isinstance(self.strategy, tf.distribute.MirroredStrategy)
+        if not self.clock.measured and not mirrored:
+            self.clock.measure(self.network, batches.element_spec, config.train.epochs - start)
+        averaged = [AveragedWeights()] if config.train.average_weights is not None else []
+        together = _evenly(PREDICTION_BATCH, len(val), self.strategy.num_replicas_in_sync)
+        self.network.fit(
+            batches,
+            steps_per_epoch=self.steps,
+            initial_epoch=start,
+            epochs=phase.end,
+            validation_data=pipeline.evaluation_batches(
+                val.images, val.labels, batch_size=together, values=val.values
+            ),
+            callbacks=[
+                *self.callbacks.first,
+                *averaged,
+                *stateful,
+                *[one.restored for one in averaged],
+                *self.callbacks.watching,
+                self.callbacks.checkpoint,
+            ],
+            shuffle=False,  # done by the pipeline
+            verbose=0,
+        )
+
+
 @pipeline.reading_errors()
 def train_network(
     config: Config,
@@ -95,16 +192,14 @@ def train_network(
         network = build_network(config, standardization, num_classes, targets)
     work = Workload(len(train), len(val), test_images, config.train.batch_size)
     clock = RunClock(work, started)
-    best, checkpoint, watching = _callbacks(config, run, train, targets, progress, clock)
+    callbacks = _callbacks(config, run, train, targets, progress, clock)
     if after_first_epoch is not None:
-        watching.insert(0, AfterFirstEpoch(after_first_epoch))
+        callbacks = callbacks._replace(first=[AfterFirstEpoch(after_first_epoch)])
+    training = _Training(config, network, train, val, num_classes, strategy, callbacks, clock)
     for phase in _phases(config):
-        if not _train_phase(
-            phase, config, network, train, val, num_classes, strategy, best, checkpoint, watching,
-            clock,
-        ):  # fmt: skip
+        if not training.train_phase(phase):
             break
-    best.restore()
+    callbacks.best.restore()
     return network
 
 
@@ -124,8 +219,8 @@ def _callbacks(
     targets: tuple[Target, ...],
     progress: Progress,
     clock: RunClock,
-) -> tuple[BestEpoch, Checkpoint, list[keras.callbacks.Callback]]:
-    """Best epoch, checkpoint, and stateless callbacks; the history is cut to the checkpoint."""
+) -> _Callbacks:
+    """The callbacks of a training; the history is cut to the checkpoint."""
     settings, folder = config.train, RunFolder(run)
     best = BestEpoch(
         folder.checkpoint_folder,
@@ -148,70 +243,7 @@ def _callbacks(
         ),
         *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
-    return best, checkpoint, watching
-
-
-def _train_phase(
-    phase: Phase,
-    config: Config,
-    network: keras.Model,
-    train: Split,
-    val: Split,
-    num_classes: int,
-    strategy: tf.distribute.Strategy,
-    best: BestEpoch,
-    checkpoint: Checkpoint,
-    watching: list[keras.callbacks.Callback],
-    clock: RunClock,
-) -> bool:
-    """Train the epochs of a phase that the checkpoint lacks; False if training has ended early."""
-    done = checkpoint.epochs_done()
-    if done > phase.end:
-        return True  # the checkpoint is of a later phase
-    steps = pipeline.steps_per_epoch(len(train), config.train.batch_size)
-    with strategy.scope():
-        if config.model.weights:
-            set_backbone_trainable(network, not phase.frozen)
-        stateful = [
-            *compile_network(config, network, train.labels, num_classes, steps),
-            *clock.budget_for(config, network),
-            best,
-        ]
-        checkpoint.attach(network, stateful)
-        if done > phase.first:
-            checkpoint.restore()
-    if done == phase.end:
-        return True
-    if checkpoint.stopped():
-        return False
-    start = max(phase.first, done)
-    batches = _training_batches(config, train, start, phase.end)
-    if not clock.measured and not isinstance(strategy, tf.distribute.MirroredStrategy):
-        clock.measure(network, batches.element_spec, config.train.epochs - start)
-    averaged = [AveragedWeights()] if config.train.average_weights is not None else []
-    together = _evenly(PREDICTION_BATCH, len(val), strategy.num_replicas_in_sync)
-    network.fit(
-        batches,
-        steps_per_epoch=steps,
-        initial_epoch=start,
-        epochs=phase.end,
-        validation_data=pipeline.evaluation_batches(
-            val.images, val.labels, batch_size=together, values=val.values
-        ),
-        # The split record comes first; the checkpoint comes last, because it saves the state of
-        # the others.
-        callbacks=[
-            *[one for one in watching if isinstance(one, AfterFirstEpoch)],
-            *averaged,
-            *stateful,
-            *[one.restored for one in averaged],
-            *[one for one in watching if not isinstance(one, AfterFirstEpoch)],
-            checkpoint,
-        ],
-        shuffle=False,  # done by the pipeline
-        verbose=0,
-    )
-    return True
+    return _Callbacks([], best, watching, checkpoint)
 
 
 def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.data.Dataset:

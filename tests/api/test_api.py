@@ -130,7 +130,7 @@ def test_load(run, sorted_images):
 
 def test_compare_and_ensemble(run, sorted_images, folder):
     other = alloyk.train(
-        data=sorted_images, arch="cnn", run=folder / "other", set={**SMALL, "seed": 1}
+        data=sorted_images, arch="fnn", run=folder / "other", set={**SMALL, "seed": 1}
     )
     found = alloyk.compare([run, other], timing=False)
     assert [one["name"] for one in found.runs] == ["cnn", "other"]

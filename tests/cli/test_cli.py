@@ -215,6 +215,7 @@ def test_a_full_disk_is_one_line_and_a_mistake_in_the_program_is_not(runner, mon
     assert isinstance(fails_with(errno.ENOENT).exception, FileNotFoundError)
 
 
+@pytest.mark.slow  # tests/models/test_weights.py tests the error without a process
 def test_missing_network_for_weights_says_what_to_do(radiographs, tmp_path):
     """ImageNet weights behind a proxy that is not there."""
     nowhere = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}

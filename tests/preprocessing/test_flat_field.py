@@ -198,12 +198,12 @@ def radiographs(tmp_path_factory):
 def run(radiographs, tmp_path_factory):
     settings = [
         f"data.path={radiographs}", "data.flat=_calibration/flat_*.png",
-        "data.dark=_calibration/dark_*.png", "data.attenuation=true", "model.arch=cnn",
+        "data.dark=_calibration/dark_*.png", "data.attenuation=true", "model.arch=fnn",
         "model.hidden_units=16", "preprocess.image_size=24", "preprocess.equalize=true",
         "train.epochs=2",
     ]  # fmt: skip
     config = resolve_config(None, parse_overrides(settings))
-    return run_training(config, tmp_path_factory.mktemp("runs") / "cnn")
+    return run_training(config, tmp_path_factory.mktemp("runs") / "fnn")
 
 
 def test_correction_takes_the_fixed_pattern_out(radiographs):

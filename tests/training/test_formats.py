@@ -21,7 +21,7 @@ h5py = pytest.importorskip("h5py")
 RAW = {"dtype": "uint16", "shape": [20, 24], "offset": 16, "byte_order": "big"}
 FRAMES = 2
 SETTINGS = {
-    "preprocess.image_size": 16, "model.arch": "cnn", "model.hidden_units": 16,
+    "preprocess.image_size": 16, "model.arch": "fnn", "model.hidden_units": 16,
     "train.epochs": 1, "train.batch_size": 16, "data.page": "each", "data.raw": RAW,
 }  # fmt: skip
 
@@ -92,7 +92,7 @@ def check_commands(folder: Path, suffixes) -> None:
     found = alloyk.predict(run.path, sorted_test)
     assert [Path(path).name for path in found.paths] == [Path(path).name for path in table["path"]]
     np.testing.assert_allclose(found.probabilities, run.predictions.probabilities, atol=1e-5)
-    exported = folder / "cnn.tflite"
+    exported = folder / "model.tflite"
     run.export(format="tflite", out=exported)
     of_file = alloyk.predict(exported, sorted_test)
     np.testing.assert_allclose(of_file.probabilities, found.probabilities, atol=1e-4)
