@@ -189,7 +189,7 @@ def series_as_groups(dataset: ImageDataset) -> str | None:
     """The expression that groups images by the series in their names, where a split needs it.
 
     Returns:
-        None if the split is given or goes by plate, or the names tell too few series.
+        None if the split is given or goes by plate, or the names show too few series.
     """
     if dataset.grouped_by is not None:
         return None

@@ -58,7 +58,7 @@ CACHED_SHARE = 0.25
 
 
 def network(found: Fingerprint, config: Config) -> Iterator[Setting]:
-    """The network where none is asked for."""
+    """The network, if none was chosen."""
     yield (
         "model.arch",
         NETWORK,
@@ -67,7 +67,7 @@ def network(found: Fingerprint, config: Config) -> Iterator[Setting]:
 
 
 def split(found: Fingerprint, config: Config) -> Iterator[Setting]:
-    """Shares of a split that the data set does not bring."""
+    """Shares of the splits, if the data set has no split of its own."""
     if found.grouped_by in ("folders", "manifest"):
         return
     by = f"by {found.grouped_by}" if found.grouped_by else "by image: no plates are known"

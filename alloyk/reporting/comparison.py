@@ -25,7 +25,7 @@ ONE_SEED = (
 
 
 def comparison_page(folder: Path) -> Page:
-    """The page of what `alloyk compare` has left in a folder."""
+    """Build the page of a folder that `alloyk compare` has written."""
     comparison = read_json(folder / COMPARISON)
     tables, runs = tables_of(comparison), comparison["runs"]
     pictures = _pictures(RunFolder(folder).figures_folder, comparison)

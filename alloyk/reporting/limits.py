@@ -65,7 +65,7 @@ def limits(
 
 
 def _name(label: str) -> str:
-    """A class within a sentence; one written from right to left is isolated."""
+    """A class name for a sentence; a right-to-left name is isolated."""
     name = display_name(label)
     if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name):
         return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"

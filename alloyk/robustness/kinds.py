@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 
 def _scattered(value: float) -> Change:
-    """Single pixels of a value, part of the full scale; one at least."""
+    """Set single pixels, at least one, to a share of full scale."""
 
     def change(image, share, full_scale, rng):
         count = max(1, round(share * image.size))
@@ -113,7 +113,7 @@ def noise_per_root(image: np.ndarray) -> float:
 
 
 def _dose(image, factor, full_scale, rng):
-    """The noise that a lower dose has, at unchanged counts."""
+    """Add the noise of a lower dose; the mean count stays."""
     added = noise_per_root(image) * math.sqrt(1 / factor - 1)
     return image + added * np.sqrt(np.maximum(image, 0)) * rng.standard_normal(image.shape)
 
@@ -162,7 +162,7 @@ def _saturation(image, share, full_scale, rng):
 
 
 def _lag(image, share, full_scale, rng):
-    """What is left of the frame before, here the same one upside down."""
+    """Add an after-image of the previous frame; here the same image upside down."""
     return image + share * image[::-1]
 
 
