@@ -1,6 +1,7 @@
 """What can be measured on a raw image without a network: size, level, contrast, noise, defects."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -19,8 +20,15 @@ LINE_SHARE = 0.5
 _NORMAL_MEDIAN = 0.67449  # of the absolute value of a normal deviate
 
 
+# Pixels that are converted at a time: strips of rows of a large image stay in the cache.
+STRIP_PIXELS = 2**18
+
+
 def raw_statistics(image: np.ndarray) -> np.ndarray:
     """Measure a raw image.
+
+    The image is converted in strips of rows, so that a large one takes little more memory than it
+    has itself.
 
     Args:
         image: `(height, width)` or `(height, width, 1)`, counts.
@@ -31,50 +39,92 @@ def raw_statistics(image: np.ndarray) -> np.ndarray:
         percentile over the level; and the share of pixels that look defective.
     """
     height, width = image.shape[0], image.shape[1]
-    gray = np.asarray(image, np.float64).reshape(height, width)
-    low, high = np.percentile(gray, (1, 99))
+    gray = np.asarray(image).reshape(height, width)
+    low, high = percentiles(gray, (1, 99))
     level = max(high, 1e-6)
     contrast = (high - low) / level
+    sizes = [math.log(height), math.log(width), math.log(level), contrast]
     if min(height, width) < 3:
-        return np.array([math.log(height), math.log(width), math.log(level), contrast, 0.0, 0.0])
-    root = np.sqrt(np.maximum(gray, 0.05 * max(float(gray.mean()), 1e-6)))
-    noise = _noise_per_root(gray, root)
-    return np.array(
-        [
-            math.log(height),
-            math.log(width),
-            math.log(level),
-            contrast,
-            math.log(noise),
-            _defect_share(gray, noise * root),
-        ]
-    )
+        return np.array([*sizes, 0.0, 0.0])
+    floor = 0.05 * max(float(gray.mean(dtype=np.float64)), 1e-6)
+    noise = _noise_per_root(gray, floor)
+    return np.array([*sizes, math.log(noise), _defect_share(gray, noise, floor)])
 
 
-def _noise_per_root(gray: np.ndarray, root: np.ndarray) -> float:
-    """Noise deviation over the root of the level, of two directions the smaller one."""
+def percentiles(values: np.ndarray, percents: tuple[float, ...]) -> list[float]:
+    """Return `np.percentile` of the values as float64, without converting all of them.
+
+    >>> percentiles(np.array([3, 1, 2], np.uint8), (0, 75))
+    [1.0, 2.5]
+    """
+    places = [percent / 100 * (values.size - 1) for percent in percents]
+    around = sorted({f(place) for place in places for f in (math.floor, math.ceil)})
+    ordered = np.partition(values, around, axis=None)
     found = []
-    for image, scale in ((gray, root), (gray.T, root.T)):
-        second = image[1:-1] - (image[:-2] + image[2:]) / 2
-        found.append(np.median(np.abs(second) / scale[1:-1]))
-    return max(float(min(found)) / _NORMAL_MEDIAN / math.sqrt(1.5), 1e-3)
+    for place in places:
+        below, above = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
+        found.append(below + (above - below) * (place - math.floor(place)))
+    return found
 
 
-def _defect_share(gray: np.ndarray, noise: np.ndarray) -> float:
+def _strips(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each strip and the one behind it, of the rows `first` to `last`."""
+    rows = max(1, STRIP_PIXELS // width)
+    for start in range(first, last, rows):
+        yield start, min(start + rows, last)
+
+
+def _noise_per_root(gray: np.ndarray, floor: float) -> float:
+    """Noise deviation over the root of the level, of two directions the smaller one."""
+    height, width = gray.shape
+    found = []
+    for down in (1, 0):
+        # float32 is enough for a median, and half the memory.
+        values = np.empty((height - 2 * down, width - 2 * (1 - down)), np.float32)
+        for start, stop in _strips(down, height - down, width):
+            block = gray[start - down : stop + down].astype(np.float64)
+            before, middle, after = (
+                (block[:-2], block[1:-1], block[2:])
+                if down
+                else (block[:, :-2], block[:, 1:-1], block[:, 2:])
+            )
+            second = np.abs(middle - (before + after) / 2)
+            values[start - down : stop - down] = second / np.sqrt(np.maximum(middle, floor))
+        found.append(float(np.median(values, overwrite_input=True)))
+    return max(min(found) / _NORMAL_MEDIAN / math.sqrt(1.5), 1e-3)
+
+
+def _defect_share(gray: np.ndarray, noise: float, floor: float) -> float:
     """Share of pixels outside their neighbours on all four sides, or part of such a line."""
-    down, across = _outside(gray), _outside(gray.T).T
-    single = (down > PIXEL_DEVIATIONS * noise) & (across > PIXEL_DEVIATIONS * noise)
-    row, column = down > LINE_DEVIATIONS * noise, across > LINE_DEVIATIONS * noise
-    rows = row & (row.mean(axis=1, keepdims=True) > LINE_SHARE)
-    columns = column & (column.mean(axis=0, keepdims=True) > LINE_SHARE)
-    return float((single | rows | columns).mean())
+    height, width = gray.shape
+    found = np.empty((height, width), bool)
+    column = np.empty((height, width), bool)
+    for start, stop in _strips(0, height, width):
+        rows = np.abs(np.arange(start - 1, stop + 1))
+        rows = np.where(rows < height, rows, 2 * height - 2 - rows)  # mirrored at the edges
+        block = gray[rows].astype(np.float64)
+        deviation = noise * np.sqrt(np.maximum(block[1:-1], floor))
+        down = _outside(block)
+        across = _outside(np.pad(block[1:-1], ((0, 0), (1, 1)), mode="reflect").T).T
+        limit = PIXEL_DEVIATIONS * deviation
+        single = (down > limit) & (across > limit)
+        limit = LINE_DEVIATIONS * deviation
+        row = down > limit
+        found[start:stop] = single | (row & (row.mean(axis=1, keepdims=True) > LINE_SHARE))
+        column[start:stop] = across > limit
+    column &= column.mean(axis=0, keepdims=True) > LINE_SHARE
+    found |= column
+    return float(found.mean())
 
 
 def _outside(gray: np.ndarray) -> np.ndarray:
-    """How far each pixel lies outside the range of the pixels above and below it."""
-    above = np.concatenate([gray[1:2], gray[:-1]])
-    below = np.concatenate([gray[1:], gray[-2:-1]])
+    """How far each pixel is outside the range of the pixels above and below it.
+
+    Returns:
+        One row less at the top and at the bottom.
+    """
+    above, middle, below = gray[:-2], gray[1:-1], gray[2:]
     outside: np.ndarray = np.maximum(
-        gray - np.maximum(above, below), np.minimum(above, below) - gray
+        middle - np.maximum(above, below), np.minimum(above, below) - middle
     )
     return outside
