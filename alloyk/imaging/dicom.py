@@ -9,12 +9,14 @@ import pydicom
 from pydicom import pixels
 
 from alloyk.errors import DataError
+from alloyk.imaging import dicom_decoders
 from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
 
 # pydicom reports every deviation from the standard; the user needs only the errors.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
+dicom_decoders.register()
 
 _DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4, table I.4-1
 
@@ -58,11 +60,12 @@ def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
         return np.asarray(pixels.pixel_array(dataset, index=page))
     except (RuntimeError, NotImplementedError) as error:
         name = dataset.file_meta.TransferSyntaxUID.name
+        if dicom_decoders.is_available(dataset.file_meta.TransferSyntaxUID):
+            raise ValueError(str(error).strip().rpartition("imagecodecs: ")[2]) from error
         if "missing" not in str(error) and "plugin" not in str(error):
             raise
         raise DataError(
-            f"its compression ({name}) needs another decoder; "
-            "pip install pylibjpeg[all], or save it uncompressed"
+            f"its compression ({name}) needs another decoder; save it uncompressed"
         ) from error
 
 

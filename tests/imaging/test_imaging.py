@@ -6,7 +6,9 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -14,7 +16,15 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import IMAGE_SUFFIXES, image_size, is_image_name, plain_format, read_image
@@ -540,13 +550,49 @@ def test_dicom_colour_frames_and_run_length_coding(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "c.dcm")[..., 0], stack[0])
 
 
-def test_dicom_in_a_compression_without_decoder_says_what_to_install(tmp_path):
-    dataset = pydicom.dcmread(dicom(tmp_path / "a.dcm", GRAY16[:8, :6]))
-    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
-    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    dataset.save_as(tmp_path / "a.dcm")
-    with pytest.raises(AlloykError, match=r"JPEG Lossless.*pip install pylibjpeg\[all\]"):
-        read_image(tmp_path / "a.dcm")
+def compressed(path, array, syntax, frame):
+    dataset = pydicom.dcmread(dicom(path, array))
+    dataset.PixelData = pydicom.encaps.encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEGLosslessSV1, imagecodecs.ljpeg_encode),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (JPEG2000Lossless, lambda array: imagecodecs.jpeg2k_encode(array, codecformat="j2k")),
+    ],
+)
+def test_losslessly_compressed_dicom_is_read_whole_or_not_at_all(tmp_path, syntax, encode):
+    gray = np.random.default_rng(5).integers(0, 65536, (40, 30), dtype=np.uint16)
+    frame = encode(gray)
+    path = compressed(tmp_path / "a.dcm", gray, syntax, frame)
+    np.testing.assert_array_equal(read_image(path)[..., 0], gray)
+    for cut in (frame[:-9], frame[: len(frame) // 2], frame[:-200] + frame[-2:]):
+        with pytest.raises(
+            AlloykError, match=r"cannot read the image .*a\.dcm: .*replace or remov"
+        ):
+            read_image(compressed(path, gray, syntax, cut))
+
+
+def test_dicom_of_12_bit_jpeg_and_near_lossless_equals_another_decoder():
+    # Numbers from libjpeg of pylibjpeg 2.1.
+    files = Path(pydicom.__file__).parent / "data" / "test_files"
+    extended = read_image(files / "JPGExtended.dcm")
+    assert (extended.shape, int(extended.max())) == ((1024, 256, 1), 264)
+    assert abs(int(extended.sum()) - 3767007) < 1000  # rounding of the transform differs by 1
+    near = read_image(files / "JPEGLSNearLossless_16.dcm")
+    assert (near.shape, int(near.max())) == ((50, 10, 1), 65535)
+
+
+def test_dicom_in_a_compression_without_decoder_says_what_to_do(tmp_path):
+    path = compressed(tmp_path / "a.dcm", GRAY16[:8, :6], HTJ2KLossless, b"\xff\xd8\xff\xd9")
+    with pytest.raises(AlloykError, match=r"needs another decoder; save it uncompressed"):
+        read_image(path)
 
 
 def test_dicom_without_an_image_and_of_absurd_size(tmp_path):
