@@ -63,7 +63,7 @@ class DataConfig(Section):
     fold: str | None = None
     leave_out: str | None = None
     on_bad_image: Literal["stop", "skip"] = "stop"
-    flat: str | None = None
+    flat: str | tuple[str, ...] | None = None
     dark: str | None = None
     attenuation: bool = False
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -71,6 +71,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check_flat(self) -> Self:
+        if self.flat == ():
+            raise ValueError("data.flat must name at least one step, got an empty list")
         if self.flat is None and (self.dark is not None or self.attenuation):
             raise ValueError("data.dark and data.attenuation need data.flat; set data.flat too")
         return self

@@ -11,6 +11,8 @@ from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, reg
 class FlatField(ImageLayer):
     """`(raw - dark) / (flat - dark)`, dead pixels replaced by the mean of eight good ones.
 
+    With absorber steps, the gain of each pixel depends on its signal, see `gain_curves`.
+
     The frames are weights, stored in the model file as numbers. `from_frames` builds a layer with
     given frames.
 
@@ -18,10 +20,12 @@ class FlatField(ImageLayer):
         shape: `(height, width)` of the frames, and of every image.
         dead: Number of dead pixels.
         digest: Identifies the frames, so that a cache is not reused with others.
+        terms: Number of terms of the gain of each pixel; 0 for a gain that is constant.
     """
 
-    def __init__(self, shape, dead, digest, **kwargs):
+    def __init__(self, shape, dead, digest, terms=0, **kwargs):
         super().__init__(**kwargs)
+        self.terms = terms
         self.shape = tuple(shape)
         self.dead = dead
         self.digest = digest
@@ -29,6 +33,9 @@ class FlatField(ImageLayer):
         frame = {"shape": (height, width, 1), "trainable": False, "initializer": "zeros"}
         self.dark = self.add_weight(name="dark", **frame)
         self.answer = self.add_weight(name="answer", **frame)
+        if terms:
+            curves = {**frame, "shape": (terms, height, width, 1)}
+            self.curves = self.add_weight(name="curves", **curves)
         if dead:
             whole = {"dtype": "int32", "trainable": False, "initializer": "zeros"}
             neighbours = (dead, REPAIRED_FROM)
@@ -39,7 +46,9 @@ class FlatField(ImageLayer):
     def from_frames(cls, frames: FlatFrames) -> "FlatField":
         """Build a layer with these frames."""
         dead = int(frames.dead.sum())
-        layer = cls(frames.shape, dead, frames.digest)
+        layer = cls(frames.shape, dead, frames.digest, len(frames.curves))
+        if layer.terms:
+            layer.curves.assign(frames.curves[..., None])
         layer.dark.assign(frames.dark[..., None])
         # The response of a dead pixel may be 0; its value is replaced in any case.
         layer.answer.assign(np.where(frames.dead, 1, frames.flat - frames.dark)[..., None])
@@ -53,6 +62,11 @@ class FlatField(ImageLayer):
 
     def call(self, images):
         transmission = (images - self.dark) / self.answer
+        if self.terms:
+            gain = self.curves[self.terms - 1]
+            for term in range(self.terms - 2, -1, -1):
+                gain = gain * transmission + self.curves[term]
+            transmission = transmission * gain
         if not self.dead:
             return transmission
         height, width = self.shape
@@ -69,7 +83,7 @@ class FlatField(ImageLayer):
         return (input_shape[0], *self.shape, 1)
 
     def get_config(self):
-        own = {"shape": self.shape, "dead": self.dead, "digest": self.digest}
+        own = {"shape": self.shape, "dead": self.dead, "digest": self.digest, "terms": self.terms}
         return {**super().get_config(), **own}
 
 

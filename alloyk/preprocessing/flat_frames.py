@@ -3,9 +3,12 @@
 transmission = (raw − dark) / (flat − dark)
 """
 
+import datetime
 import glob
 import hashlib
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +17,11 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.imaging import is_image_name, read_image, shown
 from alloyk.imaging.gray import to_gray
+from alloyk.imaging.header import header_settings
+from alloyk.preprocessing.frame_sessions import of_nearest_session
+from alloyk.preprocessing.gain_curves import fit_gain_curves
+
+logger = logging.getLogger(__name__)
 
 # A pixel is dead if its response to the beam, divided by the median of its neighbourhood, is below
 # the first or above the second of these numbers, or if it is below a small fraction of the
@@ -41,11 +49,14 @@ class FlatFrames:
         flat: `(height, width)` float32, mean of the open-beam frames.
         dark: `(height, width)` float32, mean of the beam-off frames; 0 if there are none.
         dead: `(height, width)` bool, pixels to be replaced by their neighbours.
+        curves: `(terms, height, width)` float32, see `gain_curves`; no terms without absorber
+            steps.
     """
 
     flat: np.ndarray
     dark: np.ndarray
     dead: np.ndarray
+    curves: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,7 +66,7 @@ class FlatFrames:
     @cached_property
     def digest(self) -> str:
         """32 hexadecimal digits that change with any count or dead pixel."""
-        parts = (self.flat, self.dark, self.dead)
+        parts = (self.flat, self.dark, self.dead, self.curves)
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:32]
 
     @cached_property
@@ -82,37 +93,120 @@ class FlatFrames:
         return found
 
 
-def load_flat_frames(root: Path, flat: str, dark: str | None = None) -> FlatFrames:
+def load_flat_frames(
+    root: Path,
+    flat: str | Sequence[str],
+    dark: str | None = None,
+    exposure_s: float | None = None,
+    acquired: Sequence[datetime.datetime] = (),
+) -> FlatFrames:
     """Read flat and dark frames, average each kind, and find the dead pixels.
 
     Args:
         root: Folder of the data set; relative names are searched for there first.
-        flat: An image file, a folder of them, or a pattern such as `_calibration/flat_*.png`.
-        dark: The same for the dark frames; None if the detector has no dark signal.
+        flat: An image file, a folder of them, or a pattern such as `_calibration/flat_*.png`; or
+            several, one without and the others with an absorber in the beam.
+        dark: The same for the dark frames; None if the detector has no dark signal. Frames of
+            several exposure times give the dark signal at that of the images and of the flats.
+        exposure_s: Exposure time of the images, if it is known.
+        acquired: Times of the images, if they are known: of frames of several sessions, those
+            nearest to all images are used.
 
     Raises:
         AlloykError: A frame is missing or of another size, the flat is not brighter than the dark,
-            or too many pixels are dead.
+            steps are alike, exposure times are missing, or too many pixels are dead.
     """
-    bright = _mean_frame(root, flat, "data.flat")
-    dim = np.zeros_like(bright) if dark is None else _mean_frame(root, dark, "data.dark")
-    if bright.shape != dim.shape:
-        raise AlloykError(
-            f"flat and dark frames must have the same size, got {_size(bright)} in data.flat and "
-            f"{_size(dim)} in data.dark; use frames of the same detector"
-        )
-    if not np.median(bright - dim) > 0:
-        raise AlloykError(
-            f"data.flat must be brighter than data.dark, got {shown(flat)} and "
-            f"{shown(dark or 'none')}; check that they are not swapped"
-        )
-    dead = dead_pixels(bright, dim)
+    names = [flat] if isinstance(flat, str) else list(flat)
+    found = [_found_frames(root, name, "data.flat", acquired) for name in names]
+    steps = [_mean_of(paths, "data.flat") for paths in found]
+    dark_signal = None
+    if dark is not None:
+        dark_signal = _DarkSignal(dark, _found_frames(root, dark, "data.dark", acquired))
+    responses, factors, dims = [], [], []
+    for name, paths, step in zip(names, found, steps, strict=True):
+        exposure = _exposure(paths)
+        dim = np.zeros_like(step) if dark_signal is None else dark_signal.at(exposure)
+        if step.shape != dim.shape:
+            raise AlloykError(
+                f"flat and dark frames must have the same size, got {_size(step)} in data.flat and "
+                f"{_size(dim)} in data.dark; use frames of the same detector"
+            )
+        if not np.median(step - dim) > 0:
+            raise AlloykError(
+                f"data.flat must be brighter than data.dark, got {shown(name)} and "
+                f"{shown(dark or 'none')}; check that they are not swapped"
+            )
+        factors.append(_longer(exposure_s, exposure))
+        responses.append((step - dim) * factors[-1])
+        dims.append(dim)
+    order = sorted(range(len(steps)), key=lambda i: -float(np.median(responses[i])))
+    bright = responses[order[0]]
+    dim = dims[order[0]] if dark_signal is None else dark_signal.at(exposure_s)
+    same = factors[order[0]] == 1 and np.array_equal(dim, dims[order[0]])
+    flat_frame = steps[order[0]] if same else bright + dim
+    dead = dead_pixels(flat_frame, dim)
+    curves = np.empty((0, 0, 0), np.float32)
+    if len(steps) > 1:
+        curves, bad = fit_gain_curves(bright, [responses[i] for i in order[1:]], dead)
+        dead |= bad
     if dead.mean() > MOST_DEAD:
         raise AlloykError(
             f"at most {100 * MOST_DEAD:.0f} % of the pixels of data.flat can be dead or dark, got "
             f"{100 * dead.mean():.0f} %; crop flat, dark and images to the illuminated field"
         )
-    return FlatFrames(bright, dim, dead)
+    return FlatFrames(flat_frame, dim, dead, curves)
+
+
+class _DarkSignal:
+    """Mean dark frames, of one or of several exposure times."""
+
+    def __init__(self, name: str, paths: Sequence[Path]) -> None:
+        self._name = name
+        groups: dict[float | None, list[Path]] = {}
+        for path in paths:
+            groups.setdefault(_exposure_of(path), []).append(path)
+        if None in groups and len(groups) > 1:
+            raise AlloykError(
+                "all dark frames or none must have an exposure time in their header, got "
+                f"{len(groups[None])} without ({shown(groups[None][0])}); use frames of one kind"
+            )
+        self._means = {time: _mean_of(paths, "data.dark") for time, paths in groups.items()}
+
+    def at(self, exposure_s: float | None) -> np.ndarray:
+        """Dark signal at an exposure time, on a line through those measured."""
+        if len(self._means) == 1:
+            (mean,) = self._means.values()
+            return mean
+        times = np.array([time for time in self._means if time is not None])
+        if exposure_s is None:
+            raise AlloykError(
+                f"data.dark has frames of {len(times)} exposure times ({shown(self._name)}), so "
+                "images and flat frames must have one exposure time in their headers, got none or "
+                "several; choose the dark frames of one exposure time"
+            )
+        nearest = times[np.argmin(np.abs(times - exposure_s))]
+        if abs(nearest - exposure_s) <= 1e-3 * exposure_s:
+            return self._means[nearest]
+        frames = np.stack([self._means[time] for time in times]).astype(np.float64)
+        middle = times.mean()
+        slope = np.tensordot(times - middle, frames, 1) / np.square(times - middle).sum()
+        return (frames.mean(axis=0) + slope * (exposure_s - middle)).astype(np.float32)
+
+
+def _longer(image: float | None, frame: float | None) -> np.float32:
+    """How many times longer the images were exposed than a frame; 1 if it is not known."""
+    return np.float32(image / frame if image and frame else 1.0)
+
+
+def _exposure(paths: Sequence[Path]) -> float | None:
+    """The one exposure time of flat frames in their headers, seconds; or None."""
+    found = {_exposure_of(path) for path in paths}
+    return found.pop() if len(found) == 1 else None
+
+
+def _exposure_of(path: Path) -> float | None:
+    text = header_settings(path).get("exposure_s", "")
+    return float(text) if text and float(text) > 0 else None
 
 
 def dead_pixels(flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
@@ -133,8 +227,10 @@ def dead_pixels(flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
     return weak | (response > SENSITIVITY[1] * near) | hot
 
 
-def _mean_frame(root: Path, name: str, key: str) -> np.ndarray:
-    """Mean of the frames of a file name, folder or pattern, float32 `(h, w)`."""
+def _found_frames(
+    root: Path, name: str, key: str, acquired: Sequence[datetime.datetime]
+) -> list[Path]:
+    """The frames of a file name, folder or pattern that belong to the images."""
     paths = _frame_paths(root, name)
     if not paths:
         raise AlloykError(
@@ -142,6 +238,14 @@ def _mean_frame(root: Path, name: str, key: str) -> np.ndarray:
             f"_calibration/flat_*.png, got {shown(name)}; it was not found in {shown(root)} or the "
             "working folder"
         )
+    chosen, note = of_nearest_session(paths, acquired)
+    if note:
+        logger.warning("%s: %s", key, note)
+    return chosen
+
+
+def _mean_of(paths: Sequence[Path], key: str) -> np.ndarray:
+    """Mean of frames, float32 `(h, w)`."""
     total = np.zeros(0)
     for path in paths:
         frame = to_gray(read_image(path))[..., 0].astype(np.float64)

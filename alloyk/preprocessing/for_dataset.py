@@ -1,5 +1,7 @@
 """The preprocessing layers of one data set."""
 
+import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -9,7 +11,9 @@ from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.imaging import read_image, shown
 from alloyk.preprocessing.flat_frames import load_flat_frames
+from alloyk.preprocessing.frame_sessions import parsed_time
 from alloyk.preprocessing.layers import build_preprocessing
+from alloyk.targets.cells import numbers_in
 
 
 def preprocessing_for(
@@ -22,7 +26,7 @@ def preprocessing_for(
     levels: int,
     order: str,
     full_scale: float | None = None,
-    flat: str | None = None,
+    flat: str | Sequence[str] | None = None,
     dark: str | None = None,
     attenuation: bool = False,
     upright: bool = False,
@@ -39,7 +43,7 @@ def preprocessing_for(
         order: As in `build_preprocessing`.
         full_scale: Largest possible pixel value. By default 1 with flat frames, else that of the
             files' depth.
-        flat: Flat frames, if any: a file, folder or pattern.
+        flat: Flat frames, if any: a file, folder or pattern, or one for each absorber step.
         dark: Dark frames, likewise.
         attenuation: Whether to take `-ln` of the corrected image.
         upright: As in `build_preprocessing`.
@@ -48,7 +52,10 @@ def preprocessing_for(
         AlloykError: The frames cannot be used, or `full_scale` is needed and the files differ in
             depth.
     """
-    frames = load_flat_frames(dataset.root, flat, dark) if flat else None
+    frames = None
+    if flat:
+        exposure, times = exposure_of(dataset), times_of(dataset)
+        frames = load_flat_frames(dataset.root, flat, dark, exposure, times)
     if normalize == "full_scale" and full_scale is None:
         full_scale = 1.0 if frames else scale_of(dataset)  # transmission is at most 1
     return build_preprocessing(
@@ -63,6 +70,23 @@ def preprocessing_for(
         attenuation=attenuation,
         upright=upright,
     )
+
+
+def exposure_of(dataset: ImageDataset) -> float | None:
+    """The exposure time of all images, seconds; None if it is not known or differs."""
+    if "exposure_s" not in dataset.table.columns:
+        return None
+    found = set(numbers_in(dataset.table["exposure_s"]).tolist())
+    (time,) = found if len(found) == 1 else (float("nan"),)
+    return time if 0 < time < float("inf") else None
+
+
+def times_of(dataset: ImageDataset) -> list[datetime.datetime]:
+    """When the images were taken, without those that are not dated."""
+    if "acquired" not in dataset.table.columns:
+        return []
+    times = (parsed_time(str(cell)) for cell in dataset.table["acquired"])
+    return [time for time in times if time is not None]
 
 
 def scale_of(dataset: ImageDataset) -> float:

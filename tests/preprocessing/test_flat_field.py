@@ -1,5 +1,8 @@
 """Flat-field correction: the formula, dead pixels, and the same numbers on every road."""
 
+import datetime
+import struct
+
 import keras
 import numpy as np
 import pytest
@@ -107,6 +110,96 @@ def test_a_dead_line_and_a_dead_corner_are_repaired_from_good_pixels():
         distances = np.sort(np.abs(good - place).max(axis=1))
         # None farther away than the square that holds eight good pixels.
         assert np.abs(np.stack([rows, columns], 1) - place).max() <= distances[7]
+
+
+BENT = {"bend": (-0.25, 0.25), "gain": (0.8, 1.2)}
+
+
+def bent_detector(levels, size=(20, 24), seed=0, dark=100):
+    """Frames of a detector whose pixels answer `gain · (s + bend · s²)` to the signal `s`.
+
+    Returns:
+        For each level of the signal a frame `(h, w)` of counts.
+    """
+    rng = np.random.default_rng(seed)
+    gain, bend = (rng.uniform(*BENT[name], size) for name in ("gain", "bend"))
+    return [dark + 9000 * gain * (level + bend * level**2) for level in levels]
+
+
+def test_absorber_steps_make_bent_pixels_agree_at_every_signal(tmp_path):
+    for number, frame in enumerate(bent_detector((1.0, 0.6, 0.3, 0.1))):
+        write_frames(tmp_path / f"step{number}", "flat", [frame])
+    write_frames(tmp_path, "dark", [np.full((20, 24), 100.0)])
+    names = ["step2", "step0", "step3", "step1"]  # in any order
+    with_steps = FlatField.from_frames(load_flat_frames(tmp_path, names, "dark_0.png"))
+    with_one = FlatField.from_frames(load_flat_frames(tmp_path, "step0", "dark_0.png"))
+    for raw in bent_detector((0.9, 0.5, 0.2)):
+        spread, before = (
+            np.asarray(layer(raw[None, ..., None].astype(np.float32))).std()
+            for layer in (with_steps, with_one)
+        )
+        assert before > 0.01
+        assert spread < before / 10
+
+
+def test_steps_of_flat_pixels_change_nothing(tmp_path):
+    gain = np.random.default_rng(0).uniform(0.8, 1.2, (20, 24))
+    for number, level in enumerate((1.0, 0.5)):
+        write_frames(tmp_path / f"step{number}", "flat", [40000 * gain * level])
+    found = load_flat_frames(tmp_path, ["step0", "step1"])
+    np.testing.assert_allclose(found.curves[0], 1, atol=1e-3)
+    np.testing.assert_allclose(found.curves[1], 0, atol=1e-3)
+
+
+def test_steps_that_are_alike_are_refused(tmp_path):
+    for number, frame in enumerate(bent_detector((1.0, 0.99))):
+        write_frames(tmp_path / f"step{number}", "flat", [frame])
+    with pytest.raises(AlloykError, match=r"steps of data.flat must differ by 2 % of the bright"):
+        load_flat_frames(tmp_path, ["step0", "step1"])
+
+
+def write_exposed(path, frame, exposure_s):
+    """A HIS file, which has the exposure time in its header."""
+    path.parent.mkdir(exist_ok=True)
+    (height, width), size = frame.shape, 68 + 2 * frame.size
+    fields = (0x7000, 68, 100, size, 0, 1, 1, width, height, 1, 0, 1e6 * exposure_s, 4)
+    header = struct.pack("<HHHIHHHHHHHdH34x", *fields)
+    path.write_bytes(header + frame.round().astype("<u2").tobytes())
+
+
+def test_the_dark_signal_is_that_of_the_exposure_time(tmp_path):
+    offset = np.random.default_rng(0).uniform(100, 200, (20, 24)).round()
+    rate = np.random.default_rng(1).uniform(50, 100, (20, 24)).round()
+    for time in (0.5, 1.0, 2.0):
+        write_exposed(tmp_path / "darks" / f"{time}.his", offset + 2 * rate * time, time)
+    write_exposed(tmp_path / "flats" / "0.his", offset + 2 * rate + 9000, 1.0)
+    for time, dark in ((0.5, offset + rate), (4.0, offset + 8 * rate)):
+        found = load_flat_frames(tmp_path, "flats", "darks", time)
+        np.testing.assert_allclose(found.dark, dark, atol=0.01)
+        # The flat frame was exposed for another time than the images.
+        np.testing.assert_allclose(found.flat - found.dark, 9000 * time, rtol=1e-5)
+    with pytest.raises(AlloykError, match=r"has frames of 3 exposure times .* got none or several"):
+        load_flat_frames(tmp_path, "flats", "darks")
+
+
+def test_of_several_sessions_the_frames_nearest_to_the_images_are_used(tmp_path, caplog):
+    for day, level in ((1, 8000), (2, 9000), (9, 5000)):
+        for number in range(2):
+            exif = Image.Exif()
+            exif[306] = f"2026:03:{day:02} 08:0{number}:00"
+            frame = Image.fromarray(np.full((20, 24), level + number, np.uint16))
+            (tmp_path / "flats").mkdir(exist_ok=True)
+            frame.save(tmp_path / "flats" / f"{day}-{number}.tif", exif=exif)
+    day = datetime.datetime
+    for times, expected, said in (
+        ([day(2026, 3, 2, 14), day(2026, 3, 3, 9)], 9000.5, "that of 2026-03-02 08:00 is used"),
+        ([day(2026, 3, 2, 14), day(2026, 3, 9, 9)], 7333.8, "near 2 of the 3 sessions of frames"),
+        ([], 7333.8, ""),
+    ):
+        caplog.clear()
+        found = load_flat_frames(tmp_path, "flats", acquired=times)
+        np.testing.assert_allclose(found.flat, expected, rtol=1e-5)
+        assert said in caplog.text
 
 
 def test_attenuation_is_the_negative_logarithm():

@@ -1,0 +1,66 @@
+"""When flat and dark frames were taken, and which of them belong to a set of images."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from alloyk.imaging.header import header_settings
+
+GAP = datetime.timedelta(hours=1)
+"""Frames farther apart than this belong to two sessions."""
+
+
+def parsed_time(text: str) -> datetime.datetime | None:
+    """A time in ISO 8601 without its zone, or None.
+
+    >>> parsed_time("2026-03-01T12:30:00+01:00"), parsed_time("noon")
+    (datetime.datetime(2026, 3, 1, 12, 30), None)
+    """
+    try:
+        return datetime.datetime.fromisoformat(text.strip()).replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
+def of_nearest_session(
+    paths: Sequence[Path], images: Sequence[datetime.datetime]
+) -> tuple[list[Path], str | None]:
+    """The frames of the session that is nearest to all images.
+
+    Args:
+        paths: Frames; their headers date them.
+        images: Times of the images.
+
+    Returns:
+        The frames, and a note if there are several sessions. All frames if not all of them are
+        dated, or if the images are nearest to different sessions.
+    """
+    times = {path: parsed_time(header_settings(path).get("acquired", "")) for path in paths}
+    dated = sorted((time, path) for path, time in times.items() if time is not None)
+    if not images or len(dated) < len(paths):
+        return list(paths), None
+    sessions = [[dated[0]]]
+    for entry in dated[1:]:
+        if entry[0] - sessions[-1][-1][0] > GAP:
+            sessions.append([])
+        sessions[-1].append(entry)
+    if len(sessions) == 1:
+        return list(paths), None
+
+    def distance(number: int, image: datetime.datetime) -> datetime.timedelta:
+        first, last = sessions[number][0][0], sessions[number][-1][0]
+        return max(first - image, image - last, datetime.timedelta(0))
+
+    nearest = {min(range(len(sessions)), key=lambda n: distance(n, image)) for image in images}
+    if len(nearest) > 1:
+        return list(paths), (
+            f"The images were taken near {len(nearest)} of the {len(sessions)} sessions of frames, "
+            "and one model has one correction: the mean of all frames is used. Train on the images "
+            "of one session for its own frames."
+        )
+    (chosen,) = (sessions[number] for number in nearest)
+    note = (
+        f"Of {len(sessions)} sessions of frames, that of {chosen[0][0]:%Y-%m-%d %H:%M} is used: it "
+        "is nearest to all images."
+    )
+    return sorted(path for _, path in chosen), note
