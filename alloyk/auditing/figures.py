@@ -108,7 +108,7 @@ def plot_intensities(audited: Audited) -> Axes | None:
 
 @in_house_style
 def plot_quality(audited: Audited) -> Axes | None:
-    """Signal-to-noise ratio and sharpness of each image, in the order of file names."""
+    """Signal-to-noise ratio and sharpness of each image, in the order of time or file names."""
     if not audited.scan.readable.any():
         return None
     order = np.concatenate(list(series_in_order(audited).values()))
@@ -130,7 +130,7 @@ def plot_quality(audited: Audited) -> Axes | None:
             )  # fmt: skip
         ax.set_ylim(bottom=0)
         last = ax is lower
-        subtitle = "" if last else f"{_subtitle(audited)}; by series, in the order of file names"
+        subtitle = "" if last else f"{_subtitle(audited)}; by series, in the order of time or names"
         finish(ax, title, subtitle, "Image" if last else "", unit)
     legend = upper.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, markerscale=3

@@ -48,7 +48,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
 
 
 def drift(audited: Audited) -> Iterator[Finding]:
-    """Noise, sharpness and brightness that drift over a series, in the order of file names."""
+    """Noise, sharpness and brightness that drift over a series."""
     for name, noun in QUANTITIES.items():
         values = audited.measure(name)
         drifts = {}
@@ -72,18 +72,27 @@ def drift(audited: Audited) -> Iterator[Finding]:
 
 
 def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
-    """Rows of each series of each class, in the order of their names.
+    """Rows of each series of each class, in the order of time, otherwise of their names.
 
-    Numbers in names are compared as numbers. Each class is ordered separately: a step between two
-    classes is not a drift.
+    The time is the column `acquired`, where every image has one. Numbers in names are compared as
+    numbers. Each class is ordered separately: a step between two classes is not a drift.
     """
-    order = sorted(range(len(audited)), key=lambda row: _natural(str(audited.paths[row])))
+    times = acquired_times(audited)
+    order = sorted(range(len(audited)), key=lambda row: (times[row], _natural(audited.paths[row])))
     labels = audited.labels
     members: dict[str, list[int]] = {}
     for row in order:
         parts = [audited.series[row]] if labels is None else [labels[row], audited.series[row]]
         members.setdefault("/".join(filter(None, parts)), []).append(row)
     return {key: np.array(rows) for key, rows in sorted(members.items())}
+
+
+def acquired_times(audited: Audited) -> list[str]:
+    """The column `acquired` in ISO 8601, or blanks if it does not date every image."""
+    cells = audited.table.get("acquired")
+    times = [] if cells is None else [str(cell).strip() for cell in cells]
+    dated = bool(times) and all(re.match(r"\d{4}-\d\d-\d\d", time) for time in times)
+    return [time.replace(" ", "T") for time in times] if dated else [""] * len(audited)
 
 
 QUALITY_CHECKS = (behind, drift)

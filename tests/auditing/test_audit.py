@@ -477,6 +477,18 @@ def test_noisy_and_blurred_images_and_drift(tmp_path):
     assert drifts["1050/a"] == pytest.approx(49 / 109 - 1, abs=0.08)
 
 
+def test_a_drift_is_found_in_the_order_of_time_where_it_is_known(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, hour in enumerate(rng.permutation(24)):
+        save(tmp_path / "1050" / f"a_{number}.png", radiograph(rng, noise=40 + 4 * int(hour)))
+        rows.append((f"1050/a_{number}.png", "1050", f"2026-03-01T{hour:02}:00:00"))
+    assert "drift-snr" not in found(tmp_path)
+    with open(tmp_path / "manifest.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "acquired"), *rows])
+    assert set(found(tmp_path)["drift-snr"][0].figures) == {"1050/a"}
+
+
 # --- The command ------------------------------------------------------------------------------
 
 
