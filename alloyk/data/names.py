@@ -12,6 +12,13 @@ PLATE = "plate_id"
 THICKNESS = "thickness_mm"
 KNOWN_COLUMNS = ("path", "label", "split", PLATE, THICKNESS)
 
+# Folded names of columns that may number the plates, but need not.
+_PLATE_ALIKE = frozenset(
+    {"plate", "plates", "plateno", "platenr", "platenumber", "platename", "sheet", "sheetid"}
+    | {"sample", "sampleid", "specimen", "specimenid", "piece", "pieceid", "part", "partid"}
+    | {"workpiece", "workpieceid", "platte", "plattennr", "probe", "probenr"}
+)
+
 # Spelling → split; case, spaces, hyphens, underscores and words such as "set" are ignored.
 SPLIT_SPELLINGS = {
     "train": "train",
@@ -113,6 +120,15 @@ def column_called(columns: Iterable[str], name: str) -> str | None:
             f"the column {name!r} could be {' or '.join(map(repr, alike))}; write it exactly"
         )
     return alike[0] if alike else None
+
+
+def plate_alike(columns: Iterable[str]) -> list[str]:
+    """The columns that may number the plates under another name.
+
+    >>> plate_alike(["path", "label", "Plate no", "operator"])
+    ['Plate no']
+    """
+    return [str(column) for column in columns if folded(str(column)) in _PLATE_ALIKE]
 
 
 def split_called(name: str) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alloyk.data.names import PLATE, SPLITS
+from alloyk.data.names import PLATE, SPLITS, plate_alike
 from alloyk.data.splits import group_cells, group_column, group_name
 from alloyk.files import few
 from alloyk.imaging import shown
@@ -51,12 +51,12 @@ def taken_notes(
 
 
 def shared_group_notes(table: "pd.DataFrame", group_by: str | None) -> list[str]:
-    """Describe plates of val or test that an earlier split also has."""
+    """Describe plates of val or test that an earlier split also has, or that are not known."""
     names = [PLATE] if PLATE in table.columns else []
     name = group_name(table.columns, group_by)
     if name is not None and name not in names:
         names.append(name)
-    notes = []
+    notes = _unused_plate_notes(table) if group_by is None and not names else []
     for name in names:
         rows = table[group_cells(table[name]) != ""] if name in table.columns else table
         column = group_column(rows, name)
@@ -72,3 +72,13 @@ def shared_group_notes(table: "pd.DataFrame", group_by: str | None) -> list[str]
                     f"in {earlier}; results on {split} are optimistic."
                 )
     return notes
+
+
+def _unused_plate_notes(table: "pd.DataFrame") -> list[str]:
+    """Describe columns that may number the plates, but have another name than `plate_id`."""
+    return [
+        f"The column {name!r} is not used; if it tells the plates apart, rename it to {PLATE} or "
+        f"group by it (data.group_by={name}, --group-by {name}), so that no plate is in two splits."
+        for name in plate_alike(table.columns)
+        if group_cells(table[name]).duplicated().any()
+    ]

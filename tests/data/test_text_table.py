@@ -195,6 +195,20 @@ def test_near_misses_of_known_columns_are_taken(tmp_path, header):
     assert (dataset.table.groupby("plate_id")["split"].nunique() == 1).all()
 
 
+def test_a_column_that_may_number_the_plates_is_named(tmp_path):
+    root = data_set(tmp_path / "a", ("path", "label", "Plate no"), plates())
+    expected = "'Plate no' is not used; if it tells the plates apart, rename it to plate_id or"
+    assert any(expected in note for note in load_dataset(root).notes)
+    for group_by in ("Plate no", "none"):
+        assert not any("not used" in note for note in load_dataset(root, group_by=group_by).notes)
+
+
+def test_a_column_with_another_value_for_every_image_numbers_no_plates(tmp_path):
+    rows = [(*row[:2], str(number)) for number, row in enumerate(plates())]
+    root = data_set(tmp_path / "a", ("path", "label", "sample"), rows)
+    assert not any("not used" in note for note in load_dataset(root).notes)
+
+
 def test_two_spellings_of_one_column_are_refused(tmp_path):
     rows = [(*row, "x") for row in plates()]
     root = data_set(tmp_path / "a", ("path", "label", "plate_id", "Plate ID"), rows)
