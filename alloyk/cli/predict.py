@@ -67,7 +67,7 @@ def predict(
       alloyk predict resnet18.tflite --watch radiographs/ --output classes.csv
     """
     from alloyk.inference import STANDARD_INPUT, find_images, load
-    from alloyk.inference.tables import TABLES
+    from alloyk.inference.tables import TABLES, refuse_other_file
 
     if output and as_json:
         raise click.UsageError("--json is for printing: give --output FILE the ending .json")
@@ -86,6 +86,8 @@ def predict(
             raise click.UsageError("--watch FOLDER needs --output FILE.csv or .jsonl, and no IMAGE")
         _watch(model, watch, output, abstain=abstain, page=page, raw=raw)
         return
+    if output is not None:
+        refuse_other_file(output)
     names = find_images(images, _name_ignored)
     if names.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- is one image on standard input: give it once")

@@ -4,8 +4,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from alloyk.errors import ConfigError
+from alloyk.imaging import shown
 from alloyk.inference.results import Classification
 from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE
 
@@ -87,6 +90,32 @@ TABLES: dict[str, type[CSVTable] | type[JSONTable] | type[JSONLinesTable]] = {
     ".jsonl": JSONLinesTable,
 }
 """Ending of a file → its table."""
+
+# How a table begins, by the ending of its file.
+_BEGINNINGS = {
+    ".csv": b"path,predicted,p_",
+    ".json": b'[\n {\n  "path": ',
+    ".jsonl": b'{"path": ',
+}
+
+
+def refuse_other_file(path: Path) -> None:
+    """Require a file that is absent, empty or a table that `predict` has written.
+
+    Raises:
+        ConfigError: It is something else, such as a manifest.
+    """
+    beginning = _BEGINNINGS[path.suffix.lower()]
+    try:
+        with path.open("rb") as file:
+            there = file.read(len(beginning))
+    except OSError:
+        return  # absent, or writing gives the reason
+    if there not in (b"", beginning):
+        raise ConfigError(
+            f"--output must be a new file or an earlier table of predictions, but {shown(path)} "
+            "holds something else; choose another --output"
+        )
 
 
 def format_csv(classified: Classification) -> str:

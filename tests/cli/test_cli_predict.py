@@ -132,6 +132,22 @@ def test_one_image_on_standard_input(exported, runner, tmp_path):
     assert done.exit_code == 2
 
 
+@pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
+def test_a_file_that_predict_did_not_write_is_kept(exported, runner, tmp_path, ending):
+    image, out = tmp_path / "a.png", tmp_path / f"manifest{ending}"
+    Image.fromarray(raw_image(0)).save(image)
+    command = ["predict", str(exported[1]), str(image), "--output", str(out)]
+    out.write_text("path,label\na.png,1050\n")
+    done = runner.invoke(main, command)
+    assert done.exit_code == 1
+    assert "--output must be a new file or an earlier table of predictions" in done.output
+    assert out.read_text() == "path,label\na.png,1050\n"
+    out.write_text("")
+    for _ in range(2):  # an empty file, then an earlier table
+        assert runner.invoke(main, command).exit_code == 0, done.output
+    assert "predicted" in out.read_text()
+
+
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_output_goes_to_a_file_instead(exported, runner, tmp_path, ending):
     image = tmp_path / "plate.png"
