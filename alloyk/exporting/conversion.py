@@ -14,6 +14,7 @@ from alloyk.errors import ModelError
 from alloyk.exporting.policy import FLOAT16, FLOAT32, QUANTIZED, Policy
 from alloyk.exporting.quantization import SCHEMES, Scheme
 from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
+from alloyk.preprocessing.strips import LARGE_PIXELS, looped
 from alloyk.runtime.native_output import held_output
 from alloyk.targets import LOGITS
 
@@ -49,18 +50,42 @@ class ExportFormat:
 
 def _classify(classifier: keras.Model, image_shape: tuple) -> Any:
     """A function from raw images to probabilities and the other outputs, by name."""
+    forward = _by_size(classifier) if None in image_shape else _whole(classifier)
     batch = None if None in image_shape else 1
     spec = tf.TensorSpec((batch, *image_shape), tf.float32, name="image")
 
     @tf.function(input_signature=[spec])
     def classify(image):
-        outputs = classifier(image, training=False)
+        outputs = forward(image)
         if not isinstance(outputs, dict):
             return {PROBABILITIES: keras.ops.softmax(outputs)}
         estimates = {name: values for name, values in outputs.items() if name != LOGITS}
         return {PROBABILITIES: keras.ops.softmax(outputs[LOGITS]), **estimates}
 
     return classify
+
+
+def _whole(classifier: keras.Model) -> Callable[[Any], Any]:
+    def forward(image: Any) -> Any:
+        return classifier(image, training=False)
+
+    return forward
+
+
+def _by_size(classifier: keras.Model) -> Callable[[Any], Any]:
+    """Return the classifier as a function that visits large images in strips."""
+    whole = _whole(classifier)
+
+    def in_strips(image: Any) -> Any:
+        with looped():
+            return whole(image)
+
+    def forward(image: Any) -> Any:
+        height, width = keras.ops.shape(image)[1:3]
+        large = tf.convert_to_tensor(height * width > LARGE_PIXELS)  # may be known, with flats
+        return tf.cond(large, lambda: in_strips(image), lambda: whole(image))
+
+    return forward
 
 
 def write_savedmodel(classifier: keras.Model, path: Path, image_shape=(None, None, None)) -> None:

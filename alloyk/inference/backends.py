@@ -6,6 +6,7 @@ Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ class Backend(Protocol):
     takes_batches: bool
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return the outputs, float32, of raw images `(n, height, width, channels)` float32.
+        """Return the outputs, float32, of raw images `(n, height, width, channels)`, any numbers.
 
         The class output `(n, classes)` is described by `ModelMetadata.output`; each further one
         `(n, 1)` by its column.
@@ -59,6 +60,7 @@ class KerasBackend:
         import keras
 
         import alloyk.preprocessing  # noqa: F401 - registers the layers
+        from alloyk.preprocessing.strips import LARGE_PIXELS, looped
 
         try:
             self.model = in_float32(keras.saving.load_model(path, compile=False))
@@ -67,14 +69,25 @@ class KerasBackend:
             raise ModelError(_cannot_load(path, error)) from error
         self.input_shape = tuple(self.model.input_shape[1:])
         self.full_model = _with_features(self.model) if has_detector(path) else self.model
+        self._to_float32 = partial(tf.cast, dtype=tf.float32)
+
+        def whole(images: Any) -> Any:
+            return self.full_model(images, training=False)
+
+        def in_strips(images: Any) -> Any:
+            with looped():
+                return self.full_model(images, training=False)
+
         raw_images = tf.TensorSpec((None, *self.input_shape), tf.float32)
-        self._call = tf.function(
-            lambda images: self.full_model(images, training=False), input_signature=[raw_images]
+        whole_call, strips_call = (
+            tf.function(call, input_signature=[raw_images], autograph=False)
+            for call in (whole, in_strips)
         )
+        self._call_for = lambda pixels: strips_call if pixels > LARGE_PIXELS else whole_call
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images."""
-        outputs = self._call(images)
+        outputs = self._call_for(images.shape[1] * images.shape[2])(self._to_float32(images))
         if not isinstance(outputs, dict):
             outputs = {LOGITS: outputs}
         return {name: values.numpy() for name, values in outputs.items()}
@@ -95,11 +108,11 @@ class SavedModelBackend:
             raise ModelError(_cannot_load(path, error)) from error
         ((self._input, spec),) = self._call.structured_input_signature[1].items()
         self.input_shape = tuple(spec.shape[1:])
-        self._constant = tf.constant
+        self._to_float32 = partial(tf.cast, dtype=tf.float32)
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images."""
-        outputs = self._call(**{self._input: self._constant(images)})
+        outputs = self._call(**{self._input: self._to_float32(images)})
         return {name: values.numpy() for name, values in outputs.items()}
 
 
@@ -128,7 +141,9 @@ class TFLiteBackend:
         """Return the outputs of raw images."""
         outputs: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
         for image in images:
-            self._interpreter.set_tensor(self._input["index"], image[None])
+            raw = np.asarray(image[None], np.float32)
+            self._interpreter.set_tensor(self._input["index"], raw)
+            del raw  # a large image is held once, by the interpreter
             self._interpreter.invoke()
             for name, output in self._outputs.items():
                 outputs[name].append(self._interpreter.get_tensor(output["index"])[0])

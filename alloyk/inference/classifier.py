@@ -122,7 +122,7 @@ class Classifier:
     def batches(
         self, images: list[tuple[Item, np.ndarray]]
     ) -> Iterator[tuple[list[Item], np.ndarray]]:
-        """Items of one shape, and their images `(n, height, width, channels)` float32."""
+        """Items of one shape, and their images `(n, height, width, channels)`."""
         by_shape: dict[tuple[int, ...], list[tuple[Item, np.ndarray]]] = {}
         for item, image in images:
             by_shape.setdefault(image.shape, []).append((item, image))
@@ -131,6 +131,9 @@ class Classifier:
             size = max(1, fitting) if self.backend.takes_batches else 1
             for first in range(0, len(group), size):
                 part = group[first : first + size]
+                if shape[0] * shape[1] > BATCH_PIXELS:  # held once, in its own type
+                    yield [part[0][0]], part[0][1][None]
+                    continue
                 raw = np.empty((len(part), *shape), np.float32)  # no copy in another type
                 for row, (_, image) in zip(raw, part, strict=True):
                     row[...] = image
@@ -173,7 +176,7 @@ class Classifier:
             probabilities = powers / powers.sum(axis=1, keepdims=True)
         answers = [probabilities, *(outputs[name] for name in self.spreads)]
         if self.detector is not None:
-            statistics = np.stack([raw_statistics(to_gray(image)) for image in images])
+            statistics = np.stack([raw_statistics(_gray(image)) for image in images])
             answers.append(self.detector.scores(outputs[FEATURES], statistics)[:, None])
         return np.concatenate(answers, axis=1)
 
@@ -285,6 +288,12 @@ class Stream:
         if not self._keep_going:
             raise ModelError(message)
         errors[item.number] = message
+
+
+def _gray(image: np.ndarray) -> np.ndarray:
+    """Return the image as `to_gray`, without a copy of gray counts that it would not change."""
+    exact = image.shape[2] == 1 and image.dtype in (np.uint8, np.uint16, np.float32)
+    return image if exact else to_gray(image)
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Classifier:

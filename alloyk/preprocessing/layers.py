@@ -14,7 +14,8 @@ from alloyk.preprocessing.flat_frames import FlatFrames
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
 from alloyk.preprocessing.orientation import Upright
 from alloyk.preprocessing.repair import Repair
-from alloyk.preprocessing.scaling import RobustScale
+from alloyk.preprocessing.scaling import RobustScale, histogram
+from alloyk.preprocessing.strips import is_looped, map_rows, rows_of
 
 # Per-channel mean and standard deviation of ImageNet's training images in [0, 1], as published
 # with the torchvision models: https://pytorch.org/vision/stable/models.html
@@ -31,6 +32,15 @@ class Grayscale(ImageLayer):
     """
 
     def call(self, images):
+        channels = ops.shape(images)[-1]
+        if images.shape[-1] == 1:
+            return images
+        if is_looped():  # no copies of a large gray image
+            colour = ops.greater_equal(channels, 3)
+            return ops.cond(colour, lambda: self._gray(images), lambda: images[..., :1])
+        return self._gray(images)
+
+    def _gray(self, images):
         channels = ops.shape(images)[-1]
         is_colour = ops.greater_equal(channels, 3)
         gray = 0.0
@@ -115,28 +125,23 @@ class Equalize(ImageLayer):
         self.levels = levels
 
     def call(self, images):
-        shape = ops.shape(images)
-        batch = shape[0]
+        batch = ops.shape(images)[0]
         low, extent = _range_of(images)
-        position = ops.reshape((images - low) / extent, (batch, -1)) * self.levels
-        offset = ops.arange(batch, dtype="int32")[:, None] * self.levels
+        cumulative = ops.cumsum(histogram(images, low, extent, self.levels), axis=1)
+        cdf = ops.reshape(cumulative / cumulative[:, -1:], (-1,))
+        first = ops.reshape(ops.arange(batch, dtype="int32") * self.levels, (batch, 1, 1, 1))
         last = self.levels - 1
 
-        bins = offset + ops.minimum(ops.cast(position, "int32"), last)
-        counts = ops.segment_sum(
-            ops.ones_like(ops.reshape(position, (-1,))),
-            ops.reshape(bins, (-1,)),
-            num_segments=batch * self.levels,
-        )
-        cumulative = ops.cumsum(ops.reshape(counts, (batch, self.levels)), axis=1)
-        cdf = ops.reshape(cumulative / cumulative[:, -1:], (-1,))
+        def equalized(start, stop):
+            position = (rows_of(images, start, stop) - low) / extent * self.levels
+            from_centre = ops.clip(position - 0.5, 0.0, float(last))
+            below = ops.cast(from_centre, "int32")
+            fraction = from_centre - ops.cast(below, "float32")
+            left = ops.take(cdf, first + below)
+            right = ops.take(cdf, first + ops.minimum(below + 1, last))
+            return left + fraction * (right - left)
 
-        from_centre = ops.clip(position - 0.5, 0.0, float(last))
-        below = ops.cast(from_centre, "int32")
-        fraction = from_centre - ops.cast(below, "float32")
-        left = ops.take(cdf, offset + below)
-        right = ops.take(cdf, offset + ops.minimum(below + 1, last))
-        return ops.reshape(left + fraction * (right - left), shape)
+        return map_rows(equalized, images, rank=4)
 
     def compute_output_shape(self, input_shape):
         return input_shape

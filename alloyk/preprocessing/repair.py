@@ -10,12 +10,22 @@ Only shifted copies, minima, maxima, sums and gathers are used, so that the inpu
 saved model and a TensorFlow Lite file give identical values.
 """
 
-from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras import ops
 
+from alloyk.preprocessing.borders import fill_borders
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.preprocessing.neighbours import Neighbours, Range
+from alloyk.preprocessing.strips import (
+    is_whole,
+    map_rows,
+    mean,
+    mean_of_rows,
+    rows_around,
+    rows_of,
+    sum_rows,
+)
 
 PIXEL_THRESHOLD = 4.2
 """A pixel is defective if it is this many noise deviations outside its neighbourhood's range."""
@@ -47,38 +57,11 @@ ROUNDING_NOISE = 0.5
 NOISE_PER_DIFFERENCE = 1 / 1.291
 CLIP = 3.0
 
-REACH = 2
-"""Radius of a pixel's neighbourhood, in pixels."""
-
 WINDOW = 16
 """Side of the square, in pixels, over which the noise is averaged; a power of two."""
 
 LEAST_LEVEL = 0.05
 """Fraction of the mean level below which the noise is constant."""
-
-BORDER_LEVEL = 0.125
-"""The brightest pixel of a border is below this fraction of the image's mean."""
-
-BORDER_DEPTH = 0.1
-"""Widest border that is repaired, fraction of the side; a wider one may be the object."""
-
-
-class _Range(NamedTuple):
-    """Range of each pixel's neighbourhood: two arrays `(batch, height, width)`."""
-
-    low: Any
-    high: Any
-
-    @property
-    def middle(self) -> Any:
-        return (self.low + self.high) * 0.5
-
-    def outside(self, images: Any) -> Any:
-        """Distance of each pixel from the range; negative inside."""
-        return ops.maximum(images - self.high, self.low - images)
-
-    def joined(self, other: "_Range") -> "_Range":
-        return _Range(ops.minimum(self.low, other.low), ops.maximum(self.high, other.high))
 
 
 @register
@@ -124,33 +107,18 @@ class Repair(ImageLayer):
 
 def repair_pixels(images: Any, threshold: float = PIXEL_THRESHOLD) -> Any:
     """Replace defective pixels and lines of `(batch, height, width)` images."""
-    near = _Neighbours(images)
-    above_below = near.range_along((1, 0), (-1, 0))
-    beside = near.range_along((0, 1), (0, -1))
-    diagonal = near.range_along((1, 1), (-1, -1), (1, -1), (-1, 1))
-    around = above_below.joined(beside).joined(diagonal)
-    middle = around.middle
-    noise = _noise_deviation(near, middle)
-    limit = threshold * noise
-    tolerated = NOISE_RANGE * noise
+    found = _Noise(images)
+    batch, height, width = ops.shape(images)
 
-    half_range = (around.high - around.low) * 0.5
-    outside = around.outside(images) + ops.minimum(half_range, tolerated) > limit
-    pairs, level = near.pair_means()
-    distance = ops.minimum(ops.abs(images - level), pairs.outside(images) + tolerated)
-    agree = pairs.high - pairs.low < AGREEMENT * noise
-    on_slope = ops.logical_and(distance > SLOPE_THRESHOLD * noise, agree)
-    darkest = ops.min(middle, axis=(1, 2), keepdims=True)
-    brightest = ops.max(middle, axis=(1, 2), keepdims=True)
-    whole = _Range(darkest, brightest)
-    row = _in_line(near, _with_ends(above_below, whole, 1), noise, along=2)
-    column = _in_line(near, _with_ends(beside, whole, 2), noise, along=1)
+    def in_columns(start: Any, stop: Any) -> Any:
+        outside = found.strip(start, stop).outside_columns(found)
+        return ops.sum(ops.cast(outside, "float32"), axis=1, keepdims=True)
 
-    repaired = ops.where(outside, middle, images)
-    repaired = ops.where(on_slope, level, repaired)
-    repaired = ops.where(row, above_below.middle, repaired)
-    crossing = ops.where(row, diagonal.middle, beside.middle)
-    return ops.where(column, crossing, repaired)
+    count = sum_rows(in_columns, images, (batch, 1, width))
+    columns = count / ops.cast(height, "float32") >= LINE_SHARE
+    return map_rows(
+        lambda start, stop: found.strip(start, stop).repaired(found, columns, threshold), images
+    )
 
 
 def noise_deviation(images: Any) -> Any:
@@ -160,175 +128,174 @@ def noise_deviation(images: Any) -> Any:
     and is averaged over a window after division by that root. Second differences of the object have
     little effect, because the smaller of two directions is used.
     """
-    near = _Neighbours(images)
-    directions = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
-    return _noise_deviation(near, near.range_along(*directions).middle)
+    found = _Noise(images)
+    return map_rows(lambda start, stop: found.strip(start, stop).noise(found), images)
 
 
-def _noise_deviation(near: "_Neighbours", middle: Any) -> Any:
-    """`noise_deviation`, given the level `middle` around each pixel."""
-    images = near.images
-    root = _root_of_level(middle)
-    difference = near.smaller_difference() / root
-    mean = _mean(difference)
-    for _ in range(2):
-        mean = _mean(ops.minimum(difference, CLIP * mean))
-    local = _window_mean(ops.minimum(difference, CLIP * mean) - mean) + mean
-    noise = NOISE_PER_DIFFERENCE * local * root
-    sample = images[:, ::8]
-    fraction = ops.max(ops.abs(sample - ops.round(sample)), axis=(1, 2), keepdims=True)
-    least = ops.where(fraction > 0, MIN_RELATIVE_RANGE * _mean(ops.abs(middle)), ROUNDING_NOISE)
-    return ops.maximum(noise, least)
+class _Noise:
+    """What the noise of images is estimated from: numbers of the whole images.
 
-
-def fill_borders(images: Any) -> Any:
-    """Extend `(batch, height, width)` images over dark rows and columns at their edges."""
-    batch, height, width = ops.shape(images)
-    dark_below = BORDER_LEVEL * ops.mean(images, axis=(1, 2))[:, None]
-    rows = _inside(ops.max(images, axis=2) < dark_below, height)
-    columns = _inside(ops.max(images, axis=1) < dark_below, width)
-    first = ops.arange(batch, dtype="int32")[:, None] * height
-    places = ((first + rows) * width)[:, :, None] + columns[:, None, :]
-    return ops.take(ops.reshape(images, (-1,)), places)
-
-
-def _inside(dark: Any, size: Any) -> Any:
-    """Source line of each line, `(batch, size)`: itself, or the nearest one inside a border.
-
-    Args:
-        dark: `(batch, size)` bool, whether the whole line is dark.
-        size: Number of lines.
-    """
-    places = ops.arange(size, dtype="int32")[None, :]
-    deepest = ops.cast(ops.cast(size, "float32") * BORDER_DEPTH, "int32")
-    bright = ops.where(dark, size, places)
-    first = ops.min(bright, axis=1, keepdims=True)
-    last = ops.max(ops.where(dark, -1, places), axis=1, keepdims=True)
-    first = ops.where(first <= deepest, first, 0)
-    last = ops.where(last >= size - 1 - deepest, last, size - 1)
-    return ops.minimum(ops.maximum(places, first), last)
-
-
-class _Neighbours:
-    """The pixels one and two steps away from each pixel, in eight directions.
-
-    The image is mirrored at its edges. Each shifted copy is one slice with constant bounds and is
-    made once, because the size of the graph affects the start of every training.
-
-    Args:
+    Attributes:
         images: `(batch, height, width)`.
+        range: Lowest and highest level of each image, `(batch, 1, 1)`.
     """
 
     def __init__(self, images: Any):
         self.images = images
-        padded = _mirrored(_mirrored(images, 1), 2)
-        self._rows = {down: padded[:, _bounds(down)] for down in range(-REACH, REACH + 1)}
-        self._copies: dict[tuple[int, int], Any] = {}
+        self._whole = _Strip(images, 0, None) if is_whole() else None
+        levels = map_rows(lambda start, stop: self.strip(start, stop).levels(), images)
+        self._level = mean_of_rows(levels[:, :, 0])
+        lowest = ops.min(levels[:, :, 1], axis=1)[:, None, None]
+        self.range = Range(lowest, ops.max(levels[:, :, 2], axis=1)[:, None, None])
+        self._differences = map_rows(self._difference, images)
+        self._mean = mean(self._differences)
+        for _ in range(2):
+            self._mean = mean_of_rows(map_rows(self._clipped_means, images, rank=2))
+        sample = images[:, ::8]
+        fraction = ops.max(ops.abs(sample - ops.round(sample)), axis=(1, 2), keepdims=True)
+        least = MIN_RELATIVE_RANGE * self._level
+        self.least = ops.where(fraction > 0, least, ROUNDING_NOISE)
 
-    def at(self, down: int, right: int) -> Any:
-        """The pixels at the offset `(down, right)`."""
-        if (down, right) not in self._copies:
-            self._copies[down, right] = self._rows[down][:, :, _bounds(right)]
-        return self._copies[down, right]
+    def strip(self, start: Any, stop: Any) -> "_Strip":
+        """The rows `start` to `stop - 1`."""
+        return self._whole or _Strip(self.images, start, stop)
 
-    def range_along(self, *directions: tuple[int, int]) -> _Range:
-        """Range of the neighbourhood in the given directions.
+    def root(self, middle: Any) -> Any:
+        """Square root of the level, given the level around each pixel."""
+        least = ops.maximum(LEAST_LEVEL * self._level, 1e-12)
+        return ops.sqrt(ops.maximum(middle, least))
 
-        In each direction, of the first and second pixel, the lower one counts for the upper end of
-        the range and the higher one for the lower end. A single adjacent defect then does not widen
-        the range.
+    def local(self, start: Any, stop: Any) -> Any:
+        """Mean clipped difference around each pixel of a strip."""
+        half = WINDOW // 2
+        if is_whole():
+            excess = self._clipped(self._differences) - self._mean
+            total = ops.pad(excess, ((0, 0), (half, half), (half, half)))
+            return _window_mean(total) + self._mean
+        differences, places = rows_around(self._differences, start, stop, half)
+        inside = ops.logical_and(places >= 0, places < ops.shape(self.images)[1])
+        excess = ops.where(inside[:, None], self._clipped(differences) - self._mean, 0.0)
+        return _window_mean(ops.pad(excess, ((0, 0), (0, 0), (half, half)))) + self._mean
+
+    def _difference(self, start: Any, stop: Any) -> Any:
+        strip = self.strip(start, stop)
+        return strip.near.smaller_difference() / self.root(strip.middle)
+
+    def _clipped(self, differences: Any) -> Any:
+        return ops.minimum(differences, CLIP * self._mean)
+
+    def _clipped_means(self, start: Any, stop: Any) -> Any:
+        return ops.mean(self._clipped(rows_of(self._differences, start, stop)), axis=2)
+
+
+class _Strip:
+    """Rows of images, compared with their neighbours.
+
+    Args:
+        images: `(batch, height, width)`.
+        start: First row.
+        stop: The row behind the last; not used if the images are visited as a whole.
+    """
+
+    def __init__(self, images: Any, start: Any, stop: Any):
+        self._start, self._stop, self._height = start, stop, ops.shape(images)[1]
+        self.near = near = Neighbours(images, start, stop)
+        self._above_below = near.range_along((1, 0), (-1, 0))
+        self._beside = near.range_along((0, 1), (0, -1))
+        self._diagonal = near.range_along((1, 1), (-1, -1), (1, -1), (-1, 1))
+        self._around = self._above_below.joined(self._beside).joined(self._diagonal)
+        self.middle = self._around.middle
+        self._noise: Any = None
+        self._columns: Any = None
+
+    def levels(self) -> Any:
+        """Mean, lowest and highest level of each row, `(batch, rows, 3)`."""
+        middle = self.middle
+        mean_level = ops.mean(ops.abs(middle), axis=2)
+        return ops.stack([mean_level, ops.min(middle, axis=2), ops.max(middle, axis=2)], axis=2)
+
+    def noise(self, found: _Noise) -> Any:
+        """Standard deviation of the noise at each pixel."""
+        if self._noise is None:
+            local = found.local(self._start, self._stop)
+            noise = NOISE_PER_DIFFERENCE * local * found.root(self.middle)
+            self._noise = ops.maximum(noise, found.least)
+        return self._noise
+
+    def outside_columns(self, found: _Noise) -> Any:
+        """Whether each pixel is outside the columns beside it, like one of a defective column."""
+        if self._columns is None:
+            width = ops.shape(self.near.images)[2]
+            places = ops.arange(width, dtype="int32")[None, None, :]
+            across = _with_ends(self._beside, found.range, places, width - 1)
+            sides = ((0, 1), (0, 2)), ((0, -1), (0, -2))
+            self._columns = self._outside_lines(across, found, *sides)
+        return self._columns
+
+    def _outside_rows(self, found: _Noise) -> Any:
+        rows = ops.arange(ops.shape(self.near.images)[1], dtype="int32")
+        places = (self._start + rows)[None, :, None]
+        across = _with_ends(self._above_below, found.range, places, self._height - 1)
+        return self._outside_lines(across, found, ((1, 0), (2, 0)), ((-1, 0), (-2, 0)))
+
+    def _outside_lines(self, across: Range, found: _Noise, *sides: tuple) -> Any:
+        """Whether each pixel is outside the adjacent lines.
+
+        The slope of the object is subtracted, because a line of the object where two slopes meet is
+        darker or brighter than both neighbours.
         """
-        ranges = []
-        for down, right in directions:
-            next_to_it, behind = self.at(down, right), self.at(2 * down, 2 * right)
-            ranges.append(
-                _Range(low=ops.maximum(next_to_it, behind), high=ops.minimum(next_to_it, behind))
-            )
-        return reduce(_Range.joined, ranges)
+        near = self.near
+        slope = ops.minimum(*(ops.abs(near.at(*one) - near.at(*two)) for one, two in sides))
+        limit = LINE_THRESHOLD * self.noise(found)
+        return across.outside(near.images) - SLOPES * slope > limit
 
-    def pair_means(self) -> tuple[_Range, Any]:
-        """Range and mean of the means of opposite neighbours.
+    def repaired(self, found: _Noise, columns: Any, threshold: float) -> Any:
+        """The rows without defects.
 
-        On a uniform slope all four means equal the pixel's value.
+        Args:
+            found: Of the whole images.
+            columns: `(batch, 1, width)`, whether enough pixels of a column are outside.
+            threshold: `PIXEL_THRESHOLD`.
         """
-        sums = [
-            self.at(down, right) + self.at(-down, -right)
-            for down, right in ((1, 0), (0, 1), (1, 1), (1, -1))
-        ]
-        highest = ops.maximum(ops.maximum(sums[0], sums[1]), ops.maximum(sums[2], sums[3]))
-        lowest = ops.minimum(ops.minimum(sums[0], sums[1]), ops.minimum(sums[2], sums[3]))
-        total = (sums[0] + sums[1]) + (sums[2] + sums[3])
-        return _Range(lowest * 0.5, highest * 0.5), total * 0.125
+        images, noise = self.near.images, self.noise(found)
+        tolerated = NOISE_RANGE * noise
+        half_range = (self._around.high - self._around.low) * 0.5
+        distance = self._around.outside(images) + ops.minimum(half_range, tolerated)
+        repaired = ops.where(distance > threshold * noise, self.middle, images)
 
-    def smaller_difference(self) -> Any:
-        """Absolute second difference of each pixel, the smaller of two directions."""
-        twice = self.images + self.images
-        vertical, horizontal = (
-            ops.abs(twice - self.at(-down, -right) - self.at(down, right))
-            for down, right in ((1, 0), (0, 1))
-        )
-        return ops.minimum(vertical, horizontal)
+        pairs, level = self.near.pair_means()
+        distance = ops.minimum(ops.abs(images - level), pairs.outside(images) + tolerated)
+        agree = pairs.high - pairs.low < AGREEMENT * noise
+        on_slope = ops.logical_and(distance > SLOPE_THRESHOLD * noise, agree)
+        repaired = ops.where(on_slope, level, repaired)
 
-
-def _bounds(shift: int) -> slice:
-    """Slice of a copy shifted by `shift` along an axis padded by `REACH` on both sides."""
-    return slice(REACH + shift, shift - REACH or None)
+        outside = self._outside_rows(found)
+        share = ops.mean(ops.cast(outside, "float32"), axis=2, keepdims=True)
+        row = ops.logical_and(outside, share >= LINE_SHARE)
+        repaired = ops.where(row, self._above_below.middle, repaired)
+        column = ops.logical_and(self.outside_columns(found), columns)
+        crossing = ops.where(row, self._diagonal.middle, self._beside.middle)
+        return ops.where(column, crossing, repaired)
 
 
-def _mirrored(images: Any, axis: int) -> Any:
-    """Extend images by `REACH` pixels along `axis`, mirrored about the outermost pixel."""
-    last = ops.shape(images)[axis] - 1
-    distances = ops.minimum(ops.arange(1, REACH + 1, dtype="int32"), last)  # 0 for one pixel
-    before = ops.take(images, distances[::-1], axis=axis)
-    after = ops.take(images, last - distances, axis=axis)
-    return ops.concatenate([before, images, after], axis=axis)
-
-
-def _with_ends(across: _Range, whole: _Range, axis: int) -> _Range:
-    """Widen `across` to the range of the whole image in the outermost lines along `axis`.
+def _with_ends(across: Range, whole: Range, places: Any, last: Any) -> Range:
+    """Widen `across` to the range of the whole image in the outermost lines, 0 and `last`.
 
     These have neighbours on one side only; a slope of the object would look like a defect.
     """
-    size = ops.shape(across.low)[axis]
-    places = ops.arange(size, dtype="int32")
-    outermost = ops.logical_or(ops.equal(places, 0), ops.equal(places, size - 1))
-    outermost = outermost[None, :, None] if axis == 1 else outermost[None, None, :]
+    outermost = ops.logical_or(ops.equal(places, 0), ops.equal(places, last))
     wider = across.joined(whole)
-    return _Range(
+    return Range(
         ops.where(outermost, wider.low, across.low), ops.where(outermost, wider.high, across.high)
     )
 
 
-def _in_line(near: "_Neighbours", across: _Range, noise: Any, along: int) -> Any:
-    """Find the pixels that are part of a defective line, bool.
+def _window_mean(total: Any) -> Any:
+    """Mean over a square of `WINDOW` pixels around each pixel.
 
-    The slope of the object is subtracted, because a line of the object where two slopes meet is
-    darker or brighter than both neighbours.
+    Args:
+        total: Images with half a window more on each side.
     """
-    slopes = []
-    for step in (1, -1):
-        one, two = ((step, 0), (2 * step, 0)) if along == 2 else ((0, step), (0, 2 * step))
-        slopes.append(ops.abs(near.at(*one) - near.at(*two)))
-    slope = ops.minimum(*slopes)
-    stands_out = across.outside(near.images) - SLOPES * slope > LINE_THRESHOLD * noise
-    share = ops.mean(ops.cast(stands_out, "float32"), axis=along, keepdims=True)
-    return ops.logical_and(stands_out, share >= LINE_SHARE)
-
-
-def _root_of_level(middle: Any) -> Any:
-    mean = _mean(ops.abs(middle))
-    least = ops.maximum(LEAST_LEVEL * mean, 1e-12)
-    return ops.sqrt(ops.maximum(middle, least))
-
-
-def _mean(images: Any) -> Any:
-    return ops.mean(images, axis=(1, 2), keepdims=True)
-
-
-def _window_mean(images: Any) -> Any:
-    """Mean over a square of `WINDOW` pixels around each pixel, with zeros outside the image."""
-    half = WINDOW // 2
-    total = ops.pad(images, ((0, 0), (half, half), (half, half)))
     reach = 1
     while reach < WINDOW:  # sums of 2, 4, 8 and 16 pixels
         total = total[:, :-reach] + total[:, reach:]

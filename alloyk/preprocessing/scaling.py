@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.preprocessing.strips import rows_of, sum_rows
 
 LOW, HIGH = 0.005, 0.995
 """Fractions of the pixels below the two percentiles."""
@@ -79,24 +80,40 @@ def percentiles(images: Any, parts: tuple[float, ...], levels: int = LEVELS) -> 
     Returns:
         A tensor `(batch, 1, 1, 1)` for each fraction.
     """
-    batch = ops.shape(images)[0]
     darkest = ops.min(images, axis=(1, 2, 3), keepdims=True)
     extent = ops.max(images, axis=(1, 2, 3), keepdims=True) - darkest
-    divisor = ops.where(extent > 0, extent, 1.0)
-    position = ops.reshape((images - darkest) / divisor, (batch, -1)) * levels
-    offset = ops.arange(batch, dtype="int32")[:, None] * levels
-    bins = offset + ops.minimum(ops.cast(position, "int32"), levels - 1)
-    counts = ops.segment_sum(
-        ops.ones_like(ops.reshape(position, (-1,))),
-        ops.reshape(bins, (-1,)),
-        num_segments=batch * levels,
-    )
-    counts = ops.reshape(counts, (batch, levels))
+    counts = histogram(images, darkest, ops.where(extent > 0, extent, 1.0), levels)
     upto = ops.cumsum(counts, axis=1)
     return [
         darkest + extent / levels * _place(upto, part * upto[:, -1:])[..., None, None]
         for part in parts
     ]
+
+
+def histogram(images: Any, darkest: Any, extent: Any, levels: int) -> Any:
+    """Number of pixels in each of `levels` bins of equal width, `(batch, levels)` float32.
+
+    Args:
+        images: `(batch, height, width, 1)`.
+        darkest: `(batch, 1, 1, 1)`, lower end of the first bin.
+        extent: `(batch, 1, 1, 1)` > 0, from there to the upper end of the last.
+        levels: Number of bins.
+    """
+    batch = ops.shape(images)[0]
+    first = ops.arange(batch, dtype="int32")[:, None] * levels
+
+    def counts(start: Any, stop: Any) -> Any:
+        position = (rows_of(images, start, stop) - darkest) / extent
+        position = ops.reshape(position, (batch, -1)) * levels
+        bins = first + ops.minimum(ops.cast(position, "int32"), levels - 1)
+        found = ops.segment_sum(
+            ops.ones_like(ops.reshape(position, (-1,))),
+            ops.reshape(bins, (-1,)),
+            num_segments=batch * levels,
+        )
+        return ops.reshape(found, (batch, levels))
+
+    return sum_rows(counts, images, (batch, levels))
 
 
 def _place(upto: Any, count: Any) -> Any:

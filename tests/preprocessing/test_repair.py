@@ -1,11 +1,13 @@
 """Defects that are planted are found, clean images keep their pixels, in every file format."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from alloyk.preprocessing import build_preprocessing
+from alloyk.preprocessing import build_preprocessing, strips
 from alloyk.preprocessing.repair import Repair, fill_borders, repair_pixels
 from alloyk.preprocessing.scaling import RobustScale, percentiles
 from alloyk.simulator.dataset.simulation import simulate_arrays
@@ -201,3 +203,37 @@ def test_a_dark_border_on_all_sides_leaves_the_rest_as_it_was(depth):
     found = np.asarray(Repair()(framed))
     assert (found[inner] != clean[inner]).mean() < 3e-3
     assert (found > 0).all()
+
+
+def framed_plate(height, width, seed):
+    """Waves with noise, planted pixels, rows and columns, and a dark border on two sides."""
+    rng = np.random.default_rng(seed)
+    image = 8000 + 3000 * np.sin(np.arange(height) / 50)[:, None] + np.linspace(0, 2000, width)
+    image += rng.normal(0, 1, (height, width)) * np.sqrt(image)
+    image[rng.integers(0, height, 90), rng.integers(0, width, 90)] = 0
+    image[height // 3], image[:, width // 4] = 16000, 0
+    image[:3], image[:, -2:] = 0, 5
+    return np.rint(image).clip(0, 16383).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(151, 97), (7, 5), (1, 1), (3, 60)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strips_give_the_same_numbers_bit_for_bit(size, channels, monkeypatch):
+    monkeypatch.setattr(strips, "LOOP_PIXELS", 1500)  # strips of 15 rows
+    monkeypatch.setattr(strips, "UNROLLED_PIXELS", 3000)
+    preprocessing = build_preprocessing((24, 32), normalize="robust", repair=True, equalize=True)
+    plates = [framed_plate(*size, seed) if min(size) > 9 else np.full(size, 7.0) for seed in (0, 1)]
+    images = np.repeat(np.stack(plates)[..., None], channels, axis=3).astype(np.float32)
+    any_size = tf.TensorSpec((None, None, None, None))
+
+    def traced(way, signature):
+        def call(image):
+            with way():
+                return preprocessing(image)
+
+        return tf.function(call, input_signature=[signature], autograph=False)
+
+    # A fixed size makes the weights of resizing constants, which are rounded differently.
+    for way, size in ((strips.looped, any_size), (strips.unrolled, tf.TensorSpec(images.shape))):
+        expected = traced(contextlib.nullcontext, size)(images)
+        np.testing.assert_array_equal(traced(way, size)(images), expected)
