@@ -1,7 +1,7 @@
 """How much memory an epoch takes, and `predict` and `audit` of large frames.
 
     python scripts/bench_memory.py [--images 1000 10000 50000] [--size 64]
-    python scripts/bench_memory.py --frames 32 --sides 4096 10000 [--run RUN] [--tflite]
+    python scripts/bench_memory.py --frames 32 --sides 4096 10000 [--run RUN]
 
 An epoch is measured with images streamed and kept on disk. Each row is a process of its own that
 goes through one epoch of augmented batches. Printed is the memory that belongs to the process at
@@ -73,19 +73,6 @@ def large_frames(command: str, frame: Path, count: int, run: str) -> str:
     return f"{peak_gigabytes():.2f} GB at most, {seconds:.1f} s for each image"
 
 
-def write_tflite_file(run: str, out: Path, side: int) -> str:
-    """Write a run for frames of one size, without the comparison of `alloyk export`."""
-    from alloyk.exporting.conversion import write_tflite
-    from alloyk.exporting.exporter import _describe
-    from alloyk.inference import load
-
-    original = load(run)
-    start = time.perf_counter()
-    write_tflite(original.backend.full_model, out, (side, side, 1))
-    _describe(out, original)
-    return f"written in {time.perf_counter() - start:.0f} s, {peak_gigabytes():.2f} GB at most"
-
-
 def write_frame(path: Path, side: int) -> None:
     import numpy as np
     import tifffile
@@ -120,14 +107,8 @@ def main():
     parser.add_argument("--frames", type=int, help="large frames instead of an epoch")
     parser.add_argument("--sides", type=int, nargs="+", default=[4096, 10000])
     parser.add_argument("--run", help="run folder for predict; without it, audit alone")
-    parser.add_argument("--tflite", action="store_true", help="predict with an export too")
     parser.add_argument("--large", nargs=4, help=argparse.SUPPRESS)
-    parser.add_argument("--write-tflite", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.write_tflite:
-        run, out, side = arguments.write_tflite
-        print(write_tflite_file(run, Path(out), int(side)))
-        return
     if arguments.large:
         command, frame, count, run = arguments.large
         print(large_frames(command, Path(frame), int(count), run))
@@ -140,15 +121,7 @@ def main():
                 for command in ("audit", "predict") if arguments.run else ("audit",):
                     large = (command, str(frame), str(arguments.frames), arguments.run or "")
                     found = measured_apart("--large", *large)
-                    print(f"{command:7s} {arguments.frames} frames of {side}²: {found}", flush=True)
-                if arguments.tflite:
-                    out = f"{folder}/{side}.tflite"
-                    found = measured_apart("--write-tflite", arguments.run, out, str(side))
-                    print(f"tflite  of {side}²: {found}", flush=True)
-                    found = measured_apart(
-                        "--large", "predict", str(frame), str(arguments.frames), out
-                    )
-                    print(f"tflite  {arguments.frames} frames of {side}²: {found}", flush=True)
+                    print(f"{command:7s} {arguments.frames} frames of {side}²: {found}")
         return
     if arguments.epoch:
         folder, count, cache = arguments.epoch

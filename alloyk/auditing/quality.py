@@ -78,7 +78,9 @@ def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
     numbers. Each class is ordered separately: a step between two classes is not a drift.
     """
     times = acquired_times(audited)
-    order = sorted(range(len(audited)), key=lambda row: (times[row], _natural(audited.paths[row])))
+    order = sorted(
+        range(len(audited)), key=lambda row: (times[row], _natural(str(audited.paths[row])))
+    )
     labels = audited.labels
     members: dict[str, list[int]] = {}
     for row in order:

@@ -83,11 +83,13 @@ class KerasBackend:
             tf.function(call, input_signature=[raw_images], autograph=False)
             for call in (whole, in_strips)
         )
-        self._call_for = lambda pixels: strips_call if pixels > LARGE_PIXELS else whole_call
+        self._calls: tuple[Any, Any] = (whole_call, strips_call)
+        self._large = LARGE_PIXELS
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images."""
-        outputs = self._call_for(images.shape[1] * images.shape[2])(self._to_float32(images))
+        call = self._calls[images.shape[1] * images.shape[2] > self._large]
+        outputs = call(self._to_float32(images))
         if not isinstance(outputs, dict):
             outputs = {LOGITS: outputs}
         return {name: values.numpy() for name, values in outputs.items()}

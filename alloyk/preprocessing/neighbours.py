@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from alloyk.preprocessing.strips import is_whole, rows_around, rows_of
+from alloyk.preprocessing.strips import is_looped, rows_around, rows_of
 
 REACH = 2
 """Radius of a pixel's neighbourhood, in pixels."""
@@ -46,7 +46,7 @@ class Neighbours:
 
     def __init__(self, images: Any, start: Any, stop: Any):
         self.images = rows_of(images, start, stop)
-        whole = is_whole()
+        whole = not is_looped()
         rows = _mirrored(images, 1) if whole else rows_around(images, start, stop, REACH)[0]
         padded = _mirrored(rows, 2)
         self._rows = {down: padded[:, _bounds(down)] for down in range(-REACH, REACH + 1)}

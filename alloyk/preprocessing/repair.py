@@ -18,7 +18,7 @@ from alloyk.preprocessing.borders import fill_borders
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
 from alloyk.preprocessing.neighbours import Neighbours, Range
 from alloyk.preprocessing.strips import (
-    is_whole,
+    is_looped,
     map_rows,
     mean,
     mean_of_rows,
@@ -142,7 +142,7 @@ class _Noise:
 
     def __init__(self, images: Any):
         self.images = images
-        self._whole = _Strip(images, 0, None) if is_whole() else None
+        self._whole = None if is_looped() else _Strip(images, 0, None)
         levels = map_rows(lambda start, stop: self.strip(start, stop).levels(), images)
         self._level = mean_of_rows(levels[:, :, 0])
         lowest = ops.min(levels[:, :, 1], axis=1)[:, None, None]
@@ -168,7 +168,7 @@ class _Noise:
     def local(self, start: Any, stop: Any) -> Any:
         """Mean clipped difference around each pixel of a strip."""
         half = WINDOW // 2
-        if is_whole():
+        if not is_looped():
             excess = self._clipped(self._differences) - self._mean
             total = ops.pad(excess, ((0, 0), (half, half), (half, half)))
             return _window_mean(total) + self._mean

@@ -4,63 +4,42 @@ A layer of many operations needs many copies of its image, too many for frames o
 and more. In a strip of rows they are small. Layers compute the same numbers, bit for bit, for a
 whole image and in strips: means over an image are means of the means of its rows.
 
-By default an image is visited as a whole, which is fastest for small ones and in batches. The
-other ways hold for what is traced within `looped` and `unrolled`.
+By default an image is visited as a whole, which is fastest for small ones and in batches. Strips
+are for what is traced within `looped`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any
 
 from keras import ops
 
 LARGE_PIXELS = 2**22
 """Images with more pixels are to be visited in strips."""
 
-LOOP_PIXELS = 2**19
-"""Pixels of a strip in a loop: its copies stay in the cache."""
-
-UNROLLED_PIXELS = 2**22
-"""Pixels of a strip without a loop: each strip is a part of the graph."""
+STRIP_PIXELS = 2**19
+"""Pixels of a strip: its copies stay in the cache."""
 
 Visit = Callable[[Any, Any], Any]
 """`visit(start, stop)` computes something from the rows `start` to `stop - 1`."""
 
-_WAY: ContextVar[Literal["whole", "looped", "unrolled"]] = ContextVar("way", default="whole")
+_LOOPED: ContextVar[bool] = ContextVar("looped", default=False)
 
 
 @contextmanager
 def looped() -> Iterator[None]:
     """Visit images in strips by a loop of TensorFlow's; for graphs that TensorFlow runs."""
-    with _way("looped"):
-        yield
-
-
-@contextmanager
-def unrolled() -> Iterator[None]:
-    """Visit images of fixed size in strips one after the other; for TensorFlow Lite."""
-    with _way("unrolled"):
-        yield
-
-
-@contextmanager
-def _way(way: Literal["looped", "unrolled"]) -> Iterator[None]:
-    before = _WAY.set(way)
+    before = _LOOPED.set(True)
     try:
         yield
     finally:
-        _WAY.reset(before)
-
-
-def is_whole() -> bool:
-    """Whether images are visited as a whole."""
-    return _WAY.get() == "whole"
+        _LOOPED.reset(before)
 
 
 def is_looped() -> bool:
-    """Whether images are visited by a loop."""
-    return _WAY.get() == "looped"
+    """Whether images are visited in strips."""
+    return _LOOPED.get()
 
 
 def map_rows(visit: Visit, images: Any, rank: int = 3) -> Any:
@@ -72,10 +51,8 @@ def map_rows(visit: Visit, images: Any, rank: int = 3) -> Any:
         rank: Number of dimensions of the results.
     """
     height, width = ops.shape(images)[1:3]
-    if _WAY.get() == "whole":
+    if not is_looped():
         return visit(0, height)
-    if _WAY.get() == "unrolled":
-        return ops.concatenate([visit(*strip) for strip in _strips(height, width)], axis=1)
     import tensorflow as tf
 
     rows, count = _loop_rows(height, width)
@@ -104,10 +81,8 @@ def sum_rows(visit: Visit, images: Any, shape: tuple) -> Any:
         shape: Of the result.
     """
     height, width = ops.shape(images)[1:3]
-    if _WAY.get() == "whole":
+    if not is_looped():
         return visit(0, height)
-    if _WAY.get() == "unrolled":
-        return sum(visit(*strip) for strip in _strips(height, width))
     import tensorflow as tf
 
     rows, count = _loop_rows(height, width)
@@ -123,7 +98,7 @@ def sum_rows(visit: Visit, images: Any, shape: tuple) -> Any:
 
 def rows_of(images: Any, start: Any, stop: Any) -> Any:
     """The rows `start` to `stop - 1` of images."""
-    return images if is_whole() else images[:, start:stop]
+    return images[:, start:stop] if is_looped() else images
 
 
 def rows_around(images: Any, start: Any, stop: Any, margin: int) -> tuple[Any, Any]:
@@ -150,13 +125,7 @@ def mean_of_rows(means: Any) -> Any:
     return ops.mean(means, axis=1)[:, None, None]
 
 
-def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
-    rows = max(1, UNROLLED_PIXELS // width)
-    for start in range(0, height, rows):
-        yield start, min(start + rows, height)
-
-
 def _loop_rows(height: Any, width: Any) -> tuple[Any, Any]:
     """Rows of a strip, and number of strips."""
-    rows = ops.maximum(LOOP_PIXELS // width, 1)
+    rows = ops.maximum(STRIP_PIXELS // width, 1)
     return rows, (height + rows - 1) // rows
