@@ -182,7 +182,10 @@ class ONNXBackend:
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images."""
-        found = [self._session.run(None, {self._input.name: image[None]}) for image in images]
+        found = [
+            self._session.run(None, {self._input.name: np.asarray(image[None], np.float32)})
+            for image in images
+        ]
         return {
             name: np.concatenate(values)
             for name, values in zip(self._names, zip(*found, strict=True), strict=True)
