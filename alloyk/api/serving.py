@@ -19,7 +19,7 @@ def serve(
     """Serve a page and an HTTP endpoint until interrupted, as `alloyk serve` does.
 
     Args:
-        model: Run folder, `.keras` file, SavedModel folder or `.tflite` file.
+        model: Run folder, `.keras` file, SavedModel folder, `.tflite` or `.onnx` file.
         host: Address to listen on; by default this computer only.
         port: TCP port; 0 for any free one.
         watch: A folder whose images the page shows as they arrive.

@@ -42,10 +42,10 @@ import click
 def serve(model: Path, **options: Any) -> None:
     """Serve a page and an HTTP endpoint that classify radiographs.
 
-    MODEL is a run folder, a .keras file, a SavedModel folder or a .tflite file. The page takes
-    radiographs by drag and drop; POST /predict takes the bytes of an image and answers in JSON; it
-    is described at /docs. Only this computer has access unless --host says otherwise. Needs the
-    packages of alloyk[serve].
+    MODEL is a run folder, a .keras file, a SavedModel folder, a .tflite or .onnx file. The page
+    takes radiographs by drag and drop; POST /predict takes the bytes of an image and answers in
+    JSON; it is described at /docs. Only this computer has access unless --host says otherwise.
+    Needs the packages of alloyk[serve].
 
     \b
     Examples:

@@ -1,6 +1,7 @@
 """A folder that a server watches for its page: the newest results, in memory."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 from alloyk.serving.arrivals import Arrival, Arrivals
 from alloyk.serving.limits import BusyError
 from alloyk.serving.watching import PATIENCE_S, POLL_S, SETTLE_S
+
+logger = logging.getLogger(__name__)
 
 KEPT = 200
 
@@ -69,6 +72,9 @@ class LiveFolder:
             answer = await self._classify(path, arrival.name)
         except BusyError:  # clients come first; it is ready at the next look too
             return
+        except Exception:  # of this program: the folder is watched on
+            logger.exception("cannot classify %s", path)
+            answer = {"path": arrival.name, "error": "the server failed; its log says why"}
         if self._arrivals.has_changed(arrival):
             return
         if "error" in answer and self._arrivals.postpone(arrival) < PATIENCE_S:
