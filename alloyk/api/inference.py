@@ -126,6 +126,7 @@ def export(
     run: str | Path,
     *,
     format: str | None = None,
+    quantize: str | None = None,
     out: str | Path | None = None,
     bundle: str | Path | None = None,
     input_size: tuple[int, int] | None = None,
@@ -139,7 +140,10 @@ def export(
         run: Run folder.
         format: `savedmodel`, `tflite`, `onnx`, or with a smaller network `tflite-fp16`,
             `tflite-w8`, `tflite-16x8` or `tflite-int8`.
-        out: The file or folder to make; it must not exist.
+        quantize: `auto`, instead of a format, takes the first of several quantised files that
+            passes.
+        out: The file or folder to make; it must not exist. By default in the run's folder
+            `exports`.
         bundle: Instead of `out`, a folder to make: a `.tflite` file and a script that classifies
             with LiteRT, NumPy and Pillow alone.
         input_size: `(height, width)` in pixels of the raw images that a `.tflite` or `.onnx` file
@@ -158,10 +162,14 @@ def export(
         >>> import alloyk
         >>> alloyk.export("saved_models/cnn", format="tflite", out="cnn.tflite")  # doctest: +SKIP
     """
-    if (out is None) == (bundle is None):
-        raise OptionError("give either `out` or `bundle`")
-    if bundle is None and format is None:
-        raise OptionError("`out` needs a `format`")
+    if out is not None and bundle is not None:
+        raise OptionError("give either `out` or `bundle`, got both")
+    if quantize not in (None, "auto"):
+        raise OptionError(f"`quantize` must be auto, got {quantize}; or give a `format`")
+    if format is not None and quantize is not None:
+        raise OptionError("give either `format` or `quantize`, got both")
+    if format is None and quantize is None and bundle is None:
+        raise OptionError("give a `format`, or `quantize`")
     _load_tensorflow(run)
     options: dict[str, Any] = {
         "input_size": input_size, "data": data, "margin": margin, "progress": progress
@@ -169,10 +177,12 @@ def export(
     if bundle is not None:
         from alloyk.exporting.bundle import export_bundle
 
-        return export_bundle(run, bundle, file_format=format or "tflite", **options)
-    from alloyk.exporting.exporter import export_run
+        return export_bundle(run, bundle, file_format=quantize or format or "tflite", **options)
+    from alloyk.exporting import export_run, export_smallest
 
-    return export_run(run, str(format), str(out), **options)
+    if format is None:
+        return export_smallest(run, out, **options)
+    return export_run(run, format, out, **options)
 
 
 def _are_paths(images: Iterable[Any]) -> bool:

@@ -30,8 +30,13 @@ class ImageSize(click.ParamType):
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--format", type=click.Choice(FORMATS), help="What to write.")
 @click.option(
+    "--quantize", type=click.Choice(["auto"]),
+    help="Instead of --format: write the first quantised file that passes.",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(path_type=Path), metavar="PATH",
-    help="The file (.tflite, .onnx) or folder (savedmodel) to make; it must not exist.",
+    help="The file (.tflite, .onnx) or folder (savedmodel) to make; it must not exist.  "
+    "[default: in RUN/exports]",
 )  # fmt: skip
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="DIR",
@@ -64,18 +69,20 @@ def export(run: Path, **options: Any) -> None:
     tflite-16x8               8-bit weights, 16-bit activations
     tflite-int8               8-bit weights and activations, calibrated on training images
 
-    The last three lose at most 0.5 points of accuracy (--margin), shown by a test over plates.
+    --quantize auto tries int8, int8 with the most sensitive layers in float32, 16x8, w8, fp16 and
+    float32, and writes the first that passes.
+
+    The formats of 8 bits lose at most 0.5 points of accuracy (--margin), shown by a test over
+    plates.
 
     \b
     Examples:
       alloyk export saved_models/resnet18 --format tflite --out resnet18.tflite
       alloyk export saved_models/resnet18 --format tflite-int8 --out resnet18-int8.tflite
+      alloyk export saved_models/resnet18 --quantize auto --out small.tflite
       alloyk export saved_models/cnn --format tflite --input-size 480x640 --out cnn.tflite
       alloyk export saved_models/cnn --bundle device
     """
-    for name in ("format", "out") if options["bundle"] is None else ():
-        if options[name] is None:
-            raise click.UsageError(f"Missing option '--{name}'.")
     from alloyk.api import export
 
     exported = export(run, progress=PROGRESS, **options)

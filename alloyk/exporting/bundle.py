@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from alloyk.errors import ConfigError
+from alloyk.exporting.auto import AUTO, export_smallest
 from alloyk.exporting.device_script import CHECKSUMS, DESCRIPTION, DETECTOR, MODEL
 from alloyk.exporting.exporter import export_run
 from alloyk.exporting.proof import proof_folder
@@ -35,7 +37,7 @@ def export_bundle(
     Args:
         run: Run folder.
         out: The folder to make; it must not exist.
-        file_format: A format of `.tflite` files.
+        file_format: A format of `.tflite` files; or `auto`, as `export_smallest`.
         input_size: As in `export_run`.
         data: As in `export_run`.
         margin: As in `export_run`.
@@ -52,10 +54,13 @@ def export_bundle(
     refuse_run_file(out, Path(run), "--bundle")
     with unfinished_path(out) as folder:
         folder.mkdir()
-        report = export_run(
-            run, file_format, folder / MODEL, input_size=input_size, data=data, margin=margin,
-            progress=progress,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "input_size": input_size, "data": data, "margin": margin, "progress": progress
+        }  # fmt: skip
+        if file_format == AUTO:
+            report = export_smallest(run, folder / MODEL, **options)
+        else:
+            report = export_run(run, file_format, folder / MODEL, **options)
         write_bundle(folder, report.input_shape)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     return replace(report, path=out, proof=proof_folder(out / MODEL), size_bytes=size)

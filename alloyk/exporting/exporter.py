@@ -23,7 +23,12 @@ from alloyk.files import unfinished_path
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.latency import measured_speed
-from alloyk.inference.metadata import PROBABILITIES, write_metadata
+from alloyk.inference.metadata import (
+    PROBABILITIES,
+    read_metadata,
+    replace_metadata,
+    write_metadata,
+)
 from alloyk.inference.novelty import write_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
@@ -33,7 +38,7 @@ from alloyk.runs.folder import RunFolder
 def export_run(
     run: str | Path,
     file_format: str,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     input_size: tuple[int, int] | None = None,
     data: str | Path | None = None,
@@ -45,7 +50,8 @@ def export_run(
     Args:
         run: Run folder.
         file_format: Key of `FORMATS`.
-        out: The file or folder to write; it must not exist.
+        out: The file or folder to write; it must not exist. By default in the run's folder
+            `exports`, see `default_out`.
         input_size: `(height, width)` of the raw images, for a format of fixed size; by default
             that of the test images.
         data: The run's data set; by default at its path in training.
@@ -56,7 +62,7 @@ def export_run(
         AlloykError: `out` exists or cannot be written, the run or its data set does not exist, the
             test images differ in size, the model cannot be converted, or the file fails.
     """
-    run, out = Path(run), Path(out)
+    run, out = Path(run), Path(out or default_out(run, file_format))
     chosen = FORMATS[file_format]
     check_out(out, chosen, file_format)
     if input_size and not chosen.fixed_shape:
@@ -103,6 +109,7 @@ def finished(
         outputs: What it predicts for the test images.
         policy: What was required.
     """
+    keep_thresholds(file, parity)
     logger.info("timing")
     spreads = subject.original.spreads
     return ExportReport(
@@ -119,6 +126,18 @@ def finished(
         timed_shape=subject.timed_shape,
         proof=proof_folder(out),
     )
+
+
+def default_out(run: str | Path, file_format: str) -> Path:
+    """Return where an export is written by default.
+
+    >>> default_out("saved_models/cnn", "tflite-int8").as_posix()
+    'saved_models/cnn/exports/cnn-int8.tflite'
+    """
+    folder = RunFolder(run)
+    family, _, kind = file_format.partition("-")
+    end = f"-{kind}" * bool(kind) + FORMATS[family].suffix
+    return folder.exports_folder / (folder.name + (end or f"-{family}"))
 
 
 def write_file(
@@ -160,6 +179,21 @@ def describe(file: Path, original: Classifier) -> None:
     write_metadata(file, replace(original.metadata, output=PROBABILITIES, alloyk=__version__))
     if original.detector is not None:
         write_detector(file, original.detector)
+
+
+def keep_thresholds(file: Path, parity: Parity) -> None:
+    """Give a file its own abstention thresholds where those of the run do not hold for it."""
+    metadata = read_metadata(file)
+    thresholds = dict(metadata.thresholds)
+    for row in parity.abstention:
+        rate = row["wanted_error_rate"]
+        if rate not in thresholds or row["carried_over"]:
+            continue
+        del thresholds[rate]
+        if row["threshold"] is not None:
+            thresholds[rate] = row["threshold"]
+    if thresholds != metadata.thresholds and FORMATS["tflite"].suffix == file.suffix.lower():
+        replace_metadata(file, replace(metadata, thresholds=thresholds))
 
 
 def recorded_agreement(subject: Subject, outputs: Outputs) -> Agreement | None:

@@ -73,4 +73,9 @@ def parity_content(report: ExportReport, subject: Subject) -> dict[str, Any]:
                 "mean": difference.mean_difference,
             },
         }
+    if report.attempts:
+        content["attempts"] = [
+            {"what": one.what, "size_bytes": one.size_bytes, "failed": list(one.failed)}
+            for one in report.attempts
+        ]
     return content

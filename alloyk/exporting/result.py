@@ -26,6 +26,21 @@ class Draws:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A file that was tried.
+
+    Attributes:
+        what: Which.
+        size_bytes: Its size.
+        failed: What it failed of its policy; empty if it passed.
+    """
+
+    what: str
+    size_bytes: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ExportReport:
     """Result of an export.
 
@@ -45,6 +60,7 @@ class ExportReport:
         proof: Folder with `parity.json` and `parity.png`.
         scheme: How the network is quantised; None for not at all.
         draws: Calibration images; None for a format without.
+        attempts: Files tried until one passed, the last one; empty for a chosen format.
     """
 
     path: Path
@@ -61,6 +77,7 @@ class ExportReport:
     proof: Path
     scheme: Scheme | None = None
     draws: Draws | None = None
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def agreement(self) -> Agreement:

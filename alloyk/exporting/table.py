@@ -2,7 +2,7 @@
 
 from alloyk.exporting.agreement import Agreement
 from alloyk.exporting.policy import POINTS
-from alloyk.exporting.result import ExportReport
+from alloyk.exporting.result import Attempt, ExportReport
 from alloyk.runs.folder import RunFolder
 
 MEGABYTE, MILLI = 1e6, 1e3
@@ -30,7 +30,14 @@ def format_report(report: ExportReport) -> str:
         ("proof", str(report.proof)),
     ]
     width = max(len(name) for name, _ in rows)
-    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
+    table = "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
+    return table + "".join(map(_attempt_line, report.attempts))
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    """A line on a file that was tried."""
+    result = f"failed: {'; '.join(attempt.failed)}" if attempt.failed else "passed, written"
+    return f"{attempt.what} ({attempt.size_bytes / MEGABYTE:.1f} MB): {result}\n"
 
 
 def _differences(report: ExportReport) -> list[tuple[str, str]]:

@@ -40,6 +40,17 @@ def write_member(model: Path, name: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
+def replace_member(model: Path, name: str, content: bytes) -> None:
+    """Replace a member of a `.tflite` file; its other members stay."""
+    with zipfile.ZipFile(model) as archive:
+        kept = {one.filename: archive.read(one) for one in archive.infolist()}
+        start = min(one.header_offset for one in archive.infolist())
+    with Path(model).open("r+b") as file:
+        file.truncate(start)
+    for other, old in kept.items():
+        write_member(model, other, content if other == name else old)
+
+
 def read_member(model: Path, name: str) -> bytes:
     """Return a member of a model file or folder.
 

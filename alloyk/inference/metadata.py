@@ -7,7 +7,7 @@ from pathlib import Path
 from alloyk import __version__
 from alloyk.errors import DataError, ModelError
 from alloyk.imaging import PageChoice, RawLayout, shown
-from alloyk.inference.members import UNREADABLE, read_member, write_member
+from alloyk.inference.members import UNREADABLE, read_member, replace_member, write_member
 
 MEMBER = "alloyk.json"
 # What an exported model calls its one function and its class output.
@@ -48,8 +48,16 @@ class ModelMetadata:
 
 def write_metadata(model: Path, metadata: ModelMetadata) -> None:
     """Add `metadata` to a model file or a SavedModel folder that has none yet."""
-    text = json.dumps(asdict(metadata), indent=1, ensure_ascii=False)
-    write_member(model, MEMBER, text.encode())
+    write_member(model, MEMBER, _content(metadata))
+
+
+def replace_metadata(model: Path, metadata: ModelMetadata) -> None:
+    """Replace the metadata of a `.tflite` file."""
+    replace_member(model, MEMBER, _content(metadata))
+
+
+def _content(metadata: ModelMetadata) -> bytes:
+    return json.dumps(asdict(metadata), indent=1, ensure_ascii=False).encode()
 
 
 def read_metadata(model: Path) -> ModelMetadata:

@@ -55,6 +55,7 @@ class RunFolder:
         checkpoint_folder: `checkpoint`, while the run is trained.
         tensorboard_folder: `tensorboard`.
         stress_folder: `stress`, of a stress test only.
+        exports_folder: `exports`, files for devices.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -76,6 +77,7 @@ class RunFolder:
         self.checkpoint_folder = self.path / "checkpoint"
         self.tensorboard_folder = self.path / "tensorboard"
         self.stress_folder = self.path / "stress"
+        self.exports_folder = self.path / "exports"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"

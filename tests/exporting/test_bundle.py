@@ -146,14 +146,14 @@ def test_the_readme_and_the_description_name_classes_and_thresholds(bundle):
 def test_wrong_use_is_refused(tmp_path, runner):
     from alloyk.api import export
 
-    with pytest.raises(OptionError, match="give either `out` or `bundle`"):
-        export("run", format="tflite")
-    with pytest.raises(OptionError, match="`out` needs a `format`"):
+    with pytest.raises(OptionError, match="give either `out` or `bundle`, got both"):
+        export("run", format="tflite", out="a.tflite", bundle="b")
+    with pytest.raises(OptionError, match="give a `format`, or `quantize`"):
         export("run", out="x.tflite")
     with pytest.raises(ConfigError, match="already exists; choose another --bundle"):
         refuse_existing(tmp_path)
     done = runner.invoke(main, ["export", "run", "--bundle", "a", "--out", "b"])
     assert done.exit_code == 2
-    done = runner.invoke(main, ["export", "run", "--format", "tflite"])
+    done = runner.invoke(main, ["export", "run", "--out", "a.tflite"])
     assert done.exit_code == 2
-    assert "Missing option '--out'" in done.stderr
+    assert "give a --format, or --quantize" in done.stderr

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -20,6 +22,7 @@ from alloyk.exporting.quantization import (
 )
 from alloyk.inference import load
 from alloyk.inference.latency import Speed
+from alloyk.inference.metadata import read_metadata, replace_metadata
 
 QUANTIZED = ("tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
 
@@ -134,6 +137,25 @@ def test_calibration_takes_training_images_only_in_two_disjoint_draws(run, expor
         assert [row["draw"] for row in rows].count("A") == 3
     for name in ("tflite", "tflite-fp16", "tflite-w8"):
         assert not (exports[name].proof / "calibration.csv").exists()
+
+
+def test_a_file_gets_thresholds_of_its_own_where_the_run_s_do_not_hold(exports, tmp_path):
+    report = exports["tflite-int8"]
+    file = tmp_path / "model.tflite"
+    shutil.copy(report.path, file)
+    before = read_metadata(file)
+    replace_metadata(file, replace(before, thresholds={0.05: 0.6, 0.02: 0.8, 0.01: 0.9}))
+    rows = (
+        {"wanted_error_rate": 0.05, "threshold": 0.6, "carried_over": True},
+        {"wanted_error_rate": 0.02, "threshold": 0.85, "carried_over": False},
+        {"wanted_error_rate": 0.01, "threshold": None, "carried_over": False},
+    )
+    export.keep_thresholds(file, replace(report.parity, abstention=rows))
+    assert read_metadata(file).thresholds == {0.05: 0.6, 0.02: 0.85}
+    image = np.full((40, 48), 5000, np.uint16)
+    np.testing.assert_array_equal(
+        load(file).predict(image).probabilities, load(report.path).predict(image).probabilities
+    )
 
 
 def test_too_few_test_images_prove_no_half_point(run, tmp_path, monkeypatch):

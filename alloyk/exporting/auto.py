@@ -1,0 +1,209 @@
+"""Find the most quantised file of a run that passes its proof.
+
+The ladder: 8-bit weights and activations; the same with the most sensitive layers in float32;
+16-bit activations; 8-bit weights only; float16; float32.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.errors import ModelError
+from alloyk.exporting.agreement import Outputs
+from alloyk.exporting.calibration import read_calibration
+from alloyk.exporting.conversion import FORMATS
+from alloyk.exporting.exporter import check_out, default_out, describe, finished, other_draw
+from alloyk.exporting.float_file import FloatFile
+from alloyk.exporting.parity import Parity, parity_of, shortfalls
+from alloyk.exporting.policy import Policy
+from alloyk.exporting.proof import write_proof
+from alloyk.exporting.quantization import WITH_WEIGHTS, NetworkOperator, Scheme
+from alloyk.exporting.result import Attempt, ExportReport
+from alloyk.exporting.subject import logger, open_subject
+from alloyk.files import unfinished_path
+from alloyk.inference import load
+from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
+from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.destination import refuse_run_file
+from alloyk.runs.folder import RunFolder
+from alloyk.runtime.native_output import held_output
+
+AUTO = "auto"
+"""Name of the ladder, in place of a format."""
+
+GROUPS = 12
+"""Groups of consecutive layers whose sensitivity is measured."""
+
+IN_FLOAT = (1, 3, 6)
+"""Numbers of groups, the most sensitive ones, that are tried in float32."""
+
+SENSITIVITY_IMAGES = 100
+"""Training images, not of the calibration, that sensitivity is measured on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rung of the ladder.
+
+    Attributes:
+        file_format: Key of `FORMATS`.
+        scheme: How the network is quantised; None for float32.
+        what: For the user.
+    """
+
+    file_format: str
+    scheme: Scheme | None
+    what: str
+
+
+def export_smallest(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    input_size: tuple[int, int] | None = None,
+    data: str | Path | None = None,
+    margin: float | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> ExportReport:
+    """Export a run to the first file of the ladder that passes its format's policy.
+
+    Args:
+        run: Run folder.
+        out: The `.tflite` file to write; it must not exist. By default `<run>-auto.tflite` in the
+            run's folder `exports`.
+        input_size: `(height, width)` of the raw images; by default that of the test images.
+        data: The run's data set; by default at its path in training.
+        margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Raises:
+        AlloykError: As `export_run`; or no file passes.
+    """
+    run, out = Path(run), Path(out or default_out(run, "tflite-auto"))
+    check_out(out, FORMATS["tflite"], "quantised")
+    RunFolder(run).require_model()  # before its images are searched for
+    refuse_run_file(out, run)
+    subject = open_subject(run, data, fixed_shape=True, input_size=input_size, progress=progress)
+    logger.info("converting")
+    float_file = FloatFile.of(subject)
+    attempts: list[Attempt] = []
+    with unfinished_path(out) as unfinished:
+        for step in ladder(float_file):
+            policy = FORMATS[step.file_format].policy.with_accuracy_loss(margin)
+            logger.info(f"trying {step.what}")
+            attempt, parity, outputs = _try(float_file, step, unfinished, policy)
+            attempts.append(attempt)
+            if not attempt.failed:
+                break
+            logger.info(f"{step.what} failed: {'; '.join(attempt.failed)}")
+        else:
+            raise ModelError(
+                f"no file passes, float32 neither: {'; '.join(attempts[-1].failed)}; export with "
+                "--format savedmodel"
+            )
+        report = finished(subject, unfinished, out, step.file_format, parity, outputs, policy)
+        draws = other_draw(float_file, step.scheme, unfinished) if step.scheme else None
+        report = replace(report, scheme=step.scheme, draws=draws, attempts=tuple(attempts))
+        write_proof(report, subject, outputs)
+    return report
+
+
+def _try(
+    float_file: FloatFile, step: Step, path: Path, policy: Policy
+) -> tuple[Attempt, Parity, Outputs]:
+    """Write the file of a step to `path` and compare it with the original."""
+    subject = float_file.subject
+    content = float_file.content
+    path.write_bytes(content if step.scheme is None else float_file.quantized(step.scheme))
+    describe(path, subject.original)
+    parity, outputs = parity_of(subject, load(path))
+    failed = shortfalls(parity, policy, subject.original.spreads)
+    return Attempt(step.what, path.stat().st_size, tuple(failed)), parity, outputs
+
+
+def ladder(float_file: FloatFile) -> Iterator[Step]:
+    """Yield the steps; the sensitivity is measured only if int8 fails."""
+    int8 = Scheme(weights=8, activations=8)
+    yield Step("tflite-int8", int8, "int8")
+    logger.info("measuring the sensitivity of layers")
+    groups = sensitive_first(float_file)
+    for count in IN_FLOAT:
+        if count < len(groups):
+            names = frozenset(one.name for group in groups[:count] for one in group)
+            scheme = replace(int8, in_float=names)
+            layers = "group" if count == 1 else "groups"
+            yield Step(
+                "tflite-int8",
+                scheme,
+                f"int8 with {count} of {len(groups)} {layers} of layers in float32",
+            )
+    yield Step(
+        "tflite-16x8", Scheme(weights=8, activations=16), "8-bit weights, 16-bit activations"
+    )
+    yield Step("tflite-w8", Scheme(weights=8), "8-bit weights")
+    yield Step("tflite-fp16", Scheme(weights=16), "float16 weights")
+    yield Step("tflite", None, "float32")
+
+
+def sensitive_first(float_file: FloatFile) -> list[list[NetworkOperator]]:
+    """Return groups of consecutive layers, the one whose quantisation costs most first.
+
+    The cost of a group is the mean largest |Δp| of an image when the other groups are int8 too,
+    minus that when this group stays in float32. It is measured on training images of the second
+    draw, which calibrate nothing in the files compared.
+    """
+    groups = layer_groups(float_file.operators)
+    images = float_file.calibration.of("B")[:SENSITIVITY_IMAGES]
+    pixels = read_calibration(images, float_file.subject.timed_shape)
+    expected = _probabilities(float_file.content, pixels)
+
+    def error(in_float: Sequence[NetworkOperator]) -> float:
+        names = frozenset(one.name for one in in_float)
+        content = float_file.quantized(Scheme(weights=8, activations=8, in_float=names))
+        return float(np.abs(_probabilities(content, pixels) - expected).max(axis=1).mean())
+
+    with float_file.subject.progress.task("sensitivity", len(groups), "groups") as advance:
+        return order_by(error, groups, advance)
+
+
+def order_by(
+    error: Callable[[Sequence[NetworkOperator]], float],
+    groups: Sequence[list[NetworkOperator]],
+    advance: Callable[[int], object],
+) -> list[list[NetworkOperator]]:
+    """Sort groups by the error that is left when each stays in float32, the smallest first."""
+    errors = []
+    for group in groups:
+        errors.append(error(group))
+        advance(1)
+    return [groups[i] for i in np.argsort(errors, kind="stable")]
+
+
+def layer_groups(
+    operators: Sequence[NetworkOperator], most: int = GROUPS
+) -> list[list[NetworkOperator]]:
+    """Cut the operators, in their order, into at most `most` groups of as many layers each.
+
+    A layer is an operator with weights and those behind it, up to the next one with weights.
+    """
+    layers: list[list[NetworkOperator]] = [[]]
+    for one in operators:
+        if one.kind in WITH_WEIGHTS and any(o.kind in WITH_WEIGHTS for o in layers[-1]):
+            layers.append([])
+        layers[-1].append(one)
+    parts = np.array_split(np.arange(len(layers)), min(most, len(layers)))
+    return [[one for i in part for one in layers[i]] for part in parts]
+
+
+def _probabilities(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:
+    """What a `.tflite` file predicts for images of its input shape, `(n, k)`."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with held_output():
+        interpreter = Interpreter(model_content=content)
+        runner = interpreter.get_signature_runner(SIGNATURE)
+        (name,) = runner.get_input_details()
+        found = [runner(**{name: image[None].astype(np.float32)}) for image in images]
+    return np.concatenate([one[PROBABILITIES] for one in found])

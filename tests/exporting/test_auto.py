@@ -1,0 +1,100 @@
+"""The ladder of `--quantize auto`, and which file it keeps."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from tiny_run import write_dataset, write_run
+
+from alloyk.cli import main
+from alloyk.exporting import auto, export_smallest, format_report
+from alloyk.exporting import exporter as export
+from alloyk.exporting.quantization import NetworkOperator
+from alloyk.inference import load
+from alloyk.inference.latency import Speed
+
+
+def operator(name, kind="CONV_2D"):
+    return NetworkOperator(name, kind, ())
+
+
+def test_layers_are_grouped_in_their_order():
+    kinds = ["PAD", "CONV_2D", "ADD", "CONV_2D", "FULLY_CONNECTED", "MUL", "CONV_2D"]
+    operators = [operator(str(i), kind) for i, kind in enumerate(kinds)]
+    groups = auto.layer_groups(operators, most=2)
+    assert [[one.name for one in group] for group in groups] == [list("0123"), list("456")]
+    assert len(auto.layer_groups(operators)) == 4
+
+
+def test_the_group_that_helps_most_in_float32_comes_first():
+    groups = [[operator(name)] for name in "abc"]
+    left = {"a": 0.3, "b": 0.1, "c": 0.2}
+    done = []
+    found = auto.order_by(lambda group: left[group[0].name], groups, done.append)
+    assert [group[0].name for group in found] == ["b", "c", "a"]
+    assert done == [1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("auto")
+    return write_run(folder / "run", write_dataset(folder / "data"))
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    speed = Speed(1, 0.001, 0.002, 5, 900.0, 10**8)
+    monkeypatch.setattr(export, "measured_speed", lambda *_: speed)
+
+
+def test_int8_is_kept_where_it_passes(run, tmp_path, untimed):
+    report = export_smallest(run, tmp_path / "small.tflite", margin=50)
+    assert report.format == "tflite-int8"
+    assert [one.what for one in report.attempts] == ["int8"]
+    assert "int8 (0.5 MB): passed, written" in format_report(report)
+    assert report.draws is not None
+
+
+def test_sensitive_layers_stay_in_float32_where_int8_fails(run, tmp_path, untimed, monkeypatch):
+    judged = []
+    right = auto.shortfalls
+
+    def judge(parity, policy, spreads):
+        judged.append(right(parity, policy, spreads))
+        return ["too far"] if len(judged) == 1 else judged[-1]
+
+    monkeypatch.setattr(auto, "shortfalls", judge)
+    report = export_smallest(run, tmp_path / "small.tflite", margin=50)
+    assert [one.failed for one in report.attempts] == [("too far",), ()]
+    assert report.attempts[1].what == "int8 with 1 of 5 groups of layers in float32"
+    assert report.scheme.in_float
+    assert report.attempts[1].size_bytes > report.attempts[0].size_bytes
+    proof = json.loads((report.proof / "parity.json").read_text())
+    assert proof["in_float32"] == sorted(report.scheme.in_float)
+    assert proof["attempts"][0] == {
+        "what": "int8", "size_bytes": report.attempts[0].size_bytes, "failed": ["too far"],
+    }  # fmt: skip
+
+
+def test_too_few_images_end_at_float16(run, tmp_path, untimed):
+    # 18 images show no half point for any quantised file; float16 is judged by |Δp|.
+    report = export_smallest(run, tmp_path / "small.tflite")
+    assert report.format == "tflite-fp16"
+    assert [one.what for one in report.attempts][-3:] == [
+        "8-bit weights, 16-bit activations", "8-bit weights", "float16 weights",
+    ]  # fmt: skip
+    assert load(report.path).classes
+    assert "int8 (0.5 MB): failed: the accuracy must be shown" in format_report(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give a --format, or --quantize"),
+        (["--format", "tflite", "--quantize", "auto"], "give either --format or --quantize"),
+    ],
+)
+def test_one_of_format_and_quantize_is_given(run, options, message):
+    result = CliRunner().invoke(main, ["export", str(run), *options])
+    assert result.exit_code == 2
+    assert message in result.output
