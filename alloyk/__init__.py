@@ -28,8 +28,9 @@ _HOMES = {
     "RunFolder": "alloyk.runs.folder",
     **dict.fromkeys(
         (
-            "audit", "build_model", "ceiling", "compare", "configure", "cross_validate", "ensemble",
-            "evaluate", "explain", "export", "load", "plan", "predict", "report", "serve",
+            "audit", "bench", "build_model", "ceiling", "compare", "configure", "cross_validate",
+            "ensemble", "evaluate", "explain", "export", "load", "plan", "predict", "report",
+            "serve",
             "simulate", "split", "stress", "train", "tune",
         ),
         "alloyk.api",

@@ -37,6 +37,12 @@ def sha256(path: Path) -> str:
         raise AlloykError(f"cannot read {shown(path)}: {error.strerror}") from error
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Name the file in errors of writing in the block, such as a full disk.

@@ -5,7 +5,7 @@ pandas and matplotlib load inside the functions that need them.
 """
 
 from alloyk.api.configuration import configure
-from alloyk.api.inference import build_model, export, load, predict
+from alloyk.api.inference import bench, build_model, export, load, predict
 from alloyk.api.preparation import audit, simulate, split
 from alloyk.api.review import compare, evaluate, explain, report, stress
 from alloyk.api.serving import serve
@@ -14,6 +14,7 @@ from alloyk.api.training import cross_validate, ensemble, train, tune
 
 __all__ = [
     "audit",
+    "bench",
     "build_model",
     "ceiling",
     "compare",

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.errors import OptionError
+from alloyk.errors import ConfigError, OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import keras
 
+    from alloyk.api.results import BenchResult
     from alloyk.exporting.result import ExportReport
     from alloyk.imaging import PageChoice, RawLayout
     from alloyk.inference import Classification, Classifier
@@ -183,6 +184,51 @@ def export(
     if format is None:
         return export_smallest(run, out, **options)
     return export_run(run, format, out, **options)
+
+
+def bench(
+    run: str | Path,
+    files: Sequence[str | Path] = (),
+    *,
+    data: str | Path | None = None,
+    images: int = 300,
+    out: str | Path | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> "BenchResult":
+    """Measure the model of a run and its exports, as `alloyk bench` does.
+
+    Args:
+        run: Run folder.
+        files: Files exported from it; by default all in its folder `exports`.
+        data: Where the run's data set is now; by default where it was in training.
+        images: Largest number of test images that agreement is measured on.
+        out: CSV file to write as well; it must not exist.
+        progress: Shows how far it is, see `alloyk.progress`.
+
+    Returns:
+        A row for each model: latency and throughput on one and two threads, size, memory, and
+        agreement with the run.
+
+    Raises:
+        AlloykError: The run, its data set or a file is missing, or `out` exists.
+
+    Example:
+        >>> import alloyk
+        >>> print(alloyk.bench("saved_models/cnn").to_text())  # doctest: +SKIP
+    """
+    from alloyk.api.results import BenchResult
+    from alloyk.files import whole_file
+
+    if out is not None and Path(out).exists():
+        raise ConfigError(f"{out} already exists; choose another --out, or delete it")
+    _load_tensorflow(run)
+    from alloyk.exporting.bench import bench_run, format_csv
+
+    rows = bench_run(run, files, data=data, images=images, progress=progress)
+    if out is not None:
+        with whole_file(Path(out)) as unfinished:
+            unfinished.write_text(format_csv(rows), encoding="utf-8")
+    return BenchResult(Path(run), tuple(rows))
 
 
 def _are_paths(images: Iterable[Any]) -> bool:

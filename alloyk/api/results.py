@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from alloyk.auditing.findings import Audited, Finding
     from alloyk.explanation.explanation import Explanation
+    from alloyk.exporting.bench import BenchRow
     from alloyk.simulator.ceiling.design import Plan, Point
     from alloyk.simulator.ceiling.reference import Ceiling
     from alloyk.simulator.dataset.recipe import Recipe
@@ -267,3 +268,28 @@ class ExplanationResult:
         rows = list(zip(found.paths, found.labels, predicted, explained, strict=True))
         columns = ["image", "label", "predicted", "explained"]
         return html_table(f"{found.method}, figures in {self.folder}", columns, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class BenchResult:
+    """Speed, size and agreement of a run's model and its exports.
+
+    Attributes:
+        run: The run folder.
+        rows: One for each model, the run's own first.
+    """
+
+    run: Path
+    rows: tuple["BenchRow", ...]
+
+    def to_text(self) -> str:
+        """The rows as a Markdown table."""
+        from alloyk.exporting.bench import format_table
+
+        return format_table(self.rows)
+
+    def _repr_html_(self) -> str:
+        from alloyk.exporting.bench import COLUMNS, table_of
+
+        rows = [list(row) for row in table_of(self.rows)]
+        return html_table(f"bench {self.run}", list(COLUMNS), rows)

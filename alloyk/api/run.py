@@ -9,7 +9,7 @@ from alloyk.notebook import html_table
 from alloyk.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from alloyk.api.results import ExplanationResult
+    from alloyk.api.results import BenchResult, ExplanationResult
     from alloyk.exporting.result import ExportReport
     from alloyk.inference import Classification
 
@@ -39,6 +39,10 @@ class Run(RunFolder):
     def export(self, format: str | None = None, **options: Any) -> "ExportReport":
         """Write a model file for a device, see `alloyk.export`."""
         return alloyk.export(self.path, format=format, **options)
+
+    def bench(self, files: Sequence[str | Path] = (), **options: Any) -> "BenchResult":
+        """Measure the model and its exports, see `alloyk.bench`."""
+        return alloyk.bench(self.path, files, **options)
 
     def predict(self, images: Any, **options: Any) -> "Classification":
         """Classify images, see `alloyk.predict`."""

@@ -35,6 +35,7 @@ COMMANDS = {
     "cross-validate": "Train and test on folds of the data set.",
     "tune": "Search for better settings.",
     "export": "Write a model file for a device, and check it.",
+    "bench": "Measure the speed of a run and its exports.",
     "predict": "Classify images.",
     "serve": "Serve a page and an HTTP endpoint that classify.",
 }

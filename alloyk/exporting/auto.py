@@ -133,11 +133,10 @@ def ladder(float_file: FloatFile) -> Iterator[Step]:
         if count < len(groups):
             names = frozenset(one.name for group in groups[:count] for one in group)
             scheme = replace(int8, in_float=names)
-            layers = "group" if count == 1 else "groups"
             yield Step(
                 "tflite-int8",
                 scheme,
-                f"int8 with {count} of {len(groups)} {layers} of layers in float32",
+                f"int8 with {count} of {len(groups)} groups of layers in float32",
             )
     yield Step(
         "tflite-16x8", Scheme(weights=8, activations=16), "8-bit weights, 16-bit activations"

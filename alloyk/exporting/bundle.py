@@ -12,7 +12,7 @@ from alloyk.exporting.device_script import CHECKSUMS, DESCRIPTION, DETECTOR, MOD
 from alloyk.exporting.exporter import export_run
 from alloyk.exporting.proof import proof_folder
 from alloyk.exporting.result import ExportReport
-from alloyk.files import sha256, unfinished_path
+from alloyk.files import sha256, size_of, unfinished_path
 from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata
 from alloyk.inference.novelty import detector_content, read_detector
@@ -62,8 +62,7 @@ def export_bundle(
         else:
             report = export_run(run, file_format, folder / MODEL, **options)
         write_bundle(folder, report.input_shape)
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    return replace(report, path=out, proof=proof_folder(out / MODEL), size_bytes=size)
+    return replace(report, path=out, proof=proof_folder(out / MODEL), size_bytes=size_of(out))
 
 
 def refuse_existing(out: Path) -> None:

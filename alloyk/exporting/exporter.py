@@ -19,7 +19,7 @@ from alloyk.exporting.proof import PARITY, proof_folder, write_proof
 from alloyk.exporting.quantization import Scheme
 from alloyk.exporting.result import Draws, ExportReport
 from alloyk.exporting.subject import Subject, logger, open_subject
-from alloyk.files import unfinished_path
+from alloyk.files import size_of, unfinished_path
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.latency import measured_speed
@@ -121,7 +121,7 @@ def finished(
         allowed={name: policy.estimate_difference * x for name, x in spreads.items()},
         resized=subject.resized,
         recorded=recorded_agreement(subject, outputs),
-        size_bytes=_size_bytes(file),
+        size_bytes=size_of(file),
         speed=measured_speed(file, subject.timed_shape),
         timed_shape=subject.timed_shape,
         proof=proof_folder(out),
@@ -221,8 +221,3 @@ def check_out(out: Path, chosen: ExportFormat, file_format: str) -> None:
         raise ConfigError(
             f"{file_format} writes a folder, got {shown(out)}; use a name without {out.suffix}"
         )
-
-
-def _size_bytes(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)

@@ -5,9 +5,11 @@ layers behind them. Standardisation, pooling and the output layers stay in float
 small, and a rounded feature or logit would change every probability.
 """
 
+import io
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -223,7 +225,8 @@ def _quantized(
             for name, (low, high) in ranges.items()
         }
     try:
-        with held_output():
+        # The quantiser draws its bars with sys.stderr, which is not always the descriptor held.
+        with held_output(), redirect_stderr(io.StringIO()):
             result = quantizer.quantize(
                 statistics, enable_progress_bar=False, enable_progress_report=False
             )

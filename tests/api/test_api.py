@@ -25,7 +25,7 @@ SMALL = {
 FUNCTIONS = (
     "simulate", "audit", "split", "train", "evaluate", "compare", "ensemble", "cross_validate",
     "explain", "tune", "export", "load", "predict", "report", "stress", "ceiling", "plan",
-    "build_model", "configure",
+    "build_model", "configure", "bench",
 )  # fmt: skip
 
 

@@ -116,6 +116,7 @@ BAD = [
     ["tune", "--arch", "resnet19", "--over", "model.dropout=0.1,0.2"],
     ["stress", "gone"],
     ["export", "nowhere", "--format", "tflite", "--out", "out.tflite"],
+    ["bench", "nowhere"],
     ["predict", "nowhere", "nowhere.png"],
     ["serve", "nowhere", "--port", "0"],
 ]
@@ -171,6 +172,7 @@ EVERY = [
     ["cross-validate", "--folds", "2", "--arch", "fnn", "--data", "data", *SETTINGS],
     ["tune", "--arch", "fnn", "--data", "data", "--over", "model.dropout=0.1,0.2", *SETTINGS],
     ["export", "two", "--format", "tflite", "--out", "two.tflite"],
+    ["bench", "two", "two.tflite", "--images", "2"],
     ["predict", "two", "data", "--output", "found.csv"],
     ["predict", "two.tflite", "sorted/test"],
 ]

@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ModelError
+from alloyk.inference import load
 from alloyk.inference.metadata import MEMBER, ModelMetadata, read_metadata, write_metadata
 
 # "1050" and "0123" are names; "α" is not ASCII.
@@ -77,3 +78,21 @@ def test_models_without_metadata_are_named(tmp_path):
             read_metadata(model)
     with pytest.raises(AlloykError, match=r"absent: it does not exist"):
         read_metadata(tmp_path / "absent")
+
+
+def test_custom_code_in_a_model_is_not_run(tmp_path):
+    """A `.keras` file may hold Python code in a Lambda layer."""
+    import keras
+
+    ran = tmp_path / "ran"
+    code = keras.layers.Lambda(lambda x: (ran.touch(), x)[1], output_shape=(4, 4, 1))
+    model = keras.Sequential([keras.Input((4, 4, 1)), code])
+    ran.unlink(missing_ok=True)
+    file = tmp_path / "model.keras"
+    model.save(file)
+    ran.unlink(missing_ok=True)
+    metadata = ModelMetadata(classes=("a", "b"), output="logits", simulated=False)
+    write_metadata(file, metadata)
+    with pytest.raises(ModelError, match=r"cannot load the model .*model\.keras: .*[Ll]ambda"):
+        load(file)
+    assert not ran.exists()
