@@ -30,8 +30,7 @@ _HOMES = {
         (
             "audit", "bench", "build_model", "ceiling", "compare", "configure", "cross_validate",
             "ensemble", "evaluate", "explain", "export", "load", "plan", "predict", "report",
-            "serve",
-            "simulate", "split", "stress", "train", "tune",
+            "serve", "simulate", "split", "stress", "train", "tune",
         ),
         "alloyk.api",
     ),
