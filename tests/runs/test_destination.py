@@ -3,11 +3,10 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import run_command, start
 from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
@@ -59,15 +58,15 @@ def test_another_run_is_not_overwritten(root):
 def test_evaluations_of_one_run_at_once_leave_whole_files(root):
     """Each of them writes all files, or is refused while another one writes."""
     before = content(root / "a")
-    command = [sys.executable, "-m", "alloyk", "evaluate", root / "a", "--from-predictions"]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    ended = [(process.communicate()[1], process.returncode) for process in processes]
+    messages = [root / f"{number}.txt" for number in range(3)]
+    command = ["evaluate", root / "a", "--from-predictions"]
+    processes = [start(run_command, *command, messages=file) for file in messages]
+    for process in processes:
+        process.join()
+    ended = [(f.read_text(), p.exitcode) for f, p in zip(messages, processes, strict=True)]
     assert 0 in {code for _, code in ended}
-    for messages, code in ended:
-        assert code == 0 or (code == 1 and re.search(r"Error: .*/a is in use by p", messages))
+    for text, code in ended:
+        assert code == 0 or (code == 1 and re.search(r"Error: .*/a is in use by p", text))
     after = content(root / "a")
     assert set(after) == set(before)  # no lock and no temporary file
     assert json.loads(after[Path("metrics.json")])["n"] == 18
