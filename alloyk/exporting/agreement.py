@@ -69,7 +69,7 @@ def compare(names: Sequence[str], expected: Outputs, found: Outputs) -> Agreemen
     (('a',), 0.2, 0.1)
     """
     decisions = [predictions.probabilities.argmax(axis=1) for predictions in (expected, found)]
-    flipped = np.flatnonzero(decisions[0] != decisions[1])
+    flipped = np.flatnonzero(decisions[0] != decisions[1]).tolist()
     difference = np.abs(expected.probabilities - found.probabilities).max(axis=1)
     flags = 0
     if expected.unlike is not None and found.unlike is not None:

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from alloyk.exporting.calibration import Calibration, draw_calibration, read_calibration
 from alloyk.exporting.conversion import write_tflite
@@ -16,6 +17,7 @@ from alloyk.exporting.quantization import (
     quantize,
 )
 from alloyk.exporting.subject import Subject, logger
+from alloyk.inference.backends import KerasBackend
 
 
 @dataclass
@@ -36,7 +38,8 @@ class FloatFile:
         """Convert the run's model."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "float32.tflite"
-            write_tflite(subject.original.backend.full_model, path, subject.timed_shape)
+            backend = cast(KerasBackend, subject.original.backend)
+            write_tflite(backend.full_model, path, subject.timed_shape)
             return cls(subject, path.read_bytes())
 
     @cached_property

@@ -111,17 +111,17 @@ def parity_of(subject: Subject, exported: Classifier) -> tuple[Parity, Outputs]:
     """
     outputs = subject.found(exported)
     before, after = subject.predictions(subject.expected()), subject.predictions(outputs)
-    right = [one.y_pred == one.y_true for one in (before, after)]
+    first, second = (one.y_pred == one.y_true for one in (before, after))
     groups = before.groups
-    interval = accuracy_difference(*right, groups, resamples=RESAMPLES)["interval"]
+    interval = accuracy_difference(first, second, groups, resamples=RESAMPLES)["interval"]
     return Parity(
         agreement=compare(subject.names(), subject.expected(), outputs),
         plates=int(groups.max()) + 1,
         has_plates=before.has_plates,
         median_confidence=float(np.median(before.probabilities.max(axis=1))),
-        accuracy=Pair(*(float(one.mean()) for one in right)),
+        accuracy=Pair(float(first.mean()), float(second.mean())),
         interval=(interval[0], interval[1]) if interval else None,
-        least=least_difference(*right, groups, resamples=RESAMPLES),
+        least=least_difference(first, second, groups, resamples=RESAMPLES),
         calibration_error=Pair(
             *(reliability(one).expected_calibration_error for one in (before, after))
         ),
