@@ -62,7 +62,7 @@ def network(found: Fingerprint, config: Config) -> Iterator[Setting]:
     yield (
         "model.arch",
         NETWORK,
-        "among the best of eight networks on real radiographs (docs/recipes.md)",
+        "among the best of eight networks on real radiographs (docs/recipe.md)",
     )
 
 

@@ -48,7 +48,7 @@ STUDY_TRAINING: Settings = {
     "train": {"epochs": 100, "batch_size": 32, "patience": 10, "start_from_epoch": 30},
 }
 
-# Where the recipe `alloyk` departs from Table 1; the experiments are in docs/recipes.md.
+# Where the recipe `alloyk` departs from Table 1; the experiments are in docs/recipe.md.
 ALLOYK: dict[str, Settings] = {
     # Keras' default of 0.99 needs more steps than a short training has.
     "resnet50": {"model": {"batch_norm_momentum": 0.9}},
