@@ -36,6 +36,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _logger = logging.getLogger(__name__)
 
 
+class InUseError(AlloykError):
+    """Another process or thread holds the lock."""
+
+
 class _Held(NamedTuple):
     """A lock that this process holds."""
 
@@ -76,12 +80,13 @@ def locked_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked_path(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked_path(path: Path, *, wait: bool = False, limit_s: float | None = None) -> Iterator[None]:
     """Hold the lock of a file or folder that the block writes completely or not at all.
 
     Args:
         path: The file or folder; the lock file is next to it.
         wait: Wait for the process that holds the lock, instead of raising an error.
+        limit_s: Longest wait; None waits as long as that process lives.
 
     Raises:
         AlloykError: Another process or thread holds the lock, or the folder cannot be written.
@@ -91,7 +96,7 @@ def locked_path(path: Path, *, wait: bool = False) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AlloykError(f"cannot write {shown(path)}: {error.strerror}") from error
-    with _locked(path.parent / f".{path.name}.lock", path, wait=wait):
+    with _locked(path.parent / f".{path.name}.lock", path, wait=wait, limit_s=limit_s):
         yield
 
 
@@ -132,14 +137,14 @@ def is_empty(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(file: Path, what: Path, *, wait: bool) -> Iterator[None]:
+def _locked(file: Path, what: Path, *, wait: bool, limit_s: float | None = None) -> Iterator[None]:
     key = file.resolve()
     held = _held.get(key)
     me = os.getpid(), threading.get_ident()
     if held is not None and held[:2] == me:
         yield  # already locked by this thread
         return
-    descriptor = _acquire(file, what, wait)
+    descriptor = _acquire(file, what, wait, limit_s)
     _held[key] = _Held(*me, descriptor)
     try:
         _sign(descriptor)
@@ -152,9 +157,9 @@ def _locked(file: Path, what: Path, *, wait: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(file: Path, what: Path, wait: bool) -> int:
+def _acquire(file: Path, what: Path, wait: bool, limit_s: float | None = None) -> int:
     """Open and lock the file; return its descriptor."""
-    logged = False
+    logged, start = False, time.monotonic()
     while True:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -167,8 +172,8 @@ def _acquire(file: Path, what: Path, wait: bool) -> int:
             if _try_lock(descriptor, what):
                 if _is_file_of(descriptor, file):
                     return descriptor
-            elif not wait:
-                raise AlloykError(_in_use(file, what))
+            elif not wait or (limit_s is not None and time.monotonic() - start > limit_s):
+                raise InUseError(_in_use(file, what))
             else:
                 if not logged:
                     _logger.info("%s: waiting", _in_use(file, what).split(";")[0])

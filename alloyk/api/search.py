@@ -57,6 +57,8 @@ def run_search(
     config: Path | None,
     overrides: Mapping[str, Any],
     trials: int | None,
+    time_budget: float | None,
+    workers: int,
     progress: Progress,
 ) -> Path:
     """Search the space with the `KEY=A,B,…` texts `over` added; return the best configuration."""
@@ -71,5 +73,5 @@ def run_search(
     given = space if isinstance(space, Mapping) else read_space(Path(space)) if space else {}
     return engine.run_search(
         search, {**given, **space_from(over)}, out, path=config, overrides=overrides,
-        max_trials=trials, progress=progress,
+        max_trials=trials, time_budget_min=time_budget, workers=workers, progress=progress,
     )  # fmt: skip

@@ -200,6 +200,8 @@ def tune(
     space: str | Path | Mapping[str, Any] | None = None,
     over: Mapping[str, Sequence[Any]] | Sequence[str] = (),
     trials: int | None = None,
+    time_budget: float | None = None,
+    workers: int = 1,
     out: str | Path | None = None,
     arch: str | None = None,
     data: str | Path | None = None,
@@ -210,10 +212,15 @@ def tune(
 
     Args:
         config: YAML file of the experiment around which to search.
-        search: `grid` for every combination, or `random`.
-        space: Dotted key to choices or to `{min, max, step or log}`, or a YAML file of that.
+        search: `grid` for every combination, `random`, `bayesian` or `hyperband`.
+        space: Dotted key to choices or to `{min, max, step or log}`, or a YAML file of that;
+            `when` makes a key conditional.
         over: Keys and their choices, added to `space`.
-        trials: Maximum number of trials; by default the whole grid, or 10 at random.
+        trials: Maximum number of trials; by default the whole grid, 10 at random, 20
+            of a Bayesian search, or as many as Hyperband needs.
+        time_budget: Minutes after which no further epoch starts; the same call resumes.
+        workers: Number of processes that take trials. The same call with the same `out` joins a
+            search that runs.
         out: Folder of the search; resumes one that is there. By default
             `saved_models/tune-<arch>`, numbered.
         arch: Architecture, such as `resnet18`.
@@ -240,6 +247,6 @@ def tune(
     overrides = configuration_overrides(set, arch, data)
     best = run_search(
         search, space, sweep_strings(over), out and Path(out), config and Path(config), overrides,
-        trials, progress,
+        trials, time_budget, workers, progress,
     )  # fmt: skip
     return SearchResult(best.parent)

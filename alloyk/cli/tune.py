@@ -12,12 +12,12 @@ from alloyk.cli.terminal import PROGRESS
 @click.command()
 @config_argument
 @click.option(
-    "--search", type=click.Choice(["grid", "random"]), default="grid", show_default=True,
-    help="Every combination, or random ones.",
+    "--search", type=click.Choice(["grid", "random", "bayesian", "hyperband"]),
+    default="grid", show_default=True, help="How the values of trials are chosen.",
 )  # fmt: skip
 @click.option(
     "--space", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-    help="YAML file: key to list of choices, or to {min, max, step or log}.",
+    help="YAML file: key to list of choices, or to {min, max, step or log}, with when.",
 )  # fmt: skip
 @click.option(
     "--over", metavar="KEY=A,B,…", multiple=True,
@@ -25,7 +25,15 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @click.option(
     "--trials", type=click.IntRange(min=1),
-    help="Maximum number of trials.  [default: all; random: 10]",
+    help="Maximum number of trials.  [default: all; random: 10; bayesian: 20]",
+)  # fmt: skip
+@click.option(
+    "--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    help="Start no further epoch after this time; the same command resumes the search.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes that take trials. The same command with the same --out joins in.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -44,6 +52,7 @@ def tune(config: Path | None, settings: tuple[str, ...], **options: Any) -> None
     Examples:
       alloyk tune --arch resnet18 --over model.dropout=0.1,0.3 --over train.batch_size=16,32
       alloyk tune experiment.yaml --search random --space space.yaml --trials 20
+      alloyk tune --data DATA --space configs/tune_cnn.yaml --search hyperband --workers 2
     """
     from alloyk.api import tune
 

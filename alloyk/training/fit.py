@@ -25,7 +25,13 @@ from alloyk.training.build import (
     standardization_for,
     targets_for,
 )
-from alloyk.training.callbacks import AfterFirstEpoch, EpochReport, HistoryFile, StopOnNaN
+from alloyk.training.callbacks import (
+    AfterEpoch,
+    AfterFirstEpoch,
+    EpochReport,
+    HistoryFile,
+    StopOnNaN,
+)
 from alloyk.training.checkpoint import BestEpoch, Checkpoint
 from alloyk.training.losses.multitask import error_name
 from alloyk.training.predicting import PREDICTION_BATCH
@@ -65,13 +71,15 @@ class _Callbacks(NamedTuple):
         first: Called before all others: the split record is written before a checkpoint.
         best: The best epoch so far.
         watching: Without state.
-        checkpoint: Called last, because it saves the state of the others.
+        checkpoint: Called behind these, because it saves the state of the others.
+        last: Called when the checkpoint of an epoch is complete.
     """
 
     first: list[keras.callbacks.Callback]
     best: BestEpoch
     watching: list[keras.callbacks.Callback]
     checkpoint: Checkpoint
+    last: list[keras.callbacks.Callback]
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,7 @@ class _Training:
                 *[one.restored for one in averaged],
                 *self.callbacks.watching,
                 self.callbacks.checkpoint,
+                *self.callbacks.last,
             ],
             shuffle=False,  # done by the pipeline
             verbose=0,
@@ -164,6 +173,8 @@ def train_network(
     progress: Progress = NO_PROGRESS,
     *,
     after_first_epoch: Callable[[], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
+    until: int | None = None,
     test_images: int = 0,
     started: float | None = None,
 ) -> keras.Model:
@@ -177,6 +188,8 @@ def train_network(
         num_classes: Number of classes.
         progress: Shows the batches of each epoch.
         after_first_epoch: Called once, before the first checkpoint is written.
+        after_epoch: Called with the number of epochs done, after each checkpoint.
+        until: Epochs after which to stop; the checkpoint can be continued. None trains all.
         test_images: Number of test images, for estimates of the time.
         started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
 
@@ -195,8 +208,10 @@ def train_network(
     callbacks = _callbacks(config, run, train, targets, progress, clock)
     if after_first_epoch is not None:
         callbacks = callbacks._replace(first=[AfterFirstEpoch(after_first_epoch)])
+    if after_epoch is not None:
+        callbacks = callbacks._replace(last=[AfterEpoch(after_epoch)])
     training = _Training(config, network, train, val, num_classes, strategy, callbacks, clock)
-    for phase in _phases(config):
+    for phase in _phases(config, until):
         if not training.train_phase(phase):
             break
     callbacks.best.restore()
@@ -243,7 +258,7 @@ def _callbacks(
         ),
         *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
-    return _Callbacks([], best, watching, checkpoint)
+    return _Callbacks([], best, watching, checkpoint, [])
 
 
 def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.data.Dataset:
@@ -282,9 +297,10 @@ def _evenly(batch_size: int, count: int, replicas: int) -> int:
     return max(min(batch_size, count) // replicas, 1) * replicas
 
 
-def _phases(config: Config) -> list[Phase]:
+def _phases(config: Config, until: int | None = None) -> list[Phase]:
     """The phases of a training, in order."""
     epochs = EPOCHS_WITHOUT_END if config.train.time_budget_minutes else config.train.epochs
     frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
-    phases = [Phase(0, frozen, True), Phase(frozen, epochs, False)]
+    end = epochs if until is None else min(until, epochs)
+    phases = [Phase(0, min(frozen, end), True), Phase(frozen, end, False)]
     return [phase for phase in phases if phase.first < phase.end]

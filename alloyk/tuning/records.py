@@ -7,7 +7,7 @@ be resumed from them.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,22 @@ class Trial:
         values: Dotted key → value, as Keras Tuner has it.
         state: `running`, `finished` or `failed`.
         result: Best monitored value; None unless finished.
+        claimed: Position of its start among the events of the search.
+        ended: Position of its end; None while it runs.
+        epochs: Epochs trained, those of the trial that it continues included.
+        seconds: Time that its own epochs took.
+        error: Why it failed.
     """
 
     name: str
     values: dict[str, Any]
     state: str = RUNNING
     result: float | None = None
+    claimed: int | None = None
+    ended: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    error: str | None = None
 
     @property
     def key(self) -> str:
@@ -43,50 +53,94 @@ class Trial:
 
 
 class TrialRecords:
-    """The trials in the folder of a search, found by their values."""
+    """The trials in the folder of a search. Its methods that write need the lock of the search."""
 
-    def __init__(self, out: Path):
+    def __init__(self, out: Path) -> None:
         self.out = out
         self._trials: dict[str, Trial] = {}
-        for file in sorted(out.glob(f"trial_*/{TRIAL_FILE}")):
-            trial = Trial(file.parent.name.removeprefix("trial_"), **_read_json(file))
-            self._trials[trial.key] = trial
+        self.refresh()
 
     def __iter__(self) -> Iterator[Trial]:
         return iter(self._trials.values())
+
+    def refresh(self) -> None:
+        """Read what other workers have written; an ended trial does not change any more."""
+        for file in sorted(self.out.glob(f"trial_*/{TRIAL_FILE}")):
+            name = file.parent.name.removeprefix("trial_")
+            if name not in self._trials or self._trials[name].state == RUNNING:
+                known = {key: value for key, value in _read_json(file).items() if key in _FIELDS}
+                self._trials[name] = Trial(name, **known)
 
     def folder(self, trial: Trial) -> Path:
         """Folder of the trial's history and checkpoint."""
         return self.out / f"trial_{trial.name}"
 
+    def events(self) -> list[tuple[str, Trial]]:
+        """Starts (`claim`) and ends (`end`) of trials, in their order.
+
+        A record of an earlier version has no positions: its trials ran one after another.
+        """
+        found = []
+        for trial in self:
+            number = int(trial.name)
+            start = 2 * number if trial.claimed is None else trial.claimed
+            found.append((start, "claim", trial))
+            if trial.state != RUNNING:
+                end = 2 * number + 1 if trial.ended is None else trial.ended
+                found.append((end, "end", trial))
+        return [(event, trial) for _, event, trial in sorted(found, key=lambda one: one[0])]
+
     def begin(self, values: Mapping[str, Any]) -> Trial:
-        """The trial with these values, recorded as running if it is new."""
-        trial = Trial("", dict(values))
-        if trial.key in self._trials:
-            return self._trials[trial.key]
-        taken = [int(one.name) for one in self._trials.values()]
-        trial = replace(trial, name=f"{max(taken, default=-1) + 1:04d}")
+        """Record a new trial as running."""
+        name = f"{max((int(one) for one in self._trials), default=-1) + 1:04d}"
+        trial = Trial(name, dict(values), claimed=self._next_position())
         self._write(trial)
         return trial
 
-    def end(self, trial: Trial, result: float | None) -> None:
+    def end(
+        self,
+        trial: Trial,
+        result: float | None,
+        *,
+        epochs: int | None = None,
+        seconds: float | None = None,
+        error: str | None = None,
+    ) -> None:
         """Record the result of a trial; None if it failed."""
         state = FAILED if result is None else FINISHED
-        self._write(replace(trial, state=state, result=result))
+        self._write(replace(trial, state=state, result=result, ended=self._next_position(),
+                            epochs=epochs, seconds=seconds, error=error))  # fmt: skip
+
+    def running(self) -> list[Trial]:
+        """Trials that are not ended."""
+        return [trial for trial in self if trial.state == RUNNING]
 
     def best_first(self, monitor: str) -> list[Trial]:
         """Finished trials, the best first."""
         finished = [trial for trial in self if trial.result is not None]
-        return sorted(finished, key=lambda t: t.result, reverse=not monitor.endswith("loss"))
+        return sorted(finished, key=lambda t: t.result or 0.0, reverse=not falls(monitor))
 
     def failed(self) -> list[Trial]:
         """Trials without a result."""
         return [trial for trial in self if trial.state == FAILED]
 
+    def _next_position(self) -> int:
+        positions = [one for t in self for one in (t.claimed, t.ended) if one is not None]
+        old = [2 * int(t.name) + 1 for t in self if t.claimed is None]
+        return max([*positions, *old], default=-1) + 1
+
     def _write(self, trial: Trial) -> None:
-        self._trials[trial.key] = trial
-        content = {"values": trial.values, "state": trial.state, "result": trial.result}
+        self._trials[trial.name] = trial
+        content = {key: getattr(trial, key) for key in _FIELDS}
         _write_json(self.folder(trial) / TRIAL_FILE, content)
+
+
+_FIELDS = tuple(one.name for one in fields(Trial) if one.name != "name")
+
+
+def falls(monitor: str) -> bool:
+    """Whether smaller values of an objective are better."""
+    return monitor.endswith("loss")
 
 
 def write_description(out: Path, description: Mapping[str, Any]) -> None:
@@ -120,9 +174,11 @@ def search_difference(out: Path, description: Mapping[str, Any]) -> str | None:
         return f"{SEARCH_FILE} does not say which settings it was made with"
     if before["search"] != description["search"]:
         return f"--search was {before['search']}, got {description['search']}"
+    versions = before.get("versions"), description.get("versions")
     return (
         _space_difference(before["space"], description["space"], description["search"])
         or _first_difference("", before["config"], description["config"])
+        or (_first_difference("the version of", *versions) if all(versions) else None)
         or ("the data set has changed since" if before["data"] != description["data"] else None)
     )
 
@@ -141,7 +197,8 @@ def _first_difference(prefix: str, before: Any, now: Any) -> str | None:
     """The first setting that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in (*before, *(key for key in now if key not in before)):
-            place = f"{prefix}.{key}".removeprefix(".")
+            space = " " if prefix.endswith("of") else "."
+            place = f"{prefix}{space}{key}".removeprefix(".")
             found = _first_difference(place, before.get(key), now.get(key))
             if found:
                 return found

@@ -1,152 +1,80 @@
 """Hyperparameter search with Keras Tuner over any keys of the configuration.
 
-Trials see the training and the validation split only. Keras Tuner chooses the values of a trial;
-what is finished is kept in records of our own (`alloyk.tuning.records`). A resumed search asks
-Keras Tuner for the same trials again, answers the finished ones from the records, and goes on
-within the trial that was interrupted.
+Trials see the training and the validation split only. Keras Tuner chooses the values of a trial
+(`alloyk.tuning.suggestions`); what is finished is kept in records (`alloyk.tuning.records`). Every
+worker of a search runs the same loop (`alloyk.tuning.loop`); a resumed search is one more worker.
 """
 
-import contextlib
 import csv
-import io
 import logging
-import math
+import multiprocessing
 import shutil
-import tempfile
+import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import keras_tuner
-from keras_tuner import errors
-
-from alloyk.config import Config, overlay, resolve_config, write_config
-from alloyk.errors import AlloykError
-from alloyk.files import whole_file
+from alloyk.config import write_config
+from alloyk.errors import AlloykError, ConfigError
+from alloyk.files import few, whole_file
 from alloyk.imaging import shown
-from alloyk.locks import is_empty, locked_folder
-from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.locks import is_empty
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
-from alloyk.training import set_up_keras, train_network
-from alloyk.training.build import Split, load_splits, open_training_data
-from alloyk.training.memory import networks_released
+from alloyk.runs.predictions import read_predictions
+from alloyk.training.build import open_training_data
+from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.keras_space import hyperparameters_of
+from alloyk.tuning.loop import run_trials, search_lock
+from alloyk.tuning.noise import Certainty, certainties
 from alloyk.tuning.records import (
-    FAILED,
     SEARCH_FILE,
     Trial,
     TrialRecords,
+    falls,
     refuse_another_search,
     search_difference,
     write_description,
 )
-from alloyk.tuning.space import (
-    Parameter,
-    as_yaml,
-    extremes,
-    overrides_of,
-    parameters_of,
-    refuse_endless_ranges,
-)
+from alloyk.tuning.space import Parameter, as_yaml, parameters_of, refuse_endless_ranges
+from alloyk.tuning.suggestions import Feedback, Sequence
 
-RANDOM_TRIALS = 10
+DEFAULT_TRIALS = {"random": 10, "bayesian": 20}
+"""Number of trials if none is given; a grid and Hyperband end by themselves."""
+
+SEARCHES = ("grid", "random", "bayesian", "hyperband")
 BEST_FILE, TRIALS_FILE = "best.yaml", "trials.csv"
 
 _logger = logging.getLogger(__name__)
 
 
-class Experiment:
-    """The experiment around which to search: a trial's configuration, its data, its training."""
+def suggestions_for(
+    search: str,
+    parameters: tuple[Parameter, ...],
+    *,
+    seed: int,
+    max_trials: int | None = None,
+    falling: bool = True,
+    epochs: int = 1,
+) -> Sequence | Feedback:
+    """Where the values of a search's trials come from.
 
-    def __init__(
-        self, path: Path | None, overrides: Mapping, progress: Progress = NO_PROGRESS
-    ) -> None:
-        self.path, self.overrides, self.progress = path, dict(overrides), progress
-        self.base = resolve_config(path, self.overrides)
-        self._data: dict[str, tuple[Split, Split, int]] = {}
-
-    @property
-    def monitor(self) -> str:
-        """What trials are compared by."""
-        return self.base.train.monitor
-
-    def configuration(self, values: Mapping[str, Any]) -> Config:
-        """The configuration of a trial."""
-        return resolve_config(self.path, overlay(self.overrides, overrides_of(values)))
-
-    def check(self, parameters: tuple[Parameter, ...]) -> None:
-        """Raise for keys, values and data that no trial could use, before the first one."""
-        configurations = [self.configuration(values) for values in extremes(parameters)]
-        self.splits(configurations[0])
-
-    def splits(self, config: Config) -> tuple[Split, Split, int]:
-        """Training split, validation split and number of classes; kept for trials alike."""
-        key = repr((config.data, config.preprocess, config.model.tasks))
-        if key not in self._data:
-            self._data.clear()
-            dataset = open_training_data(config)
-            preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
-            train, val = load_splits(config, dataset, preprocessing, names=("train", "val"))
-            self._data[key] = train, val, len(dataset.classes)
-        return self._data[key]
-
-    def train(self, values: Mapping[str, Any], folder: Path) -> float:
-        """Train one trial, from its checkpoint if there is one; return its best value."""
-        config = self.configuration(values)
-        set_up_keras(config)
-        run = RunFolder(folder)
-        run.checkpoint_folder.mkdir(exist_ok=True)
-        with networks_released():
-            train_network(config, folder, *self.splits(config), self.progress)
-        monitored = run.history[config.train.monitor]
-        shutil.rmtree(run.checkpoint_folder)
-        return float(monitored.min() if self.monitor.endswith("loss") else monitored.max())
-
-
-class _Trials:
-    """Keras Tuner's loop over trials, each of them answered from the records or trained."""
-
-    experiment: Experiment
-    records: TrialRecords
-
-    def run_trial(self, trial: Any, *_args: Any, **_kwargs: Any) -> dict[str, float]:
-        """The best monitored value, NaN for a trial that failed: the search goes on."""
-        recorded = self.records.begin(trial.hyperparameters.values)
-        if recorded.result is not None:
-            return {self.experiment.monitor: recorded.result}
-        if recorded.state == FAILED:
-            return {self.experiment.monitor: math.nan}
-        try:
-            result = self._train(recorded)
-        except AlloykError as error:
-            _logger.warning("trial %s failed: %s", recorded.name, error)
-            self.records.end(recorded, None)
-            # Keras Tuner takes NaN for a failure, and prints no traceback as for an exception.
-            return {self.experiment.monitor: math.nan}
-        except Exception as error:  # which Keras Tuner would ignore
-            raise errors.FatalError(f"trial {recorded.name}: {error}") from error
-        self.records.end(recorded, result)
-        return {self.experiment.monitor: result}
-
-    def _train(self, trial: Trial) -> float:
-        values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
-        folder = self.records.folder(trial)
-        resumed = RunFolder(folder).checkpoint_folder.exists()
-        _logger.info("trial %s%s: %s", trial.name, " (resumed)" if resumed else "", values)
-        return self.experiment.train(trial.values, folder)
-
-
-class GridTrials(_Trials, keras_tuner.GridSearch):
-    """Every combination."""
-
-
-class RandomTrials(_Trials, keras_tuner.RandomSearch):
-    """Combinations drawn at random."""
-
-
-SEARCHES = {"grid": GridTrials, "random": RandomTrials}
+    Args:
+        search: One of `SEARCHES`.
+        parameters: The search space.
+        seed: Not 0, which Keras Tuner replaces by a random number.
+        max_trials: Number of trials at most.
+        falling: Whether smaller results are better.
+        epochs: Longest training of a trial of Hyperband.
+    """
+    hp = hyperparameters_of(parameters)
+    limit = max_trials or DEFAULT_TRIALS.get(search)
+    if search in ("grid", "random"):
+        return Sequence(search, hp, seed, limit)
+    return Feedback(search, hp, seed, limit, falling=falling, epochs=epochs)
 
 
 def run_search(
@@ -157,6 +85,8 @@ def run_search(
     path: Path | None = None,
     overrides: Mapping | None = None,
     max_trials: int | None = None,
+    time_budget_min: float | None = None,
+    workers: int = 1,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Search, and write the best configuration.
@@ -165,13 +95,15 @@ def run_search(
     are not repeated. More trials, and for a grid further choices, extend a finished search.
 
     Args:
-        search: Key of `SEARCHES`.
+        search: One of `SEARCHES`.
         space: Dotted key → choices or range.
         out: Folder of the search: `best.yaml`, `trials.csv`, a folder for each trial. None
             takes `saved_models/tune-<arch>`, numbered where that holds another search.
         path: YAML file of the experiment around which to search.
         overrides: What the command line adds to it.
-        max_trials: Number of trials at most; None: the whole grid, 10 at random.
+        max_trials: Number of trials at most; None: the whole grid, see `DEFAULT_TRIALS`.
+        time_budget_min: Minutes after which no further epoch starts; the search can be resumed.
+        workers: Number of processes that take trials. A call elsewhere with the same `out` joins.
         progress: Shows the batches of each epoch, see `alloyk.progress`.
 
     Returns:
@@ -181,10 +113,10 @@ def run_search(
         AlloykError: The space is wrong, a combination is no valid configuration, or `out` holds
             another search.
     """
+    _refuse_wrong_options(search, workers, time_budget_min)
+    deadline = None if time_budget_min is None else time.time() + 60 * time_budget_min
     experiment = Experiment(path, overrides or {}, progress)
     parameters = parameters_of(space)
-    if search == "random" and max_trials is None:
-        max_trials = RANDOM_TRIALS
     if search == "grid":
         refuse_endless_ranges(parameters)
     experiment.check(parameters)
@@ -193,15 +125,75 @@ def run_search(
         "space": dict(space),
         "config": experiment.base.model_dump(mode="json"),
         "data": open_training_data(experiment.base).fingerprint(),
+        "versions": {name: metadata.version(name) for name in ("keras-tuner", "keras")},
     }
     out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)
-    with locked_folder(out):
-        _take_folder(out, description)
+    _take_folder(out, description)
+    suggestions = suggestions_for(
+        search, parameters, seed=experiment.base.seed + 1, max_trials=max_trials,
+        falling=falls(experiment.monitor), epochs=experiment.base.train.epochs,
+    )  # fmt: skip
+    options = {"path": path, "overrides": overrides, "max_trials": max_trials}
+    with _further_workers(workers - 1, (search, dict(space), out, options, deadline)):
+        complete = run_trials(out, suggestions, experiment.train, deadline=deadline)
+    if search == "hyperband" and max_trials is not None:
+        complete = False  # with more trials, those that are there may be continued
+    return _finish(out, experiment, parameters, complete)
+
+
+def _finish(
+    out: Path, experiment: Experiment, parameters: tuple[Parameter, ...], complete: bool
+) -> Path:
+    """Write the results, and remove the checkpoints of a search that is complete."""
+    with search_lock(out):
         records = TrialRecords(out)
-        with _tuner(search, hyperparameters_of(parameters), experiment, max_trials) as tuner:
-            tuner.experiment, tuner.records = experiment, records
-            tuner.search(verbose=0)
-        return _write_results(out, records, experiment, list(space))
+        if complete and not records.running():
+            for trial in records:
+                checkpoint = RunFolder(records.folder(trial)).checkpoint_folder
+                shutil.rmtree(checkpoint, ignore_errors=True)
+        return _write_results(out, records, experiment, [one.key for one in parameters])
+
+
+def _refuse_wrong_options(search: str, workers: int, time_budget_min: float | None) -> None:
+    if search not in SEARCHES:
+        raise ConfigError(f"search must be one of {', '.join(SEARCHES)}, got {search!r}")
+    if workers < 1:
+        raise ConfigError(f"workers must be >= 1, got {workers}")
+    if time_budget_min is not None and time_budget_min <= 0:
+        raise ConfigError(f"time_budget must be > 0 minutes, got {time_budget_min}")
+
+
+@contextmanager
+def _further_workers(count: int, arguments: tuple[Any, ...]) -> Iterator[None]:
+    """Further processes that take trials of the same search; waits for them at the end."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            process.kill()  # without effect on one that has ended
+
+
+def _work(
+    search: str,
+    space: Mapping[str, Any],
+    out: Path,
+    options: Mapping[str, Any],
+    deadline: float | None,
+) -> None:
+    """A further process of a search; its errors are one line, as those of the command."""
+    minutes = None if deadline is None else max((deadline - time.time()) / 60, 1e-3)
+    try:
+        run_search(search, space, out, time_budget_min=minutes, **options)
+    except AlloykError as error:
+        _logger.warning("a worker has ended: %s", error)
+    except KeyboardInterrupt:  # which the first process reports
+        sys.exit(130)
 
 
 def _default_folder(arch: str, description: Mapping) -> Path:
@@ -221,32 +213,11 @@ def _default_folder(arch: str, description: Mapping) -> Path:
 
 def _take_folder(out: Path, description: Mapping) -> None:
     """Keep a folder to one search: raise if it holds anything else."""
-    if not (out / SEARCH_FILE).exists() and not is_empty(out):
+    if out.exists() and not (out / SEARCH_FILE).exists() and not is_empty(out):
         raise AlloykError(f"{shown(out)} is not empty and holds no search; choose another --out")
-    refuse_another_search(out, description)
-    write_description(out, description)
-
-
-@contextlib.contextmanager
-def _tuner(
-    search: str, hp: keras_tuner.HyperParameters, experiment: Experiment, max_trials: int | None
-) -> Iterator[Any]:
-    """Keras Tuner's search. Its own files are not needed: they go with the block."""
-    direction = "min" if experiment.monitor.endswith("loss") else "max"
-    with (
-        tempfile.TemporaryDirectory(prefix="alloyk-tune-") as folder,
-        redirect_stdout(io.StringIO()),
-    ):
-        yield SEARCHES[search](
-            hypermodel=None,
-            objective=keras_tuner.Objective(experiment.monitor, direction),
-            max_trials=max_trials,
-            seed=experiment.base.seed + 1,  # 0 would be replaced by a random number
-            hyperparameters=hp,
-            max_consecutive_failed_trials=None,
-            directory=folder,
-            project_name="search",
-        )
+    with search_lock(out):
+        refuse_another_search(out, description)
+        write_description(out, description)
 
 
 def _write_results(
@@ -255,25 +226,64 @@ def _write_results(
     """Write `trials.csv` and `best.yaml`; return the latter."""
     finished = records.best_first(experiment.monitor)
     if not finished:
+        if not records.failed():
+            raise AlloykError(
+                f"a trial of {shown(out)} must end within the time budget, got none; give the "
+                "command again to resume it"
+            )
         raise AlloykError(f"every trial of {shown(out)} failed; see the messages above")
-    _write_trials(out / TRIALS_FILE, [*finished, *records.failed()], keys, experiment.monitor)
-    best = experiment.configuration(finished[0].values)
-    with whole_file(out / BEST_FILE) as unfinished:
-        header = (
-            f"# {experiment.monitor} {finished[0].result:.4f}, best of {len(finished)} trials.\n"
+    name = "log_loss" if falls(experiment.monitor) else "accuracy"
+    certain = _certainties(records, finished, accuracy=name == "accuracy")
+    _write_trials(
+        out / TRIALS_FILE, [*finished, *records.failed()], keys, experiment.monitor, name, certain
+    )
+    best, *others = finished
+    tied = [trial.name for trial in others if trial.name in certain and certain[trial.name].tied]
+    header = f"# {experiment.monitor} {best.result:.4f}, best of {len(finished)} trials.\n"
+    if tied:
+        header += (
+            f"# By the {name} of the validation images it cannot be told apart from "
+            f"{len(tied)} of them: {few(tied, 10)}.\n"
         )
-        write_config(best, unfinished, header)
+    with whole_file(out / BEST_FILE) as unfinished:
+        write_config(experiment.configuration(best.values), unfinished, header)
     return out / BEST_FILE
 
 
-def _write_trials(path: Path, trials: list[Trial], keys: list[str], monitor: str) -> None:
+def _certainties(
+    records: TrialRecords, finished: list[Trial], *, accuracy: bool
+) -> dict[str, Certainty]:
+    """The certainty of each trial whose validation predictions are there; none without the best."""
+    files = {t.name: RunFolder(records.folder(t)).predictions_file("val") for t in finished}
+    found = {name: read_predictions(file) for name, file in files.items() if file.exists()}
+    best = finished[0].name
+    return certainties(found, best, accuracy=accuracy) if best in found else {}
+
+
+def _write_trials(
+    path: Path,
+    trials: list[Trial],
+    keys: list[str],
+    monitor: str,
+    name: str,
+    certain: Mapping[str, Certainty],
+) -> None:
     """One row per trial, the best first; one that failed has no value."""
     with (
         whole_file(path) as unfinished,
         unfinished.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", monitor, *keys])
+        figures = (name, f"{name}_low", f"{name}_high", "tied_with_best")
+        writer.writerow(["trial", monitor, *keys, *figures, "epochs", "seconds", "error"])
         for trial in trials:
-            row = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
-            writer.writerow([trial.name, "" if trial.result is None else trial.result, *row])
+            values = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
+            one = certain.get(trial.name)
+            compared = (
+                ("", "", "", "")
+                if one is None
+                else (one.value, one.low, one.high, "yes" if one.tied else "no")
+            )
+            row = (trial.name, trial.result, *values, *compared, trial.epochs, trial.seconds,
+                   trial.error)  # fmt: skip
+            writer.writerow(["" if cell is None else cell for cell in row])

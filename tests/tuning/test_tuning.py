@@ -18,9 +18,15 @@ from alloyk.errors import AlloykError
 from alloyk.models.classifier import ARCHITECTURES as MODELS
 from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint
+from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.keras_space import hyperparameters_of
-from alloyk.tuning.records import SEARCH_FILE, refuse_another_search, write_description
-from alloyk.tuning.search import Experiment, _default_folder, run_search
+from alloyk.tuning.records import (
+    SEARCH_FILE,
+    TrialRecords,
+    refuse_another_search,
+    write_description,
+)  # fmt: skip
+from alloyk.tuning.search import _default_folder, run_search
 from alloyk.tuning.space import (
     complete,
     extremes,
@@ -330,12 +336,82 @@ def test_an_interrupted_search_is_resumed_within_its_trial(tmp_path, monkeypatch
     assert epochs == [0, 1, 0, 1]
     told = [r.message.split(":")[0] for r in caplog.records if "trial" in r.message]
     assert told == ["trial 0001 (resumed)"]
-    assert trials_of(tmp_path / "s") == trials_of(tmp_path / "undisturbed")
+    for trial, undisturbed in zip(
+        trials_of(tmp_path / "s"), trials_of(tmp_path / "undisturbed"), strict=True
+    ):
+        assert trial | {"seconds": ""} == undisturbed | {"seconds": ""}
+
+
+def test_hyperband_continues_its_trials_and_repeats_no_epoch(tmp_path, monkeypatch):
+    epochs = []
+    on_epoch_end = Checkpoint.on_epoch_end
+
+    def counted(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        epochs.append(epoch)
+        if len(epochs) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", counted)
+    overrides = parse_overrides(one.replace("epochs=2", "epochs=3") for one in TINY)
+    space = {"optimizer.learning_rate": {"min": 1e-4, "max": 1e-1, "log": True}}
+    run_search("hyperband", space, tmp_path / "s", overrides=overrides, max_trials=3)
+    assert epochs == [0, 0, 0]
+    with pytest.raises(KeyboardInterrupt):
+        run_search("hyperband", space, tmp_path / "s", overrides=overrides)
+    run_search("hyperband", space, tmp_path / "s", overrides=overrides)
+    records = list(TrialRecords(tmp_path / "s"))
+    own = [t.values["tuner/epochs"] - t.values["tuner/initial_epoch"] for t in records]
+    assert len(epochs) == sum(own)
+    assert len(trials_of(tmp_path / "s")) == len(own)
+    assert any("tuner/trial_id" in trial.values for trial in records)
+    for trial in records:
+        name = trial.values.get("tuner/trial_id", trial.name)
+        ours, before = (
+            (tmp_path / "s" / f"trial_{one}" / "history.csv").read_text().splitlines()
+            for one in (trial.name, name)
+        )
+        assert len(ours) == 1 + trial.values["tuner/epochs"]
+        assert ours[: len(before)] == before
+    assert not list((tmp_path / "s").glob("trial_*/checkpoint"))
+
+
+def test_a_second_worker_takes_trials(tmp_path, monkeypatch):
+    train, joined = Experiment.train, []
+
+    def waiting(self, *arguments):
+        """The first worker keeps its trial until the second one has taken another."""
+        outcome = train(self, *arguments)
+        limit = time.time() + 120
+        while len(list(tmp_path.glob("s/trial_*/history.csv"))) < 2 and time.time() < limit:
+            time.sleep(0.1)
+        joined.append(time.time() < limit)
+        return outcome
+
+    monkeypatch.setattr(Experiment, "train", waiting)
+    overrides, space = parse_overrides(TINY), {"model.hidden_units": [8, 16, 24]}
+    run_search("grid", space, tmp_path / "s", overrides=overrides, workers=2)
+    assert joined
+    assert all(joined)
+    trials = trials_of(tmp_path / "s")
+    assert {trial["model.hidden_units"] for trial in trials} == {"8", "16", "24"}
+    assert [trial["error"] for trial in trials] == ["", "", ""]
+
+
+def test_the_time_budget_leaves_a_trial_that_is_resumed(tmp_path):
+    overrides, space = parse_overrides(TINY), {"model.hidden_units": [8]}
+    with pytest.raises(AlloykError, match=r"a trial of .* must end within the time budget"):
+        run_search("grid", space, tmp_path / "s", overrides=overrides, time_budget_min=1e-4)
+    run_search("grid", space, tmp_path / "s", overrides=overrides)
+    assert len(trials_of(tmp_path / "s")) == 1
 
 
 def described(**changes):
     config = {"model": {"arch": "cnn", "dropout": 0.3}, "data": {"path": "/a"}}
-    return {"search": "grid", "space": {"seed": [0, 1]}, "config": config, "data": "d", **changes}
+    return {
+        "search": "grid", "space": {"seed": [0, 1]}, "config": config, "data": "d",
+        "versions": {"keras": "3"}, **changes,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -345,6 +421,7 @@ def described(**changes):
         ({"space": {"seed": [0]}}, r"the search space of seed was \[0, 1\], got \[0\]"),
         ({"space": {"seed": [0, 1], "k": [1]}}, r"the search space of k was null, got \[1\]"),
         ({"data": "e"}, "the data set has changed since"),
+        ({"versions": {"keras": "4"}}, 'the version of keras was "3", got "4"'),
         (
             {"config": {"model": {"arch": "fnn", "dropout": 0.3}, "data": {"path": "/a"}}},
             'model.arch was "cnn", got "fnn"',
@@ -381,19 +458,19 @@ def test_a_damaged_record_is_named(tmp_path):
 MEMORY = """
 import sys
 from alloyk.config import parse_overrides
-from alloyk.tuning import search
+from alloyk.tuning import experiment, search
 
 def resident():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
-train, after = search.Experiment.train, []
-def measured(self, values, folder):
-    result = train(self, values, folder)
+train, after = experiment.Experiment.train, []
+def measured(self, *arguments):
+    result = train(self, *arguments)
     after.append(resident())
     return result
 
-search.Experiment.train = measured
+experiment.Experiment.train = measured
 space = {"seed": list(range(12))}
 search.run_search("grid", space, sys.argv[1], overrides=parse_overrides(sys.argv[2:]))
 print(after[1], after[11])

@@ -1,0 +1,113 @@
+"""The experiment around which to search: a trial's configuration, its data, its training."""
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alloyk.config import Config, overlay, resolve_config
+from alloyk.files import unfinished_path
+from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.predictions import write_predictions
+from alloyk.training import set_up_keras, train_network
+from alloyk.training.build import Split, load_splits, open_training_data
+from alloyk.training.memory import networks_released
+from alloyk.training.predicting import predict_split
+from alloyk.tuning.loop import Outcome, TimeIsUp
+from alloyk.tuning.records import Trial, TrialRecords, falls
+from alloyk.tuning.space import Parameter, extremes, overrides_of
+
+# Keras Tuner's own values of a trial of Hyperband.
+PARENT, FROM, UNTIL = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
+
+_logger = logging.getLogger(__name__)
+
+
+class Experiment:
+    """The experiment around which to search: a trial's configuration, its data, its training."""
+
+    def __init__(
+        self, path: Path | None, overrides: Mapping, progress: Progress = NO_PROGRESS
+    ) -> None:
+        self.path, self.overrides, self.progress = path, dict(overrides), progress
+        self.base = resolve_config(path, self.overrides)
+        self._data: dict[str, tuple[Split, Split, tuple[str, ...]]] = {}
+
+    @property
+    def monitor(self) -> str:
+        """What trials are compared by."""
+        return self.base.train.monitor
+
+    def configuration(self, values: Mapping[str, Any]) -> Config:
+        """The configuration of a trial."""
+        return resolve_config(self.path, overlay(self.overrides, overrides_of(values)))
+
+    def check(self, parameters: tuple[Parameter, ...]) -> None:
+        """Raise for keys, values and data that no trial could use, before the first one."""
+        configurations = [self.configuration(values) for values in extremes(parameters)]
+        self.splits(configurations[0])
+
+    def splits(self, config: Config) -> tuple[Split, Split, tuple[str, ...]]:
+        """Training split, validation split and classes; kept for trials alike."""
+        key = repr((config.data, config.preprocess, config.model.tasks))
+        if key not in self._data:
+            self._data.clear()
+            dataset = open_training_data(config)
+            preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
+            train, val = load_splits(config, dataset, preprocessing, names=("train", "val"))
+            self._data[key] = train, val, tuple(dataset.classes)
+            self._table = dataset.split("val")
+        return self._data[key]
+
+    def train(self, trial: Trial, records: TrialRecords, deadline: float | None) -> Outcome:
+        """Train one trial, from its checkpoint if there is one; return its best value.
+
+        Raises:
+            TimeIsUp: The deadline passed; the trial can be resumed.
+        """
+        config = self.configuration(trial.values)
+        folder = records.folder(trial)
+        set_up_keras(config)
+        run = RunFolder(folder)
+        values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
+        resumed = " (resumed)" if run.checkpoint_folder.exists() else ""
+        _logger.info("trial %s%s: %s", trial.name, resumed, values)
+        if trial.values.get(PARENT) is not None:
+            _continue(records.out / f"trial_{trial.values[PARENT]}", folder)
+        run.checkpoint_folder.mkdir(exist_ok=True)
+
+        def watch_time(_epochs_done: int) -> None:
+            if deadline is not None and time.time() > deadline:
+                raise TimeIsUp
+
+        train, val, classes = self.splits(config)
+        with networks_released():
+            network = train_network(
+                config, folder, train, val, len(classes), self.progress,
+                after_epoch=watch_time, until=trial.values.get(UNTIL),
+            )  # fmt: skip
+            probabilities = predict_split(network, val).probabilities
+            del network
+        write_predictions(run.predictions_file("val"), self._table, probabilities, classes)
+        history = run.history
+        assert history is not None  # train_network wrote it
+        monitored = history[self.monitor]
+        if UNTIL not in trial.values:  # a trial of Hyperband may be continued
+            shutil.rmtree(run.checkpoint_folder)
+        own = history["seconds"][int(trial.values.get(FROM, 0)) :]
+        best = monitored.min() if falls(self.monitor) else monitored.max()
+        return Outcome(float(best), history.epochs, round(float(own.sum()), 3))
+
+
+def _continue(parent: Path, folder: Path) -> None:
+    """Start a trial from the history and the checkpoint of the trial that it continues."""
+    before, checkpoint = RunFolder(parent), RunFolder(folder).checkpoint_folder
+    if checkpoint.exists() or not before.checkpoint_folder.exists():
+        return
+    shutil.copyfile(before.history_file, RunFolder(folder).history_file)
+    with unfinished_path(checkpoint) as unfinished:
+        shutil.copytree(before.checkpoint_folder, unfinished)

@@ -1,0 +1,147 @@
+"""The loop of one worker: take a trial, train it, record it, until none is left.
+
+Any number of workers, on any machine that sees the folder, run this loop at once. A trial is taken
+under the lock of the search, and its own folder is locked while it is trained. The operating system
+releases that lock when a worker dies, so that another one takes the trial over.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from alloyk.errors import AlloykError
+from alloyk.locks import InUseError, locked_folder, locked_path
+from alloyk.tuning.records import Trial, TrialRecords
+from alloyk.tuning.suggestions import Feedback, Sequence
+
+WAIT_S = 0.2
+LOCK_LIMIT_S = 120.0
+STANDSTILL_S = 3600.0
+"""Longest wait for trials of other workers of which no file changes."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What a trial has given.
+
+    Attributes:
+        result: Its best value.
+        epochs: Epochs trained, those of the trial that it continues included.
+        seconds: Time of its own epochs.
+    """
+
+    result: float
+    epochs: int | None = None
+    seconds: float | None = None
+
+
+class TimeIsUp(Exception):  # noqa: N818
+    """The time budget is spent; the trial stays as it is and can be resumed."""
+
+
+class Train(Protocol):
+    """Trains a trial in its folder."""
+
+    def __call__(self, trial: Trial, records: TrialRecords, deadline: float | None) -> Outcome: ...
+
+
+def search_lock(out: Path) -> AbstractContextManager[None]:
+    """The lock under which trials are taken and ended."""
+    return locked_path(out / "search", wait=True, limit_s=LOCK_LIMIT_S)
+
+
+def run_trials(
+    out: Path,
+    suggestions: Sequence | Feedback,
+    train: Train,
+    *,
+    deadline: float | None = None,
+) -> bool:
+    """Take and train trials until none is left; return whether the search is complete.
+
+    Args:
+        out: Folder of the search.
+        suggestions: Where the values of new trials come from.
+        train: Trains one trial. An exception is recorded as its failure.
+        deadline: `time.time()` after which no trial starts.
+
+    Raises:
+        AlloykError: Other workers have trials that stand still.
+    """
+    records = TrialRecords(out)
+    while deadline is None or time.time() < deadline:
+        with _taken(records, suggestions, deadline) as trial:
+            if trial is None:
+                return not records.running()
+            try:
+                outcome, problem = train(trial, records, deadline), None
+            except TimeIsUp:
+                return False
+            except Exception as error:
+                outcome, problem = None, _problem(error)
+                _logger.warning("trial %s failed: %s", trial.name, problem)
+                _logger.debug("trial %s", trial.name, exc_info=True)
+            with search_lock(out):
+                records.refresh()
+                if outcome is None:
+                    records.end(trial, None, error=problem)
+                else:
+                    records.end(trial, outcome.result, epochs=outcome.epochs,
+                                seconds=outcome.seconds)  # fmt: skip
+    return False
+
+
+def _problem(error: Exception) -> str:
+    """The message of an error on one line, with its type where the message may need it."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, AlloykError) else f"{type(error).__name__}: {message}"
+
+
+@contextmanager
+def _taken(
+    records: TrialRecords, suggestions: Sequence | Feedback, deadline: float | None
+) -> Iterator[Trial | None]:
+    """The next trial, its folder locked in the block; None if there is none."""
+    with ExitStack() as stack:
+        while True:
+            with search_lock(records.out):
+                records.refresh()
+                trial = _abandoned(records, stack)
+                found = trial or suggestions.next(records)
+                if isinstance(found, dict):
+                    trial = records.begin(found)
+                    stack.enter_context(locked_folder(records.folder(trial)))
+            if trial is not None or not records.running():
+                break
+            if deadline is not None and time.time() > deadline:
+                break
+            _refuse_standstill(records)
+            time.sleep(WAIT_S)
+        yield trial
+
+
+def _abandoned(records: TrialRecords, stack: ExitStack) -> Trial | None:
+    """A trial that no worker has, now locked by this one."""
+    for trial in records.running():
+        try:
+            stack.enter_context(locked_folder(records.folder(trial)))
+        except InUseError:
+            continue
+        return trial
+    return None
+
+
+def _refuse_standstill(records: TrialRecords) -> None:
+    """Raise if no running trial of another worker makes progress."""
+    folders = [records.folder(trial) for trial in records.running()]
+    changed = [file.stat().st_mtime for one in folders for file in one.glob("*")]
+    if changed and time.time() - max(changed) > STANDSTILL_S:
+        raise AlloykError(
+            f"the running trials {', '.join(one.name for one in folders)} must make progress, got "
+            f"none for {STANDSTILL_S / 3600:g} hours; end the workers that hold them, and give the "
+            "command again"
+        )

@@ -1,0 +1,75 @@
+"""How certain the best trial is: a paired bootstrap over the plates of the validation split.
+
+Every resample draws the same plates for all trials, because they were evaluated on the same images.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
+from alloyk.runs.predictions import Predictions
+
+LEVEL = (2.5, 97.5)
+
+
+class Certainty(NamedTuple):
+    """A trial's figure on the validation split, and how it compares with the best trial.
+
+    Attributes:
+        value: Accuracy, or log loss.
+        low: Lower end of its 95 % interval.
+        high: Upper end of its 95 % interval.
+        tied: Whether the 95 % interval of the difference to the best trial contains 0.
+    """
+
+    value: float
+    low: float
+    high: float
+    tied: bool
+
+
+def certainties(
+    predictions: Mapping[str, Predictions], best: str, *, accuracy: bool, seed: int = 0
+) -> dict[str, Certainty]:
+    """The certainty of each trial.
+
+    Args:
+        predictions: Name of a trial → its predictions of the same validation images, in one order.
+        best: Name of the best trial.
+        accuracy: Whether trials are compared by accuracy; otherwise by log loss.
+        seed: Seed of the resamples.
+    """
+    names = list(predictions)
+    figures = np.stack([_per_image(predictions[name], accuracy) for name in names], axis=1)
+    groups = predictions[best].groups
+    n_groups = int(groups.max()) + 1
+    sums = np.zeros((n_groups, len(names)))
+    np.add.at(sums, groups, figures)
+    sizes = np.bincount(groups, minlength=n_groups).astype(float)
+    drawn = np.concatenate(
+        [
+            (counts @ sums) / (counts @ sizes)[:, None]
+            for counts in resampled_counts(n_groups, RESAMPLES, seed)
+        ]
+    )
+    low, high = np.percentile(drawn, LEVEL, axis=0)
+    difference = np.percentile(drawn - drawn[:, [names.index(best)]], LEVEL, axis=0)
+    tied = (difference[0] <= 0) & (difference[1] >= 0)
+    values = figures.mean(axis=0)
+    return {
+        name: Certainty(float(values[i]), float(low[i]), float(high[i]), bool(tied[i]))
+        for i, name in enumerate(names)
+    }
+
+
+def _per_image(predictions: Predictions, accuracy: bool) -> np.ndarray:
+    """Whether each image is right, or its log loss."""
+    if accuracy:
+        right: np.ndarray = (predictions.y_pred == predictions.y_true).astype(float)
+        return right
+    rows = np.arange(len(predictions))
+    of_true = predictions.probabilities[rows, predictions.y_true]
+    losses: np.ndarray = -np.log(np.maximum(of_true, np.finfo(np.float64).eps))
+    return losses

@@ -1,0 +1,186 @@
+"""Which values the next trial gets, from Keras Tuner's oracles.
+
+Grid and random search do not look at results: they are sequences that every worker can make for
+itself. Bayesian search and Hyperband do. Their oracle is brought up to date by replaying what has
+happened in the search, so that its state has no file of its own that could be lost or differ.
+"""
+
+import enum
+import json
+import math
+import warnings
+from functools import partial
+from typing import Any
+
+import keras_tuner
+import numpy as np
+from keras_tuner import oracles
+from sklearn.exceptions import ConvergenceWarning
+
+from alloyk.errors import ModelError
+from alloyk.tuning.records import FAILED, Trial, TrialRecords
+
+OBJECTIVE = "objective"
+FACTOR = 3
+"""Hyperband trains a third of the trials for three times as many epochs."""
+
+
+class Answer(enum.Enum):
+    """Why there are no values for a further trial."""
+
+    WAIT = "a running trial has to end first"
+    END = "the search is complete"
+
+
+class _InMemory:
+    """Keeps an oracle from writing files."""
+
+    def save(self) -> None: ...
+
+    def _save_trial(self, trial: Any) -> None: ...
+
+
+class _Grid(_InMemory, oracles.GridSearchOracle): ...
+
+
+class _Random(_InMemory, oracles.RandomSearchOracle): ...
+
+
+class _Hyperband(_InMemory, oracles.HyperbandOracle): ...
+
+
+class _Bayesian(_InMemory, oracles.BayesianOptimizationOracle):
+    """Takes recorded values where it is replayed; its draws depend on the trial's number only."""
+
+    recorded: dict[str, Any] | None = None
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        if self.recorded is not None:
+            values, self.recorded = self.recorded, None
+            return {"status": "RUNNING", "values": values}
+        self._seed_state = self.seed + 1000 * (int(trial_id) + 1)
+        self._random_state = np.random.RandomState(self._seed_state)
+        with warnings.catch_warnings():  # the fit of a smooth objective may not converge
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = super().populate_space(trial_id)
+        if found["values"] is not None and self._duplicate(found["values"]):
+            return self._random_populate_space()
+        return found
+
+
+class Sequence:
+    """The trials of a grid or random search, in their order."""
+
+    def __init__(
+        self, search: str, hp: keras_tuner.HyperParameters, seed: int, limit: int | None
+    ) -> None:
+        kind: Any = {"grid": _Grid, "random": _Random}[search]
+        self._oracle: Any = kind(
+            objective=keras_tuner.Objective(OBJECTIVE, "min"), hyperparameters=hp, seed=seed,
+            max_trials=limit, max_consecutive_failed_trials=None,
+        )  # fmt: skip
+        self._oracle.verbose = 0
+        self._made: list[dict[str, Any]] = []
+
+    def next(self, records: TrialRecords) -> dict[str, Any] | Answer:
+        """The first values of the sequence that no trial has."""
+        known = {trial.key for trial in records}
+        number = 0
+        while number < len(self._made) or self._extend():
+            values = self._made[number]
+            if Trial("", values).key not in known:
+                return values
+            number += 1
+        return Answer.END
+
+    def _extend(self) -> bool:
+        trial = self._oracle.create_trial("alloyk")
+        if trial.status != "RUNNING":
+            return False
+        self._made.append(dict(trial.hyperparameters.values))
+        _end(self._oracle, trial, 0.0)
+        return True
+
+
+class Feedback:
+    """The trials of a search that depend on the results of earlier ones."""
+
+    def __init__(
+        self,
+        search: str,
+        hp: keras_tuner.HyperParameters,
+        seed: int,
+        limit: int | None,
+        *,
+        falling: bool,
+        epochs: int,
+    ) -> None:
+        common: dict[str, Any] = {
+            "objective": keras_tuner.Objective(OBJECTIVE, "min" if falling else "max"),
+            "hyperparameters": hp, "seed": seed, "max_consecutive_failed_trials": None,
+        }  # fmt: skip
+        self._worst = math.inf if falling else -math.inf
+        self._limit = limit
+        self._waiting_at: int | None = None
+        self._make = (
+            partial(_Bayesian, max_trials=None, **common)
+            if search == "bayesian"
+            else partial(_Hyperband, max_epochs=epochs, factor=FACTOR, **common)
+        )
+        self._start()
+
+    def _start(self) -> None:
+        """Forget everything replayed."""
+        self._seen = 0
+        self._oracle = self._make()
+        self._oracle.verbose = 0
+
+    def next(self, records: TrialRecords) -> dict[str, Any] | Answer:
+        """The values that the oracle proposes after everything recorded.
+
+        Raises:
+            ModelError: The recorded trials are not those that this version proposes.
+        """
+        events = records.events()
+        if len(events) == self._waiting_at:
+            return Answer.WAIT
+        for event, trial in events[self._seen :]:
+            self._replay(event, trial)
+            self._seen += 1
+        count = len(list(records))
+        if self._limit is not None and count >= self._limit:
+            return Answer.END
+        found = self._oracle.create_trial(f"{count:04d}")
+        if found.status == "IDLE":  # which may have changed the oracle's random numbers
+            self._start()
+            self._waiting_at = len(events)
+            return Answer.WAIT
+        if found.status != "RUNNING":
+            return Answer.END
+        self._seen += 1  # the caller records it
+        return dict(found.hyperparameters.values)
+
+    def _replay(self, event: str, trial: Trial) -> None:
+        if event == "claim":
+            if isinstance(self._oracle, _Bayesian):
+                self._oracle.recorded = dict(trial.values)
+            found = self._oracle.create_trial(trial.name)
+            if dict(found.hyperparameters.values) != trial.values:
+                raise ModelError(
+                    f"trial {trial.name} must have the values that this version proposes, "
+                    f"{json.dumps(found.hyperparameters.values)}, got {json.dumps(trial.values)}; "
+                    "use the versions that the search was started with, or another --out"
+                )
+            return
+        # Hyperband waits for results: one that failed counts as the worst, so that it ends.
+        result = self._worst if trial.state == FAILED else trial.result
+        assert result is not None
+        if trial.state == FAILED and isinstance(self._oracle, _Bayesian):
+            result = math.nan
+        _end(self._oracle, self._oracle.trials[trial.name], result)
+
+
+def _end(oracle: Any, trial: Any, result: float) -> None:
+    oracle.update_trial(trial.trial_id, {OBJECTIVE: result})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)

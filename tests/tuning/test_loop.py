@@ -1,0 +1,150 @@
+"""Searches on an analytic objective, without a network: quality, kills, several workers."""
+
+import math
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from alloyk.errors import AlloykError, ConfigError
+from alloyk.tuning.loop import Outcome, run_trials
+from alloyk.tuning.records import TrialRecords
+from alloyk.tuning.search import run_search, suggestions_for
+from alloyk.tuning.space import parameters_of
+
+# The optimum, 0, is at rate 1e-3 and dropout 0.3; the default, the lower ends, has 2.25 + 0.36.
+SPACE = {
+    "optimizer.learning_rate": {"min": 1e-5, "max": 1e-1, "log": True},
+    "model.dropout": {"min": 0.0, "max": 0.9},
+}
+WORST = 4 + 0.36
+FEEDBACK = ("bayesian", "hyperband")
+
+
+def loss(values):
+    rate, dropout = values["optimizer.learning_rate"], values["model.dropout"]
+    short = 1 / values["tuner/epochs"] - 1 / 27 if "tuner/epochs" in values else 0
+    return (math.log10(rate) + 3) ** 2 + 4 * (dropout - 0.3) ** 2 + 0.1 * short
+
+
+def train(trial, records, deadline):
+    return Outcome(loss(trial.values))
+
+
+def search(out, kind, *, seed=1, trials=40, function=train, **options):
+    limit = trials if kind != "hyperband" else None
+    suggestions = suggestions_for(
+        kind, parameters_of(SPACE), seed=seed, max_trials=limit, epochs=27
+    )
+    run_trials(out, suggestions, function, **options)
+    return [(trial.values, trial.result) for trial in TrialRecords(out)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "kind", ["random", "hyperband", pytest.param("bayesian", marks=pytest.mark.slow)]
+)  # a Gaussian process is fitted for each trial
+def test_a_search_reaches_95_percent_of_the_gain(tmp_path, kind, seed):
+    found = search(tmp_path, kind, seed=seed, trials=40)
+    assert min(result for _, result in found) <= 0.05 * WORST
+
+
+@pytest.mark.parametrize("kind", ["random", *FEEDBACK])
+def test_a_search_cut_off_anywhere_makes_the_same_trials(tmp_path, kind):
+    trials = 8  # Bayesian search draws the first 6 at random
+    undisturbed = search(tmp_path / "undisturbed", kind, trials=trials)
+    calls = 0
+
+    def interrupted(trial, records, deadline):
+        nonlocal calls
+        calls += 1
+        if calls % 3 == 2:
+            raise KeyboardInterrupt
+        return train(trial, records, deadline)
+
+    for _ in range(len(undisturbed)):
+        try:
+            found = search(tmp_path / "s", kind, trials=trials, function=interrupted)
+            break
+        except KeyboardInterrupt:
+            pass
+    assert found == undisturbed
+
+
+@pytest.mark.parametrize("kind", ["random", *FEEDBACK])
+def test_a_trial_that_fails_is_recorded_and_the_search_ends(tmp_path, kind):
+    def failing(trial, records, deadline):
+        if int(trial.name) % 4 == 0:
+            raise AlloykError("the loss became nan")
+        if int(trial.name) % 4 == 2:
+            raise KeyError("no such key")
+        return train(trial, records, deadline)
+
+    search(tmp_path, kind, trials=8, function=failing)
+    records = TrialRecords(tmp_path)
+    failed = records.failed()
+    assert len(failed) == math.ceil(len(list(records)) / 2)
+    assert {trial.error for trial in failed} == {"the loss became nan", "KeyError: 'no such key'"}
+    assert not records.running()
+
+
+def sleep_and_train(trial, records, deadline):
+    with (records.folder(trial) / "who").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(0.3)
+    return train(trial, records, deadline)
+
+
+def work(out, kind, trials):
+    search(out, kind, trials=trials, function=sleep_and_train)
+
+
+@pytest.mark.parametrize("kind", ["random", "hyperband"])
+def test_several_workers_share_a_search_and_outlive_one(tmp_path, kind):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["alloyk.tuning.search"])  # Keras is imported once
+    workers = [context.Process(target=work, args=(tmp_path, kind, 12)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    victim, deadline = workers[0], time.time() + 60
+    while not any(
+        str(victim.pid) in file.read_text().split() for file in tmp_path.glob("trial_*/who")
+    ):
+        assert time.time() < deadline
+        time.sleep(0.05)
+    os.kill(victim.pid, signal.SIGKILL)
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL, 0, 0]
+    records = TrialRecords(tmp_path)
+    assert not records.running()
+    trained = [file.read_text().split() for file in tmp_path.glob("trial_*/who")]
+    twice = [who for who in trained if len(who) > 1]
+    assert len(twice) <= 1  # the trial of the victim
+    assert all(who[0] == str(victim.pid) for who in twice)
+    assert len({trial.key for trial in records}) == len(trained)
+    if kind == "random":
+        assert len(trained) == 12
+
+
+def test_the_time_budget_starts_no_further_trial(tmp_path):
+    assert not run_trials(
+        tmp_path, suggestions_for("random", parameters_of(SPACE), seed=1), train,
+        deadline=time.time() - 1,
+    )  # fmt: skip
+    assert not list(TrialRecords(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search": "annealing"}, "search must be one of grid, .*, got 'annealing'"),
+        ({"search": "random", "workers": 0}, "workers must be >= 1, got 0"),
+        ({"search": "random", "time_budget_min": 0}, "time_budget must be > 0 minutes, got 0"),
+    ],
+)
+def test_a_wrong_option_is_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        run_search(space=SPACE, **options)
