@@ -6,6 +6,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from tiny_run import CLASSES, raw_image, write_dataset, write_run
 
@@ -20,6 +21,7 @@ from alloyk.inference.backends import in_float32
 from alloyk.inference.latency import Speed, measure, single_thread_latency
 from alloyk.inference.metadata import read_metadata
 from alloyk.models.nested import nested_layers
+from alloyk.preprocessing import build_preprocessing, strips
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,21 @@ def test_conversion_is_silent(tmp_path, untimed, gray_run, capfd, caplog):
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
     assert "converting to tflite" in caplog.messages
+
+
+def test_a_savedmodel_computes_large_images_in_strips_like_the_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(conversion, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 500)
+    preprocessing = build_preprocessing((8, 8), normalize="robust", repair=True, equalize=True)
+    model = keras.Sequential(
+        [keras.Input((None, None, None)), preprocessing, keras.layers.Flatten()]
+    )
+    conversion.write_savedmodel(model, tmp_path / "saved")
+    call = tf.saved_model.load(str(tmp_path / "saved")).signatures[conversion.SIGNATURE]
+    image = np.random.default_rng(0).integers(1000, 9000, (1, 61, 47, 1)).astype(np.float32)
+    image[0, 5] = 16000  # a defective row
+    found = call(image=tf.constant(image))["probabilities"]
+    np.testing.assert_allclose(found, keras.ops.softmax(model(image)), rtol=1e-6)
 
 
 def test_savedmodel_keeps_size_channels_and_batch_open(colour_run, colour_exports):
