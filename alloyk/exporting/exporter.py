@@ -215,7 +215,9 @@ def check_out(out: Path, chosen: ExportFormat, file_format: str) -> None:
         if os.path.lexists(path):
             raise ConfigError(f"{shown(path)} already exists; choose another --out, or delete it")
     if chosen.suffix and out.suffix.lower() != chosen.suffix:
-        raise ConfigError(f"a {file_format} file must end in {chosen.suffix}, got {shown(out)}")
+        raise ConfigError(
+            f"a file of format {file_format} must end in {chosen.suffix}, got {shown(out)}"
+        )
     others = {known.suffix for known in FORMATS.values() if known.suffix}
     if not chosen.suffix and out.suffix.lower() in others:
         raise ConfigError(

@@ -198,7 +198,7 @@ def test_wrong_usage_ends_with_2(exported, runner, tmp_path):
         done = runner.invoke(main, ["predict", *arguments])
         assert done.exit_code == 2, done.output
     export = ["export", "run", "--out", "x"]
-    for arguments in ([], ["--format", "onnx"], ["--format", "tflite", "--input-size", "12by12"]):
+    for arguments in ([], ["--format", "caffe"], ["--format", "tflite", "--input-size", "12by12"]):
         done = runner.invoke(main, [*export, *arguments])
         assert done.exit_code == 2, done.output
 

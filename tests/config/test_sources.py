@@ -54,15 +54,16 @@ def value_of(key, model, name):
     types = types_in(field.annotation)
     if bool in types:
         return st.booleans()
+    bounds = {
+        name: getattr(rule, name)
+        for rule in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if hasattr(rule, name)
+    }
     if int in types:
-        return st.integers(8, 90)
+        high = bounds.get("le", 90)
+        return st.integers(min(8, high), high)
     if float in types:
-        bounds = {
-            name: getattr(rule, name)
-            for rule in field.metadata
-            for name in ("ge", "gt", "le", "lt")
-            if hasattr(rule, name)
-        }
         low = bounds.get("ge", bounds.get("gt", 0.0))
         high = bounds.get("le", bounds.get("lt", low + 1.0))
         return st.sampled_from([low + share * (high - low) for share in (0.125, 0.25, 0.5)])

@@ -264,7 +264,7 @@ def test_what_exists_is_left_alone(tmp_path, gray_run):
 @pytest.mark.parametrize(
     ("file_format", "name", "message"),
     [
-        ("tflite", "model", r"a tflite file must end in \.tflite, got .*model"),
+        ("tflite", "model", r"a file of format tflite must end in \.tflite, got .*model"),
         ("savedmodel", "model.tflite", r"writes a folder, got .*without \.tflite"),
     ],
 )

@@ -11,6 +11,7 @@ from PIL import Image
 from tiny_run import raw_image, write_dataset, write_run
 
 from alloyk.explanation import explain
+from alloyk.exporting import parity
 from alloyk.exporting.bundle import export_bundle
 from alloyk.inference import load
 from alloyk.serving.limits import Limits
@@ -54,7 +55,10 @@ def test_grad_cam_is_that_of_explain(run, tmp_path):
     np.testing.assert_allclose((drawn[..., 0] - drawn[..., 2]) / 255, 0.75 * heat, atol=0.01)
 
 
-def test_a_bundle_has_the_thresholds_of_its_run(run, tmp_path):
+def test_a_bundle_has_the_thresholds_that_its_proof_found(run, tmp_path, monkeypatch):
+    chosen = [{"wanted_error_rate": 0.02, "threshold": 0.5}]
+    monkeypatch.setattr(parity, "abstention", lambda *predictions, resamples: chosen)
+    monkeypatch.setattr(parity, "_meets", lambda *arguments: True)
     report = export_bundle(run, tmp_path / "device")
     assert report.path == tmp_path / "device"
     described = json.loads((tmp_path / "device" / "model.json").read_text())
