@@ -68,8 +68,8 @@ def planned_for(
     """The plan that a training without a configuration file uses.
 
     Returns:
-        None if there is a file, the data set is the embedded default, or the study's recipe is
-        wanted, which is taken to the letter.
+        None if there is a file, the data set is the embedded default, or the recipe is `study`,
+        which is never changed.
     """
     if config is not None or given.get("recipe") == "study":
         return None

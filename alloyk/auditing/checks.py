@@ -44,7 +44,7 @@ def audit_dataset(
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: There is no data set, its folders contradict its manifest, or `series` does
+        AlloykError: There is no data set, folders and manifest disagree, or `series` does
             not fit it. Images that cannot be read are findings, not errors.
     """
     root, table, notes = read_for_audit(Path(data), page=page, raw=raw)

@@ -34,7 +34,7 @@ def read_for_audit(
         raw: As in `load_dataset`.
 
     Raises:
-        AlloykError: There are no images, or the folders contradict the manifest.
+        AlloykError: There are no images, or folders and manifest disagree.
     """
     root, table, notes = _read_files(data)
     describe_raw(root, raw)

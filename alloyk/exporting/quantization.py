@@ -155,12 +155,12 @@ def activation_ranges(
     Returns:
         Tensor name → its range, which contains 0 as the arithmetic requires.
     """
-    wanted = {name for one in operators for name in (one.name, *one.inputs)}
+    names = {name for one in operators for name in (one.name, *one.inputs)}
     interpreter = _interpreter(content, keep=True)
     (image_input,) = interpreter.get_input_details()
     tensors = {
         one["name"]: one["index"] for one in interpreter.get_tensor_details()
-        if one["name"] in wanted and one["dtype"] == np.float32
+        if one["name"] in names and one["dtype"] == np.float32
     }  # fmt: skip
     ranges = dict.fromkeys(tensors, (0.0, 0.0))
     for image in images:

@@ -1,7 +1,7 @@
-"""A table that only grows, and survives a kill at any moment.
+"""An append-only table that survives a kill at any moment.
 
-Each call appends whole rows with one write, which then go to the disk. A row that was cut off, by
-a full disk or a power cut, is removed when the file is opened again.
+Each call appends complete rows with a single write and flushes them to disk. A row left incomplete
+by a full disk or a power failure is removed when the file is next opened.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ class Journal:
         self._size += len(data)
 
     def _repair(self) -> int:
-        """Cut off an incomplete last row; return the size of the file."""
+        """Remove an incomplete last row; return the size of the file."""
         content = self.path.read_bytes()
         end = sum(len(record) for record in self._records(content))
         if end < len(content):
@@ -107,7 +107,7 @@ class Journal:
         return end
 
     def _records(self, content: bytes) -> Iterator[bytes]:
-        """Split into complete rows; in CSV, a quoted cell may go over several lines."""
+        """Split into complete rows; in CSV, a quoted cell may span several lines."""
         record = b""
         for line in _lines(content):
             record += line

@@ -36,7 +36,7 @@ def cross_validate(
     leave_out: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
-    """Cross-validate; a cross-validation that was cut off goes on where it stopped.
+    """Cross-validate; an interrupted cross-validation is resumed.
 
     Args:
         config: The experiment; its `data.fold` and `data.leave_out` are set here.
