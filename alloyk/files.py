@@ -43,6 +43,17 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Name the file in errors of writing in the block, such as a full disk.

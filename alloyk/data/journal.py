@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.errors import DataError
+from alloyk.files import sync_folder
 from alloyk.imaging import shown
 
 # In the target folder while a move is unfinished; a folder, so that it appears in one rename.
@@ -150,14 +151,3 @@ def write_synced(file: Path, text: str) -> None:
         os.fsync(stream.fileno())
     os.replace(draft, file)
     sync_folder(file.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

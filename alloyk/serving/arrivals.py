@@ -80,11 +80,11 @@ class Arrivals:
         return now - waiting.since - self._settle_s
 
     def has_changed(self, arrival: Arrival) -> bool:
-        """Whether the file is now in another state, or gone."""
+        """Whether the file is now in another state; a file that is gone was read whole."""
         try:
             status = os.stat(self.folder / arrival.name)
         except OSError:
-            return True
+            return False
         return _state(arrival.name, status) != arrival
 
     def ready(self) -> list[Arrival]:

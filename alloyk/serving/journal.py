@@ -10,12 +10,12 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from alloyk.errors import ConfigError, DataError
-from alloyk.files import writing
+from alloyk.files import sync_folder, writing
 from alloyk.imaging import shown
 from alloyk.inference.tables import json_line
 from alloyk.locks import locked_path
@@ -31,6 +31,8 @@ class Journal:
     Args:
         path: The file; it is created, or continued if it has the same columns.
         columns: Names of the columns of a `.csv` file, in order.
+        check: Raises if a row of the file cannot be continued. The file is not changed before
+            every row has passed.
 
     Attributes:
         rows: The rows that the file had when it was opened.
@@ -41,20 +43,29 @@ class Journal:
         AlloykError: The file cannot be written, or another process writes it.
     """
 
-    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        columns: Sequence[str],
+        check: Callable[[dict[str, object]], object] = lambda row: None,
+    ) -> None:
         self.path, self._columns = Path(path), list(columns)
         self._is_csv = self.path.suffix.lower() == ".csv"
         self.rows: list[dict[str, object]] = []
-        self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as resources:
             resources.enter_context(locked_path(self.path))
             with writing(self.path):
                 flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
                 self._file = os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
                 resources.callback(os.close, self._file)
-                _sync_folder(self.path.parent)
-                self._size = self._repair()
-                self.rows = list(self._read())
+                sync_folder(self.path.parent)
+                content = self.path.read_bytes()
+                records = list(self._records(content))
+                self.rows = list(self._parsed(records))
+                for row in self.rows:
+                    check(row)
+                self._size = sum(map(len, records))
+                self._remove_rest(content[self._size :])
                 if self._is_csv and self._size == 0:
                     self._append(_csv_line(self._columns))
             self._resources = resources.pop_all()
@@ -96,15 +107,19 @@ class Journal:
             raise
         self._size += len(data)
 
-    def _repair(self) -> int:
-        """Remove an incomplete last row; return the size of the file."""
-        content = self.path.read_bytes()
-        end = sum(len(record) for record in self._records(content))
-        if end < len(content):
-            logger.warning("removed an incomplete last row of %s", shown(self.path))
-            os.ftruncate(self._file, end)
-            os.fsync(self._file)
-        return end
+    def _remove_rest(self, rest: bytes) -> None:
+        """Remove an incomplete last row; refuse a file that does not begin like such a table."""
+        if not rest:
+            return
+        begin = _csv_line(self._columns).encode() if self._is_csv else b'{"path": '
+        if self._size == 0 and rest[: len(begin)] != begin[: len(rest)]:
+            raise ConfigError(
+                f"{shown(self.path)} must be a table of `alloyk predict --watch`, but does not "
+                "begin like one; choose another --output"
+            )
+        logger.warning("removed an incomplete last row of %s", shown(self.path))
+        os.ftruncate(self._file, self._size)
+        os.fsync(self._file)
 
     def _records(self, content: bytes) -> Iterator[bytes]:
         """Split into complete rows; in CSV, a quoted cell may span several lines."""
@@ -115,8 +130,8 @@ class Journal:
                 yield record
                 record = b""
 
-    def _read(self) -> Iterator[dict[str, object]]:
-        for number, record in enumerate(self._records(self.path.read_bytes())):
+    def _parsed(self, records: Sequence[bytes]) -> Iterator[dict[str, object]]:
+        for number, record in enumerate(records):
             text = record.decode(errors="surrogateescape")
             if not self._is_csv:
                 yield self._json_row(text, number)
@@ -165,13 +180,3 @@ def _csv_line(values: Sequence[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(["" if one is None else one for one in values])
     return text.getvalue()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the name of a new file on the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

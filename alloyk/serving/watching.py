@@ -8,9 +8,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from alloyk.errors import ConfigError
+from alloyk.files import few
 from alloyk.imaging import PageChoice, RawLayout
 from alloyk.inference import Classification, Classifier
 from alloyk.inference.tables import cells, header, objects
@@ -77,18 +79,29 @@ class FolderWatch:
         empty = classifier.predict([], abstain=abstain)
         path, *others = header(empty, with_errors=True)
         self._columns = [path, SIZE, MODIFIED, *others]
-        self._journal = Journal(output, self._columns)
+        self._journal = Journal(output, self._columns, check=partial(self._check, Path(output)))
         for row in self._journal.rows:
             self._arrivals.done(_arrival(row, self._journal.path))
         self.count = len(self._journal.rows)
         self._journal.rows = []
-        self._scan_s, self._warned = 0.0, False
+        self._scan_s = 0.0
 
     def __enter__(self) -> "FolderWatch":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._journal.__exit__(None, None, None)
+
+    def _check(self, file: Path, row: dict[str, object]) -> None:
+        """Raise ConfigError if a row is not of this command and this model."""
+        _arrival(row, file)
+        named = row.get("probabilities")  # of a .jsonl file; a .csv file has them as columns
+        classes = self._classifier.classes
+        if isinstance(named, dict) and list(named) != list(classes):
+            raise ConfigError(
+                f"{file} must have the classes {few(classes)} of this model, got {few(named)}; "
+                "choose another --output"
+            )
 
     def step(self) -> Iterator[Classification]:
         """Classify what has arrived; yield results once their rows are on the disk."""
@@ -113,9 +126,8 @@ class FolderWatch:
                     self._arrivals.done(arrivals[n])
                 self.count += len(kept)
                 yield part.select(kept)
-        for note in () if self._warned else stream.notes:
-            logger.warning(note)
-            self._warned = True  # once: the table has the rest
+        for note in stream.notes:
+            logger.warning("%s", note)
 
     def run(self, found: Callable[[Classification], object], poll_s: float = POLL_S) -> None:
         """Watch until interrupted."""

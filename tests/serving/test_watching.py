@@ -133,7 +133,7 @@ def test_a_folder_that_is_gone_for_a_while_is_waited_for(folder):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_a_row_that_was_cut_off_is_removed(tmp_path, ending):
+def test_an_incomplete_last_row_is_removed(tmp_path, ending):
     file = tmp_path / f"found.{ending}"
     columns = ["path", "bytes"]
     rows = [{"path": f'{n}"\n\udcff', "bytes": n} for n in range(3)]
@@ -173,6 +173,44 @@ def test_another_table_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"line 2 of .*found\.jsonl must be a JSON object"):
         Journal(lines, COLUMNS)
     assert file.read_text().endswith("a.png,1\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.csv", "path,label\na.png,1050\nb.png,2017"),
+        ("manifest.csv", 'path,note\na.png,5" pipe\nb.png,\n'),
+        ("one.csv", "only a line"),
+        ("one.jsonl", '{"label": "1050"}'),
+        ("found.jsonl", '{"path": "a.png", "predicted": "1050"}\n{"path": "b.p'),
+    ],
+)
+def test_a_foreign_file_stays_as_it_was(folder, tmp_path, name, content):
+    file = tmp_path / name
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=f"{name} must .*choose another --output"):
+        FolderWatch(load(MODEL), folder, file)
+    assert file.read_text() == content
+
+
+def test_rows_of_a_model_with_other_classes_are_refused(folder, tmp_path):
+    file = tmp_path / "found.jsonl"
+    row = {"path": "a.png", "bytes": 1, "modified": "2023-11-14T22:13:20.000000000Z",
+           "predicted": "iron", "probabilities": {"iron": 1.0}}  # fmt: skip
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ConfigError, match=r"must have the classes .* of this model, got iron; "):
+        FolderWatch(load(MODEL), folder, file)
+
+
+def test_an_image_that_is_moved_away_after_reading_has_its_row(folder):
+    arrivals = Arrivals(folder, 0.0)
+    (folder / "a.png").write_bytes(b"x")
+    (first,) = arrivals.ready()
+    assert not arrivals.has_changed(first)
+    (folder / "a.png").unlink()
+    assert not arrivals.has_changed(first)
+    (folder / "a.png").write_bytes(b"another")
+    assert arrivals.has_changed(first)
 
 
 def test_one_process_writes_a_table(tmp_path):
