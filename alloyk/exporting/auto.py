@@ -12,7 +12,7 @@ import numpy as np
 
 from alloyk.errors import ModelError
 from alloyk.exporting.agreement import Outputs
-from alloyk.exporting.calibration import read_calibration
+from alloyk.exporting.calibration import Calibration, CalibrationImage, read_calibration
 from alloyk.exporting.conversion import FORMATS
 from alloyk.exporting.exporter import check_out, default_out, describe, finished, other_draw
 from alloyk.exporting.float_file import FloatFile
@@ -25,6 +25,7 @@ from alloyk.exporting.subject import logger, open_subject
 from alloyk.files import unfinished_path
 from alloyk.inference import load
 from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
+from alloyk.inference.novelty import evenly_spaced
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.folder import RunFolder
@@ -40,7 +41,7 @@ IN_FLOAT = (1, 3, 6)
 """Numbers of groups, the most sensitive ones, that are tried in float32."""
 
 SENSITIVITY_IMAGES = 100
-"""Training images, not of the calibration, that sensitivity is measured on."""
+"""Images of draw B, evenly spaced, that sensitivity is measured on."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,11 @@ def ladder(float_file: FloatFile) -> Iterator[Step]:
 def sensitive_first(float_file: FloatFile) -> list[list[NetworkOperator]]:
     """Return groups of consecutive layers, the one whose quantisation costs most first.
 
-    The cost of a group is the mean largest |Δp| of an image when the other groups are int8 too,
-    minus that when this group stays in float32. It is measured on training images of the second
-    draw, which calibrate nothing in the files compared.
+    A group's cost is the mean max |Δp| that is left when it stays in float32 and all others are
+    int8; the smallest comes first. Measured on draw B, which does not calibrate these files.
     """
     groups = layer_groups(float_file.operators)
-    images = float_file.calibration.of("B")[:SENSITIVITY_IMAGES]
+    images = sensitivity_images(float_file.calibration)
     pixels = read_calibration(images, float_file.subject.timed_shape)
     expected = _probabilities(float_file.content, pixels)
 
@@ -165,6 +165,12 @@ def sensitive_first(float_file: FloatFile) -> list[list[NetworkOperator]]:
 
     with float_file.subject.progress.task("sensitivity", len(groups), "groups") as advance:
         return order_by(error, groups, advance)
+
+
+def sensitivity_images(calibration: Calibration) -> list[CalibrationImage]:
+    """Images of draw B that sensitivity is measured on, evenly spaced over all classes."""
+    drawn = calibration.of("B")  # in the order of the table, which may be sorted by class
+    return [drawn[place] for place in evenly_spaced(len(drawn), SENSITIVITY_IMAGES)]
 
 
 def order_by(

@@ -1,6 +1,8 @@
 """The ladder of `--quantize auto`, and which file it keeps."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +11,7 @@ from tiny_run import write_dataset, write_run
 from alloyk.cli import main
 from alloyk.exporting import auto, export_smallest, format_report
 from alloyk.exporting import exporter as export
+from alloyk.exporting.calibration import Calibration, CalibrationImage
 from alloyk.exporting.quantization import NetworkOperator
 from alloyk.inference import load
 from alloyk.inference.latency import Speed
@@ -33,6 +36,19 @@ def test_the_group_that_helps_most_in_float32_comes_first():
     found = auto.order_by(lambda group: left[group[0].name], groups, done.append)
     assert [group[0].name for group in found] == ["b", "c", "a"]
     assert done == [1, 1, 1]
+
+
+def test_sensitivity_is_measured_on_images_of_every_class():
+    drawn = tuple(
+        CalibrationImage(f"{i}.png", "abcdef"[i // 100], "AB"[i % 2], "drawn", Path(f"{i}.png"))
+        for i in range(600)
+    )
+    images = auto.sensitivity_images(Calibration(drawn))
+    assert len(images) == auto.SENSITIVITY_IMAGES
+    assert {one.draw for one in images} == {"B"}
+    counts = Counter(one.label for one in images)
+    assert set(counts) == set("abcdef")
+    assert max(counts.values()) - min(counts.values()) <= 1
 
 
 @pytest.fixture(scope="module")
