@@ -4,6 +4,7 @@ The ladder: 8-bit weights and activations; the same with the most sensitive laye
 16-bit activations; 8-bit weights only; float16; float32.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +12,25 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.errors import ModelError
-from alloyk.exporting.agreement import Outputs
 from alloyk.exporting.calibration import Calibration, CalibrationImage, read_calibration
 from alloyk.exporting.conversion import FORMATS
-from alloyk.exporting.exporter import check_out, default_out, describe, finished, other_draw
+from alloyk.exporting.exporter import (
+    Compared,
+    check_out,
+    compared_file,
+    default_out,
+    describe,
+    finished,
+    other_draw,
+)
 from alloyk.exporting.float_file import FloatFile
-from alloyk.exporting.parity import Parity, parity_of, shortfalls
+from alloyk.exporting.parity import shortfalls
 from alloyk.exporting.policy import Policy
 from alloyk.exporting.proof import write_proof
 from alloyk.exporting.quantization import WITH_WEIGHTS, NetworkOperator, Scheme
 from alloyk.exporting.result import Attempt, ExportReport
 from alloyk.exporting.subject import logger, open_subject
 from alloyk.files import unfinished_path
-from alloyk.inference import load
 from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
 from alloyk.inference.novelty import evenly_spaced
 from alloyk.progress import NO_PROGRESS, Progress
@@ -94,9 +101,9 @@ def export_smallest(
         for step in ladder(float_file):
             policy = FORMATS[step.file_format].policy.with_accuracy_loss(margin)
             logger.info(f"trying {step.what}")
-            attempt, parity, outputs = _try(float_file, step, unfinished, policy)
+            attempt, compared = _try(float_file, step, unfinished, policy)
             attempts.append(attempt)
-            if not attempt.failed:
+            if compared is not None and not attempt.failed:
                 break
             logger.info(f"{step.what} failed: {'; '.join(attempt.failed)}")
         else:
@@ -104,24 +111,36 @@ def export_smallest(
                 f"no file passes, float32 neither: {'; '.join(attempts[-1].failed)}; export with "
                 "--format savedmodel"
             )
-        report = finished(subject, unfinished, out, step.file_format, parity, outputs, policy)
-        draws = other_draw(float_file, step.scheme, unfinished) if step.scheme else None
+        report = finished(subject, compared, out, step.file_format, policy)
+        draws = None
+        if step.scheme is not None:
+            draws = other_draw(float_file, step.scheme, unfinished, compared.outputs)
         report = replace(report, scheme=step.scheme, draws=draws, attempts=tuple(attempts))
-        write_proof(report, subject, outputs)
+        write_proof(report, subject, compared.outputs)
     return report
 
 
 def _try(
     float_file: FloatFile, step: Step, path: Path, policy: Policy
-) -> tuple[Attempt, Parity, Outputs]:
-    """Write the file of a step to `path` and compare it with the original."""
+) -> tuple[Attempt, Compared | None]:
+    """Write the file of a step to `path` and compare it with the original.
+
+    Returns:
+        The attempt, and the comparison; None if the file cannot be made, or gives no numbers.
+    """
     subject = float_file.subject
     content = float_file.content
-    path.write_bytes(content if step.scheme is None else float_file.quantized(step.scheme))
-    describe(path, subject.original)
-    parity, outputs = parity_of(subject, load(path))
-    failed = shortfalls(parity, policy, subject.original.spreads)
-    return Attempt(step.what, path.stat().st_size, tuple(failed)), parity, outputs
+    path.unlink(missing_ok=True)  # that of the step before
+    try:
+        path.write_bytes(content if step.scheme is None else float_file.quantized(step.scheme))
+        describe(path, subject.original)
+        compared = compared_file(subject, path)
+    except ModelError as error:
+        subject.expected()  # raises if it is the original that gives no numbers
+        size = path.stat().st_size if path.is_file() else None
+        return Attempt(step.what, size, (str(error),)), None
+    failed = shortfalls(compared.parity, policy, subject.original.spreads)
+    return Attempt(step.what, path.stat().st_size, tuple(failed)), compared
 
 
 def ladder(float_file: FloatFile) -> Iterator[Step]:
@@ -160,8 +179,12 @@ def sensitive_first(float_file: FloatFile) -> list[list[NetworkOperator]]:
 
     def error(in_float: Sequence[NetworkOperator]) -> float:
         names = frozenset(one.name for one in in_float)
-        content = float_file.quantized(Scheme(weights=8, activations=8, in_float=names))
-        return float(np.abs(_probabilities(content, pixels) - expected).max(axis=1).mean())
+        try:
+            content = float_file.quantized(Scheme(weights=8, activations=8, in_float=names))
+            found = _probabilities(content, pixels)
+        except ModelError:  # such a file cannot be made: the group comes last
+            return math.inf
+        return float(np.abs(found - expected).max(axis=1).mean())
 
     with float_file.subject.progress.task("sensitivity", len(groups), "groups") as advance:
         return order_by(error, groups, advance)

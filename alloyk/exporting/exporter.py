@@ -7,13 +7,14 @@ the run's test split. It is renamed only if it passes, and its proof is written 
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from alloyk import __version__
 from alloyk.errors import ConfigError, ModelError
 from alloyk.exporting.agreement import Agreement, Outputs, compare, compare_with_recorded
 from alloyk.exporting.conversion import FORMATS, ExportFormat
 from alloyk.exporting.float_file import FloatFile
-from alloyk.exporting.parity import Parity, parity_of, shortfalls
+from alloyk.exporting.parity import Parity, abstention_rows, parity_of, shortfalls
 from alloyk.exporting.policy import Policy
 from alloyk.exporting.proof import PARITY, proof_folder, write_proof
 from alloyk.exporting.quantization import Scheme
@@ -74,41 +75,59 @@ def export_run(
         run, data, fixed_shape=chosen.fixed_shape, input_size=input_size, progress=progress
     )
     with unfinished_path(out) as unfinished:
-        draws = write_file(subject, chosen, file_format, unfinished)
+        float_file = write_file(subject, chosen, file_format, unfinished)
         logger.info(f"comparing both models on {len(subject.names())} test images")
-        parity, outputs = parity_of(subject, load(unfinished))
-        if failed := shortfalls(parity, policy, subject.original.spreads):
+        compared = compared_file(subject, unfinished)
+        if failed := shortfalls(compared.parity, policy, subject.original.spreads):
             raise ModelError(
                 f"the {file_format} file must agree with "
                 f"{shown(RunFolder(run).model_file)}: {'; '.join(failed)}; the file was deleted, "
                 "choose another --format"
             )
-        report = finished(subject, unfinished, out, file_format, parity, outputs, policy)
-        report = replace(report, scheme=chosen.scheme, draws=draws)
-        write_proof(report, subject, outputs)
+        report = finished(subject, compared, out, file_format, policy)
+        if float_file is not None and chosen.scheme is not None:
+            draws = other_draw(float_file, chosen.scheme, unfinished, compared.outputs)
+            report = replace(report, scheme=chosen.scheme, draws=draws)
+        write_proof(report, subject, compared.outputs)
     return report
 
 
+class Compared(NamedTuple):
+    """A file, under its temporary name, that was compared with the original.
+
+    Attributes:
+        exported: The file.
+        parity: The comparison, without thresholds for abstention.
+        outputs: What the file predicts for the test images.
+    """
+
+    exported: Classifier
+    parity: Parity
+    outputs: Outputs
+
+
+def compared_file(subject: Subject, file: Path) -> Compared:
+    """Compare a file with the original on the test split."""
+    exported = load(file)
+    return Compared(exported, *parity_of(subject, exported))
+
+
 def finished(
-    subject: Subject,
-    file: Path,
-    out: Path,
-    file_format: str,
-    parity: Parity,
-    outputs: Outputs,
-    policy: Policy,
+    subject: Subject, compared: Compared, out: Path, file_format: str, policy: Policy
 ) -> ExportReport:
     """Measure a file that has passed, and return its report.
 
     Args:
         subject: The run.
-        file: The file, under its temporary name.
+        compared: The file and its comparison with the original.
         out: Its final name.
         file_format: Key of `FORMATS`.
-        parity: Its comparison with the original.
-        outputs: What it predicts for the test images.
         policy: What was required.
     """
+    exported, parity, outputs = compared
+    file = exported.path
+    logger.info("choosing thresholds for abstention")
+    parity = replace(parity, abstention=abstention_rows(subject, exported, outputs))
     keep_thresholds(file, parity)
     logger.info("timing")
     spreads = subject.original.spreads
@@ -142,8 +161,8 @@ def default_out(run: str | Path, file_format: str) -> Path:
 
 def write_file(
     subject: Subject, chosen: ExportFormat, file_format: str, path: Path
-) -> Draws | None:
-    """Write a file that has not been compared yet; return its calibration if it has one."""
+) -> FloatFile | None:
+    """Write a file that has not been compared yet; return what it was quantised from, if it was."""
     logger.info(f"converting to {file_format}")
     if chosen.scheme is None:
         chosen.write(subject.original.backend.full_model, path, subject.input_shape)
@@ -152,16 +171,17 @@ def write_file(
     float_file = FloatFile.of(subject)
     path.write_bytes(float_file.quantized(chosen.scheme))
     describe(path, subject.original)
-    return other_draw(float_file, chosen.scheme, path)
+    return float_file
 
 
-def other_draw(float_file: FloatFile, scheme: Scheme, path: Path) -> Draws | None:
+def other_draw(float_file: FloatFile, scheme: Scheme, path: Path, outputs: Outputs) -> Draws | None:
     """Compare a calibrated file with one calibrated on other images; None if it is not.
 
     Args:
         float_file: What the file was made from.
         scheme: How it is quantised.
         path: The file; the other one is written beside it, and removed.
+        outputs: What the file predicts for the test images.
     """
     if scheme.activations is None:
         return None
@@ -169,9 +189,9 @@ def other_draw(float_file: FloatFile, scheme: Scheme, path: Path) -> Draws | Non
     subject, other = float_file.subject, path.with_name(f"other-{path.name}")
     other.write_bytes(float_file.quantized(scheme, "B"))
     describe(other, subject.original)
-    found = [subject.found(load(file)) for file in (path, other)]
+    found = subject.found(load(other))
     other.unlink()
-    return Draws(float_file.calibration, compare(subject.names(), *found))
+    return Draws(float_file.calibration, compare(subject.names(), outputs, found))
 
 
 def describe(file: Path, original: Classifier) -> None:
@@ -182,17 +202,14 @@ def describe(file: Path, original: Classifier) -> None:
 
 
 def keep_thresholds(file: Path, parity: Parity) -> None:
-    """Give a file its own abstention thresholds where those of the run do not hold for it."""
+    """Give a file the abstention thresholds that its comparison found to hold for it."""
     metadata = read_metadata(file)
-    thresholds = dict(metadata.thresholds)
-    for row in parity.abstention:
-        rate = row["wanted_error_rate"]
-        if rate not in thresholds or row["carried_over"]:
-            continue
-        del thresholds[rate]
-        if row["threshold"] is not None:
-            thresholds[rate] = row["threshold"]
-    if thresholds != metadata.thresholds and FORMATS["tflite"].suffix == file.suffix.lower():
+    thresholds = {
+        row["wanted_error_rate"]: row["threshold"]
+        for row in parity.abstention
+        if row["threshold"] is not None
+    }
+    if thresholds != metadata.thresholds:
         replace_metadata(file, replace(metadata, thresholds=thresholds))
 
 

@@ -13,7 +13,7 @@ from alloyk.imaging import shown
 from alloyk.inference import Classifier
 from alloyk.metrics.calibration import log_loss, reliability
 from alloyk.metrics.intervals import upper_bound
-from alloyk.metrics.selective import abstaining, abstention
+from alloyk.metrics.selective import ERROR_RATES, abstaining, abstention
 from alloyk.metrics.significance import accuracy_difference, least_difference
 from alloyk.runs.predictions import Predictions
 
@@ -55,7 +55,7 @@ class Parity:
         calibration_error: Expected calibration error of both.
         log_loss: Of both.
         abstention: For each target error rate, the threshold to use with the file, and whether it
-            is that of the run; see `_thresholds`.
+            is that of the run; see `abstention_rows`. Empty before that is known.
     """
 
     agreement: Agreement
@@ -67,7 +67,7 @@ class Parity:
     least: float | None
     calibration_error: Pair
     log_loss: Pair
-    abstention: tuple[dict[str, Any], ...]
+    abstention: tuple[dict[str, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The content of `parity.json` about the comparison."""
@@ -126,52 +126,52 @@ def parity_of(subject: Subject, exported: Classifier) -> tuple[Parity, Outputs]:
             *(reliability(one).expected_calibration_error for one in (before, after))
         ),
         log_loss=Pair(log_loss(before), log_loss(after)),
-        abstention=tuple(_abstention(subject, exported, before, after)),
     ), outputs
 
 
-def _abstention(
-    subject: Subject, exported: Classifier, before: Predictions, after: Predictions
-) -> list[dict[str, Any]]:
-    validation: list[Predictions | None] = [None, None]
-    if subject.names("val"):
-        found = subject.found(exported, "val")
-        validation = [
-            subject.predictions(one, "val") for one in (subject.expected("val"), found)
-        ]  # fmt: skip
-    return _thresholds((before, validation[0]), (after, validation[1]))
-
-
-def _thresholds(
-    original: tuple[Predictions, Predictions | None], file: tuple[Predictions, Predictions | None]
-) -> list[dict[str, Any]]:
+def abstention_rows(
+    subject: Subject, exported: Classifier, outputs: Outputs
+) -> tuple[dict[str, Any], ...]:
     """Threshold of confidence for each target error rate.
 
     The run's threshold is carried over if the file, abstaining below it, meets the target on
     validation images, by the same upper bound that chose it; otherwise the file's own is taken.
 
     Args:
-        original: Predictions of the original for test and validation images.
-        file: Those of the file.
+        subject: The original and its images.
+        exported: The file.
+        outputs: What the file predicts for the test images.
 
     Returns:
-        A row for each rate: `wanted_error_rate`, `original`, `threshold` (None if no threshold
-        meets the target), `carried_over`, and the file's `coverage` and `error_rate` on the test
-        images.
+        A row for each rate: `wanted_error_rate`, `original` (the run's threshold or None),
+        `threshold` (None if no threshold meets the target), `carried_over`, and the file's
+        `coverage` and `error_rate` on the test images.
     """
+    validation = None
+    if subject.names("val"):
+        validation = subject.predictions(subject.found(exported, "val"), "val")
+    kept = subject.original.metadata.thresholds
+    return tuple(_thresholds(kept, subject.predictions(outputs), validation))
+
+
+def _thresholds(
+    kept: Mapping[float, float], test: Predictions, validation: Predictions | None
+) -> list[dict[str, Any]]:
+    """The rows of `abstention_rows`, from the run's thresholds and the file's predictions."""
     rows = []
-    own_rows = abstention(*file, resamples=2)
-    for row, own in zip(abstention(*original, resamples=2), own_rows, strict=True):
-        rate, threshold = row["wanted_error_rate"], row["threshold"]
-        kept = threshold is not None and _meets(file[1] or file[0], threshold, rate)
-        used = threshold if kept else own["threshold"]
-        result = {} if used is None else abstaining(file[0], used, resamples=2)
+    rates = sorted({*ERROR_RATES, *kept}, reverse=True)
+    for own in abstention(test, validation, rates, resamples=2):
+        rate = own["wanted_error_rate"]
+        threshold = kept.get(rate)
+        carried_over = threshold is not None and _meets(validation or test, threshold, rate)
+        used = threshold if carried_over else own["threshold"]
+        result = {} if used is None else abstaining(test, used, resamples=2)
         rows.append(
             {
                 "wanted_error_rate": rate,
                 "original": threshold,
                 "threshold": used,
-                "carried_over": kept,
+                "carried_over": carried_over,
                 "coverage": result.get("coverage"),
                 "error_rate": result.get("error_rate"),
             }

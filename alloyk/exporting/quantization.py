@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ModelError
 from alloyk.runtime.native_output import held_output
 
 # Parts of a network, as the layers of `alloyk.models` name them in a tensor's name.
@@ -188,7 +188,8 @@ def quantize(
         ranges: From `activation_ranges`; needed if the scheme quantises activations.
 
     Raises:
-        AlloykError: A range is missing, or the quantiser cannot do it.
+        AlloykError: A range is missing.
+        ModelError: The quantiser cannot do it.
     """
     chosen = [one for one in operators if one.name not in scheme.in_float]
     if scheme.weights == 16:
@@ -232,7 +233,7 @@ def _quantized(
             )
     except Exception as error:  # of any type: the quantiser is young
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise AlloykError(
+        raise ModelError(
             f"the network cannot be quantised: {why}; choose another --format"
         ) from error
     return bytes(result.quantized_model)
@@ -243,7 +244,9 @@ def _add_rule(quantizer: Any, operator: NetworkOperator, scheme: Scheme) -> None
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-    scope, kind = f"^{re.escape(operator.name)}", qtyping.TFLOperationName[operator.kind]
+    # The quantiser ends each name by a semicolon; without it longer names match too.
+    scope = f"^{re.escape(operator.name)};"
+    kind = qtyping.TFLOperationName[operator.kind]
     if scheme.weights == 16:
         config = qtyping.OpQuantizationConfig(
             weight_tensor_config=qtyping.TensorQuantizationConfig(

@@ -31,12 +31,12 @@ class Attempt:
 
     Attributes:
         what: Which.
-        size_bytes: Its size.
-        failed: What it failed of its policy; empty if it passed.
+        size_bytes: Its size; None if it could not be made.
+        failed: What it failed of its policy, or why it cannot be used; empty if it passed.
     """
 
     what: str
-    size_bytes: int
+    size_bytes: int | None
     failed: tuple[str, ...]
 
 

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -42,24 +42,24 @@ class Subject:
     input_shape: Shape
     shapes: Counter[tuple[int, ...]]
     progress: Progress = NO_PROGRESS
-    _expected: dict[str, Outputs] = field(default_factory=dict)
+    _expected: Outputs | None = None
 
     def names(self, split: str = "test") -> list[str]:
         """Paths of the images of a split, relative to the data set."""
         return [str(path) for path in self.dataset.split(split)["path"]]
 
-    def expected(self, split: str = "test") -> Outputs:
-        """What the original predicts for the images of a split, computed once."""
-        if split not in self._expected:
-            (self._expected[split],) = self._classify([self.original], split)
-        return self._expected[split]
+    def expected(self) -> Outputs:
+        """What the original predicts for the test images, computed once."""
+        if self._expected is None:
+            (self._expected,) = self._classify([self.original], "test")
+        return self._expected
 
     def found(self, exported: Classifier, split: str = "test") -> Outputs:
         """What an exported file predicts for the images of a split."""
-        if split in self._expected:
+        if split != "test" or self._expected is not None:
             return self._classify([exported], split)[0]
         # Together, so that each image is read once.
-        self._expected[split], found = self._classify([self.original, exported], split)
+        self._expected, found = self._classify([self.original, exported], split)
         return found
 
     def _classify(self, classifiers: Sequence[Classifier], split: str) -> list[Outputs]:

@@ -37,7 +37,8 @@ def format_report(report: ExportReport) -> str:
 def _attempt_line(attempt: Attempt) -> str:
     """A line on a file that was tried."""
     result = f"failed: {'; '.join(attempt.failed)}" if attempt.failed else "passed, written"
-    return f"{attempt.what} ({attempt.size_bytes / MEGABYTE:.1f} MB): {result}\n"
+    size = "" if attempt.size_bytes is None else f" ({attempt.size_bytes / MEGABYTE:.1f} MB)"
+    return f"{attempt.what}{size}: {result}\n"
 
 
 def _differences(report: ExportReport) -> list[tuple[str, str]]:

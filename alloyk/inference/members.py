@@ -23,7 +23,7 @@ UNREADABLE = (OSError, KeyError, ValueError, zipfile.error)
 
 
 def write_member(model: Path, name: str, content: bytes) -> None:
-    """Add a member to a model file or folder that has none of this name."""
+    """Add a member to a model; a folder's or an `.onnx` file's of this name is replaced."""
     model = Path(model)
     if model.is_dir():
         (model / name).write_bytes(content)
@@ -31,7 +31,8 @@ def write_member(model: Path, name: str, content: bytes) -> None:
         import onnx
 
         proto = onnx.load(str(model))
-        entry = proto.metadata_props.add()
+        named = [entry for entry in proto.metadata_props if entry.key == name]
+        entry = named[0] if named else proto.metadata_props.add()
         entry.key, entry.value = name, base64.b64encode(content).decode()
         model.write_bytes(proto.SerializeToString(deterministic=True))
     else:
@@ -41,11 +42,15 @@ def write_member(model: Path, name: str, content: bytes) -> None:
 
 
 def replace_member(model: Path, name: str, content: bytes) -> None:
-    """Replace a member of a `.tflite` file; its other members stay."""
+    """Replace a member of a `.tflite` or `.onnx` file or of a folder; its other members stay."""
+    model = Path(model)
+    if model.is_dir() or model.suffix == ONNX_SUFFIX:
+        write_member(model, name, content)
+        return
     with zipfile.ZipFile(model) as archive:
         kept = {one.filename: archive.read(one) for one in archive.infolist()}
         start = min(one.header_offset for one in archive.infolist())
-    with Path(model).open("r+b") as file:
+    with model.open("r+b") as file:
         file.truncate(start)
     for other, old in kept.items():
         write_member(model, other, content if other == name else old)

@@ -52,7 +52,7 @@ def write_metadata(model: Path, metadata: ModelMetadata) -> None:
 
 
 def replace_metadata(model: Path, metadata: ModelMetadata) -> None:
-    """Replace the metadata of a `.tflite` file."""
+    """Replace the metadata of an exported file or folder."""
     replace_member(model, MEMBER, _content(metadata))
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
+from alloyk.errors import ModelError
 from alloyk.exporting import auto, export_smallest, format_report
 from alloyk.exporting import exporter as export
 from alloyk.exporting.calibration import Calibration, CalibrationImage
@@ -90,6 +91,32 @@ def test_sensitive_layers_stay_in_float32_where_int8_fails(run, tmp_path, untime
     assert proof["attempts"][0] == {
         "what": "int8", "size_bytes": report.attempts[0].size_bytes, "failed": ["too far"],
     }  # fmt: skip
+
+
+def test_a_step_that_cannot_be_made_is_recorded_and_the_next_is_tried(
+    run, tmp_path, untimed, monkeypatch
+):
+    right = auto.FloatFile.quantized
+
+    def quantized(self, scheme, draw="A"):
+        if scheme.activations == 8:
+            raise ModelError("the network cannot be quantised: no")
+        content = right(self, scheme, draw)
+        if scheme.activations == 16:  # damaged, so it gives no numbers
+            content = b"nothing"
+        return content
+
+    monkeypatch.setattr(auto.FloatFile, "quantized", quantized)
+    report = export_smallest(run, tmp_path / "small.tflite", margin=50)
+    assert report.format == "tflite-w8"
+    *ladder, wide, last = report.attempts
+    assert len(ladder) == 3  # int8, and with 1 and 3 of 5 groups in float32
+    for attempt in ladder:
+        assert attempt.failed == ("the network cannot be quantised: no",)
+        assert attempt.size_bytes is None
+    assert "a model must be" in wide.failed[0]
+    assert last.failed == ()
+    assert "int8: failed: the network cannot be quantised: no\n" in format_report(report)
 
 
 def test_too_few_images_end_at_float16(run, tmp_path, untimed):

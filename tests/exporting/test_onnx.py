@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from alloyk.exporting import export_run
 from alloyk.exporting import exporter as export
 from alloyk.inference import load
 from alloyk.inference.latency import Speed
-from alloyk.inference.members import _onnx_props, read_member, write_member
+from alloyk.inference.members import _onnx_props, read_member, replace_member, write_member
 from alloyk.inference.metadata import read_metadata
 
 
@@ -73,6 +74,35 @@ def test_members_are_read_as_onnx_itself_reads_them(tmp_path):
     assert read_member(file, "two.bin") == b""
     with pytest.raises(KeyError):
         read_member(file, "three.bin")
+
+
+def test_a_member_of_the_same_name_is_replaced(tmp_path):
+    file, folder = tmp_path / "some.onnx", tmp_path / "saved"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), str(file))
+    folder.mkdir()
+    for model in (file, folder):
+        for name in ("one.bin", "two.bin"):
+            write_member(model, name, b"old")
+        replace_member(model, "one.bin", b"new")
+        assert read_member(model, "one.bin") == b"new"
+        assert read_member(model, "two.bin") == b"old"
+    assert len(onnx.load(str(file)).metadata_props) == 2
+
+
+def test_it_gets_the_thresholds_of_its_proof(exported, tmp_path):
+    report = exported[0]
+    file = tmp_path / "model.onnx"
+    file.write_bytes(report.path.read_bytes())
+    rows = (
+        {"wanted_error_rate": 0.05, "threshold": 0.6},
+        {"wanted_error_rate": 0.02, "threshold": None},
+    )
+    export.keep_thresholds(file, replace(report.parity, abstention=rows))
+    assert load(file).metadata.thresholds == {0.05: 0.6}
+    np.testing.assert_array_equal(
+        load(file).predict(raw_image(5)).probabilities,
+        load(report.path).predict(raw_image(5)).probabilities,
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "text", "foreign"])

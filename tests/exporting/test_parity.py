@@ -7,6 +7,7 @@ import pytest
 from alloyk.exporting.agreement import Agreement
 from alloyk.exporting.parity import Pair, Parity, _thresholds, shortfalls
 from alloyk.exporting.policy import FLOAT16, FLOAT32, QUANTIZED
+from alloyk.metrics.selective import abstention
 from alloyk.runs.predictions import Predictions
 
 
@@ -85,13 +86,27 @@ def test_a_threshold_is_carried_over_only_if_it_still_meets_the_target():
     """400 images, the less confident half wrong: 0.75 separates them."""
     confidence = np.linspace(0.55, 0.95, 400)
     original = predictions(confidence, confidence > 0.75)
-    rows = _thresholds((original, original), (original, original))
+    run = {row["wanted_error_rate"]: row["threshold"] for row in abstention(original, original)}
+    rows = _thresholds(run, original, original)
     assert [row["carried_over"] for row in rows[:2]] == [True, True]
-    assert rows[0]["threshold"] == rows[0]["original"] == pytest.approx(0.75, abs=0.03)
+    assert rows[0]["threshold"] == rows[0]["original"] == run[0.05]
+    assert run[0.05] == pytest.approx(0.75, abs=0.03)
 
     # The file is more confident by 0.1: the old threshold would let errors through.
     bolder = predictions(np.minimum(confidence + 0.1, 0.999), confidence > 0.75)
-    moved = _thresholds((original, original), (bolder, bolder))[0]
+    moved = _thresholds(run, bolder, bolder)[0]
     assert not moved["carried_over"]
     assert moved["threshold"] == pytest.approx(moved["original"] + 0.1, abs=0.02)
     assert moved["error_rate"] <= 0.05
+
+
+def test_the_thresholds_of_the_run_are_those_it_has_recorded():
+    """Not those that its predictions would give: another version may have chosen them."""
+    confidence = np.linspace(0.55, 0.95, 400)
+    original = predictions(confidence, confidence > 0.75)
+    rows = {row["wanted_error_rate"]: row for row in _thresholds({0.1: 0.9}, original, original)}
+    assert list(rows) == [0.1, 0.05, 0.02, 0.01]
+    assert (rows[0.1]["threshold"], rows[0.1]["carried_over"]) == (0.9, True)
+    assert rows[0.05]["original"] is None
+    assert not rows[0.05]["carried_over"]
+    assert rows[0.05]["threshold"] == pytest.approx(0.75, abs=0.03)

@@ -2,20 +2,25 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer.quantizer import Quantizer
 from tiny_run import write_dataset, write_run
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ModelError
 from alloyk.exporting import export_run, format_report
 from alloyk.exporting import exporter as export
 from alloyk.exporting.quantization import (
+    NetworkOperator,
     Scheme,
+    _add_rule,
     activation_ranges,
     network_operators,
     quantize,
@@ -144,14 +149,15 @@ def test_a_file_gets_thresholds_of_its_own_where_the_run_s_do_not_hold(exports, 
     file = tmp_path / "model.tflite"
     shutil.copy(report.path, file)
     before = read_metadata(file)
-    replace_metadata(file, replace(before, thresholds={0.05: 0.6, 0.02: 0.8, 0.01: 0.9}))
     rows = (
         {"wanted_error_rate": 0.05, "threshold": 0.6, "carried_over": True},
         {"wanted_error_rate": 0.02, "threshold": 0.85, "carried_over": False},
         {"wanted_error_rate": 0.01, "threshold": None, "carried_over": False},
     )
-    export.keep_thresholds(file, replace(report.parity, abstention=rows))
-    assert read_metadata(file).thresholds == {0.05: 0.6, 0.02: 0.85}
+    for of_the_run in ({0.05: 0.6, 0.02: 0.8, 0.01: 0.9}, {0.05: 0.6}):
+        replace_metadata(file, replace(before, thresholds=of_the_run))
+        export.keep_thresholds(file, replace(report.parity, abstention=rows))
+        assert read_metadata(file).thresholds == {0.05: 0.6, 0.02: 0.85}
     image = np.full((40, 48), 5000, np.uint16)
     np.testing.assert_array_equal(
         load(file).predict(image).probabilities, load(report.path).predict(image).probabilities
@@ -192,6 +198,30 @@ def test_an_operator_can_stay_in_float32(run, exports):
         if one["dtype"] == np.int8 and len(one["shape"]) == 4 and one["shape"][0] > 1
     ]  # fmt: skip
     assert len(found) == 3
+
+
+def test_a_rule_is_for_one_operator(exports):
+    """Not for those whose names begin with its name."""
+    quantizer = Quantizer(bytearray(exports["tflite"].path.read_bytes()))
+    operator = NetworkOperator("a/backbone/conv", "CONV_2D", ())
+    for scheme in (Scheme(16), Scheme(8), Scheme(8, 8)):
+        _add_rule(quantizer, operator, scheme)
+        (rule,) = quantizer.get_quantization_recipe()
+        matches = partial(re.search, rule["regex"])
+        assert matches("a/backbone/conv;")  # as the quantiser writes scopes
+        assert matches("a/backbone/conv;a/second_output;")
+        assert not matches("a/backbone/conv_1;")
+        assert not matches("b/a/backbone/conv;")
+
+
+def test_a_fault_of_the_quantiser_is_an_error_of_the_model(exports, monkeypatch):
+    def quantize_badly(self, *arguments, **options):
+        raise RuntimeError("no such\n kernel")
+
+    monkeypatch.setattr(Quantizer, "quantize", quantize_badly)
+    content = exports["tflite"].path.read_bytes()
+    with pytest.raises(ModelError, match="the network cannot be quantised: no such kernel; choose"):
+        quantize(content, Scheme(8), network_operators(content))
 
 
 def test_ranges_are_those_of_the_activations(run, exports):

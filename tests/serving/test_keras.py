@@ -56,13 +56,13 @@ def test_grad_cam_is_that_of_explain(run, tmp_path):
 
 
 def test_a_bundle_has_the_thresholds_that_its_proof_found(run, tmp_path, monkeypatch):
-    chosen = [{"wanted_error_rate": 0.02, "threshold": 0.5}]
-    monkeypatch.setattr(parity, "abstention", lambda *predictions, resamples: chosen)
     monkeypatch.setattr(parity, "_meets", lambda *arguments: True)
     report = export_bundle(run, tmp_path / "device")
     assert report.path == tmp_path / "device"
     described = json.loads((tmp_path / "device" / "model.json").read_text())
-    assert described["thresholds"] == {"0.02": 0.5}
+    assert described["thresholds"] == {"0.02": 0.5}  # of metrics.json
+    proof = json.loads((tmp_path / "device" / "model.tflite.proof" / "parity.json").read_text())
+    assert [row["original"] for row in proof["abstention"]] == [None, 0.5, None]
     assert load(tmp_path / "device" / "model.tflite").metadata.thresholds == {0.02: 0.5}
     assert (tmp_path / "device" / "predict.py").is_file()
     assert not list(tmp_path.glob(".*"))
