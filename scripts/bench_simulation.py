@@ -14,10 +14,11 @@ import time
 from itertools import islice
 from pathlib import Path
 
+from alloyk.runtime.cores import available_cores
 from alloyk.simulator.dataset.image_files import png_bytes
 from alloyk.simulator.dataset.recipe import make_recipe
 from alloyk.simulator.dataset.render import Simulator
-from alloyk.simulator.dataset.writer import available_cores, write_dataset
+from alloyk.simulator.dataset.writer import write_dataset
 
 
 def one_core(image_size: int, images: int = 300) -> None:

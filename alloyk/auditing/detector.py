@@ -18,7 +18,7 @@ FEWEST = 5
 COMMON = 0.95
 # Fractions in two classes that differ by more than this reveal the class: a shortcut.
 TELLS_CLASS = 0.5
-# Number of images with bad pixels at positions that are good in all other images.
+# Fraction of images that have a bad pixel at a position that is good in all others.
 SCATTERED = 0.3
 # Correlation with the common scene in the best orientation, and its lead over the usual one.
 SCENE = 0.6
@@ -174,9 +174,7 @@ def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> 
 
 def _kinds(places: Sequence[tuple[str, int, int]] | dict[tuple[str, int, int], list[int]]) -> str:
     counts = Counter(kind for kind, _, _ in places)
-    return " and ".join(counted(count, kind) for kind, count in counts.items()).replace(
-        "images", "places"
-    )
+    return " and ".join(counted(count, kind) for kind, count in counts.items())
 
 
 def _named(place: tuple[str, int, int]) -> str:

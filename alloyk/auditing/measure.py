@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alloyk.auditing.defects import Defects, find_defects
+from alloyk.auditing.defects import MEDIAN_OF_NORMAL, Defects, find_defects
 from alloyk.errors import AlloykError
 from alloyk.imaging import image_format, read_image, shown
 from alloyk.imaging.gray import to_gray
@@ -29,7 +29,6 @@ GRAY_TOLERANCE = 0.01
 
 # The median of |n| over the standard deviation of Gaussian noise, and the number of pixels that
 # estimates it within 1 %.
-MEDIAN_OF_NORMAL = 0.6745
 ENOUGH = 16384
 
 
@@ -42,7 +41,7 @@ class Measures:
         width: Pixels.
         mode: `gray`, `gray as RGB` or `colour`.
         dtype: Name of the file's number type, such as `uint16`.
-        format: `png`, `jpeg`, `bmp`, `tiff` or `dicom`.
+        format: As of `alloyk.imaging.image_format`, such as `png` or `tiff`.
         low: Smallest count.
         high: Largest count.
         low_share: Fraction of pixels at `low`.

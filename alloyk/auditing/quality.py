@@ -1,5 +1,6 @@
 """Findings about noise and sharpness: single bad images, and drift over a series."""
 
+import datetime
 import re
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from alloyk.auditing.findings import CHECK, Audited, Finding, counted
 from alloyk.files import few
+from alloyk.imaging.header import parsed_time
 
 # An image is an outlier below this fraction of its class's median: a quarter of the dose, or edges
 # six times as wide (an image with the plate out of view has fewer edges, but is not blurred).
@@ -89,12 +91,11 @@ def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
     return {key: np.array(rows) for key, rows in sorted(members.items())}
 
 
-def acquired_times(audited: Audited) -> list[str]:
-    """The column `acquired` in ISO 8601, or blanks if it does not date every image."""
-    cells = audited.table.get("acquired")
-    times = [] if cells is None else [str(cell).strip() for cell in cells]
-    dated = bool(times) and all(re.match(r"\d{4}-\d\d-\d\d", time) for time in times)
-    return [time.replace(" ", "T") for time in times] if dated else [""] * len(audited)
+def acquired_times(audited: Audited) -> list[datetime.datetime]:
+    """The times of the column `acquired`; all equal if it does not date every image."""
+    times = [parsed_time(str(cell)) for cell in audited.table.get("acquired", ())]
+    dated = [time for time in times if time is not None]
+    return dated if len(dated) == len(audited) else [datetime.datetime.min] * len(audited)
 
 
 QUALITY_CHECKS = (behind, drift)

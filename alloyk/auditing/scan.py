@@ -1,6 +1,5 @@
 """Measure all images of a data set in parallel, reading each once."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from alloyk.auditing.pixel_budget import PixelBudget
 from alloyk.errors import AlloykError
 from alloyk.imaging import image_size
 from alloyk.progress import Advance
+from alloyk.runtime.cores import available_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
 def _measured(paths):
     """Yield (first row, measures from that row on) in order; few are in memory at a time."""
     starts = iter(range(0, len(paths), CHUNK))
-    workers = _cores()
+    workers = available_cores()
 
     budget = PixelBudget(PIXELS_AT_ONCE)
 
@@ -129,8 +129,3 @@ def _measures_or_error(path: Path, budget: PixelBudget) -> Measures | str:
             return measure_image(path)
     except AlloykError as error:
         return str(error)
-
-
-def _cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,7 +16,7 @@ _WITHOUT = frozenset(
 )
 
 SAMPLE = 32
-"""Number of files, evenly spaced, that are opened first; the others only if one has a setting."""
+"""Most files, evenly spaced, that are opened first; the others only if one has a setting."""
 
 
 def with_header_settings(root: Path, table: "pd.DataFrame") -> "pd.DataFrame":
@@ -42,7 +42,7 @@ def with_header_settings(root: Path, table: "pd.DataFrame") -> "pd.DataFrame":
         found[path] = header_settings(root / path)
 
     with ThreadPool() as pool:
-        pool.map(look, readable[:: max(1, len(readable) // SAMPLE)])
+        pool.map(look, readable[:: -(-len(readable) // SAMPLE)])
         if any(found.values()):
             pool.map(look, [path for path in readable if path not in found])
     named = {name for settings in found.values() for name in settings}

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,18 @@ SETTINGS = (
     "tube_voltage_kvp", "tube_current_ma", "exposure_s", "frames_averaged", "detector", "acquired",
 )  # fmt: skip
 """Names of the settings: numbers in the unit of the name, `acquired` in ISO 8601."""
+
+
+def parsed_time(text: str) -> datetime.datetime | None:
+    """A time in ISO 8601 without its zone, or None.
+
+    >>> parsed_time("2026-03-01T12:30:00+01:00"), parsed_time("noon")
+    (datetime.datetime(2026, 3, 1, 12, 30), None)
+    """
+    try:
+        return datetime.datetime.fromisoformat(text.strip()).replace(tzinfo=None)
+    except ValueError:
+        return None
 
 
 def header_settings(path: str | Path) -> dict[str, str]:
@@ -30,6 +43,8 @@ def header_settings(path: str | Path) -> dict[str, str]:
         found = with_open_image(image_file(path), _settings)
     except AlloykError:
         return {}
+    if found.get("acquired") and parsed_time(found["acquired"]) is None:
+        del found["acquired"]  # EDF and NeXus may hold any text
     return {name: found[name] for name in SETTINGS if found.get(name)}
 
 
@@ -172,7 +187,7 @@ def _text(value: Any) -> str:
 
 def _time(stamp: str, layout: str) -> str:
     """A time stamp in ISO 8601; empty if it is invalid."""
-    whole, _, fraction = stamp.partition("+")[0].partition(".")
+    whole, _, fraction = re.split("[+-]", stamp, maxsplit=1)[0].partition(".")
     # strptime would take shorter ones apart in its own way.
     if len(whole) != len(datetime.datetime(2000, 1, 1).strftime(layout)):
         return ""

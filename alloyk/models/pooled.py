@@ -1,7 +1,7 @@
-"""What the detector of unlike images needs, as an additional output of a network.
+"""Input of the detector of unlike images, as an additional output of a network.
 
-That is the pooled features, which say what the network makes of an image, and a coarse picture of
-the preprocessed image, which keeps what the network learnt to ignore.
+The pooled features, and a coarse picture of the preprocessed image, which keeps what the network
+ignores.
 """
 
 from typing import Any

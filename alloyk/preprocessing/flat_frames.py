@@ -139,6 +139,13 @@ def load_flat_frames(
         factors.append(_longer(exposure_s, exposure))
         responses.append((step - dim) * factors[-1])
         dims.append(dim)
+    if len(steps) > 1 and any(factor != 1 for factor in factors):
+        # The curve of a pixel depends on its counts, not on its counts per second.
+        raise AlloykError(
+            "with several steps in data.flat, flat frames and images must have one exposure time, "
+            f"got frames of {' and '.join(f'{1 / factor:g}' for factor in factors)} times that of "
+            "the images; use frames at the exposure time of the images"
+        )
     order = sorted(range(len(steps)), key=lambda i: -float(np.median(responses[i])))
     bright = responses[order[0]]
     dim = dims[order[0]] if dark_signal is None else dark_signal.at(exposure_s)
@@ -181,8 +188,8 @@ class _DarkSignal:
         if exposure_s is None:
             raise AlloykError(
                 f"data.dark has frames of {len(times)} exposure times ({shown(self._name)}), so "
-                "images and flat frames must have one exposure time in their headers, got none or "
-                "several; choose the dark frames of one exposure time"
+                "images and flat frames must have one exposure time in their headers, but they "
+                "have none or several; choose the dark frames of one exposure time"
             )
         nearest = times[np.argmin(np.abs(times - exposure_s))]
         if abs(nearest - exposure_s) <= 1e-3 * exposure_s:

@@ -4,22 +4,10 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from alloyk.imaging.header import header_settings
+from alloyk.imaging.header import header_settings, parsed_time
 
 GAP = datetime.timedelta(hours=1)
 """Frames farther apart than this belong to two sessions."""
-
-
-def parsed_time(text: str) -> datetime.datetime | None:
-    """A time in ISO 8601 without its zone, or None.
-
-    >>> parsed_time("2026-03-01T12:30:00+01:00"), parsed_time("noon")
-    (datetime.datetime(2026, 3, 1, 12, 30), None)
-    """
-    try:
-        return datetime.datetime.fromisoformat(text.strip()).replace(tzinfo=None)
-    except ValueError:
-        return None
 
 
 def of_nearest_session(
@@ -54,9 +42,9 @@ def of_nearest_session(
     nearest = {min(range(len(sessions)), key=lambda n: distance(n, image)) for image in images}
     if len(nearest) > 1:
         return list(paths), (
-            f"The images were taken near {len(nearest)} of the {len(sessions)} sessions of frames, "
-            "and one model has one correction: the mean of all frames is used. Train on the images "
-            "of one session for its own frames."
+            f"The images belong to {len(nearest)} of {len(sessions)} sessions of flat or dark "
+            "frames, but a model has one correction: the mean of all frames is used. To use the "
+            "frames of one session, train on its images only."
         )
     (chosen,) = (sessions[number] for number in nearest)
     note = (

@@ -53,8 +53,9 @@ def fit_gain_curves(
     if np.min(-np.diff(levels)) < LEAST_STEP:
         found = ", ".join(f"{level:.3g}" for level in levels)
         raise AlloykError(
-            f"the steps of data.flat must differ by {100 * LEAST_STEP:.0f} % of the brightest, got "
-            f"{found} of it; name frames of another absorber in each, and one without"
+            f"the steps of data.flat must differ by at least {100 * LEAST_STEP:.0f} % of the "
+            f"brightest step, got relative signals {found}; use another absorber for each step, "
+            "and none for one"
         )
     terms = min(len(parts), MOST_TERMS)
     flat_parts = np.stack([part.ravel() for part in parts], axis=1)

@@ -29,7 +29,7 @@ _LOOPED: ContextVar[bool] = ContextVar("looped", default=False)
 
 @contextmanager
 def looped() -> Iterator[None]:
-    """Visit images in strips by a loop of TensorFlow's; for graphs that TensorFlow runs."""
+    """Visit images in strips by a TensorFlow loop; only for graphs that TensorFlow runs."""
     before = _LOOPED.set(True)
     try:
         yield

@@ -112,9 +112,12 @@ def disturbed(
     for number, image in enumerate(images):
         key = zlib.crc32(f"{kind.unit} {strength} {kind.change.__qualname__}".encode())
         rng = np.random.default_rng([seed, number, key])
-        result = kind.change(image[..., 0].astype(np.float64), strength, full_scale, rng)
-        if image.dtype.kind in "iu":
-            result = np.rint(np.clip(result, 0, full_scale))
+        counts = image.dtype.kind in "iu"
+        # A data set may mix depths.
+        top = min(full_scale, float(np.iinfo(image.dtype).max)) if counts else full_scale
+        result = kind.change(image[..., 0].astype(np.float64), strength, top, rng)
+        if counts:
+            result = np.rint(np.clip(result, 0, top))
         changed.append(result.astype(image.dtype)[..., None])
     return changed
 

@@ -84,8 +84,8 @@ def format_markdown(rows: Sequence[Row], *, simulated: bool) -> str:
     ]
     if limited:
         lines[-1] += (
-            f" Detectable: share that the best possible detector reports at {FALSE_ALARMS:.0%} "
-            "false alarms, by the reference ceiling's model."
+            " Detectable: share that the best possible detector reports at "
+            f"{100 * FALSE_ALARMS:g} % false alarms, by the reference ceiling's model."
         )
     return "\n".join(lines) + "\n"
 
@@ -132,7 +132,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
                 )
                 for row in csv.DictReader(file)
             )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{shown(path)} must be a table of `alloyk stress`, got {error!r}; write it again"
         ) from error

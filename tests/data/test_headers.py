@@ -46,6 +46,8 @@ def test_dicom_units(tmp_path):
         "detector": "XRD 1611",
         "acquired": "2026-03-14T10:15:02.250000",
     }
+    dicom(path, AcquisitionDateTime="20260314101502-0500")
+    assert header_settings(path) == {"acquired": "2026-03-14T10:15:02"}
     dicom(path, XRayTubeCurrentInuA="120", ExposureTimeInuS="3500", KVP="")
     assert header_settings(path) == {"tube_current_ma": "0.12", "exposure_s": "0.0035"}
 
@@ -82,6 +84,9 @@ def test_edf_his_and_tiff(tmp_path):
     assert header_settings(tmp_path / "a.edf") == {
         "tube_voltage_kvp": "60", "exposure_s": "0.5", "detector": "pilatus",
     }  # fmt: skip
+    undated = {"date": "Sat Mar 14 10:15:02 2026"}
+    fabio.edfimage.EdfImage(data=PIXELS, header=undated).write(str(tmp_path / "b.edf"))
+    assert header_settings(tmp_path / "b.edf") == {}
     head = struct.pack("<HHHIHHHHHHHdH34x", 0x7000, 68, 100, 228, 0, 1, 1, 10, 8, 1, 0, 133000.0, 4)
     (tmp_path / "a.his").write_bytes(head + PIXELS.tobytes())
     assert header_settings(tmp_path / "a.his") == {"exposure_s": "0.133"}

@@ -154,7 +154,9 @@ def test_steps_of_flat_pixels_change_nothing(tmp_path):
 def test_steps_that_are_alike_are_refused(tmp_path):
     for number, frame in enumerate(bent_detector((1.0, 0.99))):
         write_frames(tmp_path / f"step{number}", "flat", [frame])
-    with pytest.raises(AlloykError, match=r"steps of data.flat must differ by 2 % of the bright"):
+    with pytest.raises(
+        AlloykError, match=r"steps of data.flat must differ by at least 2 % of the bright"
+    ):
         load_flat_frames(tmp_path, ["step0", "step1"])
 
 
@@ -178,8 +180,20 @@ def test_the_dark_signal_is_that_of_the_exposure_time(tmp_path):
         np.testing.assert_allclose(found.dark, dark, atol=0.01)
         # The flat frame was exposed for another time than the images.
         np.testing.assert_allclose(found.flat - found.dark, 9000 * time, rtol=1e-5)
-    with pytest.raises(AlloykError, match=r"has frames of 3 exposure times .* got none or several"):
+    with pytest.raises(
+        AlloykError, match=r"has frames of 3 exposure times .* have none or several"
+    ):
         load_flat_frames(tmp_path, "flats", "darks")
+
+
+def test_steps_need_the_exposure_time_of_the_images(tmp_path):
+    """The curve of a pixel is a function of its counts, which another exposure time changes."""
+    for number, frame in enumerate(bent_detector((1.0, 0.5))):
+        write_exposed(tmp_path / f"step{number}" / "0.his", frame, 0.5)
+    names = ["step0", "step1"]
+    assert load_flat_frames(tmp_path, names, exposure_s=0.5).curves.shape == (2, 20, 24)
+    with pytest.raises(AlloykError, match=r"one exposure time, got frames of 0\.5 and 0\.5 times"):
+        load_flat_frames(tmp_path, names, exposure_s=1.0)
 
 
 def test_of_several_sessions_the_frames_nearest_to_the_images_are_used(tmp_path, caplog):
@@ -193,7 +207,7 @@ def test_of_several_sessions_the_frames_nearest_to_the_images_are_used(tmp_path,
     day = datetime.datetime
     for times, expected, said in (
         ([day(2026, 3, 2, 14), day(2026, 3, 3, 9)], 9000.5, "that of 2026-03-02 08:00 is used"),
-        ([day(2026, 3, 2, 14), day(2026, 3, 9, 9)], 7333.8, "near 2 of the 3 sessions of frames"),
+        ([day(2026, 3, 2, 14), day(2026, 3, 9, 9)], 7333.8, "belong to 2 of 3 sessions of flat or"),
         ([], 7333.8, ""),
     ):
         caplog.clear()

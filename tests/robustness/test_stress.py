@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
+from alloyk.errors import DataError
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
@@ -43,8 +44,8 @@ def test_every_kind_changes_an_image_and_keeps_its_type_size_and_range(name, str
     np.testing.assert_array_equal(changed(name, strength), result)
 
 
-def test_there_are_about_25_kinds_at_up_to_three_strengths():
-    assert len(KINDS) >= 25
+def test_there_are_29_kinds_at_up_to_three_strengths():
+    assert len(KINDS) == 29  # as docs/stress.md says
     assert all(1 <= len(kind.strengths) <= 3 for kind in KINDS.values())
 
 
@@ -111,6 +112,22 @@ def test_the_table_shows_what_physics_lets_be_detected(tmp_path):
     assert "| other alloy | 5083 EN AW | – | 0.0 | 100.0 | 37.5 |" in text
     assert "| scatter | 0.4 of the mean | 50.0 | 0.0 | 50.0 |  |" in text
     assert "detectable" not in format_markdown(rows[:2], simulated=True).lower()
+
+
+def test_images_of_two_depths_are_disturbed_within_their_own(tmp_path):
+    small = (plate((20, 30)) // 16).clip(0, 255).astype(np.uint8)
+    found = disturbed([small, plate((20, 30))], KINDS["offset"], 0.1, FULL, 0)
+    assert found[0].dtype == np.uint8
+    # Counts near the top end at 255; they do not start again at 0.
+    np.testing.assert_array_equal(found[0], np.rint(np.minimum(small + 25.5, 255)))
+
+
+def test_an_incomplete_table_is_named(tmp_path):
+    (tmp_path / "stress.csv").write_text(
+        "kind,strength,unit,n,accuracy,unlike,silent_errors\nclean"
+    )
+    with pytest.raises(DataError, match="must be a table of `alloyk stress`"):
+        read_rows(tmp_path / "stress.csv")
 
 
 def test_a_table_of_an_earlier_version_is_read(tmp_path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alloyk.errors import ConfigError
-from alloyk.simulator.ceiling.estimates import BLOCKS, Block, covariances
+from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, covariances
 from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.scene import nominal_circumstances
@@ -62,15 +62,17 @@ def best_detection(
     if not 0 < false_alarms < 1:
         raise ConfigError(f"false_alarms must be between 0 and 1, got {false_alarms}")
     beams = [Beam(parameters), Beam(foreign)]
-    reduction = Reduction(beams[0])
     now = nominal_circumstances(parameters)
-    found = [covariances(beam, reduction, now, image_size) for beam in beams]
+    with arithmetic_errors():
+        reduction = Reduction(beams[0])
+        found = [covariances(beam, reduction, now, image_size) for beam in beams]
     shares = []
     for nth in range(blocks):
-        known, other = (
-            Block(beam, reduction, covariance, seed, nth)
-            for beam, covariance in zip(beams, found, strict=True)
-        )
+        with arithmetic_errors():
+            known, other = (
+                Block(beam, reduction, covariance, seed, nth)
+                for beam, covariance in zip(beams, found, strict=True)
+            )
         threshold = np.quantile(_log_ratios(known, known, other), 1 - false_alarms)
         shares.append(np.mean(_log_ratios(other, known, other) > threshold))
     return Detection(

@@ -6,10 +6,12 @@ the Gaussian of the estimate, is the density of the class.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from alloyk.alloys import ELEMENTS, get_alloy, plate_density_g_cm3
+from alloyk.errors import ConfigError
 from alloyk.simulator.ceiling.fisher import Reduction, coefficient_covariance
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
@@ -48,6 +50,19 @@ def covariances(
                 beam, now, depth, image_size, reduction
             )
     return found
+
+
+@contextmanager
+def arithmetic_errors() -> Iterator[None]:
+    """Report overflow, or a matrix without an inverse, as images without information."""
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            yield
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        raise ConfigError(
+            f"the images must carry information about the plate, but they do not ({error}); check "
+            "the last changed settings, above all filters, scatter, exposure and layout"
+        ) from None
 
 
 class Block:

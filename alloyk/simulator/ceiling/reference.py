@@ -10,15 +10,14 @@ image shows.
 It is a reference, not a theorem: see "Limitations" in `docs/ceiling.md`.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alloyk.errors import ConfigError
-from alloyk.simulator.ceiling.estimates import BLOCKS, Block, covariances
+from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, covariances
 from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
@@ -131,7 +130,7 @@ def _draw_blocks(beam: Beam, image_size: int, seed: int, drawn_circumstances: bo
     if drawn_circumstances:
         rngs = [sampling.generator(seed, _NOW, nth) for nth in range(BLOCKS)]
         nows = [draw_circumstances(parameters, rng, nth) for nth, rng in enumerate(rngs)]
-    with _arithmetic_errors():
+    with arithmetic_errors():
         reduction = Reduction(beam)
         found = [covariances(beam, reduction, now, image_size) for now in nows]
         return [Block(beam, reduction, found[nth % len(nows)], seed, nth) for nth in range(BLOCKS)]
@@ -160,19 +159,6 @@ def _summary(
         thickness_spread_mm=float(np.sqrt(spreads_mm2.mean())),
         by_block=tuple(accuracies.tolist()),
     )
-
-
-@contextmanager
-def _arithmetic_errors() -> Iterator[None]:
-    """Report overflow, or a matrix without an inverse, as images without information."""
-    try:
-        with np.errstate(divide="raise", over="raise", invalid="raise"):
-            yield
-    except (np.linalg.LinAlgError, ArithmeticError) as error:
-        raise ConfigError(
-            f"the images must carry information about the plate, but they do not ({error}); check "
-            "the last changed settings, above all filters, scatter, exposure and layout"
-        ) from None
 
 
 def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from alloyk.errors import DataError
 from alloyk.locks import locked_path
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.cores import available_cores
 from alloyk.simulator.dataset.contact_sheet import write_contact_sheet
 from alloyk.simulator.dataset.image_files import write_image
 from alloyk.simulator.dataset.manifest import CsvTable, circumstance_columns, noted
@@ -105,11 +106,6 @@ def _write_images(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_frames(simulator: Simulator, folder: Path) -> None:
