@@ -60,6 +60,7 @@ def test_export_prints_a_table_and_no_noise(exported):
         f"loading {done.args[4]}",
         "converting to tflite",
         "comparing both models on 18 test images",
+        "choosing thresholds for abstention",
         "timing",
     ]
 
