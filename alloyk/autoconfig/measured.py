@@ -1,5 +1,6 @@
 """Measure what a plan will take: the duration of the training, and the memory of one step."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,9 +8,9 @@ from typing import Any
 
 from alloyk.autoconfig.plan import Choice, Plan, with_setting
 from alloyk.autoconfig.rules import BATCH_STEP
+from alloyk.autoconfig.step import StepNeed, measured_step
 from alloyk.errors import ConfigError
 from alloyk.training.run_clock import duration
-from alloyk.training.step_cost import StepCost, measure_configuration
 from alloyk.training.time_budget import Workload, require_one_epoch
 
 MEMORY_SHARE = 0.8
@@ -30,19 +31,23 @@ def with_measured_cost(
     Raises:
         ConfigError: Nothing fits into memory, or no epoch into the time budget.
     """
+    start = time.monotonic() - started
     counts = list(plan.fingerprint.classes.values())
-    cost = measure_configuration(plan.config, counts)
-    while cost.peak_bytes > MEMORY_SHARE * memory_bytes:
-        plan = _with_smaller_batch(plan, given, cost, memory_bytes)
-        cost = measure_configuration(plan.config, counts)
-    return replace(plan, cost=_lines(plan, cost, started))
+    need = measured_step(plan.config, counts)
+    while need.peak_bytes > MEMORY_SHARE * memory_bytes:
+        plan = _with_smaller_batch(plan, given, need, memory_bytes)
+        need = measured_step(plan.config, counts)
+    return replace(plan, cost=_lines(plan, need, start + need.took))
 
 
 def _with_smaller_batch(
-    plan: Plan, given: Mapping[str, Any], cost: StepCost, memory_bytes: float
+    plan: Plan, given: Mapping[str, Any], need: StepNeed, memory_bytes: float
 ) -> Plan:
     batch = plan.config.train.batch_size
-    found = f"{cost.peak_bytes / 1e9:.1f} GB of {memory_bytes / 1e9:.1f} GB with {batch} images"
+    whole = f"{memory_bytes / 1e9:.1f} GB"
+    peak = need.peak_bytes
+    amount = f"{peak / 1e9:.1f} GB of {whole}" if math.isfinite(peak) else f"more than the {whole}"
+    found = f"{amount} with {batch} images"
     by_user = "batch_size" in given.get("train", {})
     if by_user or batch <= BATCH_STEP:
         raise ConfigError(
@@ -53,17 +58,16 @@ def _with_smaller_batch(
     return with_setting(plan, given, smaller)
 
 
-def _lines(plan: Plan, cost: StepCost, started: float) -> tuple[str, ...]:
+def _lines(plan: Plan, need: StepNeed, start: float) -> tuple[str, ...]:
     """Describe the measured cost; raise if no epoch fits into the time budget."""
     images, settings = plan.fingerprint.images, plan.config.train
     work = Workload(images["train"], images["val"], images["test"], settings.batch_size)
-    start = time.monotonic() - started
     step = (
-        f"one step of {settings.batch_size} images: {cost.seconds:.3f} s, at most "
-        f"{cost.peak_bytes / 1e9:.1f} GB of memory"
+        f"one step of {settings.batch_size} images: {need.seconds:.3f} s, at most "
+        f"{need.peak_bytes / 1e9:.1f} GB of memory"
     )
     if settings.time_budget_minutes is None:
-        whole = start + work.seconds(settings.epochs, cost.seconds, start)
+        whole = start + work.seconds(settings.epochs, need.seconds, start)
         return step, f"training takes about {duration(whole)} on this machine"
-    require_one_epoch(60 * settings.time_budget_minutes, work, start, cost.seconds, start)
+    require_one_epoch(60 * settings.time_budget_minutes, work, start, need.seconds, start)
     return step, f"training takes {duration(60 * settings.time_budget_minutes)}, as set"

@@ -17,6 +17,7 @@ import numpy as np
 
 from alloyk.errors import ModelError
 from alloyk.inference.classifier import Classifier, load
+from alloyk.runtime.memory import peak_memory_bytes
 
 WARM_UP = 3
 MOST_RUNS = 300
@@ -104,7 +105,7 @@ def measure(model: Path, image_shape: tuple[int, int, int], threads: int = 1) ->
         p99_seconds=float(np.percentile(seconds, 99)),
         runs=len(seconds),
         images_per_second=count / statistics.median(together),
-        peak_bytes=_peak_bytes(),
+        peak_bytes=peak_memory_bytes(),
     )
 
 
@@ -117,21 +118,6 @@ def _timed(classifier: Classifier, images: np.ndarray) -> list[float]:
         classifier.backend(images)
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def _peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    try:
-        # Not getrusage: its maximum starts with that of the parent process.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

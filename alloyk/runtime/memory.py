@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from pathlib import Path
 
 
 def total_memory_bytes() -> float:
@@ -14,6 +15,13 @@ def total_memory_bytes() -> float:
 
 def peak_memory_bytes() -> int:
     """Largest resident memory of this process so far; 0 if the system does not report it."""
+    try:
+        # Not getrusage: its maximum starts with that of the parent process.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     try:
         import resource
     except ImportError:  # Windows

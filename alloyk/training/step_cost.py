@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.runtime.memory import peak_memory_bytes
 from alloyk.training.build import build_network, compile_network
@@ -23,12 +24,10 @@ class StepCost(NamedTuple):
 
     Attributes:
         seconds: Median duration of a step.
-        trace_seconds: Duration of the first step, which traces the graph.
         peak_bytes: Largest memory that the process has taken so far, steps included.
     """
 
     seconds: float
-    trace_seconds: float
     peak_bytes: int
 
 
@@ -62,7 +61,7 @@ def measure_step(network: keras.Model, element_spec: Any, batch_size: int) -> St
     network.reset_metrics()
     for variable, array in zip(variables, before, strict=True):
         variable.assign(array)
-    return StepCost(float(np.median(seconds[1:])), seconds[0], peak_memory_bytes())
+    return StepCost(float(np.median(seconds[1:])), peak_memory_bytes())
 
 
 def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
@@ -74,7 +73,7 @@ def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
     """
     labels = np.repeat(np.arange(len(class_counts)), class_counts)
     network = build_network(config, [], len(class_counts))
-    steps = -(-len(labels) // config.train.batch_size)
+    steps = pipeline.steps_per_epoch(len(labels), config.train.batch_size)
     compile_network(config, network, labels, len(class_counts), steps)
     size = config.preprocess.image_size
     mixed = bool(config.augment.mixup)

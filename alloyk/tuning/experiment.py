@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.config import Config, overlay, resolve_config
+from alloyk.errors import ConfigError
 from alloyk.files import unfinished_path
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
@@ -48,8 +49,19 @@ class Experiment:
 
     def check(self, parameters: tuple[Parameter, ...]) -> None:
         """Raise for keys, values and data that no trial could use, before the first one."""
+        self._refuse_different_losses(parameters)
         configurations = [self.configuration(values) for values in extremes(parameters)]
         self.splits(configurations[0])
+
+    def _refuse_different_losses(self, parameters: tuple[Parameter, ...]) -> None:
+        """Raise if trials would be compared by values of different losses."""
+        for key in (one.key for one in parameters) if falls(self.monitor) else ():
+            if key.partition(".")[0] in ("loss", "multitask") or key == "model.tasks":
+                raise ConfigError(
+                    f"search space, {key}: train.monitor must be val_accuracy, because values of "
+                    f"different losses cannot be compared, got {self.monitor}; add --set "
+                    "train.monitor=val_accuracy"
+                )
 
     def splits(self, config: Config) -> tuple[Split, Split, tuple[str, ...]]:
         """Training split, validation split and classes; kept for trials alike."""

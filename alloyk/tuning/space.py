@@ -3,8 +3,8 @@
 model.dropout: [0.1, 0.3, 0.5]
 train.batch_size: {min: 16, max: 64, step: 16}
 optimizer.learning_rate: {min: 1e-4, max: 1e-2, log: true}
-loss.name: [cross_entropy, focal]
-loss.gamma: {min: 0.5, max: 5.0, when: {loss.name: focal}}
+optimizer.name: [adam, momentum]
+optimizer.momentum: {min: 0.5, max: 0.99, when: {optimizer.name: momentum}}
 """
 
 import json
@@ -23,7 +23,8 @@ RANGE_KEYS = {"min", "max", "step", "log"}
 FIXED_KEYS = frozenset(
     f"data.{name}"
     for name in (
-        "path", "simulate", "ratios", "group_by", "split_seed", "fold", "leave_out", "on_bad_image",
+        "path", "page", "simulate", "ratios", "group_by", "split_seed", "fold", "leave_out",
+        "on_bad_image",
     )
 )  # fmt: skip
 

@@ -2,13 +2,15 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from alloyk.autoconfig import Choice, plan_training
 from alloyk.autoconfig.measured import with_measured_cost
 from alloyk.autoconfig.plan import with_setting
+from alloyk.autoconfig.step import OUT_OF_MEMORY, StepNeed, measured_step
+from alloyk.config import resolve_config
 from alloyk.errors import ConfigError
-from alloyk.training.step_cost import StepCost
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +29,10 @@ def data(tmp_path_factory):
 def a_gigabyte_per_image(monkeypatch):
     """Instead of a real step, which tests/training and tests/api run."""
 
-    def cost(config, class_counts):
-        return StepCost(0.25, 2.0, config.train.batch_size * 10**9)
+    def need(config, class_counts):
+        return StepNeed(0.25, config.train.batch_size * 10**9, 1.0)
 
-    monkeypatch.setattr("alloyk.autoconfig.measured.measure_configuration", cost)
+    monkeypatch.setattr("alloyk.autoconfig.measured.measured_step", need)
 
 
 def measured(data, memory, **train):
@@ -57,6 +59,41 @@ def test_a_batch_that_the_user_has_set_is_refused_instead(data):
         measured(data, 10e9, batch_size=16)
     with pytest.raises(ConfigError, match=r"got 4\.0 GB of 4\.0 GB .*preprocess\.image_size"):
         measured(data, 4e9)
+
+
+def test_a_peak_that_never_falls_ends_at_the_smallest_batch(data, monkeypatch):
+    batches = []
+
+    def need(config, class_counts):
+        batches.append(config.train.batch_size)
+        return StepNeed(0.25, 9e9, 1.0)
+
+    monkeypatch.setattr("alloyk.autoconfig.measured.measured_step", need)
+    with pytest.raises(ConfigError, match=r"got 9\.0 GB of 8\.0 GB with 4 images; set a sm"):
+        measured(data, 8e9)
+    assert batches == [32, 16, 8, 4]
+
+
+def test_a_process_that_runs_out_of_memory_halves_the_batch_as_well(data, monkeypatch):
+    def need(config, class_counts):
+        return OUT_OF_MEMORY if config.train.batch_size > 8 else StepNeed(0.25, 6e9, 1.0)
+
+    monkeypatch.setattr("alloyk.autoconfig.measured.measured_step", need)
+    plan = measured(data, 8e9)
+    assert plan.config.train.batch_size == 8
+    reason = next(one.reason for one in plan.choices if one.key == "train.batch_size")
+    assert reason == "a step took more than the 8.0 GB with 16 images"
+
+
+def test_the_peak_of_this_process_does_not_count():
+    held = np.ones(15 * 10**7)  # 1.2 GB; TensorFlow and a tiny network take less than 1
+    settings = {"preprocess": {"image_size": [16, 16]}, "model": {"arch": "fnn"}}
+    need = measured_step(resolve_config(None, {"data": {"path": "x"}, **settings}), [20, 20])
+    assert 1e8 < need.peak_bytes < held.nbytes
+    assert 0 < need.seconds < need.took
+    settings["train"] = {"devices": ["GPU:7"]}
+    with pytest.raises(ConfigError, match=r"^train\.devices: there is no GPU:7 here"):
+        measured_step(resolve_config(None, {"data": {"path": "x"}, **settings}), [20, 20])
 
 
 def test_a_time_budget_too_short_is_refused_and_another_is_stated(data):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.config.recipes import ARCHITECTURES
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.models.classifier import ARCHITECTURES as MODELS
 from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint
@@ -148,6 +148,10 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         ({"loss.gamma": {"choices": [1], "when": 3}}, "when must map a key to its values, got 3"),
         ({"loss.gamma": {"choices": [], "when": {"a": 1}}}, "must be a list of choices"),
         ({"data.path": ["a", "b"]}, r"data\.path: trials must be compared on the same images"),
+        (
+            {"data.page": ["mean", "each"]},
+            r"data\.page: trials must be compared on the same images",
+        ),
         ({"data.simulate.seed": [0, 1]}, r"data\.simulate\.seed: trials must be compared"),
     ],
 )
@@ -220,6 +224,26 @@ def test_a_wrong_value_fails_before_the_first_trial(tmp_path, search, space, mes
     with pytest.raises(AlloykError, match=message):
         run_search(search, space, tmp_path / "s", overrides=parse_overrides(TINY))
     assert not list((tmp_path / "s").glob("trial_*"))
+
+
+@pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        ("loss.name", ["cross_entropy", "focal"]),
+        ("loss.label_smoothing", [0, 0.1]),
+        ("model.tasks", [["alloy"]]),
+    ],
+)
+def test_trials_of_different_losses_are_not_compared_by_loss(key, choices):
+    space = {key: choices}
+    message = (
+        rf"^search space, {key}: train\.monitor must be val_accuracy, because values of different "
+        r"losses cannot be compared, got val_loss; add --set train\.monitor=val_accuracy$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Experiment(None, parse_overrides(TINY)).check(parameters_of(space))
+    by_accuracy = [*TINY, "train.monitor=val_accuracy"]
+    Experiment(None, parse_overrides(by_accuracy)).check(parameters_of(space))
 
 
 def test_space_file_may_be_nested_or_dotted(tmp_path):
