@@ -1,8 +1,6 @@
 """Convert `set=` of the Python functions to the `KEY=VALUE` strings of `--set`."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 Settings = Mapping[str, Any] | Iterable[str]
@@ -20,20 +18,10 @@ def as_strings(settings: Settings) -> list[str]:
     if isinstance(settings, str):
         return [settings]
     if isinstance(settings, Mapping):
+        from alloyk.settings.dialect import as_yaml
+
         return [f"{key}={as_yaml(value)}" for key, value in settings.items()]
     return list(settings)
-
-
-def as_yaml(value: Any) -> str:
-    """Return a value as the string that `--set KEY=` takes."""
-    if isinstance(value, str | PurePath):
-        return str(value)
-    return json.dumps(value, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy number or a path as a plain value."""
-    return value.item() if hasattr(value, "item") else str(value)
 
 
 def configuration_overrides(
@@ -80,4 +68,6 @@ def sweep_strings(sweep: Mapping[str, Sequence[Any]] | Sequence[str]) -> list[st
         return [sweep]
     if not isinstance(sweep, Mapping):
         return list(sweep)
+    from alloyk.settings.dialect import as_yaml
+
     return [f"{key}={','.join(map(as_yaml, values))}" for key, values in sweep.items()]

@@ -36,7 +36,6 @@ class Fingerprint:
         classes: Class → number of training images.
         grouped_by: What the split goes by, as in `ImageDataset`.
         plates: Number of plates; None if they are not known.
-        series: Number of series by file name, if the names tell them and no plate is known.
         height: Median.
         width: Median.
         sizes: Number of different sizes among the measured images.
@@ -48,7 +47,6 @@ class Fingerprint:
         turned: Share of those that show it in another orientation than most.
         defective: Share of images with bad pixels or lines.
         framed: Share of images with a border.
-        measured: Number of training images measured.
     """
 
     source: str
@@ -56,7 +54,6 @@ class Fingerprint:
     classes: dict[str, int]
     grouped_by: str | None
     plates: int | None
-    series: int | None
     height: int
     width: int
     sizes: int
@@ -68,7 +65,6 @@ class Fingerprint:
     turned: float
     defective: float
     framed: float
-    measured: int
 
     @property
     def train(self) -> int:
@@ -130,7 +126,6 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
     sure = scene.sure if scene else np.zeros(1, bool)
     other = (scene.turn != scene.usual)[sure] if scene else np.zeros(0, bool)
     plates = int(table[PLATE].nunique()) if PLATE in table else None
-    series, _, told = series_of(table, None)
     defects = audited.scan.defects.values()
     bad = sum(bool(len(found.pixels) or found.rows or found.columns) for found in defects)
     return Fingerprint(
@@ -139,7 +134,6 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
         classes=classes,
         grouped_by=dataset.grouped_by,
         plates=plates,
-        series=len(set(series)) if told and plates is None else None,
         height=round(float(measures["height"].median())),
         width=round(float(measures["width"].median())),
         sizes=len(measures[["height", "width"]].drop_duplicates()),
@@ -151,7 +145,6 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
         turned=float(other.mean()) if len(other) else 0.0,
         defective=bad / int(sound.sum()),
         framed=sum(any(found.border) for found in defects) / int(sound.sum()),
-        measured=len(measures),
     )
 
 

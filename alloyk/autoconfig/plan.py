@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from alloyk.auditing.balance import FEW_TRAIN_IMAGES
 from alloyk.autoconfig.fingerprint import Fingerprint, fingerprint_of, series_as_groups
 from alloyk.autoconfig.rules import RULES, Rule, cache
 from alloyk.config import Config, combine, overlay, resolve_config
+from alloyk.config.loading import holds
 from alloyk.data import ImageDataset
 from alloyk.data.source import open_dataset
 from alloyk.errors import ConfigError, DataError
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runtime.memory import total_memory_bytes
+from alloyk.settings.assignments import nest
 from alloyk.settings.dialect import dump_inline
 
 logger = logging.getLogger(__name__)
-
-FEW_IMAGES = 10
-"""Training images of a class below which results are unreliable, as in `alloyk audit`."""
 
 BY_USER = "set by you"
 GROUP_BY = "data.group_by"
@@ -59,7 +59,7 @@ class Plan:
     def to_yaml(self) -> str:
         """Return the configuration file: `alloyk train` takes it, each value has its reason."""
         lines = [
-            f"# Made by `alloyk configure` for {self.fingerprint.source}; edit it, then run",
+            f"# Made by alloyk for {self.fingerprint.source}; edit it, then run",
             "#   alloyk train THIS_FILE",
             *(f"# {line}" for line in (*self.fingerprint.lines(), *self.cost)),
         ]
@@ -120,14 +120,14 @@ def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[C
     """Apply all rules to a fingerprint, under the user's and the fixed settings."""
     planned: dict[str, Any] = {}
     for choice in fixed:
-        planned = combine(planned, _nested(choice.key, choice.value))
+        planned = combine(planned, nest({choice.key: choice.value}, Config))
     reasons = {choice.key: choice.reason for choice in fixed}
     rules: tuple[Rule, ...] = (*RULES, partial(cache, memory_bytes=total_memory_bytes()))
     for rule in rules:
         config = resolve_config(None, given, planned)
         for key, value, reason in rule(found, config):
-            if not _has(given, key) and key not in reasons:
-                planned = combine(planned, _nested(key, value))
+            if not holds(given, key.split(".")) and key not in reasons:
+                planned = combine(planned, nest({key: value}, Config))
                 reasons[key] = reason
     config = resolve_config(None, given, planned)
     return Plan(found, config, tuple(_choices(given, planned, reasons, config)))
@@ -146,11 +146,13 @@ def _grouped_dataset(config: Config) -> tuple[ImageDataset, str | None]:
 
 
 def _warn_of_few(found: Fingerprint) -> None:
-    small = [f"{name} ({count})" for name, count in found.classes.items() if count < FEW_IMAGES]
+    small = [
+        f"{name} ({count})" for name, count in found.classes.items() if count < FEW_TRAIN_IMAGES
+    ]
     if small:
         logger.warning(
             "fewer than %d training images of %s: results are unreliable; add images of more "
-            "plates", FEW_IMAGES, ", ".join(small),
+            "plates", FEW_TRAIN_IMAGES, ", ".join(small),
         )  # fmt: skip
 
 
@@ -167,7 +169,7 @@ def _choices(
     both = sorted(leaves, key=lambda leaf: sections.index(leaf[0].partition(".")[0]))
     for key, value in both:
         held = _lookup(plain, key)
-        if _has(given, key):
+        if holds(given, key.split(".")):
             yield Choice(key, value if held is None else held, BY_USER)
         elif held == value:
             yield Choice(key, held, reasons[key])
@@ -185,21 +187,6 @@ def _lookup(settings: Any, key: str) -> Any:
     for part in key.split("."):
         settings = settings.get(part) if isinstance(settings, Mapping) else None
     return settings
-
-
-def _has(settings: Mapping[str, Any], key: str) -> bool:
-    for part in key.split("."):
-        if not isinstance(settings, Mapping) or part not in settings:
-            return False
-        settings = settings[part]
-    return True
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    nested: dict[str, Any] = value
-    return nested
 
 
 def _line(key: str, choice: Choice) -> str:

@@ -23,8 +23,8 @@ SMALL_SIDE = 96
 LARGEST_SIDE = 256
 # Reduced until the finest detail changes this much per pixel, relative to the image's contrast.
 DETAIL_PER_PIXEL = 0.5
-# Sides above the first number are multiples of the second, which networks halve evenly.
-ROUNDED_FROM, SIDE_STEP = 64, 16
+# Sides above SMALL_SIDE are multiples of this, which networks halve evenly.
+SIDE_STEP = 16
 # Networks of Keras Applications take no smaller images.
 APPLICATIONS_SIDE = 32
 APPLICATIONS = ("resnet50", "vgg16", "vgg19", "efficientnetb0")
@@ -94,7 +94,7 @@ def side_for(short: int, sharpness: float) -> tuple[int, str]:
     (28, 96, 96, 256)
     """
     if short <= SMALL_SIDE:
-        return _rounded(short), f"the median side of {short} pixels is small: not reduced"
+        return short, f"the median side of {short} pixels is small: not reduced"
     needed = short * sharpness / DETAIL_PER_PIXEL
     side = _rounded(min(max(needed, SMALL_SIDE), LARGEST_SIDE, short))
     if needed >= LARGEST_SIDE and short > LARGEST_SIDE:
@@ -110,7 +110,7 @@ def side_for(short: int, sharpness: float) -> tuple[int, str]:
 def _rounded(side: float) -> int:
     """Down to a multiple that networks halve evenly; small sides stay."""
     whole = int(side)
-    return whole if whole <= ROUNDED_FROM else whole - whole % SIDE_STEP
+    return whole if whole <= SMALL_SIDE else whole - whole % SIDE_STEP
 
 
 def stem(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -175,8 +175,8 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     if config.train.time_budget_minutes is not None:
         return  # the schedule follows the clock
     steps = steps_for(found.train)
-    per_epoch = -(-found.train // config.train.batch_size)
-    epochs = min(-(-steps // per_epoch), MOST_EPOCHS)
+    per_epoch = math.ceil(found.train / config.train.batch_size)
+    epochs = min(math.ceil(steps / per_epoch), MOST_EPOCHS)
     yield (
         "train.epochs",
         epochs,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from alloyk.cli.options import out_file_option
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -18,10 +19,7 @@ from alloyk.cli.terminal import PROGRESS
     "--images", type=click.IntRange(min=1), default=300, show_default=True,
     help="Largest number of test images that agreement is measured on.",
 )  # fmt: skip
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.csv",
-    help="Also write the table as CSV; it must not exist.",
-)  # fmt: skip
+@out_file_option("FILE.csv", "Also write the table as CSV; it must not exist.")
 def bench(
     run: Path, files: tuple[Path, ...], data: Path | None, images: int, out: Path | None
 ) -> None:

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
+from alloyk.cli.options import out_folder_option
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR",
-    help="Folder for tables and figures.",
-)  # fmt: skip
+@out_folder_option("Folder for tables and figures.", required=True)
 @click.option("--no-timing", is_flag=True, help="Do not measure how long a model takes.")
 def compare(runs: tuple[Path, ...], out: Path, no_timing: bool) -> None:
     """Compare two or more runs on the same test images: tables, paired tests, figures.

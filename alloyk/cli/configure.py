@@ -5,7 +5,12 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import arch_option, set_option, time_budget_option
+from alloyk.cli.options import (
+    arch_option,
+    out_file_option,
+    set_option,
+    time_budget_option,
+)
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -13,10 +18,7 @@ from alloyk.cli.terminal import PROGRESS
 @click.argument("data", type=click.Path(path_type=Path))
 @arch_option
 @time_budget_option
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.yaml",
-    help="Write the configuration here.  [default: print it]",
-)  # fmt: skip
+@out_file_option("FILE.yaml", "Write the configuration here.  [default: print it]")
 @set_option
 def configure(data: Path, out: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Make a configuration for the data set DATA, with a reason beside each value.

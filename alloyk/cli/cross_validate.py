@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import arch_option, config_argument, data_option, set_option
+from alloyk.cli.options import (
+    arch_option,
+    config_argument,
+    data_option,
+    out_folder_option,
+    set_option,
+)
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -18,10 +24,9 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @arch_option
 @data_option
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder; resumes a cross-validation that is there.  [default: saved_models/<arch>-folds]",
-)  # fmt: skip
+@out_folder_option(
+    "Folder; resumes a cross-validation that is there.  [default: saved_models/<arch>-folds]"
+)
 @set_option
 def cross_validate(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Cross-validate the classifier described by CONFIG.

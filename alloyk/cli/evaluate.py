@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import data_option
+from alloyk.cli.options import data_option, out_folder_option
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -16,10 +16,7 @@ from alloyk.cli.terminal import PROGRESS
     "--split", type=click.Choice(["train", "val", "test", "all"]), default="test",
     show_default=True, help="Which images.",
 )  # fmt: skip
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder to write to.  [default: RUN for its test split, else a folder in RUN]",
-)  # fmt: skip
+@out_folder_option("Folder to write to.  [default: RUN for its test split, else a folder in RUN]")
 @click.option(
     "--from-predictions", is_flag=True,
     help="Use the existing predictions file, without reading images.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import data_option
+from alloyk.cli.options import data_option, out_folder_option
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -16,10 +16,7 @@ from alloyk.cli.terminal import PROGRESS
     "--method", type=click.Choice(["gradcam", "shap"]), default="gradcam", show_default=True,
     help="How to explain; shap needs the library shap.",
 )  # fmt: skip
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder for figures and arrays.  [default: explain_METHOD in RUN]",
-)  # fmt: skip
+@out_folder_option("Folder for figures and arrays.  [default: explain_METHOD in RUN]")
 @click.option(
     "--each", default=1, show_default=True, type=click.IntRange(1), metavar="N",
     help="Without IMAGE: how many of the most and of the least confident images of each class.",

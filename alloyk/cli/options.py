@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class PageChoice(click.ParamType):
@@ -52,6 +55,19 @@ raw_option = click.option(
     help='Layout of .raw files, such as "{dtype: uint16, shape: [2048, 2048]}".',
 )  # fmt: skip
 
+
+def out_folder_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """`--out DIR`."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("--out", type=kind, metavar="DIR", required=required, help=help)
+
+
+def out_file_option(metavar: str, help: str) -> Callable[[Command], Command]:
+    """`--out FILE`, a file of its own name."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--out", type=kind, metavar=metavar, help=help)
+
+
 config_argument = click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -65,8 +81,9 @@ set_option = click.option(
     help="Any key of the configuration; may be repeated.",
 )  # fmt: skip
 time_budget_option = click.option(
-    "--time-budget", type=float, metavar="MINUTES",
-    help="Minutes for all of it: the learning-rate schedule ends when they do.",
+    "--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    help="Time limit for the whole command, in minutes; the learning-rate schedule is fitted to "
+    "it.",
 )  # fmt: skip
 simulator_set_option = click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alloyk.cli.options import simulator_set_option
+from alloyk.cli.options import out_folder_option, simulator_set_option
 from alloyk.cli.terminal import PROGRESS
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     "--sweep", "sweeps", multiple=True, required=True, metavar="KEY=A,B,…",
     help="A parameter of the simulator, or image_size, and its values; once or twice.",
 )  # fmt: skip
-@click.option(
-    "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for plan.csv and plan.png; an earlier plan there is replaced.",
-)  # fmt: skip
+@out_folder_option(
+    "Folder for plan.csv and plan.png; an earlier plan there is replaced.", required=True
+)
 @click.option(
     "--image-size", default=224, show_default=True, type=click.IntRange(8),
     help="Pixels along each side.",

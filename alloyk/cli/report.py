@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
+from alloyk.cli.options import out_file_option
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="RUN_OR_DIR")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="The HTML file to write.  [default: report.html in the folder]",
-)  # fmt: skip
+@out_file_option("FILE", "The HTML file to write.  [default: report.html in the folder]")
 def report(folder: Path, out: Path | None) -> None:
     """Write one self-contained HTML file on a run, a comparison or a cross-validation.
 

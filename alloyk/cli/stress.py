@@ -4,15 +4,13 @@ from pathlib import Path
 
 import click
 
+from alloyk.cli.options import out_folder_option
 from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder for stress.csv, stress.md and stress.png.  [default: RUN/stress]",
-)  # fmt: skip
+@out_folder_option("Folder for stress.csv, stress.md and stress.png.  [default: RUN/stress]")
 @click.option(
     "--images", type=click.IntRange(min=1), default=300, show_default=True,
     help="Largest number of test images.",

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import arch_option, config_argument, data_option, set_option
+from alloyk.cli.options import (
+    arch_option,
+    config_argument,
+    data_option,
+    out_folder_option,
+    set_option,
+)
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -17,7 +23,8 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @click.option(
     "--space", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-    help="YAML file: key to list of choices, or to {min, max, step or log}, with when.",
+    help="YAML file that maps each key to a list of choices or to a range (min, max, optionally "
+    "step or log).",
 )  # fmt: skip
 @click.option(
     "--over", metavar="KEY=A,B,…", multiple=True,
@@ -33,13 +40,12 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True,
-    help="Processes that take trials. The same command with the same --out joins in.",
+    help="Number of parallel processes. To add more, run the same command with the same --out.",
 )  # fmt: skip
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Folder of the search; resumes one that is there.  [default: "
-    "saved_models/tune-<arch>, numbered]",
-)  # fmt: skip
+@out_folder_option(
+    "Folder of the search; an existing search in it is resumed.  [default: "
+    "saved_models/tune-<arch>, numbered]"
+)
 @arch_option
 @data_option
 @set_option

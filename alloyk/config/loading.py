@@ -132,7 +132,7 @@ def _explained(
 ) -> str:
     """Describe the first problem in one line, with the file if the value comes from it."""
     problem = first_problem(error, Config)
-    in_file = _holds(file, problem.path) and not _holds(overrides, problem.path)
+    in_file = holds(file, problem.path) and not holds(overrides, problem.path)
     if not in_file:
         return problem.text
     section = problem.path[0]
@@ -144,7 +144,7 @@ def _explained(
     return text
 
 
-def _holds(settings: Any, path: Iterable[str]) -> bool:
+def holds(settings: Any, path: Iterable[str]) -> bool:
     """Whether nested settings hold a key, or the list that an index belongs to."""
     for part in path:
         if not isinstance(settings, Mapping):

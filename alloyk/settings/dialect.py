@@ -5,8 +5,9 @@ Scalars follow YAML 1.2, where PyYAML follows 1.1: `1e-3` is a number (PyYAML: t
 text (PyYAML: octal), so that a serial `010` is unchanged; where a number is expected, it is 10.
 """
 
+import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -70,6 +71,22 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: The text is not YAML.
     """
     return yaml.load(text, Loader)  # derived from SafeLoader
+
+
+def as_yaml(value: Any) -> str:
+    """A value as the YAML text that `--set KEY=` takes; NumPy numbers and paths as plain values.
+
+    >>> as_yaml((32, 48)), as_yaml(None), as_yaml("adam")
+    ('[32, 48]', 'null', 'adam')
+    """
+    if isinstance(value, str | PurePath):
+        return str(value)
+    return json.dumps(value, default=plain)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number or array as Python values, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def dump_yaml(value: Any) -> str:

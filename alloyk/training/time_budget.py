@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras.optimizers import schedules
 
+from alloyk import pipeline
 from alloyk.errors import ConfigError
 from alloyk.inference.novelty import MOST_IMAGES
 
@@ -26,7 +27,7 @@ EPOCHS_WITHOUT_END = 1_000_000
 
 @keras.saving.register_keras_serializable(package="alloyk")
 class PacedSchedule(schedules.LearningRateSchedule):
-    """Another schedule over `steps`, at the share of it that was set last.
+    """Evaluate another schedule at a share of its length, set by the caller.
 
     Args:
         schedule: The `LearningRateSchedule`.
@@ -86,7 +87,7 @@ class Workload:
     @property
     def steps(self) -> int:
         """Batches per epoch."""
-        return -(-self.train // self.batch_size)
+        return pipeline.steps_per_epoch(self.train, self.batch_size)
 
     def validation_seconds(self, step_seconds: float) -> float:
         """Estimated time of one validation: a forward pass is a third of a training step."""
