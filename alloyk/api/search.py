@@ -1,7 +1,8 @@
 """The result of a hyperparameter search."""
 
 import csv
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class SearchResult:
 def run_search(
     search: str,
     space: str | Path | Mapping[str, Any] | None,
-    over: Iterable[str],
+    over: Mapping[str, Sequence[Any]] | Iterable[str],
     out: Path | None,
     config: Path | None,
     overrides: Mapping[str, Any],
@@ -61,17 +62,39 @@ def run_search(
     workers: int,
     progress: Progress,
 ) -> Path:
-    """Search the space with the `KEY=A,B,…` texts `over` added; return the best configuration."""
-    from alloyk.config import resolve_config
-    from alloyk.runtime.tensorflow import load_tensorflow
+    """Search the space with `over` added; return the best configuration.
 
+    Raises:
+        ConfigError: A key is given in both, with different values.
+    """
+    from alloyk.config import combine, resolve_config
+    from alloyk.runtime.tensorflow import load_tensorflow
+    from alloyk.tuning.space import read_space
+
+    given = space if isinstance(space, Mapping) else read_space(Path(space)) if space else {}
+    given = combine(given, choices_of(over))
     resolved = resolve_config(config, overrides)
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.tuning import search as engine
-    from alloyk.tuning.space import read_space, space_from
 
-    given = space if isinstance(space, Mapping) else read_space(Path(space)) if space else {}
     return engine.run_search(
-        search, {**given, **space_from(over)}, out, path=config, overrides=overrides,
+        search, given, out, path=config, overrides=overrides,
         max_trials=trials, time_budget_min=time_budget, workers=workers, progress=progress,
     )  # fmt: skip
+
+
+def choices_of(over: Mapping[str, Sequence[Any]] | Iterable[str]) -> dict[str, Any]:
+    """Key → choices, of such a mapping or of `KEY=A,B,…` texts.
+
+    >>> choices_of({"model.arch": ("cnn", "fnn"), "loss.name": ["a,b"]})
+    {'model.arch': ['cnn', 'fnn'], 'loss.name': ['a,b']}
+    >>> choices_of(["model.dropout=0.1,0.3"])
+    {'model.dropout': [0.1, 0.3]}
+    """
+    if isinstance(over, Mapping):
+        from alloyk.settings.dialect import plain
+
+        return {key: json.loads(json.dumps(list(one), default=plain)) for key, one in over.items()}
+    from alloyk.tuning.space import space_from
+
+    return space_from([over] if isinstance(over, str) else over)

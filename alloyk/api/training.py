@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import Settings, configuration_overrides, sweep_strings
+from alloyk.api.settings import Settings, configuration_overrides
 from alloyk.errors import ModelError, OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -215,13 +215,13 @@ def tune(
         search: `grid` for every combination, `random`, `bayesian` or `hyperband`.
         space: Dotted key to choices or to `{min, max, step or log}`, or a YAML file of that;
             `when` makes a key conditional.
-        over: Keys and their choices, added to `space`.
+        over: Keys and their choices, added to `space`; a key may be in one of both.
         trials: Maximum number of trials; by default the whole grid, 10 at random, 20
             of a Bayesian search, or as many as Hyperband needs.
         time_budget: Minutes after which no further epoch starts; the same call resumes.
-        workers: Number of processes that take trials. The same call with the same `out` joins a
-            search that runs.
-        out: Folder of the search; resumes one that is there. By default
+        workers: Number of parallel processes. To add more, make the same call with the same
+            `out`.
+        out: Folder of the search; an existing search in it is resumed. By default
             `saved_models/tune-<arch>`, numbered.
         arch: Architecture, such as `resnet18`.
         data: Data set: a folder or a `manifest.csv`.
@@ -246,7 +246,7 @@ def tune(
         raise OptionError("nothing to search over; give `space` or `over`")
     overrides = configuration_overrides(set, arch, data)
     best = run_search(
-        search, space, sweep_strings(over), out and Path(out), config and Path(config), overrides,
+        search, space, over, out and Path(out), config and Path(config), overrides,
         trials, time_budget, workers, progress,
     )  # fmt: skip
     return SearchResult(best.parent)

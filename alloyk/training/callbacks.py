@@ -91,17 +91,6 @@ class AfterFirstEpoch(keras.callbacks.Callback):
         self.function = None
 
 
-class AfterEpoch(keras.callbacks.Callback):
-    """Call a function with the number of epochs done; it comes after the checkpoint."""
-
-    def __init__(self, function: Callable[[int], None]) -> None:
-        super().__init__()
-        self.function = function
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.function(epoch + 1)
-
-
 class StopOnNaN(keras.callbacks.Callback):
     """End training with an error when the loss is no longer a number."""
 

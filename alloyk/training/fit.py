@@ -26,7 +26,6 @@ from alloyk.training.build import (
     targets_for,
 )
 from alloyk.training.callbacks import (
-    AfterEpoch,
     AfterFirstEpoch,
     EpochReport,
     HistoryFile,
@@ -84,7 +83,7 @@ class _Callbacks(NamedTuple):
 
 @dataclass(frozen=True)
 class _Training:
-    """What the phases of one training share."""
+    """What the phases of one training share; `epochs` is where it ends without a time budget."""
 
     config: Config
     network: keras.Model
@@ -94,6 +93,7 @@ class _Training:
     strategy: tf.distribute.Strategy
     callbacks: _Callbacks
     clock: RunClock
+    epochs: int
 
     @property
     def steps(self) -> int:
@@ -137,8 +137,8 @@ class _Training:
         config, val = self.config, self.val
         batches = _training_batches(config, self.train, start, phase.end)
         mirrored = isinstance(self.strategy, tf.distribute.MirroredStrategy)
-        if not self.clock.measured and not mirrored:
-            self.clock.measure(self.network, batches.element_spec, config.train.epochs - start)
+        if self.clock.cost is None and not mirrored:
+            self.clock.measure(self.network, batches.element_spec, self.epochs - start)
         averaged = [AveragedWeights()] if config.train.average_weights is not None else []
         together = _evenly(PREDICTION_BATCH, len(val), self.strategy.num_replicas_in_sync)
         self.network.fit(
@@ -205,12 +205,16 @@ def train_network(
         network = build_network(config, standardization, num_classes, targets)
     work = Workload(len(train), len(val), test_images, config.train.batch_size)
     clock = RunClock(work, started)
-    callbacks = _callbacks(config, run, train, targets, progress, clock)
+    epochs = config.train.epochs if until is None else min(until, config.train.epochs)
+    callbacks = _callbacks(config, run, train, targets, progress, clock, epochs)
     if after_first_epoch is not None:
         callbacks = callbacks._replace(first=[AfterFirstEpoch(after_first_epoch)])
     if after_epoch is not None:
-        callbacks = callbacks._replace(last=[AfterEpoch(after_epoch)])
-    training = _Training(config, network, train, val, num_classes, strategy, callbacks, clock)
+        after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: after_epoch(epoch + 1))
+        callbacks = callbacks._replace(last=[after])
+    training = _Training(
+        config, network, train, val, num_classes, strategy, callbacks, clock, epochs
+    )
     for phase in _phases(config, until):
         if not training.train_phase(phase):
             break
@@ -234,6 +238,7 @@ def _callbacks(
     targets: tuple[Target, ...],
     progress: Progress,
     clock: RunClock,
+    epochs: int,
 ) -> _Callbacks:
     """The callbacks of a training; the history is cut to the checkpoint."""
     settings, folder = config.train, RunFolder(run)
@@ -250,7 +255,7 @@ def _callbacks(
         StopOnNaN(),
         history,
         EpochReport(
-            None if settings.time_budget_minutes else settings.epochs,
+            None if settings.time_budget_minutes else epochs,
             clock.work.steps,
             len(train),
             progress,

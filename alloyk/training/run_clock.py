@@ -37,11 +37,6 @@ class RunClock:
         self.cost: StepCost | None = None
         self.budget: TimeBudget | None = None
 
-    @property
-    def measured(self) -> bool:
-        """Whether the step was measured."""
-        return self.cost is not None
-
     def budget_for(self, config: Config, network: keras.Model) -> list[TimeBudget]:
         """The callback that keeps the time budget of a compiled network; none without one."""
         schedule = paced_schedule_of(network)

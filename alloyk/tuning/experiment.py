@@ -1,14 +1,16 @@
 """The experiment around which to search: a trial's configuration, its data, its training."""
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alloyk.config import Config, overlay, resolve_config
-from alloyk.errors import ConfigError
+from alloyk.data import ImageDataset
+from alloyk.errors import ConfigError, ModelError
 from alloyk.files import unfinished_path
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
@@ -18,14 +20,30 @@ from alloyk.training import set_up_keras, train_network
 from alloyk.training.build import Split, load_splits, open_training_data
 from alloyk.training.memory import networks_released
 from alloyk.training.predicting import predict_split
-from alloyk.tuning.loop import Outcome, TimeIsUp
+from alloyk.tuning.loop import Outcome, TimeIsUp, run_trials
 from alloyk.tuning.records import Trial, TrialRecords, falls
 from alloyk.tuning.space import Parameter, extremes, overrides_of
+from alloyk.tuning.suggestions import suggestions_for
+from alloyk.tuning.task import Task
 
 # Keras Tuner's own values of a trial of Hyperband.
 PARENT, FROM, UNTIL = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
 
 _logger = logging.getLogger(__name__)
+
+
+class TrialData(NamedTuple):
+    """The data of trials.
+
+    Attributes:
+        dataset: The data set.
+        train: Training split.
+        val: Validation split.
+    """
+
+    dataset: ImageDataset
+    train: Split
+    val: Split
 
 
 class Experiment:
@@ -36,7 +54,7 @@ class Experiment:
     ) -> None:
         self.path, self.overrides, self.progress = path, dict(overrides), progress
         self.base = resolve_config(path, self.overrides)
-        self._data: dict[str, tuple[Split, Split, tuple[str, ...]]] = {}
+        self._data: dict[str, TrialData] = {}
 
     @property
     def monitor(self) -> str:
@@ -51,7 +69,20 @@ class Experiment:
         """Raise for keys, values and data that no trial could use, before the first one."""
         self._refuse_different_losses(parameters)
         configurations = [self.configuration(values) for values in extremes(parameters)]
-        self.splits(configurations[0])
+        self.data(configurations[0])
+
+    def fingerprint(self) -> str:
+        """That of the data set; no search space changes it."""
+        known = next(iter(self._data.values()), None)
+        return (known or self.data(self.base)).dataset.fingerprint()
+
+    def run_trials(self, task: Task) -> bool:
+        """Take and train trials of a search; see `alloyk.tuning.loop.run_trials`."""
+        suggestions = suggestions_for(
+            task.search, task.parameters, seed=self.base.seed + 1, max_trials=task.max_trials,
+            falling=falls(self.monitor), epochs=self.base.train.epochs,
+        )  # fmt: skip
+        return run_trials(task.out, suggestions, self.train, deadline=task.deadline)
 
     def _refuse_different_losses(self, parameters: tuple[Parameter, ...]) -> None:
         """Raise if trials would be compared by values of different losses."""
@@ -63,16 +94,15 @@ class Experiment:
                     "train.monitor=val_accuracy"
                 )
 
-    def splits(self, config: Config) -> tuple[Split, Split, tuple[str, ...]]:
-        """Training split, validation split and classes; kept for trials alike."""
+    def data(self, config: Config) -> TrialData:
+        """The data of a configuration; kept for trials alike."""
         key = repr((config.data, config.preprocess, config.model.tasks))
         if key not in self._data:
             self._data.clear()
             dataset = open_training_data(config)
             preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
             train, val = load_splits(config, dataset, preprocessing, names=("train", "val"))
-            self._data[key] = train, val, tuple(dataset.classes)
-            self._table = dataset.split("val")
+            self._data[key] = TrialData(dataset, train, val)
         return self._data[key]
 
     def train(self, trial: Trial, records: TrialRecords, deadline: float | None) -> Outcome:
@@ -96,7 +126,8 @@ class Experiment:
             if deadline is not None and time.time() > deadline:
                 raise TimeIsUp
 
-        train, val, classes = self.splits(config)
+        dataset, train, val = self.data(config)
+        classes = tuple(dataset.classes)
         with networks_released():
             network = train_network(
                 config, folder, train, val, len(classes), self.progress,
@@ -104,15 +135,16 @@ class Experiment:
             )  # fmt: skip
             probabilities = predict_split(network, val).probabilities
             del network
-        write_predictions(run.predictions_file("val"), self._table, probabilities, classes)
+        write_predictions(run.predictions_file("val"), dataset.split("val"), probabilities, classes)
         history = run.history
         assert history is not None  # train_network wrote it
-        monitored = history[self.monitor]
         if UNTIL not in trial.values:  # a trial of Hyperband may be continued
             shutil.rmtree(run.checkpoint_folder)
         own = history["seconds"][int(trial.values.get(FROM, 0)) :]
-        best = monitored.min() if falls(self.monitor) else monitored.max()
-        return Outcome(float(best), history.epochs, round(float(own.sum()), 3))
+        best = float(history[self.monitor][history.best_row(self.monitor)])
+        if not math.isfinite(best):
+            raise ModelError(f"{self.monitor} must be finite, got {best} in each epoch")
+        return Outcome(best, history.epochs, round(float(own.sum()), 3))
 
 
 def _continue(parent: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ releases that lock when a worker dies, so that another one takes the trial over.
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,8 +19,8 @@ from alloyk.tuning.suggestions import Feedback, Sequence
 
 WAIT_S = 0.2
 LOCK_LIMIT_S = 120.0
-STANDSTILL_S = 3600.0
-"""Longest wait for trials of other workers of which no file changes."""
+STANDSTILL_S = 24 * 3600.0
+"""Longest wait for trials of other workers of which no file changes: longer than any epoch."""
 
 _logger = logging.getLogger(__name__)
 
@@ -111,9 +111,8 @@ def _taken(
             with search_lock(records.out):
                 records.refresh()
                 trial = _abandoned(records, stack)
-                found = trial or suggestions.next(records)
-                if isinstance(found, dict):
-                    trial = records.begin(found)
+                if trial is None and (values := suggestions.next(records)) is not None:
+                    trial = records.begin(values)
                     stack.enter_context(locked_folder(records.folder(trial)))
             if trial is not None or not records.running():
                 break
@@ -137,11 +136,15 @@ def _abandoned(records: TrialRecords, stack: ExitStack) -> Trial | None:
 
 def _refuse_standstill(records: TrialRecords) -> None:
     """Raise if no running trial of another worker makes progress."""
-    folders = [records.folder(trial) for trial in records.running()]
-    changed = [file.stat().st_mtime for one in folders for file in one.glob("*")]
+    running = records.running()
+    folders = [records.folder(trial) for trial in running]
+    changed = []
+    for file in (file for one in folders for file in one.glob("[!.]*")):
+        with suppress(FileNotFoundError):  # replaced, or removed, by its worker
+            changed.append(file.stat().st_mtime)
     if changed and time.time() - max(changed) > STANDSTILL_S:
+        names = ", ".join(trial.name for trial in running)
         raise AlloykError(
-            f"the running trials {', '.join(one.name for one in folders)} must make progress, got "
-            f"none for {STANDSTILL_S / 3600:g} hours; end the workers that hold them, and give the "
-            "command again"
+            f"trials {names} have made no progress for {STANDSTILL_S / 3600:g} h; stop their "
+            "workers and run the command again"
         )

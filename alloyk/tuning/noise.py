@@ -15,7 +15,7 @@ LEVEL = (2.5, 97.5)
 
 
 class Certainty(NamedTuple):
-    """A trial's figure on the validation split, and how it compares with the best trial.
+    """A trial's metric on the validation split, and how it compares with the best trial.
 
     Attributes:
         value: Accuracy, or log loss.
@@ -42,11 +42,11 @@ def certainties(
         seed: Seed of the resamples.
     """
     names = list(predictions)
-    figures = np.stack([_per_image(predictions[name], accuracy) for name in names], axis=1)
+    metrics = np.stack([_per_image(predictions[name], accuracy) for name in names], axis=1)
     groups = predictions[best].groups
     n_groups = int(groups.max()) + 1
     sums = np.zeros((n_groups, len(names)))
-    np.add.at(sums, groups, figures)
+    np.add.at(sums, groups, metrics)
     sizes = np.bincount(groups, minlength=n_groups).astype(float)
     drawn = np.concatenate(
         [
@@ -57,7 +57,7 @@ def certainties(
     low, high = np.percentile(drawn, LEVEL, axis=0)
     difference = np.percentile(drawn - drawn[:, [names.index(best)]], LEVEL, axis=0)
     tied = (difference[0] <= 0) & (difference[1] >= 0)
-    values = figures.mean(axis=0)
+    values = metrics.mean(axis=0)
     return {
         name: Certainty(float(values[i]), float(low[i]), float(high[i]), bool(tied[i]))
         for i, name in enumerate(names)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from alloyk.errors import AlloykError
-from alloyk.files import whole_file
+from alloyk.errors import AlloykError, ModelError
 from alloyk.imaging import shown
+from alloyk.runs.json_file import read_json, write_json
 
 SEARCH_FILE = "search.json"
 TRIAL_FILE = "trial.json"
@@ -40,7 +40,7 @@ class Trial:
     values: dict[str, Any]
     state: str = RUNNING
     result: float | None = None
-    claimed: int | None = None
+    claimed: int = 0
     ended: int | None = None
     epochs: int | None = None
     seconds: float | None = None
@@ -68,7 +68,7 @@ class TrialRecords:
         for file in sorted(self.out.glob(f"trial_*/{TRIAL_FILE}")):
             name = file.parent.name.removeprefix("trial_")
             if name not in self._trials or self._trials[name].state == RUNNING:
-                known = {key: value for key, value in _read_json(file).items() if key in _FIELDS}
+                known = {key: value for key, value in _read(file).items() if key in _FIELDS}
                 self._trials[name] = Trial(name, **known)
 
     def folder(self, trial: Trial) -> Path:
@@ -76,18 +76,9 @@ class TrialRecords:
         return self.out / f"trial_{trial.name}"
 
     def events(self) -> list[tuple[str, Trial]]:
-        """Starts (`claim`) and ends (`end`) of trials, in their order.
-
-        A record of an earlier version has no positions: its trials ran one after another.
-        """
-        found = []
-        for trial in self:
-            number = int(trial.name)
-            start = 2 * number if trial.claimed is None else trial.claimed
-            found.append((start, "claim", trial))
-            if trial.state != RUNNING:
-                end = 2 * number + 1 if trial.ended is None else trial.ended
-                found.append((end, "end", trial))
+        """Starts (`claim`) and ends (`end`) of trials, in their order."""
+        found = [(trial.claimed, "claim", trial) for trial in self]
+        found += [(trial.ended, "end", trial) for trial in self if trial.ended is not None]
         return [(event, trial) for _, event, trial in sorted(found, key=lambda one: one[0])]
 
     def begin(self, values: Mapping[str, Any]) -> Trial:
@@ -126,13 +117,12 @@ class TrialRecords:
 
     def _next_position(self) -> int:
         positions = [one for t in self for one in (t.claimed, t.ended) if one is not None]
-        old = [2 * int(t.name) + 1 for t in self if t.claimed is None]
-        return max([*positions, *old], default=-1) + 1
+        return max(positions, default=-1) + 1
 
     def _write(self, trial: Trial) -> None:
         self._trials[trial.name] = trial
         content = {key: getattr(trial, key) for key in _FIELDS}
-        _write_json(self.folder(trial) / TRIAL_FILE, content)
+        write_json(self.folder(trial) / TRIAL_FILE, content)
 
 
 _FIELDS = tuple(one.name for one in fields(Trial) if one.name != "name")
@@ -145,7 +135,7 @@ def falls(monitor: str) -> bool:
 
 def write_description(out: Path, description: Mapping[str, Any]) -> None:
     """Write `search.json`."""
-    _write_json(out / SEARCH_FILE, description)
+    write_json(out / SEARCH_FILE, description)
 
 
 def refuse_another_search(out: Path, description: Mapping[str, Any]) -> None:
@@ -169,16 +159,20 @@ def search_difference(out: Path, description: Mapping[str, Any]) -> str | None:
     file = out / SEARCH_FILE
     if not file.exists():
         return None
-    before = _read_json(file)
+    before = _read(file)
     if "config" not in before:
         return f"{SEARCH_FILE} does not say which settings it was made with"
     if before["search"] != description["search"]:
         return f"--search was {before['search']}, got {description['search']}"
-    versions = before.get("versions"), description.get("versions")
+    now = description["versions"]
+    versions = [
+        {f"the version of {name}": one for name, one in each.items()}
+        for each in (before.get("versions", now), now)  # the first searches did not record them
+    ]
     return (
         _space_difference(before["space"], description["space"], description["search"])
         or _first_difference("", before["config"], description["config"])
-        or (_first_difference("the version of", *versions) if all(versions) else None)
+        or _first_difference("", *versions)
         or ("the data set has changed since" if before["data"] != description["data"] else None)
     )
 
@@ -197,8 +191,7 @@ def _first_difference(prefix: str, before: Any, now: Any) -> str | None:
     """The first setting that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in (*before, *(key for key in now if key not in before)):
-            space = " " if prefix.endswith("of") else "."
-            place = f"{prefix}{space}{key}".removeprefix(".")
+            place = f"{prefix}.{key}".removeprefix(".")
             found = _first_difference(place, before.get(key), now.get(key))
             if found:
                 return found
@@ -208,18 +201,8 @@ def _first_difference(prefix: str, before: Any, now: Any) -> str | None:
     return f"{prefix} was {json.dumps(before)}, got {json.dumps(now)}"
 
 
-def _read_json(file: Path) -> dict:
+def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it must be an object")
-        return content
-    except (OSError, ValueError) as error:
-        raise AlloykError(
-            f"cannot read {shown(file)}: {error}; restore it, or choose another --out"
-        ) from error
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    with whole_file(file) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        return read_json(file)
+    except ModelError as error:
+        raise ModelError(f"{error}; restore it, or choose another --out") from error

@@ -9,13 +9,11 @@ import csv
 import logging
 import multiprocessing
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from alloyk.config import write_config
 from alloyk.errors import AlloykError, ConfigError
@@ -25,10 +23,9 @@ from alloyk.locks import is_empty
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions
-from alloyk.training.build import open_training_data
+from alloyk.settings.dialect import as_yaml
 from alloyk.tuning.experiment import Experiment
-from alloyk.tuning.keras_space import hyperparameters_of
-from alloyk.tuning.loop import run_trials, search_lock
+from alloyk.tuning.loop import search_lock
 from alloyk.tuning.noise import Certainty, certainties
 from alloyk.tuning.records import (
     SEARCH_FILE,
@@ -39,42 +36,14 @@ from alloyk.tuning.records import (
     search_difference,
     write_description,
 )
-from alloyk.tuning.space import Parameter, as_yaml, parameters_of, refuse_endless_ranges
-from alloyk.tuning.suggestions import Feedback, Sequence
-
-DEFAULT_TRIALS = {"random": 10, "bayesian": 20}
-"""Number of trials if none is given; a grid and Hyperband end by themselves."""
+from alloyk.tuning.space import Parameter, parameters_of, refuse_endless_ranges
+from alloyk.tuning.task import Task
+from alloyk.tuning.worker import work
 
 SEARCHES = ("grid", "random", "bayesian", "hyperband")
 BEST_FILE, TRIALS_FILE = "best.yaml", "trials.csv"
 
 _logger = logging.getLogger(__name__)
-
-
-def suggestions_for(
-    search: str,
-    parameters: tuple[Parameter, ...],
-    *,
-    seed: int,
-    max_trials: int | None = None,
-    falling: bool = True,
-    epochs: int = 1,
-) -> Sequence | Feedback:
-    """Where the values of a search's trials come from.
-
-    Args:
-        search: One of `SEARCHES`.
-        parameters: The search space.
-        seed: Not 0, which Keras Tuner replaces by a random number.
-        max_trials: Number of trials at most.
-        falling: Whether smaller results are better.
-        epochs: Longest training of a trial of Hyperband.
-    """
-    hp = hyperparameters_of(parameters)
-    limit = max_trials or DEFAULT_TRIALS.get(search)
-    if search in ("grid", "random"):
-        return Sequence(search, hp, seed, limit)
-    return Feedback(search, hp, seed, limit, falling=falling, epochs=epochs)
 
 
 def run_search(
@@ -124,18 +93,14 @@ def run_search(
         "search": search,
         "space": dict(space),
         "config": experiment.base.model_dump(mode="json"),
-        "data": open_training_data(experiment.base).fingerprint(),
+        "data": experiment.fingerprint(),
         "versions": {name: metadata.version(name) for name in ("keras-tuner", "keras")},
     }
     out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)
     _take_folder(out, description)
-    suggestions = suggestions_for(
-        search, parameters, seed=experiment.base.seed + 1, max_trials=max_trials,
-        falling=falls(experiment.monitor), epochs=experiment.base.train.epochs,
-    )  # fmt: skip
-    options = {"path": path, "overrides": overrides, "max_trials": max_trials}
-    with _further_workers(workers - 1, (search, dict(space), out, options, deadline)):
-        complete = run_trials(out, suggestions, experiment.train, deadline=deadline)
+    task = Task(search, parameters, out, path, overrides or {}, max_trials, deadline)
+    with _further_workers(workers - 1, experiment, task):
+        complete = experiment.run_trials(task)
     if search == "hyperband" and max_trials is not None:
         complete = False  # with more trials, those that are there may be continued
     return _finish(out, experiment, parameters, complete)
@@ -164,10 +129,18 @@ def _refuse_wrong_options(search: str, workers: int, time_budget_min: float | No
 
 
 @contextmanager
-def _further_workers(count: int, arguments: tuple[Any, ...]) -> Iterator[None]:
+def _further_workers(count: int, experiment: Experiment, task: Task) -> Iterator[None]:
     """Further processes that take trials of the same search; waits for them at the end."""
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
+    level = logging.getLogger("alloyk").getEffectiveLevel()
+    config = experiment.base
+    processes = [
+        context.Process(
+            target=work, daemon=True,
+            args=(number + 2, level, config.model.arch, config.preprocess.image_size, task),
+        )
+        for number in range(count)
+    ]  # fmt: skip
     for process in processes:
         process.start()
     try:
@@ -177,23 +150,6 @@ def _further_workers(count: int, arguments: tuple[Any, ...]) -> Iterator[None]:
     finally:
         for process in processes:
             process.kill()  # without effect on one that has ended
-
-
-def _work(
-    search: str,
-    space: Mapping[str, Any],
-    out: Path,
-    options: Mapping[str, Any],
-    deadline: float | None,
-) -> None:
-    """A further process of a search; its errors are one line, as those of the command."""
-    minutes = None if deadline is None else max((deadline - time.time()) / 60, 1e-3)
-    try:
-        run_search(search, space, out, time_budget_min=minutes, **options)
-    except AlloykError as error:
-        _logger.warning("a worker has ended: %s", error)
-    except KeyboardInterrupt:  # which the first process reports
-        sys.exit(130)
 
 
 def _default_folder(arch: str, description: Mapping) -> Path:
@@ -242,8 +198,8 @@ def _write_results(
     header = f"# {experiment.monitor} {best.result:.4f}, best of {len(finished)} trials.\n"
     if tied:
         header += (
-            f"# By the {name} of the validation images it cannot be told apart from "
-            f"{len(tied)} of them: {few(tied, 10)}.\n"
+            f"# Statistically tied with {len(tied)} other trials on the validation images "
+            f"({name}): {few(tied, 10)}.\n"
         )
     with whole_file(out / BEST_FILE) as unfinished:
         write_config(experiment.configuration(best.values), unfinished, header)

@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from alloyk.config import parse_overrides, parse_yaml, read_yaml
+from alloyk.config import combine, parse_overrides, parse_yaml, read_yaml
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.settings.dialect import as_yaml
 
 RANGE_KEYS = {"min", "max", "step", "log"}
 # Keys that change the images a trial is evaluated on: its result could not be compared.
@@ -104,6 +105,9 @@ def space_from(sweeps: Iterable[str]) -> dict:
 
     >>> space_from(["model.dropout=0.1,0.3", "preprocess.image_size=[32,48],[64,64]"])
     {'model.dropout': [0.1, 0.3], 'preprocess.image_size': [[32, 48], [64, 64]]}
+
+    Raises:
+        AlloykError: A text is not of this form, or a key has two different lists.
     """
     space: dict = {}
     for sweep in sweeps:
@@ -116,7 +120,7 @@ def space_from(sweeps: Iterable[str]) -> dict:
             raise AlloykError(
                 f"--over must be KEY=A,B,…, got {sweep!r}; write for example model.dropout=0.1,0.3"
             )
-        space[key] = choices
+        space = combine(space, {key: choices})
     return space
 
 
@@ -186,7 +190,8 @@ def _range(key: str, values: Mapping, when: Mapping[str, tuple[str, ...]]) -> Pa
     except (KeyError, TypeError, ValueError):
         low, high, step = 1.0, 0.0, None
     log = bool(values.get("log"))
-    if unknown or low >= high or (log and (low <= 0 or step is not None)) or (step or 1) <= 0:
+    wrong_step = step is not None and (log or step <= 0)
+    if unknown or low >= high or (log and low <= 0) or wrong_step:
         raise ConfigError(
             f"search space, {key}: must be {{min: A, max: B}} with A < B, optionally with step, or "
             f"with log and A > 0; got {dict(values)}"
@@ -242,11 +247,6 @@ def overrides_of(values: Mapping[str, Any]) -> dict:
     return parse_overrides(
         f"{key}={as_yaml(value)}" for key, value in values.items() if "/" not in key
     )
-
-
-def as_yaml(value: Any) -> str:
-    """A value of a trial as YAML text."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def refuse_endless_ranges(parameters: Iterable[Parameter]) -> None:

@@ -5,7 +5,6 @@ itself. Bayesian search and Hyperband do. Their oracle is brought up to date by 
 happened in the search, so that its state has no file of its own that could be lost or differ.
 """
 
-import enum
 import json
 import math
 import warnings
@@ -18,18 +17,16 @@ from keras_tuner import oracles
 from sklearn.exceptions import ConvergenceWarning
 
 from alloyk.errors import ModelError
+from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.records import FAILED, Trial, TrialRecords
+from alloyk.tuning.space import Parameter
 
 OBJECTIVE = "objective"
+DEFAULT_TRIALS = {"random": 10, "bayesian": 20}
+"""Number of trials if none is given; a grid and Hyperband end by themselves."""
+
 FACTOR = 3
 """Hyperband trains a third of the trials for three times as many epochs."""
-
-
-class Answer(enum.Enum):
-    """Why there are no values for a further trial."""
-
-    WAIT = "a running trial has to end first"
-    END = "the search is complete"
 
 
 class _InMemory:
@@ -82,8 +79,8 @@ class Sequence:
         self._oracle.verbose = 0
         self._made: list[dict[str, Any]] = []
 
-    def next(self, records: TrialRecords) -> dict[str, Any] | Answer:
-        """The first values of the sequence that no trial has."""
+    def next(self, records: TrialRecords) -> dict[str, Any] | None:
+        """The first values of the sequence that no trial has; None at its end."""
         known = {trial.key for trial in records}
         number = 0
         while number < len(self._made) or self._extend():
@@ -91,7 +88,7 @@ class Sequence:
             if Trial("", values).key not in known:
                 return values
             number += 1
-        return Answer.END
+        return None
 
     def _extend(self) -> bool:
         trial = self._oracle.create_trial("alloyk")
@@ -135,28 +132,31 @@ class Feedback:
         self._oracle = self._make()
         self._oracle.verbose = 0
 
-    def next(self, records: TrialRecords) -> dict[str, Any] | Answer:
+    def next(self, records: TrialRecords) -> dict[str, Any] | None:
         """The values that the oracle proposes after everything recorded.
+
+        Returns:
+            None at the end, or until a running trial has ended.
 
         Raises:
             ModelError: The recorded trials are not those that this version proposes.
         """
         events = records.events()
         if len(events) == self._waiting_at:
-            return Answer.WAIT
+            return None
         for event, trial in events[self._seen :]:
             self._replay(event, trial)
             self._seen += 1
         count = len(list(records))
         if self._limit is not None and count >= self._limit:
-            return Answer.END
+            return None
         found = self._oracle.create_trial(f"{count:04d}")
         if found.status == "IDLE":  # which may have changed the oracle's random numbers
             self._start()
             self._waiting_at = len(events)
-            return Answer.WAIT
+            return None
         if found.status != "RUNNING":
-            return Answer.END
+            return None
         self._seen += 1  # the caller records it
         return dict(found.hyperparameters.values)
 
@@ -184,3 +184,29 @@ def _end(oracle: Any, trial: Any, result: float) -> None:
     oracle.update_trial(trial.trial_id, {OBJECTIVE: result})
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
+
+
+def suggestions_for(
+    search: str,
+    parameters: tuple[Parameter, ...],
+    *,
+    seed: int,
+    max_trials: int | None = None,
+    falling: bool = True,
+    epochs: int = 1,
+) -> Sequence | Feedback:
+    """Where the values of a search's trials come from.
+
+    Args:
+        search: One of `alloyk.tuning.search.SEARCHES`.
+        parameters: The search space.
+        seed: Not 0, which Keras Tuner replaces by a random number.
+        max_trials: Number of trials at most.
+        falling: Whether smaller results are better.
+        epochs: Longest training of a trial of Hyperband.
+    """
+    hp = hyperparameters_of(parameters)
+    limit = max_trials or DEFAULT_TRIALS.get(search)
+    if search in ("grid", "random"):
+        return Sequence(search, hp, seed, limit)
+    return Feedback(search, hp, seed, limit, falling=falling, epochs=epochs)

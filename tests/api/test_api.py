@@ -220,6 +220,11 @@ def test_build_model():
         ),
         (lambda: alloyk.tune(), OptionError, "nothing to search over"),
         (
+            lambda: alloyk.tune(space={"seed": [1]}, over={"seed": [2]}),
+            ConfigError,
+            r"^seed must be given once, got \[1\] and \[2\]$",
+        ),
+        (
             lambda: alloyk.evaluate("run", from_predictions=True, data="data"),
             OptionError,
             "leave out `data`",

@@ -22,6 +22,7 @@ from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.records import (
     SEARCH_FILE,
+    TRIAL_FILE,
     TrialRecords,
     refuse_another_search,
     write_description,
@@ -133,6 +134,7 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         ({"model.dropout": {"min": 0.5, "max": 0.1}}, "A < B"),
         ({"model.dropout": {"min": 0, "max": 1, "log": True}}, "log"),
         ({"model.dropout": {"min": 0, "max": 1, "steps": 3}}, "steps"),
+        ({"model.dropout": {"min": 0, "max": 1, "step": 0}}, r"with step, or .*'step': 0"),
         ({"model.dropout": {"min": "low", "max": 1}}, "A < B"),
         (
             {"loss.gamma": {"min": 0, "max": 5, "when": {"loss.name": "focal"}}},
@@ -328,6 +330,12 @@ def test_a_wrong_sweep_is_named(sweep):
         space_from([sweep])
 
 
+def test_a_key_swept_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"^k must be given once, got \[1\] and \[2\]$"):
+        space_from(["k=1", "k=2"])
+    assert space_from(["k=1", "k=1"]) == {"k": [1]}
+
+
 def test_any_value_travels_through_keras_tuner():
     space = {"preprocess.image_size": [[32, 48]], "model.activation": [None], "seed": [3]}
     values = hyperparameters_of(space).values
@@ -366,7 +374,8 @@ def test_an_interrupted_search_is_resumed_within_its_trial(tmp_path, monkeypatch
         assert trial | {"seconds": ""} == undisturbed | {"seconds": ""}
 
 
-def test_hyperband_continues_its_trials_and_repeats_no_epoch(tmp_path, monkeypatch):
+def test_hyperband_continues_its_trials_and_repeats_no_epoch(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="alloyk")
     epochs = []
     on_epoch_end = Checkpoint.on_epoch_end
 
@@ -381,6 +390,9 @@ def test_hyperband_continues_its_trials_and_repeats_no_epoch(tmp_path, monkeypat
     space = {"optimizer.learning_rate": {"min": 1e-4, "max": 1e-1, "log": True}}
     run_search("hyperband", space, tmp_path / "s", overrides=overrides, max_trials=3)
     assert epochs == [0, 0, 0]
+    told = [r.message.split("  ")[0] for r in caplog.records if r.message.startswith("epoch ")]
+    assert told == ["epoch 1/1"] * 3
+    assert sum(r.message.startswith("1 epochs of ") for r in caplog.records) == 3
     with pytest.raises(KeyboardInterrupt):
         run_search("hyperband", space, tmp_path / "s", overrides=overrides)
     run_search("hyperband", space, tmp_path / "s", overrides=overrides)
@@ -400,7 +412,9 @@ def test_hyperband_continues_its_trials_and_repeats_no_epoch(tmp_path, monkeypat
     assert not list((tmp_path / "s").glob("trial_*/checkpoint"))
 
 
-def test_a_second_worker_takes_trials(tmp_path, monkeypatch):
+def test_a_second_worker_takes_trials(tmp_path, monkeypatch, caplog, capfd):
+    caplog.set_level("INFO", logger="alloyk")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # of the user; the worker does not use it
     train, joined = Experiment.train, []
 
     def waiting(self, *arguments):
@@ -420,6 +434,7 @@ def test_a_second_worker_takes_trials(tmp_path, monkeypatch):
     trials = trials_of(tmp_path / "s")
     assert {trial["model.hidden_units"] for trial in trials} == {"8", "16", "24"}
     assert [trial["error"] for trial in trials] == ["", "", ""]
+    assert "worker 2: trial 000" in capfd.readouterr().err
 
 
 def test_the_time_budget_leaves_a_trial_that_is_resumed(tmp_path):
@@ -464,6 +479,18 @@ def test_another_search_is_refused_by_what_differs(tmp_path, change, message):
         refuse_another_search(tmp_path, described(**change))
 
 
+def test_a_search_of_an_earlier_version_is_resumed(tmp_path):
+    before = described()
+    del before["versions"]  # the first searches, grid and random, did not record them
+    write_description(tmp_path, before)
+    folder = tmp_path / "trial_0000"
+    folder.mkdir()
+    (folder / TRIAL_FILE).write_text('{"values": {"seed": 0}, "state": "finished", "result": 0.5}')
+    refuse_another_search(tmp_path, described())
+    (trial,) = TrialRecords(tmp_path)
+    assert (trial.values, trial.result) == ({"seed": 0}, 0.5)
+
+
 def test_the_default_folder_is_numbered_where_it_holds_another_search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one, other = described(), described(data="e")
@@ -475,7 +502,10 @@ def test_the_default_folder_is_numbered_where_it_holds_another_search(tmp_path, 
 
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / SEARCH_FILE).write_text("{")
-    with pytest.raises(AlloykError, match=r"^cannot read .*search\.json: .*; restore it, or"):
+    with pytest.raises(
+        AlloykError,
+        match=r"^.*search\.json is not valid JSON: .*; restore it, or choose another --out$",
+    ):
         refuse_another_search(tmp_path, described())
 
 

@@ -1,0 +1,29 @@
+"""What the processes of a search share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alloyk.tuning.space import Parameter
+
+
+class Task(NamedTuple):
+    """A search that several processes work on; picklable.
+
+    Attributes:
+        search: Kind of search.
+        parameters: The search space.
+        out: Folder of the search.
+        path: YAML file of the experiment around which to search.
+        overrides: What the command line adds to it.
+        max_trials: Number of trials at most.
+        deadline: `time.time()` after which no trial starts.
+    """
+
+    search: str
+    parameters: tuple[Parameter, ...]
+    out: Path
+    path: Path | None
+    overrides: Mapping[str, Any]
+    max_trials: int | None
+    deadline: float | None

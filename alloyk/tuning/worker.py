@@ -1,0 +1,33 @@
+"""A further process of a search. Light to import: Keras loads only once it is set up."""
+
+import logging
+import sys
+
+from alloyk.errors import AlloykError
+from alloyk.runtime.tensorflow import load_tensorflow
+from alloyk.tuning.task import Task
+
+_logger = logging.getLogger(__name__)
+
+
+def work(number: int, level: int, arch: str, image_size: tuple[int, int], task: Task) -> None:
+    """Take trials of a search until none is left; an error is one line, as that of a command.
+
+    Args:
+        number: Number of the process, for its messages.
+        level: Level of the messages.
+        arch: Architecture, for the choice of CPU kernels.
+        image_size: `(height, width)` of the network's images.
+        task: The search.
+    """
+    logging.basicConfig(format=f"worker {number}: %(message)s")
+    logging.getLogger("alloyk").setLevel(level)
+    try:
+        load_tensorflow(arch, image_size)
+        from alloyk.tuning.experiment import Experiment
+
+        Experiment(task.path, task.overrides).run_trials(task)
+    except AlloykError as error:
+        _logger.warning("has ended: %s", error)
+    except KeyboardInterrupt:  # which the first process reports
+        sys.exit(130)
