@@ -22,6 +22,7 @@ SPACE = {
 }
 DEFAULT = 4 + 0.36
 FEEDBACK = ("bayesian", "hyperband")
+SEEDS = (1, 301, 601)  # far apart, because Keras Tuner adds 1 to the seed with each draw
 
 
 def loss(values):
@@ -43,13 +44,23 @@ def search(out, kind, *, seed=1, trials=40, function=train, **options):
     return [(trial.values, trial.result) for trial in TrialRecords(out)]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize(
-    "kind", ["random", "hyperband", pytest.param("bayesian", marks=pytest.mark.slow)]
-)  # a Gaussian process is fitted for each trial
+def lowest(out, kind, *, seed, trials):
+    return min(result for _, result in search(out, kind, seed=seed, trials=trials))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", ["random", "hyperband"])
 def test_a_search_reaches_95_percent_of_the_gain(tmp_path, kind, seed):
-    found = search(tmp_path, kind, seed=seed, trials=40)
-    assert min(result for _, result in found) <= 0.05 * DEFAULT
+    assert lowest(tmp_path, kind, seed=seed, trials=40) <= 0.05 * DEFAULT
+
+
+@pytest.mark.slow  # a Gaussian process is fitted for each trial
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bayesian_search_finds_what_random_search_misses(tmp_path, seed):
+    # 0.4 % of the space is this good: 30 random trials hit it with a probability of 0.11.
+    good = 0.002 * DEFAULT
+    assert lowest(tmp_path / "bayesian", "bayesian", seed=seed, trials=30) <= good
+    assert lowest(tmp_path / "random", "random", seed=seed, trials=30) > good
 
 
 @pytest.mark.parametrize("kind", ["random", *FEEDBACK])
