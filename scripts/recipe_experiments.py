@@ -12,27 +12,12 @@ the tables of docs/recipe.md from them. One run of resnet18 takes about five min
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from experiments import PLATES, ROOT, simulated, train
 
 TEST_IMAGES = 1500
 VALIDATION_IMAGES = 450
-
-# The recipe on `study`: what is not named here comes from the recipe of the architecture.
-BASE = {
-    "preprocess.image_size": 64,
-    "preprocess.upright": True,
-    "augment.rotation_deg": 5,
-    "augment.shift": 0.04,
-    "augment.crop": 0.06,
-    "augment.defects": 0.0005,
-    "train.epochs": 16,
-}
 
 # Name → what differs from the recipe, most valuable first.
 EXPERIMENTS: dict[str, dict[str, object]] = {
@@ -90,8 +75,7 @@ def main() -> None:
             continue
         run = options.work / stem
         settings = settings_of(arch, name, seed, options)
-        if not (run / "metrics.json").is_file():
-            train(run, settings)
+        train(run, settings)
         keep(run, settings, options.results / stem, (arch, name, seed, options.training_images))
 
 
@@ -106,7 +90,7 @@ def settings_of(arch: str, name: str, seed: int, options: argparse.Namespace) ->
         "data.path": str(dataset(options.work, total)),
         "data.ratios": [count / total for count in ratios],
         "model.arch": arch,
-        **BASE,
+        **PLATES,
         **EXPERIMENTS[name],
     }
     factor = {"half": 0.5, "double": 2.0}.get(str(settings.get("optimizer.learning_rate")))
@@ -118,41 +102,8 @@ def settings_of(arch: str, name: str, seed: int, options: argparse.Namespace) ->
 
 def dataset(work: Path, images: int) -> Path:
     """Simulated plates, one image of each, made on first use; each split has its own plates."""
-    import alloyk
-
     folder = work / f"study-{images}"
-    if not folder.is_dir():
-        alloyk.simulate(folder, preset="study", images=images, image_size=64, seed=7)
-    return folder
-
-
-def train(run: Path, settings: dict[str, object]) -> None:
-    """Train in a process of its own, so that its CPU kernels are chosen for its network."""
-    command = [sys.executable, "-m", "alloyk", "train", "--run", str(run)]
-    if (run / "checkpoint" / "state.npz").is_file():
-        command.append("--resume")
-    else:
-        shutil.rmtree(run, ignore_errors=True)
-        run.parent.mkdir(parents=True, exist_ok=True)
-        file = run.with_suffix(".yaml")
-        file.write_text(experiment_yaml(settings), encoding="utf-8")
-        command.insert(4, str(file))
-    environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-
-
-def experiment_yaml(settings: dict[str, object]) -> str:
-    """The settings as a configuration file."""
-    from alloyk.config import dump_yaml
-
-    nested: dict[str, object] = {}
-    for key, value in settings.items():
-        *parents, last = key.split(".")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})  # type: ignore[assignment]
-        place[last] = value
-    return dump_yaml(nested)
+    return simulated(folder, preset="study", images=images, image_size=64, seed=7)
 
 
 def keep(

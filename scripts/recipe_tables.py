@@ -8,15 +8,12 @@ Takes a second. `--check` writes nothing, and fails if the page is not what it w
 
 import argparse
 import json
-import math
 import statistics
-import sys
 from pathlib import Path
 
-from scipy.stats import t as student
+from experiments import ROOT
+from result_pages import replace_tables, student_interval
 
-ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- begin recipe_tables.py -->", "<!-- end recipe_tables.py -->"
 RECIPE = "recipe"
 
 
@@ -30,14 +27,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
-    before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
     found = [json.loads(file.read_text("utf-8")) for file in sorted(options.results.glob("*.json"))]
-    page = f"{before}{BEGIN}\n\n{tables(found)}\n{END}{after}"
-    if options.check and page != options.page.read_text(encoding="utf-8"):
-        sys.exit(f"{options.page} is not what the results give; run scripts/recipe_tables.py")
-    if not options.check:
-        options.page.write_text(page, encoding="utf-8")
+    replace_tables(options.page, "recipe_tables.py", tables(found), check=options.check)
 
 
 def tables(results: list[dict]) -> str:
@@ -81,13 +72,10 @@ def interval(differences: list[float]) -> str:
     """
     if not differences:
         return ""
-    mean = statistics.fmean(differences)
-    count = len(differences)
-    if count < 2:
-        return f"{mean:+.4f}"
-    error = statistics.stdev(differences) / math.sqrt(count)
-    half = float(student.ppf(0.975, count - 1)) * error
-    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
+    if len(differences) < 2:
+        return f"{differences[0]:+.4f}"
+    mean, low, high = student_interval(differences)
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""Trainings of the scripts that repeat experiments: a process each, resumed if interrupted."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What the recipe `alloyk` adds for simulated plates at 64×64; the rest comes from the recipe of
+# the architecture.
+PLATES = {
+    "preprocess.image_size": 64,
+    "preprocess.upright": True,
+    "augment.rotation_deg": 5,
+    "augment.shift": 0.04,
+    "augment.crop": 0.06,
+    "augment.defects": 0.0005,
+    "train.epochs": 16,
+}
+
+Settings = dict[str, object]
+
+
+def simulated(folder: Path, **options: object) -> Path:
+    """A simulated data set in a folder, made on first use; the options are `alloyk.simulate`'s."""
+    import alloyk
+
+    if not folder.is_dir():
+        alloyk.simulate(folder, **options)  # type: ignore[arg-type]
+    return folder
+
+
+def train(run: Path, settings: Settings) -> None:
+    """Train unless the run is finished.
+
+    In a process of its own, so that its CPU kernels are chosen for its network.
+
+    Args:
+        run: Run folder; the configuration is written beside it.
+        settings: Dotted key → value.
+    """
+    if (run / "metrics.json").is_file():
+        return
+    command = [sys.executable, "-m", "alloyk", "train", "--run", str(run)]
+    if (run / "checkpoint" / "state.npz").is_file():
+        command.append("--resume")
+    else:
+        shutil.rmtree(run, ignore_errors=True)
+        run.parent.mkdir(parents=True, exist_ok=True)
+        file = run.with_name(run.name + ".yaml")
+        file.write_text(experiment_yaml(settings), encoding="utf-8")
+        command.insert(4, str(file))
+    environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
+    subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def experiment_yaml(settings: Settings) -> str:
+    """The settings as a configuration file."""
+    from alloyk.config import dump_yaml
+
+    return dump_yaml(nested(settings))
+
+
+def nested(settings: Settings) -> Settings:
+    """Sections of dotted keys.
+
+    >>> nested({"train.epochs": 3, "seed": 1})
+    {'train': {'epochs': 3}, 'seed': 1}
+    """
+    tree: Settings = {}
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})  # type: ignore[assignment]
+        place[last] = value
+    return tree

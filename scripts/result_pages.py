@@ -1,0 +1,41 @@
+"""Tables that scripts write into pages of `docs/`, from committed results."""
+
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scipy.stats import t as student
+
+
+def replace_tables(page: Path, script: str, tables: str, *, check: bool) -> None:
+    """Put tables between the two comments that name a script.
+
+    Args:
+        page: The page; it contains `<!-- begin SCRIPT -->` and `<!-- end SCRIPT -->`.
+        script: File name of the script that makes the tables.
+        tables: What stands between the comments from now on.
+        check: Write nothing; end the process with a message if the page would change.
+    """
+    begin, end = f"<!-- begin {script} -->", f"<!-- end {script} -->"
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    new = f"{before}{begin}\n\n{tables}\n{end}{after}"
+    if check and new != text:
+        sys.exit(f"{page} is not what the results give; run scripts/{script}")
+    if not check:
+        page.write_text(new, encoding="utf-8")
+
+
+def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of two values or more, and the ends of Student's 95 % interval.
+
+    >>> [round(value, 4) for value in student_interval([0.01, 0.03])]
+    [0.02, -0.1071, 0.1471]
+    """
+    mean = statistics.fmean(values)
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(student.ppf(0.975, len(values) - 1)) * error
+    return mean, mean - half, mean + half
