@@ -46,12 +46,17 @@ def write_dataset(folder: Path, *, sizes=((40, 48),), rgb=False, per_class=6) ->
     return folder
 
 
-def write_run(run: Path, data: Path, *, arch="cnn", image_size=32, policy="float32") -> Path:
-    """A run on `data`: config.yaml, model.keras and predictions.csv, as training leaves them."""
+def write_run(
+    run: Path, data: Path, *, arch="cnn", image_size=32, policy="float32", repair=False
+) -> Path:
+    """A run on `data`: config.yaml, model.keras and predictions.csv, as training leaves them.
+
+    Repair is off unless a test is about preprocessing: its graph takes longest to trace.
+    """
     settings = {
         "data": {"path": str(data)},
         "model": {"arch": arch, "hidden_units": 32},
-        "preprocess": {"image_size": image_size, "equalize": True},
+        "preprocess": {"image_size": image_size, "equalize": True, "repair": repair},
     }
     config = resolve_config(None, settings)
     dataset = open_dataset(**config.data_settings())

@@ -51,7 +51,9 @@ def test_gradcam_of_a_linear_head_is_its_formula(noise):
 @pytest.mark.parametrize(
     "arch",
     [
-        pytest.param(arch, marks=pytest.mark.slow if arch in ("resnet34", "vgg19") else [])
+        pytest.param(
+            arch, marks=pytest.mark.slow if arch in ("resnet34", "resnet50", "vgg19") else []
+        )
         for arch in CONVOLUTIONAL
     ],
 )
@@ -213,6 +215,7 @@ def weight_by_place(network, images, classes):
     return maps / maps.sum(axis=(1, 2), keepdims=True)
 
 
+@pytest.mark.slow
 def test_alloys_are_told_apart_by_the_plate_and_its_edge(simulated):
     images, alloy, edge_row = simulated
     network = trained(images[SHOWN.stop :], alloy[SHOWN.stop :], epochs=5)
@@ -230,6 +233,7 @@ def test_alloys_are_told_apart_by_the_plate_and_its_edge(simulated):
     assert corners / len(weight) < 0.5 * (1 / 8)
 
 
+@pytest.mark.slow
 def test_a_cue_planted_off_the_plate_is_found_there(simulated):
     """The same plates, with a bright mark in a corner as the only difference between classes."""
     images, classes = simulated[0].copy(), np.arange(len(simulated[0])) % 2

@@ -28,7 +28,7 @@ from alloyk.preprocessing import build_preprocessing, strips
 def gray_run(tmp_path_factory):
     """A cnn on 16-bit gray images of one size."""
     folder = tmp_path_factory.mktemp("gray")
-    return write_run(folder / "run", write_dataset(folder / "data"))
+    return write_run(folder / "run", write_dataset(folder / "data"), repair=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def colour_run(tmp_path_factory):
     """A cnn on 8-bit colour images of three sizes."""
     folder = tmp_path_factory.mktemp("colour")
     sizes = ((40, 48), (32, 32), (61, 37))
-    return write_run(folder / "run", write_dataset(folder / "data", sizes=sizes, rgb=True))
+    data = write_dataset(folder / "data", sizes=sizes, rgb=True)
+    return write_run(folder / "run", data, repair=True)
 
 
 def instant(model, shape):
@@ -89,7 +90,10 @@ def test_every_kind_of_model_says_the_same(request, name, size, rgb):
 
 @pytest.mark.parametrize(
     ("arch", "image_size"),
-    [("resnet18", 32), pytest.param("efficientnetb0", 64, marks=pytest.mark.slow)],
+    [
+        pytest.param("resnet18", 32, marks=pytest.mark.slow),
+        pytest.param("efficientnetb0", 64, marks=pytest.mark.slow),
+    ],
 )
 def test_tflite_of_the_deep_architectures(tmp_path, untimed, arch, image_size):
     run = write_run(tmp_path / "run", write_dataset(tmp_path / "data"), arch=arch,

@@ -199,7 +199,13 @@ def test_a_run_scores_each_image_and_says_so(run):
     assert '"unlike": ' in format_json(found)
 
 
-@pytest.mark.parametrize(("file_format", "name"), [("savedmodel", "saved"), ("tflite", "f.tflite")])
+@pytest.mark.parametrize(
+    ("file_format", "name"),
+    [
+        pytest.param("savedmodel", "saved", marks=pytest.mark.slow),
+        ("tflite", "f.tflite"),
+    ],
+)
 def test_exported_files_give_the_same_scores(run, tmp_path, file_format, name):
     export_run(run, file_format, tmp_path / name)
     images = [raw_image(number) for number in range(300, 306)]

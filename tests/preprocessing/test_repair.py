@@ -159,8 +159,15 @@ def test_a_constant_image_has_no_contrast():
     np.testing.assert_allclose(np.asarray(RobustScale()(image)), 0.05, atol=1e-6)
 
 
-@pytest.mark.parametrize("normalize", ["robust", "log"])
-@pytest.mark.parametrize("equalize", [False, True])
+@pytest.mark.parametrize(
+    ("normalize", "equalize"),
+    [
+        ("robust", True),
+        pytest.param("robust", False, marks=pytest.mark.slow),
+        ("log", False),
+        pytest.param("log", True, marks=pytest.mark.slow),
+    ],
+)
 def test_equal_numbers_in_keras_savedmodel_and_tflite(normalize, equalize, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -216,8 +223,19 @@ def framed_plate(height, width, seed):
     return np.rint(image).clip(0, 16383).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [(151, 97), (7, 5), (1, 1), (3, 60)])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "channels"),
+    [
+        ((151, 97), 1),
+        ((3, 60), 3),
+        *(
+            pytest.param(size, channels, marks=pytest.mark.slow)
+            for size, channels in [((151, 97), 3), ((3, 60), 1), ((7, 5), 1), ((7, 5), 3)]
+        ),
+        ((1, 1), 1),
+        pytest.param((1, 1), 3, marks=pytest.mark.slow),
+    ],
+)
 def test_strips_give_the_same_numbers_bit_for_bit(size, channels, monkeypatch):
     monkeypatch.setattr(strips, "STRIP_PIXELS", 1500)  # strips of 15 rows
     preprocessing = build_preprocessing((24, 32), normalize="robust", repair=True, equalize=True)

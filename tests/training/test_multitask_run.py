@@ -212,6 +212,7 @@ def test_an_export_that_estimates_otherwise_does_not_get_its_name(run, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch):
     """With learned weights of the tasks, which are part of what training goes on from."""
     config = configured(
