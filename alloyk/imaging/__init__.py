@@ -10,6 +10,7 @@ from alloyk.imaging.pages import Page, PageChoice, image_file, page_paths, split
 from alloyk.imaging.raw import RawLayout, assume_raw, describe_raw, raw_layout
 from alloyk.imaging.reading import (
     IMAGE_SUFFIXES,
+    decoded_pixels,
     image_format,
     image_size,
     is_image_file,
@@ -26,6 +27,7 @@ __all__ = [
     "PageChoice",
     "RawLayout",
     "assume_raw",
+    "decoded_pixels",
     "describe_raw",
     "image_file",
     "image_format",

@@ -1,16 +1,21 @@
 """DICOM and DICONDE by pydicom."""
 
+import io
 import logging
 import warnings
-from typing import BinaryIO
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom import pixels
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from alloyk.errors import DataError
 from alloyk.imaging import dicom_decoders
-from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
+from alloyk.imaging.limits import CUT_SHORT, native, refuse_bad_page, refuse_bad_size
 
 # pydicom reports every deviation from the standard; the user needs only the errors.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -21,9 +26,14 @@ dicom_decoders.register()
 _DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4, table I.4-1
 
 
+# Most bytes that elements other than the pixels may have in a deflated file.
+_OTHER_BYTES = 2**24
+_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+
+
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of one frame as `(height, width, 1 or 3)`; the window is not applied."""
-    dataset = pydicom.dcmread(file)
+    dataset = _whole(file)
     _refuse_bad_header(dataset, page)
     array = native(_frame(dataset, page or 0))
     photometric = dataset.PhotometricInterpretation
@@ -36,14 +46,94 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
 
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     """Return `(height, width)` of one frame from the header."""
-    dataset = pydicom.dcmread(file, stop_before_pixels=True)
+    dataset = header(file)
     _refuse_bad_header(dataset, page)
     return int(dataset.Rows), int(dataset.Columns)
 
 
+def decoded_pixels(file: BinaryIO, page: int | None) -> int:
+    """Return how many pixels are decoded to read one frame: all of a deflated file."""
+    dataset = header(file)
+    _refuse_bad_header(dataset, page)
+    frames = _frames(dataset) if _is_deflated(dataset) else 1
+    return int(dataset.Rows) * int(dataset.Columns) * frames
+
+
 def pages(file: BinaryIO) -> int:
     """Return the number of frames."""
-    return int(pydicom.dcmread(file, stop_before_pixels=True).get("NumberOfFrames") or 1)
+    return _frames(header(file))
+
+
+def header(file: BinaryIO) -> pydicom.Dataset:
+    """Return the elements before the pixels."""
+    meta = _meta_of_deflated(file)
+    if meta is None:
+        return pydicom.dcmread(file, stop_before_pixels=True)
+    return _inflated_header(file.read(), meta)
+
+
+def _whole(file: BinaryIO) -> pydicom.Dataset:
+    meta = _meta_of_deflated(file)
+    if meta is None:
+        return pydicom.dcmread(file)
+    deflated = file.read()
+    found = _inflated_header(deflated, meta)
+    _refuse_bad_header(found, 0)
+    values = int(found.Rows) * int(found.Columns) * _frames(found)
+    bytes_each = min(int(found.get("SamplesPerPixel") or 1), 3) * (
+        min(int(found.get("BitsAllocated") or 8), 64) / 8
+    )
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflating.decompress(deflated, int(values * bytes_each) + 2 * _OTHER_BYTES)
+    if inflating.unconsumed_tail:
+        raise DataError(
+            f"its deflated part must have {_frames(found)} × {found.Rows} × {found.Columns} pixels "
+            f"as its header gives, got over {len(data)} bytes; save it uncompressed"
+        )
+    if not inflating.eof:
+        raise ValueError(CUT_SHORT)
+    return _dataset(data, meta)
+
+
+def _meta_of_deflated(file: BinaryIO) -> pydicom.dataset.FileMetaDataset | None:
+    """Return the file meta information of a deflated file, and go behind it; None for others.
+
+    pydicom inflates such a file (PS3.5, A.5) whatever its size, even to read its header only.
+    """
+    start = file.tell()
+    read_preamble(file, force=False)
+    meta = _read_file_meta_info(file)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return meta
+    file.seek(start)
+    return None
+
+
+def _inflated_header(deflated: bytes, meta: pydicom.dataset.FileMetaDataset) -> pydicom.Dataset:
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, _OTHER_BYTES)
+    return _dataset(data, meta, stop_when=lambda tag, vr, length: tag in _PIXEL_TAGS)
+
+
+def _dataset(
+    data: bytes,
+    meta: pydicom.dataset.FileMetaDataset,
+    stop_when: Callable[[Any, Any, Any], bool] | None = None,
+) -> pydicom.Dataset:
+    content = io.BytesIO(data)
+    elements = read_dataset(content, False, True, stop_when=stop_when)
+    dataset = pydicom.dataset.FileDataset(
+        content, elements, file_meta=meta, is_implicit_VR=False, is_little_endian=True
+    )
+    dataset.set_original_encoding(False, True, elements.original_character_set)
+    return dataset
+
+
+def _frames(dataset: pydicom.Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _is_deflated(dataset: pydicom.Dataset) -> bool:
+    return bool(dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
 
 
 def _refuse_bad_header(dataset: pydicom.Dataset, page: int | None) -> None:
@@ -52,7 +142,9 @@ def _refuse_bad_header(dataset: pydicom.Dataset, page: int | None) -> None:
     if "Rows" not in dataset or "Columns" not in dataset:
         raise DataError("it is a DICOM file without an image; remove it")
     refuse_bad_size(int(dataset.Rows), int(dataset.Columns))
-    refuse_bad_page(page, int(dataset.get("NumberOfFrames") or 1))
+    refuse_bad_page(page, _frames(dataset))
+    if _is_deflated(dataset):
+        refuse_bad_size(int(dataset.Rows) * _frames(dataset), int(dataset.Columns))
 
 
 def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:

@@ -54,9 +54,9 @@ def _settings(file: BinaryIO, kind: str) -> dict[str, str]:
 
 
 def _dicom(file: BinaryIO) -> dict[str, str]:
-    import pydicom
+    from alloyk.imaging import dicom
 
-    dataset = pydicom.dcmread(file, stop_before_pixels=True)
+    dataset = dicom.header(file)
 
     def number(unit: float, *keywords: str) -> str:
         for keyword, scale in zip(keywords, (unit, unit / 1000), strict=False):

@@ -106,6 +106,26 @@ def page_count(path: str | Path | bytes, *, name: str = "") -> int:
     return _open(path, _pages, name)
 
 
+def decoded_pixels(path: str | Path | bytes, *, page: Page | None = None, name: str = "") -> int:
+    """Return how many pixels `read_image` decodes at once, from the file's header only.
+
+    It is over the size of the image where a format stores several images together: a deflated
+    DICOM file, planes or tiles of TIFF.
+
+    Args:
+        path: An image file, or the bytes of one.
+        page: As in `read_image`.
+        name: As in `read_image`.
+
+    Raises:
+        AlloykError: The header cannot be read, or gives more pixels than the limit.
+    """
+    if page is None and not isinstance(path, bytes):
+        path, page = split_page(path)
+    number = 0 if page == "mean" else page
+    return _open(path, lambda file, kind: _decoded(file, kind, number), name)
+
+
 def image_format(path: str | Path | bytes, *, name: str = "") -> str:
     """Return the format according to the first bytes, such as `"png"`, `"tiff"` or `"dicom"`.
 
@@ -253,6 +273,19 @@ def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
     if kind not in _COMMON:
         return lab.size(file, kind, page)
     return png.size(file, page) if kind == "png" else pillow.size(file, page)
+
+
+def _decoded(file: BinaryIO, kind: str, page: int | None) -> int:
+    if kind == "tiff":
+        from alloyk.imaging import tiff
+
+        return tiff.decoded_pixels(file, page)
+    if kind == "dicom":
+        from alloyk.imaging import dicom
+
+        return dicom.decoded_pixels(file, page)
+    height, width = _size(file, kind, page)
+    return height * width
 
 
 def _kind(head: bytes, name: object = "") -> str:

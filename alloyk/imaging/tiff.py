@@ -30,6 +30,8 @@ _ESSENTIAL = {
     339,
 }  # fmt: skip
 
+_MOST_CHANNELS = 4  # RGB and alpha, or CMYK
+
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
 
@@ -49,6 +51,7 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
         _refuse_damaged_tags(tiff, sheet)
         _refuse_missing_decoder(sheet)
         refuse_missing_pixels(file, sheet)
+        _refuse_many_channels(sheet)
         samples = _samples(file, frame)
         return oriented(native(_gray_or_rgb(samples, sheet)), _orientation(sheet))
 
@@ -58,6 +61,12 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     with tifffile.TiffFile(file) as tiff:
         sheet = _chosen(tiff, page).page
         return oriented_size(sheet.imagelength, sheet.imagewidth, _orientation(sheet))
+
+
+def decoded_pixels(file: BinaryIO, page: int | None) -> int:
+    """Return how many pixels are decoded to read one page: every plane, and whole tiles."""
+    with tifffile.TiffFile(file) as tiff:
+        return max(height * width for height, width in _decoded_sizes(_chosen(tiff, page).page))
 
 
 def pages(file: BinaryIO) -> int:
@@ -101,12 +110,21 @@ def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:
     plane = (page or 0) if planes > 1 else 0
     if planes == 1:
         sheet = tiff.pages[numbers[page or 0]]
-    refuse_bad_size(sheet.imagelength, sheet.imagewidth)
+    for height, width in _decoded_sizes(sheet):
+        refuse_bad_size(height, width)
     if sheet.dtype is None or sheet.dtype.kind not in "uifb":
         raise DataError(
             f"its samples must be real numbers, got {sheet.dtype}; convert it to integers or floats"
         )
     return _Frame(sheet, plane, planes)
+
+
+def _decoded_sizes(sheet: tifffile.TiffPage) -> list[tuple[int, int]]:
+    """Return height and width of what is decoded at once: the planes, and a tile if there are."""
+    sizes = [(sheet.imagelength * (sheet.imagedepth or 1), sheet.imagewidth)]
+    if sheet.is_tiled:
+        sizes.append((sheet.tilelength * sheet.tiledepth, sheet.tilewidth))
+    return sizes
 
 
 def _planes(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> int:
@@ -205,6 +223,15 @@ def _plane_behind_page(file: BinaryIO, frame: _Frame) -> np.ndarray:
     return native(np.frombuffer(data, dtype)).reshape(sheet.shape)
 
 
+def _refuse_many_channels(sheet: tifffile.TiffPage) -> None:
+    """Raise before decoding if a page has more channels than any image that is read."""
+    if sheet.samplesperpixel > _MOST_CHANNELS:
+        one = np.zeros((1, 1, sheet.samplesperpixel), sheet.dtype)
+        if getattr(sheet.photometric, "name", "") != "PALETTE":
+            _gray_or_rgb(one, sheet)
+        raise _unknown_colours(one, sheet)
+
+
 def _gray_or_rgb(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
     """Convert stored samples to gray or RGB, with more being brighter."""
     photometric = getattr(sheet.photometric, "name", str(sheet.photometric))
@@ -219,7 +246,12 @@ def _gray_or_rgb(samples: np.ndarray, sheet: tifffile.TiffPage) -> np.ndarray:
         return _inverted(gray, sheet.bitspersample)
     if photometric == "SEPARATED" and samples.shape[-1] == 4 and samples.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(samples), "CMYK").convert("RGB"))
-    raise DataError(
+    raise _unknown_colours(samples, sheet)
+
+
+def _unknown_colours(samples: np.ndarray, sheet: tifffile.TiffPage) -> DataError:
+    photometric = getattr(sheet.photometric, "name", str(sheet.photometric))
+    return DataError(
         f"its colours must be gray, RGB, palette or 8-bit CMYK, got {photometric} with "
         f"{samples.shape[-1]} samples of {samples.dtype}; convert it to gray or RGB"
     )

@@ -3,7 +3,16 @@
 import numpy as np
 
 from alloyk.errors import DataError
-from alloyk.imaging import Page, PageChoice, image_format, image_size, page_count, read_image, shown
+from alloyk.imaging import (
+    Page,
+    PageChoice,
+    decoded_pixels,
+    image_format,
+    image_size,
+    page_count,
+    read_image,
+    shown,
+)
 
 FORMATS = frozenset({"png", "jpeg", "bmp", "tiff", "dicom", "npy"})
 """Formats that are taken. HDF5 may refer to other files of the computer, others need a sidecar."""
@@ -49,12 +58,14 @@ class Upload:
                 f"{shown(name)} must have one page, got {count}; choose one by the parameter page"
             )
         self.size = height, width = image_size(data, page=chosen, name=name)
-        if height * width > pixels or height * width * count > _PAGES * pixels:
+        self.pixels = decoded_pixels(data, page=chosen, name=name)
+        if self.pixels > pixels or height * width * count > _PAGES * pixels:
+            together = f" and {self.pixels} together" if self.pixels > height * width else ""
             raise DataError(
                 f"{shown(name)} must have at most {pixels} pixels, got {height}x{width}"
-                f"{f' on {count} pages' if count > 1 else ''}; crop it, or raise --max-pixels"
+                f"{f' on {count} pages' if count > 1 else ''}{together}; crop it, or raise "
+                "--max-pixels"
             )
-        self.pixels = height * width
         self._data, self._name, self._page = data, name, chosen
 
     def decoded(self) -> np.ndarray:

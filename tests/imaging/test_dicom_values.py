@@ -1,14 +1,18 @@
 """DICOM with a TIFF header in front, and its tables of values."""
 
 import io
+import tracemalloc
+import zlib
 
 import numpy as np
 import pydicom
 import pytest
 import tifffile
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from alloyk.imaging import image_format, read_image
+from alloyk.errors import DataError
+from alloyk.imaging import decoded_pixels, image_format, image_size, page_count, read_image
+from alloyk.imaging.header import header_settings
 
 STORED = np.random.default_rng(3).integers(0, 256, (8, 6), dtype=np.uint8)
 
@@ -57,3 +61,59 @@ def test_a_table_of_values_is_looked_up_before_turning(tmp_path, photometric):
     dataset.save_as(path, enforce_file_format=True)
     expected = table[STORED] if photometric == "MONOCHROME2" else 4095 - table[STORED]
     np.testing.assert_array_equal(read_image(path)[..., 0], expected)
+
+
+def deflated(array, rest=b"", **elements):
+    """A deflated file (PS3.5, A.5), with bytes that are inflated behind its last element."""
+    content = io.BytesIO()
+    dataset = dicom_dataset(array, **elements)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(content, enforce_file_format=True)
+    content.seek(0)
+    start = 144 + pydicom.dcmread(content).file_meta.FileMetaInformationGroupLength
+    inflated = zlib.decompress(content.getvalue()[start:], -15)
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(inflated) + packer.compress(rest) + packer.flush()
+    return content.getvalue()[:start] + packed
+
+
+def peak_of(work):
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4"])
+def test_a_deflated_file_is_read_as_pydicom_reads_it(tmp_path, dtype):
+    stack = np.random.default_rng(1).integers(0, 200, (3, 8, 6)).astype(dtype)
+    content = deflated(stack[0], NumberOfFrames=3, PixelData=stack.tobytes(), KVP=90)
+    for number in range(3):
+        np.testing.assert_array_equal(read_image(content, page=number)[..., 0], stack[number])
+    np.testing.assert_array_equal(pydicom.dcmread(io.BytesIO(content)).pixel_array, stack)
+    assert (page_count(content), image_size(content, page=1)) == (3, (8, 6))
+    assert decoded_pixels(content, page=1) == 3 * 8 * 6
+    file = tmp_path / "a.dcm"
+    file.write_bytes(content)
+    assert header_settings(file)["tube_voltage_kvp"] == "90"
+    with pytest.raises(DataError, match="the file is cut short"):
+        read_image(content[:-40], page=0)
+
+
+def test_a_deflated_file_is_not_inflated_beyond_its_header():
+    content = deflated(STORED, rest=bytes(2**28))
+    assert len(content) < 2**19
+    for ask in (image_size, page_count, decoded_pixels):
+        assert peak_of(lambda ask=ask: ask(content)) < 2**26
+
+    def read():
+        with pytest.raises(DataError, match=r"must have 1 × 8 × 6 pixels as its header gives, got"):
+            read_image(content)
+
+    assert peak_of(read) < 2**27
+    many = deflated(np.zeros((1, 1), np.uint16), NumberOfFrames=2**29)
+    for ask in (image_size, decoded_pixels, read_image):
+        with pytest.raises(DataError, match="guards against decompression bombs"):
+            ask(many, page=0)

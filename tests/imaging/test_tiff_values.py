@@ -2,14 +2,15 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from alloyk.errors import AlloykError
-from alloyk.imaging import read_image
+from alloyk.errors import AlloykError, DataError
+from alloyk.imaging import decoded_pixels, read_image
 
 RNG = np.random.default_rng(11)
 
@@ -218,3 +219,40 @@ def test_bytes_are_read_like_a_file(tmp_path):
     np.testing.assert_array_equal(read_image(buffer.getvalue())[..., 0], array)
     with pytest.raises(AlloykError, match=r"^cannot read the image on standard input: .* is empty"):
         read_image(b"", name="on standard input")
+
+
+def tiff_of(width, height, *entries):
+    """A TIFF of one deflated strip of zeros; entries are tags of 32-bit values."""
+    strip = zlib.compress(bytes(4096))
+    tags = {256: width, 257: height, 258: 16, 259: 8, 262: 1, 273: 8, 277: 1, 278: height,
+            279: len(strip), **dict(entries)}  # fmt: skip
+    directory = struct.pack("<H", len(tags))
+    for tag, value in sorted(tags.items()):
+        directory += struct.pack("<HHII", tag, 4, 1, value)
+    start = 8 + len(strip) + len(strip) % 2
+    head = b"II*\0" + struct.pack("<I", start) + strip
+    return head.ljust(start, b"\0") + directory + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([(277, 60000)], "got 60000 channels marked as gray"),
+        ([(277, 60000), (262, 3)], "must be gray, RGB, palette or 8-bit CMYK, got PALETTE with"),
+        ([(32997, 2**20)], "guards against decompression bombs"),
+        ([(322, 2**16), (323, 2**16), (324, 8), (325, 4)], "guards against decompression bombs"),
+    ],
+)
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, entries, message):
+    def decode(*_, **__):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
+    with pytest.raises(DataError, match=message):
+        read_image(tiff_of(48, 40, *entries), page=0)
+
+
+def test_planes_and_tiles_count_as_decoded():
+    assert decoded_pixels(tiff_of(48, 40)) == 48 * 40
+    assert decoded_pixels(tiff_of(48, 40, (32997, 7)), page=2) == 7 * 48 * 40
+    assert decoded_pixels(tiff_of(48, 40, (322, 512), (323, 256))) == 512 * 256

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import signal
 import socket
 import struct
@@ -14,8 +15,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from serving_process import MODEL, served
 from tiny_run import raw_image
 
@@ -219,10 +222,44 @@ def bomb(width, height):
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", rows) + part(b"IEND", b"")
 
 
+def deflated_bomb(frames):
+    """A DICOM file of frames of 40x48, deflated, with 512 MiB of zeros in its pixels."""
+    content = BytesIO()
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 40, 48, frames
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = bytes(2**29)
+    dataset["PixelData"].VR = "OW"
+    dataset.save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+def resident_mib(process, field):
+    with open(f"/proc/{process.pid}/status") as file:
+        return int(re.search(rf"{field}:\s+(\d+)", file.read())[1]) / 1024
+
+
+def test_deflated_dicom_is_not_inflated_beyond_the_limit():
+    with served("--max-body", 1, "--max-pixels", 100_000) as (server, process):
+        before = resident_mib(process, "VmRSS")
+        one, many = (post(server, deflated_bomb(frames), "?page=0") for frames in (1, 139_810))
+        assert (one.status_code, many.status_code) == (422, 422)
+        assert "must have 1 × 40 × 48 pixels as its header gives" in one.json()["error"]
+        assert "must have at most 100000 pixels" in many.json()["error"] or "bomb" in many.text
+        assert resident_mib(process, "VmHWM") < before + 200
+
+
 def test_bombs_are_refused_by_their_header(server):
     for width, height in ((60000, 60000), (2**31 - 1, 2**31 - 1), (5000, 4000)):
+        content = bomb(width, height)
         before = time.monotonic()
-        answer = post(server, bomb(width, height))
+        answer = post(server, content)
         assert answer.status_code == 422
         assert time.monotonic() - before < 3
         assert "must have at most 100000 pixels" in answer.text or "bomb" in answer.text
