@@ -5,49 +5,19 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from alloyk.plots.style import COLORS, GRAY, in_house_style, readable_names
+from alloyk.imaging.drawing import overlay, shown_gray
+from alloyk.plots.style import GRAY, in_house_style, readable_names
 
-# One colour for and one against the class, safe for colour-blind readers; the opacity shows the
-# strength. A scale of many hues would mix with the brightness of the image.
-FOR, AGAINST = np.array(to_rgb(COLORS[1])), np.array(to_rgb(COLORS[0]))
-MOST_OPAQUE = 0.85
 # Single pixels of a SHAP map can be many times stronger than all others.
 STRONGEST_PERCENTILE = {True: 99.5, False: 100}
-SHOWN_PERCENTILES = (0.5, 99.5)
-
-
-def shown_gray(image: np.ndarray) -> np.ndarray:
-    """An image of any depth as gray in [0, 1], `(h, w)`, without its few most extreme pixels.
-
-    >>> shown_gray(np.arange(9, dtype=np.uint16).reshape(3, 3)).round(2).tolist()[1]
-    [0.37, 0.5, 0.63]
-    """
-    gray = image.astype(np.float64)
-    gray = gray.mean(axis=-1) if gray.ndim == 3 else gray
-    low, high = np.percentile(gray, SHOWN_PERCENTILES)
-    return np.clip((gray - low) / (high - low if high > low else 1), 0, 1)
 
 
 def strongest(values: np.ndarray, *, signed: bool) -> float:
     """The absolute value drawn at full opacity; 1 for an empty map."""
     return float(np.percentile(np.abs(values), STRONGEST_PERCENTILE[signed])) or 1.0
-
-
-def overlay(image: np.ndarray, values: np.ndarray, most: float) -> np.ndarray:
-    """Blend a map over a gray image, `(h, w, 3)`.
-
-    Args:
-        image: `(h, w)` in [0, 1].
-        values: `(h, w)`, the map.
-        most: The absolute value to draw at full opacity.
-    """
-    strength = np.clip(values / most, -1, 1)[..., None]
-    colour = np.where(strength > 0, FOR, AGAINST)
-    opacity = MOST_OPAQUE * np.abs(strength)
-    return image[..., None] * (1 - opacity) + colour * opacity
 
 
 @in_house_style

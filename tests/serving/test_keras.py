@@ -51,8 +51,8 @@ def test_grad_cam_is_that_of_explain(run, tmp_path):
     assert drawn.shape == (32, 32, 3)
     expected = explain(run, [file])
     heat = expected.over_seen[0] / expected.over_seen[0].max()
-    # Orange (255, 122, 0) over gray: red minus blue is 255 times the opacity.
-    np.testing.assert_allclose((drawn[..., 0] - drawn[..., 2]) / 255, 0.75 * heat, atol=0.01)
+    # Vermilion (213, 94, 0) over gray: red minus blue is 213 times the opacity.
+    np.testing.assert_allclose((drawn[..., 0] - drawn[..., 2]) / 213, 0.85 * heat, atol=0.01)
 
 
 def test_a_bundle_has_the_thresholds_that_its_proof_found(run, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alloyk.simulator.dataset.contact_sheet import equalised
+from alloyk.imaging.drawing import equalised
 from alloyk.simulator.dataset.sampling import generator
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.forward import expected_image, open_beam_photons, plate_depth

@@ -14,9 +14,10 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from alloyk.errors import AlloykError
+from alloyk.imaging.drawing import equalised
 from alloyk.progress import CallbackProgress
 from alloyk.simulator.dataset import writer
-from alloyk.simulator.dataset.contact_sheet import equalised, examples, plot_contact_sheet
+from alloyk.simulator.dataset.contact_sheet import examples, plot_contact_sheet
 from alloyk.simulator.dataset.image_files import png_bytes, write_image
 from alloyk.simulator.dataset.recipe import Recipe, load_recipe, make_recipe
 from alloyk.simulator.dataset.render import Simulator

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloyk.imaging.drawing import equalised
 from alloyk.simulator.dataset.render import Simulator
 from alloyk.simulator.dataset.sampling import PlannedImage
 
@@ -28,12 +29,6 @@ def examples(planned: Iterable[PlannedImage]) -> dict[str, list[PlannedImage]]:
         picks = np.linspace(0, len(ranked) - 1, count).round().astype(int)
         chosen[label] = [ranked[pick] for pick in picks]
     return chosen
-
-
-def equalised(counts: np.ndarray) -> np.ndarray:
-    """Histogram-equalised image: the share of pixels at or below each pixel's count."""
-    _, inverse, number = np.unique(counts, return_inverse=True, return_counts=True)
-    return (np.cumsum(number) / counts.size)[inverse].reshape(counts.shape)
 
 
 def write_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage], path: Path) -> None:
