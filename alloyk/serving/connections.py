@@ -43,13 +43,17 @@ class TimedProtocol(H11Protocol):
                 self._header = self.loop.call_later(self.header_seconds, self._give_up)
             return
         self._stop_header()
+        self._time_request()
+
+    def _time_request(self) -> None:
         if self._request is None and self.cycle is not None and not self.cycle.response_complete:
             self._request = self.loop.call_later(self.request_seconds, self._give_up)
 
     def on_response_complete(self) -> None:
-        """Stop to count for this request."""
+        """Stop to count for this request, and start for one that came with it."""
         self._stop_request()
-        super().on_response_complete()
+        super().on_response_complete()  # which takes up the next request of a pipeline
+        self._time_request()
 
     def _stop_header(self) -> None:
         if self._header is not None:
