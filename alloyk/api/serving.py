@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from alloyk.serving.limits import Limits
+
+_DEFAULTS = Limits()
+
 
 def serve(
     model: str | Path,
@@ -11,10 +15,10 @@ def serve(
     watch: str | Path | None = None,
     abstain: float | None = None,
     threads: int | None = None,
-    max_megabytes: int = 64,
-    max_pixels: int = 2**25,
-    timeout: float = 30.0,
-    queue: int = 64,
+    max_megabytes: int = _DEFAULTS.body_bytes // 2**20,
+    max_pixels: int = _DEFAULTS.pixels,
+    timeout: float = _DEFAULTS.seconds,
+    queue: int = _DEFAULTS.requests,
 ) -> None:
     """Serve a page and an HTTP endpoint until interrupted, as `alloyk serve` does.
 
@@ -25,11 +29,11 @@ def serve(
         watch: A folder whose images the page shows as they arrive.
         abstain: Error rate, such as 0.02, for whose threshold in the run uncertain classes are left
             out.
-        threads: Processor threads for a `.tflite` file.
+        threads: Processor threads for a `.tflite` or `.onnx` file.
         max_megabytes: Largest image file, in MiB.
-        max_pixels: Most pixels of an image.
-        timeout: Seconds in which an image must arrive, and then be classified.
-        queue: Most requests at one time.
+        max_pixels: Largest image, in pixels.
+        timeout: Time limit in seconds for an upload, and again for its classification.
+        queue: Maximum number of concurrent requests.
 
     Raises:
         AlloykError: The model cannot be loaded, the address cannot be used, or the packages of
@@ -39,17 +43,10 @@ def serve(
         >>> import alloyk
         >>> alloyk.serve("resnet18.tflite", port=8080)  # doctest: +SKIP
     """
-    from alloyk.serving.limits import Limits
     from alloyk.serving.server import run_server
 
     limits = Limits(
-        body_bytes=max_megabytes * 2**20,
-        pixels=max_pixels,
-        body_seconds=timeout,
-        header_seconds=min(10.0, timeout),
-        answer_seconds=timeout,
-        waiting=queue,
-        waiting_bytes=max(8, max_megabytes) * 2**23,
+        body_bytes=max_megabytes * 2**20, pixels=max_pixels, seconds=timeout, requests=queue
     )
     run_server(
         model, host=host, port=port, watch=watch, abstain=abstain, threads=threads, limits=limits

@@ -54,6 +54,11 @@ raw_option = click.option(
     "--raw", type=RawLayout(),
     help='Layout of .raw files, such as "{dtype: uint16, shape: [2048, 2048]}".',
 )  # fmt: skip
+abstain_option = click.option(
+    "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
+    help="Leave the class empty below the run's threshold for this error rate, such as 0.02, and "
+    "for images unlike the training images.",
+)  # fmt: skip
 
 
 def out_folder_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:

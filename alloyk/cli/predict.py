@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alloyk.cli.options import page_option, raw_option
+from alloyk.cli.options import abstain_option, page_option, raw_option
 from alloyk.cli.terminal import PROGRESS
 from alloyk.errors import AlloykError
 from alloyk.progress import NO_PROGRESS
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
     help="Write the table to a .csv, .json or .jsonl file instead of printing it.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of CSV.")
-@click.option(
-    "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
-    help="Leave out uncertain classes, by the run's threshold for this error rate, such as 0.02, "
-    "and those of images unlike the training images.",
-)  # fmt: skip
+@abstain_option
 @click.option(
     "--watch", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Classify the images of FOLDER, and those that arrive there later, until Ctrl-C.",

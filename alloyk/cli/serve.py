@@ -6,6 +6,11 @@ from typing import Any
 
 import click
 
+from alloyk.cli.options import abstain_option
+from alloyk.serving.limits import Limits
+
+_DEFAULTS = Limits()
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
@@ -18,26 +23,26 @@ import click
     "--watch", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Show the images of FOLDER on the page as they arrive.",
 )  # fmt: skip
+@abstain_option
 @click.option(
-    "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
-    help="Leave out uncertain classes, by the run's threshold for this error rate, such as 0.02.",
-)  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), help="Processor threads for a .tflite file.")
+    "--threads", type=click.IntRange(1), help="Processor threads for a .tflite or .onnx file."
+)
 @click.option(
-    "--max-body", "max_megabytes", type=click.IntRange(1), default=64, show_default=True,
-    metavar="MB", help="Largest image file, in MiB.",
-)  # fmt: skip
-@click.option(
-    "--max-pixels", type=click.IntRange(1), default=2**25, show_default=True,
-    help="Most pixels of an image.",
+    "--max-body", "max_megabytes", type=click.IntRange(1), default=_DEFAULTS.body_bytes // 2**20,
+    show_default=True, metavar="MB", help="Largest image file, in MiB.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True,
-    metavar="S", help="Seconds in which an image must arrive, and then be classified.",
+    "--max-pixels", type=click.IntRange(1), default=_DEFAULTS.pixels, show_default=True,
+    help="Largest image, in pixels.",
 )  # fmt: skip
 @click.option(
-    "--queue", type=click.IntRange(1), default=64, show_default=True,
-    help="Most requests at one time; further ones are answered with 503.",
+    "--timeout", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.seconds,
+    show_default=True, metavar="S",
+    help="Time limit in seconds for an upload, and again for its classification.",
+)  # fmt: skip
+@click.option(
+    "--queue", type=click.IntRange(1), default=_DEFAULTS.requests, show_default=True,
+    help="Maximum number of concurrent requests; further ones get 503.",
 )  # fmt: skip
 def serve(model: Path, **options: Any) -> None:
     """Serve a page and an HTTP endpoint that classify radiographs.

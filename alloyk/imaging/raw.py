@@ -156,7 +156,7 @@ def _sidecar(place: Path) -> RawLayout:
     try:
         found = yaml.safe_load(place.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(
             f"{place.name} {_RULE}, got an invalid one ({reason}); correct it"
         ) from error

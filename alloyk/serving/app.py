@@ -83,7 +83,7 @@ class Prediction(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """An error response."""
 
     error: str
 
@@ -92,8 +92,8 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem} for status in statuses}
 
 
-def make_app(service: Service, hosts: tuple[str, ...] = ("*",)) -> FastAPI:
-    """Return the application.
+def make_app(service: Service, hosts: tuple[str, ...] = ("*",)) -> ASGIApp:
+    """Return the application, every answer of which has the headers for browsers.
 
     Args:
         service: Answers for images.
@@ -102,27 +102,28 @@ def make_app(service: Service, hosts: tuple[str, ...] = ("*",)) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def alive(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
         yield
         await service.stop()
 
     app = FastAPI(
-        title="alloyk", version=__version__, lifespan=alive, docs_url=None, redoc_url=None,
+        title="alloyk", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         summary="Tell metals apart in X-ray transmission images.",
     )  # fmt: skip
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     _add_errors(app)
-    _add_predict(app, service)
-    _add_page(app, service)
-    return app
+    bodies = _Bodies(service.limits)
+    _add_predict(app, service, bodies)
+    _add_page(app, service, bodies)
+    return _WithHeaders(app)  # outside of what answers unknown faults
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Answer errors in JSON, and give every answer the headers for browsers."""
+    """Answer errors in JSON."""
 
     @app.exception_handler(AlloykError)
-    async def told(_: Request, error: AlloykError) -> JSONResponse:
+    async def alloyk_error(_: Request, error: AlloykError) -> JSONResponse:
         status = status_of(error)
         if status == 500:
             logger.error("%s", error)
@@ -132,21 +133,19 @@ def _add_errors(app: FastAPI) -> None:
         )
 
     @app.exception_handler(Exception)
-    async def unknown(_: Request, error: Exception) -> JSONResponse:
-        text = "the server failed on this request; its log says why"
+    async def unexpected_error(_: Request, error: Exception) -> JSONResponse:
+        text = "internal error; see the server's log"
         return JSONResponse({"error": text}, 500)
 
     @app.exception_handler(RequestValidationError)
-    async def wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
         (first, *_rest) = error.errors()
         text = f"{first['loc'][-1]}: {first['msg'][:1].lower()}{first['msg'][1:]}"
         return JSONResponse({"error": text}, 422)
 
     @app.exception_handler(HTTPException)
-    async def elsewhere(_: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
-
-    app.add_middleware(_WithHeaders)
 
 
 class _WithHeaders:
@@ -169,9 +168,7 @@ class _WithHeaders:
         await self._app(scope, receive, send_with)
 
 
-def _add_predict(app: FastAPI, service: Service) -> None:
-    bodies = _Bodies(service.limits)
-
+def _add_predict(app: FastAPI, service: Service, bodies: "_Bodies") -> None:
     @app.post(
         "/predict", openapi_extra={"requestBody": _BODY}, response_model_exclude_none=False,
         responses=_problems(400, 408, 413, 415, 422, 500, 503),
@@ -211,7 +208,7 @@ class _Bodies:
     @contextmanager
     def place(self) -> Iterator[_Place]:
         """Hold a place for a request."""
-        if self._requests >= self._limits.waiting:
+        if self._requests >= self._limits.requests:
             raise BusyError("too many requests are waiting; try again in a second")
         place = _Place()
         self._requests += 1
@@ -233,21 +230,21 @@ class _Bodies:
         if length.isdecimal() and int(length) > self._limits.body_bytes:
             raise self._too_large()
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
+            async with asyncio.timeout(self._limits.seconds):
                 return await self._collect(request, place)
         except TimeoutError:
             raise BodyTooSlowError(
-                f"the body must arrive within {self._limits.body_seconds:g} s; send it again"
+                f"the body must arrive within {self._limits.seconds:g} s; send it again"
             ) from None
         except ClientDisconnect:
-            raise DataError("the client went away before the body was complete") from None
+            raise DataError("the client disconnected before the body was complete") from None
 
     async def _collect(self, request: Request, place: _Place) -> bytes:
         body = bytearray()
         async for chunk in request.stream():
             if len(body) + len(chunk) > self._limits.body_bytes:
                 raise self._too_large()
-            if self._bytes + len(chunk) > self._limits.waiting_bytes:
+            if self._bytes + len(chunk) > self._limits.total_body_bytes:
                 raise BusyError("too many bytes are waiting; try again in a second")
             self._bytes += len(chunk)
             place.held += len(chunk)
@@ -267,7 +264,7 @@ def _file_response(content: bytes, kind: str) -> Callable[[], Awaitable[Response
     return respond
 
 
-def _add_page(app: FastAPI, service: Service) -> None:
+def _add_page(app: FastAPI, service: Service, bodies: _Bodies) -> None:
     """Add the page, and what only the page asks for."""
     folder = files("alloyk") / "serving" / "page"
     for path, (name, kind) in _PAGE_FILES.items():
@@ -297,4 +294,5 @@ def _add_page(app: FastAPI, service: Service) -> None:
         seen = live.numbered(number)
         if seen is None:
             raise DataError(f"image {number} of the watched folder is no longer kept")
-        return await service.pictures_of(seen)
+        with bodies.place():
+            return await service.pictures_of(seen)

@@ -13,6 +13,16 @@ from typing import NamedTuple
 from alloyk.errors import DataError
 from alloyk.imaging import is_image_file, is_image_name, shown
 
+SETTLE_S = 2.0
+"""Seconds without a change after which a file counts as finished."""
+
+PATIENCE_S = 30.0
+"""Seconds for which a file that cannot be read is tried again before its error is final."""
+
+POLL_S = 0.5
+# A scan may take up to this share of the time, for the sake of a file server.
+_SCAN_SHARE = 0.2
+
 # The latest time that a table can show: the end of the year 9999.
 _LATEST_NS = 253_402_300_799 * 10**9
 
@@ -48,6 +58,7 @@ class Arrivals:
     Args:
         folder: The folder; its subfolders are included.
         settle_s: Seconds without a change after which a file is finished.
+        patience_s: Seconds for which a finished file that cannot be read is tried again.
         clock: Seconds, increasing.
 
     Raises:
@@ -55,12 +66,17 @@ class Arrivals:
     """
 
     def __init__(
-        self, folder: str | Path, settle_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: str | Path,
+        settle_s: float = SETTLE_S,
+        patience_s: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise DataError(f"the folder to watch must exist, but {shown(folder)} does not")
-        self._settle_s, self._clock = settle_s, clock
+        self._settle_s, self._patience_s, self._clock = settle_s, patience_s, clock
+        self._scan_s = 0.0
         self._done: dict[str, Arrival] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._unnamed: dict[str, tuple[Arrival, bool]] = {}
@@ -70,7 +86,17 @@ class Arrivals:
         self._done[arrival.name] = arrival
         self._waiting.pop(arrival.name, None)
 
-    def postpone(self, arrival: Arrival) -> float:
+    def is_final(self, arrival: Arrival, *, failed: bool) -> bool:
+        """Whether the result for a file that was read can be kept; if not, it is returned again."""
+        if self.has_changed(arrival):  # what was read may be half of one and the other
+            return False
+        return not failed or self._postpone(arrival) >= self._patience_s
+
+    def pause_s(self, poll_s: float = POLL_S) -> float:
+        """Return the seconds to wait before the next listing."""
+        return max(poll_s, self._scan_s / _SCAN_SHARE)
+
+    def _postpone(self, arrival: Arrival) -> float:
         """Return the file again later; the result is for how many seconds it has been finished."""
         now = self._clock()
         waiting = self._waiting.get(arrival.name)
@@ -89,16 +115,17 @@ class Arrivals:
 
     def ready(self) -> list[Arrival]:
         """List the folder; return the files that are finished, the oldest first."""
-        now = self._clock()
+        before, now = time.monotonic(), self._clock()
         waiting: dict[str, _Waiting] = {}
         for state in self._listed():
             if self._is_done(state):
                 continue
-            before = self._waiting.get(state.name)
-            if before is None or before.state != state:
-                before = _Waiting(state, now, now + self._settle_s)
-            waiting[state.name] = before
+            known = self._waiting.get(state.name)
+            if known is None or known.state != state:
+                known = _Waiting(state, now, now + self._settle_s)
+            waiting[state.name] = known
         self._waiting = waiting
+        self._scan_s = time.monotonic() - before
         finished = [one.state for one in waiting.values() if one.due <= now]
         return sorted(finished, key=lambda state: (state.modified_ns, state.name))
 

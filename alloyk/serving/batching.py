@@ -14,7 +14,7 @@ from alloyk.serving.limits import BusyError
 
 Result = TypeVar("Result")
 
-MOST_TOGETHER = 16
+MAX_BATCH = 16
 
 
 class _Job(NamedTuple):
@@ -64,21 +64,23 @@ class Batches:
             raise BusyError("too many images are waiting; try again in a second") from None
         return await job.done
 
-    async def alone(self, work: Callable[[], Result]) -> Result:
+    async def on_model_thread(self, work: Callable[[], Result]) -> Result:
         """Run other work with the model on its thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _work(self) -> None:
         while True:
             jobs = [await self._queue.get()]
-            while len(jobs) < MOST_TOGETHER and not self._queue.empty():
+            while len(jobs) < MAX_BATCH and not self._queue.empty():
                 jobs.append(self._queue.get_nowait())
             jobs = [job for job in jobs if not job.done.done()]  # whose client has gone
             if not jobs:
                 continue
             images, names = [job.image for job in jobs], [job.name for job in jobs]
             try:
-                found = await self.alone(functools.partial(self._classified, images, names))
+                found = await self.on_model_thread(
+                    functools.partial(self._classified, images, names)
+                )
             except asyncio.CancelledError:
                 for job in jobs:
                     job.done.cancel()

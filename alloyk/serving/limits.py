@@ -12,20 +12,24 @@ class Limits:
     Attributes:
         body_bytes: Size of one image file.
         pixels: Pixels of one image, counted before it is decoded.
-        body_seconds: Time in which a body must arrive.
-        header_seconds: Time in which the header of a request must arrive.
-        answer_seconds: Time in which an image must be classified.
-        waiting: Requests that are read or wait at one time.
-        waiting_bytes: Bytes of their bodies, together.
+        seconds: Time in which a body must arrive, and again in which it must be classified.
+        requests: Requests that are read or wait at one time.
     """
 
     body_bytes: int = 64 * 2**20
     pixels: int = 2**25
-    body_seconds: float = 30.0
-    header_seconds: float = 10.0
-    answer_seconds: float = 30.0
-    waiting: int = 64
-    waiting_bytes: int = 512 * 2**20
+    seconds: float = 30.0
+    requests: int = 64
+
+    @property
+    def header_seconds(self) -> float:
+        """Time in which the header of a request must arrive."""
+        return min(10.0, self.seconds)
+
+    @property
+    def total_body_bytes(self) -> int:
+        """Bytes of the bodies of all requests, together."""
+        return 8 * max(self.body_bytes, 8 * 2**20)
 
 
 class BodyTooLargeError(DataError):

@@ -2,21 +2,31 @@
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alloyk.serving.arrivals import Arrival, Arrivals
+from alloyk.imaging import shown
+from alloyk.serving.arrivals import PATIENCE_S, POLL_S, SETTLE_S, Arrival, Arrivals
 from alloyk.serving.limits import BusyError
-from alloyk.serving.watching import PATIENCE_S, POLL_S, SETTLE_S
 
 logger = logging.getLogger(__name__)
 
 KEPT = 200
 
 Answer = dict[str, Any]
+
+
+def utf8_name(name: str) -> str:
+    r"""Return the name of a file as text that JSON can hold: bytes that are not UTF-8 are replaced.
+
+    >>> print(ascii(utf8_name(os.fsdecode(b"plate \xff.png"))))
+    'plate \ufffd.png'
+    """
+    return os.fsencode(name).decode(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,8 @@ class LiveFolder:
         folder: The folder; it must exist.
         classify: From a file and its name to the answer for it, or an answer with `error`.
         settle_s: Seconds without a change after which a file is finished.
+        patience_s: Seconds for which a finished file that cannot be read is tried again.
+        poll_s: Seconds between two listings of the folder.
 
     Raises:
         DataError: There is no such folder.
@@ -51,10 +63,12 @@ class LiveFolder:
         folder: str | Path,
         classify: Callable[[Path, str], Awaitable[Answer]],
         settle_s: float = SETTLE_S,
+        patience_s: float = PATIENCE_S,
+        poll_s: float = POLL_S,
     ) -> None:
         self.folder = Path(folder)
-        self._arrivals = Arrivals(folder, settle_s)
-        self._classify = classify
+        self._arrivals = Arrivals(folder, settle_s, patience_s)
+        self._classify, self._poll_s = classify, poll_s
         self._seen: deque[Seen] = deque(maxlen=KEPT)
         self._count = 0
 
@@ -63,28 +77,33 @@ class LiveFolder:
         while True:
             ready = await asyncio.to_thread(self._arrivals.ready)
             for arrival in ready:
-                await self._look_at(arrival)
-            await asyncio.sleep(POLL_S)
+                await self._classify_file(arrival)
+            await asyncio.sleep(self._arrivals.pause_s(self._poll_s))
 
-    async def _look_at(self, arrival: Arrival) -> None:
+    async def _classify_file(self, arrival: Arrival) -> None:
         path = self.folder / arrival.name
+        name = utf8_name(arrival.name)
         try:
-            answer = await self._classify(path, arrival.name)
+            answer = await self._classify(path, name)
         except BusyError:  # clients come first; it is ready at the next look too
             return
         except Exception:  # of this program: the folder is watched on
-            logger.exception("cannot classify %s", path)
-            answer = {"path": arrival.name, "error": "the server failed; its log says why"}
-        if self._arrivals.has_changed(arrival):
-            return
-        if "error" in answer and self._arrivals.postpone(arrival) < PATIENCE_S:
+            logger.exception("cannot classify %s", shown(path))
+            answer = {"path": name, "error": "the server failed; its log says why"}
+        failed = "error" in answer
+        if not await asyncio.to_thread(self._arrivals.is_final, arrival, failed=failed):
             return
         self._arrivals.done(arrival)
         self._count += 1
         self._seen.append(Seen(self._count, path, answer))
 
     def after(self, number: int) -> list[Seen]:
-        """Return the results behind one, the oldest first; at most `KEPT`."""
+        """Return the results behind one, the oldest first; at most `KEPT`.
+
+        All if the number is higher than any: it is of a page from before a restart.
+        """
+        if number > self._count:
+            number = 0
         return [one for one in self._seen if one.number > number]
 
     def numbered(self, number: int) -> Seen | None:

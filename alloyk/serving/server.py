@@ -25,7 +25,7 @@ def run_server(
     watch: str | Path | None = None,
     abstain: float | None = None,
     threads: int | None = None,
-    limits: Limits | None = None,
+    limits: Limits,
 ) -> None:
     """Serve a model until interrupted.
 
@@ -35,7 +35,7 @@ def run_server(
         port: TCP port; 0 for any free one.
         watch: A folder whose images the page shows as they arrive.
         abstain: Error rate for which classes are left out, unless a request names another.
-        threads: Processor threads for a `.tflite` file.
+        threads: Processor threads for a `.tflite` or `.onnx` file.
         limits: What is taken from clients.
 
     Raises:
@@ -52,7 +52,6 @@ def run_server(
         raise ConfigError(
             f'serving needs {error.name}; install it by `pip install "alloyk[serve]"`'
         ) from None
-    limits = limits or Limits()
     listening = _listening(host, port)
     with listening:
         classifier = load(model, threads=threads)
@@ -62,12 +61,12 @@ def run_server(
             logger.warning("every computer that reaches %s can use this server", host)
         if classifier.simulated:
             logger.warning("this model was trained on simulated images")
-        in_progress = limits.body_seconds + limits.answer_seconds + _SENDING_S
+        in_progress = 2 * limits.seconds + _SENDING_S
         protocol = TimedProtocol.within(limits.header_seconds, in_progress)
         config = uvicorn.Config(
             make_app(service, hosts), http=protocol, ws="none",
             log_config=None, access_log=False, server_header=False, timeout_keep_alive=15,
-            timeout_graceful_shutdown=5, limit_concurrency=4 * limits.waiting,
+            timeout_graceful_shutdown=5, limit_concurrency=4 * limits.requests,
             h11_max_incomplete_event_size=2**15,
         )  # fmt: skip
         name = f"[{host}]" if ":" in host else host

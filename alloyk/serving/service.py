@@ -12,7 +12,7 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import assume_raw, read_image, shown
+from alloyk.imaging import assume_raw, decoded_pixels, image_size, read_image, shown
 from alloyk.inference import Classifier
 from alloyk.inference.abstention import abstaining, threshold_for
 from alloyk.inference.sources import Item
@@ -21,9 +21,9 @@ from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.serving.batching import Batches
 from alloyk.serving.budget import Budget
 from alloyk.serving.limits import BusyError, Limits
-from alloyk.serving.live import LiveFolder, Seen
+from alloyk.serving.live import LiveFolder, Seen, utf8_name
 from alloyk.serving.pictures import equalised_picture, gradcam_of, raw_picture
-from alloyk.serving.uploads import Upload
+from alloyk.serving.uploads import Upload, refuse_many_pixels
 
 Result = TypeVar("Result")
 Answer = dict[str, Any]
@@ -57,15 +57,22 @@ class Service:
         self._classifier, self.limits, self._abstain = classifier, limits, abstain
         if abstain is not None:
             threshold_for(abstain, classifier.metadata, classifier.path)
-        self._batches = Batches(classifier, limits.waiting)
+        self._batches = Batches(classifier, limits.requests)
         self._pixels = Budget(2 * limits.pixels)
         self._gradcam = gradcam_of(classifier)
         self._decoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "alloyk-decode")
-        self.live = None if watch is None else LiveFolder(watch, self._look_at)
+        self.live = None if watch is None else LiveFolder(watch, self._classify_file)
         self._watching: asyncio.Task[None] | None = None
+        # Clients need not know where the model and the folder are.
+        self._places = {}
+        if len(classifier.path.parts) > 1:
+            self._places[shown(classifier.path)] = classifier.path.name
+        if self.live is not None:
+            for folder in (os.path.abspath(self.live.folder), self.live.folder.resolve()):
+                self._places[f"{folder}/"] = ""
         height, width, channels = classifier.input_shape
         self.description: Answer = {
-            "model": classifier.path.name,
+            "model": utf8_name(classifier.path.name),
             "classes": list(classifier.classes),
             "names": {label: display_name(label) for label in classifier.classes},
             "estimates": list(classifier.spreads),
@@ -75,7 +82,7 @@ class Service:
             "abstain": abstain,
             "detects_unlike": classifier.detector is not None,
             "gradcam": self._gradcam is not None,
-            "watching": None if self.live is None else self.live.folder.resolve().name,
+            "watching": None if self.live is None else utf8_name(self.live.folder.resolve().name),
             "limits": {"body_bytes": limits.body_bytes, "pixels": limits.pixels},
         }
 
@@ -122,34 +129,49 @@ class Service:
 
     async def pictures_of(self, seen: Seen) -> Answer:
         """Return the answer for an image of the watched folder, with its pictures."""
-        read = functools.partial(self._read, seen.path)
-        return await self._in_time(self._answer(read, seen.answer["path"], None, True))
+        return await self._in_time(self._answer_file(seen.path, seen.answer["path"], pictures=True))
 
-    async def _look_at(self, path: Path, name: str) -> Answer:
+    async def _classify_file(self, path: Path, name: str) -> Answer:
         try:
-            return await self._answer(functools.partial(self._read, path), name, None, False)
+            return await self._answer_file(path, name, pictures=False)
         except BusyError:
             raise
         except AlloykError as error:
-            return {"path": name, "error": str(error)}
+            return {"path": name, "error": self._without_places(error)}
 
-    def _read(self, path: Path) -> np.ndarray:
-        """Read a file of the watched folder, which is trusted."""
+    async def _answer_file(self, path: Path, name: str, *, pictures: bool) -> Answer:
+        """Classify a file of the watched folder, which may have any format that is read."""
         page = self._classifier.metadata.page
-        with assume_raw(self._classifier.metadata.raw):
-            return read_image(path, page=None if page == "each" else page)
+        options: Any = {"page": None if page == "each" else page, "name": shown(name)}
+
+        def opened(read: Callable[..., Result]) -> Result:
+            with assume_raw(self._classifier.metadata.raw):
+                return read(path, **options)
+
+        size = await self._decoding(functools.partial(opened, image_size))
+        self._classifier.refuse_other_size(size, shown(name))
+        pixels = await self._decoding(functools.partial(opened, decoded_pixels))
+        refuse_many_pixels(name, size, pixels, self.limits.pixels)
+        async with self._pixels.hold(pixels):
+            read = functools.partial(opened, read_image)
+            return await self._answer(read, name, None, pictures)
 
     async def _in_time(self, work: Any) -> Answer:
         try:
-            found: Answer = await asyncio.wait_for(work, self.limits.answer_seconds)
-        except (ConfigError, DataError) as error:  # a client need not know where the model is
-            path = self._classifier.path
-            raise type(error)(str(error).replace(shown(path), path.name)) from error
+            found: Answer = await asyncio.wait_for(work, self.limits.seconds)
+        except (ConfigError, DataError) as error:
+            raise type(error)(self._without_places(error)) from error
         except TimeoutError:
             raise BusyError(
-                f"the image was not classified within {self.limits.answer_seconds:g} s; try again"
+                f"the image was not classified within {self.limits.seconds:g} s; try again"
             ) from None
         return found
+
+    def _without_places(self, error: AlloykError) -> str:
+        text = str(error)
+        for place, name in self._places.items():
+            text = text.replace(place, name)
+        return text
 
     async def _answer(
         self, read: Callable[[], np.ndarray], name: str, abstain: float | None, pictures: bool
@@ -172,7 +194,7 @@ class Service:
             if self._gradcam is not None:
                 best = int(found.probabilities[0].argmax())
                 draw = functools.partial(self._gradcam, image, best)
-                drawn["gradcam"] = await self._batches.alone(draw)
+                drawn["gradcam"] = await self._batches.on_model_thread(draw)
             answer["pictures"] = drawn
         return answer
 

@@ -57,15 +57,9 @@ class Upload:
             raise DataError(
                 f"{shown(name)} must have one page, got {count}; choose one by the parameter page"
             )
-        self.size = height, width = image_size(data, page=chosen, name=name)
+        self.size = image_size(data, page=chosen, name=name)
         self.pixels = decoded_pixels(data, page=chosen, name=name)
-        if self.pixels > pixels or height * width * count > _PAGES * pixels:
-            together = f" and {self.pixels} together" if self.pixels > height * width else ""
-            raise DataError(
-                f"{shown(name)} must have at most {pixels} pixels, got {height}x{width}"
-                f"{f' on {count} pages' if count > 1 else ''}{together}; crop it, or raise "
-                "--max-pixels"
-            )
+        refuse_many_pixels(name, self.size, self.pixels, pixels, pages=count)
         self._data, self._name, self._page = data, name, chosen
 
     def decoded(self) -> np.ndarray:
@@ -75,6 +69,28 @@ class Upload:
             DataError: It cannot be decoded.
         """
         return read_image(self._data, page=self._page, name=self._name)
+
+
+def refuse_many_pixels(
+    name: str, size: tuple[int, int], decoded: int, limit: int, *, pages: int = 1
+) -> None:
+    """Raise DataError if an image has more pixels than the limit.
+
+    Args:
+        name: How the error names it.
+        size: `(height, width)` of a page.
+        decoded: Pixels that are in memory at once while it is decoded.
+        limit: Most of these.
+        pages: Pages that are read.
+    """
+    height, width = size
+    if decoded > limit or height * width * pages > _PAGES * limit:
+        together = f" and {decoded} together" if decoded > height * width else ""
+        raise DataError(
+            f"{shown(name)} must have at most {limit} pixels, got {height}x{width}"
+            f"{f' on {pages} pages' if pages > 1 else ''}{together}; crop it, or raise "
+            "--max-pixels"
+        )
 
 
 def safe_name(name: str | None) -> str:

@@ -1,7 +1,7 @@
 """Classify the radiographs that arrive in a folder, one row each, in a table that survives a kill.
 
-A row is the record that its image is done. An image is classified first and its row is appended
-then, so that a kill in between repeats the work, not the row.
+An image is done once its row is written. It is classified first, so a kill in between repeats the
+work and never the row.
 """
 
 import logging
@@ -16,20 +16,10 @@ from alloyk.files import few
 from alloyk.imaging import PageChoice, RawLayout
 from alloyk.inference import Classification, Classifier
 from alloyk.inference.tables import cells, header, objects
-from alloyk.serving.arrivals import Arrival, Arrivals
+from alloyk.serving.arrivals import PATIENCE_S, POLL_S, SETTLE_S, Arrival, Arrivals
 from alloyk.serving.journal import Journal
 
 logger = logging.getLogger(__name__)
-
-SETTLE_S = 2.0
-"""Seconds without a change after which a file counts as finished."""
-
-PATIENCE_S = 30.0
-"""Seconds for which a file that cannot be read is tried again before its row holds the error."""
-
-POLL_S = 0.5
-# A scan may take up to this share of the time, for the sake of a file server.
-_SCAN_SHARE = 0.2
 
 # Behind `path`, what tells a file that was written again from one that is done.
 SIZE, MODIFIED = "bytes", "modified"
@@ -73,9 +63,9 @@ class FolderWatch:
                 "a watched file must give one image, but page=each gives several; choose a page "
                 "or mean"
             )
-        self._classifier, self._patience_s = classifier, patience_s
+        self._classifier = classifier
         self._abstain, self._page, self._raw = abstain, page, raw
-        self._arrivals = Arrivals(folder, settle_s)
+        self._arrivals = Arrivals(folder, settle_s, patience_s)
         empty = classifier.predict([], abstain=abstain)
         path, *others = header(empty, with_errors=True)
         self._columns = [path, SIZE, MODIFIED, *others]
@@ -84,7 +74,6 @@ class FolderWatch:
             self._arrivals.done(_arrival(row, self._journal.path))
         self.count = len(self._journal.rows)
         self._journal.rows = []
-        self._scan_s = 0.0
 
     def __enter__(self) -> "FolderWatch":
         return self
@@ -105,9 +94,7 @@ class FolderWatch:
 
     def step(self) -> Iterator[Classification]:
         """Classify what has arrived; yield results once their rows are on the disk."""
-        before = time.monotonic()
         ready = self._arrivals.ready()
-        self._scan_s = time.monotonic() - before
         paths = [str(self._arrivals.folder / one.name) for one in ready]
         names = [one.name for one in ready]
         start = 0
@@ -118,7 +105,10 @@ class FolderWatch:
         for part in stream:
             arrivals = ready[start : start + len(part)]
             start += len(part)
-            kept = [n for n in range(len(part)) if self._is_final(arrivals[n], part.errors.get(n))]
+            kept = [
+                n for n in range(len(part))
+                if self._arrivals.is_final(arrivals[n], failed=n in part.errors)
+            ]  # fmt: skip
             if kept:
                 rows = list(self._rows(part, arrivals))
                 self._journal.append([rows[n] for n in kept])
@@ -134,13 +124,7 @@ class FolderWatch:
         while True:
             for part in self.step():
                 found(part)
-            time.sleep(max(poll_s, self._scan_s / _SCAN_SHARE))
-
-    def _is_final(self, arrival: Arrival, error: str | None) -> bool:
-        """Whether the row of an image can be written."""
-        if self._arrivals.has_changed(arrival):  # what was read may be half of one and the other
-            return False
-        return error is None or self._arrivals.postpone(arrival) >= self._patience_s
+            time.sleep(self._arrivals.pause_s(poll_s))
 
     def _rows(
         self, part: Classification, arrivals: Sequence[Arrival]

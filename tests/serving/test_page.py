@@ -158,6 +158,11 @@ def test_arriving_radiographs_appear(browser, server, folder):
     wait_for(page, "document.querySelectorAll('figure img').length === 2")
     assert text(page, "watch-note") == "1 image so far"
     look(page, "1280-watching")
+    # As after a restart of the server, which counts from 1 again.
+    page.run("latest = 99; at('list').firstChild.id = 'old'")
+    wait_for(page, "latest === 1 && !document.getElementById('old')")
+    wait_for(page, "document.querySelectorAll('figure img').length === 2")
+    assert page.run("return document.querySelectorAll('#list li').length") == 1
     assert page.console() == []
 
 

@@ -1,8 +1,10 @@
 """`alloyk serve` over HTTP: answers, limits, and what hostile clients send."""
 
+import asyncio
 import base64
 import os
 import re
+import resource
 import signal
 import socket
 import struct
@@ -26,7 +28,10 @@ from alloyk.cli import main
 from alloyk.errors import ConfigError
 from alloyk.inference import load
 from alloyk.inference.tables import objects
+from alloyk.serving.app import make_app
+from alloyk.serving.limits import Limits
 from alloyk.serving.server import run_server
+from alloyk.serving.service import Service
 
 
 def png(number, size=(40, 48)):
@@ -54,9 +59,9 @@ def raw_exchange(server, request, *, wait=20.0):
     """Send bytes as they are; return the answer's bytes."""
     where = urlsplit(server)
     with socket.create_connection((where.hostname, where.port), timeout=wait) as connection:
+        answer = b""
         try:
             connection.sendall(request)
-            answer = b""
             while part := connection.recv(65536):
                 answer += part
         except ConnectionError:  # closed while it still sent
@@ -161,7 +166,7 @@ def test_a_page_of_a_stack_is_chosen(server):
 # Hostile clients.
 
 
-def test_path_tricks_in_names_are_only_names(server, tmp_path):
+def test_path_traversal_in_names_does_nothing(server, tmp_path):
     for name in (
         "../../etc/passwd",
         "/etc/passwd",
@@ -266,6 +271,26 @@ def test_bombs_are_refused_by_their_header(server):
     assert post(server, bomb(48, 40)).status_code == 200
 
 
+def test_an_unknown_fault_is_answered_with_the_headers_too(monkeypatch):
+    async def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Service, "answer", fail)
+    app = make_app(Service(load(MODEL), Limits()))
+
+    async def ask():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/predict", content=png(1))
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()) == (
+        500, {"error": "internal error; see the server's log"}
+    )  # fmt: skip
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_a_name_that_points_here_gets_no_answer(server):
     assert httpx.get(f"{server}/model", headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(f"{server}/model", headers={"Host": "localhost:99"}).status_code == 200
@@ -316,7 +341,11 @@ def test_nothing_is_written_to_the_disk(tmp_path, monkeypatch):
         np.random.default_rng(0).integers(0, 65535, (1500, 1000)).astype(np.uint16)
     ).save(noise, "png")
     with served() as (server, process):
+        # A file without a name is not seen in a folder; this makes any write fail.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
         assert len(noise.getvalue()) > 2**21  # forms of this size would be spooled
+        form = httpx.post(f"{server}/predict", files={"file": bytes(3 * 2**20)}, timeout=20)
+        assert form.status_code == 415
         assert post(server, noise.getvalue()).status_code == 422
         assert post(server, png(1), "?pictures=true").status_code == 200
         opened = [
@@ -375,7 +404,7 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(tmp_path, runner):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ConfigError, match=r'serving needs uvicorn; .*"alloyk\[serve\]"'):
-        run_server(MODEL)
+        run_server(MODEL, limits=Limits())
 
 
 def test_help_is_quick_and_has_an_example(runner):

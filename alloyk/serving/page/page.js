@@ -194,13 +194,22 @@ function take(files) {
 // The watched folder.
 
 let latest = 0;
+let watched = [];
+
+function forget() {
+  for (const one of watched) if (one.button.parentNode) one.button.parentNode.remove();
+  if (watched.includes(chosen)) chosen = null;
+  watched = [];
+}
 
 async function look() {
   const found = await asked("/watched?after=" + latest);
   if (Array.isArray(found)) {
+    if (found.length && found[0].number <= latest) forget();  // the server was restarted
     for (const answer of found) {
       latest = answer.number;
       const one = entry(answer.path);
+      watched = [...watched, one].slice(-KEPT);
       one.answer = answer;
       one.load = () => asked("/watched/" + answer.number);
       show(one);
