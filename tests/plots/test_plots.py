@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from readable_figures import (
     ALLOYS,
     assert_everything_is_readable,
@@ -17,16 +18,22 @@ from readable_figures import (
 from sklearn import metrics as sk
 
 from alloyk import plots
+from alloyk.imaging.drawing import AGAINST, FOR
 from alloyk.metrics import classification_metrics
 from alloyk.metrics.breakdown import breakdown
 from alloyk.metrics.calibration import reliability
 from alloyk.metrics.selective import accuracy_over_coverage
+from alloyk.plots.style import COLORS
 from alloyk.runs.predictions import Predictions
 
 LONG = ["aluminium 1050 annealed", "steel_with_a_very_long_name_that_goes_on_and_on_and_on_and_on",
         "$x_1$", "_hidden", "b" * 40, "c/d", "e", "f", "g", "h"]  # fmt: skip
 FOURTEEN = [f"Al {2000 + number}" for number in range(14)]
 MANY = [f"a rather long name of alloy number {number}, heat treated" for number in range(30)]
+
+
+def test_maps_over_images_have_the_colours_of_curves():
+    assert (to_hex(FOR).upper(), to_hex(AGAINST).upper()) == (COLORS[1], COLORS[0])
 
 
 @pytest.mark.parametrize("names", [ALLOYS[:2], ALLOYS, LONG], ids=["2", "5", "10 long names"])
