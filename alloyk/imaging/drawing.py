@@ -19,7 +19,8 @@ def shown_gray(image: np.ndarray) -> np.ndarray:
     gray = image.astype(np.float64)
     gray = gray.mean(axis=-1) if gray.ndim == 3 else gray
     low, high = np.percentile(gray, SHOWN_PERCENTILES)
-    return np.clip((gray - low) / (high - low if high > low else 1), 0, 1)
+    shown: np.ndarray = np.clip((gray - low) / (high - low if high > low else 1), 0, 1)
+    return shown
 
 
 def equalised(counts: np.ndarray) -> np.ndarray:
