@@ -27,6 +27,10 @@ class ModelError(AlloykError):
     """A run, a model file or an export is missing, damaged, or does not fit its use."""
 
 
+class LostError(AlloykError):
+    """Another worker of a training ended, failed or no longer answers."""
+
+
 class OptionError(ConfigError):
     """Options contradict each other; the message has their Python names in backticks.
 

@@ -47,7 +47,8 @@ def train(
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
-        The finished run.
+        The finished run. With several workers (`train.strategy`) it is that of the first one, and
+        its folder may be on another machine.
 
     Raises:
         ConfigError: A setting is wrong, or options contradict each other.
@@ -79,11 +80,15 @@ def train(
         logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.training import run_training
+    from alloyk.training.strategy import cluster_of
 
+    cluster = cluster_of(resolved.train)
+    if cluster is not None and not cluster.is_chief:  # the first worker chooses the folder
+        run = run or RUNS
     new = new_numbered_folder(RUNS, resolved.model.arch)
     with nullcontext(Path(run)) if run else new as folder:
         try:
-            run_training(
+            folder = run_training(
                 resolved, folder, resume=resume, progress=progress,
                 plan=plan.to_yaml() if plan else "", started=started,
             )  # fmt: skip

@@ -45,9 +45,11 @@ def measured_step(config: Config, class_counts: list[int]) -> StepNeed:
     Raises:
         ConfigError: The step cannot be run.
     """
+    # Of several workers only this one runs a step.
+    settings = config.model_dump(mode="json", exclude={"train": {"strategy"}})
     ended = subprocess.run(
         [sys.executable, "-m", "alloyk.autoconfig.step"],
-        input=json.dumps({"config": config.model_dump(mode="json"), "classes": class_counts}),
+        input=json.dumps({"config": settings, "classes": class_counts}),
         capture_output=True, text=True,
     )  # fmt: skip
     if ended.returncode == KILLED:

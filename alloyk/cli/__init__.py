@@ -15,7 +15,7 @@ import click
 
 from alloyk import __version__
 from alloyk.cli.terminal import notes_on_stderr
-from alloyk.errors import AlloykError, OptionError
+from alloyk.errors import AlloykError, LostError, OptionError
 
 # Command → its line in `alloyk --help`. A command's module loads when the command is used.
 COMMANDS = {
@@ -114,10 +114,11 @@ class AlloykGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def main(self, args=None, *rest, **extra):
-        """Run the command line; end the process at once after an interrupt.
+        """Run the command line; end the process at once after an interrupt or a lost worker.
 
         Threads of tf.data may still call into Python then, which crashes an interpreter that is
-        shutting down. All files are closed, as the interrupt has unwound the command.
+        shutting down, and TensorFlow waits for a lost worker. All files are closed, as the
+        interrupt has unwound the command.
         """
         try:
             return super().main(args, *rest, **extra)
@@ -148,6 +149,7 @@ class AlloykGroup(click.Group):
         except OptionError as error:
             raise click.UsageError(option_names(error)) from error
         except AlloykError as error:
+            self.interrupted = isinstance(error, LostError)
             raise click.ClickException(" ".join(str(error).split())) from error
         except OSError as error:
             if error.errno not in FULL:

@@ -42,5 +42,8 @@ def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> Non
     from alloyk.api import train
 
     run = train(config, set=settings, progress=PROGRESS, **options)
+    if not run.path.is_dir():  # of another machine, which has written the run
+        click.echo(f"run: {run.path} on the first worker")
+        return
     click.echo(run.report_text)
     click.echo(f"run: {run.path}\nfigures: {run.figures_folder}")

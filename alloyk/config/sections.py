@@ -164,7 +164,9 @@ class TrainConfig(Section):
     average_weights: float | None = Field(default=None, gt=0, lt=1)
     deterministic: bool = False
     mixed_precision: bool | Literal["auto"] = "auto"
+    strategy: Literal["auto", "single", "mirrored", "multi-worker"] = "auto"
     devices: tuple[str, ...] | None = None
+    peer_timeout_seconds: Positive = 60.0
     tensorboard: bool = False
 
     @field_validator("mixed_precision", mode="wrap")

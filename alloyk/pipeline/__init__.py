@@ -17,10 +17,13 @@ from alloyk.pipeline.batches import (
     training_batches,
 )
 from alloyk.pipeline.images import KeptImages, StreamedImages, keep_images
+from alloyk.pipeline.parts import WHOLE, Part
 from alloyk.pipeline.reading import reading_errors
 
 __all__ = [
+    "WHOLE",
     "KeptImages",
+    "Part",
     "StreamedImages",
     "evaluation_batches",
     "keep_images",

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from alloyk.pipeline.parts import WHOLE, PartBatches, parts_in_order
 from alloyk.pipeline.reading import AUTOTUNE, reading_errors
 from alloyk.preprocessing.mixup import mix_pairs
 from alloyk.targets import LOGITS
@@ -33,7 +34,7 @@ def _targets(labels, values):
 
 def training_batches(
     images, labels, *, batch_size, seed, epochs, first_epoch=0, augmentation=None,
-    class_aware=False, values=None,
+    class_aware=False, values=None, part=WHOLE,
 ):  # fmt: skip
     """Shuffled, augmented batches of the epochs `first_epoch` to `epochs`, one after the other.
 
@@ -47,16 +48,24 @@ def training_batches(
         augmentation: `Augmentation` or None.
         class_aware: Whether to draw all classes equally often instead of each image once.
         values: Name of each further output → `(n,)` numbers; None if there are none.
+        part: Part of each batch that is read, one element per device. All parts together are
+            exactly the images of the whole batch, augmented alike.
 
     Returns:
         A dataset of `(images (batch, H, W, 1) float32, labels (batch,) int32)`, with
         `steps_per_epoch(n, batch_size)` batches per epoch. With `values` the second
         element is a dictionary: the labels as `logits`, and each name's numbers, `(batch,)`
-        float32. With mixing it is `(batch, 3)` float32, see `alloyk.preprocessing.mixup`.
+        float32. With mixing it is `(batch, 3)` float32, see `alloyk.preprocessing.mixup`. If
+        the last batch of an epoch divides unevenly over devices, there is a third element: the
+        weight of each image `(batch,)` with which the mean over devices of their mean losses is
+        the mean over the batch.
     """
     labels = np.asarray(labels, np.int32)
     targets = tf.nest.map_structure(tf.constant, _targets(labels, values))
     num_classes = int(labels.max()) + 1
+    if part.total > 1:
+        uneven = bool(len(labels) % batch_size % part.total)
+        parts = PartBatches(images, targets, augmentation, part, uneven)
 
     def epoch_numbers(epoch):
         key = tf.stack([tf.cast(seed, tf.int64), epoch])
@@ -70,6 +79,8 @@ def training_batches(
         )
 
     steps = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_numbers)
+    if part.total > 1:
+        return parts.batches(steps)
     numbers = steps.map(lambda batch, _: batch)
     seeds = steps.map(lambda _, key: key)
     batches = tf.data.Dataset.zip(images.batches(numbers), numbers, seeds)
@@ -85,14 +96,18 @@ def training_batches(
     return batches.map(finish, num_parallel_calls=AUTOTUNE, deterministic=True).prefetch(AUTOTUNE)
 
 
-def evaluation_batches(images, labels, *, batch_size, values=None) -> tf.data.Dataset:
+def evaluation_batches(images, labels, *, batch_size, values=None, part=WHOLE) -> tf.data.Dataset:
     """Every image once, in order, with its label; the last batch may be smaller.
 
-    `values` is that of `training_batches`.
+    `values` and `part` are those of `training_batches`. A part is repeated without end: Keras
+    counts the batches of all devices, and cannot know when each has had its last.
     """
+    targets = _targets(labels, values)
+    if part.total > 1:
+        return parts_in_order(images, targets, len(labels), batch_size, part).prefetch(AUTOTUNE)
     numbers = tf.data.Dataset.range(len(labels)).batch(batch_size)
-    targets = tf.data.Dataset.from_tensor_slices(_targets(labels, values))
-    pairs = tf.data.Dataset.zip(images.batches(numbers), targets.batch(batch_size))
+    truth = tf.data.Dataset.from_tensor_slices(targets).batch(batch_size)
+    pairs = tf.data.Dataset.zip(images.batches(numbers), truth)
     # Keras warns at the end of a validation set of unknown length.
     known = tf.data.experimental.assert_cardinality(steps_per_epoch(len(labels), batch_size))
     return pairs.apply(known).prefetch(AUTOTUNE)

@@ -21,21 +21,42 @@ ELASTIC_GRID = 5
 
 
 class _Draws:
-    """Stateless random numbers; each draw of a batch uses the next seed."""
+    """Stateless random numbers; each draw of a batch uses the next seed.
 
-    def __init__(self, seed):
+    Args:
+        seed: `(2,)` int tensor.
+        rows: Places in the batch of the images that are augmented here; None if these are all.
+        size: Images of the whole batch, for which the numbers are drawn.
+    """
+
+    def __init__(self, seed, rows=None, size=None):
         self.seed = tf.cast(seed, tf.int32)
+        self.rows, self.size = rows, size
         self.drawn = 0
 
     def new_seed(self):
         self.drawn += 1
         return tf.random.experimental.stateless_fold_in(self.seed, self.drawn)
 
-    def uniform(self, shape, low, high):
-        return tf.random.stateless_uniform(shape, self.new_seed(), low, high)
+    def uniform(self, shape, low, high, axis=0):
+        """Uniform numbers; `axis` is that of the images."""
+        shape = self._of_all(shape, axis)
+        drawn = tf.random.stateless_uniform(shape, self.new_seed(), low, high)
+        return self._of_these(drawn, axis)
 
     def normal(self, shape):
-        return tf.random.stateless_normal(shape, self.new_seed())
+        """Normal numbers; the images are along the first axis."""
+        return self._of_these(tf.random.stateless_normal(self._of_all(shape), self.new_seed()))
+
+    def _of_all(self, shape, axis=0):
+        if self.rows is None:
+            return shape
+        lengths = list(shape) if isinstance(shape, list) else tf.unstack(shape)
+        lengths[axis] = self.size
+        return lengths
+
+    def _of_these(self, drawn, axis=0):
+        return drawn if self.rows is None else tf.gather(drawn, self.rows, axis=axis)
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,8 @@ class Augmentation:
     """Strengths of the augmentations; 0 or False turns one off.
 
     Call it with images `(batch, height, width, 1)` in [0, 1] and a seed of two integers; the
-    same seed gives the same result. The result stays in [0, 1].
+    same seed gives the same result. The result stays in [0, 1]. With `rows`, the places of the
+    images in a batch of `size`, the result is that of these images in the whole batch.
 
     Attributes:
         horizontal_flip: Mirror left and right with probability 1/2.
@@ -113,8 +135,8 @@ class Augmentation:
         detector = (self.orientation, self.blur, self.response, self.defects, self.border)
         return self._geometric or bool(self.elastic) or any(photometric) or any(detector)
 
-    def __call__(self, images, seed):
-        draws = _Draws(seed)
+    def __call__(self, images, seed, rows=None, size=None):
+        draws = _Draws(seed, rows, size)
         if self._geometric:
             images = self._transform(images, draws)
         if self.elastic:
@@ -124,7 +146,7 @@ class Augmentation:
         if self.cutout:
             images = self._cut_out(images, draws)
         if self.grid_mask:
-            images = mask_by_grid(images, draws.new_seed(), self.grid_mask)
+            images = mask_by_grid(images, draws.new_seed(), self.grid_mask, rows)
         if self.erasing:
             images = self._erase(images, draws)
         if self.noise:
@@ -160,8 +182,8 @@ class Augmentation:
         angle = draws.uniform([batch], -limit, limit)
         magnification = draws.uniform([batch], 1 - self.scale, 1 + self.scale)
         window = draws.uniform([batch], 1 - self.crop, 1.0)
-        shift = draws.uniform([2, batch], -self.shift, self.shift)
-        corner = draws.uniform([2, batch], -0.5, 0.5) * (1 - window)
+        shift = draws.uniform([2, batch], -self.shift, self.shift, axis=1)
+        corner = draws.uniform([2, batch], -0.5, 0.5, axis=1) * (1 - window)
         flip_x, flip_y = signs(self.horizontal_flip), signs(self.vertical_flip)
 
         # Output pixel (x, y) comes from input pixel (a0 x + a1 y + a2, b0 x + b1 y + b2).
@@ -277,7 +299,7 @@ def _blurred(images, draws, largest):
 def _other_response(images, draws, strength):
     shape = tf.shape(images)
     gain, offset, tilt_x, tilt_y, vignette = tf.unstack(
-        draws.uniform([5, shape[0], 1, 1, 1], -strength, strength)
+        draws.uniform([5, shape[0], 1, 1, 1], -strength, strength, axis=1)
     )
     rows = tf.linspace(-1.0, 1.0, shape[1])[None, :, None, None]
     columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]
@@ -295,7 +317,7 @@ def _with_defects(images, draws, share):
 
 def _with_border(images, draws, deepest):
     shape = tf.shape(images)
-    depths = tf.unstack(draws.uniform([4, shape[0], 1, 1, 1], 0.0, deepest))
+    depths = tf.unstack(draws.uniform([4, shape[0], 1, 1, 1], 0.0, deepest, axis=1))
     chosen = _coins(images, draws)
     rows = (tf.cast(tf.range(shape[1]), tf.float32) + 0.5) / tf.cast(shape[1], tf.float32)
     columns = (tf.cast(tf.range(shape[2]), tf.float32) + 0.5) / tf.cast(shape[2], tf.float32)

@@ -30,13 +30,15 @@ class _SeededGenerator:
         return tf.random.stateless_uniform(shape, seed, minval, maxval, dtype)
 
 
-def mask_by_grid(images: Any, seed: Any, ratio: float) -> Any:
+def mask_by_grid(images: Any, seed: Any, ratio: float, rows: Any = None) -> Any:
     """Set a grid of squares, at random places of each image, to the image's mean.
 
     Args:
         images: `(batch, height, width, 1)` float32.
         seed: `(2,)` int tensor; the same seed gives the same masks.
         ratio: Float in (0, 1). Side of the squares, part of the grid's period.
+        rows: `(batch,)` int, places of the images in the batch for which masks are drawn; None if
+            these are all.
 
     Returns:
         `(batch, height, width, 1)` float32.
@@ -54,6 +56,6 @@ def mask_by_grid(images: Any, seed: Any, ratio: float) -> Any:
         mean = tf.fill(tf.shape(image), tf.reduce_mean(image))
         return layer.augment_image(image, transformation=(mask, mean))
 
-    numbers = tf.range(tf.shape(images)[0])
+    numbers = tf.range(tf.shape(images)[0]) if rows is None else rows
     result = tf.map_fn(masked, (images, numbers), fn_output_signature=images.dtype)
     return tf.ensure_shape(result, images.shape)

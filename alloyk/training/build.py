@@ -6,15 +6,12 @@ from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.data import SPLITS, ImageDataset
 from alloyk.data.depths import depth_notes
 from alloyk.data.source import cache_folder, open_dataset
-from alloyk.errors import AlloykError
-from alloyk.files import few
 from alloyk.models import build_model, expects_unit_range
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize
 from alloyk.targets import (
@@ -62,28 +59,6 @@ def open_training_data(config: Config) -> ImageDataset:
     check_tasks(config.model.tasks, dataset.table)
     notes = (*task_notes(config.model.tasks, dataset.table), *depth_notes(dataset.paths("train")))
     return replace(dataset, notes=(*dataset.notes, *notes))
-
-
-def choose_strategy(devices: tuple[str, ...] | None) -> tf.distribute.Strategy:
-    """One device, or one replica on each of several GPUs.
-
-    Args:
-        devices: Names such as `GPU:0`; None takes every GPU, or the CPU where there is none.
-
-    Raises:
-        AlloykError: There is no such device, where TensorFlow would take another one.
-    """
-    there = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices()]
-    absent = [name for name in devices or () if name not in there]
-    if absent:
-        raise AlloykError(
-            f"train.devices: there is no {few(absent)} here; found {', '.join(there)}: name these, "
-            "or leave train.devices out"
-        )
-    names = devices or [gpu.name.split(":", 1)[1] for gpu in tf.config.list_logical_devices("GPU")]
-    if len(names) > 1:
-        return tf.distribute.MirroredStrategy([str(name) for name in names])
-    return tf.distribute.OneDeviceStrategy(str(names[0])) if names else tf.distribute.get_strategy()
 
 
 def load_splits(

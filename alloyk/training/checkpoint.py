@@ -66,9 +66,9 @@ class BestEpoch(keras.callbacks.Callback):
             if file != self._file(self.best_epoch):
                 file.unlink()
 
-    def restore(self):
-        """Give the model the weights of the best epoch."""
-        self.model.set_weights(_load_arrays(self._file(self.best_epoch)))
+    def restore(self, model: keras.Model) -> None:
+        """Give a model of the same layers the weights of the best epoch."""
+        model.set_weights(_load_arrays(self._file(self.best_epoch)))
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
-from alloyk.errors import ConfigError
 from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.progress import NO_PROGRESS, Progress
@@ -20,7 +19,6 @@ from alloyk.training.averaging import AveragedWeights
 from alloyk.training.build import (
     Split,
     build_network,
-    choose_strategy,
     compile_network,
     standardization_for,
     targets_for,
@@ -35,18 +33,31 @@ from alloyk.training.checkpoint import BestEpoch, Checkpoint
 from alloyk.training.losses.multitask import error_name
 from alloyk.training.predicting import PREDICTION_BATCH
 from alloyk.training.run_clock import RunClock
+from alloyk.training.strategy import (
+    Distribution,
+    clip_over_all_devices,
+    local_distribution,
+    refuse_uneven_batches,
+    synchronize_batch_norm,
+)
 from alloyk.training.time_budget import EPOCHS_WITHOUT_END, Workload
 
 
-def set_up_keras(config: Config) -> None:
-    """Set seeds, deterministic kernels, precision and devices, before a network is built."""
+def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
+    """Set seeds, deterministic kernels, precision and devices, before a network is built.
+
+    With `over_workers` TensorFlow stays as it is after the import, because the devices of other
+    machines cannot be added later; and the precision is float32, because Keras lets each worker
+    decide alone whether a gradient in float16 is finite.
+    """
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     precision = config.train.mixed_precision
     mixed = bool(tf.config.list_physical_devices("GPU")) if precision == "auto" else precision
-    keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
-    choose_strategy(config.train.devices)  # raises early if a device is missing
+    keras.config.set_dtype_policy("mixed_float16" if mixed and not over_workers else "float32")
+    if not over_workers:
+        local_distribution(config.train)  # raises early if a device is missing
 
 
 class Phase(NamedTuple):
@@ -90,7 +101,7 @@ class _Training:
     train: Split
     val: Split
     num_classes: int
-    strategy: tf.distribute.Strategy
+    distribution: Distribution
     callbacks: _Callbacks
     clock: RunClock
     epochs: int
@@ -117,7 +128,7 @@ class _Training:
     def _compile(self, phase: Phase, done: int) -> list[keras.callbacks.Callback]:
         """Compile the network for a phase, restore its checkpoint; return callbacks with state."""
         config, checkpoint = self.config, self.callbacks.checkpoint
-        with self.strategy.scope():
+        with self.distribution.strategy.scope():
             if config.model.weights:
                 set_backbone_trainable(self.network, not phase.frozen)
             stateful = [
@@ -127,6 +138,8 @@ class _Training:
                 *self.clock.budget_for(config, self.network),
                 self.callbacks.best,
             ]
+            if not self.distribution.is_one_device:
+                clip_over_all_devices(self.network.optimizer)
             checkpoint.attach(self.network, stateful)
             if done > phase.first:
                 checkpoint.restore()
@@ -134,21 +147,27 @@ class _Training:
 
     def _fit(self, phase: Phase, start: int, stateful: list[keras.callbacks.Callback]) -> None:
         """Train from the epoch `start` to the end of a phase."""
-        config, val = self.config, self.val
-        batches = _training_batches(config, self.train, start, phase.end)
-        mirrored = isinstance(self.strategy, tf.distribute.MirroredStrategy)
-        if self.clock.cost is None and not mirrored:
+        config, val, distribution = self.config, self.val, self.distribution
+        batches = distribution.batches(
+            lambda part: _training_batches(config, self.train, start, phase.end, part)
+        )
+        if self.clock.cost is None and distribution.is_one_device:
             self.clock.measure(self.network, batches.element_spec, self.epochs - start)
         averaged = [AveragedWeights()] if config.train.average_weights is not None else []
-        together = _evenly(PREDICTION_BATCH, len(val), self.strategy.num_replicas_in_sync)
+        together = _evenly(PREDICTION_BATCH, len(val), distribution.part.total)
         self.network.fit(
             batches,
             steps_per_epoch=self.steps,
             initial_epoch=start,
             epochs=phase.end,
-            validation_data=pipeline.evaluation_batches(
-                val.images, val.labels, batch_size=together, values=val.values
+            validation_data=distribution.batches(
+                lambda part: pipeline.evaluation_batches(
+                    val.images, val.labels, batch_size=together, values=val.values, part=part
+                )
             ),
+            validation_steps=None
+            if distribution.is_one_device
+            else pipeline.steps_per_epoch(len(val), together),
             callbacks=[
                 *self.callbacks.first,
                 *averaged,
@@ -177,6 +196,7 @@ def train_network(
     until: int | None = None,
     test_images: int = 0,
     started: float | None = None,
+    distribution: Distribution | None = None,
 ) -> keras.Model:
     """Train from scratch, or from the checkpoint in `run` if there is one.
 
@@ -192,17 +212,19 @@ def train_network(
         until: Epochs after which to stop; the checkpoint can be continued. None trains all.
         test_images: Number of test images, for estimates of the time.
         started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
+        distribution: The devices; None: those of this process, by the configuration.
 
     Returns:
         The network of the best epoch, from gray images in [0, 1] to logits; with further
         tasks a `MultitaskNetwork`.
     """
-    strategy = choose_strategy(config.train.devices)
-    _refuse_uneven_batches(config.train.batch_size, strategy.num_replicas_in_sync)
+    distribution = distribution or local_distribution(config.train)
+    refuse_uneven_batches(config.train.batch_size, distribution.part)
     targets = targets_for(train)
-    with strategy.scope():
-        standardization = standardization_for(config, train)
+    standardization = standardization_for(config, train)
+    with distribution.strategy.scope():
         network = build_network(config, standardization, num_classes, targets)
+    synchronize_batch_norm(network, not distribution.is_one_device)
     work = Workload(len(train), len(val), test_images, config.train.batch_size)
     clock = RunClock(work, started)
     epochs = config.train.epochs if until is None else min(until, config.train.epochs)
@@ -213,22 +235,16 @@ def train_network(
         after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: after_epoch(epoch + 1))
         callbacks = callbacks._replace(last=[after])
     training = _Training(
-        config, network, train, val, num_classes, strategy, callbacks, clock, epochs
+        config, network, train, val, num_classes, distribution, callbacks, clock, epochs
     )
     for phase in _phases(config, until):
         if not training.train_phase(phase):
             break
-    callbacks.best.restore()
+    if distribution.peers is not None:  # without devices of other workers, which may have ended
+        network = build_network(config, standardization, num_classes, targets)
+    callbacks.best.restore(network)
+    synchronize_batch_norm(network, False)
     return network
-
-
-def _refuse_uneven_batches(batch_size: int, replicas: int) -> None:
-    """Raise if a batch cannot be divided evenly over the devices."""
-    if batch_size % replicas:
-        raise ConfigError(
-            f"train.batch_size, the total over {replicas} devices, must be divisible by their "
-            f"number, got {batch_size}; set train.batch_size={replicas * 16}"
-        )
 
 
 def _callbacks(
@@ -266,7 +282,9 @@ def _callbacks(
     return _Callbacks([], best, watching, checkpoint, [])
 
 
-def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.data.Dataset:
+def _training_batches(
+    config: Config, train: Split, start: int, end: int, part: pipeline.Part
+) -> tf.data.Dataset:
     """Augmented batches of the epochs `start` to `end`."""
     return pipeline.training_batches(
         train.images,
@@ -278,6 +296,7 @@ def _training_batches(config: Config, train: Split, start: int, end: int) -> tf.
         augmentation=Augmentation(**config.augment.model_dump()),
         class_aware=config.data.sampling == "class_aware",
         values=train.values,
+        part=part,
     )
 
 
@@ -288,7 +307,9 @@ def _described(config: Config) -> str:
     """
     newer = ("time_budget_minutes", "average_weights")
     unset = {name for name in newer if getattr(config.train, name) is None}
-    return config.model_dump_json(exclude={"data": {"path"}, "train": unset})
+    # Neither changes the result.
+    where = {"strategy", "peer_timeout_seconds"}
+    return config.model_dump_json(exclude={"data": {"path"}, "train": unset | where})
 
 
 def _evenly(batch_size: int, count: int, replicas: int) -> int:

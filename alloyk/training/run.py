@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from alloyk.config import Config, write_config
@@ -21,11 +21,14 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
-from alloyk.training.build import choose_strategy, load_splits, open_training_data, targets_for
+from alloyk.runtime.peers import Peers
+from alloyk.training.build import load_splits, open_training_data, targets_for
 from alloyk.training.checkpoint import kernels_used
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import fit_detector, predict_split, read_statistics
 from alloyk.training.saving import save_classifier, training_facts
+from alloyk.training.strategy import Distribution, cluster_of, distribution_of
+from alloyk.training.workers import agree_on_data, joined, private_folder, shared_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ def run_training(
 ) -> Path:
     """Train, save the model, predict the validation and test split, evaluate.
 
+    With several workers (`train.strategy`) only the first one writes `run`.
+
     Args:
         config: The experiment.
         run: Folder of the run: absent or empty, unless `resume`.
@@ -50,19 +55,38 @@ def run_training(
         started: `time.monotonic()` when the command began, for a time budget.
 
     Returns:
-        `run`, now complete.
+        `run`, now complete; with several workers that of the first one.
 
     Raises:
         AlloykError: The data cannot be used, the folder cannot be written, training diverged.
     """
     run = Path(run)
-    set_up_keras(config)
+    cluster = cluster_of(config.train)
+    set_up_keras(config, over_workers=cluster is not None)
     if resume and config.data.path is not None and not Path(config.data.path).exists():
         file = RunFolder(run).config_file
         refuse_missing_data(run, f"restore it, or change data.path in {file}")
-    dataset = open_training_data(config)
-    for note in dataset.notes:
-        logger.warning(note)
+    if cluster is None:
+        return _write_run(config, run, resume, progress, plan, started)
+    with joined(cluster, config) as peers:
+        if peers.is_chief:
+            _write_run(config, run, resume, progress, plan, started, peers)
+        else:
+            _help(config, peers, progress)
+        return Path(peers.gather("finished", str(run.absolute()))[0])
+
+
+def _write_run(
+    config: Config,
+    run: Path,
+    resume: bool,
+    progress: Progress,
+    plan: str,
+    started: float | None,
+    peers: Peers | None = None,
+) -> Path:
+    """Train into a run folder, alone or as the first of several workers."""
+    dataset = _open(config, peers)
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
         if _has_epochs(run):
             refuse_changed_data(run, dataset)
@@ -71,7 +95,34 @@ def run_training(
             write_config(config, config_file)
             if plan:
                 RunFolder(run).plan_file.write_text(plan, encoding="utf-8")
-        return _train_and_evaluate(config, run, dataset, progress, started)
+        if peers is not None:
+            peers.share_files(shared_checkpoint(run))
+        with distribution_of(config.train, peers) as distribution:
+            return _train_and_evaluate(config, run, dataset, progress, distribution, started)
+
+
+def _help(config: Config, peers: Peers, progress: Progress) -> None:
+    """Train with the first worker, which writes the run."""
+    dataset = _open(config, peers)
+    with (
+        private_folder(peers.cluster, peers.share_files(None)) as folder,
+        distribution_of(config.train, peers) as distribution,
+    ):
+        preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
+        train, val = load_splits(config, dataset, preprocessing, names=("train", "val"))
+        train_network(
+            config, folder, train, val, len(dataset.classes), progress, distribution=distribution
+        )
+
+
+def _open(config: Config, peers: Peers | None) -> ImageDataset:
+    """The data set of the configuration, the same on all workers."""
+    dataset = open_training_data(config)
+    for note in dataset.notes:
+        logger.warning(note)
+    if peers is not None:
+        agree_on_data(peers, dataset)
+    return dataset
 
 
 def _train_and_evaluate(
@@ -79,6 +130,7 @@ def _train_and_evaluate(
     run: Path,
     dataset: ImageDataset,
     progress: Progress,
+    distribution: Distribution,
     started: float | None = None,
 ) -> Path:
     folder = RunFolder(run)
@@ -93,9 +145,9 @@ def _train_and_evaluate(
     network = train_network(
         config, run, train, val, len(dataset.classes), progress,
         after_first_epoch=None if _has_epochs(run) else record_split,
-        test_images=len(dataset.split("test")), started=started,
+        test_images=len(dataset.split("test")), started=started, distribution=distribution,
     )  # fmt: skip
-    with choose_strategy(config.train.devices).scope():
+    with nullcontext() if distribution.peers else distribution.strategy.scope():
         full_network = with_features(network, FEATURES) or network
     detector = fit_detector(full_network, train, dataset)
     for name, split in (("val", val), ("test", test)):

@@ -104,7 +104,7 @@ class MultitaskNetwork(keras.Model):
         )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return self.multitask_loss(y, y_pred)
+        return self.multitask_loss(y, y_pred, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.accuracy.update_state(y[LOGITS], y_pred[LOGITS])

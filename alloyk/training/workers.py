@@ -1,0 +1,128 @@
+"""A run that several workers train together: they agree, start from one checkpoint, and end alike.
+
+The chief is an ordinary training, which writes the run. The other workers do the same steps in a
+folder of their own, which is deleted in the end: reading a variable that is kept apart on every
+device needs all workers, so a checkpoint must be written on all of them or none.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata as installed
+from pathlib import Path
+from typing import Any
+
+from alloyk import __version__
+from alloyk.config import Config
+from alloyk.data import ImageDataset
+from alloyk.data.sameness import sample_digest
+from alloyk.data.source import cache_folder
+from alloyk.errors import AlloykError, LostError
+from alloyk.runs.folder import RunFolder
+from alloyk.runtime.cluster import Cluster
+from alloyk.runtime.peers import Peers, meet, refuse_differences
+from alloyk.training.strategy import local_devices
+
+NOT_COMPARED = {
+    "data": {"path", "cache"},
+    "train": {"strategy", "devices", "peer_timeout_seconds", "tensorboard"},
+}
+"""Settings that may differ between workers."""
+
+WAIT_FOR_LOSS_S = 5.0
+
+
+@contextmanager
+def joined(cluster: Cluster, config: Config) -> Iterator[Peers]:
+    """Connect the workers of a run; all end alike when the block ends.
+
+    Raises:
+        ConfigError: A worker is missing or differs.
+        LostError: A worker was lost in the block.
+    """
+    peers = meet(cluster, _described(config), config.train.peer_timeout_seconds)
+    try:
+        yield peers
+    except (AlloykError, KeyboardInterrupt) as error:
+        peers.fail(str(error) or "was interrupted")
+        if isinstance(error, LostError):
+            raise LostError(_advice(str(error))) from None
+        raise
+    except BaseException as error:
+        # TensorFlow may notice a lost worker before its connection ends here.
+        ends = time.monotonic() + WAIT_FOR_LOSS_S
+        while peers.failure is None and time.monotonic() < ends:
+            time.sleep(0.05)
+        if peers.failure is not None:
+            raise LostError(_advice(peers.failure)) from None
+        peers.fail(" ".join(str(error).split())[:300])
+        raise
+    finally:
+        peers.close()
+
+
+def _advice(failure: str) -> str:
+    return (
+        f"all workers must stay until the run is finished, but {failure}; start all of them again, "
+        "with --resume if an epoch was complete"
+    )
+
+
+def _described(config: Config) -> dict[str, Any]:
+    """What must be the same on all workers."""
+    settings = json.loads(config.model_dump_json(exclude=NOT_COMPARED))
+    return {
+        "the version of alloyk": __version__,
+        "the version of TensorFlow": installed.version("tensorflow"),
+        "the version of Keras": installed.version("keras"),
+        "the number of devices": local_devices(),
+        **_flat(settings),
+    }
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested settings.
+
+    >>> _flat({"seed": 0, "train": {"epochs": 3}})
+    {'seed': 0, 'train.epochs': 3}
+    """
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def agree_on_data(peers: Peers, dataset: ImageDataset) -> None:
+    """Raise unless all workers have the same images."""
+    own = {"the number of images": len(dataset.table), "the data set": sample_digest(dataset)}
+    refuse_differences(peers.cluster, peers.gather("data", own))
+
+
+def shared_checkpoint(run: Path) -> dict[str, bytes]:
+    """The files of a run from which every worker continues."""
+    folder = RunFolder(run)
+    files = [folder.history_file, *folder.checkpoint_folder.glob("*.npz")]
+    return {str(file.relative_to(run)): file.read_bytes() for file in files if file.is_file()}
+
+
+@contextmanager
+def private_folder(cluster: Cluster, files: dict[str, bytes]) -> Iterator[Path]:
+    """A folder of this worker with the chief's checkpoint; it is deleted after the block.
+
+    What a killed worker left there is deleted before.
+    """
+    name = cluster.addresses[cluster.index].replace(":", "-").replace("/", "-")
+    folder = cache_folder() / "workers" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        RunFolder(folder).checkpoint_folder.mkdir(parents=True)
+        for path, content in files.items():
+            (folder / path).write_bytes(content)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""Train one step of each architecture on the Keras backend of the environment, and keep the result.
+
+Usage: KERAS_BACKEND=jax python one_step.py OUT.npz ARCH...
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+from alloyk.models import build_model
+from alloyk.preprocessing import build_preprocessing
+from alloyk.training.losses import build_loss
+from alloyk.training.optimizers import build_optimizer
+
+SIDE, CLASSES, BATCH = 32, 3, 8
+
+
+def fill(network):
+    """Weights that do not depend on the backend: kernels from NumPy, the others as built."""
+    rng = np.random.default_rng(0)
+    for weight in network.trainable_variables:
+        if weight.name == "kernel":
+            fan_in = np.prod(weight.shape[:-1])
+            weight.assign(rng.normal(0, np.sqrt(1 / fan_in), weight.shape).astype(np.float32))
+
+
+def one_step(arch):
+    """Loss, then for each trainable weight the change by one step."""
+    keras.utils.set_random_seed(0)
+    network = build_model(arch, (SIDE, SIDE, 1), CLASSES, hidden_units=32, dropout=0.0)
+    fill(network)
+    before = [np.array(weight) for weight in network.trainable_variables]
+    rng = np.random.default_rng(1)
+    images = rng.normal(0, 1, (BATCH, SIDE, SIDE, 1)).astype(np.float32)
+    labels = rng.integers(0, CLASSES, BATCH)
+    optimizer = build_optimizer("sgd", 0.1, weight_decay=0.0001, clip_norm=1.0)
+    network.compile(optimizer, build_loss("focal", class_counts=[3, 3, 2], gamma=2.0))
+    loss = float(network.train_on_batch(images, labels))
+    after = [np.array(weight) for weight in network.trainable_variables]
+    return loss, [two - one for one, two in zip(before, after, strict=True)]
+
+
+def preprocessed():
+    """A batch of raw images through the layers that a saved model has."""
+    counts = np.random.default_rng(2).integers(0, 16384, (2, 40, 50, 1)).astype(np.float32)
+    layers = build_preprocessing((SIDE, SIDE), repair=True, normalize="robust", equalize=True)
+    return np.array(layers(counts))
+
+
+def main():
+    out, *names = sys.argv[1:]
+    found = {"backend": keras.backend.backend(), "preprocessed": preprocessed()}
+    for arch in names:
+        loss, changes = one_step(arch)
+        found[f"{arch} loss"] = np.float64(loss)
+        found.update({f"{arch} {number:03d}": change for number, change in enumerate(changes)})
+    np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""One training step on JAX gives what TensorFlow gives, for every architecture."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alloyk.config.recipes import ARCHITECTURES
+
+PROGRAM = Path(__file__).with_name("one_step.py")
+QUICK = ("fnn", "cnn")
+
+pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
+
+
+def step_of(backend, folder, names):
+    out = folder / f"{backend}.npz"
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    found = subprocess.run(
+        [sys.executable, PROGRAM, out, *names], env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    with np.load(out) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(QUICK, id="quick"),
+        *(
+            pytest.param((name,), id=name, marks=pytest.mark.slow)
+            for name in ARCHITECTURES
+            if name not in QUICK
+        ),
+    ],
+)
+def test_a_step_on_jax_is_that_on_tensorflow(names, tmp_path):
+    """Changes are compared with the size of the whole change: those of some weights are near 0."""
+    ours, theirs = (step_of(backend, tmp_path, names) for backend in ("tensorflow", "jax"))
+    assert (ours.pop("backend"), theirs.pop("backend")) == ("tensorflow", "jax")
+    assert ours.keys() == theirs.keys()
+    np.testing.assert_allclose(ours["preprocessed"], theirs["preprocessed"], atol=1e-5)
+    for name in names:
+        np.testing.assert_allclose(ours[f"{name} loss"], theirs[f"{name} loss"], rtol=1e-4)
+        one, two = (
+            np.concatenate([part[key].ravel() for key in part if key.startswith(f"{name} 0")])
+            for part in (ours, theirs)
+        )
+        assert np.linalg.norm(one) > 1e-3
+        assert np.linalg.norm(one - two) < 1e-3 * np.linalg.norm(one)

@@ -1,0 +1,40 @@
+"""Several workers of one training, as processes on this machine."""
+
+import json
+import os
+import socket
+from contextlib import ExitStack, closing
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from own_process import run_command, start
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that are free now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def addresses(count: int = 2) -> list[str]:
+    """Addresses of workers on this machine."""
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
+
+
+def tf_config(workers: list[str], index: int) -> str:
+    """`TF_CONFIG` of a worker."""
+    return json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+
+
+def start_worker(workers: list[str], index: int, *arguments: object, messages: Path) -> BaseProcess:
+    """`alloyk ARGUMENTS` as one of the workers."""
+    described = tf_config(workers, index)
+    return start(_run, described, *map(str, arguments), messages=messages)
+
+
+def _run(described: str, *arguments: str) -> None:
+    os.environ["TF_CONFIG"] = described
+    run_command(*arguments)
