@@ -43,7 +43,8 @@ class Speed:
         p99_seconds: 99th percentile of the same.
         runs: Number of runs behind both.
         images_per_second: Throughput: in batches of `TOGETHER` if the model takes batches.
-        peak_bytes: Largest resident memory of the process, Python and libraries included.
+        peak_bytes: Largest resident memory of the process, Python and libraries included, with
+            one image at a time.
     """
 
     threads: int
@@ -94,6 +95,7 @@ def measure(model: Path, image_shape: tuple[int, int, int], threads: int = 1) ->
     classifier = load(model, threads=threads)
     image = np.random.default_rng(0).integers(0, 2**14, image_shape).astype(np.float32)[None]
     seconds = _timed(classifier, image)
+    peak_bytes = peak_memory_bytes()  # before any batch
     together = seconds
     count = 1
     if classifier.backend.takes_batches:
@@ -105,7 +107,7 @@ def measure(model: Path, image_shape: tuple[int, int, int], threads: int = 1) ->
         p99_seconds=float(np.percentile(seconds, 99)),
         runs=len(seconds),
         images_per_second=count / statistics.median(together),
-        peak_bytes=peak_memory_bytes(),
+        peak_bytes=peak_bytes,
     )
 
 

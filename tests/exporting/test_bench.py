@@ -12,6 +12,7 @@ from alloyk.exporting import bench_run, export_run
 from alloyk.exporting import exporter as export
 from alloyk.exporting.bench import COLUMNS, exported_files
 from alloyk.exporting.exporter import default_out
+from alloyk.inference import latency
 from alloyk.inference.latency import Speed, measure
 from alloyk.runs.folder import RunFolder
 
@@ -74,6 +75,8 @@ def test_the_command_prints_the_table(run, tmp_path):
 def test_python_gives_the_same(run):
     result = alloyk.bench(run, images=3)
     assert [row.format for row in result.rows] == ["keras", "tflite-int8", "tflite"]
+    printed = CliRunner().invoke(main, ["bench", str(run), "--images", "3"])
+    assert printed.stdout == result.to_text()
     assert "cnn-int8.tflite" in result._repr_html_()
 
 
@@ -89,3 +92,19 @@ def test_speed_has_a_distribution_and_a_peak(run):
     assert 0 < speed.median_seconds <= speed.p99_seconds
     assert speed.images_per_second == pytest.approx(1 / speed.median_seconds)
     assert 10**7 < speed.peak_bytes < 10**11
+
+
+def test_a_model_that_takes_batches_is_measured_in_batches(run, monkeypatch):
+    """The peak is that of single images."""
+    batches = []
+
+    def timed(classifier, images):
+        batches.append(len(images))
+        return [0.5] if len(images) == 1 else [2.0]
+
+    monkeypatch.setattr(latency, "_timed", timed)
+    monkeypatch.setattr(latency, "peak_memory_bytes", lambda: 1000 * batches[-1])
+    speed = measure(RunFolder(run).model_file, (40, 48, 1))
+    assert batches == [1, latency.TOGETHER]
+    assert (speed.median_seconds, speed.runs, speed.peak_bytes) == (0.5, 1, 1000)
+    assert speed.images_per_second == latency.TOGETHER / 2.0
