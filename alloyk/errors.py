@@ -36,3 +36,12 @@ class OptionError(ConfigError):
 
     The command line shows them as `--options` and exits with code 2.
     """
+
+
+def reason(error: Exception) -> str:
+    r"""The start of another library's message on one line; the error's type if it has none.
+
+    >>> reason(ValueError("no such\n  operator")), reason(ValueError())
+    ('no such operator', 'ValueError')
+    """
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from alloyk.imaging import read_image
-from alloyk.imaging.gray import to_gray
+from alloyk.imaging.gray import with_channels
 from alloyk.inference import Classification, Classifier
+from alloyk.inference.results import joined
 from alloyk.progress import Advance
 from alloyk.runs.folder import RunFolder
 
@@ -112,28 +113,13 @@ def classify(
             for classifier, results in zip(classifiers, found, strict=True):
                 results.append(classifier.predict(images, names=names[together]))
             advance(len(images))
-    return [_joined(parts) for parts in found]
-
-
-def _joined(parts: list[Classification]) -> Outputs:
-    """Join the predictions of consecutive batches."""
-    scores = [part.unlike for part in parts if part.unlike is not None]
-    return Outputs(
-        np.concatenate([part.probabilities for part in parts]),
-        {
-            name: np.concatenate([part.estimates[name] for part in parts])
-            for name in parts[0].estimates
-        },
-        np.concatenate(scores) if len(scores) == len(parts) else None,
-    )
+    whole = [joined(parts) for parts in found]
+    return [Outputs(one.probabilities, one.estimates, one.unlike) for one in whole]
 
 
 def as_input(image: np.ndarray, shape: Shape) -> np.ndarray:
     """Bring an image to the size and channels that a file takes."""
-    image = _resized(image, shape)
-    if shape[2] == 3 and image.shape[2] == 1:
-        return np.repeat(image, 3, axis=2)
-    return to_gray(image) if shape[2] == 1 and image.shape[2] == 3 else image
+    return with_channels(_resized(image, shape), shape[2])
 
 
 def _resized(image: np.ndarray, shape: Shape) -> np.ndarray:

@@ -5,6 +5,7 @@ The ladder: 8-bit weights and activations; the same with the most sensitive laye
 """
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,12 +32,12 @@ from alloyk.exporting.quantization import WITH_WEIGHTS, NetworkOperator, Scheme
 from alloyk.exporting.result import Attempt, ExportReport
 from alloyk.exporting.subject import logger, open_subject
 from alloyk.files import unfinished_path
-from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
+from alloyk.inference.backends import TFLiteBackend
+from alloyk.inference.metadata import PROBABILITIES
 from alloyk.inference.novelty import evenly_spaced
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.folder import RunFolder
-from alloyk.runtime.native_output import held_output
 
 AUTO = "auto"
 """Name of the ladder, in place of a format."""
@@ -90,7 +91,7 @@ def export_smallest(
         AlloykError: As `export_run`; or no file passes.
     """
     run, out = Path(run), Path(out or default_out(run, "tflite-auto"))
-    check_out(out, FORMATS["tflite"], "quantised")
+    check_out(out, FORMATS["tflite"], "tflite")
     RunFolder(run).require_model()  # before its images are searched for
     refuse_run_file(out, run)
     subject = open_subject(run, data, fixed_shape=True, input_size=input_size, progress=progress)
@@ -227,11 +228,8 @@ def layer_groups(
 
 def _probabilities(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:
     """What a `.tflite` file predicts for images of its input shape, `(n, k)`."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with held_output():
-        interpreter = Interpreter(model_content=content)
-        runner = interpreter.get_signature_runner(SIGNATURE)
-        (name,) = runner.get_input_details()
-        found = [runner(**{name: image[None].astype(np.float32)}) for image in images]
-    return np.concatenate([one[PROBABILITIES] for one in found])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(content)
+        model = TFLiteBackend(path)
+        return np.concatenate([model(image[None])[PROBABILITIES] for image in images])

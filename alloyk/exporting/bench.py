@@ -1,11 +1,10 @@
 """Speed, size and agreement of a run's model and of the files exported from it."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alloyk.data.text_table import csv_line
 from alloyk.errors import ModelError
 from alloyk.exporting.agreement import Agreement, Outputs, Shape, classify, compare
 from alloyk.exporting.proof import PARITY, proof_folder
@@ -122,9 +121,9 @@ def _agreement(
             f"({', '.join(subject.original.classes)}), got {', '.join(exported.classes)}; give "
             "files exported from this run"
         )
-    rows = evenly_spaced(len(subject.names()), images)
-    names = [subject.names()[row] for row in rows]
-    paths = [subject.dataset.paths("test")[row] for row in rows]
+    all_names, all_paths = subject.names(), subject.dataset.paths("test")
+    rows = evenly_spaced(len(all_names), images)
+    names, paths = [all_names[row] for row in rows], [all_paths[row] for row in rows]
     shape = exported.input_shape
     known = shape in expected
     models = [exported] if known else [exported, subject.original]
@@ -176,6 +175,4 @@ def format_table(rows: Sequence[BenchRow]) -> str:
 
 def format_csv(rows: Sequence[BenchRow]) -> str:
     """Format the rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *table_of(rows)])
-    return text.getvalue()
+    return "".join(csv_line(cells) for cells in (COLUMNS, *table_of(rows)))

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from alloyk.errors import ModelError
+from alloyk.errors import ModelError, reason
 from alloyk.exporting.policy import FLOAT16, FLOAT32, QUANTIZED, Policy
 from alloyk.exporting.quantization import SCHEMES, Scheme
 from alloyk.inference.metadata import PROBABILITIES, SIGNATURE
@@ -41,11 +41,6 @@ class ExportFormat:
     fixed_shape: bool
     policy: Policy
     scheme: Scheme | None = None
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether it needs calibration images."""
-        return self.scheme is not None and self.scheme.activations is not None
 
 
 def _classify(classifier: keras.Model, image_shape: tuple) -> Any:
@@ -121,9 +116,8 @@ def write_tflite(classifier: keras.Model, path: Path, image_shape: tuple[int, in
             with held_output():
                 content = converter.convert()
         except Exception as error:  # ConverterError is private, and other types are raised too
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"TensorFlow Lite cannot convert this model: {why}; its output is above"
+                f"TensorFlow Lite cannot convert this model: {reason(error)}; its output is above"
             ) from error
     path.write_bytes(content)
 
@@ -149,9 +143,8 @@ def write_onnx(classifier: keras.Model, path: Path, image_shape: tuple[int, int,
                 classify, classify.input_signature, opset=OPSET, output_path=str(path)
             )
     except Exception as error:  # of many types
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"tf2onnx cannot convert this model: {why}; choose another --format"
+            f"tf2onnx cannot convert this model: {reason(error)}; choose another --format"
         ) from error
 
 

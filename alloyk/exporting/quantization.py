@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from alloyk.errors import AlloykError, ModelError
+from alloyk.errors import AlloykError, ModelError, reason
 from alloyk.runtime.native_output import held_output
 
 # Parts of a network, as the layers of `alloyk.models` name them in a tensor's name.
@@ -61,14 +61,12 @@ class NetworkOperator:
         kind: TensorFlow Lite's name, such as `CONV_2D`.
         inputs: Names of the tensors it computes from, weights not included.
         largest_weight: Largest magnitude of its weights and biases; 0 if it has none.
-        weights: Number of its weights and biases.
     """
 
     name: str
     kind: str
     inputs: tuple[str, ...]
     largest_weight: float = 0.0
-    weights: int = 0
 
 
 def network_operators(content: bytes) -> list[NetworkOperator]:
@@ -99,7 +97,6 @@ def network_operators(content: bytes) -> list[NetworkOperator]:
                     if index in names and index not in constant
                 ),
                 largest_weight=max((float(np.abs(array).max()) for array in floats), default=0.0),
-                weights=sum(array.size for array in floats),
             )
         )  # fmt: skip
     if not any(operator.kind in WITH_WEIGHTS for operator in found):
@@ -232,9 +229,8 @@ def _quantized(
                 statistics, enable_progress_bar=False, enable_progress_report=False
             )
     except Exception as error:  # of any type: the quantiser is young
-        why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
-            f"the network cannot be quantised: {why}; choose another --format"
+            f"the network cannot be quantised: {reason(error)}; choose another --format"
         ) from error
     return bytes(result.quantized_model)
 

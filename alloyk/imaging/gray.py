@@ -21,3 +21,16 @@ def to_gray(image: np.ndarray) -> np.ndarray:
     red, green, blue = np.split(counts[..., :3], 3, axis=2)
     gray: np.ndarray = red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
     return gray
+
+
+def with_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
+    """Return an image `(height, width, 1 or 3)` with 1 or 3 channels; as it is for None.
+
+    >>> with_channels(np.full((1, 1, 1), 7, np.uint16), 3).tolist()
+    [[[7, 7, 7]]]
+    """
+    if channels == 3 and image.shape[2] == 1:
+        return np.repeat(image, 3, axis=2)
+    if channels == 1 and image.shape[2] == 3:
+        return to_gray(image)
+    return image

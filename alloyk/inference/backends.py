@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alloyk.errors import ModelError
+from alloyk.errors import ModelError, reason
 from alloyk.imaging import shown
 from alloyk.inference.members import ONNX_SUFFIX
 from alloyk.inference.metadata import SIGNATURE
@@ -276,5 +276,4 @@ def _tensorflow(path: Path) -> Any:
 
 
 def _cannot_load(path: Path, error: Exception) -> str:
-    why = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"cannot load the model {shown(path)}: {why}; train or export it again"
+    return f"cannot load the model {shown(path)}: {reason(error)}; train or export it again"

@@ -11,6 +11,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
+from alloyk.inference.novelty import evenly_spaced
 from alloyk.inference.sources import Item
 
 # Images of the training split that are measured, evenly spaced.
@@ -30,9 +31,7 @@ def measured_counts(
     """
     depths: set[str] = set()
     maxima: list[float] = []
-    count = min(len(paths), MEASURED)
-    places = [round(i * (len(paths) - 1) / max(count - 1, 1)) for i in range(count)]
-    for place in places:
+    for place in evenly_spaced(len(paths), MEASURED):
         try:
             image = read_image(paths[place])
         except AlloykError:
