@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.errors import ConfigError, OptionError
+from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def predict(
             `byte_order`; by default as in training.
         keep_going: Record an image that cannot be classified in `errors` of the result instead of
             raising.
-        abstain: Error rate, such as 0.02, for whose threshold in the run uncertain classes are left
-            out, and those of images unlike the training images.
+        abstain: Error rate, such as 0.02: the class is left empty below the run's threshold for
+            it, and for images unlike the training images.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -170,7 +170,9 @@ def export(
     if format is not None and quantize is not None:
         raise OptionError("give either `format` or `quantize`, got both")
     if format is None and quantize is None and bundle is None:
-        raise OptionError("give a `format`, or `quantize`")
+        raise OptionError("give a `format`, `quantize` or `bundle`")
+    if bundle is not None and format is not None and not format.startswith("tflite"):
+        raise OptionError(f"`bundle` needs a .tflite `format` or `quantize`, got `format` {format}")
     _load_tensorflow(run)
     options: dict[str, Any] = {
         "input_size": input_size, "data": data, "margin": margin, "progress": progress
@@ -218,9 +220,10 @@ def bench(
     """
     from alloyk.api.results import BenchResult
     from alloyk.files import whole_file
+    from alloyk.runs.destination import refuse_existing
 
-    if out is not None and Path(out).exists():
-        raise ConfigError(f"{out} already exists; choose another --out, or delete it")
+    if out is not None:
+        refuse_existing(Path(out))
     _load_tensorflow(run)
     from alloyk.exporting.bench import bench_run, format_csv
 

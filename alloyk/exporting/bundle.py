@@ -6,18 +6,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from alloyk.errors import ConfigError
 from alloyk.exporting.auto import AUTO, export_smallest
 from alloyk.exporting.device_script import CHECKSUMS, DESCRIPTION, DETECTOR, MODEL
 from alloyk.exporting.exporter import export_run
 from alloyk.exporting.proof import proof_folder
 from alloyk.exporting.result import ExportReport
 from alloyk.files import sha256, size_of, unfinished_path
-from alloyk.imaging import shown
 from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata
 from alloyk.inference.novelty import detector_content, read_detector
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.destination import refuse_run_file
+from alloyk.runs.destination import refuse_existing, refuse_run_file
 
 SCRIPT, STATISTICS, README = "predict.py", "raw_statistics.py", "README.md"
 
@@ -50,7 +48,7 @@ def export_bundle(
         AlloykError: As `export_run`.
     """
     out = Path(out)
-    refuse_existing(out)
+    refuse_existing(out, "--bundle")
     refuse_run_file(out, Path(run), "--bundle")
     with unfinished_path(out) as folder:
         folder.mkdir()
@@ -63,12 +61,6 @@ def export_bundle(
             report = export_run(run, file_format, folder / MODEL, **options)
         write_bundle(folder, report.input_shape)
     return replace(report, path=out, proof=proof_folder(out / MODEL), size_bytes=size_of(out))
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise if there is something under this name."""
-    if out.exists() or out.is_symlink():
-        raise ConfigError(f"{shown(out)} already exists; choose another --bundle, or delete it")
 
 
 def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:

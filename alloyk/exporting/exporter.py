@@ -32,7 +32,7 @@ from alloyk.inference.metadata import (
 )
 from alloyk.inference.novelty import write_detector
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.destination import refuse_run_file
+from alloyk.runs.destination import refuse_existing, refuse_run_file
 from alloyk.runs.folder import RunFolder
 
 
@@ -60,11 +60,14 @@ def export_run(
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
-        AlloykError: `out` exists or cannot be written, the run or its data set does not exist, the
-            test images differ in size, the model cannot be converted, or the file fails.
+        AlloykError: There is no such format, `out` exists or cannot be written, the run or its
+            data set does not exist, the test images differ in size, the model cannot be converted,
+            or the file fails.
     """
-    run, out = Path(run), Path(out or default_out(run, file_format))
+    if file_format not in FORMATS:
+        raise ConfigError(f"the format must be one of {', '.join(FORMATS)}, got {file_format}")
     chosen = FORMATS[file_format]
+    run, out = Path(run), Path(out or default_out(run, file_format))
     check_out(out, chosen, file_format)
     if input_size and not chosen.fixed_shape:
         raise ConfigError(f"{file_format} takes images of any size; omit --input-size")
@@ -228,9 +231,7 @@ def check_out(out: Path, chosen: ExportFormat, file_format: str) -> None:
     """
     proof = proof_folder(out)
     other = os.path.lexists(proof) and not (proof / PARITY).is_file()
-    for path in [proof] if other else [out]:
-        if os.path.lexists(path):
-            raise ConfigError(f"{shown(path)} already exists; choose another --out, or delete it")
+    refuse_existing(proof if other else out)
     if chosen.suffix and out.suffix.lower() != chosen.suffix:
         raise ConfigError(
             f"a file of format {file_format} must end in {chosen.suffix}, got {shown(out)}"

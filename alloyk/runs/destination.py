@@ -4,12 +4,27 @@ Every command that writes into a folder given by `--out` asks here first, so tha
 replaces the results of another run or mixes its files with others.
 """
 
+import os
 from pathlib import Path
 
 from alloyk.errors import ConfigError
 from alloyk.imaging import shown
 from alloyk.locks import is_empty
 from alloyk.runs.folder import RunFolder, owner_of
+
+
+def refuse_existing(out: Path, option: str = "--out") -> None:
+    """Require a name that no file, folder or link has.
+
+    Args:
+        out: The file or folder to write.
+        option: What it was given by, for the error.
+
+    Raises:
+        ConfigError: There is something under this name.
+    """
+    if os.path.lexists(out):
+        raise ConfigError(f"{shown(out)} already exists; choose another {option}, or delete it")
 
 
 def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
-from alloyk.errors import ModelError
+from alloyk.errors import ConfigError, ModelError
 from alloyk.exporting import auto, export_smallest, format_report
 from alloyk.exporting import exporter as export
 from alloyk.exporting.calibration import Calibration, CalibrationImage
@@ -133,7 +133,7 @@ def test_too_few_images_end_at_float16(run, tmp_path, untimed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give a --format, or --quantize"),
+        ([], "give a --format, --quantize or --bundle"),
         (["--format", "tflite", "--quantize", "auto"], "give either --format or --quantize"),
     ],
 )
@@ -141,3 +141,8 @@ def test_one_of_format_and_quantize_is_given(run, options, message):
     result = CliRunner().invoke(main, ["export", str(run), *options])
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_misleading_name_is_refused_by_the_format_of_the_file(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"a file of format tflite must end in \.tflite, got"):
+        export_smallest(run, tmp_path / "model.bin")

@@ -17,7 +17,7 @@ from tiny_run import raw_image
 
 from alloyk.cli import main
 from alloyk.errors import ConfigError, OptionError
-from alloyk.exporting.bundle import refuse_existing, write_bundle
+from alloyk.exporting.bundle import export_bundle, write_bundle
 from alloyk.inference import load
 from alloyk.inference.tables import CSVTable
 
@@ -148,12 +148,20 @@ def test_wrong_use_is_refused(tmp_path, runner):
 
     with pytest.raises(OptionError, match="give either `out` or `bundle`, got both"):
         export("run", format="tflite", out="a.tflite", bundle="b")
-    with pytest.raises(OptionError, match="give a `format`, or `quantize`"):
+    with pytest.raises(OptionError, match="give a `format`, `quantize` or `bundle`"):
         export("run", out="x.tflite")
+    for kind in ("onnx", "savedmodel"):
+        message = f"`bundle` needs a .tflite `format` or `quantize`, got `format` {kind}"
+        with pytest.raises(OptionError, match=message):
+            export("run", format=kind, bundle="b")
     with pytest.raises(ConfigError, match="already exists; choose another --bundle"):
-        refuse_existing(tmp_path)
+        export_bundle("run", tmp_path)
     done = runner.invoke(main, ["export", "run", "--bundle", "a", "--out", "b"])
     assert done.exit_code == 2
+    assert "give either --out or --bundle, got both" in done.stderr
+    done = runner.invoke(main, ["export", "run", "--bundle", "a", "--format", "onnx"])
+    assert done.exit_code == 2
+    assert "--bundle needs a .tflite --format or --quantize, got --format onnx" in done.stderr
     done = runner.invoke(main, ["export", "run", "--out", "a.tflite"])
     assert done.exit_code == 2
-    assert "give a --format, or --quantize" in done.stderr
+    assert "give a --format, --quantize or --bundle" in done.stderr

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_run import CLASSES, raw_image, write_dataset, write_run
 
 from alloyk.cli.export import FORMATS as FORMATS_OF_THE_COMMAND
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.exporting import conversion, export_run, format_report
 from alloyk.exporting import exporter as export
 from alloyk.exporting.agreement import Outputs, as_input, compare
@@ -281,6 +281,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, gray_run):
     (tmp_path / "file").write_text("")
     with pytest.raises(AlloykError, match=r"cannot write .*file/saved: "):
         export_run(gray_run, "savedmodel", tmp_path / "file" / "saved")
+
+
+def test_an_unknown_format_is_refused_by_the_known_ones(tmp_path, gray_run):
+    for name in ("pickle", "tflite-int4"):
+        message = rf"must be one of savedmodel, tflite, onnx, tflite-fp16, .*, got {name}$"
+        with pytest.raises(ConfigError, match=message):
+            export_run(gray_run, name)
 
 
 def test_only_a_run_can_be_exported(tmp_path, gray_run):
