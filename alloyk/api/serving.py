@@ -27,8 +27,8 @@ def serve(
         host: Address to listen on; by default this computer only.
         port: TCP port; 0 for any free one.
         watch: A folder whose images the page shows as they arrive.
-        abstain: Error rate, such as 0.02, for whose threshold in the run uncertain classes are left
-            out.
+        abstain: Error rate, such as 0.02: the class is left empty below the run's threshold for
+            it, and for images unlike the training images.
         threads: Processor threads for a `.tflite` or `.onnx` file.
         max_megabytes: Largest image file, in MiB.
         max_pixels: Largest image, in pixels.

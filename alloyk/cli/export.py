@@ -72,8 +72,8 @@ def export(run: Path, **options: Any) -> None:
     --quantize auto tries int8, int8 with the most sensitive layers in float32, 16x8, w8, fp16 and
     float32, and writes the first that passes.
 
-    The formats of 8 bits lose at most 0.5 points of accuracy (--margin), shown by a test over
-    plates.
+    The 8-bit formats (w8, 16x8, int8) may lose at most 0.5 points of accuracy (--margin), which a
+    paired test over plates must show.
 
     \b
     Examples:

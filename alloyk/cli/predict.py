@@ -46,11 +46,11 @@ def predict(
 ) -> None:
     """Classify images: print each one's class and the probability of every class.
 
-    MODEL is a run folder, a .keras file, a SavedModel folder or a .tflite file, which needs no
-    TensorFlow. IMAGE is an image file, a folder, a quoted pattern, or - for one image's bytes on
-    standard input. If an image cannot be classified, its row holds the error and the exit code is
-    1. FILE[2] selects one page of a stack and FILE[mean] the mean of all pages. Without --page or
-    --raw the settings of the training apply.
+    MODEL is a run folder, a .keras file, a SavedModel folder, or a .tflite or .onnx file, which
+    need no TensorFlow. IMAGE is an image file, a folder, a quoted pattern, or - for one image's
+    bytes on standard input. If an image cannot be classified, its row holds the error and the exit
+    code is 1. FILE[2] selects one page of a stack and FILE[mean] the mean of all pages. Without
+    --page or --raw the settings of the training apply.
 
     With --watch, --output is a .csv or .jsonl file that gets one row for each image below FOLDER,
     once it is completely written. The same command continues after a stop or a crash.

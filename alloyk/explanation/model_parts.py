@@ -46,8 +46,8 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
     """Load the `model.keras` of a run, or a `.keras` file, in its two halves.
 
     Raises:
-        ModelError: It is not a model of alloyk, is a SavedModel or `.tflite` file, whose layers are
-            not accessible, or is a voted classifier.
+        ModelError: It is not a model of alloyk, is a SavedModel, a `.tflite` or an `.onnx` file,
+            whose layers are not accessible, or is a voted classifier.
     """
     return opened(load(run))
 

@@ -73,7 +73,7 @@ class Calibration:
 
 
 def draw_calibration(dataset: ImageDataset, *, count: int = IMAGES, seed: int = 0) -> Calibration:
-    """Draw two disjoint sets of training images, stratified by class, extremes included.
+    """Draw two disjoint sets of training images, balanced over classes, with extremes.
 
     Args:
         dataset: The run's data set, with the splits of its training.

@@ -1,4 +1,4 @@
-"""Classify images with a run, a `.keras` file, a SavedModel or a `.tflite` file.
+"""Classify images with a run, a `.keras` file, a SavedModel, a `.tflite` or an `.onnx` file.
 
 `classifier` takes images of any kind, `sources` finds and decodes them, `results` holds predictions
 and `tables` writes them, `abstention` leaves out uncertain ones, `backends` run each kind of file,

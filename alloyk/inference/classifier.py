@@ -1,4 +1,4 @@
-"""Classify images with a run, a `.keras` file, a SavedModel or a `.tflite` file.
+"""Classify images with a run, a `.keras` file, a SavedModel, a `.tflite` or an `.onnx` file.
 
 A `.tflite` file needs LiteRT, NumPy and Pillow only: nothing else is imported for it.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError, DataError, ModelError
 from alloyk.imaging import PageChoice, RawLayout, shown
-from alloyk.imaging.gray import to_gray
+from alloyk.imaging.gray import to_gray, with_channels
 from alloyk.inference.abstention import abstaining, run_thresholds, threshold_for
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.metadata import read_metadata
@@ -86,9 +86,9 @@ class Classifier:
                 `Classification.abstained`.
 
         Raises:
-            AlloykError: An image cannot be read or is not of the size that a `.tflite` file takes,
-                or the model gives no number for it; the message names it. Or the model has no
-                threshold for the error rate `abstain`.
+            AlloykError: An image cannot be read or is not of the size that a `.tflite` or `.onnx`
+                file takes, or the model gives no number for it; the message names it. Or the model
+                has no threshold for the error rate `abstain`.
             ValueError: An array is not of the shape of an image.
         """
         stream = self.stream(
@@ -141,13 +141,8 @@ class Classifier:
 
     def fitted(self, image: np.ndarray, item: Item) -> np.ndarray:
         """Return the image with as many channels as the model takes; refuse another size."""
-        channels = self.input_shape[2]
         self.refuse_other_size(image.shape[:2], str(item))
-        if channels == 3 and image.shape[2] == 1:
-            return np.repeat(image, 3, axis=2)
-        if channels == 1 and image.shape[2] == 3:
-            return to_gray(image)
-        return image
+        return with_channels(image, self.input_shape[2])
 
     def refuse_other_size(self, size: tuple[int, ...], name: str) -> None:
         """Raise DataError if the model takes one `(height, width)`, and an image has another."""
@@ -300,8 +295,9 @@ def load(path: str | Path, *, threads: int | None = None) -> Classifier:
     """Load a trained model.
 
     Args:
-        path: Run folder, `.keras` file, SavedModel folder or `.tflite` file that alloyk made.
-        threads: For a `.tflite` file: processor threads, by default up to four.
+        path: Run folder, `.keras` file, SavedModel folder, `.tflite` or `.onnx` file that alloyk
+            made.
+        threads: For a `.tflite` or `.onnx` file: processor threads, by default up to four.
 
     Raises:
         AlloykError: It is not a model, or not one of alloyk's.
