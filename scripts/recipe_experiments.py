@@ -22,6 +22,7 @@ VALIDATION_IMAGES = 450
 # Name → what differs from the recipe, most valuable first.
 EXPERIMENTS: dict[str, dict[str, object]] = {
     "recipe": {},
+    "table-optimizer": {},  # its kind, rate and decay in Table 1
     "average": {"train.average_weights": 0.99},
     "adam": {
         "optimizer.name": "adam",
@@ -81,7 +82,7 @@ def main() -> None:
 
 def settings_of(arch: str, name: str, seed: int, options: argparse.Namespace) -> dict[str, object]:
     """Dotted settings of one training; a changed rate is a multiple of the recipe's."""
-    from alloyk.config.recipes import recipe_settings
+    from alloyk.config.recipes import STUDY, recipe_settings
 
     total = options.training_images + VALIDATION_IMAGES + TEST_IMAGES
     ratios = [options.training_images, VALIDATION_IMAGES, TEST_IMAGES]
@@ -93,6 +94,9 @@ def settings_of(arch: str, name: str, seed: int, options: argparse.Namespace) ->
         **PLATES,
         **EXPERIMENTS[name],
     }
+    if name == "table-optimizer":
+        for key, value in STUDY[arch]["optimizer"].items():
+            settings[f"optimizer.{key}"] = value
     factor = {"half": 0.5, "double": 2.0}.get(str(settings.get("optimizer.learning_rate")))
     if factor:
         rate = recipe_settings(arch, "alloyk")["optimizer"]["learning_rate"]
