@@ -46,6 +46,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command ended by SIGTERM, as in a shell."""
 
+AGAIN_SECONDS = 0.05
+"""Until a signal is sent again: the destructor that it met has then ended, mostly."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C."""
@@ -55,7 +58,9 @@ class Terminated(KeyboardInterrupt):
 def sigterm_as_interrupt() -> Iterator[None]:
     """Let SIGTERM unwind the command, so that unfinished files are removed.
 
-    A second SIGTERM ends the process at once. A handler that is already set stays.
+    A second SIGTERM ends the process at once. A handler that is already set stays. Python ignores
+    an exception that is raised in a destructor or a weak reference's callback: SIGTERM and SIGINT
+    that meet one are sent again.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -66,11 +71,23 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise Terminated
 
+    def send_again(ignored):
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            report(ignored)
+            return
+        number = signal.SIGINT
+        if issubclass(ignored.exc_type, Terminated):
+            number = signal.SIGTERM
+            signal.signal(signal.SIGTERM, end)
+        threading.Timer(AGAIN_SECONDS, os.kill, [os.getpid(), number]).start()
+
+    report, sys.unraisablehook = sys.unraisablehook, send_again
     signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.unraisablehook = report
 
 
 @contextmanager
