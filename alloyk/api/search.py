@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.notebook import html_table
-from alloyk.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +27,12 @@ class SearchResult:
     def best(self) -> Path:
         """The best configuration, a YAML file that `alloyk.train` takes."""
         return self.folder / "best.yaml"
+
+    @property
+    def lineage(self) -> Path | None:
+        """The schedule that Population-Based Training has found, for `alloyk.train(replay=…)`."""
+        path = self.folder / "lineage.json"
+        return path if path.is_file() else None
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -57,12 +62,11 @@ def run_search(
     out: Path | None,
     config: Path | None,
     overrides: Mapping[str, Any],
-    trials: int | None,
-    time_budget: float | None,
-    workers: int,
-    progress: Progress,
+    **options: Any,
 ) -> Path:
     """Search the space with `over` added; return the best configuration.
+
+    `options` are those of `alloyk.tuning.search.run_search`.
 
     Raises:
         ConfigError: A key is given in both, with different values.
@@ -77,10 +81,7 @@ def run_search(
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.tuning import search as engine
 
-    return engine.run_search(
-        search, given, out, path=config, overrides=overrides,
-        max_trials=trials, time_budget_min=time_budget, workers=workers, progress=progress,
-    )  # fmt: skip
+    return engine.run_search(search, given, out, path=config, overrides=overrides, **options)
 
 
 def choices_of(over: Mapping[str, Sequence[Any]] | Iterable[str]) -> dict[str, Any]:

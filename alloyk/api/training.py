@@ -14,6 +14,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     from alloyk.api.run import Run
     from alloyk.api.search import SearchResult
+    from alloyk.runs.lineage import Lineage
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def train(
     data: str | Path | None = None,
     run: str | Path | None = None,
     resume: bool = False,
+    replay: str | Path | None = None,
     time_budget: float | None = None,
     set: Settings = (),
     progress: Progress = NO_PROGRESS,
@@ -42,6 +44,8 @@ def train(
         data: Data set: a folder or a `manifest.csv`; by default the embedded, simulated one.
         run: Folder of the run; by default `saved_models/<arch>`, numbered.
         resume: Resume the interrupted run in `run`; nothing else may be given then.
+        replay: `lineage.json` of a search by Population-Based Training, whose schedule of settings
+            is repeated; only `run` and `data` may be given then.
         time_budget: Minutes that the command may take, start and evaluation included.
         set: Further settings, for example `{"train.epochs": 20}`.
         progress: Shows how far it is, see `alloyk.progress`.
@@ -72,9 +76,15 @@ def train(
         config = Run(run).config_file
         if not config.is_file():
             raise ModelError(f"`resume` needs an interrupted run; {config} not found")
-    overrides = configuration_overrides(set, arch, data, time_budget)
+    lineage = _lineage_for(run, resume, replay, data)
+    if lineage is not None:
+        if (config and not resume) or arch or set or time_budget is not None:
+            raise OptionError("`replay` takes `run` and `data` only; the lineage has the settings")
+        config, overrides = None, lineage.settings()[-1]
+    else:
+        overrides = configuration_overrides(set, arch, data, time_budget)
     resolved = resolve_config(config and Path(config), overrides)
-    plan = planned_for(config, overrides, progress)
+    plan = None if lineage else planned_for(config, overrides, progress)
     if plan is not None:
         resolved = plan.config
         logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
@@ -90,7 +100,7 @@ def train(
         try:
             folder = run_training(
                 resolved, folder, resume=resume, progress=progress,
-                plan=plan.to_yaml() if plan else "", started=started,
+                plan=plan.to_yaml() if plan else "", lineage=lineage, started=started,
             )  # fmt: skip
         except KeyboardInterrupt:
             if folder.is_dir() and not is_empty(folder):
@@ -99,6 +109,22 @@ def train(
                 logger.info("\nno epoch was complete; nothing is kept")
             raise
     return Run(folder)
+
+
+def _lineage_for(
+    run: str | Path | None, resume: bool, replay: str | Path | None, data: str | Path | None
+) -> "Lineage | None":
+    """The schedule to repeat: the one that is given, or that of the run to resume."""
+    from alloyk.runs.folder import RunFolder
+    from alloyk.runs.lineage import Lineage
+
+    if resume and replay:
+        raise OptionError("`replay` starts a run; resume it with `run` and `resume`")
+    if replay:
+        return Lineage.read(Path(replay)).on(data and Path(data))
+    if resume and run and RunFolder(run).lineage_file.is_file():
+        return Lineage.read(RunFolder(run).lineage_file)
+    return None
 
 
 def cross_validate(
@@ -207,6 +233,10 @@ def tune(
     trials: int | None = None,
     time_budget: float | None = None,
     workers: int = 1,
+    population: int | None = None,
+    generation_epochs: int | None = None,
+    burn_in: int | None = None,
+    address: str | None = None,
     out: str | Path | None = None,
     arch: str | None = None,
     data: str | Path | None = None,
@@ -217,7 +247,8 @@ def tune(
 
     Args:
         config: YAML file of the experiment around which to search.
-        search: `grid` for every combination, `random`, `bayesian` or `hyperband`.
+        search: `grid` for every combination, `random`, `bayesian`, `hyperband`, or `pbt` for
+            Population-Based Training, which finds a schedule of settings.
         space: Dotted key to choices or to `{min, max, step or log}`, or a YAML file of that;
             `when` makes a key conditional.
         over: Keys and their choices, added to `space`; a key may be in one of both.
@@ -226,6 +257,11 @@ def tune(
         time_budget: Minutes after which no further epoch starts; the same call resumes.
         workers: Number of parallel processes. To add more, make the same call with the same
             `out`.
+        population: Number of members of `pbt`; by default 8.
+        generation_epochs: Epochs after which the worst members of `pbt` copy the best ones; by
+            default a tenth of `train.epochs`.
+        burn_in: Epochs of `pbt` before which no member copies another one; by default 0.
+        address: `HOST:PORT` of a Ray cluster for `pbt`; by default Ray is started here.
         out: Folder of the search; an existing search in it is resumed. By default
             `saved_models/tune-<arch>`, numbered.
         arch: Architecture, such as `resnet18`.
@@ -249,9 +285,24 @@ def tune(
 
     if not (space or over):
         raise OptionError("nothing to search over; give `space` or `over`")
+    _refuse_options_of_others(
+        search, trials, population=population, generation_epochs=generation_epochs,
+        burn_in=burn_in, address=address,
+    )  # fmt: skip
     overrides = configuration_overrides(set, arch, data)
     best = run_search(
         search, space, over, out and Path(out), config and Path(config), overrides,
-        trials, time_budget, workers, progress,
+        max_trials=trials, time_budget_min=time_budget, workers=workers, progress=progress,
+        population=population, generation_epochs=generation_epochs, burn_in=burn_in or 0,
+        address=address,
     )  # fmt: skip
     return SearchResult(best.parent)
+
+
+def _refuse_options_of_others(search: str, trials: int | None, **options: object) -> None:
+    """Raise for options that a search does not have."""
+    if search == "pbt" and trials is not None:
+        raise OptionError(f"`trials` does not go with {search}; give `population`")
+    given = [name for name, value in options.items() if value is not None]
+    if search != "pbt" and given:
+        raise OptionError(f"`{given[0]}` goes with `search`=pbt only, got {search}")

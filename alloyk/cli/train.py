@@ -24,6 +24,10 @@ from alloyk.cli.terminal import PROGRESS
     help="Folder of the run.  [default: saved_models/<arch>, numbered]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Resume the interrupted run in --run.")
+@click.option(
+    "--replay", type=click.Path(path_type=Path), metavar="LINEAGE",
+    help="Repeat the schedule of settings that `alloyk tune --search pbt` has found.",
+)  # fmt: skip
 @time_budget_option
 @set_option
 def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
@@ -38,6 +42,7 @@ def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> Non
       alloyk train --arch resnet18 --data radiographs/ --set train.epochs=50
       alloyk train --data radiographs/ --time-budget 20
       alloyk train --run saved_models/resnet18 --resume
+      alloyk train --replay saved_models/tune-cnn/lineage.json --run saved_models/cnn-pbt
     """
     from alloyk.api import train
 

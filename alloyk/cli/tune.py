@@ -18,7 +18,7 @@ from alloyk.cli.terminal import PROGRESS
 @click.command()
 @config_argument
 @click.option(
-    "--search", type=click.Choice(["grid", "random", "bayesian", "hyperband"]),
+    "--search", type=click.Choice(["grid", "random", "bayesian", "hyperband", "pbt"]),
     default="grid", show_default=True, help="How the values of trials are chosen.",
 )  # fmt: skip
 @click.option(
@@ -42,6 +42,22 @@ from alloyk.cli.terminal import PROGRESS
     "--workers", type=click.IntRange(min=1), default=1, show_default=True,
     help="Number of parallel processes. To add more, run the same command with the same --out.",
 )  # fmt: skip
+@click.option(
+    "--population", type=click.IntRange(min=2),
+    help="Number of members of pbt.  [default: 8]",
+)  # fmt: skip
+@click.option(
+    "--generation-epochs", type=click.IntRange(min=1), metavar="EPOCHS",
+    help="Epochs after which the worst members of pbt copy the best.  [default: train.epochs / 10]",
+)  # fmt: skip
+@click.option(
+    "--burn-in", type=click.IntRange(min=0), metavar="EPOCHS",
+    help="Epochs of pbt before which no member copies another.  [default: 0]",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="HOST:PORT",
+    help="Ray cluster that trains the members of pbt.  [default: this machine]",
+)  # fmt: skip
 @out_folder_option(
     "Folder of the search; an existing search in it is resumed.  [default: "
     "saved_models/tune-<arch>, numbered]"
@@ -52,16 +68,19 @@ from alloyk.cli.terminal import PROGRESS
 def tune(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Search for better settings around the experiment described by CONFIG.
 
-    The best configuration is written to best.yaml in --out; `alloyk train` takes it.
+    The best configuration is written to best.yaml in --out; `alloyk train` takes it. pbt
+    (Population-Based Training) finds a schedule, which `alloyk train --replay` repeats.
 
     \b
     Examples:
       alloyk tune --arch resnet18 --over model.dropout=0.1,0.3 --over train.batch_size=16,32
       alloyk tune experiment.yaml --search random --space space.yaml --trials 20
       alloyk tune --data DATA --space configs/tune_cnn.yaml --search hyperband --workers 2
+      alloyk tune --data DATA --space configs/tune_pbt.yaml --search pbt --workers 2
     """
     from alloyk.api import tune
 
     found = tune(config, set=settings, progress=PROGRESS, **options)
     click.echo(found.trials_text)
-    click.echo(f"best: {found.best}\ntrain it: alloyk train {found.best}")
+    train = f"--replay {found.lineage}" if found.lineage else found.best
+    click.echo(f"best: {found.best}\ntrain it: alloyk train {train}")

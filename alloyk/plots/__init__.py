@@ -30,6 +30,7 @@ from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
 from alloyk.plots.mistakes import plot_mistakes
 from alloyk.plots.saliency import plot_explanation, plot_overview
+from alloyk.plots.schedules import plot_schedules
 from alloyk.plots.setups import plot_plan
 from alloyk.plots.style import new_axes, readable_names, save_figure
 
@@ -56,6 +57,7 @@ __all__ = [
     "plot_reliability",
     "plot_roc",
     "plot_runs",
+    "plot_schedules",
     "plot_seeds",
     "plot_standalone_and_voting",
     "precision_recall_curves",

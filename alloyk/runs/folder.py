@@ -40,6 +40,7 @@ class RunFolder:
         path: The folder.
         config_file: `config.yaml`, everything resolved.
         plan_file: `plan.yaml`, the settings made from the data set, each with its reason.
+        lineage_file: `lineage.json`, the schedule of settings that the run repeats.
         model_file: `model.keras`, from a raw image to logits.
         history_file: `history.csv`, one row per epoch.
         split_file: `split.csv`, which images the run was trained on.
@@ -62,6 +63,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.plan_file = self.path / "plan.yaml"
+        self.lineage_file = self.path / "lineage.json"
         self.model_file = self.path / "model.keras"
         self.history_file = self.path / "history.csv"
         self.split_file = self.path / "split.csv"

@@ -1,5 +1,6 @@
 """The state from which a killed training resumes exactly, and the weights of the best epoch."""
 
+import hashlib
 import json
 import logging
 import os
@@ -161,6 +162,24 @@ class Checkpoint(keras.callbacks.Callback):
                 before[-1], today, VARIABLE,
             )  # fmt: skip
         self.kernels = [name for name in before if name != today] + [today]
+
+
+def weights_digest(model: keras.Model) -> str:
+    """SHA-256 of a network's weights, 64 hexadecimal digits; the same for the same bits."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def epochs_in(folder: Path) -> int:
+    """Return the number of epochs of the checkpoint in a folder; 0 where there is none."""
+    path = Path(folder) / "state.npz"
+    if not path.exists():
+        return 0
+    with _reading(path), _arrays_of(path) as arrays:
+        return int(json.loads(str(arrays["header"]))["epochs_done"])
 
 
 def kernels_used(folder: Path) -> tuple[str, ...]:

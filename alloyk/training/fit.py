@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,6 +14,7 @@ from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.lineage import CHANGEABLE
 from alloyk.targets import Target
 from alloyk.training.averaging import AveragedWeights
 from alloyk.training.build import (
@@ -194,6 +195,7 @@ def train_network(
     after_first_epoch: Callable[[], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
     until: int | None = None,
+    changing: bool = False,
     test_images: int = 0,
     started: float | None = None,
     distribution: Distribution | None = None,
@@ -210,6 +212,8 @@ def train_network(
         after_first_epoch: Called once, before the first checkpoint is written.
         after_epoch: Called with the number of epochs done, after each checkpoint.
         until: Epochs after which to stop; the checkpoint can be continued. None trains all.
+        changing: Whether the checkpoint may be of other values of the settings that can change
+            between epochs, see `alloyk.runs.lineage`.
         test_images: Number of test images, for estimates of the time.
         started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
         distribution: The devices; None: those of this process, by the configuration.
@@ -228,7 +232,8 @@ def train_network(
     work = Workload(len(train), len(val), test_images, config.train.batch_size)
     clock = RunClock(work, started)
     epochs = config.train.epochs if until is None else min(until, config.train.epochs)
-    callbacks = _callbacks(config, run, train, targets, progress, clock, epochs)
+    described = _without_changeable(config) if changing else _described(config)
+    callbacks = _callbacks(config, described, run, train, targets, progress, clock, epochs)
     if after_first_epoch is not None:
         callbacks = callbacks._replace(first=[AfterFirstEpoch(after_first_epoch)])
     if after_epoch is not None:
@@ -249,6 +254,7 @@ def train_network(
 
 def _callbacks(
     config: Config,
+    described: str,
     run: Path,
     train: Split,
     targets: tuple[Target, ...],
@@ -264,7 +270,7 @@ def _callbacks(
         patience=settings.patience,
         start_from_epoch=max(settings.start_from_epoch, _phases(config)[-1].first),
     )
-    checkpoint = Checkpoint(folder.checkpoint_folder, best, _described(config))
+    checkpoint = Checkpoint(folder.checkpoint_folder, best, described)
     history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
     watching = [
@@ -310,6 +316,18 @@ def _described(config: Config) -> str:
     # Neither changes the result.
     where = {"strategy", "peer_timeout_seconds"}
     return config.model_dump_json(exclude={"data": {"path"}, "train": unset | where})
+
+
+def _without_changeable(config: Config) -> str:
+    """The settings that stay the same while others change between epochs; neither has the seed."""
+    names: dict[str, Any] = {"seed": True, "data": {"path": True}}
+    for key in CHANGEABLE:
+        section, name = key.split(".")
+        if name == "*":
+            names[section] = True
+        else:
+            names.setdefault(section, {})[name] = True
+    return config.model_dump_json(exclude=names)
 
 
 def _evenly(batch_size: int, count: int, replicas: int) -> int:

@@ -4,11 +4,12 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from alloyk.config import Config, write_config
 from alloyk.data import ImageDataset
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import writing
 from alloyk.imaging import shown
@@ -18,6 +19,7 @@ from alloyk.models.pooled import with_features
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.lineage import Lineage
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
@@ -26,9 +28,15 @@ from alloyk.training.build import load_splits, open_training_data, targets_for
 from alloyk.training.checkpoint import kernels_used
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import fit_detector, predict_split, read_statistics
+from alloyk.training.replay import replay
 from alloyk.training.saving import save_classifier, training_facts
 from alloyk.training.strategy import Distribution, cluster_of, distribution_of
 from alloyk.training.workers import agree_on_data, joined, private_folder, shared_checkpoint
+
+_REPLAY_HEADER = (
+    "# The last settings of a schedule: alloyk train --replay with the lineage.json beside this\n"
+    "# file repeats the run.\n"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +48,7 @@ def run_training(
     resume: bool = False,
     progress: Progress = NO_PROGRESS,
     plan: str = "",
+    lineage: Lineage | None = None,
     started: float | None = None,
 ) -> Path:
     """Train, save the model, predict the validation and test split, evaluate.
@@ -52,6 +61,7 @@ def run_training(
         resume: Resume an interrupted run after its last complete epoch.
         progress: Shows how far it is, see `alloyk.progress`.
         plan: The settings made from the data set with their reasons, as YAML; kept with the run.
+        lineage: A schedule of settings to repeat; `config` has those of its last part.
         started: `time.monotonic()` when the command began, for a time budget.
 
     Returns:
@@ -67,10 +77,15 @@ def run_training(
         file = RunFolder(run).config_file
         refuse_missing_data(run, f"restore it, or change data.path in {file}")
     if cluster is None:
-        return _write_run(config, run, resume, progress, plan, started)
+        return _write_run(config, run, resume, progress, plan, lineage, started)
+    if lineage is not None:
+        raise ConfigError(
+            "a lineage must be replayed by one process, as in the search, got several workers; "
+            "unset TF_CONFIG"
+        )
     with joined(cluster, config) as peers:
         if peers.is_chief:
-            _write_run(config, run, resume, progress, plan, started, peers)
+            _write_run(config, run, resume, progress, plan, None, started, peers)
         else:
             _help(config, peers, progress)
         return Path(peers.gather("finished", str(run.absolute()))[0])
@@ -82,23 +97,33 @@ def _write_run(
     resume: bool,
     progress: Progress,
     plan: str,
+    lineage: Lineage | None,
     started: float | None,
     peers: Peers | None = None,
 ) -> Path:
     """Train into a run folder, alone or as the first of several workers."""
     dataset = _open(config, peers)
+    if lineage is not None and dataset.fingerprint() != lineage.data:
+        raise DataError(
+            f"the data set must be the one of the search, got {shown(dataset.root)}, which differs "
+            "from it; name it with --data"
+        )
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
         if _has_epochs(run):
             refuse_changed_data(run, dataset)
         config_file = RunFolder(run).config_file
         with writing(config_file):
-            write_config(config, config_file)
+            write_config(config, config_file, _REPLAY_HEADER if lineage else "")
+            if lineage:
+                lineage.write(RunFolder(run).lineage_file)
             if plan:
                 RunFolder(run).plan_file.write_text(plan, encoding="utf-8")
         if peers is not None:
             peers.share_files(shared_checkpoint(run))
         with distribution_of(config.train, peers) as distribution:
-            return _train_and_evaluate(config, run, dataset, progress, distribution, started)
+            return _train_and_evaluate(
+                config, run, dataset, progress, distribution, lineage, started
+            )
 
 
 def _help(config: Config, peers: Peers, progress: Progress) -> None:
@@ -131,6 +156,7 @@ def _train_and_evaluate(
     dataset: ImageDataset,
     progress: Progress,
     distribution: Distribution,
+    lineage: Lineage | None = None,
     started: float | None = None,
 ) -> Path:
     folder = RunFolder(run)
@@ -142,11 +168,15 @@ def _train_and_evaluate(
         """Write the split record; most files have been read and hashed before."""
         write_split_record(folder.split_file, dataset, digests)
 
-    network = train_network(
-        config, run, train, val, len(dataset.classes), progress,
-        after_first_epoch=None if _has_epochs(run) else record_split,
+    train_parts = partial(
+        train_network, run=run, train=train, val=val, num_classes=len(dataset.classes),
+        progress=progress, after_first_epoch=None if _has_epochs(run) else record_split,
         test_images=len(dataset.split("test")), started=started, distribution=distribution,
     )  # fmt: skip
+    if lineage is None:
+        network = train_parts(config)
+    else:
+        network = replay(lineage, folder.checkpoint_folder, train_parts)
     with nullcontext() if distribution.peers else distribution.strategy.scope():
         full_network = with_features(network, FEATURES) or network
     detector = fit_detector(full_network, train, dataset)

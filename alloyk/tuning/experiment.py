@@ -18,16 +18,15 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.training import set_up_keras, train_network
 from alloyk.training.build import Split, load_splits, open_training_data
+from alloyk.training.checkpoint import weights_digest
 from alloyk.training.memory import networks_released
 from alloyk.training.predicting import predict_split
-from alloyk.tuning.loop import Outcome, TimeIsUp, run_trials
-from alloyk.tuning.records import Trial, TrialRecords, falls
+from alloyk.tuning.loop import Outcome, Suggestions, TimeIsUp, run_trials
+from alloyk.tuning.population import Population
+from alloyk.tuning.records import FROM, GENERATION, PARENT, UNTIL, Trial, TrialRecords, falls
 from alloyk.tuning.space import Parameter, extremes, overrides_of
 from alloyk.tuning.suggestions import suggestions_for
 from alloyk.tuning.task import Task
-
-# Keras Tuner's own values of a trial of Hyperband.
-PARENT, FROM, UNTIL = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
 
 _logger = logging.getLogger(__name__)
 
@@ -78,11 +77,23 @@ class Experiment:
 
     def run_trials(self, task: Task) -> bool:
         """Take and train trials of a search; see `alloyk.tuning.loop.run_trials`."""
-        suggestions = suggestions_for(
-            task.search, task.parameters, seed=self.base.seed + 1, max_trials=task.max_trials,
-            falling=falls(self.monitor), epochs=self.base.train.epochs,
-        )  # fmt: skip
+        suggestions: Suggestions
+        if task.members is not None:
+            suggestions = self.population(task)
+        else:
+            suggestions = suggestions_for(
+                task.search, task.parameters, seed=self.base.seed + 1, max_trials=task.max_trials,
+                falling=falls(self.monitor), epochs=self.base.train.epochs,
+            )  # fmt: skip
         return run_trials(task.out, suggestions, self.train, deadline=task.deadline)
+
+    def population(self, task: Task) -> Population:
+        """Where the values of the trials of Population-Based Training come from."""
+        assert task.members is not None
+        return Population(
+            task.parameters, task.members, self.base.train.epochs, falling=falls(self.monitor),
+            seed=self.base.seed + 1, first_seed=self.base.seed,
+        )  # fmt: skip
 
     def _refuse_different_losses(self, parameters: tuple[Parameter, ...]) -> None:
         """Raise if trials would be compared by values of different losses."""
@@ -118,8 +129,12 @@ class Experiment:
         values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
         resumed = " (resumed)" if run.checkpoint_folder.exists() else ""
         _logger.info("trial %s%s: %s", trial.name, resumed, values)
+        generation = trial.values.get(GENERATION)
+        if generation is not None:
+            _remove_checkpoints(records, before=generation - 1)
         if trial.values.get(PARENT) is not None:
-            _continue(records.out / f"trial_{trial.values[PARENT]}", folder)
+            parent = records.out / f"trial_{trial.values[PARENT]}"
+            _continue(parent, folder, required=generation is not None)
         run.checkpoint_folder.mkdir(exist_ok=True)
 
         def watch_time(_epochs_done: int) -> None:
@@ -132,8 +147,10 @@ class Experiment:
             network = train_network(
                 config, folder, train, val, len(classes), self.progress,
                 after_epoch=watch_time, until=trial.values.get(UNTIL),
+                changing=generation is not None,
             )  # fmt: skip
             probabilities = predict_split(network, val).probabilities
+            weights = None if generation is None else weights_digest(network)
             del network
         write_predictions(run.predictions_file("val"), dataset.split("val"), probabilities, classes)
         history = run.history
@@ -141,17 +158,40 @@ class Experiment:
         if UNTIL not in trial.values:  # a trial of Hyperband may be continued
             shutil.rmtree(run.checkpoint_folder)
         own = history["seconds"][int(trial.values.get(FROM, 0)) :]
-        best = float(history[self.monitor][history.best_row(self.monitor)])
-        if not math.isfinite(best):
-            raise ModelError(f"{self.monitor} must be finite, got {best} in each epoch")
-        return Outcome(best, history.epochs, round(float(own.sum()), 3))
+        # What another member may copy are the weights of the last epoch, not of the best one.
+        row = -1 if generation is not None else history.best_row(self.monitor)
+        result = float(history[self.monitor][row])
+        if not math.isfinite(result):
+            where = "in the last epoch" if generation is not None else "in each epoch"
+            raise ModelError(f"{self.monitor} must be finite, got {result} {where}")
+        return Outcome(result, history.epochs, round(float(own.sum()), 3), weights)
 
 
-def _continue(parent: Path, folder: Path) -> None:
-    """Start a trial from the history and the checkpoint of the trial that it continues."""
+def _continue(parent: Path, folder: Path, *, required: bool = False) -> None:
+    """Start a trial from the history and the checkpoint of the trial that it continues.
+
+    Raises:
+        ModelError: There is no checkpoint, and it is required.
+    """
     before, checkpoint = RunFolder(parent), RunFolder(folder).checkpoint_folder
-    if checkpoint.exists() or not before.checkpoint_folder.exists():
+    if checkpoint.exists():
         return
+    if not before.checkpoint_folder.exists():
+        if required:
+            raise ModelError(
+                f"the trial that is continued must have its checkpoint, but "
+                f"{before.checkpoint_folder} not found; search in another --out"
+            )
+        return
+    for unfinished in checkpoint.parent.glob(f".{checkpoint.name}-*"):
+        shutil.rmtree(unfinished)  # of a copy that was cut off
     shutil.copyfile(before.history_file, RunFolder(folder).history_file)
     with unfinished_path(checkpoint) as unfinished:
         shutil.copytree(before.checkpoint_folder, unfinished)
+
+
+def _remove_checkpoints(records: TrialRecords, *, before: int) -> None:
+    """Remove the checkpoints of earlier generations, which no member can copy any more."""
+    for trial in records:
+        if trial.values[GENERATION] < before:
+            shutil.rmtree(RunFolder(records.folder(trial)).checkpoint_folder, ignore_errors=True)

@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from alloyk.errors import AlloykError
 from alloyk.locks import InUseError, locked_folder, locked_path
 from alloyk.tuning.records import Trial, TrialRecords
-from alloyk.tuning.suggestions import Feedback, Sequence
 
 WAIT_S = 0.2
 LOCK_LIMIT_S = 120.0
@@ -32,15 +31,24 @@ class Outcome(NamedTuple):
         result: Its best value.
         epochs: Epochs trained, those of the trial that it continues included.
         seconds: Time of its own epochs.
+        weights: SHA-256 of its weights, where another process shall repeat them.
     """
 
     result: float
     epochs: int | None = None
     seconds: float | None = None
+    weights: str | None = None
 
 
 class TimeIsUp(Exception):  # noqa: N818
     """The time budget is spent; the trial stays as it is and can be resumed."""
+
+
+class Suggestions(Protocol):
+    """Where the values of new trials come from."""
+
+    def next(self, records: TrialRecords) -> dict[str, Any] | None:
+        """The values of the next trial; None at the end, or until a running trial has ended."""
 
 
 class Train(Protocol):
@@ -56,7 +64,7 @@ def search_lock(out: Path) -> AbstractContextManager[None]:
 
 def run_trials(
     out: Path,
-    suggestions: Sequence | Feedback,
+    suggestions: Suggestions,
     train: Train,
     *,
     deadline: float | None = None,
@@ -91,7 +99,7 @@ def run_trials(
                     records.end(trial, None, error=problem)
                 else:
                     records.end(trial, outcome.result, epochs=outcome.epochs,
-                                seconds=outcome.seconds)  # fmt: skip
+                                seconds=outcome.seconds, weights=outcome.weights)  # fmt: skip
     return False
 
 
@@ -103,7 +111,7 @@ def _problem(error: Exception) -> str:
 
 @contextmanager
 def _taken(
-    records: TrialRecords, suggestions: Sequence | Feedback, deadline: float | None
+    records: TrialRecords, suggestions: Suggestions, deadline: float | None
 ) -> Iterator[Trial | None]:
     """The next trial, its folder locked in the block; None if there is none."""
     with ExitStack() as stack:

@@ -19,6 +19,10 @@ SEARCH_FILE = "search.json"
 TRIAL_FILE = "trial.json"
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 
+# Values of a trial that are no setting. It continues another trial, from an epoch to an epoch.
+PARENT, FROM, UNTIL = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
+GENERATION = "pbt/generation"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -34,6 +38,7 @@ class Trial:
         epochs: Epochs trained, those of the trial that it continues included.
         seconds: Time that its own epochs took.
         error: Why it failed.
+        weights: SHA-256 of the weights of the best epoch, of Population-Based Training only.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Trial:
     epochs: int | None = None
     seconds: float | None = None
     error: str | None = None
+    weights: str | None = None
 
     @property
     def key(self) -> str:
@@ -96,11 +102,13 @@ class TrialRecords:
         epochs: int | None = None,
         seconds: float | None = None,
         error: str | None = None,
+        weights: str | None = None,
     ) -> None:
         """Record the result of a trial; None if it failed."""
         state = FAILED if result is None else FINISHED
         self._write(replace(trial, state=state, result=result, ended=self._next_position(),
-                            epochs=epochs, seconds=seconds, error=error))  # fmt: skip
+                            epochs=epochs, seconds=seconds, error=error,
+                            weights=weights))  # fmt: skip
 
     def running(self) -> list[Trial]:
         """Trials that are not ended."""
@@ -173,6 +181,7 @@ def search_difference(out: Path, description: Mapping[str, Any]) -> str | None:
         _space_difference(before["space"], description["space"], description["search"])
         or _first_difference("", before["config"], description["config"])
         or _first_difference("", *versions)
+        or _first_difference("population", before.get("population"), description.get("population"))
         or ("the data set has changed since" if before["data"] != description["data"] else None)
     )
 

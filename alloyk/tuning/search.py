@@ -1,8 +1,9 @@
-"""Hyperparameter search with Keras Tuner over any keys of the configuration.
+"""Hyperparameter search over any keys of the configuration.
 
 Trials see the training and the validation split only. Keras Tuner chooses the values of a trial
-(`alloyk.tuning.suggestions`); what is finished is kept in records (`alloyk.tuning.records`). Every
-worker of a search runs the same loop (`alloyk.tuning.loop`); a resumed search is one more worker.
+(`alloyk.tuning.suggestions`), or a population does (`alloyk.tuning.population`); what is finished
+is kept in records (`alloyk.tuning.records`). Every worker of a search runs the same loop
+(`alloyk.tuning.loop`); a resumed search is one more worker.
 """
 
 import csv
@@ -24,10 +25,20 @@ from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions
 from alloyk.settings.dialect import as_yaml
+from alloyk.tuning.evolution import (
+    LINEAGE_FILE,
+    evolve,
+    evolving,
+    members_of,
+    write_schedules,
+)
 from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.loop import search_lock
 from alloyk.tuning.noise import Certainty, certainties
+from alloyk.tuning.ray_workers import refuse_missing_cluster, require_ray
 from alloyk.tuning.records import (
+    GENERATION,
+    PARENT,
     SEARCH_FILE,
     Trial,
     TrialRecords,
@@ -40,8 +51,9 @@ from alloyk.tuning.space import Parameter, parameters_of, refuse_endless_ranges
 from alloyk.tuning.task import Task
 from alloyk.tuning.worker import work
 
-SEARCHES = ("grid", "random", "bayesian", "hyperband")
+SEARCHES = ("grid", "random", "bayesian", "hyperband", "pbt")
 BEST_FILE, TRIALS_FILE = "best.yaml", "trials.csv"
+_LINE_COLUMNS = {GENERATION: "generation", PARENT: "continues"}
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +68,10 @@ def run_search(
     max_trials: int | None = None,
     time_budget_min: float | None = None,
     workers: int = 1,
+    population: int | None = None,
+    generation_epochs: int | None = None,
+    burn_in: int = 0,
+    address: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Search, and write the best configuration.
@@ -73,6 +89,11 @@ def run_search(
         max_trials: Number of trials at most; None: the whole grid, see `DEFAULT_TRIALS`.
         time_budget_min: Minutes after which no further epoch starts; the search can be resumed.
         workers: Number of processes that take trials. A call elsewhere with the same `out` joins.
+        population: Number of members of Population-Based Training.
+        generation_epochs: Epochs after which members copy better ones; None: a tenth of
+            `train.epochs`.
+        burn_in: Epochs before which no member copies another one.
+        address: `HOST:PORT` of a Ray cluster for Population-Based Training.
         progress: Shows the batches of each epoch, see `alloyk.progress`.
 
     Returns:
@@ -84,8 +105,15 @@ def run_search(
     """
     _refuse_wrong_options(search, workers, time_budget_min)
     deadline = None if time_budget_min is None else time.time() + 60 * time_budget_min
-    experiment = Experiment(path, overrides or {}, progress)
-    parameters = parameters_of(space)
+    members, parameters, overrides = None, parameters_of(space), overrides or {}
+    if search == "pbt":
+        require_ray()
+        if address is not None:
+            refuse_missing_cluster(address)
+        overrides = evolving(overrides)
+    experiment = Experiment(path, overrides, progress)
+    if search == "pbt":
+        members = members_of(experiment.base, parameters, population, generation_epochs, burn_in)
     if search == "grid":
         refuse_endless_ranges(parameters)
     experiment.check(parameters)
@@ -95,12 +123,16 @@ def run_search(
         "config": experiment.base.model_dump(mode="json"),
         "data": experiment.fingerprint(),
         "versions": {name: metadata.version(name) for name in ("keras-tuner", "keras")},
+        **({"population": members._asdict()} if members else {}),
     }
     out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)
     _take_folder(out, description)
-    task = Task(search, parameters, out, path, overrides or {}, max_trials, deadline)
-    with _further_workers(workers - 1, experiment, task):
-        complete = experiment.run_trials(task)
+    task = Task(search, parameters, out, path, overrides, max_trials, deadline, members)
+    if members is not None:
+        complete = evolve(task, experiment, workers, address)
+    else:
+        with _further_workers(workers - 1, experiment, task):
+            complete = experiment.run_trials(task)
     if search == "hyperband" and max_trials is not None:
         complete = False  # with more trials, those that are there may be continued
     return _finish(out, experiment, parameters, complete)
@@ -116,7 +148,7 @@ def _finish(
             for trial in records:
                 checkpoint = RunFolder(records.folder(trial)).checkpoint_folder
                 shutil.rmtree(checkpoint, ignore_errors=True)
-        return _write_results(out, records, experiment, [one.key for one in parameters])
+        return _write_results(out, records, experiment, parameters)
 
 
 def _refuse_wrong_options(search: str, workers: int, time_budget_min: float | None) -> None:
@@ -177,7 +209,7 @@ def _take_folder(out: Path, description: Mapping) -> None:
 
 
 def _write_results(
-    out: Path, records: TrialRecords, experiment: Experiment, keys: list[str]
+    out: Path, records: TrialRecords, experiment: Experiment, parameters: tuple[Parameter, ...]
 ) -> Path:
     """Write `trials.csv` and `best.yaml`; return the latter."""
     finished = records.best_first(experiment.monitor)
@@ -190,16 +222,23 @@ def _write_results(
         raise AlloykError(f"every trial of {shown(out)} failed; see the messages above")
     name = "log_loss" if falls(experiment.monitor) else "accuracy"
     certain = _certainties(records, finished, accuracy=name == "accuracy")
+    best, *others = finished
+    evolved = GENERATION in best.values
+    keys = {one.key: one.key for one in parameters} | (_LINE_COLUMNS if evolved else {})
     _write_trials(
         out / TRIALS_FILE, [*finished, *records.failed()], keys, experiment.monitor, name, certain
     )
-    best, *others = finished
     tied = [trial.name for trial in others if trial.name in certain and certain[trial.name].tied]
     header = f"# {experiment.monitor} {best.result:.4f}, best of {len(finished)} trials.\n"
     if tied:
         header += (
             f"# Statistically tied with {len(tied)} other trials on the validation images "
             f"({name}): {few(tied, 10)}.\n"
+        )
+    if evolved:
+        write_schedules(out, best, records, experiment, parameters)
+        header += (
+            f"# The last values of a schedule; alloyk train --replay {LINEAGE_FILE} repeats it.\n"
         )
     with whole_file(out / BEST_FILE) as unfinished:
         write_config(experiment.configuration(best.values), unfinished, header)
@@ -219,7 +258,7 @@ def _certainties(
 def _write_trials(
     path: Path,
     trials: list[Trial],
-    keys: list[str],
+    keys: Mapping[str, str],
     monitor: str,
     name: str,
     certain: Mapping[str, Certainty],
@@ -231,7 +270,7 @@ def _write_trials(
     ):
         writer = csv.writer(file, lineterminator="\n")
         figures = (name, f"{name}_low", f"{name}_high", "tied_with_best")
-        writer.writerow(["trial", monitor, *keys, *figures, "epochs", "seconds", "error"])
+        writer.writerow(["trial", monitor, *keys.values(), *figures, "epochs", "seconds", "error"])
         for trial in trials:
             values = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
             one = certain.get(trial.name)

@@ -7,6 +7,20 @@ from typing import Any, NamedTuple
 from alloyk.tuning.space import Parameter
 
 
+class Members(NamedTuple):
+    """The members of Population-Based Training.
+
+    Attributes:
+        size: Number of members.
+        generation_epochs: Epochs between two decisions.
+        burn_in: Epochs before which no member copies another one.
+    """
+
+    size: int
+    generation_epochs: int
+    burn_in: int = 0
+
+
 class Task(NamedTuple):
     """A search that several processes work on; picklable.
 
@@ -18,6 +32,7 @@ class Task(NamedTuple):
         overrides: What the command line adds to it.
         max_trials: Number of trials at most.
         deadline: `time.time()` after which no trial starts.
+        members: The members of Population-Based Training; None in other searches.
     """
 
     search: str
@@ -27,3 +42,4 @@ class Task(NamedTuple):
     overrides: Mapping[str, Any]
     max_trials: int | None
     deadline: float | None
+    members: Members | None = None

@@ -23,11 +23,20 @@ def work(number: int, level: int, arch: str, image_size: tuple[int, int], task: 
     logging.basicConfig(format=f"worker {number}: %(message)s")
     logging.getLogger("alloyk").setLevel(level)
     try:
-        load_tensorflow(arch, image_size)
-        from alloyk.tuning.experiment import Experiment
-
-        Experiment(task.path, task.overrides).run_trials(task)
+        take_trials(task, arch, image_size)
     except AlloykError as error:
         _logger.warning("has ended: %s", error)
     except KeyboardInterrupt:  # which the first process reports
         sys.exit(130)
+
+
+def take_trials(task: Task, arch: str, image_size: tuple[int, int]) -> None:
+    """Take trials of a search until none is left, in a process in which Keras is not loaded yet.
+
+    Raises:
+        AlloykError: The search cannot go on.
+    """
+    load_tensorflow(arch, image_size)
+    from alloyk.tuning.experiment import Experiment
+
+    Experiment(task.path, task.overrides).run_trials(task)
