@@ -63,6 +63,23 @@ class Peers:
         """Number of workers."""
         return len(self.cluster.addresses)
 
+    @property
+    def is_one_silent(self) -> bool:
+        """Whether a worker has been silent for longer than usual, and may be lost soon."""
+        now = time.monotonic()
+        return any(now - heard > 3 * BEAT_S for heard in self._heard.values())
+
+    def wait_for_loss(self, seconds: float) -> str | None:
+        """Which worker was lost, if TensorFlow has noticed it before this connection did.
+
+        Args:
+            seconds: Longest wait, unless one is silent already.
+        """
+        ends = time.monotonic() + seconds
+        while self.failure is None and (time.monotonic() < ends or self.is_one_silent):
+            time.sleep(0.05)
+        return self.failure
+
     def gather(self, name: str, value: Any) -> list[Any]:
         """Return the value of every worker, in order; all workers wait for each other here.
 

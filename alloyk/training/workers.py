@@ -7,7 +7,6 @@ device needs all workers, so a checkpoint must be written on all of them or none
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata as installed
@@ -51,12 +50,9 @@ def joined(cluster: Cluster, config: Config) -> Iterator[Peers]:
             raise LostError(_advice(str(error))) from None
         raise
     except BaseException as error:
-        # TensorFlow may notice a lost worker before its connection ends here.
-        ends = time.monotonic() + WAIT_FOR_LOSS_S
-        while peers.failure is None and time.monotonic() < ends:
-            time.sleep(0.05)
-        if peers.failure is not None:
-            raise LostError(_advice(peers.failure)) from None
+        failure = peers.wait_for_loss(WAIT_FOR_LOSS_S)
+        if failure is not None:
+            raise LostError(_advice(failure)) from None
         peers.fail(" ".join(str(error).split())[:300])
         raise
     finally:

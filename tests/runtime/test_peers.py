@@ -180,6 +180,16 @@ def test_a_worker_that_does_not_answer_is_lost(met, monkeypatch):
         met[0].gather("x", 1)
 
 
+def test_an_error_of_tensorflow_is_explained_by_a_silent_worker(met, monkeypatch):
+    monkeypatch.setattr(peers_module, "end_process", lambda code: None)
+    monkeypatch.setattr(peers_module, "BEAT_S", 0.1)
+    monkeypatch.setattr(peers_module, "SILENCE_S", 1.5)
+    assert met[0].wait_for_loss(0.1) is None
+    monkeypatch.setattr(met[1], "_send", lambda *arguments: None)
+    time.sleep(0.5)
+    assert "worker 1" in met[0].wait_for_loss(0.0)
+
+
 def test_a_main_thread_that_waits_inside_tensorflow_is_ended(met, monkeypatch, caplog):
     ended = threading.Event()
     monkeypatch.setattr(peers_module, "end_process", lambda code: ended.set())

@@ -197,7 +197,7 @@ def test_twenty_random_kills_leave_a_run_that_resumes(resumable, tmp_path):
     while kills < 20:
         unfinished = (run / "checkpoint").is_dir()
         pair = Pair(tmp_path, "--run", run, *(["--resume"] if unfinished else resumable))
-        time.sleep(rng.uniform(0, 12))
+        time.sleep(rng.uniform(0, 25))
         victim = rng.choice(pair.processes)
         if all(process.is_alive() for process in pair.processes):
             number = rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
