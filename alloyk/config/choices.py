@@ -38,9 +38,10 @@ class ClassBalancedFocalConfig(Section):
 
 
 class BalancedSoftmaxConfig(Section):
-    """Balanced softmax (Ren 2020)."""
+    """Balanced softmax (Ren 2020), adjusted by tau (Menon 2021)."""
 
     name: Literal["balanced_softmax"]
+    tau: float = Field(default=1.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 

@@ -40,9 +40,9 @@ def weights(beta):
     return np.array([3 / e / total for e in effective])[LABELS]
 
 
-def expected_loss(name, gamma=2.0, beta=0.9999, label_smoothing=0.0):
+def expected_loss(name, gamma=2.0, beta=0.9999, label_smoothing=0.0, tau=1.0):
     """The published formulas in float64, per image."""
-    logits = LOGITS + np.log(COUNTS) if name == "balanced_softmax" else LOGITS
+    logits = LOGITS + tau * np.log(COUNTS) if name == "balanced_softmax" else LOGITS
     log_p = log_softmax(logits)
     if "focal" in name:
         loss = -((1 - np.exp(true_class(log_p))) ** gamma) * true_class(log_p)
@@ -64,6 +64,7 @@ def expected_loss(name, gamma=2.0, beta=0.9999, label_smoothing=0.0):
         ("class_balanced_focal", {"beta": 0.99, "gamma": 1.0}),
         ("balanced_softmax", {}),
         ("balanced_softmax", {"label_smoothing": 0.1}),
+        ("balanced_softmax", {"tau": 1.5}),
     ],
 )
 def test_loss_equals_its_formula(name, options):
@@ -118,6 +119,12 @@ def test_loss_survives_saving(name, tmp_path):
     loaded = keras.models.load_model(tmp_path / "m.keras").loss
     assert loaded.get_config() == loss.get_config()
     np.testing.assert_array_equal(loaded(LABELS, LOGITS), loss(LABELS, LOGITS))
+
+
+def test_a_balanced_softmax_of_an_earlier_version_has_a_tau_of_one():
+    config = built("balanced_softmax").get_config()
+    del config["tau"]
+    assert BalancedSoftmaxLoss.from_config(config).tau == 1
 
 
 def test_effective_number_weights_equal_their_formula():

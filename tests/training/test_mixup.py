@@ -58,7 +58,7 @@ LOSSES_OPTIONS = {
     "focal": {"gamma": 2.0},
     "class_balanced": {"beta": 0.9, "label_smoothing": 0.0},
     "class_balanced_focal": {"beta": 0.9, "gamma": 2.0},
-    "balanced_softmax": {"label_smoothing": 0.0},
+    "balanced_softmax": {"tau": 1.0, "label_smoothing": 0.0},
 }
 
 

@@ -6,7 +6,7 @@
 | `focal` | −(1 − p_y)^γ log p_y | no |
 | `class_balanced` | w_y times cross-entropy | yes |
 | `class_balanced_focal` | w_y times focal | no |
-| `balanced_softmax` | cross-entropy of softmax(logits + log n) | yes |
+| `balanced_softmax` | cross-entropy of softmax(logits + τ log n) | yes |
 
 w are the effective-number weights, n the images per class in the training split. Focal loss takes
 no label smoothing: it depends on the true class only, and its factor already limits the confidence
@@ -137,37 +137,44 @@ class SparseFocalLoss(keras.losses.Loss):
 
 @register
 class BalancedSoftmaxLoss(SparseCrossEntropyLoss):
-    """Cross-entropy of `softmax(logits + log(class_counts))`.
+    """Cross-entropy of `softmax(logits + tau log(class_counts))`.
 
-    The network learns logits as if all classes were equally frequent. In evaluation, without the
-    added logarithms, they favour no class. Label smoothing acts on the shifted softmax.
+    With tau = 1 the network learns logits as if all classes were equally frequent. In evaluation,
+    without the added logarithms, they favour no class; a larger tau favours the rare ones, as in
+    the logit-adjusted loss of Menon et al. Label smoothing acts on the shifted softmax.
 
     Args:
         class_counts: Images per class in the training split, `(num_classes,)`, all positive.
         label_smoothing: As in `SparseCrossEntropyLoss`.
+        tau: Strength of the shift, 0 (plain cross-entropy) or more. Files of earlier versions have
+            none and mean 1.
 
     Shapes: y_true `(batch,)` int; y_pred `(batch, num_classes)` logits.
     Raises: ValueError if a class has no image.
-    Reference: [Ren et al., 2020](https://arxiv.org/abs/2007.10740).
+    References: [Ren et al., 2020](https://arxiv.org/abs/2007.10740),
+    [Menon et al., 2021](https://arxiv.org/abs/2007.07314).
     """
 
     def __init__(
         self,
         class_counts: Sequence[int],
         label_smoothing: float,
+        tau: float = 1.0,
         name: str = "balanced_softmax",
         **kwargs: Any,
     ) -> None:
         super().__init__(label_smoothing, name=name, **kwargs)
         self.class_counts = _check_counts(class_counts).astype(int).tolist()
+        self.tau = tau
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each image, `(batch,)`."""
-        return super().call(y_true, y_pred + np.log(self.class_counts, dtype="float32"))
+        shift = self.tau * np.log(self.class_counts, dtype="float32")
+        return super().call(y_true, y_pred + shift)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
-        config = super().get_config() | {"class_counts": self.class_counts}
+        config = super().get_config() | {"class_counts": self.class_counts, "tau": self.tau}
         del config["class_weights"]
         return config
 
@@ -192,8 +199,10 @@ def _class_balanced_focal(
     return SparseFocalLoss(gamma, effective_number_weights(class_counts, beta))
 
 
-def _balanced_softmax(class_counts: Sequence[int], *, label_smoothing: float) -> keras.losses.Loss:
-    return BalancedSoftmaxLoss(class_counts, label_smoothing)
+def _balanced_softmax(
+    class_counts: Sequence[int], *, tau: float, label_smoothing: float
+) -> keras.losses.Loss:
+    return BalancedSoftmaxLoss(class_counts, label_smoothing, tau)
 
 
 LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
@@ -211,8 +220,8 @@ def build_loss(name: str, *, class_counts: Sequence[int], **options: float) -> k
     Args:
         name: Key of `LOSSES`.
         class_counts: Images per class in the training split.
-        **options: All options of the loss, out of `gamma`, `beta` and `label_smoothing`; their
-            defaults are in `alloyk.config.choices`.
+        **options: All options of the loss, out of `gamma`, `beta`, `tau` and `label_smoothing`;
+            their defaults are in `alloyk.config.choices`.
 
     Returns:
         Loss over `(batch,)` integer labels and `(batch, num_classes)` logits.
