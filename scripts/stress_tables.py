@@ -1,19 +1,20 @@
 """Tables and figures of docs/stress.md from docs/results/stress/*.csv.
 
-    .venv/bin/python scripts/stress_tables.py
+    python scripts/stress_tables.py [--check]
 
 Each CSV file is the `stress.csv` of `alloyk stress RUN` on simulated images; docs/stress.md says
-which run. Everything
-below the line `## Results` is written anew.
+which run. `--check` writes nothing, and fails if the page is not what it would write.
 """
 
-from pathlib import Path
+import argparse
+
+from experiments import ROOT
+from result_pages import replace_tables
 
 from alloyk.robustness.table import draw_rows, format_markdown, read_rows
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 RESULTS = DOCS / "results" / "stress"
-HEADING = "## Results\n"
 TITLES = {
     "quickstart": "EfficientNetB0 on the embedded data set (`study`, two alloys)",
     "alloys5": "resnet18 on `alloys5` (five alloys)",
@@ -33,9 +34,12 @@ def sections() -> str:
 
 
 def main() -> None:
-    page = DOCS / "stress.md"
-    head = page.read_text(encoding="utf-8").split(HEADING)[0]
-    page.write_text(head + HEADING + sections(), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    replace_tables(DOCS / "stress.md", "stress_tables.py", sections().lstrip("\n"), check=check)
+    if check:
+        return
     for file in sorted(RESULTS.glob("*.csv")):
         draw_rows(read_rows(file), DOCS / "images" / f"stress_{file.stem}.png", simulated=True)
 

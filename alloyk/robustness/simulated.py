@@ -14,6 +14,7 @@ import numpy as np
 
 from alloyk.alloys import ALLOYS
 from alloyk.inference.novelty import FALSE_ALARMS
+from alloyk.robustness.table import SIMULATED_AGAIN
 from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.dataset.recipe import Recipe, load_recipe
 from alloyk.simulator.dataset.render import Simulator
@@ -46,7 +47,7 @@ def _exposure(parameters: Parameters, factor: float) -> dict[str, Any]:
 
 
 SETUPS: dict[str, SetUp] = {
-    "simulated again": SetUp("", (1,), lambda parameters, _: {}),
+    SIMULATED_AGAIN: SetUp("", (1,), lambda parameters, _: {}),
     "tube voltage": SetUp("kV", (45, 55, 60), lambda _, kv: {"tube.voltage_kvp": float(kv)}),
     "exposure": SetUp("factor", (4, 0.25, 0.1), _exposure),
     "wedge height": SetUp("mm", (9, 12, 15), lambda _, mm: {"wedge.height_mm": float(mm)}),

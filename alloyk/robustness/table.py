@@ -14,6 +14,9 @@ from alloyk.metrics.selective import CONFIDENT
 from alloyk.plots.style import new_axes, save_figure
 
 CLEAN = "clean"
+SIMULATED_AGAIN = "simulated again"
+"""Other plates in the set-up of training: clean too, and what other set-ups compare with."""
+
 COLUMNS = ("kind", "strength", "unit", "n", "accuracy", "unlike", "silent_errors", "detectable")
 
 
@@ -45,7 +48,9 @@ class Row:
 
 def mean_accuracy(rows: Sequence[Row]) -> float:
     """Mean accuracy over all disturbances whose images still show their label."""
-    return float(np.mean([row.accuracy for row in rows[1:] if row.accuracy is not None]))
+    clean = (CLEAN, SIMULATED_AGAIN)
+    disturbed = [row.accuracy for row in rows if row.kind not in clean]
+    return float(np.mean([accuracy for accuracy in disturbed if accuracy is not None]))
 
 
 def format_markdown(rows: Sequence[Row], *, simulated: bool) -> str:

@@ -13,7 +13,7 @@ from alloyk.metrics.selective import CONFIDENT
 from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
 from alloyk.robustness.simulated import OTHER_ALLOY, detectable, setups_of, simulated_images
-from alloyk.robustness.table import Row, format_markdown, read_rows, write_rows
+from alloyk.robustness.table import Row, format_markdown, mean_accuracy, read_rows, write_rows
 from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
 
 FULL = 4095.0
@@ -112,6 +112,17 @@ def test_the_table_shows_what_physics_lets_be_detected(tmp_path):
     assert "| other alloy | 5083 EN AW | – | 0.0 | 100.0 | 37.5 |" in text
     assert "| scatter | 0.4 of the mean | 50.0 | 0.0 | 50.0 |  |" in text
     assert "detectable" not in format_markdown(rows[:2], simulated=True).lower()
+
+
+def test_the_mean_is_over_what_is_disturbed():
+    rows = (
+        Row("clean", 0, "", 4, 1.0, 0.0, 0.0),
+        Row("scatter", 0.4, "of the mean", 4, 0.5, 0.0, 0.5),
+        Row("blur", 1, "px", 4, 0.75, 0.0, 0.25),
+        Row("simulated again", 1, "", 4, 1.0, 0.0, 0.0),
+        Row("other alloy", 5083, "EN AW", 4, None, 0.0, 1.0),
+    )
+    assert mean_accuracy(rows) == 0.625
 
 
 def test_images_of_two_depths_are_disturbed_within_their_own(tmp_path):
