@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from experiments import PLATES, ROOT, simulated, train
+from experiments import EPOCHS, EPOCHS_OF, PLATES, ROOT, simulated, train
 
 TEST_IMAGES = 1500
 VALIDATION_IMAGES = 450
@@ -91,6 +91,7 @@ def settings_of(arch: str, name: str, seed: int, options: argparse.Namespace) ->
         "data.path": str(dataset(options.work, total)),
         "data.ratios": [count / total for count in ratios],
         "model.arch": arch,
+        "train.epochs": EPOCHS_OF.get(arch, EPOCHS),
         **PLATES,
         **EXPERIMENTS[name],
     }
