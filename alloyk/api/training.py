@@ -71,7 +71,7 @@ def train(
 
     started = time.monotonic()
     if resume:
-        if config or arch or data or set or time_budget is not None or not run:
+        if config or arch or data or set or replay or time_budget is not None or not run:
             raise OptionError("`resume` takes `run` and nothing else; the run has its settings")
         config = Run(run).config_file
         if not config.is_file():
@@ -118,8 +118,6 @@ def _lineage_for(
     from alloyk.runs.folder import RunFolder
     from alloyk.runs.lineage import Lineage
 
-    if resume and replay:
-        raise OptionError("`replay` starts a run; resume it with `run` and `resume`")
     if replay:
         return Lineage.read(Path(replay)).on(data and Path(data))
     if resume and run and RunFolder(run).lineage_file.is_file():

@@ -11,7 +11,7 @@ from alloyk.settings import overlay
 
 CHANGEABLE = (
     "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.clip_norm", "model.dropout",
-    "loss.gamma", "loss.beta", "loss.label_smoothing", "augment.*",
+    "loss.gamma", "loss.beta", "loss.tau", "loss.label_smoothing", "augment.*",
 )  # fmt: skip
 """Keys that may change between epochs: every variable of the network and of the optimizer keeps its
 shape and its meaning."""

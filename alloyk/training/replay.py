@@ -37,8 +37,8 @@ def replay(lineage: Lineage, checkpoint: Path, train: Callable[..., keras.Model]
         logger.info("the weights are those of the search, bit for bit")
     else:
         logger.warning(
-            "the weights must be those of the search, got others: the processor, the number of its "
-            "cores or the versions of the packages differ; the schedule is the same"
+            "the weights must be those of the search, got others: the processor, TensorFlow's CPU "
+            "kernels or the versions of the packages differ; the schedule is the same"
         )
     return network
 

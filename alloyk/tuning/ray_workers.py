@@ -24,6 +24,7 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.runtime.kernels import VARIABLE, describe_kernels
 from alloyk.runtime.native_output import held_output
 from alloyk.tuning.records import SEARCH_FILE
 from alloyk.tuning.task import Task
@@ -45,21 +46,24 @@ class Setup(NamedTuple):
     """What a worker needs besides its task.
 
     Attributes:
-        arch: Architecture, for the choice of CPU kernels.
+        arch: Architecture.
         image_size: `(height, width)` of the network's images.
+        kernels: TensorFlow's CPU kernels of the process that started the search: all members have
+            the same.
         folder: Working folder, for relative paths.
         versions: Package → version; every worker must have the same.
     """
 
     arch: str
     image_size: tuple[int, int]
+    kernels: str
     folder: str
     versions: Mapping[str, str]
 
 
 def setup_for(arch: str, image_size: tuple[int, int]) -> Setup:
     """What the workers of this process's search need."""
-    return Setup(arch, image_size, os.getcwd(), installed_versions())
+    return Setup(arch, image_size, describe_kernels()["kernels"], os.getcwd(), installed_versions())
 
 
 def installed_versions() -> dict[str, str]:
@@ -76,6 +80,7 @@ def require_ray() -> Any:
         ConfigError: It is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes of other searches
     try:
         import ray
     except ImportError as error:
@@ -95,7 +100,6 @@ class Worker:
     def work(self, task: Task, setup: Setup) -> str | None:
         """Take trials until none is left; return what kept it from that."""
         host = socket.gethostname()
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several may share a GPU
         try:
             os.chdir(setup.folder)
         except OSError:
@@ -105,6 +109,8 @@ class Worker:
         for name, version in installed_versions().items():
             if version != setup.versions[name]:
                 return f"{host} must have {name} {setup.versions[name]}, got {version}"
+        os.environ[VARIABLE] = "1" if setup.kernels == "oneDNN" else "0"
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several may share a GPU
         try:
             take_trials(task, setup.arch, setup.image_size)
         except AlloykError as error:

@@ -3,11 +3,14 @@
 import json
 import math
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from alloyk.config.choices import LossConfig
 from alloyk.errors import AlloykError, ConfigError, ModelError
+from alloyk.runs.lineage import CHANGEABLE
 from alloyk.tuning.loop import Outcome, run_trials
 from alloyk.tuning.population import (
     Population,
@@ -277,6 +280,12 @@ def test_the_last_generation_may_be_shorter(tmp_path):
 def test_a_key_that_cannot_change_is_refused(space, message):
     with pytest.raises(ConfigError, match=message):
         refuse_fixed_keys(parameters_of(space))
+
+
+def test_every_parameter_of_a_loss_may_change():
+    kinds = get_args(get_args(LossConfig)[0])
+    parameters = {name for kind in kinds for name in kind.model_fields} - {"name"}
+    assert parameters == {key.removeprefix("loss.") for key in CHANGEABLE if "loss." in key}
 
 
 @pytest.mark.parametrize(
