@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class BestEpoch(keras.callbacks.Callback):
         return self.folder / f"best-{epoch}.npz"
 
     def _better(self, value):
-        if self.best is None:
+        if self.best is None or math.isnan(self.best):  # nothing is less than NaN
             return True
         return value < self.best if self.monitor.endswith("loss") else value > self.best
 

@@ -52,3 +52,10 @@ def test_other_kernels_are_said_and_recorded(checkpoint, tmp_path, caplog):
     third = checkpoint("1")
     third.restore()
     assert third.kernels == ["Eigen", "oneDNN"]
+
+
+def test_a_first_epoch_without_a_number_does_not_stay_the_best(checkpoint):
+    first = checkpoint("1")
+    for epoch, loss in enumerate((float("nan"), 3.0, float("nan"), 2.0, 4.0)):
+        first.best.on_epoch_end(epoch, {"loss": loss})
+    assert (first.best.best_epoch, first.best.best) == (3, 2.0)
