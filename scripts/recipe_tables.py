@@ -6,27 +6,18 @@
 Takes a second. `--check` writes nothing, and fails if the page is not what it would write.
 """
 
-import argparse
 import json
 import statistics
-from pathlib import Path
 
 from experiments import ROOT
-from result_pages import replace_tables, student_interval
+from result_pages import page_options, replace_tables, student_interval
 
 RECIPE = "recipe"
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results" / "recipe")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "recipe.md")
-    parser.add_argument("--check", action="store_true")
-    return parser.parse_args()
-
-
 def main() -> None:
-    options = parse_arguments()
+    docs = ROOT / "docs"
+    options = page_options(__doc__, docs / "results" / "recipe", docs / "recipe.md")
     found = [json.loads(file.read_text("utf-8")) for file in sorted(options.results.glob("*.json"))]
     replace_tables(options.page, "recipe_tables.py", tables(found), check=options.check)
 

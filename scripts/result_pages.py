@@ -1,5 +1,6 @@
 """Tables that scripts write into pages of `docs/`, from committed results."""
 
+import argparse
 import math
 import statistics
 import sys
@@ -7,6 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scipy.stats import t as student
+
+
+def page_options(description: str | None, results: Path, page: Path) -> argparse.Namespace:
+    """`--results`, `--page` and `--check` of a script, with these defaults."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--page", type=Path, default=page)
+    parser.add_argument("--check", action="store_true")
+    return parser.parse_args()
 
 
 def replace_tables(page: Path, script: str, tables: str, *, check: bool) -> None:

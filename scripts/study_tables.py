@@ -5,7 +5,6 @@
 Takes a few seconds. `--check` writes nothing, and fails if the page is not what it would write.
 """
 
-import argparse
 import importlib.machinery
 import importlib.util
 import statistics
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from experiments import ROOT
-from result_pages import replace_tables, student_interval
+from result_pages import page_options, replace_tables, student_interval
 
 from alloyk.metrics.significance import accuracy_difference
 from alloyk.runs.folder import RunFolder
@@ -40,16 +39,9 @@ Results = dict[str, list[Result]]
 """Row of `scripts/reproduce_study` → its finished trainings, by seed."""
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results" / "study")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "study.md")
-    parser.add_argument("--check", action="store_true")
-    return parser.parse_args()
-
-
 def main() -> None:
-    options = parse_arguments()
+    docs = ROOT / "docs"
+    options = page_options(__doc__, docs / "results" / "study", docs / "study.md")
     study = study_script()
     names = list(study.rows())
     results = read_results(options.results, names)

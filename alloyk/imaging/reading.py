@@ -91,10 +91,7 @@ def image_size(
     Raises:
         AlloykError: The header cannot be read, or gives more pixels than the limit.
     """
-    if page is None and not isinstance(path, bytes):
-        path, page = split_page(path)
-    number = 0 if page == "mean" else page
-    return _open(path, lambda file, kind: _size(file, kind, number), name)
+    return _of_header(path, page, name, _size)
 
 
 def page_count(path: str | Path | bytes, *, name: str = "") -> int:
@@ -120,10 +117,7 @@ def decoded_pixels(path: str | Path | bytes, *, page: Page | None = None, name: 
     Raises:
         AlloykError: The header cannot be read, or gives more pixels than the limit.
     """
-    if page is None and not isinstance(path, bytes):
-        path, page = split_page(path)
-    number = 0 if page == "mean" else page
-    return _open(path, lambda file, kind: _decoded(file, kind, number), name)
+    return _of_header(path, page, name, _decoded)
 
 
 def image_format(path: str | Path | bytes, *, name: str = "") -> str:
@@ -259,6 +253,19 @@ def _plain(file: BinaryIO, kind: str) -> str | None:
         depth = png.plain_depth(file)
         return f"png{depth}" if depth else None
     return "jpeg" if kind == "jpeg" and jpeg.is_plain(file.read()) else None
+
+
+def _of_header(
+    path: str | Path | bytes,
+    page: Page | None,
+    name: str,
+    function: Callable[[BinaryIO, str, int | None], Result],
+) -> Result:
+    """What `function` finds in the header of a page; for the mean of all, of the first one."""
+    if page is None and not isinstance(path, bytes):
+        path, page = split_page(path)
+    number = 0 if page == "mean" else page
+    return _open(path, lambda file, kind: function(file, kind, number), name)
 
 
 def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:

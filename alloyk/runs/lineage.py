@@ -69,7 +69,10 @@ class Lineage(NamedTuple):
             ModelError: It is missing or damaged.
         """
         if not Path(path).is_file():
-            raise ModelError(f"the lineage must be a file of a search, but {shown(path)} not found")
+            raise ModelError(
+                f"the lineage must be the file of a search, got {shown(path)}, which is not "
+                "a file; check the path"
+            )
         content = read_json(path)
         try:
             if content["version"] != VERSION:

@@ -37,7 +37,7 @@ def receive(connection: socket.socket) -> Frame:
 
     Raises:
         EOFError: The connection has ended.
-        ValueError: Something else than a message was received.
+        ValueError: What was received is no message.
     """
     magic, header_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size))
     if magic != MAGIC or header_length > LONGEST_HEADER:

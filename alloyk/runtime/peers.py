@@ -285,7 +285,7 @@ def _accept_all(
                 hello = receive(connection).header
                 index = int(hello["index"]) if hello["program"] == "alloyk" else 0
             except (OSError, EOFError, ValueError, KeyError, TypeError, struct.error):
-                connection.close()  # something else than a worker
+                connection.close()  # this is no worker
                 continue
             if not 0 < index < len(cluster.addresses) or index in found:
                 _refuse(connection, f"there is another worker {index} already")

@@ -180,11 +180,11 @@ def _continue(parent: Path, folder: Path, *, required: bool = False) -> None:
         if required:
             raise ModelError(
                 f"the trial that is continued must have its checkpoint, but "
-                f"{before.checkpoint_folder} not found; search in another --out"
+                f"{before.checkpoint_folder} is missing; search in another --out"
             )
         return
     for unfinished in checkpoint.parent.glob(f".{checkpoint.name}-*"):
-        shutil.rmtree(unfinished)  # of a copy that was cut off
+        shutil.rmtree(unfinished)  # left by an interrupted copy
     shutil.copyfile(before.history_file, RunFolder(folder).history_file)
     with unfinished_path(checkpoint) as unfinished:
         shutil.copytree(before.checkpoint_folder, unfinished)
