@@ -50,8 +50,8 @@ STUDY_TRAINING: Settings = {
 
 # Where the recipe `alloyk` departs from Table 1; the experiments are in docs/recipe.md.
 ALLOYK: dict[str, Settings] = {
-    # SGD at the table's rate learns little, and after 16 epochs Adam depends on the seed. Epochs
-    # are cheap here.
+    # SGD at the table's rate learns little. Where Adam ends still depends on the seed; epochs are
+    # cheap here.
     "fnn": {
         "train": {"epochs": 80},
         "optimizer": {
