@@ -202,7 +202,9 @@ def test_the_replay_gives_the_same_weights(interrupted, tmp_path):
 def test_a_copy_without_a_checkpoint_is_an_error(tmp_path):
     """Ray's #11936: exploit without a checkpoint."""
     (tmp_path / "parent").mkdir()
-    with pytest.raises(ModelError, match=r"must have its checkpoint, but .*/parent/checkpoint not"):
+    with pytest.raises(
+        ModelError, match=r"must have its checkpoint, but .*/parent/checkpoint is missing"
+    ):
         _continue(tmp_path / "parent", tmp_path / "child", required=True)
 
 
