@@ -55,8 +55,12 @@ def train(run: Path, settings: Settings) -> None:
         file = run.with_name(run.name + ".yaml")
         file.write_text(experiment_yaml(settings), encoding="utf-8")
         command.insert(4, str(file))
-    environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
-    subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def environment() -> dict[str, str]:
+    """Of a command of alloyk in a process of its own."""
+    return {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
 
 
 def experiment_yaml(settings: Settings) -> str:

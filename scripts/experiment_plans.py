@@ -1,0 +1,129 @@
+"""The experiments of docs/, one plan for each table: what is trained and what is changed.
+
+`scripts/run_experiments.py` trains them, `scripts/experiment_tables.py` writes the tables.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from experiments import Settings
+
+TEST_IMAGES = 1500
+VALIDATION_IMAGES = 450
+
+
+class Plan(NamedTuple):
+    """Experiments that share plates and settings, and differ from the first of them.
+
+    Attributes:
+        page: Page of `docs/` with the table.
+        preset: Of the simulator.
+        networks: Trained unless others are asked for.
+        base: Settings of every training, over `experiments.PLATES`.
+        changes: Experiment → settings that differ. The first one is compared with all others.
+        measures: Columns of the table: `accuracy`, `macro_f1`, or `recall CLASS`. The first one
+            is given for each seed, with its difference from the first experiment.
+        simulator: Options of `alloyk.simulate` for training and validation images.
+        balanced_test: Test on plates made without `imbalance`, instead of a part of the data set.
+    """
+
+    page: str
+    preset: str
+    networks: tuple[str, ...]
+    base: Settings
+    changes: dict[str, Settings]
+    measures: tuple[str, ...] = ("accuracy",)
+    simulator: Mapping[str, Any] = MappingProxyType({})
+    balanced_test: bool = False
+
+
+# What decides convergence, most valuable first.
+RECIPE_CHANGES: dict[str, Settings] = {
+    "recipe": {},
+    "table-optimizer": {},  # its kind, rate and decay in Table 1
+    "average": {"train.average_weights": 0.99},
+    "adam": {
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 0.001,
+        "optimizer.clip_norm": 1.0,
+    },
+    "no-augmentation": dict.fromkeys(
+        ("augment.rotation_deg", "augment.shift", "augment.crop", "augment.defects"), 0
+    ),
+    "min-max": {"preprocess.normalize": "min_max"},
+    "log": {"preprocess.normalize": "log"},
+    "equalized": {"preprocess.equalize": True},
+    "batch-norm-0.99": {"model.batch_norm_momentum": 0.99},
+    "no-warm-up": {"schedule.warmup_epochs": 0},
+    "constant-rate": {"schedule.name": "constant"},
+    "half-rate": {"optimizer.learning_rate": "half"},
+    "double-rate": {"optimizer.learning_rate": "double"},
+    "batch-16": {"train.batch_size": 16},
+    "batch-64": {"train.batch_size": 64},
+    "label-smoothing": {"loss.label_smoothing": 0.1},
+    "stem-stride-1": {"model.stem_stride": 1},
+    "no-clipping": {"optimizer.clip_norm": None},
+}
+
+# The small network, half as wide as by default: a step takes a third of the time.
+SMALL_CNN: Settings = {"model.width": 16}
+
+# Class weights are `class_balanced` with β near 1 (inverse frequencies); logit adjustment in
+# training is `balanced_softmax` with its temperature `tau` (Menon et al. 2021, equation 10).
+LONG_TAIL_CHANGES: dict[str, Settings] = {
+    "cross-entropy": {"loss.name": "cross_entropy"},
+    "focal": {"loss.name": "focal"},
+    "class-balanced": {"loss.name": "class_balanced", "loss.beta": 0.99},
+    "class-weights": {"loss.name": "class_balanced", "loss.beta": 0.9999},
+    "class-balanced-focal": {"loss.name": "class_balanced_focal", "loss.beta": 0.99},
+    "balanced-softmax": {"loss.name": "balanced_softmax"},
+    "balanced-softmax-tau-1.5": {"loss.name": "balanced_softmax", "loss.tau": 1.5},
+    "resampling": {"loss.name": "cross_entropy", "data.sampling": "class_aware"},
+}
+
+REPRESENTATION_CHANGES: dict[str, Settings] = {
+    "robust": {},
+    "min-max": {"preprocess.normalize": "min_max"},
+    "log": {"preprocess.normalize": "log"},
+    "full-scale": {"preprocess.normalize": "full_scale"},
+    "robust-equalized": {"preprocess.equalize": True},
+    "min-max-equalized": {"preprocess.normalize": "min_max", "preprocess.equalize": True},
+}
+
+FIVE_ALLOYS = ("1050", "7075", "2017", "6082", "5083")
+
+
+def long_tail(imbalance: float) -> Plan:
+    """Al 6082 and 5083, the two that are hardest to tell apart from 1050, are in the tail."""
+    return Plan(
+        page="long_tail.md",
+        preset="alloys5",
+        networks=("cnn",),
+        base=SMALL_CNN,
+        changes=LONG_TAIL_CHANGES,
+        measures=("macro_f1", "accuracy", "recall 1050", "recall 6082", "recall 5083"),
+        simulator={"imbalance": imbalance, "class_order": FIVE_ALLOYS},
+        balanced_test=True,
+    )
+
+
+def representation(layout: str) -> Plan:
+    return Plan(
+        page="preprocessing.md",
+        preset="study",
+        networks=("cnn",),
+        base=SMALL_CNN,
+        changes=REPRESENTATION_CHANGES,
+        simulator={"set": {"layout.name": layout}},
+    )
+
+
+# Name of the plan and of its folder in docs/results/ → plan.
+PLANS: dict[str, Plan] = {
+    "recipe": Plan("recipe.md", "study", ("resnet18", "efficientnetb0"), {}, RECIPE_CHANGES),
+    "long_tail_10": long_tail(10),
+    "long_tail_100": long_tail(100),
+    "representation_step": representation("step"),
+    "representation_full": representation("full"),
+}

@@ -1,0 +1,134 @@
+"""Write the tables of the pages in docs/ from the results of `scripts/run_experiments.py`.
+
+    python scripts/experiment_tables.py [--results docs/results] [--docs docs] [--check]
+
+Takes a few seconds. `--check` writes nothing, and fails if a page is not what it would write.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from experiment_plans import PLANS, Plan
+from experiments import ROOT
+from result_pages import replace_tables, student_interval
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    pages: dict[str, list[str]] = {}
+    for name, plan in PLANS.items():
+        found = read_results(options.results / name)
+        pages.setdefault(plan.page, []).append(tables(name, plan, found))
+    for page, parts in pages.items():
+        file = options.docs / page
+        replace_tables(file, Path(__file__).name, "\n".join(parts), check=options.check)
+
+
+def read_results(folder: Path) -> list[Result]:
+    """The finished trainings of a plan; `rows` are the labels and decisions of the test images."""
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        result["rows"] = pd.read_csv(file.with_suffix(".csv"), dtype=str)
+        found.append(result)
+    return found
+
+
+def tables(name: str, plan: Plan, results: list[Result]) -> str:
+    """A table for each network and number of training images."""
+    if not results:
+        return f"No experiment of the plan `{name}` is finished yet.\n"
+    parts = []
+    for network, images in sorted({(one["arch"], one["training_images"]) for one in results}):
+        here = [
+            one for one in results if (one["arch"], one["training_images"]) == (network, images)
+        ]
+        parts.append(f"### `{name}`: {network}, {images:,} training images\n\n{table(plan, here)}")
+    return "\n".join(parts)
+
+
+def table(plan: Plan, results: list[Result]) -> str:
+    """A row per experiment, the base first; differences are paired by seed."""
+    base_name = next(iter(plan.changes))
+    by_name: dict[str, dict[int, Result]] = {}
+    for one in results:
+        by_name.setdefault(one["experiment"], {})[one["seed"]] = one
+    first, *others = plan.measures
+    titles = [
+        "experiment",
+        f"{title(first)} by seed",
+        "mean",
+        f"minus `{base_name}`, 95 % interval over seeds",
+        *(f"mean {title(measure)}" for measure in others),
+    ]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    base = by_name.get(base_name, {})
+    for name in sorted(by_name, key=list(plan.changes).index):
+        some = by_name[name]
+        values = {seed: measured(first, some[seed]) for seed in sorted(some)}
+        common = [seed for seed in values if seed in base and name != base_name]
+        cells = [
+            f"`{name}`",
+            ", ".join(f"{value:.4f}" for value in values.values()),
+            f"{statistics.fmean(values.values()):.4f}",
+            interval([values[seed] - measured(first, base[seed]) for seed in common]),
+            *(
+                f"{statistics.fmean(measured(measure, one) for one in some.values()):.4f}"
+                for measure in others
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    ceiling = next((one["ceiling"] for one in results if one.get("ceiling")), None)
+    if ceiling:
+        bound = f"{ceiling['accuracy']:.3f} ± {ceiling['error']:.3f}"
+        lines += ["", f"Reference ceiling of the accuracy: {bound}."]
+    return "\n".join(lines) + "\n"
+
+
+def title(measure: str) -> str:
+    """Of a column.
+
+    >>> title("macro_f1"), title("recall 5083")
+    ('macro F1', 'recall 5083')
+    """
+    return measure.replace("macro_f1", "macro F1")
+
+
+def measured(measure: str, result: Result) -> float:
+    """A measure of the test images of a training."""
+    truth, decided = result["rows"]["label"], result["rows"]["predicted"]
+    if measure == "accuracy":
+        return float(accuracy_score(truth, decided))
+    if measure == "macro_f1":
+        return float(f1_score(truth, decided, average="macro"))
+    label = measure.removeprefix("recall ")
+    return float(recall_score(truth, decided, labels=[label], average="macro"))
+
+
+def interval(differences: list[float]) -> str:
+    """Mean and Student's interval of paired differences; `n = 1` has no interval.
+
+    >>> interval([0.01, 0.03])
+    '+0.0200 [-0.1071, +0.1471]'
+    """
+    if not differences:
+        return ""
+    if len(differences) < 2:
+        return f"{differences[0]:+.4f}"
+    mean, low, high = student_interval(differences)
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Train the experiments of a plan, several seeds each, on simulated plates.
+
+    python scripts/run_experiments.py PLAN [--networks resnet18 …] [--only recipe adam …]
+        [--seeds 0 1 2] [--training-images 2550] [--work saved_models/experiments]
+        [--results docs/results] [--list]
+
+`PLAN` is one of `experiment_plans.PLANS`. Each training is a run in `--work`, resumed if it was
+interrupted and skipped if its result is there. A result in `--results`/PLAN is
+`<network>-<images>-<experiment>-<seed>.json` (settings, history, test accuracy, ceiling, seconds,
+kernels) with the test predictions beside it as `.csv`. `scripts/experiment_tables.py` makes the
+tables of the pages from them. One run of resnet18 takes about ten minutes on two cores.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from experiment_plans import PLANS, TEST_IMAGES, VALIDATION_IMAGES, Plan
+from experiments import (
+    EPOCHS,
+    EPOCHS_OF,
+    PLATES,
+    ROOT,
+    Settings,
+    environment,
+    simulated,
+    train,
+)
+
+# Seeds of the simulated plates: other plates for a test set of its own.
+PLATES_SEED, TEST_PLATES_SEED = 7, 8
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("plan", choices=PLANS)
+    parser.add_argument("--networks", nargs="+", help="by default those of the plan")
+    parser.add_argument("--only", nargs="+", metavar="EXPERIMENT", help="by default all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--training-images", type=int, default=2550)
+    parser.add_argument("--work", type=Path, default=ROOT / "saved_models" / "experiments")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--list", action="store_true", help="print the trainings, run none")
+    options = parser.parse_args()
+    unknown = set(options.only or ()) - set(PLANS[options.plan].changes)
+    if unknown:
+        known = ", ".join(PLANS[options.plan].changes)
+        parser.error(f"--only must be among {known}; got {', '.join(sorted(unknown))}")
+    return options
+
+
+def main() -> None:
+    options = parse_arguments()
+    plan = PLANS[options.plan]
+    for name in options.only or plan.changes:
+        for network in options.networks or plan.networks:
+            for seed in options.seeds:
+                run_one(options, network, name, seed)
+
+
+def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> None:
+    """Train, test and keep one training, unless its result is there."""
+    plan, images = PLANS[options.plan], options.training_images
+    stem = f"{network}-{images}-{name}-{seed}"
+    target = options.results / options.plan / stem
+    done = target.with_name(f"{stem}.json").is_file()
+    print(f"{options.plan}/{stem}: {'done' if done else 'to do'}", flush=True)
+    if done or options.list:
+        return
+    work = options.work / options.plan
+    settings = settings_of(plan, network, name, seed, images, work)
+    train(work / stem, settings)
+    tested = work / stem
+    if plan.balanced_test:
+        tested = balanced_test(plan, work / stem, work)
+    about = {"arch": network, "experiment": name, "seed": seed, "training_images": images}
+    keep(work / stem, tested, settings, about, target)
+
+
+def settings_of(
+    plan: Plan, network: str, name: str, seed: int, images: int, work: Path
+) -> Settings:
+    """Dotted settings of one training; a changed rate is a multiple of the recipe's."""
+    from alloyk.config.recipes import STUDY, recipe_settings
+
+    counts = [images, VALIDATION_IMAGES, TEST_IMAGES]
+    data = simulated(
+        work / f"data-{sum(counts)}", preset=plan.preset, images=sum(counts), image_size=64,
+        seed=PLATES_SEED, **plan.simulator,
+    )  # fmt: skip
+    settings: Settings = {
+        "seed": seed,
+        "data.path": str(data),
+        "data.ratios": [count / sum(counts) for count in counts],
+        "model.arch": network,
+        "train.epochs": EPOCHS_OF.get(network, EPOCHS),
+        **PLATES,
+        **plan.base,
+        **plan.changes[name],
+    }
+    if name == "table-optimizer":
+        for key, value in STUDY[network]["optimizer"].items():
+            settings[f"optimizer.{key}"] = value
+    factor = {"half": 0.5, "double": 2.0}.get(str(settings.get("optimizer.learning_rate")))
+    if factor:
+        rate = recipe_settings(network, "alloyk")["optimizer"]["learning_rate"]
+        settings["optimizer.learning_rate"] = factor * rate
+    return settings
+
+
+def balanced_test(plan: Plan, run: Path, work: Path) -> Path:
+    """Test a run on plates of its own, as many of each class; the folder with the result."""
+    even = {key: value for key, value in plan.simulator.items() if key != "imbalance"}
+    even.pop("class_order", None)
+    data = simulated(
+        work / "balanced-test", preset=plan.preset, images=TEST_IMAGES, image_size=64,
+        seed=TEST_PLATES_SEED, **even,
+    )  # fmt: skip
+    tested = run / "balanced-test"
+    command = [sys.executable, "-m", "alloyk", "evaluate", str(run), "--data", str(data)]
+    command += ["--split", "all", "--out", str(tested)]
+    subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
+    return tested
+
+
+def keep(
+    run: Path, tested: Path, settings: Settings, about: dict[str, object], target: Path
+) -> None:
+    """Write the result of a finished run.
+
+    Args:
+        run: Its folder.
+        tested: Folder with the metrics and predictions of the test.
+        settings: Of the training.
+        about: Network, experiment, seed and number of training images.
+        target: The files to write, without their endings.
+    """
+    from alloyk import RunFolder
+
+    trained, result = RunFolder(run), RunFolder(tested)
+    metrics = json.loads(result.metrics_file.read_text(encoding="utf-8"))
+    training = json.loads(trained.metrics_file.read_text(encoding="utf-8"))["train"]
+    facts = json.loads(trained.facts_file.read_text(encoding="utf-8"))
+    with trained.history_file.open(newline="", encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    [predictions] = (
+        tested.glob("predictions*.csv") if tested != run else [result.predictions_file()]
+    )
+    with predictions.open(newline="", encoding="utf-8") as file:
+        rows = [[row["path"], row["label"], row["predicted"]] for row in csv.DictReader(file)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(target.name + ".csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([["path", "label", "predicted"], *rows])
+    kept = {
+        **about,
+        "settings": {key: value for key, value in settings.items() if key != "data.path"},
+        "n": len(rows),
+        "correct": sum(label == predicted for _, label, predicted in rows),
+        "ceiling": metrics.get("ceiling"),
+        "best_epoch": training["best_epoch"],
+        "seconds": training["seconds"],
+        "kernels": facts.get("cpu_kernels"),
+        "packages": facts.get("packages"),
+        "history": {
+            column: [float(row[column]) for row in history]
+            for column in ("loss", "accuracy", "val_loss", "val_accuracy")
+        },
+    }
+    target.with_name(target.name + ".json").write_text(
+        json.dumps(kept, indent=1) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

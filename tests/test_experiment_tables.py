@@ -1,0 +1,93 @@
+"""Tables of experiments: a row for each, differences paired by seed, measures of scikit-learn."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPT = SCRIPTS / "experiment_tables.py"
+EMPTY = "# Title\n\n<!-- begin experiment_tables.py -->\n<!-- end experiment_tables.py -->\nend\n"
+
+
+def write_result(folder: Path, name: str, seed: int, rows: list[tuple[str, str]], **more) -> None:
+    """A finished training of resnet18 with these labels and decisions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"arch": "resnet18", "training_images": 2550, "experiment": name, "seed": seed}
+    stem = folder / f"resnet18-2550-{name}-{seed}"
+    stem.with_suffix(".json").write_text(json.dumps({**about, **more}))
+    with stem.with_suffix(".csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("label", "predicted"), *rows])
+
+
+def pages(results: Path, docs: Path) -> dict[str, str]:
+    """The text that the script writes into each page."""
+    docs.mkdir()
+    for name in ("recipe.md", "long_tail.md", "preprocessing.md"):
+        (docs / name).write_text(EMPTY)
+    options = ["--results", results, "--docs", docs]
+    subprocess.run([sys.executable, SCRIPT, *options], check=True)
+    return {file.name: file.read_text() for file in docs.iterdir()}
+
+
+def test_a_row_has_the_mean_and_the_paired_difference(tmp_path):
+    correct = {"recipe": (1480, 1490), "adam": (1495, 1475)}
+    for name, counts in correct.items():
+        for seed, count in enumerate(counts):
+            rows = [("1050", "1050")] * count + [("2017", "1050")] * (1500 - count)
+            write_result(tmp_path / "results" / "recipe", name, seed, rows)
+    text = pages(tmp_path / "results", tmp_path / "docs")["recipe.md"]
+    assert "| `recipe` | 0.9867, 0.9933 | 0.9900 |  |" in text
+    # Differences 15 and −15 images: mean 0, sd 21.2 / 1500, half width 12.706 · 0.01.
+    assert "| `adam` | 0.9967, 0.9833 | 0.9900 | +0.0000 [-0.1271, +0.1271] |" in text
+    assert text.startswith("# Title")
+    assert text.endswith("-->\nend\n")
+
+
+def test_macro_f1_and_recall_of_a_class_and_the_ceiling(tmp_path):
+    # Class 1050: recall 3/4, precision 3/4; class 5083: recall 1/2, precision 1/2; mean F1 0.625.
+    rows = [("1050", "1050")] * 3 + [("1050", "5083"), ("5083", "5083"), ("5083", "1050")]
+    ceiling = {"accuracy": 0.8712, "error": 0.0021}
+    folder = tmp_path / "results" / "long_tail_10"
+    write_result(folder, "cross-entropy", 0, rows, ceiling=ceiling)
+    text = pages(tmp_path / "results", tmp_path / "docs")["long_tail.md"]
+    assert "| `cross-entropy` | 0.6250 | 0.6250 |  | 0.6667 | 0.7500 | 0.0000 | 0.5000 |" in text
+    assert "Reference ceiling of the accuracy: 0.871 ± 0.002." in text
+    assert "No experiment of the plan `long_tail_100` is finished yet." in text
+
+
+def test_every_plan_lists_its_trainings():
+    command = [sys.executable, SCRIPTS / "run_experiments.py"]
+    wrong = subprocess.run(
+        [*command, "recipe", "--only", "sorcery"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 2
+    assert "--only must be among recipe, table-optimizer" in wrong.stderr
+    found = subprocess.run(
+        [*command, "long_tail_10", "--seeds", "0", "--list"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    names = [line.split(":")[0] for line in found.stdout.splitlines()]
+    assert names[0] == "long_tail_10/cnn-2550-cross-entropy-0"
+    assert len(names) == 8
+
+
+@pytest.mark.parametrize("plan", ["long_tail_10", "representation_full", "recipe"])
+def test_the_settings_of_every_experiment_are_a_valid_configuration(plan, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import run_experiments
+    from experiment_plans import PLANS
+    from experiments import nested
+
+    from alloyk.config import resolve_config
+
+    monkeypatch.setattr(run_experiments, "simulated", lambda folder, **options: folder)
+    chosen = PLANS[plan]
+    for network in chosen.networks:
+        for name in chosen.changes:
+            settings = run_experiments.settings_of(chosen, network, name, 0, 2550, tmp_path)
+            config = resolve_config(None, nested(settings))
+            assert config.model.arch == network
