@@ -28,7 +28,7 @@ from alloyk.preprocessing import build_preprocessing, strips
 def gray_run(tmp_path_factory):
     """A cnn on 16-bit gray images of one size."""
     folder = tmp_path_factory.mktemp("gray")
-    return write_run(folder / "run", write_dataset(folder / "data"), repair=True)
+    return write_run(folder / "run", write_dataset(folder / "data"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def colour_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("colour")
     sizes = ((40, 48), (32, 32), (61, 37))
     data = write_dataset(folder / "data", sizes=sizes, rgb=True)
-    return write_run(folder / "run", data, repair=True)
+    return write_run(folder / "run", data)
 
 
 def instant(model, shape):
