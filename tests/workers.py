@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,12 +30,18 @@ def tf_config(workers: list[str], index: int) -> str:
     return json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
 
 
-def start_worker(workers: list[str], index: int, *arguments: object, messages: Path) -> BaseProcess:
+def start_worker(
+    workers: list[str],
+    index: int,
+    *arguments: object,
+    messages: Path,
+    run: Callable[..., None] = run_command,
+) -> BaseProcess:
     """`alloyk ARGUMENTS` as one of the workers."""
     described = tf_config(workers, index)
-    return start(_run, described, *map(str, arguments), messages=messages)
+    return start(_run, run, described, *map(str, arguments), messages=messages)
 
 
-def _run(described: str, *arguments: str) -> None:
+def _run(run: Callable[..., None], described: str, *arguments: str) -> None:
     os.environ["TF_CONFIG"] = described
-    run_command(*arguments)
+    run(*arguments)

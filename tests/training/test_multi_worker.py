@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from float64 import run_in_float64
 from keras.src.backend.tensorflow import trainer
 from own_process import run_command, start
 from PIL import Image
@@ -59,11 +60,11 @@ def options(data, *settings):
 class Pair:
     """Two workers that run one command."""
 
-    def __init__(self, folder, *arguments, workers=None):
+    def __init__(self, folder, *arguments, workers=None, run=run_command):
         self.messages = [folder / f"worker-{index}.txt" for index in (0, 1)]
         workers = workers or addresses()
         self.processes = [
-            start_worker(workers, index, "train", *arguments, messages=file)
+            start_worker(workers, index, "train", *arguments, messages=file, run=run)
             for index, file in enumerate(self.messages)
         ]
 
@@ -114,19 +115,26 @@ def test_two_workers_train_what_one_trains(radiographs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("further", "atol"),
-    [pytest.param(PLAIN_SGD, 1e-2, id="sgd"), pytest.param((), 1e-4, id="defaults")],
+    ("further", "run", "atol"),
+    [
+        pytest.param(PLAIN_SGD, run_in_float64, 1e-8, id="sgd-float64"),
+        pytest.param(PLAIN_SGD, run_command, 1e-2, id="sgd"),
+        pytest.param((), run_command, 1e-4, id="defaults"),
+    ],
 )
-def test_resnet18_of_two_workers(tmp_path, further, atol):
-    """Twenty steps; batch norm amplifies rounding, most with SGD that is not clipped."""
+def test_resnet18_of_two_workers(tmp_path, further, run, atol):
+    """Twenty steps; batch norm amplifies rounding, most with SGD that is not clipped.
+
+    In double precision nothing is left of the difference.
+    """
     data = write_images(tmp_path / "data", 92)  # 64 of them for training
     settings = options(
         data, "model.arch=resnet18", "preprocess.image_size=32", "train.batch_size=16",
         "train.epochs=5", *further,
     )  # fmt: skip
-    pair = Pair(tmp_path, "--run", tmp_path / "two", *settings)
+    pair = Pair(tmp_path, "--run", tmp_path / "two", *settings, run=run)
     alone = start(
-        run_command, "train", "--run", tmp_path / "one", *settings, messages=tmp_path / "alone.txt"
+        run, "train", "--run", tmp_path / "one", *settings, messages=tmp_path / "alone.txt"
     )
     assert pair.join() == [0, 0], pair.said()
     alone.join()
