@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.notebook import html_table
+from alloyk.runs.search_folder import SearchFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +27,12 @@ class SearchResult:
     @property
     def best(self) -> Path:
         """The best configuration, a YAML file that `alloyk.train` takes."""
-        return self.folder / "best.yaml"
+        return SearchFolder(self.folder).best_file
 
     @property
     def lineage(self) -> Path | None:
         """The schedule that Population-Based Training has found, for `alloyk.train(replay=…)`."""
-        path = self.folder / "lineage.json"
+        path = SearchFolder(self.folder).lineage_file
         return path if path.is_file() else None
 
     @property
@@ -48,7 +49,7 @@ class SearchResult:
 
     @property
     def _trials_file(self) -> Path:
-        return self.folder / "trials.csv"
+        return SearchFolder(self.folder).trials_file
 
     def _repr_html_(self) -> str:
         head, *rows = csv.reader(self.trials_text.splitlines())

@@ -6,6 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from alloyk.plots.style import COLORS, GRAY, finish_sheet, in_house_style, new_figure
+from alloyk.runs.search_records import FINISHED, FROM, UNTIL, Trial, TrialRecords
+from alloyk.runs.search_space import Parameter
 
 
 @in_house_style
@@ -50,3 +52,26 @@ def plot_schedules(
     finish_sheet(figure, "Settings over the epochs", "")
     first: Axes = rows[0]
     return first
+
+
+def plot_schedules_of(
+    best: Trial, records: TrialRecords, parameters: Sequence[Parameter]
+) -> Axes | None:
+    """The schedules of a population, see `plot_schedules`; None where no key has a range.
+
+    Args:
+        best: The trial whose line is drawn bold.
+        records: The trials of the search.
+        parameters: The search space.
+    """
+    numbers = [one for one in parameters if not one.choices]
+    if not numbers:
+        return None
+    finished, line = [t for t in records if t.state == FINISHED], records.line(best)
+    return plot_schedules(
+        [(t.values[FROM], t.values[UNTIL]) for t in finished],
+        {one.key: [t.values[one.key] for t in finished] for one in numbers},
+        [(t.values[FROM], t.values[UNTIL]) for t in line],
+        {one.key: [t.values[one.key] for t in line] for one in numbers},
+        logarithmic=[one.key for one in numbers if one.log],
+    )

@@ -2,13 +2,23 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from alloyk.config import Config, overlay
 from alloyk.errors import ConfigError
-from alloyk.plots import plot_schedules, save_figure
+from alloyk.plots import save_figure
+from alloyk.plots.schedules import plot_schedules_of
 from alloyk.runs.lineage import Lineage, Part, is_changeable
+from alloyk.runs.search_folder import SearchFolder
+from alloyk.runs.search_records import (
+    FAILED,
+    FINISHED,
+    UNTIL,
+    Trial,
+    TrialRecords,
+    falls,
+)
+from alloyk.runs.search_space import Parameter
 from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.population import (
     DEFAULT_GENERATIONS,
@@ -17,21 +27,8 @@ from alloyk.tuning.population import (
     refuse_wrong_members,
 )
 from alloyk.tuning.ray_workers import run_on_ray, setup_for
-from alloyk.tuning.records import (
-    FAILED,
-    FINISHED,
-    FROM,
-    PARENT,
-    UNTIL,
-    Trial,
-    TrialRecords,
-    falls,
-)
-from alloyk.tuning.space import Parameter
 from alloyk.tuning.task import Members, Task
 
-LINEAGE_FILE = "lineage.json"
-FIGURE_FILE = "schedules.png"
 # Members are trained to the end and must repeat bit for bit.
 SETTINGS = {"train": {"patience": None, "deterministic": True}}
 
@@ -120,18 +117,9 @@ class _Report:
         self.generations = max(self.generations, len(complete))
 
 
-def ancestors(trial: Trial, records: TrialRecords) -> list[Trial]:
-    """The trials that a trial continues, the first one first, itself last."""
-    by_name = {one.name: one for one in records}
-    found = [trial]
-    while (parent := found[0].values.get(PARENT)) is not None:
-        found.insert(0, by_name[parent])
-    return found
-
-
 def lineage_of(best: Trial, records: TrialRecords, experiment: Experiment) -> Lineage:
     """The schedule of a trial, with what is needed to repeat it."""
-    line = ancestors(best, records)
+    line = records.line(best)
     configs = [experiment.configuration(one.values).model_dump(mode="json") for one in line]
     parts = tuple(
         Part(one.values[UNTIL], _changing(one, config), one.name)
@@ -157,25 +145,14 @@ def _changing(trial: Trial, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_schedules(
-    out: Path,
+    search: SearchFolder,
     best: Trial,
     records: TrialRecords,
     experiment: Experiment,
     parameters: Sequence[Parameter],
 ) -> None:
     """Write `lineage.json` and a figure of every member's values."""
-    lineage_of(best, records, experiment).write(out / LINEAGE_FILE)
-    searched = [one for one in parameters if len(one.choices) != 1]
-    numbers = [one for one in searched if not one.choices]
-    if not numbers:
-        return
-    spans = [(t.values[FROM], t.values[UNTIL]) for t in records if t.state == FINISHED]
-    line = ancestors(best, records)
-    axes = plot_schedules(
-        spans,
-        {one.key: [t.values[one.key] for t in records if t.state == FINISHED] for one in numbers},
-        [(t.values[FROM], t.values[UNTIL]) for t in line],
-        {one.key: [t.values[one.key] for t in line] for one in numbers},
-        logarithmic=[one.key for one in numbers if one.log],
-    )
-    save_figure(axes, out / FIGURE_FILE)
+    lineage_of(best, records, experiment).write(search.lineage_file)
+    axes = plot_schedules_of(best, records, parameters)
+    if axes is not None:
+        save_figure(axes, search.schedules_file)

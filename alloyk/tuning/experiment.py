@@ -16,6 +16,8 @@ from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
+from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, Trial, TrialRecords, falls
+from alloyk.runs.search_space import Parameter
 from alloyk.training import set_up_keras, train_network
 from alloyk.training.build import Split, load_splits, open_training_data
 from alloyk.training.checkpoint import weights_digest
@@ -23,8 +25,7 @@ from alloyk.training.memory import networks_released
 from alloyk.training.predicting import predict_split
 from alloyk.tuning.loop import Outcome, Suggestions, TimeIsUp, run_trials
 from alloyk.tuning.population import Population
-from alloyk.tuning.records import FROM, GENERATION, PARENT, UNTIL, Trial, TrialRecords, falls
-from alloyk.tuning.space import Parameter, extremes, overrides_of
+from alloyk.tuning.space import extremes, overrides_of
 from alloyk.tuning.suggestions import suggestions_for
 from alloyk.tuning.task import Task
 
@@ -70,10 +71,15 @@ class Experiment:
         configurations = [self.configuration(values) for values in extremes(parameters)]
         self.data(configurations[0])
 
-    def fingerprint(self) -> str:
-        """That of the data set; no search space changes it."""
+    @property
+    def dataset(self) -> ImageDataset:
+        """The data set; no search space changes it."""
         known = next(iter(self._data.values()), None)
-        return (known or self.data(self.base)).dataset.fingerprint()
+        return (known or self.data(self.base)).dataset
+
+    def fingerprint(self) -> str:
+        """That of the data set."""
+        return self.dataset.fingerprint()
 
     def run_trials(self, task: Task) -> bool:
         """Take and train trials of a search; see `alloyk.tuning.loop.run_trials`."""

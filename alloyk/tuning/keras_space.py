@@ -6,7 +6,7 @@ from typing import Any
 
 import keras_tuner
 
-from alloyk.tuning.space import Parameter, parameters_of
+from alloyk.runs.search_space import Parameter, parameters_of
 
 
 def hyperparameters_of(
@@ -15,7 +15,7 @@ def hyperparameters_of(
     """Keras Tuner's description of a search space.
 
     Raises:
-        ConfigError: The space is wrong, see `alloyk.tuning.space.parameters_of`.
+        ConfigError: The space is wrong, see `alloyk.runs.search_space.parameters_of`.
     """
     hp = keras_tuner.HyperParameters()
     for one in space if isinstance(space, tuple) else parameters_of(space):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from alloyk.errors import AlloykError
 from alloyk.locks import InUseError, locked_folder, locked_path
-from alloyk.tuning.records import Trial, TrialRecords
+from alloyk.runs.search_records import Trial, TrialRecords
 
 WAIT_S = 0.2
 LOCK_LIMIT_S = 120.0

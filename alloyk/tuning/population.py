@@ -20,7 +20,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError, ConfigError, ModelError
 from alloyk.runs.lineage import CHANGEABLE, is_changeable
-from alloyk.tuning.records import (
+from alloyk.runs.search_records import (
     FROM,
     GENERATION,
     PARENT,
@@ -29,7 +29,7 @@ from alloyk.tuning.records import (
     Trial,
     TrialRecords,
 )
-from alloyk.tuning.space import Parameter
+from alloyk.runs.search_space import Parameter
 from alloyk.tuning.task import Members
 
 QUARTER = 0.25

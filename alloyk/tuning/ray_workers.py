@@ -24,9 +24,9 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.runs.search_records import SEARCH_FILE
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
 from alloyk.runtime.native_output import held_output
-from alloyk.tuning.records import SEARCH_FILE
 from alloyk.tuning.task import Task
 from alloyk.tuning.worker import take_trials
 

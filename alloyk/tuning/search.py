@@ -2,7 +2,7 @@
 
 Trials see the training and the validation split only. Keras Tuner chooses the values of a trial
 (`alloyk.tuning.suggestions`), or a population does (`alloyk.tuning.population`); what is finished
-is kept in records (`alloyk.tuning.records`). Every worker of a search runs the same loop
+is kept in records (`alloyk.runs.search_records`). Every worker of a search runs the same loop
 (`alloyk.tuning.loop`); a resumed search is one more worker.
 """
 
@@ -21,12 +21,23 @@ from alloyk.errors import AlloykError, ConfigError
 from alloyk.files import few, whole_file
 from alloyk.imaging import shown
 from alloyk.locks import is_empty
+from alloyk.metrics.certainty import Certainty, metric_of, trial_certainties
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
-from alloyk.runs.predictions import read_predictions
+from alloyk.runs.search_folder import SearchFolder
+from alloyk.runs.search_records import (
+    GENERATION,
+    PARENT,
+    SEARCH_FILE,
+    Trial,
+    TrialRecords,
+    refuse_another_search,
+    search_difference,
+    write_description,
+)
+from alloyk.runs.search_space import Parameter, parameters_of
 from alloyk.settings.dialect import as_yaml
 from alloyk.tuning.evolution import (
-    LINEAGE_FILE,
     evolve,
     evolving,
     members_of,
@@ -34,25 +45,12 @@ from alloyk.tuning.evolution import (
 )
 from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.loop import search_lock
-from alloyk.tuning.noise import Certainty, certainties
 from alloyk.tuning.ray_workers import refuse_missing_cluster, require_ray
-from alloyk.tuning.records import (
-    GENERATION,
-    PARENT,
-    SEARCH_FILE,
-    Trial,
-    TrialRecords,
-    falls,
-    refuse_another_search,
-    search_difference,
-    write_description,
-)
-from alloyk.tuning.space import Parameter, parameters_of, refuse_endless_ranges
+from alloyk.tuning.space import refuse_endless_ranges
 from alloyk.tuning.task import Task
 from alloyk.tuning.worker import work
 
 SEARCHES = ("grid", "random", "bayesian", "hyperband", "pbt")
-BEST_FILE, TRIALS_FILE = "best.yaml", "trials.csv"
 _LINE_COLUMNS = {GENERATION: "generation", PARENT: "continues"}
 
 _logger = logging.getLogger(__name__)
@@ -122,6 +120,7 @@ def run_search(
         "space": dict(space),
         "config": experiment.base.model_dump(mode="json"),
         "data": experiment.fingerprint(),
+        "simulated": experiment.dataset.simulated,
         "versions": {name: metadata.version(name) for name in ("keras-tuner", "keras")},
         **({"population": members._asdict()} if members else {}),
     }
@@ -220,13 +219,13 @@ def _write_results(
                 "command again to resume it"
             )
         raise AlloykError(f"every trial of {shown(out)} failed; see the messages above")
-    name = "log_loss" if falls(experiment.monitor) else "accuracy"
-    certain = _certainties(records, finished, accuracy=name == "accuracy")
+    search, name = SearchFolder(out), metric_of(experiment.monitor)
+    certain = trial_certainties(records, finished, experiment.monitor)
     best, *others = finished
     evolved = GENERATION in best.values
     keys = {one.key: one.key for one in parameters} | (_LINE_COLUMNS if evolved else {})
     _write_trials(
-        out / TRIALS_FILE, [*finished, *records.failed()], keys, experiment.monitor, name, certain
+        search.trials_file, [*finished, *records.failed()], keys, experiment.monitor, name, certain
     )
     tied = [trial.name for trial in others if trial.name in certain and certain[trial.name].tied]
     header = f"# {experiment.monitor} {best.result:.4f}, best of {len(finished)} trials.\n"
@@ -236,23 +235,14 @@ def _write_results(
             f"({name}): {few(tied, 10)}.\n"
         )
     if evolved:
-        write_schedules(out, best, records, experiment, parameters)
+        write_schedules(search, best, records, experiment, parameters)
         header += (
-            f"# The last values of a schedule; alloyk train --replay {LINEAGE_FILE} repeats it.\n"
+            "# The last values of a schedule; alloyk train --replay "
+            f"{search.lineage_file.name} repeats it.\n"
         )
-    with whole_file(out / BEST_FILE) as unfinished:
+    with whole_file(search.best_file) as unfinished:
         write_config(experiment.configuration(best.values), unfinished, header)
-    return out / BEST_FILE
-
-
-def _certainties(
-    records: TrialRecords, finished: list[Trial], *, accuracy: bool
-) -> dict[str, Certainty]:
-    """The certainty of each trial whose validation predictions are there; none without the best."""
-    files = {t.name: RunFolder(records.folder(t)).predictions_file("val") for t in finished}
-    found = {name: read_predictions(file) for name, file in files.items() if file.exists()}
-    best = finished[0].name
-    return certainties(found, best, accuracy=accuracy) if best in found else {}
+    return search.best_file
 
 
 def _write_trials(

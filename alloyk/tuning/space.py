@@ -7,9 +7,7 @@ optimizer.name: [adam, momentum]
 optimizer.momentum: {min: 0.5, max: 0.99, when: {optimizer.name: momentum}}
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,59 +15,8 @@ import yaml
 
 from alloyk.config import combine, parse_overrides, parse_yaml, read_yaml
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.runs.search_space import Parameter
 from alloyk.settings.dialect import as_yaml
-
-RANGE_KEYS = {"min", "max", "step", "log"}
-# Keys that change the images a trial is evaluated on: its result could not be compared.
-FIXED_KEYS = frozenset(
-    f"data.{name}"
-    for name in (
-        "path", "page", "simulate", "ratios", "group_by", "split_seed", "fold", "leave_out",
-        "on_bad_image",
-    )
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One key of a search space.
-
-    Attributes:
-        key: Dotted key of the configuration.
-        choices: Its values as JSON text, so that a list or null can be one; empty for a range.
-        low: Lower end of the range.
-        high: Upper end of the range, included.
-        step: Distance between the values of the range; None for every value.
-        log: Whether the range is sampled on a logarithmic scale.
-        whole: Whether the values are integers.
-        when: Key → its values, as JSON text, for which this parameter exists.
-    """
-
-    key: str
-    choices: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
-    step: float | None = None
-    log: bool = False
-    whole: bool = False
-    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def default(self) -> Any:
-        """The first choice, or the lower end."""
-        return self.choices[0] if self.choices else self.number(self.low)
-
-    def number(self, value: float) -> float | int:
-        """A number of the range: an integer where the range is one of integers."""
-        return int(value) if self.whole else float(value)
-
-    def ends(self) -> tuple[Any, ...]:
-        """Every choice, or both ends of the range."""
-        return self.choices or (self.number(self.low), self.number(self.high))
-
-    def is_active(self, values: Mapping[str, Any]) -> bool:
-        """Whether the parameter exists beside these values."""
-        return all(values.get(key) in allowed for key, allowed in self.when.items())
 
 
 def read_space(path: Path) -> dict:
@@ -122,95 +69,6 @@ def space_from(sweeps: Iterable[str]) -> dict:
             )
         space = combine(space, {key: choices})
     return space
-
-
-def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """The parameters of a search space, each behind those that its `when` names.
-
-    Raises:
-        ConfigError: A key has no choices or no valid range, would change the images that trials
-            are compared on, or depends on a key that is not searched.
-    """
-    waiting = [_parameter(key, values) for key, values in space.items()]
-    ordered: dict[str, Parameter] = {}
-    while waiting:
-        ready = [one for one in waiting if set(one.when) <= set(ordered)]
-        if not ready:
-            one = waiting[0]
-            missing = next(iter(set(one.when) - set(ordered)))
-            problem = "depend on each other" if missing in space else "is not in the space"
-            raise ConfigError(
-                f"search space, {one.key}: when must name other keys of the space, got {missing}, "
-                f"which {problem}"
-            )
-        for one in ready:
-            _refuse_impossible(one, ordered)
-            ordered[one.key] = one
-        waiting = [one for one in waiting if one.key not in ordered]
-    return tuple(ordered.values())
-
-
-def _parameter(key: str, values: Any) -> Parameter:
-    if ".".join(key.split(".")[:2]) in FIXED_KEYS:
-        raise ConfigError(
-            f"search space, {key}: trials must be compared on the same images; set it with "
-            "--set, and search once for each value"
-        )
-    when: Mapping[str, tuple[str, ...]] = {}
-    if isinstance(values, Mapping) and "when" in values:
-        values = dict(values)
-        when = _condition(key, values.pop("when"))
-    if isinstance(values, Mapping) and set(values) == {"choices"}:
-        values = values["choices"]
-    if isinstance(values, Mapping):
-        return _range(key, values, when)
-    if isinstance(values, list) and values:
-        return Parameter(key, tuple(json.dumps(value) for value in values), when=when)
-    raise ConfigError(
-        f"search space, {key}: must be a list of choices or {{min: …, max: …}}, got {values!r}"
-    )
-
-
-def _condition(key: str, when: Any) -> dict[str, tuple[str, ...]]:
-    if not isinstance(when, Mapping) or not when or [] in when.values():
-        raise ConfigError(
-            f"search space, {key}: when must map a key to its values, got {when!r}; write for "
-            "example when: {loss.name: [focal, class_balanced_focal]}"
-        )
-    listed = {name: one if isinstance(one, list) else [one] for name, one in when.items()}
-    return {name: tuple(json.dumps(value) for value in one) for name, one in listed.items()}
-
-
-def _range(key: str, values: Mapping, when: Mapping[str, tuple[str, ...]]) -> Parameter:
-    unknown = set(values) - RANGE_KEYS
-    try:
-        low, high = float(values["min"]), float(values["max"])
-        step = values.get("step")
-        step = None if step is None else float(step)
-    except (KeyError, TypeError, ValueError):
-        low, high, step = 1.0, 0.0, None
-    log = bool(values.get("log"))
-    wrong_step = step is not None and (log or step <= 0)
-    if unknown or low >= high or (log and low <= 0) or wrong_step:
-        raise ConfigError(
-            f"search space, {key}: must be {{min: A, max: B}} with A < B, optionally with step, or "
-            f"with log and A > 0; got {dict(values)}"
-        )
-    whole = all(isinstance(values[name], int) for name in ("min", "max", "step") if name in values)
-    return Parameter(key, (), low, high, step, log, whole, when)
-
-
-def _refuse_impossible(one: Parameter, before: Mapping[str, Parameter]) -> None:
-    """Raise if the condition of a parameter can never hold."""
-    for key, allowed in one.when.items():
-        parent = before[key]
-        impossible = [value for value in allowed if value not in parent.choices]
-        if impossible:
-            offered = ", ".join(parent.choices) or "a range"
-            raise ConfigError(
-                f"search space, {one.key}: when must name choices of {key}, got {impossible[0]}; "
-                f"{key} has {offered}"
-            )
 
 
 def complete(parameters: Iterable[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

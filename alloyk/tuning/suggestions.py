@@ -17,9 +17,9 @@ from keras_tuner import oracles
 from sklearn.exceptions import ConvergenceWarning
 
 from alloyk.errors import ModelError
+from alloyk.runs.search_records import FAILED, Trial, TrialRecords
+from alloyk.runs.search_space import Parameter
 from alloyk.tuning.keras_space import hyperparameters_of
-from alloyk.tuning.records import FAILED, Trial, TrialRecords
-from alloyk.tuning.space import Parameter
 
 OBJECTIVE = "objective"
 DEFAULT_TRIALS = {"random": 10, "bayesian": 20}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alloyk.tuning.space import Parameter
+from alloyk.runs.search_space import Parameter
 
 
 class Members(NamedTuple):

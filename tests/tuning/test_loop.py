@@ -9,10 +9,10 @@ import time
 import pytest
 
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.runs.search_records import TrialRecords
+from alloyk.runs.search_space import parameters_of
 from alloyk.tuning.loop import Outcome, _refuse_standstill, run_trials
-from alloyk.tuning.records import TrialRecords
 from alloyk.tuning.search import run_search
-from alloyk.tuning.space import parameters_of
 from alloyk.tuning.suggestions import suggestions_for
 
 # The optimum, 0, is at rate 1e-3 and dropout 0.3; the default, the lower ends, has 4 + 0.36.

@@ -18,6 +18,8 @@ from alloyk.config import parse_overrides
 from alloyk.errors import AlloykError, ConfigError, ModelError
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.lineage import Lineage
+from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, TrialRecords
+from alloyk.runs.search_space import parameters_of
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
 from alloyk.training import train_network
 from alloyk.training.checkpoint import _load_arrays
@@ -25,9 +27,7 @@ from alloyk.tuning import ray_workers
 from alloyk.tuning.evolution import evolving, lineage_of, members_of
 from alloyk.tuning.experiment import Experiment, _continue, _remove_checkpoints
 from alloyk.tuning.loop import run_trials
-from alloyk.tuning.records import FROM, GENERATION, PARENT, UNTIL, TrialRecords
 from alloyk.tuning.search import _finish
-from alloyk.tuning.space import parameters_of
 from alloyk.tuning.task import Members, Task
 
 pytestmark = pytest.mark.usefixtures("unrendered")

@@ -11,6 +11,8 @@ import pytest
 from alloyk.config.choices import LossConfig
 from alloyk.errors import AlloykError, ConfigError, ModelError
 from alloyk.runs.lineage import CHANGEABLE
+from alloyk.runs.search_records import GENERATION, PARENT, UNTIL, Trial, TrialRecords
+from alloyk.runs.search_space import parameters_of
 from alloyk.tuning.loop import Outcome, run_trials
 from alloyk.tuning.population import (
     Population,
@@ -19,8 +21,6 @@ from alloyk.tuning.population import (
     refuse_fixed_keys,
     refuse_wrong_members,
 )
-from alloyk.tuning.records import GENERATION, PARENT, UNTIL, Trial, TrialRecords
-from alloyk.tuning.space import parameters_of
 from alloyk.tuning.task import Members
 
 RATE = "optimizer.learning_rate"

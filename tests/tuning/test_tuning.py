@@ -16,23 +16,23 @@ from alloyk.config import parse_overrides, resolve_config
 from alloyk.config.recipes import ARCHITECTURES
 from alloyk.errors import AlloykError, ConfigError
 from alloyk.models.classifier import ARCHITECTURES as MODELS
-from alloyk.training import run_training
-from alloyk.training.checkpoint import Checkpoint
-from alloyk.tuning.experiment import Experiment
-from alloyk.tuning.keras_space import hyperparameters_of
-from alloyk.tuning.records import (
+from alloyk.runs.search_records import (
     SEARCH_FILE,
     TRIAL_FILE,
     TrialRecords,
     refuse_another_search,
     write_description,
 )  # fmt: skip
+from alloyk.runs.search_space import parameters_of
+from alloyk.training import run_training
+from alloyk.training.checkpoint import Checkpoint
+from alloyk.tuning.experiment import Experiment
+from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.search import _default_folder, run_search
 from alloyk.tuning.space import (
     complete,
     extremes,
     overrides_of,
-    parameters_of,
     read_space,
     space_from,
 )  # fmt: skip

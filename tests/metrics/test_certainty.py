@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alloyk.metrics.certainty import certainties
 from alloyk.runs.predictions import Predictions
-from alloyk.tuning.noise import certainties
 
 N = 2000
 

@@ -6,6 +6,7 @@ be resumed from them.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from alloyk.runs.json_file import read_json, write_json
 
 SEARCH_FILE = "search.json"
 TRIAL_FILE = "trial.json"
-RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+STATES = RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 
 # Values of a trial that are no setting. It continues another trial, from an epoch to an epoch.
 PARENT, FROM, UNTIL = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
@@ -73,9 +74,10 @@ class TrialRecords:
         """Read what other workers have written; an ended trial does not change any more."""
         for file in sorted(self.out.glob(f"trial_*/{TRIAL_FILE}")):
             name = file.parent.name.removeprefix("trial_")
+            if not name.isdecimal():  # a copy that somebody has made
+                continue
             if name not in self._trials or self._trials[name].state == RUNNING:
-                known = {key: value for key, value in _read(file).items() if key in _FIELDS}
-                self._trials[name] = Trial(name, **known)
+                self._trials[name] = _trial(name, file)
 
     def folder(self, trial: Trial) -> Path:
         """Folder of the trial's history and checkpoint."""
@@ -123,6 +125,23 @@ class TrialRecords:
         """Trials without a result."""
         return [trial for trial in self if trial.state == FAILED]
 
+    def line(self, trial: Trial) -> list[Trial]:
+        """The trials that a trial continues, the first one first, itself last.
+
+        Raises:
+            ModelError: One of them is missing.
+        """
+        found = [trial]
+        while (parent := found[0].values.get(PARENT)) is not None:
+            before = self._trials.get(parent)
+            if before is None or before in found:
+                raise ModelError(
+                    f"{shown(self.folder(found[0]) / TRIAL_FILE)} continues trial {parent}, whose "
+                    f"{TRIAL_FILE} is missing; restore it"
+                )
+            found.insert(0, before)
+        return found
+
     def _next_position(self) -> int:
         positions = [one for t in self for one in (t.claimed, t.ended) if one is not None]
         return max(positions, default=-1) + 1
@@ -134,6 +153,47 @@ class TrialRecords:
 
 
 _FIELDS = tuple(one.name for one in fields(Trial) if one.name != "name")
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "values": (dict,), "state": (str,), "result": (int, float), "claimed": (int,),
+    "ended": (int,), "epochs": (int,), "seconds": (int, float), "error": (str,), "weights": (str,),
+}  # fmt: skip
+_REQUIRED = ("values", "state", "claimed")
+
+
+def _trial(name: str, file: Path) -> Trial:
+    """The trial that a file records.
+
+    Raises:
+        ModelError: The file is damaged, or of a version that records trials in another way.
+    """
+    content = _read(file)
+    found = {key: content[key] for key in _FIELDS if key in content}
+    for key, kinds in _KINDS.items():
+        value = found.get(key)
+        if value is None and key not in _REQUIRED:
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise _damaged(file, f"`{key}` must be {_NAMES[kinds]}, got {json.dumps(value)}")
+    state, result = found["state"], found.get("result")
+    if state not in STATES:
+        raise _damaged(file, f"`state` must be one of {', '.join(STATES)}, got {json.dumps(state)}")
+    if (state == FINISHED) != (result is not None and math.isfinite(result)):
+        raise _damaged(file, f"a {state} trial cannot have the result {json.dumps(result)}")
+    return Trial(name, **found)
+
+
+_NAMES: dict[tuple[type, ...], str] = {
+    (dict,): "an object", (str,): "text", (int,): "a whole number", (int, float): "a number",
+}  # fmt: skip
+
+
+def _damaged(file: Path, problem: str) -> ModelError:
+    return ModelError(
+        f"{shown(file)} must be the record of a trial, but {problem}; restore it, use the version "
+        "of alloyk that wrote it, or search in another --out"
+    )
 
 
 def falls(monitor: str) -> bool:
@@ -186,11 +246,13 @@ def search_difference(out: Path, description: Mapping[str, Any]) -> str | None:
     )
 
 
-def _space_difference(before: Mapping, now: Mapping, search: str) -> str | None:
+def _space_difference(before: Mapping[str, Any], now: Mapping[str, Any], search: str) -> str | None:
     for key in (*before, *now):
         old, new = before.get(key), now.get(key)
-        grows = search == "grid" and isinstance(old, list) and isinstance(new, list)
-        if old == new or (grows and all(value in new for value in old)):
+        grid = search == "grid" and isinstance(old, list)
+        if old == new or (
+            grid and isinstance(new, list) and all(value in new for value in old or ())
+        ):
             continue
         return f"the search space of {key} was {json.dumps(old)}, got {json.dumps(new)}"
     return None

@@ -1,15 +1,18 @@
-"""How certain the best trial is: a paired bootstrap over the plates of the validation split.
+"""How certain the best trial of a search is: a paired bootstrap over the validation plates.
 
 Every resample draws the same plates for all trials, because they were evaluated on the same images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
-from alloyk.runs.predictions import Predictions
+from alloyk.runs.folder import RunFolder
+from alloyk.runs.predictions import Predictions, read_predictions
+from alloyk.runs.search_records import Trial, TrialRecords, falls
 
 LEVEL = (2.5, 97.5)
 
@@ -28,6 +31,36 @@ class Certainty(NamedTuple):
     low: float
     high: float
     tied: bool
+
+
+def metric_of(monitor: str) -> str:
+    """What trials are compared by on their validation predictions.
+
+    >>> metric_of("val_loss"), metric_of("val_accuracy")
+    ('log_loss', 'accuracy')
+    """
+    return "log_loss" if falls(monitor) else "accuracy"
+
+
+def trial_certainties(
+    records: TrialRecords, best_first: Sequence[Trial], monitor: str
+) -> dict[str, Certainty]:
+    """The certainty of each trial whose validation predictions are there; none without the best.
+
+    Args:
+        records: The trials of a search.
+        best_first: Those that are finished, the best first.
+        monitor: What the search compares them by.
+
+    Raises:
+        ModelError: A predictions file is damaged.
+    """
+    files = {t.name: RunFolder(records.folder(t)).predictions_file("val") for t in best_first}
+    found = {name: read_predictions(file) for name, file in files.items() if file.exists()}
+    if not best_first or best_first[0].name not in found:
+        return {}
+    accuracy = metric_of(monitor) == "accuracy"
+    return certainties(found, best_first[0].name, accuracy=accuracy)
 
 
 def certainties(
@@ -64,12 +97,12 @@ def certainties(
     }
 
 
-def _per_image(predictions: Predictions, accuracy: bool) -> np.ndarray:
+def _per_image(predictions: Predictions, accuracy: bool) -> npt.NDArray[np.float64]:
     """Whether each image is right, or its log loss."""
     if accuracy:
-        right: np.ndarray = (predictions.y_pred == predictions.y_true).astype(float)
+        right: npt.NDArray[np.float64] = (predictions.y_pred == predictions.y_true).astype(float)
         return right
     rows = np.arange(len(predictions))
     of_true = predictions.probabilities[rows, predictions.y_true]
-    losses: np.ndarray = -np.log(np.maximum(of_true, np.finfo(np.float64).eps))
+    losses: npt.NDArray[np.float64] = -np.log(np.maximum(of_true, np.finfo(np.float64).eps))
     return losses
