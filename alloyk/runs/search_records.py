@@ -159,7 +159,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "values": (dict,), "state": (str,), "result": (int, float), "claimed": (int,),
     "ended": (int,), "epochs": (int,), "seconds": (int, float), "error": (str,), "weights": (str,),
 }  # fmt: skip
-_REQUIRED = ("values", "state", "claimed")
+_NEVER_NULL = ("values", "state", "claimed")
 
 
 def _trial(name: str, file: Path) -> Trial:
@@ -172,11 +172,11 @@ def _trial(name: str, file: Path) -> Trial:
     found = {key: content[key] for key in _FIELDS if key in content}
     for key, kinds in _KINDS.items():
         value = found.get(key)
-        if value is None and key not in _REQUIRED:
-            continue
+        if value is None and (key not in _NEVER_NULL or (key not in found and key != "values")):
+            continue  # the first searches recorded values, state and result only
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise _damaged(file, f"`{key}` must be {_NAMES[kinds]}, got {json.dumps(value)}")
-    state, result = found["state"], found.get("result")
+    state, result = found.get("state", RUNNING), found.get("result")
     if state not in STATES:
         raise _damaged(file, f"`state` must be one of {', '.join(STATES)}, got {json.dumps(state)}")
     if (state == FINISHED) != (result is not None and math.isfinite(result)):

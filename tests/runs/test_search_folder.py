@@ -93,6 +93,12 @@ def test_a_copy_of_a_trial_is_none(search):
     assert search.records.begin({}).name == "0001"
 
 
+def test_a_record_of_the_first_searches_says_less(search):
+    record(search, "0000", {"values": {}, "state": "finished", "result": 0.5})
+    (trial,) = search.records
+    assert (trial.result, trial.claimed, trial.epochs) == (0.5, 0, None)
+
+
 def test_a_record_of_a_later_version_may_say_more(search):
     record(search, "0000", {**TRIAL, "colour": "red"})
     (trial,) = search.records
