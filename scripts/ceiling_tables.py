@@ -1,12 +1,15 @@
 #!/usr/bin/env python
 """The tables of reference ceilings in docs/ceiling.md, about two minutes on one core.
 
-python scripts/ceiling_tables.py
+python scripts/ceiling_tables.py [layouts] [presets] [sweeps] [priors] [channels]
 """
 
 import math
+import sys
 from functools import partial
 from unittest import mock
+
+import numpy as np
 
 from alloyk.simulator.ceiling import fisher
 from alloyk.simulator.ceiling.design import percentage
@@ -89,9 +92,37 @@ def priors():
             row(title, *(percentage(ceiling(name, 64)) for name in ("hard2", "hard5")))
 
 
+CHANNELS = ([50], [40], [40, 50], [40, 45, 50], [30, 40, 50, 60])
+
+
+def channels():
+    """Voltages of one plate as channels, 64²: each of the full exposure, and of a part of it."""
+    names = ("alloys5", "hard5", "hard2")
+    row("channels, kV", *(f"{name}, {what}" for name in names for what in ("full", "shared")))
+    row(*["---"] * (2 * len(names) + 1))
+    base = {name: ceiling(name, 64, tube__channels_kvp=[50]) for name in names}
+    for kvp in CHANNELS:
+        cells = []
+        for name in names:
+            whole = preset_parameters(name).exposure.photons_per_mm2
+            for photons in (whole, whole / len(kvp)):
+                found = ceiling(name, 64, tube__channels_kvp=kvp, exposure__photons_per_mm2=photons)
+                gain = np.subtract(found.by_block, base[name].by_block)
+                error = gain.std(ddof=1) / math.sqrt(len(gain))
+                cells.append(f"{percentage(found)} ({100 * gain.mean():+.1f} ± {100 * error:.1f})")
+        row(" + ".join(map(str, kvp)), *cells)
+    for name in names:
+        photons = 3 * preset_parameters(name).exposure.photons_per_mm2
+        found = ceiling(name, 64, tube__channels_kvp=[50], exposure__photons_per_mm2=photons)
+        print(f"{name}, 50 kV, three times the exposure: {percentage(found)}")
+
+
+TABLES = {one.__name__: one for one in (layouts, presets, sweeps, priors, channels)}
+
+
 def main():
-    for table in (layouts, presets, sweeps, priors):
-        table()
+    for name in sys.argv[1:] or TABLES:
+        TABLES[name]()
         print()
 
 

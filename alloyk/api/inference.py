@@ -116,7 +116,7 @@ def predict(
     classifier = load(model)
     given = [images] if isinstance(images, str | Path) else images
     if names is None and _are_paths(given):
-        given = find_images([str(one) for one in given])
+        given = find_images([str(one) for one in given], channels=classifier.metadata.channels)
     return classifier.predict(
         given, names=names, page=page, raw=layout, progress=progress, keep_going=keep_going,
         abstain=abstain,

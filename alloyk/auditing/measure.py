@@ -9,7 +9,7 @@ from PIL import Image
 
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL, Defects, find_defects
 from alloyk.errors import AlloykError
-from alloyk.imaging import image_format, read_image, shown
+from alloyk.imaging import channel_files, image_format, read_image, shown
 from alloyk.imaging.gray import to_gray
 
 THUMB = 16
@@ -84,14 +84,14 @@ class Measures:
 
 
 def measure_image(path: str | Path) -> Measures:
-    """Read an image file and measure it.
+    """Read an image file and measure it; of a sample of several channels the first one.
 
     Raises:
         AlloykError: The file cannot be read.
     """
     try:
-        image = read_image(path)
-        return measure_array(image, image_format(path))
+        first = channel_files(path)[0]
+        return measure_array(read_image(first), image_format(first))
     except MemoryError:
         raise AlloykError(
             f"cannot read the image {shown(path)}: it does not fit into memory; cut it into "

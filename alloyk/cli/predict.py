@@ -15,7 +15,7 @@ from alloyk.errors import AlloykError
 from alloyk.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
-    from alloyk.inference import Classification, Stream
+    from alloyk.inference import Classification, Classifier, Stream
     from alloyk.inference.tables import Table
 
 
@@ -63,6 +63,8 @@ def predict(
       alloyk predict resnet18.tflite --watch radiographs/ --output classes.csv
     """
     from alloyk.inference import STANDARD_INPUT, find_images, load
+    from alloyk.inference.backends import model_file
+    from alloyk.inference.metadata import read_metadata
     from alloyk.inference.tables import TABLES, refuse_other_file
 
     if output and as_json:
@@ -84,18 +86,26 @@ def predict(
         return
     if output is not None:
         refuse_other_file(output)
-    names = find_images(images, _name_ignored)
-    if names.count(STANDARD_INPUT) > 1:
+    if images.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- is one image on standard input: give it once")
+    channels = read_metadata(model_file(model)[1]).channels
+    names = find_images(images, _name_ignored, channels)
 
     classifier = load(model)
     several = len(names) > 1
     stream = classifier.stream(
-        _with_standard_input(names, classifier.metadata.page if page is None else page),
+        _with_standard_input(names, _page_of_bytes(classifier, page)),
         names=names, page=page, raw=raw, progress=PROGRESS if several else NO_PROGRESS,
         keep_going=several, abstain=abstain,
     )  # fmt: skip
     _classify(stream, TABLES[kind](several), output, classifier.simulated)
+
+
+def _page_of_bytes(classifier: "Classifier", page: Any) -> Any:
+    """What to take of an image on standard input."""
+    if classifier.channels > 1:
+        return "channels"
+    return classifier.metadata.page if page is None else page
 
 
 def _watch(model: Path, folder: Path, output: Path, **options: Any) -> None:

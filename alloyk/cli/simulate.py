@@ -70,6 +70,7 @@ def simulate(
       alloyk simulate radiographs
       alloyk simulate five --preset alloys5 --images 600 --contact-sheet
       alloyk simulate stepped --images-per-plate 3 --set tube.voltage_steps_kvp=40,45,50
+      alloyk simulate channels --preset alloys5 --set tube.channels_kvp=40,45,50
       alloyk simulate again --from radiographs/simulation.yaml
     """
     if options["recipe"]:
@@ -85,7 +86,7 @@ def simulate(
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
     size = found.recipe.image_size
-    click.echo(f"{out}: {found.recipe.images} images of {size}×{size}")
+    click.echo(f"{out}: {found.recipe.files} images of {size}×{size}")
     click.echo(", ".join(f"Al {label}: {n}" for label, n in found.class_counts.items()))
 
 

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from alloyk.imaging import RawLayout
+from alloyk.imaging import ChannelChoice, RawLayout
 from alloyk.settings.section import Positive, Section
 
 _PAGE_RULE = "must be the number of a page from 0, mean or each"
@@ -50,12 +50,40 @@ class RawConfig(Section):
         return RawLayout(self.dtype, self.shape, self.offset, self.byte_order)
 
 
+class ChannelsConfig(Section):
+    """Which images of a data set are the channels of one sample."""
+
+    column: str = "tube_voltage_kvp"
+    values: tuple[str, ...]
+    by: str | None = None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_texts(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.split(",")
+        parts = value if isinstance(value, list | tuple) else [value]
+        return [f"{one:g}" if type(one) is float else str(one).strip() for one in parts]
+
+    @field_validator("values")
+    @classmethod
+    def _check_values(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or "" in value or len(set(value)) < len(value):
+            raise ValueError("must name one or more values of the column, each once")
+        return value
+
+    def choice(self) -> ChannelChoice:
+        """The same for readers."""
+        return ChannelChoice(self.column, self.values, self.by)
+
+
 class DataConfig(Section):
     """The images, and how they are split and read."""
 
     path: Path | None = None
     page: int | Literal["mean", "each"] | None = None
     raw: RawConfig | None = None
+    channels: ChannelsConfig | None = None
     simulate: SimulateConfig = SimulateConfig()
     ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
     group_by: str | None = None
@@ -68,6 +96,20 @@ class DataConfig(Section):
     attenuation: bool = False
     cache: Literal["memory", "disk", "none"] = "memory"
     sampling: Literal["natural", "class_aware"] = "natural"
+
+    @property
+    def channel_count(self) -> int:
+        """Channels of a sample."""
+        return len(self.channels.values) if self.channels else 1
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if self.flat is not None and self.channel_count > 1:
+            raise ValueError(
+                "data.flat corrects images of one channel; remove it, or correct the images "
+                "before and remove data.flat"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_flat(self) -> Self:

@@ -214,7 +214,31 @@ class Config(Section):
             "skip_unreadable": data.on_bad_image == "skip",
             "page": data.page,
             "raw": data.raw.layout() if data.raw else None,
+            "channels": data.channels.choice() if data.channels else None,
         }
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        count = self.data.channel_count
+        if count == 1:
+            return self
+        mean = self.preprocess.mean
+        if mean is not None and len(mean) not in (1, count):
+            raise ValueError(
+                f"preprocess.mean must have 1 number or {count}, one for each of data.channels, "
+                f"got {len(mean)}"
+            )
+        if self.preprocess.standardize == "imagenet" and mean is None:
+            raise ValueError(
+                "preprocess.standardize=imagenet is for colours and must not be combined with "
+                "data.channels; set preprocess.standardize=dataset"
+            )
+        if self.model.weights is not None and count != 3:
+            raise ValueError(
+                f"model.weights are for one or three channels, got {count} in data.channels; "
+                "remove model.weights, or name three values"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_logarithm(self) -> Self:

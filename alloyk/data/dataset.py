@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloyk.data.channels import with_channels
 from alloyk.data.discovery import (
     common_folder,
     existing_folder,
@@ -36,7 +37,15 @@ from alloyk.data.splits import (
 from alloyk.data.stacks import with_pages
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import PageChoice, RawLayout, describe_raw, image_file, raw_layout, shown
+from alloyk.imaging import (
+    ChannelChoice,
+    PageChoice,
+    RawLayout,
+    describe_raw,
+    image_files,
+    raw_layout,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +69,7 @@ class ImageDataset:
         skipped: Paths of images that cannot be read and were left out.
         page: What is taken of a file with several pages.
         raw: How raw files without a sidecar are laid out.
+        channels: Which images are the channels of one sample.
     """
 
     root: Path
@@ -70,6 +80,7 @@ class ImageDataset:
     skipped: tuple[str, ...] = ()
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    channels: ChannelChoice | None = None
 
     @property
     def simulated(self) -> bool:
@@ -107,17 +118,17 @@ class ImageDataset:
         digest = hashlib.sha256()
         rows = self.table[["path", "label", "split"]].sort_values("path")
         for path, label, split in rows.itertuples(index=False, name=None):
-            file = image_file(self.root / path)
-            try:
-                status = os.stat(file)
-            except OSError as error:
-                raise DataError(
-                    f"{shown(self.root / path)} is no longer there: {error.strerror}"
-                ) from error
-            row: tuple[Any, ...] = (path, label, split, status.st_size, status.st_mtime_ns)
-            if file.suffix.lower() == ".raw":
-                row += (raw_layout(file),)
-            digest.update(repr(row).encode())
+            for file in image_files(self.root / path):
+                try:
+                    status = os.stat(file)
+                except OSError as error:
+                    raise DataError(
+                        f"{shown(self.root / path)} is no longer there: {error.strerror}"
+                    ) from error
+                row: tuple[Any, ...] = (path, label, split, status.st_size, status.st_mtime_ns)
+                if file.suffix.lower() == ".raw":
+                    row += (raw_layout(file),)
+                digest.update(repr(row).encode())
         return digest.hexdigest()
 
 
@@ -131,6 +142,7 @@ def load_dataset(
     leave_out: tuple[str, str] | None = None,
     page: PageChoice | None = None,
     raw: RawLayout | None = None,
+    channels: ChannelChoice | None = None,
 ) -> ImageDataset:
     """Load a data set; give it the splits that it lacks.
 
@@ -148,12 +160,13 @@ def load_dataset(
         leave_out: Column and value of the condition to test on.
         page: What to take of a file with several pages; None refuses them when they are read.
         raw: How raw files without a sidecar are laid out.
+        channels: Which images are the channels of one sample; None if each image is one.
 
     Raises:
         DataError: One line that names what is missing, empty, misplaced, doubled or unknown.
     """
     ratios = checked_ratios(ratios)
-    root, table, given_by, notes = read_table(Path(data), page=page, raw=raw)
+    root, table, given_by, notes = read_table(Path(data), page=page, raw=raw, channels=channels)
     record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
@@ -183,7 +196,7 @@ def load_dataset(
     table = table[first + [name for name in table.columns if name not in first]]
     return ImageDataset(
         root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes),
-        page=page, raw=raw,
+        page=page, raw=raw, channels=channels,
     )  # fmt: skip
 
 
@@ -204,6 +217,7 @@ def read_table(
     labelled: bool = True,
     page: PageChoice | None = None,
     raw: RawLayout | None = None,
+    channels: ChannelChoice | None = None,
 ) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     """Read a data set as it lies there, without drawing splits.
 
@@ -212,6 +226,7 @@ def read_table(
         labelled: False takes a manifest without labels.
         page: As in `load_dataset`.
         raw: As in `load_dataset`.
+        channels: As in `load_dataset`.
 
     Returns:
         The folder, the table, `"folders"` or `"manifest"`, and the notes.
@@ -219,7 +234,8 @@ def read_table(
     root, table, given_by, notes = _read_files(data, labelled)
     describe_raw(root, raw)
     table = with_header_settings(root, table)
-    return root, with_pages(root, table, page), given_by, notes
+    table, left_out = with_channels(with_pages(root, table, page), channels)
+    return root, table, given_by, notes + left_out
 
 
 def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, list[str]]":

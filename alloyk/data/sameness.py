@@ -3,7 +3,7 @@
 import hashlib
 
 from alloyk.data.dataset import ImageDataset
-from alloyk.imaging.pages import image_file
+from alloyk.imaging.pages import image_files
 
 FILES = 64
 """Files of which the content counts too."""
@@ -22,8 +22,8 @@ def sample_digest(dataset: ImageDataset, files: int = FILES) -> str:
     rows = dataset.table[["path", "label", "split"]].sort_values("path")
     step = max(len(rows) // files, 1)
     for number, (path, label, split) in enumerate(rows.itertuples(index=False, name=None)):
-        file = image_file(dataset.root / path)
-        digest.update(repr((path, label, split, file.stat().st_size)).encode())
-        if number % step == 0:
-            digest.update(file.read_bytes())
+        for file in image_files(dataset.root / path):
+            digest.update(repr((path, label, split, file.stat().st_size)).encode())
+            if number % step == 0:
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -19,7 +19,7 @@ from alloyk import __version__
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import PageChoice, RawLayout, read_image
+from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, read_image
 from alloyk.locks import locked_path
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ def open_dataset(
     skip_unreadable: bool,
     page: PageChoice | None,
     raw: RawLayout | None,
+    channels: ChannelChoice | None,
 ) -> ImageDataset:
     """Open a data set with its splits, or the embedded default.
 
@@ -101,6 +102,7 @@ def open_dataset(
         skip_unreadable: Whether to leave out unreadable images.
         page: What to take of a file with several pages.
         raw: Layout of raw files without a sidecar.
+        channels: Which images are the channels of one sample.
 
     Raises:
         AlloykError: The data set cannot be used.
@@ -114,6 +116,7 @@ def open_dataset(
         leave_out=parse_condition(leave_out) if leave_out else None,
         page=page,
         raw=raw,
+        channels=channels,
     )
     return readable_dataset(dataset) if skip_unreadable else dataset
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def ceiling_of(facts: Facts, predictions: Predictions, earlier: RunFolder) -> Ce
     if facts.data_root is None or facts.simulated is False:
         return None
     if facts.data_root.is_dir():
-        return dataset_ceiling(facts.data_root, predictions.table["label"])
+        return dataset_ceiling(facts.data_root, predictions.table["label"], facts.channels)
     metrics = earlier.metrics
     counts = {
         label: of_class["support"] for label, of_class in metrics.get("per_class", {}).items()
@@ -55,7 +55,9 @@ def recorded_ceiling(run: RunFolder) -> Ceiling | None:
     return run.facts.ceiling or run.metrics.get("ceiling")
 
 
-def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
+def dataset_ceiling(
+    root: Path, labels: Iterable[str], channels: Mapping[str, Any] | None = None
+) -> Ceiling | None:
     """What an ideal classifier reaches on images of a simulated data set.
 
     It takes a second or so, and is kept in the user's cache folder. Where there is none although
@@ -64,6 +66,7 @@ def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
     Args:
         root: Folder of the data set; its `simulation.yaml` is read.
         labels: Of the images in question, for the shares of the classes.
+        channels: Which images are one sample, as `Facts.channels`.
 
     Returns:
         As `Ceiling.as_dict` of the simulator, with `notes`, of the classes that have images
@@ -73,6 +76,7 @@ def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
     if not recipe_file.is_file():
         return None
     from alloyk.simulator.dataset.recipe import load_recipe
+    from alloyk.simulator.settings.channels import parameters_as_used
     from alloyk.simulator.settings.overrides import with_overrides
 
     counts = Counter(labels)
@@ -84,7 +88,8 @@ def dataset_ceiling(root: Path, labels: Iterable[str]) -> Ceiling | None:
         unknown = set(counts) - set(recipe.parameters.alloys)
         if unknown:
             raise DataError(f"its simulation.yaml has no class {min(unknown)}")
-        parameters = with_overrides(recipe.parameters, {"alloys": tuple(shares)})
+        parameters = parameters_as_used(recipe.parameters, channels)
+        parameters = with_overrides(parameters, {"alloys": tuple(shares)})
         return _cached(parameters, recipe.image_size, shares)
     except AlloykError as error:
         log.warning("no reference ceiling for %s: %s", root, error)

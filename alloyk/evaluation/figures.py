@@ -11,7 +11,7 @@ from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.errors import DataError
 from alloyk.evaluation.text_report import describe
-from alloyk.imaging import image_file, read_image, shown
+from alloyk.imaging import image_files, read_image, shown
 from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import FIGURES
@@ -158,8 +158,9 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
     paths = predictions.table["path"].to_numpy()[surest]
     for path in paths:
-        if not image_file(root / path).is_file():
-            raise DataError(f"the image {shown(root / path)} is missing")
+        for file in image_files(root / path):
+            if not file.is_file():
+                raise DataError(f"the image {shown(file)} is missing")
     names = [display_name(label) for label in predictions.classes]
     captions = [
         (
@@ -169,8 +170,14 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
         )
         for i, path in zip(surest, paths, strict=True)
     ]
-    images = [read_image(root / path) for path in paths]
+    images = [_drawn(root / path) for path in paths]
     return plots.plot_mistakes(images, captions, subtitle=subtitle)
+
+
+def _drawn(path: Path) -> np.ndarray:
+    """The image to draw; of several channels their mean."""
+    image = read_image(path)
+    return image if len(image_files(path)) == 1 else image.mean(axis=2, keepdims=True)
 
 
 def save_figures(folder: Path, pictures: Mapping[str, Axes]) -> None:

@@ -15,6 +15,7 @@ from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
+from alloyk.inference.metadata import refuse_channels
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
@@ -184,6 +185,10 @@ def _fit_baselines(
 
 def _preprocessing(classifier: Classifier) -> Any:
     """The layers of a saved model from a raw image to what its network sees."""
+    refuse_channels(
+        classifier.metadata, classifier.path, "a baseline",
+        "evaluate the baseline of a model of one of its channels",
+    )  # fmt: skip
     layers = classifier.backend.model.layers
     if [layer.name for layer in layers[:1]] != ["preprocessing"]:
         raise ModelError(

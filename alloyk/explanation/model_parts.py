@@ -10,6 +10,7 @@ import numpy as np
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
+from alloyk.inference.metadata import refuse_channels
 
 # Excludes a class from a sum of powers: its power and gradient are 0 in float32.
 LEFT_OUT = -1e30
@@ -59,6 +60,10 @@ def opened(classifier: Classifier) -> OpenedClassifier:
         ModelError: As `open_classifier`.
     """
     run = classifier.path
+    refuse_channels(
+        classifier.metadata, run, "an explanation",
+        "explain a model of one of its channels, trained with one value in data.channels.values",
+    )  # fmt: skip
     model = getattr(classifier.backend, "model", None)
     if model is None:
         raise ModelError(

@@ -12,10 +12,11 @@ from alloyk.exporting.exporter import export_run
 from alloyk.exporting.proof import proof_folder
 from alloyk.exporting.result import ExportReport
 from alloyk.files import sha256, size_of, unfinished_path
-from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata
+from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata, refuse_channels
 from alloyk.inference.novelty import detector_content, read_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
+from alloyk.runs.folder import RunFolder
 
 SCRIPT, STATISTICS, README = "predict.py", "raw_statistics.py", "README.md"
 
@@ -50,6 +51,11 @@ def export_bundle(
     out = Path(out)
     refuse_existing(out, "--bundle")
     refuse_run_file(out, Path(run), "--bundle")
+    model = RunFolder(run).require_model()
+    refuse_channels(
+        read_metadata(model), Path(run), "--bundle",
+        "export with --format tflite, which takes the channels as one image",
+    )  # fmt: skip
     with unfinished_path(out) as folder:
         folder.mkdir()
         options: dict[str, Any] = {

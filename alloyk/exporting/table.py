@@ -84,7 +84,8 @@ def _calibration(report: ExportReport) -> list[tuple[str, str]]:
 def _described(shape: tuple[int | None, ...]) -> str:
     height, width, channels = shape
     if height is None or width is None or channels is None:
-        return "raw images of any size, 1 or 3 channels"
+        channels = shape[2] or "1 or 3"
+        return f"raw images of any size, {channels} channels"
     return f"one raw image of {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"
 
 

@@ -2,11 +2,21 @@
 
 `reading` finds the format and names the file in every error; `png`, `jpeg`, `pillow` (BMP too),
 `tiff` and `dicom` read one format each, `lab` those of laboratories (`numpy_files`, `edf`, `his`,
-`hdf5`, `raw`); `limits` is what they share, `pages` names the pages of a file, `advice` says how to
+`hdf5`, `raw`); `limits` is what they share, `pages` names the pages of a file, `channels` images of
+several files, `advice` says how to
 convert what is not read, `gray` makes gray of colour.
 """
 
-from alloyk.imaging.pages import Page, PageChoice, image_file, page_paths, split_page, without_page
+from alloyk.imaging.channels import ChannelChoice, channel_files, channel_name, several
+from alloyk.imaging.pages import (
+    Page,
+    PageChoice,
+    image_file,
+    image_files,
+    page_paths,
+    split_page,
+    without_page,
+)
 from alloyk.imaging.raw import RawLayout, assume_raw, describe_raw, raw_layout
 from alloyk.imaging.reading import (
     IMAGE_SUFFIXES,
@@ -23,13 +33,17 @@ from alloyk.imaging.reading import (
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ChannelChoice",
     "Page",
     "PageChoice",
     "RawLayout",
     "assume_raw",
+    "channel_files",
+    "channel_name",
     "decoded_pixels",
     "describe_raw",
     "image_file",
+    "image_files",
     "image_format",
     "image_size",
     "is_image_file",
@@ -39,6 +53,7 @@ __all__ = [
     "plain_format",
     "raw_layout",
     "read_image",
+    "several",
     "shown",
     "split_page",
     "without_page",

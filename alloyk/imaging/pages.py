@@ -1,16 +1,21 @@
-"""Names of a page: `FILE[2]`, and `FILE[mean]` for the mean of all pages."""
+"""Names of a page: `FILE[2]`, `FILE[mean]` for the mean of all pages, `FILE[channels]` for all."""
 
 import os
 import re
 from pathlib import Path
 from typing import Literal
 
-Page = int | Literal["mean"]
+from alloyk.imaging.channels import channel_files
+
+CHANNELS: Literal["channels"] = "channels"
+"""Page: everything in a file, each page or sample a channel."""
+
+Page = int | Literal["mean", "channels"]
 
 PageChoice = int | Literal["mean", "each"]
 """What to take of a file with several pages: one, their mean, or each as an image."""
 
-_PAGE = re.compile(r"(.+)\[(\d+|mean)\]", re.DOTALL)
+_PAGE = re.compile(r"(.+)\[(\d+|mean|channels)\]", re.DOTALL)
 
 
 def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
@@ -21,18 +26,29 @@ def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
     """
     text = str(path)
     found = _PAGE.fullmatch(text) if text.endswith("]") else None
-    if found is None or os.path.lexists(text):
+    if found is None or os.path.lexists(text) or len(channel_files(text)) > 1:
         return path, None
+    if found[2] == CHANNELS:
+        return found[1], CHANNELS
     return found[1], "mean" if found[2] == "mean" else int(found[2])
 
 
 def image_file(path: str | Path) -> Path:
-    """Return the file that an image is in, without the page.
+    """Return the file that an image is in, without the page; of several channels that of the first.
 
     >>> image_file("stack.tif[2]").name
     'stack.tif'
     """
-    return Path(split_page(path)[0])
+    return image_files(path)[0]
+
+
+def image_files(path: str | Path) -> list[Path]:
+    """Return the files that an image is in: one, or one for each channel.
+
+    >>> [file.name for file in image_files("a/x_40kv.tif[2]|x_45kv.tif[2]")]
+    ['x_40kv.tif', 'x_45kv.tif']
+    """
+    return [Path(split_page(file)[0]) for file in channel_files(path)]
 
 
 def without_page(name: str) -> str:

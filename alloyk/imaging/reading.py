@@ -8,7 +8,7 @@ file, not from its name. Importing this module loads only NumPy and Pillow.
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -17,8 +17,10 @@ import numpy as np
 from alloyk.errors import AlloykError, DataError
 from alloyk.imaging import jpeg, lab, pillow, png
 from alloyk.imaging.advice import how_to_convert
+from alloyk.imaging.channels import channel_files
+from alloyk.imaging.gray import to_gray
 from alloyk.imaging.limits import CUT_SHORT
-from alloyk.imaging.pages import Page, split_page
+from alloyk.imaging.pages import CHANNELS, Page, split_page
 from alloyk.imaging.raw import raw_layout
 
 Result = TypeVar("Result")
@@ -47,16 +49,17 @@ def read_image(
 
     Args:
         source: Path of a PNG, JPEG, BMP, TIFF, DICOM / DICONDE, NumPy, EDF, HIS, HDF5 or raw file,
-            of any name (raw: `.raw`); or the bytes of one. `FILE[2]` is a page of a FILE and
-            `FILE[mean]` the mean of all pages.
-        page: Page of a TIFF or frame of a DICOM file, from 0, or `"mean"` of all of them. Required
-            if there are several.
+            of any name (raw: `.raw`); or the bytes of one. `FILE[2]` is a page of a FILE,
+            `FILE[mean]` the mean of all pages, `FILE[channels]` an image with a channel for each
+            page or sample; `FILE|FILE` has a channel from each file, see `channels`.
+        page: Page of a TIFF or frame of a DICOM file, from 0, `"mean"` of all of them, or
+            `"channels"`. Required if there are several.
         name: Name for bytes in errors; a path is its own name.
 
     Returns:
-        Array `(height, width, channels)`, channels 1 or 3, native byte order, of the file's own
-        type (`uint8`, `uint16`, `int32`, `float32`, …); `float32` if a DICOM rescale requires it.
-        It may be read-only.
+        Array `(height, width, channels)`, channels 1 or 3 unless they are asked for, native byte
+        order, of the file's own type (`uint8`, `uint16`, `int32`, `float32`, …); `float32` if a
+        DICOM rescale requires it. It may be read-only.
 
     Raises:
         AlloykError: The file is missing, damaged, cut short, not an image, empty, larger than
@@ -64,9 +67,14 @@ def read_image(
             has NaN or infinite values.
     """
     if not isinstance(source, bytes) and page is None:
+        files = channel_files(source)
+        if len(files) > 1:
+            return _together([_one_channel(read_image(file)) for file in files], shown(source))
         source, page = split_page(source)
     if page == "mean":
         image = _open(source, _mean, name)
+    elif page == CHANNELS:
+        image = _open(source, _channels, name)
     else:
         image = _open(source, lambda file, kind: _pixels(file, kind, page), name)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
@@ -130,7 +138,7 @@ def image_format(path: str | Path | bytes, *, name: str = "") -> str:
     Raises:
         AlloykError: The file is missing or of no known format.
     """
-    source = path if isinstance(path, bytes) else split_page(path)[0]
+    source = path if isinstance(path, bytes) else split_page(channel_files(path)[0])[0]
     return _open(source, lambda file, kind: kind, name)
 
 
@@ -223,6 +231,36 @@ def _mean(file: BinaryIO, kind: str) -> np.ndarray:
     return (total / count).astype(np.float32)
 
 
+def _channels(file: BinaryIO, kind: str) -> np.ndarray:
+    """Return every page, or every sample of the only page, as a channel."""
+    count = _pages(file, kind)
+    if count > 1:
+        images = [_one_channel(image) for image in _all_pixels(file, kind, count)]
+        return _together(images, "its pages")
+    if kind == "tiff":
+        from alloyk.imaging import tiff
+
+        return tiff.read_samples(file)
+    return _pixels(file, kind, 0)
+
+
+def _one_channel(image: np.ndarray) -> np.ndarray:
+    """Return gray as it is, and gray of colour."""
+    return image if image.shape[2] == 1 else to_gray(image)
+
+
+def _together(images: Sequence[np.ndarray], what: str) -> np.ndarray:
+    """Join gray images `(height, width, 1)` as the channels of one."""
+    first = images[0].shape
+    other = next((image.shape for image in images if image.shape != first), None)
+    if other is not None:
+        raise DataError(
+            f"the channels of a sample must have one size, got {first[0]}×{first[1]} and "
+            f"{other[0]}×{other[1]} in {what}; take them with one detector setting"
+        )
+    return np.concatenate(images, axis=2)
+
+
 def _all_pixels(file: BinaryIO, kind: str, count: int) -> Iterator[np.ndarray]:
     if kind not in _COMMON:  # some of these are read whole each time they are opened
         yield from lab.read_all(file, kind)
@@ -261,10 +299,10 @@ def _of_header(
     name: str,
     function: Callable[[BinaryIO, str, int | None], Result],
 ) -> Result:
-    """What `function` finds in the header of a page; for the mean of all, of the first one."""
+    """What `function` finds in the header of a page; of several, of the first one."""
     if page is None and not isinstance(path, bytes):
-        path, page = split_page(path)
-    number = 0 if page == "mean" else page
+        path, page = split_page(channel_files(path)[0])
+    number = page if isinstance(page, int) else None if page is None else 0
     return _open(path, lambda file, kind: function(file, kind, number), name)
 
 

@@ -56,6 +56,22 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
         return oriented(native(_gray_or_rgb(samples, sheet)), _orientation(sheet))
 
 
+def read_samples(file: BinaryIO) -> np.ndarray:
+    """Return the samples of the only page as they are stored, `(height, width, samples)`."""
+    with tifffile.TiffFile(file) as tiff:
+        frame = _chosen(tiff, 0)
+        sheet = frame.page
+        _refuse_damaged_tags(tiff, sheet)
+        _refuse_missing_decoder(sheet)
+        refuse_missing_pixels(file, sheet)
+        photometric = getattr(sheet.photometric, "name", str(sheet.photometric))
+        if photometric not in ("MINISBLACK", "RGB"):
+            raise DataError(
+                f"its channels must be stored with black as zero, got {photometric}; convert it"
+            )
+        return oriented(native(_samples(file, frame)), _orientation(sheet))
+
+
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     """Return `(height, width)` of one page from the header."""
     with tifffile.TiffFile(file) as tiff:

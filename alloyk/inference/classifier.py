@@ -17,9 +17,9 @@ from alloyk.inference.abstention import abstaining, run_thresholds, threshold_fo
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.metadata import read_metadata
 from alloyk.inference.novelty import FEATURES, read_detector
-from alloyk.inference.raw_statistics import raw_statistics
+from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
 from alloyk.inference.results import Classification, joined
-from alloyk.inference.sources import Item, as_items, chunks, decoded, with_pages
+from alloyk.inference.sources import Item, all_channels, as_items, chunks, decoded, with_pages
 from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.targets import LOGITS
@@ -39,6 +39,7 @@ class Classifier:
         spreads: Column of numbers that it estimates beside the class → standard deviation of that
             column over its training images.
         input_shape: `(height, width, channels)` of the images it takes, None where any will do.
+        channels: Number of channels of a sample; 1 if each image is one.
         detector: Scores images by how unlike those of training they are; None where the model has
             none: a vote, or a file of an earlier version.
     """
@@ -52,6 +53,7 @@ class Classifier:
         self.classes = self.metadata.classes
         self.simulated = self.metadata.simulated
         self.spreads = self.metadata.spreads
+        self.channels = self.metadata.channels.count if self.metadata.channels else 1
         self._output = self.metadata.output
         self.backend: Backend = BACKENDS[kind](file, threads)
         self.input_shape = self.backend.input_shape
@@ -116,7 +118,8 @@ class Classifier:
         threshold = None if abstain is None else threshold_for(abstain, self.metadata, self.path)
         layout = raw or self.metadata.raw
         page = self.metadata.page if page is None else page
-        items = with_pages(as_items(images, names), page, layout)
+        given = as_items(images, names, self.channels)
+        items = with_pages(given, page, layout) if self.channels == 1 else all_channels(given)
         return Stream(self, items, layout, progress, keep_going, threshold)
 
     def batches(
@@ -142,7 +145,24 @@ class Classifier:
     def fitted(self, image: np.ndarray, item: Item) -> np.ndarray:
         """Return the image with as many channels as the model takes; refuse another size."""
         self.refuse_other_size(image.shape[:2], str(item))
+        if self.channels > 1:
+            self._refuse_other_channels(image, str(item))
+            return image
         return with_channels(image, self.input_shape[2])
+
+    def _refuse_other_channels(self, image: np.ndarray, name: str) -> None:
+        """Raise DataError for another number of channels, or channels that are all the same."""
+        wanted = f"{name} must have {self.channels} channels ({self.metadata.channels})"
+        found = image.shape[2]
+        if found != self.channels:
+            raise DataError(
+                f"{wanted}, got {found}; give a manifest with that column, or a file with a page "
+                "for each"
+            )
+        if (image == image[..., :1]).all():
+            raise DataError(
+                f"{wanted}, got the same image in each; a gray image stored as colour has one"
+            )
 
     def refuse_other_size(self, size: tuple[int, ...], name: str) -> None:
         """Raise DataError if the model takes one `(height, width)`, and an image has another."""
@@ -171,7 +191,13 @@ class Classifier:
             probabilities = powers / powers.sum(axis=1, keepdims=True)
         answers = [probabilities, *(outputs[name] for name in self.spreads)]
         if self.detector is not None:
-            statistics = np.stack([raw_statistics(_gray(image)) for image in images])
+            by_channel = self.channels > 1
+            statistics = np.stack(
+                [
+                    statistics_of_channels(image) if by_channel else raw_statistics(_gray(image))
+                    for image in images
+                ]
+            )
             answers.append(self.detector.scores(outputs[FEATURES], statistics)[:, None])
         return np.concatenate(answers, axis=1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alloyk import __version__
 from alloyk.errors import DataError, ModelError
-from alloyk.imaging import PageChoice, RawLayout, shown
+from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, shown
 from alloyk.inference.members import UNREADABLE, read_member, replace_member, write_member
 
 MEMBER = "alloyk.json"
@@ -30,6 +30,7 @@ class ModelMetadata:
         brightest: Smallest and largest maximum of a training image; None if not known.
         page: What was taken of a training file with several pages.
         raw: How raw training files were laid out.
+        channels: Which images were the channels of one training sample; None if each was one.
         thresholds: Target error rate → probability below which the classifier abstains for it.
         alloyk: Version that wrote the file.
     """
@@ -42,6 +43,7 @@ class ModelMetadata:
     brightest: tuple[float, float] | None = None
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    channels: ChannelChoice | None = None
     thresholds: dict[float, float] = field(default_factory=dict)
     alloyk: str = __version__
 
@@ -54,6 +56,26 @@ def write_metadata(model: Path, metadata: ModelMetadata) -> None:
 def replace_metadata(model: Path, metadata: ModelMetadata) -> None:
     """Replace the metadata of an exported file or folder."""
     replace_member(model, MEMBER, _content(metadata))
+
+
+def refuse_channels(metadata: ModelMetadata, model: Path, what: str, remedy: str) -> None:
+    """Refuse a model of several channels for what takes gray images only.
+
+    Args:
+        metadata: Of the model.
+        model: The model, or its run.
+        what: What the model is used for, as the subject of the error.
+        remedy: What to do instead.
+
+    Raises:
+        ModelError: Its samples have several channels.
+    """
+    choice = metadata.channels
+    if choice is not None and choice.count > 1:
+        raise ModelError(
+            f"{what} needs a model of one channel, got {shown(model)} with {choice.count} "
+            f"({choice}); {remedy}"
+        )
 
 
 def _content(metadata: ModelMetadata) -> bytes:
@@ -77,6 +99,8 @@ def read_metadata(model: Path) -> ModelMetadata:
             found["brightest"] = tuple(found["brightest"])
         if found.get("raw") is not None:
             found["raw"] = RawLayout.of(found["raw"])
+        if found.get("channels") is not None:
+            found["channels"] = ChannelChoice.of(found["channels"])
         thresholds = found.get("thresholds", {})
         found["thresholds"] = {float(rate): float(value) for rate, value in thresholds.items()}
         return ModelMetadata(**found)

@@ -48,8 +48,9 @@ class NoveltyDetector:
     Attributes:
         bank: `(m, d)` float16, pooled features of training images, each of length 1.
         threshold: Distance of the features that scores 1.
-        lowest: `(6,)` smallest of each of `raw_statistics.NAMES` over training images.
-        highest: `(6,)` largest.
+        lowest: `(6,)` smallest of each of `raw_statistics.NAMES` over training images; of images
+            of c channels `(6 · c,)`, channel after channel.
+        highest: The same, largest.
         false_alarms: Share of the validation images that score 1 or more.
         picture_mean: `(c,)` mean coarse picture of training; empty in files of earlier versions.
         picture_whitening: `(c, c)` float32, makes the variance of coarse pictures 1 in all
@@ -101,12 +102,14 @@ class NoveltyDetector:
         1 is the limit.
         """
         middle, half = (self.highest + self.lowest) / 2, (self.highest - self.lowest) / 2
-        return np.asarray(np.abs(statistics - middle) / (half + np.array(MARGINS)))
+        margins = np.tile(MARGINS, len(half) // len(MARGINS))
+        return np.asarray(np.abs(statistics - middle) / (half + margins))
 
     def reasons(self, statistics: np.ndarray) -> list[str]:
         """Name the statistics `(6,)` of one image that are outside the range of training."""
         outside = self.raw_scores(statistics[None])[0] >= 1
-        return [name for name, far in zip(NAMES, outside, strict=True) if far]
+        names = NAMES * (len(outside) // len(NAMES))
+        return list(dict.fromkeys(name for name, far in zip(names, outside, strict=True) if far))
 
 
 def _normalised(features: np.ndarray) -> np.ndarray:

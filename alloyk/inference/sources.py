@@ -10,17 +10,21 @@ import numpy as np
 
 from alloyk.errors import AlloykError, DataError
 from alloyk.imaging import (
+    ChannelChoice,
     PageChoice,
     RawLayout,
     assume_raw,
+    channel_files,
     image_size,
     is_image_file,
     page_count,
     page_paths,
     read_image,
+    several,
     shown,
     split_page,
 )
+from alloyk.imaging.pages import CHANNELS
 
 STANDARD_INPUT = "-"
 
@@ -43,8 +47,13 @@ class Item(NamedTuple):
         return f"image {self.number} (counted from 0)" if self.name is None else shown(self.name)
 
 
-def as_items(images: Any, names: Sequence[str | None] | None) -> list[Item]:
+def as_items(images: Any, names: Sequence[str | None] | None, channels: int = 1) -> list[Item]:
     """Number and name the images given to `Classifier.predict`.
+
+    Args:
+        images: Paths and arrays.
+        names: What to call them.
+        channels: Channels of an image; with 1, colour and alpha are allowed too.
 
     Raises:
         ValueError: An array is not of the shape of an image, or the names are too few or many.
@@ -60,7 +69,7 @@ def as_items(images: Any, names: Sequence[str | None] | None) -> list[Item]:
         if isinstance(image, str | os.PathLike):
             source = name = str(os.fspath(image))
         else:
-            source = _as_image(np.asarray(image))
+            source = _as_image(np.asarray(image), channels)
         items.append(Item(number, names[number] if names is not None else name, source))
     return items
 
@@ -97,9 +106,23 @@ def with_pages(
     return taken
 
 
-def _as_image(array: np.ndarray) -> np.ndarray:
-    """Return a raw image `(height, width, 1 or 3)`."""
+def all_channels(items: Sequence[Item]) -> list[Item]:
+    """Take everything in each file as the channels of one image, unless a page is named."""
+    return [
+        item._replace(source=f"{item.source}[{CHANNELS}]")
+        if isinstance(item.source, str)
+        and len(channel_files(item.source)) == 1
+        and split_page(item.source)[1] is None
+        else item
+        for item in items
+    ]
+
+
+def _as_image(array: np.ndarray, channels: int) -> np.ndarray:
+    """Return a raw image `(height, width, channels)`; with one channel, colour as it is."""
     image = array[..., None] if array.ndim == 2 else array
+    if channels > 1 and image.ndim == 3 and image.size and image.dtype.kind in "biuf":
+        return image
     if image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4) or not image.size:
         raise ValueError(
             "an image must have the shape (height, width) or (height, width, 1 to 4 channels), "
@@ -168,17 +191,21 @@ def _pixels_or_error(item: Item) -> np.ndarray | AlloykError:
 
 
 def find_images(
-    arguments: Iterable[str], ignored: Callable[[list[str]], object] = lambda names: None
+    arguments: Iterable[str],
+    ignored: Callable[[list[str]], object] = lambda names: None,
+    channels: ChannelChoice | None = None,
 ) -> list[str]:
     """Return the image files that files, folders and patterns name, in their order.
 
-    A folder gives every image below it, sorted; a pattern (`*`, `?`, `[…]`, `**` for any
-    depth) those that match, sorted. `-`, for standard input, stays.
+    With `channels`, a manifest, or a folder with one, gives its samples. Any other folder gives
+    every image below it, sorted; a pattern (`*`, `?`, `[…]`, `**` for any depth) those that match,
+    sorted. `-`, for standard input, stays.
 
     Args:
         arguments: Files, folders, patterns and `-`.
         ignored: Called with the files of a folder, or those that a pattern matches, that are not
             images.
+        channels: Which images are the channels of one sample of the model.
 
     Raises:
         AlloykError: One of them names no image.
@@ -186,13 +213,15 @@ def find_images(
     found = []
     for argument in arguments:
         others: list[str] = []
-        if os.path.isdir(argument):
+        if several(channels) and has_samples(argument):
+            some = _samples(argument, channels)
+        elif os.path.isdir(argument):
             from alloyk.data import discovery
 
             tree = discovery.find_images(Path(argument))
             some = [os.path.join(argument, name) for name in tree.images]
             others = [os.path.join(argument, name) for name in tree.others]
-        elif argument == STANDARD_INPUT or os.path.lexists(argument):
+        elif argument == STANDARD_INPUT or all(map(os.path.lexists, channel_files(argument))):
             some = [argument]
         elif glob.has_magic(argument):
             matches = [p for p in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(p)]
@@ -208,6 +237,23 @@ def find_images(
             ignored(others)
         found += some
     return found
+
+
+def has_samples(argument: str) -> bool:
+    """Whether a file is a manifest, or a folder has one."""
+    if os.path.isdir(argument):
+        from alloyk.data.manifest import manifest_in
+
+        return manifest_in(Path(argument)) is not None
+    return argument.lower().endswith(".csv") and os.path.isfile(argument)
+
+
+def _samples(data: str, channels: ChannelChoice | None) -> list[str]:
+    """The samples of several channels that a manifest names; it needs no labels."""
+    from alloyk.data.dataset import read_table
+
+    root, table, _, _ = read_table(Path(data), labelled=False, channels=channels)
+    return [os.path.join(root, path) for path in table["path"]]
 
 
 def image_from_bytes(data: bytes, name: str, page: PageChoice | None = None) -> np.ndarray:

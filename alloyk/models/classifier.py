@@ -91,11 +91,11 @@ def build_model(
     Without ImageNet weights the input is a standardised image. With them it is an image in
     [0, 1]: the standardisation that the weights expect is then part of the model (see
     `expects_unit_range`). A one-channel image is repeated to three channels if the backbone needs
-    three.
+    three. With published weights three channels take the places of red, green and blue.
 
     Args:
         name: Key of `ARCHITECTURES`.
-        image_shape: `(H, W, C)`, C 1 or 3.
+        image_shape: `(H, W, C)`; C 1 or 3 with published weights.
         num_classes: Number of classes, at least 2.
         activation: `relu`, `leaky_relu`, `gelu` or `swish`, in backbone and head. None takes the
             study's for random weights and the published one for ImageNet weights.
@@ -154,6 +154,12 @@ def build_model(
     if (pretrained or imagenet_input) and architecture.imagenet_input is None:
         raise AlloykError(
             f"{name} has no published weights, got weights={weights}; use weights=none"
+        )
+
+    if imagenet_input and image_shape[-1] not in (1, 3):
+        raise AlloykError(
+            f"published weights take images of 1 or 3 channels, got {image_shape[-1]}; use "
+            "weights=none"
         )
 
     seeds = SeedStream(seed)
@@ -305,8 +311,8 @@ def _choose_activation(name, architecture, activation, pretrained):
 
 
 def _check_numbers(image_shape, num_classes, hidden_units, dropout, stem_stride):
-    if len(image_shape) != 3 or image_shape[-1] not in (1, 3):
-        raise ValueError(f"image_shape must be (H, W, 1) or (H, W, 3), got {image_shape}")
+    if len(image_shape) != 3 or image_shape[-1] < 1:
+        raise ValueError(f"image_shape must be (H, W, C) with C >= 1, got {image_shape}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be >= 2, got {num_classes}")
     if hidden_units < 0:

@@ -119,13 +119,15 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 
 
 @reading_errors()
-def mean_and_std(images, count: int) -> tuple[tuple[float], tuple[float]]:
-    """Mean and standard deviation over all pixels of `count` images, one number each."""
-    pixels, total, squares = 0, 0.0, 0.0
+def mean_and_std(images, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels of `count` images."""
+    pixels, totals, squares = 0, 0.0, 0.0
     numbers = tf.data.Dataset.range(count).batch(64)
     for batch in images.batches(numbers).as_numpy_iterator():
-        pixels += batch.size
-        total += batch.sum(dtype=np.float64)
-        squares += np.square(batch, dtype=np.float64).sum()
-    mean = total / pixels
-    return (mean,), (max(np.sqrt(squares / pixels - mean**2), 1e-6),)
+        channels = np.moveaxis(batch, -1, 0)
+        pixels += channels[0].size
+        totals = totals + np.array([one.sum(dtype=np.float64) for one in channels])
+        squares = squares + np.array([np.square(one, dtype=np.float64).sum() for one in channels])
+    means = totals / pixels
+    deviations = np.maximum(np.sqrt(squares / pixels - means**2), 1e-6)
+    return tuple(means.tolist()), tuple(deviations.tolist())

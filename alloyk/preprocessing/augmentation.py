@@ -227,16 +227,16 @@ class Augmentation:
         return upper * (1 - down) + lower * down
 
     def _jitter(self, images, draws):
-        batch = tf.shape(images)[0]
-        factor = draws.uniform([batch, 1, 1, 1], 1 - self.contrast, 1 + self.contrast)
-        offset = draws.uniform([batch, 1, 1, 1], -self.brightness, self.brightness)
-        mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+        each = _each_channel(images)
+        factor = draws.uniform(each, 1 - self.contrast, 1 + self.contrast)
+        offset = draws.uniform(each, -self.brightness, self.brightness)
+        mean = _means(images)
         return images * factor + (mean * (1 - factor) + offset)
 
     def _cut_out(self, images, draws):
         side = tf.fill([tf.shape(images)[0]], self.cutout)
         inside = _rectangles(images, draws, side, side)
-        return tf.where(inside, tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True), images)
+        return tf.where(inside, _means(images), images)
 
     def _erase(self, images, draws):
         batch = tf.shape(images)[0]
@@ -246,6 +246,18 @@ class Augmentation:
         area = tf.where(chosen, area, 0.0)
         inside = _rectangles(images, draws, tf.sqrt(area * aspect), tf.sqrt(area / aspect))
         return tf.where(inside, draws.uniform(tf.shape(images), 0.0, 1.0), images)
+
+
+def _each_channel(images):
+    """Shape of a number for each channel of each image, `(batch, 1, 1, channels)`."""
+    shape = tf.shape(images)
+    return [shape[0], 1, 1, shape[3]]
+
+
+def _means(images):
+    """Mean of each channel of each image."""
+    axes = (1, 2, 3) if images.shape[3] == 1 else (1, 2)
+    return tf.reduce_mean(images, axis=axes, keepdims=True)
 
 
 def _rectangles(images, draws, height, width):
@@ -299,7 +311,7 @@ def _blurred(images, draws, largest):
 def _other_response(images, draws, strength):
     shape = tf.shape(images)
     gain, offset, tilt_x, tilt_y, vignette = tf.unstack(
-        draws.uniform([5, shape[0], 1, 1, 1], -strength, strength, axis=1)
+        draws.uniform([5, *_each_channel(images)], -strength, strength, axis=1)
     )
     rows = tf.linspace(-1.0, 1.0, shape[1])[None, :, None, None]
     columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]

@@ -69,6 +69,7 @@ def preprocessing_for(
         flat_frames=frames,
         attenuation=attenuation,
         upright=upright,
+        channels=dataset.channels.count if dataset.channels else 1,
     )
 
 

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from alloyk.imaging.gray import LUMA_WEIGHTS
+from alloyk.preprocessing.channels import BatchToChannels, ChannelsToBatch
 from alloyk.preprocessing.correction import Attenuation, FlatField
 from alloyk.preprocessing.flat_frames import FlatFrames
 from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
@@ -200,15 +201,15 @@ class Standardize(ImageLayer):
     """`(image - mean) / std` per channel; three means turn a gray image into three channels.
 
     Args:
-        mean: Sequence of 1 or 3 floats, for images in [0, 1].
+        mean: Sequence of 1 float, of 3, or of one for each channel, for images in [0, 1].
         std: Sequence of the same number of positive floats.
     """
 
     def __init__(self, mean, std, **kwargs):
         super().__init__(**kwargs)
-        if len(mean) != len(std) or len(mean) not in (1, 3) or min(std) <= 0:
+        if len(mean) != len(std) or not mean or min(std) <= 0:
             raise ValueError(
-                "mean and std must be 1 or 3 numbers each and std must be > 0, got "
+                "mean and std must be as many numbers and std must be > 0, got "
                 f"mean={mean}, std={std}"
             )
         self.mean = tuple(mean)
@@ -218,7 +219,8 @@ class Standardize(ImageLayer):
         return (images - ops.array(self.mean, "float32")) / ops.array(self.std, "float32")
 
     def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], len(self.mean))
+        several = len(self.mean) > 1
+        return (*input_shape[:-1], len(self.mean) if several else input_shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "mean": self.mean, "std": self.std}
@@ -236,8 +238,11 @@ def build_preprocessing(
     flat_frames: FlatFrames | None = None,
     attenuation: bool = False,
     upright: bool = False,
+    channels: int = 1,
 ) -> keras.Sequential:
     """Build the layers from a raw image of any size and channel count to a gray image in [0, 1].
+
+    With `channels`, each channel is such an image, and all are turned upright together.
 
     Args:
         image_size: `(height, width)` of the result.
@@ -252,10 +257,11 @@ def build_preprocessing(
         flat_frames: `FlatFrames` for the correction of each image, which must have their size.
         attenuation: Whether to take `-ln` of the corrected image.
         upright: Whether to turn plates upright, whatever way the image lies.
+        channels: Number of channels that are images of their own; with 1, colour becomes gray.
 
     Returns:
         A `keras.Sequential` from `(batch, height, width, channels)` to
-        `(batch, *image_size, 1)`, float32.
+        `(batch, *image_size, channels)`, float32.
     """
     scaling = {
         "robust": lambda: [RobustScale()],
@@ -274,12 +280,13 @@ def build_preprocessing(
     height, width = flat_frames.shape if flat_frames else (None, None)
     return keras.Sequential(
         [
-            keras.Input((height, width, None), name="raw"),
-            Grayscale(),
+            keras.Input((height, width, channels if channels > 1 else None), name="raw"),
+            Grayscale() if channels == 1 else ChannelsToBatch(channels),
             *correction,
             *repairing,
             *attenuating,
             *ordered,
+            *([BatchToChannels(channels)] if channels > 1 else []),
             *([Upright()] if upright else []),
         ],
         name="preprocessing",

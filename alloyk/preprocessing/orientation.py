@@ -25,10 +25,14 @@ class Upright(ImageLayer):
 
     Images that are not square are never turned by a quarter: they come in four orientations.
 
-    Shapes: `(batch, height, width, 1)`, in and out.
+    Several channels are turned together, as their mean lies.
+
+    Shapes: `(batch, height, width, channels)`, in and out.
     """
 
     def call(self, images: Any) -> Any:
+        if images.shape[-1] != 1:
+            return _turned_together(images)
         gray = images[..., 0]
         rows, columns = ops.mean(gray, axis=2), ops.mean(gray, axis=1)
         if images.shape[1] is not None and images.shape[1] == images.shape[2]:
@@ -43,6 +47,21 @@ class Upright(ImageLayer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
+
+
+def _turned_together(images: Any) -> Any:
+    """The same as for a gray image, for all channels by their mean."""
+    gray = ops.mean(images, axis=-1)
+    rows, columns = ops.mean(gray, axis=2), ops.mean(gray, axis=1)
+    if images.shape[1] is not None and images.shape[1] == images.shape[2]:
+        turned = step_share(columns) > step_share(rows)
+        quarter = ops.transpose(images, (0, 2, 1, 3))
+        images = ops.where(turned[:, :, None, None], quarter, images)
+        rows, columns = ops.where(turned, columns, rows), ops.where(turned, rows, columns)
+    upside_down = (tilt(rows) > 0)[:, :, None, None]
+    images = ops.where(upside_down, ops.flip(images, axis=1), images)
+    mirrored = (ramp(columns) > 0)[:, :, None, None]
+    return ops.where(mirrored, ops.flip(images, axis=2), images)
 
 
 def step_share(profile: Any) -> Any:

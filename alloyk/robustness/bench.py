@@ -13,6 +13,7 @@ from alloyk.files import files_together
 from alloyk.imaging import read_image, shown
 from alloyk.imaging.gray import to_gray
 from alloyk.inference import Classifier, load
+from alloyk.inference.metadata import read_metadata, refuse_channels
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.robustness.kinds import KINDS, Kind
@@ -72,7 +73,10 @@ def stress_run(
         AlloykError: The run has no model, or its test images are gone or cannot be read.
     """
     folder = RunFolder(run)
-    folder.require_model()
+    refuse_channels(
+        read_metadata(folder.require_model()), folder.path, "stress",
+        "run it for a model of each channel, trained with one value in data.channels.values",
+    )  # fmt: skip
     target = Path(out) if out else folder.stress_folder
     dataset = open_run_data(folder.path, split="test")
     images, labels = _test_images(dataset, most_images, seed)

@@ -32,6 +32,8 @@ class Facts:
         simulated: Whether the images come from alloyk's own simulator; None if unknown.
         data_root: Folder that the paths of the predictions are relative to.
         grouped_by: As `alloyk.data.ImageDataset.grouped_by`; `UNKNOWN_GROUPING` if not recorded.
+        channels: Which images were the channels of one sample, as
+            `alloyk.imaging.ChannelChoice.as_dict`; empty if each was one.
         notes: Sentences for the user about the data set.
         skipped: Paths of unreadable images that were left out.
         ceiling: The reference ceiling, in files of versions that computed it in training.
@@ -55,6 +57,7 @@ class Facts:
     simulated: bool | None = None
     data_root: Path | None = None
     grouped_by: str | None = UNKNOWN_GROUPING
+    channels: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     ceiling: Ceiling | None = None
@@ -110,6 +113,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "simulated": (bool, "true or false"),
     "data_root": (str, "text"),
     "grouped_by": (str, "text or null"),
+    "channels": (dict, "an object"),
     "notes": (list, "a list"),
     "skipped": (list, "a list"),
     "ceiling": (dict, "an object"),

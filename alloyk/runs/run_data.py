@@ -7,7 +7,7 @@ for training can become a test image, however the data set has changed since.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from alloyk.data.dataset import read_record, read_table
 from alloyk.data.notes import shared_group_notes, taken_notes
 from alloyk.data.source import data_path, open_dataset, skipped_notes, without_unreadable
 from alloyk.errors import DataError, ModelError
-from alloyk.files import few, sha256
-from alloyk.imaging import image_file, shown
+from alloyk.files import few
+from alloyk.imaging import shown
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.settings import DataSettings
 from alloyk.runs.split_record import SKIPPED, SplitRecord, image_digests
@@ -77,10 +77,10 @@ def is_run_data(run: str | Path, data: str | Path) -> bool:
     record, settings = folder.split_record, folder.settings.data
     if record is None:
         return False
-    root, table, _, _ = read_table(Path(data), page=settings.page, raw=settings.raw)
+    root, table, _, _ = read_table(Path(data), **_reading(settings))
     test = record.of("test")["sha256"]
     there = test[test.index.isin(table["path"])]
-    return any(sha256(image_file(root / str(path))) == digest for path, digest in there.items())
+    return any(image_digests(root, [path])[0] == digest for path, digest in there.items())
 
 
 def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -> ImageDataset:
@@ -95,10 +95,11 @@ def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -
     if not whole:
         return open_dataset(**vars(settings))
     path = data_path(settings.path, settings.simulate)
-    root, table, _, notes = read_table(path, page=settings.page, raw=settings.raw)
+    root, table, _, notes = read_table(path, **_reading(settings))
     if "split" not in table.columns:
         table = table.assign(split="")
-    dataset = ImageDataset(root, table, tuple(sorted(set(table["label"]))), None, tuple(notes))
+    classes = tuple(sorted(set(table["label"])))
+    dataset = ImageDataset(root, table, classes, None, tuple(notes), channels=settings.channels)
     return without_unreadable(dataset) if settings.skip_unreadable else dataset
 
 
@@ -185,6 +186,11 @@ def refuse_missing_data(run: str | Path, remedy: str) -> None:
         )
 
 
+def _reading(settings: DataSettings) -> dict[str, Any]:
+    """How files become images: arguments of `read_table` and attributes of `ImageDataset`."""
+    return {"page": settings.page, "raw": settings.raw, "channels": settings.channels}
+
+
 def _data_settings(folder: RunFolder, data: str | Path | None) -> DataSettings:
     settings = folder.settings.data
     return settings if data is None else replace(settings, path=Path(data).absolute())
@@ -195,7 +201,7 @@ def _as_in_training(settings: DataSettings, path: Path, record: SplitRecord) -> 
 
     Where nothing has changed it is what `open_dataset` returns.
     """
-    root, listed, given_by, notes = read_table(path, page=settings.page, raw=settings.raw)
+    root, listed, given_by, notes = read_table(path, **_reading(settings))
     known = listed["path"].isin(record.table.index)
     added = listed.loc[~known, "path"]
     listed = listed[known].reset_index(drop=True)
@@ -220,7 +226,7 @@ def _as_in_training(settings: DataSettings, path: Path, record: SplitRecord) -> 
     table = table[first + [name for name in table.columns if name not in first]]
     classes = tuple(sorted(set(table["label"])))
     return ImageDataset(
-        root, table, classes, grouped_by, tuple(notes), skipped, settings.page, settings.raw
+        root, table, classes, grouped_by, tuple(notes), skipped, **_reading(settings)
     )
 
 

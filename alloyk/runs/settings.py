@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from alloyk.data import RATIOS
 from alloyk.errors import ModelError
-from alloyk.imaging import PageChoice, RawLayout, shown
+from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, shown
 
 _T = TypeVar("_T")
 
@@ -31,6 +31,7 @@ class DataSettings:
         skip_unreadable: Whether unreadable images are left out instead of stopping.
         page: What is taken of a file with several pages.
         raw: How raw files without a sidecar are laid out.
+        channels: Which images are the channels of one sample.
     """
 
     path: Path | None = None
@@ -43,6 +44,7 @@ class DataSettings:
     skip_unreadable: bool = False
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    channels: ChannelChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class RunSettings:
         section = self.section("data")
         path = section.get("path")
         ratios, raw = section.get("ratios") or RATIOS, section.get("raw")
+        channels = section.get("channels")
         if len(ratios) != 3:
             raise ModelError(
                 f"{shown(self.file)}: `data.ratios` must be three numbers, got {ratios!r}"
@@ -124,6 +127,9 @@ class RunSettings:
             skip_unreadable=section.get("on_bad_image") == "skip",
             page=self._page(section.get("page")),
             raw=None if raw is None else RawLayout.of(raw, f"{shown(self.file)}: `data.raw`"),
+            channels=None
+            if channels is None
+            else ChannelChoice.of(channels, f"{shown(self.file)}: `data.channels`"),
         )
 
     def _page(self, found: Any) -> PageChoice | None:

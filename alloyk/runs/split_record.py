@@ -5,6 +5,7 @@ same name may hold other images. Therefore a run records every image with its la
 the SHA-256 of its file.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
@@ -15,7 +16,7 @@ from alloyk.data import PLATE, SPLITS, ImageDataset
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
-from alloyk.imaging import image_file, shown
+from alloyk.imaging import image_files, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,11 +96,19 @@ def read_split_record(file: Path) -> SplitRecord | None:
 
 
 def image_digests(root: Path, paths: Iterable[str]) -> "pd.Series[str]":
-    """Return the SHA-256 of each image's file, in the order of `paths`; a stack is read once."""
+    """Return the SHA-256 of each image's file, in the order of `paths`; a stack is read once.
+
+    Of an image with a file for each channel it is the SHA-256 of theirs, one after the other.
+    """
     import pandas as pd
 
-    files = [image_file(root / path) for path in paths]
-    distinct = list(dict.fromkeys(files))
+    files = [image_files(root / path) for path in paths]
+    distinct = list(dict.fromkeys(file for channels in files for file in channels))
     with ThreadPool() as pool:
         digests = dict(zip(distinct, pool.map(sha256, distinct), strict=True))
-    return pd.Series([digests[file] for file in files], dtype=object)
+    found = ([digests[file] for file in channels] for channels in files)
+    return pd.Series([one[0] if len(one) == 1 else _digest_of(one) for one in found], dtype=object)
+
+
+def _digest_of(digests: Iterable[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 
 from alloyk.errors import ConfigError
 from alloyk.inference import load
+from alloyk.inference.metadata import refuse_channels
 from alloyk.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,9 @@ def run_server(
     listening = _listening(host, port)
     with listening:
         classifier = load(model, threads=threads)
+        refuse_channels(
+            classifier.metadata, classifier.path, "serve", "use alloyk predict for this model"
+        )
         service = Service(classifier, limits, abstain=abstain, watch=watch)
         hosts = (*LOCAL, "[::1]") if host in LOCAL else ("*",)
         if host not in LOCAL:

@@ -127,12 +127,12 @@ def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer
 def build_network(
     config: Config, standardization, num_classes: int, targets: tuple[Target, ...] = ()
 ) -> keras.Model:
-    """Standardisation and network as one model from a gray image in [0, 1] to logits.
+    """Standardisation and network as one model from an image in [0, 1] to logits.
 
     With `targets` it is a `MultitaskNetwork`, from the image to logits and each target's value.
     """
     model = config.model
-    image = keras.Input((*config.preprocess.image_size, 1), name="image")
+    image = keras.Input((*config.preprocess.image_size, config.data.channel_count), name="image")
     standardized = image
     for layer in standardization:
         standardized = layer(standardized)

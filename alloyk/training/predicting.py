@@ -12,10 +12,10 @@ from scipy.special import softmax
 
 from alloyk import pipeline
 from alloyk.data import ImageDataset
-from alloyk.imaging import read_image
+from alloyk.imaging import read_image, several
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.novelty import FEATURES, NoveltyDetector, evenly_spaced, fit_novelty
-from alloyk.inference.raw_statistics import raw_statistics
+from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
 from alloyk.models.pooled import COARSE_SIDE
 from alloyk.targets import LOGITS
 from alloyk.training.build import Split
@@ -79,14 +79,17 @@ def fit_detector(
     batches = train.images.batches(numbers).map(lambda images: (images,)).apply(known)
     features = network.predict(batches, verbose=0)[FEATURES]
     paths = dataset.paths("train")
-    statistics = read_statistics([paths[number] for number in chosen])
+    chosen_paths = [paths[number] for number in chosen]
+    statistics = read_statistics(chosen_paths, several(dataset.channels))
     return fit_novelty(features, statistics, COARSE_SIDE**2)
 
 
-def read_statistics(paths: Sequence[Path]) -> np.ndarray:
-    """Return `raw_statistics` of each file, `(n, 6)`."""
+def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
+    """Return `raw_statistics` of each file, `(n, 6)`; of each channel with `by_channel`."""
 
     def measured(path: Path) -> np.ndarray:
+        if by_channel:
+            return statistics_of_channels(read_image(path))
         return raw_statistics(to_gray(read_image(path)))
 
     with ThreadPoolExecutor() as pool:

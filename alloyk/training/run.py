@@ -12,7 +12,7 @@ from alloyk.data import ImageDataset
 from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import writing
-from alloyk.imaging import shown
+from alloyk.imaging import several, shown
 from alloyk.inference.novelty import FEATURES, with_threshold
 from alloyk.locks import is_empty, locked_folder
 from alloyk.models.pooled import with_features
@@ -184,7 +184,7 @@ def _train_and_evaluate(
         found = predict_split(full_network, split)
         unlike = None
         if detector is not None and found.features is not None:
-            statistics = read_statistics(dataset.paths(name))
+            statistics = read_statistics(dataset.paths(name), several(dataset.channels))
             if name == "val":
                 detector = with_threshold(detector, found.features, statistics)
             unlike = detector.scores(found.features, statistics)

@@ -45,6 +45,7 @@ def save_classifier(
         spreads={target.column: target.spread for target in targets},
         page=dataset.page,
         raw=dataset.raw,
+        channels=dataset.channels,
     )
     with whole_file(path) as unfinished:
         classifier.save(unfinished)
@@ -71,6 +72,7 @@ def training_facts(
         simulated=dataset.simulated,
         data_root=dataset.root.absolute(),
         grouped_by=dataset.grouped_by,
+        channels=dataset.channels.as_dict() if dataset.channels else {},
         notes=dataset.notes,
         skipped=dataset.skipped,
         images={str(split): int(n) for split, n in dataset.table["split"].value_counts().items()},

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from alloyk.errors import ModelError
+from alloyk.imaging import several
 from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from alloyk.targets import LOGITS, shared_columns
@@ -29,16 +30,24 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         path: The file to write.
 
     Raises:
-        ModelError: Two members use flat frames of detectors of different sizes.
+        ModelError: Two members use flat frames of detectors of different sizes, or differ in their
+            channels.
     """
     described = [read_metadata(model) for model in models]
-    classes = described[0].classes
+    classes, channels = described[0].classes, described[0].channels
+    if any(one.channels != channels for one in described):
+        found = " and ".join(dict.fromkeys(str(one.channels or "none") for one in described))
+        raise ModelError(
+            f"members of one vote must have the same data.channels, got {found}; vote with runs "
+            "of one setting"
+        )
     backends = {
         number: KerasBackend(model)
         for number, (model, weight) in enumerate(zip(models, weights, strict=True), start=1)
         if weight
     }
-    raw = keras.Input(_common_shape(backends.values()), name="raw_image")
+    size = _common_size(backends.values())
+    raw = keras.Input((*size, channels.count if several(channels) else None), name="raw_image")
     together = shared_columns([list(one.spreads) for one in described])
     parts = []
     estimates: dict[str, list[Any]] = {column: [] for column in together}
@@ -66,12 +75,14 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     voted.save(unfinished)
     simulated = any(one.simulated for one in described)
     spreads = {column: described[0].spreads[column] for column in together}
-    write_metadata(unfinished, ModelMetadata(classes, LOGITS, simulated, spreads))
+    write_metadata(
+        unfinished, ModelMetadata(classes, LOGITS, simulated, spreads, channels=channels)
+    )
     unfinished.replace(path)
 
 
-def _common_shape(backends: Iterable[KerasBackend]) -> tuple[int | None, int | None, None]:
-    """Shape of the raw images that all members take: that of a flat-field correction, if any."""
+def _common_size(backends: Iterable[KerasBackend]) -> tuple[int | None, int | None]:
+    """Size of the raw images that all members take: that of a flat-field correction, if any."""
     frames = {backend.input_shape[:2] for backend in backends} - {(None, None)}
     if len(frames) > 1:
         sizes = " and ".join(sorted(f"{height}x{width}" for height, width in frames))
@@ -79,4 +90,5 @@ def _common_shape(backends: Iterable[KerasBackend]) -> tuple[int | None, int | N
             "members of one vote must take the same raw images, but their flat-field corrections "
             f"take frames of {sizes}; vote with runs of one detector"
         )
-    return (*(frames.pop() if frames else (None, None)), None)
+    height, width = frames.pop() if frames else (None, None)
+    return height, width

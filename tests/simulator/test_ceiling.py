@@ -14,13 +14,14 @@ from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.ceiling.fisher import (
     Reduction,
     coefficient_covariance,
+    joint_covariance,
     prior_standard_deviations,
 )
 from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
 from alloyk.simulator.physics.beam import Beam, voltage_limits
-from alloyk.simulator.physics.forward import expected_image, plate_depth
+from alloyk.simulator.physics.forward import expected_image, open_beam_photons, plate_depth
 from alloyk.simulator.physics.plate import draw_plate
-from alloyk.simulator.physics.scene import nominal_circumstances
+from alloyk.simulator.physics.scene import nominal_circumstances, nominal_exposures
 from alloyk.simulator.physics.thickness import ThicknessLaw
 from alloyk.simulator.settings.overrides import with_overrides
 from alloyk.simulator.settings.parameters import Parameters
@@ -411,3 +412,89 @@ def test_a_plan_draws_plates_that_no_data_set_holds():
         sampling.DARKS,
     }
     assert not streams & {ceiling._NOW, estimates._DENSITY, estimates._HELD_OUT}
+
+
+def _joint_formula(beam, nows, depth, size, reduction):
+    """Covariance of the coefficients by one Fisher matrix of all pixels of all images, inverted."""
+    parameters = beam.parameters
+    priors = prior_standard_deviations(parameters)
+    own = ("output", "tube_voltage_kvp")
+    shared = [name for name in priors if name not in own]
+    unknowns = [("plate", axis) for axis in (0, 1)] + [(None, name) for name in shared]
+    unknowns += [(image, name) for image in range(len(nows)) for name in own]
+    pixel_mm = parameters.layout.field_mm / size
+    count = open_beam_photons(beam, size) / (
+        parameters.detector.full_scale * parameters.detector.greatest_count
+    )
+    extra = (parameters.detector.electronic_noise_per_mm * pixel_mm) ** 2 + count**2 / 12
+
+    def images(unknown=None, step=0.0):
+        parts = []
+        for number, now in enumerate(nows):
+            here = depth
+            if unknown is not None:
+                kind, name = unknown
+                if kind == "plate":
+                    here = depth + step * reduction.basis_per_unit[name]
+                elif kind in (None, number):
+                    value = getattr(now, name)
+                    moved = value * math.exp(step) if name == "output" else value + step
+                    now = replace(now, **{name: moved})
+            found = expected_image(beam, now, here, size, np.float64)
+            parts.append(np.stack([found.signal.ravel(), found.variance.ravel() + extra]))
+        return np.concatenate(parts, axis=1)
+
+    variance = images()[1]
+    slopes = []
+    for unknown in unknowns:
+        step = 1e-3
+        slopes.append((images(unknown, step) - images(unknown, -step)) / (2 * step))
+    signal, spread = np.moveaxis(np.stack(slopes), 1, 0)
+    fisher = (signal / variance) @ signal.T + (spread / variance**2) @ spread.T / 2
+    fisher *= 1 - parameters.detector.dead_pixels
+    prior = [0.0, 0.0] + [priors[name] ** -2 for _, name in unknowns[2:]]
+    return np.linalg.inv(fisher + np.diag(prior))[:2, :2]
+
+
+@pytest.mark.parametrize("channels", [(50.0,), (40.0, 50.0), (40.0, 45.0, 50.0)])
+def test_joint_covariance_equals_one_matrix_of_all_pixels(channels):
+    parameters = preset("hard5", tube__channels_kvp=channels)
+    beam, size = Beam(parameters), 20
+    nows, reduction = nominal_exposures(parameters), Reduction(beam)
+    assert [now.tube_voltage_kvp for now in nows] == list(channels)
+    plate = draw_plate(0, "6082", 2.0, parameters.plate, np.random.default_rng(1))
+    depth = plate_depth(beam, plate)
+    found = joint_covariance(beam, nows, depth, size, reduction)
+    expected = _joint_formula(beam, nows, depth, size, reduction)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_information_of_channels_adds_up_where_everything_else_is_known():
+    parameters = with_overrides(
+        preset_parameters("alloys5"), EVERYTHING_KNOWN | {"tube.channels_kvp": [40, 50]}
+    )
+    beam = Beam(parameters)
+    nows, reduction = nominal_exposures(parameters), Reduction(beam)
+    plate = draw_plate(0, "5083", 2.0, parameters.plate, np.random.default_rng(1))
+    depth = plate_depth(beam, plate)
+    alone = [coefficient_covariance(beam, now, depth, 16, reduction) for now in nows]
+    together = joint_covariance(beam, nows, depth, 16, reduction)
+    np.testing.assert_allclose(np.linalg.inv(together), sum(map(np.linalg.inv, alone)), rtol=1e-9)
+
+
+def test_one_channel_has_the_ceiling_of_its_voltage():
+    alone = reference_ceiling(preset("alloys5", tube__voltage_kvp=45), 32)
+    channel = reference_ceiling(preset("alloys5", tube__channels_kvp=[45]), 32)
+    assert channel == alone
+
+
+def test_channels_raise_the_ceiling():
+    one, three = (
+        reference_ceiling(preset("alloys5", tube__channels_kvp=kvp), 32)
+        for kvp in ([50], [40, 45, 50])
+    )
+    gain = np.subtract(three.by_block, one.by_block)
+    assert gain.mean() > 5 * gain.std(ddof=1) / math.sqrt(len(gain))
+    assert "For all 3 images of a sample together, 40, 45, 50 kV" in " ".join(
+        caveats(preset("alloys5", tube__channels_kvp=[40, 45, 50]), 32)
+    )

@@ -321,3 +321,39 @@ def test_recipe_file_says_everything(small):
     assert load_recipe(small / "simulation.yaml") == Recipe(
         make_recipe("study").parameters, "study", images=30, image_size=32, seed=7
     )
+
+
+def test_channels_show_one_plate_in_one_pose(tmp_path):
+    settings = {"tube.channels_kvp": [40, 45, 50]}
+    size = {"preset": "study", "images": 4, "image_size": 24, "images_per_plate": 2, "seed": 3}
+    images, table = simulate_arrays(**size, overrides=settings)
+    assert len(images) == len(table) == 12
+    assert table["path"].tolist()[:2] == ["1050/p00000_00_40kv.png", "1050/p00000_00_45kv.png"]
+    assert table["tube_voltage_kvp"].tolist() == [40, 45, 50] * 4
+    pose = ["pose_id", "plate_id", "true_thickness_mm", "scatter_ratio", "wedge_shift_mm",
+            "wedge_rotation_deg", "wedge_height_mm", "plate_edge_mm", "tilt_deg"]  # fmt: skip
+    assert (table.groupby("pose_id")[pose].nunique() == 1).all(axis=None)
+    assert table["pose_id"].nunique() == 4
+    assert table["plate_id"].nunique() == 2
+    for name in ("output", "true_tube_voltage_kvp", "seed"):
+        assert table[name].nunique() == 12
+    # The noise of two exposures of one pose is independent.
+    _, single = simulate_arrays(**size)
+    assert "pose_id" not in single
+    folder = simulate_dataset(tmp_path / "out", **size, overrides=settings)
+    again = simulate_dataset(tmp_path / "again", **size, overrides=settings, workers=3)
+    for path, counts in zip(table["path"], images, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(folder / path)), counts)
+        assert (folder / path).read_bytes() == (again / path).read_bytes()
+
+
+def test_a_voltage_is_a_channel_once():
+    with pytest.raises(AlloykError, match=r"tube.channels_kvp must name each voltage once"):
+        simulate_arrays(images=2, image_size=8, overrides={"tube.channels_kvp": [40, 40]})
+    with pytest.raises(
+        AlloykError, match="voltage_kvp and tube.channels_kvp set the same quantity"
+    ):
+        simulate_arrays(
+            images=2, image_size=8,
+            overrides={"tube.channels_kvp": [40], "tube.voltage_kvp": 50},
+        )  # fmt: skip

@@ -16,7 +16,7 @@ from alloyk.errors import ConfigError
 from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, covariances
 from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.physics.beam import Beam
-from alloyk.simulator.physics.scene import nominal_circumstances
+from alloyk.simulator.physics.scene import nominal_exposures
 from alloyk.simulator.settings.parameters import Parameters
 
 
@@ -62,10 +62,10 @@ def best_detection(
     if not 0 < false_alarms < 1:
         raise ConfigError(f"false_alarms must be between 0 and 1, got {false_alarms}")
     beams = [Beam(parameters), Beam(foreign)]
-    now = nominal_circumstances(parameters)
+    nows = nominal_exposures(parameters)
     with arithmetic_errors():
         reduction = Reduction(beams[0])
-        found = [covariances(beam, reduction, now, image_size) for beam in beams]
+        found = [covariances(beam, reduction, nows, image_size) for beam in beams]
     shares = []
     for nth in range(blocks):
         with arithmetic_errors():

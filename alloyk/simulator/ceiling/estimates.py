@@ -5,14 +5,14 @@ plates of a class are distributed over composition and thickness; this distribut
 the Gaussian of the estimate, is the density of the class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from alloyk.alloys import ELEMENTS, get_alloy, plate_density_g_cm3
 from alloyk.errors import ConfigError
-from alloyk.simulator.ceiling.fisher import Reduction, coefficient_covariance
+from alloyk.simulator.ceiling.fisher import Reduction, joint_covariance
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.forward import plate_depth
@@ -34,9 +34,16 @@ _DENSITY, _HELD_OUT = 101, 102
 
 
 def covariances(
-    beam: Beam, reduction: Reduction, now: Circumstances, image_size: int
+    beam: Beam, reduction: Reduction, nows: Sequence[Circumstances], image_size: int
 ) -> dict[tuple[str, float], np.ndarray]:
-    """(Label, nominal thickness) → covariance of the estimate at the nominal plate."""
+    """(Label, nominal thickness) → covariance of the estimate at the nominal plate.
+
+    Args:
+        beam: The beam.
+        reduction: Reduction of the same beam.
+        nows: Circumstances of a sample's images: one, or one for each channel.
+        image_size: Pixels along each side.
+    """
     plate = beam.parameters.plate
     nominal = plate.model_copy(
         update={"thickness_range_mm": None, "thickness_law": "exact", "composition_law": "nominal"}
@@ -46,9 +53,7 @@ def covariances(
         for thickness_mm in plate.nominal_thicknesses_mm:
             one = draw_plate(0, label, thickness_mm, nominal, np.random.default_rng(0))
             depth = plate_depth(beam, one)
-            found[label, thickness_mm] = coefficient_covariance(
-                beam, now, depth, image_size, reduction
-            )
+            found[label, thickness_mm] = joint_covariance(beam, nows, depth, image_size, reduction)
     return found
 
 

@@ -7,7 +7,7 @@ information about them is limited by noise and by unknown output, voltage, pose 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +67,7 @@ Moved = Callable[[float], tuple[Circumstances, np.ndarray]]
 class _Parameter:
     """An unknown of an image: the step of its derivative, and its prior."""
 
+    name: str
     step: float
     prior_sd: float  # inf without prior knowledge, 0 if known exactly
     moved: Moved
@@ -93,6 +94,12 @@ def prior_standard_deviations(parameters: Parameters) -> dict[str, float]:
     return known
 
 
+COEFFICIENTS = ("a1", "a2")
+"""Names of the two coefficients of a plate."""
+
+OF_EXPOSURE = ("output", "tube_voltage_kvp")
+"""Unknowns that each image has of its own, even in one pose."""
+
 KNOWN = 1e-6
 """Circumstances with a prior narrower than this share of their step are taken as known."""
 
@@ -110,7 +117,28 @@ def coefficient_covariance(
     reduction: Reduction,
     pixels: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Minimum covariance of an estimate of a plate's two coefficients from one image.
+    """`joint_covariance` of one image.
+
+    Args:
+        beam: The beam.
+        now: Circumstances at which the model is linearised.
+        depth: Optical depth of the plate there, shape `(bins,)`.
+        image_size: Pixels along each side.
+        reduction: Reduction of the same beam.
+        pixels: As in `joint_covariance`.
+    """
+    return joint_covariance(beam, [now], depth, image_size, reduction, pixels)
+
+
+def joint_covariance(
+    beam: Beam,
+    nows: Sequence[Circumstances],
+    depth: np.ndarray,
+    image_size: int,
+    reduction: Reduction,
+    pixels: np.ndarray | None = None,
+) -> np.ndarray:
+    """Minimum covariance of an estimate of a plate's two coefficients from images in one pose.
 
     The Fisher matrix of both coefficients and all unknown circumstances, from central differences
     of `alloyk.simulator.physics.forward.expected_image`,
@@ -120,12 +148,15 @@ def coefficient_covariance(
     (signal s, its variance v, sums over all pixels), with Gaussian priors on the circumstances. The
     covariance is the inverse of the Schur complement of the coefficients.
 
+    The noise of several images is independent, so that their matrices are added. They share plate,
+    pose and scatter; `OF_EXPOSURE` are unknowns of each image.
+
     Blur, fixed pattern and flat field are taken as known; electronic noise and rounding to counts
     add to the variance.
 
     Args:
         beam: The beam.
-        now: Circumstances at which the model is linearised.
+        nows: Circumstances of each image, at which the model is linearised.
         depth: Optical depth of the plate there, shape `(bins,)`.
         image_size: Pixels along each side.
         reduction: Reduction of the same beam.
@@ -137,7 +168,39 @@ def coefficient_covariance(
 
     Source: S. M. Kay, Fundamentals of Statistical Signal Processing, vol. 1 (1993), eq. 3.31.
     """
-    unknown = _unknowns(beam, now, depth, reduction)
+    each = [_unknowns(beam, now, depth, reduction) for now in nows]
+    # The unknowns of all images: the coefficients, those of each exposure, those of the pose.
+    keys = [[_key(number, one.name) for one in unknown] for number, unknown in enumerate(each)]
+    ordered = sorted({key: None for of_image in keys for key in of_image}, key=lambda key: key[0])
+    fisher = np.zeros((len(ordered), len(ordered)))
+    priors = np.zeros(len(ordered))
+    for now, unknown, of_image in zip(nows, each, keys, strict=True):
+        places = [ordered.index(key) for key in of_image]
+        fisher[np.ix_(places, places)] += _information(
+            beam, now, depth, image_size, unknown, pixels
+        )
+        priors[places] = [parameter.prior_sd**-2 for parameter in unknown]
+    fisher += np.diag(priors)
+    plate, circumstances, both = fisher[:2, :2], fisher[2:, 2:], fisher[:2, 2:]
+    return np.linalg.inv(plate - both @ np.linalg.solve(circumstances, both.T))
+
+
+def _key(image: int, name: str) -> tuple[int, int, str]:
+    """Group of an unknown, its image if each has its own, and its name."""
+    if name in COEFFICIENTS:
+        return (0, 0, name)
+    return (1, image, name) if name in OF_EXPOSURE else (2, 0, name)
+
+
+def _information(
+    beam: Beam,
+    now: Circumstances,
+    depth: np.ndarray,
+    image_size: int,
+    unknown: Sequence[_Parameter],
+    pixels: np.ndarray | None,
+) -> np.ndarray:
+    """Fisher matrix of one image about its unknowns, without priors."""
     detector, layout = beam.parameters.detector, beam.parameters.layout
     extra = (detector.electronic_noise_per_mm * layout.field_mm / image_size) ** 2
     # One count in photon equivalents, for the rounding to counts.
@@ -157,12 +220,8 @@ def coefficient_covariance(
     variances = np.stack(by_variance) / variance
     if pixels is not None:
         signals, variances = signals[:, pixels.ravel()], variances[:, pixels.ravel()]
-    fisher = signals @ signals.T + variances @ variances.T / 2
-    if pixels is None:
-        fisher *= 1 - detector.dead_pixels
-    fisher += np.diag([parameter.prior_sd**-2 for parameter in unknown])
-    plate, circumstances, both = fisher[:2, :2], fisher[2:, 2:], fisher[:2, 2:]
-    return np.linalg.inv(plate - both @ np.linalg.solve(circumstances, both.T))
+    fisher: np.ndarray = signals @ signals.T + variances @ variances.T / 2
+    return fisher if pixels is not None else fisher * (1 - detector.dead_pixels)
 
 
 def _unknowns(
@@ -184,8 +243,11 @@ def _unknowns(
             return lambda step: (replace(now, output=value * math.exp(step)), depth)
         return lambda step: (replace(now, **{name: value + step}), depth)
 
-    unknown = [_Parameter(step, math.inf, coefficient(a)) for a, step in enumerate((1e-3, 1e-2))]
+    unknown = [
+        _Parameter(name, step, math.inf, coefficient(axis))
+        for axis, (name, step) in enumerate(zip(COEFFICIENTS, (1e-3, 1e-2), strict=True))
+    ]
     for name, prior_sd in prior_standard_deviations(beam.parameters).items():
         if prior_sd > KNOWN * STEPS[name]:
-            unknown.append(_Parameter(STEPS[name], prior_sd, circumstance(name)))
+            unknown.append(_Parameter(name, STEPS[name], prior_sd, circumstance(name)))
     return unknown

@@ -21,7 +21,12 @@ from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors,
 from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
-from alloyk.simulator.physics.scene import draw_circumstances, nominal_circumstances
+from alloyk.simulator.physics.scene import (
+    Circumstances,
+    draw_channel,
+    draw_circumstances,
+    nominal_exposures,
+)
 from alloyk.simulator.physics.validity import refuse_saturation, validity_notes
 from alloyk.simulator.settings.parameters import Parameters
 
@@ -89,7 +94,7 @@ def reference_ceiling(
     seed: int = 0,
     drawn_circumstances: bool = False,
 ) -> Ceiling:
-    """The ceiling for single images of unseen plates.
+    """The ceiling for single images of unseen plates, or samples with `tube.channels_kvp`.
 
     Args:
         parameters: Parameters of the simulator.
@@ -126,14 +131,23 @@ def reference_ceiling(
 def _draw_blocks(beam: Beam, image_size: int, seed: int, drawn_circumstances: bool) -> list[Block]:
     """Draw the plates of all repetitions, and the covariance of an estimate for each of them."""
     parameters = beam.parameters
-    nows = [nominal_circumstances(parameters)]
+    nows = [nominal_exposures(parameters)]
     if drawn_circumstances:
         rngs = [sampling.generator(seed, _NOW, nth) for nth in range(BLOCKS)]
-        nows = [draw_circumstances(parameters, rng, nth) for nth, rng in enumerate(rngs)]
+        nows = [_drawn_exposures(parameters, rng, nth) for nth, rng in enumerate(rngs)]
     with arithmetic_errors():
         reduction = Reduction(beam)
         found = [covariances(beam, reduction, now, image_size) for now in nows]
         return [Block(beam, reduction, found[nth % len(nows)], seed, nth) for nth in range(BLOCKS)]
+
+
+def _drawn_exposures(
+    parameters: Parameters, rng: np.random.Generator, nth: int
+) -> list[Circumstances]:
+    """The drawn circumstances of a sample's images: one, or one for each channel."""
+    now = draw_circumstances(parameters, rng, nth)
+    channels = parameters.tube.channels_kvp
+    return [draw_channel(parameters, now, kvp, rng) for kvp in channels] if channels else [now]
 
 
 def _summary(
@@ -172,6 +186,12 @@ def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:
         )
     if tube.voltage_steps_kvp:
         notes.append("The stepped voltages are taken as known except for their drift.")
+    if tube.channels_kvp and len(tube.channels_kvp) > 1:
+        voltages = ", ".join(f"{kvp:g}" for kvp in tube.channels_kvp)
+        notes.append(
+            f"For all {len(tube.channels_kvp)} images of a sample together, {voltages} kV, each of "
+            "the full exposure: they share plate, pose and scatter."
+        )
     if parameters.layout.name == "full":
         notes.append(
             "Computed at the mean pose, where the ends of the ramp are on the field's borders; "

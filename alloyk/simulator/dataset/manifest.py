@@ -29,6 +29,7 @@ def image_row(one: PlannedImage) -> dict[str, Any]:
         "path": one.path,
         "label": one.plate.alloy,
         "plate_id": one.plate.plate_id,
+        **({"pose_id": one.pose_id} if one.pose_id else {}),
         "thickness_mm": round(one.plate.thickness_mm, DIGITS),
         "true_thickness_mm": round(one.plate.true_thickness_mm, DIGITS),
         "alloy": one.plate.alloy,

@@ -31,7 +31,7 @@ class Recipe:
     Attributes:
         parameters: All parameters of the simulator.
         preset: Name of the preset that they came from; information only.
-        images: Number of images.
+        images: Number of images; with `tube.channels_kvp` each is a file for every voltage.
         image_size: Pixels along each side.
         seed: Seed of all random numbers.
         images_per_plate: Number of images of each plate.
@@ -75,6 +75,11 @@ class Recipe:
                 f"{self.bits}; write {self.bits * 2}-bit files, or set "
                 f"detector.adc_bits={self.bits}"
             )
+
+    @property
+    def files(self) -> int:
+        """Number of files of images."""
+        return self.images * len(self.parameters.tube.channels_kvp or (0,))
 
     def class_counts(self) -> dict[str, int]:
         """Label → number of images."""

@@ -8,12 +8,12 @@ import numpy as np
 
 from alloyk.errors import ConfigError
 from alloyk.simulator.physics.plate import Plate, draw_plate
-from alloyk.simulator.physics.scene import Circumstances, draw_circumstances
+from alloyk.simulator.physics.scene import Circumstances, draw_channel, draw_circumstances
 from alloyk.simulator.settings.parameters import Parameters
 
 # Random streams, each with its own spawn key: a seed gives the same panel, plate 7 and image 12
 # for any number of plates, images and threads.
-PANEL, PLATES, IMAGES, TEXTURES, FLATS, DARKS = range(6)
+PANEL, PLATES, IMAGES, TEXTURES, FLATS, DARKS, CHANNELS = range(7)
 CIRCUMSTANCES, NOISE = 0, 1
 
 
@@ -26,12 +26,14 @@ class PlannedImage:
         plate: The plate in it.
         now: Its circumstances.
         seed: 63-bit integer from which circumstances and noise are drawn.
+        pose_id: Number of the pose that several exposures share; empty where each has its own.
     """
 
     path: str
     plate: Plate
     now: Circumstances
     seed: int
+    pose_id: str = ""
 
 
 def generator(seed: int, *spawn_key: int) -> np.random.Generator:
@@ -101,6 +103,8 @@ def plan_images(
 ) -> Iterator[PlannedImage]:
     """Draw every plate and the circumstances of every image.
 
+    With `tube.channels_kvp` each image is as many files, one after the other.
+
     Within each class, successive plates take the nominal thicknesses in turn. The last plate of
     a class may have fewer images than the others.
 
@@ -124,6 +128,21 @@ def plan_images(
                 own_seed = image_seed(seed, IMAGES, images)
                 rng = generator(own_seed, CIRCUMSTANCES)
                 now = draw_circumstances(parameters, rng, nth)
-                path = f"{label}/{plate.plate_id}_{nth:02d}{suffix}"
+                name = f"{plate.plate_id}_{nth:02d}"
+                one = PlannedImage(f"{label}/{name}{suffix}", plate, now, own_seed)
                 images += 1
-                yield PlannedImage(path, plate, now, own_seed)
+                if parameters.tube.channels_kvp:
+                    yield from _channels(parameters, one, name, suffix)
+                else:
+                    yield one
+
+
+def _channels(
+    parameters: Parameters, one: PlannedImage, name: str, suffix: str
+) -> Iterator[PlannedImage]:
+    """The exposures of an image at each voltage of `tube.channels_kvp`, in its pose."""
+    for number, voltage_kvp in enumerate(parameters.tube.channels_kvp or ()):
+        seed = image_seed(one.seed, CHANNELS, number)
+        now = draw_channel(parameters, one.now, voltage_kvp, generator(seed, CIRCUMSTANCES))
+        path = f"{one.plate.alloy}/{name}_{voltage_kvp:g}kv{suffix}"
+        yield PlannedImage(path, one.plate, now, seed, name)

@@ -71,7 +71,7 @@ def write_dataset(
             for label in recipe.parameters.alloys:
                 (folder / label).mkdir()
             planned = noted(recipe.plan(), folder)
-            with progress.task("simulating", recipe.images) as advance:
+            with progress.task("simulating", recipe.files) as advance:
                 for done in _write_images(simulator, planned, folder, workers):
                     advance(done)
             (folder / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
@@ -134,11 +134,11 @@ def _nearest_folder(out: Path) -> Path:
 def _check_room(recipe: Recipe, out: Path, nearest: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise DataError(f"OUT must be a new or empty folder, got {out}; choose another name")
-    needed = recipe.images * recipe.image_size**2 * recipe.bits / 8 * BYTES_LEFT
+    needed = recipe.files * recipe.image_size**2 * recipe.bits / 8 * BYTES_LEFT
     free = shutil.disk_usage(nearest).free
     if needed > free:
         raise DataError(
-            f"{recipe.images} images of {recipe.image_size}×{recipe.image_size} need about "
+            f"{recipe.files} images of {recipe.image_size}×{recipe.image_size} need about "
             f"{needed / 1e6:,.0f} MB, but {nearest} has {free / 1e6:,.0f} MB free; simulate fewer "
             "or smaller images, or write to another disk"
         )

@@ -183,9 +183,8 @@ def _tables(
 
 def voltage_limits(tube: Tube) -> tuple[float, float]:
     """Lowest and highest voltage of any image; drift is clipped at four standard deviations."""
-    voltages = tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
     drift = DRIFT_LIMIT_SD * tube.voltage_drift_sd_kv
-    return min(voltages) - drift, max(voltages) + drift
+    return min(tube.voltages_kvp) - drift, max(tube.voltages_kvp) + drift
 
 
 def filter_transmission(tube: Tube, attenuation: AttenuationTable) -> np.ndarray:

@@ -37,11 +37,8 @@ def open_beam_photons(beam: Beam, image_size: int, tube_voltage_kvp: float | Non
     `Beam.photons_per_mm2` times `(field_mm / image_size)²`. Without a voltage, the maximum over
     all images.
     """
-    tube = beam.parameters.tube
     if tube_voltage_kvp is None:
-        tube_voltage_kvp = max(
-            tube.voltage_steps_kvp or tube.voltage_range_kvp or (tube.voltage_kvp,)
-        )
+        tube_voltage_kvp = max(beam.parameters.tube.voltages_kvp)
     pixel_mm = beam.parameters.layout.field_mm / image_size
     return beam.photons_per_mm2(tube_voltage_kvp) * pixel_mm**2
 

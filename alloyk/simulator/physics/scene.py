@@ -1,7 +1,7 @@
 """Circumstances and geometry of one image."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,11 +54,21 @@ def nominal_circumstances(parameters: Parameters) -> Circumstances:
     """The circumstances with every quantity at its mean."""
     tube, wedge = parameters.tube, parameters.wedge
     low, high = tube.voltage_range_kvp or (tube.voltage_kvp, tube.voltage_kvp)
-    voltage = tube.voltage_steps_kvp[0] if tube.voltage_steps_kvp else (low + high) / 2
+    steps = tube.channels_kvp or tube.voltage_steps_kvp
+    voltage = steps[0] if steps else (low + high) / 2
     return Circumstances(
         voltage, voltage, 1.0, parameters.scatter.ratio, 0.0, 0.0, wedge.height_mm,
         _inside(parameters.plate.edge_mm, parameters.layout.field_mm * EDGE_REACH), 0.0, 0.0,
     )  # fmt: skip
+
+
+def nominal_exposures(parameters: Parameters) -> list[Circumstances]:
+    """`nominal_circumstances` of each image of a sample: one, or one for each channel."""
+    now = nominal_circumstances(parameters)
+    return [
+        replace(now, set_voltage_kvp=kvp, tube_voltage_kvp=kvp)
+        for kvp in parameters.tube.channels_kvp or (now.set_voltage_kvp,)
+    ]
 
 
 def draw_circumstances(
@@ -76,8 +86,9 @@ def draw_circumstances(
     )  # fmt: skip
     uniform = rng.random()
     drift, output, pedestal, shift, rotation, height, edge, tilt = rng.standard_normal(8).tolist()
-    if tube.voltage_steps_kvp:
-        voltage = tube.voltage_steps_kvp[nth_of_plate % len(tube.voltage_steps_kvp)]
+    steps = tube.channels_kvp or tube.voltage_steps_kvp
+    if steps:
+        voltage = steps[nth_of_plate % len(steps)]
     elif tube.voltage_range_kvp:
         low, high = tube.voltage_range_kvp
         voltage = low + (high - low) * uniform
@@ -96,6 +107,29 @@ def draw_circumstances(
         ),
         tilt_deg=abs(plate.tilt_sd_deg * _inside(tilt, 4.0)),
         scan_mm=nth_of_plate * plate.scan_step_mm,
+    )
+
+
+def draw_channel(
+    parameters: Parameters, pose: Circumstances, voltage_kvp: float, rng: np.random.Generator
+) -> Circumstances:
+    """Draw the circumstances of another exposure in the same pose.
+
+    Plate, wedge and scatter stay; the tube's output and the error of its voltage are drawn.
+
+    Args:
+        parameters: All parameters.
+        pose: The circumstances of the pose.
+        voltage_kvp: The set voltage.
+        rng: Random generator.
+    """
+    drift, output = rng.standard_normal(2).tolist()
+    error = parameters.tube.voltage_drift_sd_kv * _inside(drift, DRIFT_LIMIT_SD)
+    return replace(
+        pose,
+        set_voltage_kvp=voltage_kvp,
+        tube_voltage_kvp=voltage_kvp + error,
+        output=math.exp(parameters.exposure.output_sd * output),
     )
 
 

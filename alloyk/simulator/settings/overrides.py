@@ -15,7 +15,7 @@ from alloyk.simulator.settings.field_types import strings
 from alloyk.simulator.settings.parameters import Parameters
 
 ALTERNATIVES = (
-    ("tube.voltage_kvp", "tube.voltage_range_kvp", "tube.voltage_steps_kvp"),
+    ("tube.voltage_kvp", "tube.voltage_range_kvp", "tube.voltage_steps_kvp", "tube.channels_kvp"),
     ("exposure.photons_per_mm2", "exposure.exposure_time_s"),
     ("plate.thicknesses_mm", "plate.thickness_range_mm"),
 )

@@ -37,6 +37,8 @@ class Tube(Section):
         voltage_kvp: Peak voltage, 50 kV in the study.
         voltage_range_kvp: If set, the voltage of each image is drawn uniformly from LOW,HIGH.
         voltage_steps_kvp: If set, the images of one plate take these voltages in turn.
+        channels_kvp: If set, every image is taken at each of these voltages, in one pose: a file
+            for each, to be the channels of one sample.
         voltage_drift_sd_kv: Standard deviation of the unknown error of the voltage, normal, drawn
             for each image. Assumption.
         beryllium_mm: Thickness of the tube's window. Assumption.
@@ -51,6 +53,7 @@ class Tube(Section):
     voltage_kvp: Voltage = 50.0
     voltage_range_kvp: VoltageRange | None = None
     voltage_steps_kvp: Voltages | None = None
+    channels_kvp: Voltages | None = None
     voltage_drift_sd_kv: Annotated[float, limited(0, 10, "kV of drift")] = 0.1
     beryllium_mm: Annotated[float, limited(0, 100, "mm of the tube's window")] = 0.2
     air_mm: Annotated[float, limited(0, 1e5, "mm between tube and detector")] = 600.0
@@ -61,7 +64,23 @@ class Tube(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_order("tube.voltage_range_kvp", self.voltage_range_kvp)
+        channels = self.channels_kvp or ()
+        if len(set(channels)) < len(channels):
+            raise ValueError(
+                "tube.channels_kvp must name each voltage once, got "
+                f"{','.join(f'{kvp:g}' for kvp in channels)}"
+            )
         return self
+
+    @property
+    def voltages_kvp(self) -> tuple[float, ...]:
+        """The voltages that are set, or the ends of their range."""
+        return (
+            self.channels_kvp
+            or self.voltage_steps_kvp
+            or self.voltage_range_kvp
+            or (self.voltage_kvp,)
+        )
 
 
 class Exposure(Section):
