@@ -83,7 +83,7 @@ def stress_run(
     classifier = load(folder.path)
     full_scale = _full_scale(images)
     plan = [(name, kind, strength) for name, kind in KINDS.items() for strength in kind.strengths]
-    further = list(strengths_of(dataset.root))
+    further = list(strengths_of(dataset.root, dataset.channels))
     rows = [_row(classifier, images, labels, CLEAN, 0, "")]
     with progress.task("stress", len(plan) + len(further), "disturbances") as advance:
         for name, kind, strength in plan:
@@ -93,9 +93,12 @@ def stress_run(
             )
             advance(1)
         for name, setup, strength in further:
-            changed, true = simulated_images(dataset.root, setup, strength, len(images), seed)
+            changed, true = simulated_images(
+                dataset.root, setup, strength, len(images), seed, dataset.channels
+            )
             row = _row(classifier, changed, true, name, strength, setup.unit, setup.recognisable)
-            rows.append(replace(row, detectable=detectable(dataset.root, setup, strength)))
+            share = detectable(dataset.root, setup, strength, dataset.channels)
+            rows.append(replace(row, detectable=share))
             advance(1)
     with files_together(target, []) as unfinished:
         write_rows(rows, Path(unfinished) / STRESS_TABLE)

@@ -5,6 +5,7 @@ panel and one setting changed. `simulated again` changes no setting: it is what 
 with.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alloyk.alloys import ALLOYS
+from alloyk.errors import ConfigError
+from alloyk.imaging import ChannelChoice
 from alloyk.inference.novelty import FALSE_ALARMS
 from alloyk.robustness.table import SIMULATED_AGAIN
 from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.dataset.recipe import Recipe, load_recipe
 from alloyk.simulator.dataset.render import Simulator
+from alloyk.simulator.settings.channels import parameters_as_used
 from alloyk.simulator.settings.overrides import with_overrides
 from alloyk.simulator.settings.parameters import Parameters
 
 RECIPE = "simulation.yaml"
+
+logger = logging.getLogger(__name__)
 
 
 class SetUp(NamedTuple):
@@ -77,16 +83,37 @@ def other_alloys(recipe: Recipe) -> SetUp:
     )
 
 
-def setups_of(root: Path) -> dict[str, SetUp]:
-    """The set-ups for a data set in `root`; none unless it was simulated."""
+def _recipe(root: Path, channels: ChannelChoice | None) -> Recipe:
+    """The recipe of the samples that a run with `data.channels` takes of a data set."""
+    recipe = load_recipe(root / RECIPE)
+    used = parameters_as_used(recipe.parameters, channels.as_dict() if channels else None)
+    return replace(recipe, parameters=used)
+
+
+def setups_of(root: Path, channels: ChannelChoice | None = None) -> dict[str, SetUp]:
+    """The set-ups for a data set in `root`; none unless it was simulated with one of its own.
+
+    Args:
+        root: Folder of the data set.
+        channels: The run's `data.channels`; None if each image is a sample.
+    """
     if not (root / RECIPE).is_file():
         return {}
-    others = other_alloys(load_recipe(root / RECIPE))
+    try:
+        others = other_alloys(_recipe(root, channels))
+    except ConfigError as error:
+        logger.warning("no other set-ups are simulated: %s", error)
+        return {}
     return SETUPS | ({OTHER_ALLOY: others} if others.strengths else {})
 
 
 def simulated_images(
-    root: Path, setup: SetUp, strength: float, count: int, seed: int
+    root: Path,
+    setup: SetUp,
+    strength: float,
+    count: int,
+    seed: int,
+    channels: ChannelChoice | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Simulate images `(height, width, 1)` of another set-up, and their labels.
 
@@ -96,8 +123,9 @@ def simulated_images(
         strength: One of its strengths.
         count: How many images.
         seed: Of plates, panel and images.
+        channels: As in `setups_of`.
     """
-    recipe = load_recipe(root / RECIPE)
+    recipe = _recipe(root, channels)
     parameters = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
     # Another stream than that of the data set, whose seeds are small numbers.
     changed = replace(
@@ -110,14 +138,16 @@ def simulated_images(
     return images, np.array([one.plate.alloy for one in planned])
 
 
-def detectable(root: Path, setup: SetUp, strength: float) -> float | None:
+def detectable(
+    root: Path, setup: SetUp, strength: float, channels: ChannelChoice | None = None
+) -> float | None:
     """Share of the foreign plates that any detector could report; None where no plates change.
 
     At the false-alarm rate of the runs' own detector, see `alloyk.simulator.ceiling.detection`.
     """
     if not setup.plates:
         return None
-    recipe = load_recipe(root / RECIPE)
+    recipe = _recipe(root, channels)
     foreign = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
     return best_detection(
         recipe.parameters,
@@ -128,8 +158,10 @@ def detectable(root: Path, setup: SetUp, strength: float) -> float | None:
     ).share
 
 
-def strengths_of(root: Path) -> Iterator[tuple[str, SetUp, float]]:
+def strengths_of(
+    root: Path, channels: ChannelChoice | None = None
+) -> Iterator[tuple[str, SetUp, float]]:
     """Name, set-up and strength of all that can be simulated."""
-    for name, setup in setups_of(root).items():
+    for name, setup in setups_of(root, channels).items():
         for strength in setup.strengths:
             yield name, setup, strength

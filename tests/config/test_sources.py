@@ -34,6 +34,9 @@ SPECIAL = {
 EXCLUDED = {
     "augment.mixup",
     "data.dark",
+    "data.channels.by",
+    "data.channels.column",
+    "data.channels.values",
     "data.raw.dtype",
     "data.raw.shape",
     "data.raw.offset",

@@ -9,6 +9,7 @@ from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
 from alloyk.errors import DataError
+from alloyk.imaging import ChannelChoice
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
@@ -163,3 +164,22 @@ def test_other_set_ups_are_simulated_for_simulated_data(tmp_path):
     again, _ = simulated_images(tmp_path, setups["simulated again"], 1, 4, 0)
     noises = [noise_per_root(image[0][..., 0].astype(float)) for image in (quarter, again)]
     assert noises[0] / noises[1] == pytest.approx(2, rel=0.15)
+
+
+def test_set_ups_have_the_voltage_of_the_run(tmp_path):
+    def simulated(channels, settings):
+        recipe = make_recipe("easy", images=4, image_size=16, overrides=settings)
+        (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+        again = setups_of(tmp_path, channels)["simulated again"]
+        images, labels = simulated_images(tmp_path, again, 1, 4, 0, channels)
+        assert len(images) == len(labels) == 4
+        return np.mean(images)
+
+    both = {"tube.channels_kvp": [40, 50]}
+    low, high = (simulated(ChannelChoice("tube_voltage_kvp", (kvp,)), both) for kvp in ("40", "50"))
+    assert high == pytest.approx(simulated(None, {"tube.voltage_kvp": 50}), rel=0.05)
+    assert low == pytest.approx(simulated(None, {"tube.voltage_kvp": 40}), rel=0.05)
+    assert low < 0.9 * high
+    recipe = make_recipe("easy", images=4, image_size=16, overrides=both)
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    assert setups_of(tmp_path) == {}  # single images of two voltages are no set-up

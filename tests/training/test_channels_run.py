@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import time
 
 import numpy as np
 import pandas as pd
@@ -158,4 +159,66 @@ def test_a_tflite_file_agrees_with_the_run(tflite, plates, test_rows):
     found = exported.predict([plates / path for path in test_rows["path"]])
     np.testing.assert_allclose(
         found.probabilities[:, 0], test_rows["p_1050"].astype(float), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("stress",), "stress"),
+        (("explain", "{image}", "--out", "{tmp}"), "an explanation"),
+        (("export", "--format", "tflite", "--bundle", "{tmp}"), "--bundle"),
+        (("evaluate", "--noise-control", "--out", "{tmp}"), "a baseline"),
+        (("evaluate", "--classical-control", "--out", "{tmp}"), "a baseline"),
+    ],
+)
+def test_what_takes_one_channel_says_so_in_one_line(
+    runner, run, plates, test_rows, tmp_path, arguments, what
+):
+    image = str(plates / test_rows["path"][0])
+    command, *rest = (one.format(image=image, tmp=tmp_path / "out") for one in arguments)
+    found = runner.invoke(main, [command, str(run), *rest])
+    assert found.exit_code == 1
+    last = found.stderr.splitlines()[-1]
+    expected = f"Error: {what} needs a model of one channel, got {run} with 3 (tube_voltage_kvp 40"
+    assert last.startswith(expected)
+    assert "; " in last
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_of_channels_is_refused(run):
+    from alloyk.serving.limits import Limits
+    from alloyk.serving.server import run_server
+
+    with pytest.raises(AlloykError, match="serve needs a model of one channel"):
+        run_server(run, port=0, limits=Limits())
+
+
+def test_a_watched_folder_takes_a_file_of_pages(model, plates, test_rows, tmp_path):
+    from alloyk.serving.watching import FolderWatch
+
+    (tmp_path / "in").mkdir()
+    image = image_of(plates, test_rows.iloc[0])
+    with tifffile.TiffWriter(tmp_path / "in/plate.tif") as writer:
+        for channel in np.moveaxis(image, -1, 0):
+            writer.write(np.ascontiguousarray(channel), photometric="minisblack")
+    with FolderWatch(model, tmp_path / "in", tmp_path / "out.csv", settle_s=0) as watching:
+        deadline = time.monotonic() + 20
+        while not watching.count and time.monotonic() < deadline:
+            list(watching.step())
+            time.sleep(0.05)
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert [row["predicted"] for row in rows] == [test_rows["predicted"][0]]
+
+
+def test_runs_vote_only_with_the_same_channels(run, model, tmp_path):
+    from alloyk.voting.soft_voting import save_soft_vote
+
+    files = [run / "model.keras"] * 2
+    save_soft_vote(files, np.array([0.5, 0.5]), tmp_path / "vote.keras")
+    voted = alloyk.load(tmp_path / "vote.keras")
+    assert (voted.input_shape, voted.channels) == ((None, None, 3), 3)
+    image = np.random.default_rng(0).uniform(1000, 9000, (40, 40, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        voted.predict(image).probabilities, model.predict(image).probabilities, atol=1e-6
     )
