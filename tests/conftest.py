@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -38,6 +39,51 @@ def unrendered():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", save_one_pixel)
+        patch.setattr("alloyk.runtime.drawing.add_fallback_fonts", lambda figure: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def untraced():
+    """TensorFlow computes without graphs: tracing one takes as long as a hundred small images."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def untimed():
+    """Exports have a speed without a measurement, which takes ten seconds for each of them."""
+    from alloyk.inference.latency import Speed
+
+    def instant(model, shape, threads=1):
+        return Speed(threads, 0.00123, 0.002, 5, 900.0, 10**8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("exporter", "bench"):
+            patch.setattr(f"alloyk.exporting.{module}.measured_speed", instant)
+        yield
+
+
+@pytest.fixture(scope="module")
+def converted_once():
+    """Files are quantised from one float32 file of each network; its conversion takes seconds."""
+    from alloyk.exporting.conversion import write_tflite
+
+    converted: dict[tuple, bytes] = {}
+
+    def write(classifier, path, image_shape):
+        weights = b"".join(array.tobytes() for array in classifier.get_weights())
+        key = hashlib.sha256(weights).hexdigest(), image_shape
+        if key not in converted:
+            write_tflite(classifier, path, image_shape)
+            converted[key] = path.read_bytes()
+        path.write_bytes(converted[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alloyk.exporting.float_file.write_tflite", write)
         yield
 
 

@@ -13,7 +13,7 @@ from alloyk.simulator.ceiling.reference import reference_ceiling
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.simulator.settings.presets import preset_parameters
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untraced")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from alloyk.inference.metadata import ModelMetadata, write_metadata
 from alloyk.reporting import write_report
 from alloyk.runs.predictions import Predictions, read_predictions
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untraced")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from alloyk.inference import load
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.voting import ensemble_runs
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untraced")
 
 
 @pytest.fixture(scope="module")
