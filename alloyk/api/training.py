@@ -259,7 +259,7 @@ def tune(
         generation_epochs: Epochs after which the worst members of `pbt` copy the best ones; by
             default a tenth of `train.epochs`.
         burn_in: Epochs of `pbt` before which no member copies another one; by default 0.
-        address: `HOST:PORT` of a Ray cluster for `pbt`; by default Ray is started here.
+        address: `HOST:PORT` of a Ray cluster for `pbt`; by default `local`: Ray is started here.
         out: Folder of the search; an existing search in it is resumed. By default
             `saved_models/tune-<arch>`, numbered.
         arch: Architecture, such as `resnet18`.

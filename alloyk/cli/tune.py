@@ -55,8 +55,8 @@ from alloyk.cli.terminal import PROGRESS
     help="Epochs of pbt before which no member copies another.  [default: 0]",
 )  # fmt: skip
 @click.option(
-    "--address", metavar="HOST:PORT",
-    help="Ray cluster that trains the members of pbt.  [default: this machine]",
+    "--address", metavar="CLUSTER",
+    help="HOST:PORT of the Ray cluster that trains the members of pbt, or local.  [default: local]",
 )  # fmt: skip
 @out_folder_option(
     "Folder of the search; an existing search in it is resumed.  [default: "

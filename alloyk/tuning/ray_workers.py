@@ -8,35 +8,27 @@ that a killed search could not go on as if nothing had happened.
 Light to import: Keras and Ray load only where they are used.
 """
 
-import io
 import logging
 import os
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib import metadata
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from alloyk.errors import AlloykError, ConfigError
+from alloyk.errors import AlloykError
 from alloyk.runs.search_records import SEARCH_FILE
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
-from alloyk.runtime.native_output import held_output
+from alloyk.runtime.ray_cluster import (
+    POLL_S,
+    START_LIMIT_S,
+    installed_versions,
+    other_version,
+    ray_cluster,
+    require_ray,
+    why,
+)
 from alloyk.tuning.task import Task
 from alloyk.tuning.worker import take_trials
 
-POLL_S = 1.0
-CONNECT_LIMIT_S = 60.0
-"""Longest wait for an answer of a cluster."""
-START_LIMIT_S = 180.0
-"""Longest wait for a worker to start."""
-OBJECT_STORE_BYTES = 80 * 2**20
-"""Ray's smallest store; the workers exchange files."""
 PACKAGES = ("keras", "numpy", "tensorflow")
 
 _logger = logging.getLogger(__name__)
@@ -63,31 +55,18 @@ class Setup(NamedTuple):
 
 def setup_for(arch: str, image_size: tuple[int, int]) -> Setup:
     """What the workers of this process's search need."""
-    return Setup(arch, image_size, describe_kernels()["kernels"], os.getcwd(), installed_versions())
+    return Setup(
+        arch, image_size, describe_kernels()["kernels"], os.getcwd(), installed_versions(PACKAGES)
+    )
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions that decide whether two machines train alike."""
-    from alloyk import __version__
-
-    return {"alloyk": __version__, **{name: metadata.version(name) for name in PACKAGES}}
-
-
-def require_ray() -> Any:
-    """Import Ray, which neither reports its use nor logs.
+def pbt_ray() -> Any:
+    """Import Ray for a search.
 
     Raises:
         ConfigError: It is not installed.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes of other searches
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            '--search pbt needs Ray, which is not installed; run `pip install "alloyk[pbt]"`'
-        ) from error
-    return ray
+    return require_ray("--search pbt", "pbt")
 
 
 class Worker:
@@ -106,9 +85,9 @@ class Worker:
             return f"{host} must see the folder {setup.folder}, but it is not there"
         if not (task.out / SEARCH_FILE).is_file():
             return f"{host} must see the folder of the search, but {task.out} is not there"
-        for name, version in installed_versions().items():
-            if version != setup.versions[name]:
-                return f"{host} must have {name} {setup.versions[name]}, got {version}"
+        problem = other_version(setup.versions)
+        if problem is not None:
+            return problem
         os.environ[VARIABLE] = "1" if setup.kernels == "oneDNN" else "0"
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several may share a GPU
         try:
@@ -131,14 +110,15 @@ def run_on_ray(
         task: The search.
         setup: What they need.
         workers: Their number.
-        address: `HOST:PORT` of a cluster, which has been checked; None starts Ray here and ends
-            it again.
+        address: `HOST:PORT` of a cluster, which has been checked; None or `local` starts Ray here
+            and ends it again.
         watch: Called about once a second.
 
     Raises:
         AlloykError: There is no such cluster, or no worker started, or each one has ended early.
     """
-    with _ray(address, workers) as ray:
+    ray = pbt_ray()
+    with ray_cluster(ray, address, workers):
         actors = _started(ray, workers)
         pending = [actor.work.remote(task, setup) for actor in actors]
         problems = []
@@ -160,15 +140,7 @@ def _answer(ray: Any, reference: Any) -> str | None:
         answer: str | None = ray.get(reference)
         return answer
     except ray.exceptions.RayError as error:
-        return _reason(ray, error)
-
-
-def _reason(ray: Any, error: Exception) -> str:
-    if "No module named 'alloyk" in str(error):
-        return "alloyk must be installed on each machine of the cluster"
-    if isinstance(error, ray.exceptions.RayActorError):
-        return "its process was ended from outside, or its machine has failed"
-    return str(error).strip().splitlines()[-1]
+        return why(ray, error)
 
 
 def _started(ray: Any, workers: int) -> list[Any]:
@@ -188,7 +160,7 @@ def _started(ray: Any, workers: int) -> list[Any]:
         try:
             ray.get(one)
         except ray.exceptions.RayError as error:
-            problems.append(_reason(ray, error))
+            problems.append(why(ray, error))
             del actors[one]
     started = [actors[one] for one in done if one in actors]
     if not started:
@@ -196,101 +168,3 @@ def _started(ray: Any, workers: int) -> list[Any]:
     if problems:
         _logger.warning("%d of %d workers have started: %s", len(started), workers, problems[-1])
     return started
-
-
-@contextmanager
-def _ray(address: str | None, workers: int) -> Iterator[Any]:
-    """Ray, connected; what was started here is ended behind the block."""
-    ray = require_ray()
-    if ray.is_initialized():  # by the caller of `alloyk.tune`
-        yield ray
-        return
-    folder = None
-    options: dict[str, Any] = {
-        "log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL,
-    }  # fmt: skip
-    if address is not None:
-        options |= {"address": address}
-    else:
-        folder = tempfile.mkdtemp(prefix="alloyk-ray-")
-        options |= {
-            "address": "local", "num_cpus": workers, "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder,
-        }  # fmt: skip
-    try:
-        with _own_signals():
-            problem = _connected(ray, options)
-        if problem is not None:
-            raise AlloykError(f"Ray must start, got: {problem}")
-        yield ray
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _connected(ray: Any, options: Mapping[str, Any]) -> str | None:
-    """Connect; return why that failed."""
-    silence = io.StringIO()  # of sys.stdout and sys.stderr that are no descriptor, as in a notebook
-    with held_output(), redirect_stdout(silence), redirect_stderr(silence):
-        try:
-            ray.init(**options)
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            return " ".join(str(error).split())[:300]
-    return None
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep what the command does when it is ended; Ray sets a handler of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def refuse_missing_cluster(address: str) -> None:
-    """Raise if no cluster answers.
-
-    Ray itself waits for minutes for one that is not there. So another process asks first, which can
-    be ended.
-
-    Raises:
-        AlloykError: There is none, or the address has another form.
-    """
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal()) or "/" in host:
-        raise ConfigError(
-            f"address must be HOST:PORT of a Ray cluster, got {address!r}; `ray start --head` "
-            "prints it"
-        )
-    problem = None
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, address], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", timeout=CONNECT_LIMIT_S,
-        )  # fmt: skip
-        if probe.returncode != 0:
-            problem = (probe.stderr.strip().splitlines() or ["no answer"])[-1]
-    except subprocess.TimeoutExpired:
-        problem = f"no answer of Ray within {CONNECT_LIMIT_S:g} s"
-    except (OSError, OverflowError) as error:
-        problem = str(getattr(error, "strerror", None) or error)
-    if problem is not None:
-        raise AlloykError(
-            f"address must be that of a running Ray cluster, got {address}: {problem}; start one "
-            "by `ray start --head`"
-        )
-
-
-_PROBE = """
-import logging, sys, ray
-ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False,
-         logging_level=logging.CRITICAL)
-ray.shutdown()
-"""

@@ -36,6 +36,7 @@ from alloyk.runs.search_records import (
     write_description,
 )
 from alloyk.runs.search_space import Parameter, parameters_of
+from alloyk.runtime.ray_cluster import refuse_missing_cluster
 from alloyk.settings.dialect import as_yaml
 from alloyk.tuning.evolution import (
     evolve,
@@ -45,7 +46,7 @@ from alloyk.tuning.evolution import (
 )
 from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.loop import search_lock
-from alloyk.tuning.ray_workers import refuse_missing_cluster, require_ray
+from alloyk.tuning.ray_workers import pbt_ray
 from alloyk.tuning.space import refuse_endless_ranges
 from alloyk.tuning.task import Task
 from alloyk.tuning.worker import work
@@ -91,7 +92,7 @@ def run_search(
         generation_epochs: Epochs after which members copy better ones; None: a tenth of
             `train.epochs`.
         burn_in: Epochs before which no member copies another one.
-        address: `HOST:PORT` of a Ray cluster for Population-Based Training.
+        address: `HOST:PORT` of a Ray cluster for Population-Based Training, or `local`.
         progress: Shows the batches of each epoch, see `alloyk.progress`.
 
     Returns:
@@ -105,7 +106,7 @@ def run_search(
     deadline = None if time_budget_min is None else time.time() + 60 * time_budget_min
     members, parameters, overrides = None, parameters_of(space), overrides or {}
     if search == "pbt":
-        require_ray()
+        pbt_ray()
         if address is not None:
             refuse_missing_cluster(address)
         overrides = evolving(overrides)

@@ -20,6 +20,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.lineage import Lineage
 from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, TrialRecords
 from alloyk.runs.search_space import parameters_of
+from alloyk.runtime import ray_cluster
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
 from alloyk.training import train_network
 from alloyk.training.checkpoint import _load_arrays
@@ -301,8 +302,8 @@ def test_without_ray_the_package_is_named(monkeypatch, space_file, tmp_path):
 
 @pytest.mark.parametrize("address", ["cluster", "http://host:6379", "host:port", ":6379"])
 def test_an_address_of_another_form_is_refused(address):
-    with pytest.raises(ConfigError, match=r"address must be HOST:PORT of a Ray cluster, got"):
-        ray_workers.refuse_missing_cluster(address)
+    with pytest.raises(ConfigError, match=r"HOST:PORT of a Ray cluster, or local, got"):
+        ray_cluster.refuse_missing_cluster(address)
 
 
 def test_a_cluster_that_is_not_there_is_an_error(space_file, tmp_path):
@@ -315,11 +316,11 @@ def test_a_cluster_that_is_not_there_is_an_error(space_file, tmp_path):
 
 
 def test_a_port_that_is_no_cluster_is_an_error_within_the_limit(monkeypatch):
-    monkeypatch.setattr(ray_workers, "CONNECT_LIMIT_S", 3)
+    monkeypatch.setattr(ray_cluster, "CONNECT_LIMIT_S", 3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         start = time.monotonic()
         with pytest.raises(AlloykError, match=r"no answer of Ray within 3 s"):
-            ray_workers.refuse_missing_cluster(f"127.0.0.1:{server.getsockname()[1]}")
+            ray_cluster.refuse_missing_cluster(f"127.0.0.1:{server.getsockname()[1]}")
         assert time.monotonic() - start < 10
 
 
