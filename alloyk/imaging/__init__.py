@@ -1,13 +1,15 @@
 """Image files as arrays, at their true depth.
 
-`reading` finds the format and names the file in every error; `png`, `jpeg`, `pillow` (BMP too),
-`tiff` and `dicom` read one format each, `lab` those of laboratories (`numpy_files`, `edf`, `his`,
-`hdf5`, `raw`); `limits` is what they share, `pages` names the pages of a file, `channels` images of
-several files, `advice` says how to
-convert what is not read, `gray` makes gray of colour.
+`reading` reads a file or its header, `opening` names the file in every error, `formats` finds the
+format; `png`, `jpeg`, `pillow` (BMP too), `tiff` and `dicom` read one format each, `lab` those of
+laboratories (`numpy_files`, `edf`, `his`, `hdf5`, `raw`). `limits` is what they share, `pages`
+names the pages of a file, `channels` images of several files, `advice` says how to convert what is
+not read, `gray` makes gray of colour.
 """
 
 from alloyk.imaging.channels import ChannelChoice, channel_files, channel_name, several
+from alloyk.imaging.formats import IMAGE_SUFFIXES
+from alloyk.imaging.opening import is_image_file, is_image_name, shown
 from alloyk.imaging.pages import (
     Page,
     PageChoice,
@@ -19,16 +21,12 @@ from alloyk.imaging.pages import (
 )
 from alloyk.imaging.raw import RawLayout, assume_raw, describe_raw, raw_layout
 from alloyk.imaging.reading import (
-    IMAGE_SUFFIXES,
     decoded_pixels,
     image_format,
     image_size,
-    is_image_file,
-    is_image_name,
     page_count,
     plain_format,
     read_image,
-    shown,
 )
 
 __all__ = [

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from alloyk.errors import AlloykError
+from alloyk.imaging.opening import with_open_image
 from alloyk.imaging.pages import image_file
-from alloyk.imaging.reading import with_open_image
 
 SETTINGS = (
     "tube_voltage_kvp", "tube_current_ma", "exposure_s", "frames_averaged", "detector", "acquired",

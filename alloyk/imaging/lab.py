@@ -42,14 +42,14 @@ def lab_kind(head: bytes) -> str | None:
     return None
 
 
-def read(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
+def read(file: BinaryIO, page: int | None, *, kind: str) -> np.ndarray:
     """Return one image `(height, width, 1 or 3)`, at its stored depth."""
     frames = _READERS[kind](file)
     refuse_bad_page(page, frames.count)
     return _image(frames, page or 0)
 
 
-def read_all(file: BinaryIO, kind: str) -> Iterator[np.ndarray]:
+def read_all(file: BinaryIO, *, kind: str) -> Iterator[np.ndarray]:
     """Yield every image of the file, which is opened once."""
     frames = _READERS[kind](file)
     for number in range(frames.count):
@@ -68,7 +68,7 @@ def _image(frames: Frames, number: int) -> np.ndarray:
     return image[..., None] if image.ndim == 2 else image
 
 
-def size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
+def size(file: BinaryIO, page: int | None, *, kind: str) -> tuple[int, int]:
     """Return `(height, width)`."""
     frames = _READERS[kind](file)
     refuse_bad_page(page, frames.count)
@@ -76,6 +76,6 @@ def size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
     return frames.height, frames.width
 
 
-def pages(file: BinaryIO, kind: str) -> int:
+def pages(file: BinaryIO, *, kind: str) -> int:
     """Return the number of images in the file."""
     return _READERS[kind](file).count

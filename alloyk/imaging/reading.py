@@ -1,13 +1,8 @@
-"""Read one radiograph at its true depth; errors name the file and the reason.
+"""Read one radiograph at its true depth, or what its header says of it.
 
-PNG, JPEG and BMP are decoded by Pillow, TIFF by tifffile and imagecodecs, DICOM and DICONDE by
-pydicom, and formats of laboratories by `lab`. The format is detected from the first bytes of a
-file, not from its name. Importing this module loads only NumPy and Pillow.
+The format is detected from the first bytes of a file, not from its name; see `formats`.
 """
 
-import io
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -15,26 +10,14 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError
-from alloyk.imaging import jpeg, lab, pillow, png
-from alloyk.imaging.advice import how_to_convert
+from alloyk.imaging import jpeg, png
 from alloyk.imaging.channels import channel_files
+from alloyk.imaging.formats import Format, format_of
 from alloyk.imaging.gray import to_gray
-from alloyk.imaging.limits import CUT_SHORT
+from alloyk.imaging.opening import named, shown, with_open_image
 from alloyk.imaging.pages import CHANNELS, Page, split_page
-from alloyk.imaging.raw import raw_layout
 
 Result = TypeVar("Result")
-
-_COMMON = frozenset({"png", "jpeg", "bmp", "tiff", "dicom"})
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib"}
-    | {".tif", ".tiff", ".btf", ".tf8", ".dcm", ".dicom", ".dic", ".dc3"}
-    | lab.LAB_SUFFIXES
-)
-
-_NOT_AN_IMAGE = "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file"
-_HEAD_BYTES = 512  # EDF may have its keyword late; DICOM's is at 128
 
 
 def read_image(
@@ -72,15 +55,15 @@ def read_image(
             return _together([_one_channel(read_image(file)) for file in files], shown(source))
         source, page = split_page(source)
     if page == "mean":
-        image = _open(source, _mean, name)
+        image = with_open_image(source, _mean, name)
     elif page == CHANNELS:
-        image = _open(source, _channels, name)
+        image = with_open_image(source, _channels, name)
     else:
-        image = _open(source, lambda file, kind: _pixels(file, kind, page), name)
+        image = with_open_image(source, lambda file, kind: format_of(kind).read(file, page), name)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = image.size - int(np.isfinite(image).sum())
         raise DataError(
-            f"cannot use the image {_named(source, name)}: {bad} of its values are NaN or "
+            f"cannot use the image {named(source, name)}: {bad} of its values are NaN or "
             "infinite; repair or remove it"
         )
     return image
@@ -99,7 +82,7 @@ def image_size(
     Raises:
         AlloykError: The header cannot be read, or gives more pixels than the limit.
     """
-    return _of_header(path, page, name, _size)
+    return _of_header(path, page, name, lambda form, file, page: form.size(file, page))
 
 
 def page_count(path: str | Path | bytes, *, name: str = "") -> int:
@@ -108,7 +91,7 @@ def page_count(path: str | Path | bytes, *, name: str = "") -> int:
     Raises:
         AlloykError: The header cannot be read.
     """
-    return _open(path, _pages, name)
+    return with_open_image(path, lambda file, kind: format_of(kind).pages(file), name)
 
 
 def decoded_pixels(path: str | Path | bytes, *, page: Page | None = None, name: str = "") -> int:
@@ -139,7 +122,7 @@ def image_format(path: str | Path | bytes, *, name: str = "") -> str:
         AlloykError: The file is missing or of no known format.
     """
     source = path if isinstance(path, bytes) else split_page(channel_files(path)[0])[0]
-    return _open(source, lambda file, kind: kind, name)
+    return with_open_image(source, lambda file, kind: kind, name)
 
 
 def plain_format(source: str | Path | bytes) -> str | None:
@@ -154,73 +137,18 @@ def plain_format(source: str | Path | bytes) -> str | None:
         source: Path of a file, or its bytes.
     """
     try:
-        return _open(source, _plain)
+        return with_open_image(source, _plain)
     except AlloykError:
         return None
 
 
-def is_image_name(name: str) -> bool:
-    """Return whether a file name ends in one of `IMAGE_SUFFIXES`, in any case.
-
-    >>> is_image_name("plate 7.TIFF"), is_image_name("README.md")
-    (True, False)
-    """
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in IMAGE_SUFFIXES
-
-
-def is_image_file(path: str | Path) -> bool:
-    """Return whether a file counts as an image, for all commands.
-
-    The name decides; if it has no suffix, or a number as suffix, the first bytes decide:
-    instruments name files `IM0001` or `1.2.840.113619.2`. A `DICOMDIR` is not an image.
-    """
-    name = os.path.basename(path)
-    if is_image_name(name):
-        return True
-    suffix = os.path.splitext(name)[1]
-    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
-        return False
-    try:
-        with _binary_file(path) as file:
-            _kind(file.read(_HEAD_BYTES))
-    except (OSError, ValueError, AlloykError):
-        return False
-    return True
-
-
-def shown(path: str | Path) -> str:
-    r"""Return a path for a one-line message, escaped if it has control characters.
-
-    >>> print(shown("plate 7.png"), shown("a\nb.png"))
-    plate 7.png 'a\nb.png'
-    """
-    text = str(path)
-    return text if text.isprintable() else repr(text)
-
-
-def _pixels(file: BinaryIO, kind: str, page: int | None) -> np.ndarray:
-    if kind == "tiff":
-        from alloyk.imaging import tiff
-
-        return tiff.read(file, page)
-    if kind == "dicom":
-        from alloyk.imaging import dicom
-
-        return dicom.read(file, page)
-    if kind not in _COMMON:
-        return lab.read(file, kind, page)
-    readers = {"png": png.read, "jpeg": pillow.read_jpeg, "bmp": pillow.read_bmp}
-    return readers[kind](file, page)
-
-
 def _mean(file: BinaryIO, kind: str) -> np.ndarray:
     """Return the mean of all pages, float32; a single page unchanged."""
-    count = _pages(file, kind)
+    count, images = _all_pages(file, format_of(kind))
+    first = next(images)
     if count == 1:
-        return _pixels(file, kind, 0)
-    images = _all_pixels(file, kind, count)
-    total = next(images).astype(np.float64)
+        return first
+    total = first.astype(np.float64)
     for image in images:
         if image.shape != total.shape:
             raise DataError(
@@ -233,15 +161,24 @@ def _mean(file: BinaryIO, kind: str) -> np.ndarray:
 
 def _channels(file: BinaryIO, kind: str) -> np.ndarray:
     """Return every page, or every sample of the only page, as a channel."""
-    count = _pages(file, kind)
+    form = format_of(kind)
+    count, images = _all_pages(file, form)
     if count > 1:
-        images = [_one_channel(image) for image in _all_pixels(file, kind, count)]
-        return _together(images, "its pages")
-    if kind == "tiff":
-        from alloyk.imaging import tiff
+        return _together([_one_channel(image) for image in images], "its pages")
+    return form.read_samples(file) if form.read_samples else next(images)
 
-        return tiff.read_samples(file)
-    return _pixels(file, kind, 0)
+
+def _all_pages(file: BinaryIO, form: Format) -> tuple[int, Iterator[np.ndarray]]:
+    """Return the number of pages and each of them in turn."""
+    count = form.pages(file)
+    file.seek(0)
+    return count, form.read_all(file) if form.read_all else _one_by_one(file, form, count)
+
+
+def _one_by_one(file: BinaryIO, form: Format, count: int) -> Iterator[np.ndarray]:
+    for page in range(count):
+        file.seek(0)
+        yield form.read(file, page)
 
 
 def _one_channel(image: np.ndarray) -> np.ndarray:
@@ -261,31 +198,6 @@ def _together(images: Sequence[np.ndarray], what: str) -> np.ndarray:
     return np.concatenate(images, axis=2)
 
 
-def _all_pixels(file: BinaryIO, kind: str, count: int) -> Iterator[np.ndarray]:
-    if kind not in _COMMON:  # some of these are read whole each time they are opened
-        yield from lab.read_all(file, kind)
-        return
-    for page in range(count):
-        file.seek(0)
-        yield _pixels(file, kind, page)
-
-
-def _pages(file: BinaryIO, kind: str) -> int:
-    count = 1
-    if kind == "tiff":
-        from alloyk.imaging import tiff
-
-        count = tiff.pages(file)
-    elif kind == "dicom":
-        from alloyk.imaging import dicom
-
-        count = dicom.pages(file)
-    elif kind not in _COMMON:
-        count = lab.pages(file, kind)
-    file.seek(0)
-    return count
-
-
 def _plain(file: BinaryIO, kind: str) -> str | None:
     if kind == "png":
         depth = png.plain_depth(file)
@@ -297,132 +209,17 @@ def _of_header(
     path: str | Path | bytes,
     page: Page | None,
     name: str,
-    function: Callable[[BinaryIO, str, int | None], Result],
+    function: Callable[[Format, BinaryIO, int | None], Result],
 ) -> Result:
     """What `function` finds in the header of a page; of several, of the first one."""
     if page is None and not isinstance(path, bytes):
         path, page = split_page(channel_files(path)[0])
     number = page if isinstance(page, int) else None if page is None else 0
-    return _open(path, lambda file, kind: function(file, kind, number), name)
+    return with_open_image(path, lambda file, kind: function(format_of(kind), file, number), name)
 
 
-def _size(file: BinaryIO, kind: str, page: int | None) -> tuple[int, int]:
-    if kind == "tiff":
-        from alloyk.imaging import tiff
-
-        return tiff.size(file, page)
-    if kind == "dicom":
-        from alloyk.imaging import dicom
-
-        return dicom.size(file, page)
-    if kind not in _COMMON:
-        return lab.size(file, kind, page)
-    return png.size(file, page) if kind == "png" else pillow.size(file, page)
-
-
-def _decoded(file: BinaryIO, kind: str, page: int | None) -> int:
-    if kind == "tiff":
-        from alloyk.imaging import tiff
-
-        return tiff.decoded_pixels(file, page)
-    if kind == "dicom":
-        from alloyk.imaging import dicom
-
-        return dicom.decoded_pixels(file, page)
-    height, width = _size(file, kind, page)
+def _decoded(form: Format, file: BinaryIO, page: int | None) -> int:
+    if form.decoded_pixels:
+        return form.decoded_pixels(file, page)
+    height, width = form.size(file, page)
     return height * width
-
-
-def _kind(head: bytes, name: object = "") -> str:
-    # A raw file may begin with any count, and so with the mark of another format.
-    is_raw = str(name).lower().endswith(".raw")
-    if is_raw and head and raw_layout(str(name)) is not None:
-        return "raw"
-    # DICOM first: the 128 bytes before its mark may hold anything, such as a TIFF header.
-    if head[128:132] == b"DICM":
-        return "dicom"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(b"BM"):
-        return "bmp"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "tiff"
-    kind = lab.lab_kind(head)
-    if kind is not None:
-        return kind
-    if not head:
-        raise ValueError("the file is empty")
-    if is_raw:
-        return "raw"
-    advice = how_to_convert(head, str(name))
-    if advice is not None:
-        raise DataError(advice)
-    raise ValueError(_NOT_AN_IMAGE)
-
-
-def with_open_image(path: str | Path, read: Callable[[BinaryIO, str], Result]) -> Result:
-    """Return `read(file, format)` of an opened image file.
-
-    Raises:
-        AlloykError: The file is missing, of no known format, or `read` fails.
-    """
-    return _open(path, read)
-
-
-def _open(
-    source: str | Path | bytes, read: Callable[[BinaryIO, str], Result], name: str = ""
-) -> Result:
-    """Run `read(file, kind)` on an opened image; errors name the file."""
-    try:
-        with _binary_file(source) as file:
-            head = file.read(_HEAD_BYTES)
-            file.seek(0)
-            # NumPy's warnings of casts are not for the user; errstate is local to the thread.
-            with np.errstate(all="ignore"):
-                return read(file, _kind(head, getattr(file, "name", "")))
-    except FileNotFoundError:
-        raise DataError(f"no image at {_named(source, name)}; check the path") from None
-    except AlloykError as error:
-        raise DataError(f"cannot use the image {_named(source, name)}: {error}") from error
-    except MemoryError as error:
-        raise DataError(
-            f"cannot read the image {_named(source, name)}: it does not fit into memory; close "
-            "other programs or cut it into smaller images"
-        ) from error
-    # Decoders raise errors of almost any type on damaged bytes.
-    except Exception as error:
-        raise DataError(
-            f"cannot read the image {_named(source, name)}: {_reason(error)}; replace or remove it"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    why = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if "cannot identify image" in why:  # Pillow names an object in memory here
-        return "its header is damaged"
-    if "image file is truncated" in why:
-        return CUT_SHORT
-    return why
-
-
-def _named(source: str | Path | bytes, name: str) -> str:
-    return name or ("of these bytes" if isinstance(source, bytes) else shown(source))
-
-
-def _binary_file(source: str | Path | bytes) -> BinaryIO:
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    return open(source, "rb", opener=_open_regular_file)
-
-
-def _open_regular_file(path: str, flags: int) -> int:
-    # Reading a pipe or a device could block forever.
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("it is not a regular file")
-    return descriptor

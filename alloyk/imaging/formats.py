@@ -1,0 +1,113 @@
+"""The formats of image files: how each is recognised and what reads it.
+
+Pillow decodes JPEG and BMP, `png` PNG, tifffile and imagecodecs TIFF, pydicom DICOM and DICONDE,
+and `lab` the formats of laboratories. Importing this module loads only NumPy and Pillow.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
+
+import numpy as np
+
+from alloyk.errors import DataError
+from alloyk.imaging import lab, pillow, png
+from alloyk.imaging.advice import how_to_convert
+from alloyk.imaging.raw import raw_layout
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib"}
+    | {".tif", ".tiff", ".btf", ".tf8", ".dcm", ".dicom", ".dic", ".dc3"}
+    | lab.LAB_SUFFIXES
+)
+
+HEAD_BYTES = 512
+"""What `kind_of` needs of a file: EDF may have its keyword late; DICOM's is at 128."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What reads one format. Each function takes a file at its beginning.
+
+    Attributes:
+        read: The pixels `(height, width, channels)` of a page.
+        size: `(height, width)` of a page, from the header.
+        pages: Number of pages or frames.
+        decoded_pixels: Pixels that are decoded at once for a page; None for those of the page.
+        read_all: Every page, where opening the file again for each is slow; None otherwise.
+        read_samples: The samples of the only page as they are stored, where `read` makes gray or
+            RGB of them; None otherwise.
+    """
+
+    read: Callable[[BinaryIO, int | None], np.ndarray]
+    size: Callable[[BinaryIO, int | None], tuple[int, int]]
+    pages: Callable[[BinaryIO], int] = lambda file: 1
+    decoded_pixels: Callable[[BinaryIO, int | None], int] | None = None
+    read_all: Callable[[BinaryIO], Iterator[np.ndarray]] | None = None
+    read_samples: Callable[[BinaryIO], np.ndarray] | None = None
+
+
+def format_of(kind: str) -> Format:
+    """Return what reads a format that `kind_of` returned."""
+    if kind == "png":
+        return Format(png.read, png.size)
+    if kind == "jpeg":
+        return Format(pillow.read_jpeg, pillow.size)
+    if kind == "bmp":
+        return Format(pillow.read_bmp, pillow.size)
+    if kind == "tiff":
+        from alloyk.imaging import tiff
+
+        return Format(
+            tiff.read, tiff.size, tiff.pages, tiff.decoded_pixels, read_samples=tiff.read_samples
+        )
+    if kind == "dicom":
+        from alloyk.imaging import dicom
+
+        return Format(dicom.read, dicom.size, dicom.pages, dicom.decoded_pixels)
+    return Format(
+        partial(lab.read, kind=kind),
+        partial(lab.size, kind=kind),
+        partial(lab.pages, kind=kind),
+        read_all=partial(lab.read_all, kind=kind),
+    )
+
+
+def kind_of(head: bytes, name: str = "") -> str:
+    """Return the format, such as `"png"`, `"tiff"` or `"dicom"`, from the first bytes of a file.
+
+    Args:
+        head: The first `HEAD_BYTES` bytes, or all of them.
+        name: Name of the file: raw files have no mark.
+
+    Raises:
+        DataError: The format is known, but not read; says how to convert it.
+        ValueError: The file is empty or not an image.
+    """
+    # A raw file may begin with any count, and so with the mark of another format.
+    is_raw = name.lower().endswith(".raw")
+    if is_raw and head and raw_layout(name) is not None:
+        return "raw"
+    # DICOM first: the 128 bytes before its mark may hold anything, such as a TIFF header.
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head.startswith(b"BM"):
+        return "bmp"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "tiff"
+    kind = lab.lab_kind(head)
+    if kind is not None:
+        return kind
+    if not head:
+        raise ValueError("the file is empty")
+    if is_raw:
+        return "raw"
+    advice = how_to_convert(head, name)
+    if advice is not None:
+        raise DataError(advice)
+    raise ValueError("it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file")

@@ -1,0 +1,129 @@
+"""Open an image file; errors name the file and the reason."""
+
+import io
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+
+from alloyk.errors import AlloykError, DataError
+from alloyk.imaging.formats import HEAD_BYTES, IMAGE_SUFFIXES, kind_of
+from alloyk.imaging.limits import CUT_SHORT
+
+Result = TypeVar("Result")
+
+
+def with_open_image(
+    source: str | Path | bytes, read: Callable[[BinaryIO, str], Result], name: str = ""
+) -> Result:
+    """Return `read(file, format)` of an opened image file, or of its bytes.
+
+    Args:
+        source: Path of the file, without a page; or its bytes.
+        read: Gets the file at its beginning, and its format as `kind_of` returns it.
+        name: Name in errors; by default that of the file.
+
+    Raises:
+        AlloykError: The file is missing, of no known format, or `read` fails.
+    """
+    try:
+        with binary_file(source) as file:
+            head = file.read(HEAD_BYTES)
+            file.seek(0)
+            # NumPy's warnings of casts are not for the user; errstate is local to the thread.
+            with np.errstate(all="ignore"):
+                return read(file, kind_of(head, str(getattr(file, "name", ""))))
+    except FileNotFoundError:
+        raise DataError(f"no image at {named(source, name)}; check the path") from None
+    except AlloykError as error:
+        raise DataError(f"cannot use the image {named(source, name)}: {error}") from error
+    except MemoryError as error:
+        raise DataError(
+            f"cannot read the image {named(source, name)}: it does not fit into memory; close "
+            "other programs or cut it into smaller images"
+        ) from error
+    # Decoders raise errors of almost any type on damaged bytes.
+    except Exception as error:
+        raise DataError(
+            f"cannot read the image {named(source, name)}: {_reason(error)}; replace or remove it"
+        ) from error
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file name ends in one of `IMAGE_SUFFIXES`, in any case.
+
+    >>> is_image_name("plate 7.TIFF"), is_image_name("README.md")
+    (True, False)
+    """
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in IMAGE_SUFFIXES
+
+
+def is_image_file(path: str | Path) -> bool:
+    """Return whether a file counts as an image, for all commands.
+
+    The name decides; if it has no suffix, or a number as suffix, the first bytes decide:
+    instruments name files `IM0001` or `1.2.840.113619.2`. A `DICOMDIR` is not an image.
+    """
+    name = os.path.basename(path)
+    if is_image_name(name):
+        return True
+    suffix = os.path.splitext(name)[1]
+    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
+        return False
+    try:
+        with binary_file(path) as file:
+            kind_of(file.read(HEAD_BYTES))
+    except (OSError, ValueError, AlloykError):
+        return False
+    return True
+
+
+def named(source: str | Path | bytes, name: str = "") -> str:
+    """Return how a message calls an image: `name`, or else its path."""
+    return name or ("of these bytes" if isinstance(source, bytes) else shown(source))
+
+
+def shown(path: str | Path) -> str:
+    r"""Return a path for a one-line message, escaped if it has control characters.
+
+    >>> print(shown("plate 7.png"), shown("a\nb.png"))
+    plate 7.png 'a\nb.png'
+    """
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+def _reason(error: Exception) -> str:
+    why = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "cannot identify image" in why:  # Pillow names an object in memory here
+        return "its header is damaged"
+    if "image file is truncated" in why:
+        return CUT_SHORT
+    return why
+
+
+def binary_file(source: str | Path | bytes) -> BinaryIO:
+    """Open a regular file, or bytes, for reading.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is a pipe, a device or a folder.
+    """
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    return open(source, "rb", opener=_open_regular_file)
+
+
+def _open_regular_file(path: str, flags: int) -> int:
+    # Reading a pipe or a device could block forever.
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("it is not a regular file")
+    return descriptor
