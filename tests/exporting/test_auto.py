@@ -11,11 +11,11 @@ from tiny_run import write_dataset, write_run
 from alloyk.cli import main
 from alloyk.errors import ConfigError, ModelError
 from alloyk.exporting import auto, export_smallest, format_report
-from alloyk.exporting import exporter as export
 from alloyk.exporting.calibration import Calibration, CalibrationImage
 from alloyk.exporting.quantization import NetworkOperator
 from alloyk.inference import load
-from alloyk.inference.latency import Speed
+
+pytestmark = pytest.mark.usefixtures("untimed", "untraced", "converted_once")
 
 
 def operator(name, kind="CONV_2D"):
@@ -58,13 +58,7 @@ def run(tmp_path_factory):
     return write_run(folder / "run", write_dataset(folder / "data"))
 
 
-@pytest.fixture
-def untimed(monkeypatch):
-    speed = Speed(1, 0.001, 0.002, 5, 900.0, 10**8)
-    monkeypatch.setattr(export, "measured_speed", lambda *_: speed)
-
-
-def test_int8_is_kept_where_it_passes(run, tmp_path, untimed):
+def test_int8_is_kept_where_it_passes(run, tmp_path):
     report = export_smallest(run, tmp_path / "small.tflite", margin=50)
     assert report.format == "tflite-int8"
     assert [one.what for one in report.attempts] == ["int8"]
@@ -72,7 +66,7 @@ def test_int8_is_kept_where_it_passes(run, tmp_path, untimed):
     assert report.draws is not None
 
 
-def test_sensitive_layers_stay_in_float32_where_int8_fails(run, tmp_path, untimed, monkeypatch):
+def test_sensitive_layers_stay_in_float32_where_int8_fails(run, tmp_path, monkeypatch):
     judged = []
     right = auto.shortfalls
 
@@ -93,9 +87,7 @@ def test_sensitive_layers_stay_in_float32_where_int8_fails(run, tmp_path, untime
     }  # fmt: skip
 
 
-def test_a_step_that_cannot_be_made_is_recorded_and_the_next_is_tried(
-    run, tmp_path, untimed, monkeypatch
-):
+def test_a_step_that_cannot_be_made_is_recorded_and_the_next_is_tried(run, tmp_path, monkeypatch):
     right = auto.FloatFile.quantized
 
     def quantized(self, scheme, draw="A"):
@@ -119,7 +111,7 @@ def test_a_step_that_cannot_be_made_is_recorded_and_the_next_is_tried(
     assert "int8: failed: the network cannot be quantised: no\n" in format_report(report)
 
 
-def test_too_few_images_end_at_float16(run, tmp_path, untimed):
+def test_too_few_images_end_at_float16(run, tmp_path):
     # 18 images show no half point for any quantised file; float16 is judged by |Δp|.
     report = export_smallest(run, tmp_path / "small.tflite")
     assert report.format == "tflite-fp16"

@@ -7,18 +7,14 @@ from tiny_run import write_dataset, write_run
 import alloyk
 from alloyk.cli import main
 from alloyk.errors import ModelError
-from alloyk.exporting import bench as benches
 from alloyk.exporting import bench_run, export_run
-from alloyk.exporting import exporter as export
 from alloyk.exporting.bench import COLUMNS, exported_files
 from alloyk.exporting.exporter import default_out
 from alloyk.inference import latency
-from alloyk.inference.latency import Speed, measure
+from alloyk.inference.latency import measure
 from alloyk.runs.folder import RunFolder
 
-
-def instant(model, shape, threads=1):
-    return Speed(threads, 0.00123, 0.002, 5, 900.0 * threads, 10**8)
+pytestmark = pytest.mark.usefixtures("untimed", "untraced")
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +22,9 @@ def run(tmp_path_factory):
     """A run with two exports in their default place."""
     folder = tmp_path_factory.mktemp("bench")
     run = write_run(folder / "cnn", write_dataset(folder / "data"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "measured_speed", instant)
-        export_run(run, "tflite")
-        export_run(run, "tflite-int8", margin=50)
+    export_run(run, "tflite")
+    export_run(run, "tflite-int8", margin=50)
     return run
-
-
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    monkeypatch.setattr(benches, "measured_speed", instant)
 
 
 def test_exports_are_found_in_the_run(run):

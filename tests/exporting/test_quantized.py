@@ -26,14 +26,11 @@ from alloyk.exporting.quantization import (
     quantize,
 )
 from alloyk.inference import load
-from alloyk.inference.latency import Speed
 from alloyk.inference.metadata import read_metadata, replace_metadata
 
+pytestmark = pytest.mark.usefixtures("untimed", "untraced", "converted_once")
+
 QUANTIZED = ("tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
-
-
-def instant(model, shape):
-    return Speed(1, 0.00123, 0.002, 5, 900.0, 10**8)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +42,10 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exports(run):
     """A report for each format; 18 test images prove little, so the margin is wide."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "measured_speed", instant)
-        return {
-            name: export_run(run, name, run.parent / f"{name}.tflite", margin=50)
-            for name in ("tflite", *QUANTIZED)
-        }
+    return {
+        name: export_run(run, name, run.parent / f"{name}.tflite", margin=50)
+        for name in ("tflite", *QUANTIZED)
+    }
 
 
 def tensors(path):
@@ -171,16 +166,14 @@ def test_a_file_gets_thresholds_of_its_own_where_the_run_s_do_not_hold(exports, 
     )
 
 
-def test_too_few_test_images_prove_no_half_point(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "measured_speed", instant)
+def test_too_few_test_images_prove_no_half_point(run, tmp_path):
     message = r"shown to lose at most 0\.5 points, got a lower bound of -\d+\.\d+ over 18 images"
     with pytest.raises(AlloykError, match=message):
         export_run(run, "tflite-w8", tmp_path / "small.tflite")
     assert not list(tmp_path.iterdir())
 
 
-def test_without_training_images_nothing_is_calibrated(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "measured_speed", instant)
+def test_without_training_images_nothing_is_calibrated(tmp_path):
     data = write_dataset(tmp_path / "data")
     run = write_run(tmp_path / "run", data)
     for path in (data / "train").rglob("*.png"):
