@@ -91,6 +91,13 @@ REPRESENTATION_CHANGES: dict[str, Settings] = {
     "min-max-equalized": {"preprocess.normalize": "min_max", "preprocess.equalize": True},
 }
 
+VOLTAGES_KVP = [40, 45, 50]
+
+VOLTAGE_CHANGES: dict[str, Settings] = {
+    "50-kv": {"data.channels.values": ["50"]},
+    "40-45-50-kv": {"data.channels.values": [f"{voltage}" for voltage in VOLTAGES_KVP]},
+}
+
 FIVE_ALLOYS = ("1050", "7075", "2017", "6082", "5083")
 
 
@@ -119,11 +126,26 @@ def representation(layout: str) -> Plan:
     )
 
 
+def voltages(preset: str) -> Plan:
+    """One image of each plate, or one at each voltage in the same pose."""
+    return Plan(
+        page="five_alloys.md",
+        preset=preset,
+        networks=("cnn",),
+        base=SMALL_CNN,
+        changes=VOLTAGE_CHANGES,
+        measures=("accuracy", "macro_f1"),
+        simulator={"set": {"tube.channels_kvp": VOLTAGES_KVP}},
+    )
+
+
 # Name of the plan and of its folder in docs/results/ → plan.
 PLANS: dict[str, Plan] = {
     "recipe": Plan("recipe.md", "study", ("resnet18", "efficientnetb0"), {}, RECIPE_CHANGES),
     "long_tail_10": long_tail(10),
     "long_tail_100": long_tail(100),
+    "voltages": voltages("alloys5"),
+    "voltages_hard2": voltages("hard2"),
     "representation_step": representation("step"),
     "representation_full": representation("full"),
 }

@@ -26,7 +26,7 @@ def write_result(folder: Path, name: str, seed: int, rows: list[tuple[str, str]]
 def pages(results: Path, docs: Path) -> dict[str, str]:
     """The text that the script writes into each page."""
     docs.mkdir()
-    for name in ("recipe.md", "long_tail.md", "preprocessing.md"):
+    for name in ("recipe.md", "long_tail.md", "preprocessing.md", "five_alloys.md"):
         (docs / name).write_text(EMPTY)
     options = ["--results", results, "--docs", docs]
     subprocess.run([sys.executable, SCRIPT, *options], check=True)
@@ -75,7 +75,7 @@ def test_every_plan_lists_its_trainings():
     assert len(names) == 8
 
 
-@pytest.mark.parametrize("plan", ["long_tail_10", "representation_full", "recipe"])
+@pytest.mark.parametrize("plan", ["long_tail_10", "representation_full", "recipe", "voltages"])
 def test_the_settings_of_every_experiment_are_a_valid_configuration(plan, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import run_experiments
