@@ -108,6 +108,8 @@ def audit(
     series: str | None = None,
     page: "PageChoice | None" = None,
     raw: "RawLayout | Mapping[str, Any] | None" = None,
+    address: str | None = None,
+    workers: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> "AuditResult":
     """Check a data set for problems before training, as `alloyk audit` does.
@@ -121,6 +123,9 @@ def audit(
             image of one plate.
         raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
             `byte_order`.
+        address: `HOST:PORT` of a Ray cluster that reads the images, or `local` to start one here.
+        workers: Number of processes on the cluster; by default its GPUs, or a quarter of its
+            processors.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -138,8 +143,13 @@ def audit(
     from alloyk.auditing.checks import audit_dataset, find_all
     from alloyk.imaging import RawLayout
 
+    if workers is not None and address is None:
+        raise OptionError("`workers` goes with `address` only")
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
-    audited = audit_dataset(data, series=series, page=page, raw=layout, progress=progress)
+    audited = audit_dataset(
+        data, series=series, page=page, raw=layout, address=address, workers=workers,
+        progress=progress,
+    )  # fmt: skip
     found = AuditResult(audited, tuple(find_all(audited)))
     if figures is not None:
         found.draw(figures)

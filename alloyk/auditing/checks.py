@@ -7,12 +7,14 @@ from alloyk.auditing.detector import DETECTOR_CHECKS
 from alloyk.auditing.file_checks import FILE_CHECKS
 from alloyk.auditing.findings import FIX, Audited, Finding
 from alloyk.auditing.leaks import LEAK_CHECKS
+from alloyk.auditing.on_cluster import measure_on_cluster
 from alloyk.auditing.quality import QUALITY_CHECKS
 from alloyk.auditing.scan import scan_images
 from alloyk.auditing.shortcuts import SHORTCUT_CHECKS
 from alloyk.auditing.source import read_for_audit, series_of
 from alloyk.imaging import PageChoice, RawLayout
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.ray_cluster import refuse_missing_cluster, require_ray
 
 CHECKS = (
     *FILE_CHECKS,
@@ -30,6 +32,8 @@ def audit_dataset(
     series: str | None = None,
     page: PageChoice | None = None,
     raw: RawLayout | None = None,
+    address: str | None = None,
+    workers: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Audited:
     """Read a data set and measure every image.
@@ -41,17 +45,26 @@ def audit_dataset(
         page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
             image of one plate.
         raw: How raw files without a sidecar are laid out.
+        address: `HOST:PORT` of a Ray cluster that measures the images, or `local`; by default this
+            process does.
+        workers: Number of processes on the cluster.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Raises:
         AlloykError: There is no data set, folders and manifest disagree, or `series` does
             not fit it. Images that cannot be read are findings, not errors.
     """
+    if address is not None:
+        require_ray("--address", "ray")
+        refuse_missing_cluster(address)
     root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
     names, name, told = series_of(table, series)
     paths = [root.absolute() / path for path in table["path"]]
+    measured = None
+    if address is not None:
+        measured = measure_on_cluster(paths, root, raw, address, workers)
     with progress.task("reading", len(paths)) as advance:
-        scan = scan_images(paths, advance)
+        scan = scan_images(paths, advance, measured)
     simulated = (root / "simulation.yaml").is_file()
     return Audited(root, table, scan, names, name, told, tuple(notes), simulated)
 

@@ -1,6 +1,6 @@
 """Measure all images of a data set in parallel, reading each once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -66,7 +66,11 @@ class Scan:
         return found
 
 
-def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Scan:
+def scan_images(
+    paths: Sequence[Path],
+    advance: Advance = lambda _: None,
+    measured: Iterable[tuple[int, list[Measures | str]]] | None = None,
+) -> Scan:
     """Read and measure images in threads; unreadable ones are recorded without an error.
 
     Reading, unpacking and NumPy release Python's global lock.
@@ -74,6 +78,7 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
     Args:
         paths: Image files.
         advance: Called with the number of images done since the last call.
+        measured: Rows of images and their measures, in any order; by default measured here.
     """
     import pandas as pd
 
@@ -85,7 +90,7 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
     thumbs = np.full((count, THUMB, THUMB), np.nan, np.float16)
     equalized = np.full((count, THUMB, THUMB), np.nan, np.float16)
     signatures = np.zeros((count, DETAIL * DETAIL), np.int8)
-    for start, chunk in _measured(paths):
+    for start, chunk in measure_images(paths) if measured is None else measured:
         for row, found in enumerate(chunk, start):
             if isinstance(found, str):
                 errors[row] = found
@@ -101,14 +106,17 @@ def scan_images(paths: Sequence[Path], advance: Advance = lambda _: None) -> Sca
     return Scan(table, errors, border, thumbs, equalized, signatures, defects)
 
 
-def _measured(paths):
-    """Yield (first row, measures from that row on) in order; few are in memory at a time."""
+def measure_images(paths: Sequence[Path]) -> Iterator[tuple[int, list[Measures | str]]]:
+    """Yield (first row, measures from that row on) in order; few are in memory at a time.
+
+    The reason stands in the place of an image that cannot be read.
+    """
     starts = iter(range(0, len(paths), CHUNK))
     workers = available_cores()
 
     budget = PixelBudget(PIXELS_AT_ONCE)
 
-    def work(start):
+    def work(start: int) -> tuple[int, list[Measures | str]]:
         return start, [_measures_or_error(path, budget) for path in paths[start : start + CHUNK]]
 
     with ThreadPoolExecutor(workers) as pool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import page_option, raw_option
+from alloyk.cli.options import address_option, cluster_workers_option, page_option, raw_option
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -21,6 +21,8 @@ from alloyk.cli.terminal import PROGRESS
     help="Which images belong together: a column of the manifest, or a regular expression on the "
     "file name.  [default: plate_id, else the name before its last _]",
 )  # fmt: skip
+@address_option
+@cluster_workers_option
 @page_option
 @raw_option
 @click.pass_context
@@ -37,6 +39,7 @@ def audit(
       alloyk audit radiographs
       alloyk audit scans --series "^(plate\\d+)_" --figures look/
       alloyk audit radiographs --json > audit.json
+      alloyk audit radiographs --address head:6379
     """
     from alloyk.api import audit
 

@@ -54,6 +54,14 @@ raw_option = click.option(
     "--raw", type=RawLayout(),
     help='Layout of .raw files, such as "{dtype: uint16, shape: [2048, 2048]}".',
 )  # fmt: skip
+address_option = click.option(
+    "--address", metavar="CLUSTER",
+    help="Process the images on a Ray cluster: HOST:PORT, or local to start one here.",
+)  # fmt: skip
+cluster_workers_option = click.option(
+    "--workers", type=click.IntRange(min=1),
+    help="Number of processes on the cluster.  [default: its GPUs, or a quarter of its processors]",
+)  # fmt: skip
 abstain_option = click.option(
     "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
     help="Leave the class empty below the run's threshold for this error rate, such as 0.02, and "

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alloyk.cli.options import abstain_option, page_option, raw_option
+from alloyk.cli.options import (
+    abstain_option,
+    address_option,
+    cluster_workers_option,
+    page_option,
+    raw_option,
+)
 from alloyk.cli.terminal import PROGRESS
-from alloyk.errors import AlloykError
 from alloyk.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
-    from alloyk.inference import Classification, Classifier, Stream
-    from alloyk.inference.tables import Table
+    from alloyk.inference import Classification, Classifier
+    from alloyk.inference.rows import Outcome, Rows
 
 
 @click.command()
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     "--watch", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Classify the images of FOLDER, and those that arrive there later, until Ctrl-C.",
 )  # fmt: skip
+@address_option
+@cluster_workers_option
 @page_option
 @raw_option
 def predict(
@@ -39,21 +46,24 @@ def predict(
     images: tuple[str, ...],
     output: Path | None,
     as_json: bool,
-    abstain: float | None,
     watch: Path | None,
-    page: Any,
-    raw: Any,
+    address: str | None,
+    workers: int | None,
+    **options: Any,
 ) -> None:
     """Classify images: print each one's class and the probability of every class.
 
     MODEL is a run folder, a .keras file, a SavedModel folder, or a .tflite or .onnx file, which
-    need no TensorFlow. IMAGE is an image file, a folder, a quoted pattern, or - for one image's
-    bytes on standard input. If an image cannot be classified, its row holds the error and the exit
-    code is 1. FILE[2] selects one page of a stack and FILE[mean] the mean of all pages. Without
-    --page or --raw the settings of the training apply.
+    need no TensorFlow. IMAGE is an image file, a folder, a quoted pattern, a manifest.csv, or - for
+    one image's bytes on standard input. If an image cannot be classified, its row holds the error
+    and the exit code is 1. FILE[2] selects one page of a stack and FILE[mean] the mean of all
+    pages. Without --page or --raw the settings of the training apply.
 
     With --watch, --output is a .csv or .jsonl file that gets one row for each image below FOLDER,
     once it is completely written. The same command continues after a stop or a crash.
+
+    --address needs --output, and storage with the model and the images that all machines see. The
+    table is the same; the same command continues from the finished parts in FILE.shards.
 
     \b
     Examples:
@@ -61,8 +71,9 @@ def predict(
       alloyk predict resnet18.tflite radiographs/ --output classes.csv
       alloyk predict resnet18.tflite "radiographs/**/*.tif" --json --abstain 0.02
       alloyk predict resnet18.tflite --watch radiographs/ --output classes.csv
+      alloyk predict resnet18.tflite manifest.csv --address head:6379 --output classes.csv
     """
-    from alloyk.inference import STANDARD_INPUT, find_images, load
+    from alloyk.inference import STANDARD_INPUT, find_images
     from alloyk.inference.backends import model_file
     from alloyk.inference.metadata import read_metadata
     from alloyk.inference.tables import TABLES, refuse_other_file
@@ -74,6 +85,10 @@ def predict(
         raise click.UsageError(f"--output must be a .csv, .json or .jsonl file, got {output}")
     if watch is None and not images:
         raise click.UsageError("Missing argument 'IMAGE...'.")
+    if address is not None and (output is None or watch is not None or STANDARD_INPUT in images):
+        raise click.UsageError("--address needs --output FILE, and neither --watch nor -")
+    if workers is not None and address is None:
+        raise click.UsageError("--workers goes with --address only")
     if output:
         from alloyk.runs.destination import refuse_run_file
 
@@ -82,7 +97,7 @@ def predict(
     if watch is not None:
         if images or output is None or kind == ".json":
             raise click.UsageError("--watch FOLDER needs --output FILE.csv or .jsonl, and no IMAGE")
-        _watch(model, watch, output, abstain=abstain, page=page, raw=raw)
+        _watch(model, watch, output, **options)
         return
     if output is not None:
         refuse_other_file(output)
@@ -90,15 +105,43 @@ def predict(
         raise click.UsageError("- is one image on standard input: give it once")
     channels = read_metadata(model_file(model)[1]).channels
     names = find_images(images, _name_ignored, channels)
+    if address is not None and output is not None:
+        from alloyk.inference.on_cluster import Options, predict_on_cluster
+
+        outcome = predict_on_cluster(
+            model, names, output, Options(len(names) > 1, **options), address, workers=workers,
+            progress=PROGRESS,
+        )  # fmt: skip
+    else:
+        outcome = _predict_here(model, names, output, kind, **options)
+    _report(outcome, output)
+
+
+def _predict_here(
+    model: Path, names: list[str], output: Path | None, kind: str, *, page: Any, **options: Any
+) -> "Outcome":
+    """Write the table of all images."""
+    from alloyk.inference import load
+    from alloyk.inference.rows import Outcome, Rows
+    from alloyk.inference.tables import TABLES
 
     classifier = load(model)
     several = len(names) > 1
     stream = classifier.stream(
         _with_standard_input(names, _page_of_bytes(classifier, page)),
-        names=names, page=page, raw=raw, progress=PROGRESS if several else NO_PROGRESS,
-        keep_going=several, abstain=abstain,
+        names=names, page=page, progress=PROGRESS if several else NO_PROGRESS,
+        keep_going=several, **options,
     )  # fmt: skip
-    _classify(stream, TABLES[kind](several), output, classifier.simulated)
+    table = TABLES[kind](several)
+    rows = Rows(stream, table)
+    with _writer(output) as write:
+        _write_all(rows, write)
+        outcome = Outcome(
+            rows.images, rows.errors, rows.first_error, stream.notes, classifier.simulated
+        )
+        outcome.refuse_none()
+        write(table.end())
+    return outcome
 
 
 def _page_of_bytes(classifier: "Classifier", page: Any) -> Any:
@@ -138,25 +181,16 @@ def _show(part: "Classification") -> None:
         click.echo(f"{shown(path or '')}: {found}", err=True)
 
 
-def _classify(stream: "Stream", table: "Table", output: Path | None, simulated: bool) -> None:
-    """Write the table of a stream, then notes and errors."""
-    count = len(stream)
-    with _writer(output) as write:
-        errors, first = _write_all(stream, table, write)
-        if errors == count:  # no row to keep
-            raise AlloykError(f"none of the {count} images could be classified; the first: {first}")
-    if simulated:
+def _report(outcome: "Outcome", output: Path | None) -> None:
+    """Show notes and the number of images; raise if one could not be classified."""
+    if outcome.simulated:
         click.echo("note: this model was trained on simulated images", err=True)
-    for note in stream.notes:
+    for note in outcome.notes:
         click.echo(f"warning: {note}", err=True)
-    done = count - errors
+    done = outcome.images - outcome.errors
     if output is not None:
         click.echo(f"{done} image{'s' if done > 1 else ''}: {output}", err=True)
-    if errors:
-        raise AlloykError(
-            f"{errors} of {count} images could not be classified, see the column error; the first: "
-            f"{first}"
-        )
+    outcome.refuse_any()
 
 
 def _name_ignored(names: list[str]) -> None:
@@ -178,26 +212,14 @@ def _with_standard_input(names: list[str], page: Any) -> list[object]:
     return [image if name == STANDARD_INPUT else name for name in names]
 
 
-def _write_all(stream: "Stream", table: "Table", write: Callable[[str], object]) -> tuple[int, str]:
-    """Write rows as they come; nothing if no image can be classified.
-
-    Returns:
-        The number of images that could not be classified, and the first one's error.
-    """
-    errors, first, held = 0, "", ""
-    classified = False
-    for part in stream:
-        if part.errors:
-            first = first or next(iter(part.errors.values()))
-        errors += len(part.errors)
-        classified = classified or len(part.errors) < len(part)
-        held += table.add(part)
-        if classified:
+def _write_all(rows: "Rows", write: Callable[[str], object]) -> None:
+    """Write rows as they come; nothing if no image can be classified."""
+    held = ""
+    for text in rows:
+        held += text
+        if rows.errors < rows.images:
             write(held)
             held = ""
-    if classified:
-        write(table.end())
-    return errors, first
 
 
 @contextmanager

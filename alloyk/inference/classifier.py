@@ -15,7 +15,7 @@ from alloyk.imaging import PageChoice, RawLayout, shown
 from alloyk.imaging.gray import to_gray, with_channels
 from alloyk.inference.abstention import abstaining, run_thresholds, threshold_for
 from alloyk.inference.backends import BACKENDS, Backend, model_file
-from alloyk.inference.metadata import read_metadata
+from alloyk.inference.metadata import ModelMetadata, read_metadata
 from alloyk.inference.novelty import FEATURES, read_detector
 from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
 from alloyk.inference.results import Classification, joined
@@ -46,10 +46,7 @@ class Classifier:
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self.path = Path(path)
-        kind, file = model_file(self.path)
-        self.metadata = read_metadata(file)
-        if kind == "keras" and not self.metadata.thresholds:
-            self.metadata = replace(self.metadata, thresholds=run_thresholds(file))
+        kind, file, self.metadata = describe_model(self.path)
         self.classes = self.metadata.classes
         self.simulated = self.metadata.simulated
         self.spreads = self.metadata.spreads
@@ -202,11 +199,24 @@ class Classifier:
         return np.concatenate(answers, axis=1)
 
 
+def describe_model(path: Path) -> tuple[str, Path, ModelMetadata]:
+    """Which of `BACKENDS` loads a model, the file or folder that it loads, and its metadata.
+
+    Raises:
+        AlloykError: It is not a model, or not one of alloyk's.
+    """
+    kind, file = model_file(path)
+    metadata = read_metadata(file)
+    if kind == "keras" and not metadata.thresholds:
+        metadata = replace(metadata, thresholds=run_thresholds(file))
+    return kind, file, metadata
+
+
 class Stream:
     """Iterates over the results of images, some at a time; `Classifier.stream` makes it.
 
     Attributes:
-        notes: Sentences for the user about the images so far.
+        counts: Images so far that are unlike those of training.
     """
 
     def __init__(
@@ -221,8 +231,7 @@ class Stream:
         self._classifier, self._items, self._layout = classifier, items, layout
         self._progress, self._keep_going, self._threshold = progress, keep_going, threshold
         metadata = classifier.metadata
-        self._counts = UnlikeTraining(metadata.depths, metadata.brightest)
-        self._unlike, self._first_unlike = 0, ""
+        self.counts = UnlikeTraining(metadata.depths, metadata.brightest)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -236,14 +245,7 @@ class Stream:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on images that are unlike those of training."""
-        notes = list(self._counts.notes())
-        if self._unlike:
-            count = "1 image is" if self._unlike == 1 else f"{self._unlike} images are"
-            notes.append(
-                f"{count} unlike the training images (column unlike, 1 or more; first: "
-                f"{self._first_unlike}); predictions of such images may be wrong"
-            )
-        return tuple(notes)
+        return tuple(self.counts.notes())
 
     def classified(self, chunk: Sequence[Item]) -> Classification:
         """Classify images that are decoded together."""
@@ -265,9 +267,8 @@ class Stream:
             "" if i in errors else model.classes[int(row.argmax())]
             for i, row in enumerate(probabilities)
         )
-        unlike = np.flatnonzero((scores >= 1).any(axis=1))
-        self._first_unlike = self._first_unlike or (str(chunk[unlike[0]]) if len(unlike) else "")
-        self._unlike += len(unlike)
+        unlike = np.flatnonzero((scores >= 1).any(axis=1)).tolist()
+        self.counts.see_unlike([chunk[place] for place in unlike])
         result = Classification(
             tuple(item.name for item in chunk),
             labels,
@@ -288,7 +289,7 @@ class Stream:
             try:
                 if isinstance(image, AlloykError):
                     raise image
-                self._counts.see(item, image)
+                self.counts.see(item, image)
                 usable.append((item, self._classifier.fitted(image, item)))
             except AlloykError as error:
                 if not self._keep_going:

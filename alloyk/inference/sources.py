@@ -1,6 +1,7 @@
 """The inputs of `predict` (files, folders, patterns, bytes, arrays) as images to classify."""
 
 import glob
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,16 +33,29 @@ STANDARD_INPUT = "-"
 # (32 decoded frames of 10,000² would take 9.4 GB).
 READ_AHEAD = 32
 READ_AHEAD_PIXELS = 2**25
+# No two images of different shards are decoded or classified together: rounding depends on which
+# images share a batch, and a shard that is classified alone has the rows of the whole.
+SHARD_IMAGES = 1024
 
 Image = str | np.ndarray
 
+_logger = logging.getLogger(__name__)
+
 
 class Item(NamedTuple):
-    """One image to classify."""
+    """One image to classify.
+
+    Attributes:
+        number: Its place among all.
+        name: What it is called, if anything.
+        source: A path to read, or the pixels.
+        shard: Number of the shard of what was given.
+    """
 
     number: int
     name: str | None
-    source: Image  # a path to read, or the pixels
+    source: Image
+    shard: int = 0
 
     def __str__(self) -> str:
         return f"image {self.number} (counted from 0)" if self.name is None else shown(self.name)
@@ -70,7 +84,8 @@ def as_items(images: Any, names: Sequence[str | None] | None, channels: int = 1)
             source = name = str(os.fspath(image))
         else:
             source = _as_image(np.asarray(image), channels)
-        items.append(Item(number, names[number] if names is not None else name, source))
+        name = names[number] if names is not None else name
+        items.append(Item(number, name, source, number // SHARD_IMAGES))
     return items
 
 
@@ -102,7 +117,7 @@ def with_pages(
         sources = page_paths(item.source, count, page_taken)
         names = page_paths(item.name, count, page_taken) if item.name else [item.name]
         for source, name in zip(sources, names * (len(sources) // len(names)), strict=True):
-            taken.append(Item(len(taken), name, source))
+            taken.append(Item(len(taken), name, source, item.shard))
     return taken
 
 
@@ -145,7 +160,8 @@ def chunks(items: Sequence[Item], raw: RawLayout | None = None) -> Iterator[list
     for item in items:
         with assume_raw(raw):
             needed = _pixels_of(item)
-        if chunk and (len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS):
+        full = len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS
+        if chunk and (full or item.shard != chunk[-1].shard):
             yield chunk
             chunk, pixels = [], 0
         chunk.append(item)
@@ -199,10 +215,10 @@ def find_images(
 
     With `channels`, a manifest, or a folder with one, gives its samples. Any other folder gives
     every image below it, sorted; a pattern (`*`, `?`, `[…]`, `**` for any depth) those that match,
-    sorted. `-`, for standard input, stays.
+    sorted; a manifest its column `path`. `-`, for standard input, stays.
 
     Args:
-        arguments: Files, folders, patterns and `-`.
+        arguments: Files, folders, patterns, manifests and `-`.
         ignored: Called with the files of a folder, or those that a pattern matches, that are not
             images.
         channels: Which images are the channels of one sample of the model.
@@ -221,6 +237,8 @@ def find_images(
             tree = discovery.find_images(Path(argument))
             some = [os.path.join(argument, name) for name in tree.images]
             others = [os.path.join(argument, name) for name in tree.others]
+        elif has_samples(argument):
+            some = _in_manifest(Path(argument))
         elif argument == STANDARD_INPUT or all(map(os.path.lexists, channel_files(argument))):
             some = [argument]
         elif glob.has_magic(argument):
@@ -254,6 +272,15 @@ def _samples(data: str, channels: ChannelChoice | None) -> list[str]:
 
     root, table, _, _ = read_table(Path(data), labelled=False, channels=channels)
     return [os.path.join(root, path) for path in table["path"]]
+
+
+def _in_manifest(file: Path) -> list[str]:
+    from alloyk.data.manifest import read_manifest
+
+    table, notes = read_manifest(file, labelled=False)
+    for note in notes:
+        _logger.warning("%s", note)
+    return [os.path.join(file.parent, path) for path in table["path"]]
 
 
 def image_from_bytes(data: bytes, name: str, page: PageChoice | None = None) -> np.ndarray:

@@ -30,10 +30,11 @@ class CSVTable:
 
     Args:
         with_errors: Whether there is a column `error`.
+        started: Whether the header and earlier rows are written elsewhere.
     """
 
-    def __init__(self, with_errors: bool) -> None:
-        self._with_errors, self._started = with_errors, False
+    def __init__(self, with_errors: bool, started: bool = False) -> None:
+        self._with_errors, self._started = with_errors, started
 
     def add(self, part: Classification) -> str:
         """Return the next rows, below the header if they are the first."""
@@ -53,8 +54,8 @@ class CSVTable:
 class JSONTable:
     """A list with an object for each image, see `objects`."""
 
-    def __init__(self, with_errors: bool) -> None:
-        self._separator = "[\n"
+    def __init__(self, with_errors: bool, started: bool = False) -> None:
+        self._separator = ",\n" if started else "[\n"
 
     def add(self, part: Classification) -> str:
         """Return the next objects."""
@@ -72,7 +73,7 @@ class JSONTable:
 class JSONLinesTable:
     """A line with an object for each image, see `objects`."""
 
-    def __init__(self, with_errors: bool) -> None:
+    def __init__(self, with_errors: bool, started: bool = False) -> None:
         """Do nothing: an object has its error, or none."""
 
     def add(self, part: Classification) -> str:

@@ -1,11 +1,12 @@
-"""Whether images have the depth and the range of counts that a model was trained on.
+"""Whether images are like those that a model was trained on, above all their depth and range.
 
 A model that scales by a fixed number (`preprocess.normalize=full_scale`) takes the same scene at
 another depth for another metal, at full probability.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def measured_counts(
 
 
 class UnlikeTraining:
-    """Collects images whose depth or range is unlike that of training.
+    """Counts images whose depth or range is unlike that of training, or that a detector finds.
 
     Args:
         depths: Number types of the training images; empty if not known.
@@ -54,6 +55,7 @@ class UnlikeTraining:
         # How many, and the first: the names of all would grow with a long stream.
         self._other_depth: dict[str, tuple[int, str]] = {}
         self._other_range: tuple[int, str, float] = (0, "", 0.0)
+        self._unlike: tuple[int, str] = (0, "")
 
     def see(self, item: Item, image: np.ndarray) -> None:
         """Compare one decoded image; an array's type does not give a file's depth."""
@@ -67,6 +69,29 @@ class UnlikeTraining:
             if highest > FACTOR * high or highest < low / FACTOR:
                 count, name, value = self._other_range
                 self._other_range = (count + 1, name, value) if count else (1, str(item), highest)
+
+    def see_unlike(self, items: Sequence[Item]) -> None:
+        """Count images that the detector of the model finds unlike."""
+        if items:
+            count, first = self._unlike
+            self._unlike = count + len(items), first or str(items[0])
+
+    def state(self) -> dict[str, Any]:
+        """What was counted, for JSON."""
+        return {
+            "depth": self._other_depth, "range": self._other_range, "unlike": self._unlike
+        }  # fmt: skip
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Add what was counted over later images."""
+        for depth, (count, first) in state["depth"].items():
+            before, name = self._other_depth.get(depth, (0, first))
+            self._other_depth[depth] = before + count, name
+        count, name, value = state["range"]
+        before, first, highest = self._other_range
+        self._other_range = (before + count, first, highest) if before else (count, name, value)
+        count, first = state["unlike"]
+        self._unlike = self._unlike[0] + count, self._unlike[1] or first
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence for each kind of difference."""
@@ -83,6 +108,12 @@ class UnlikeTraining:
                 f"{_counted(count)} beyond the range of training: the largest count "
                 f"of a training image was {low:g} to {high:g}, that of {name} is {highest:g}; "
                 "predictions may be wrong: check exposure and depth"
+            )
+        count, first = self._unlike
+        if count:
+            yield (
+                f"{_counted(count)} unlike the training images (column unlike, 1 or more; first: "
+                f"{first}); predictions of such images may be wrong"
             )
 
 
