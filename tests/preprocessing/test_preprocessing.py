@@ -128,8 +128,17 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("channels", "settings"),
+    [
+        *((1, settings) for settings in SETTINGS),
+        # Colour becomes gray before all else: the graph of repair need not be traced again.
+        *(
+            pytest.param(3, settings, marks=[pytest.mark.slow] * settings.get("repair", False))
+            for settings in SETTINGS
+        ),
+    ],
+)
 def test_same_numbers_in_the_pipeline_and_in_a_saved_model(settings, channels, tmp_path):
     preprocessing = build_preprocessing((24, 32), **settings)
     layers = [keras.Input((None, None, None)), preprocessing, Standardize([0], [1])]

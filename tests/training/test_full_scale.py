@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 
 SETTINGS = (
     "preprocess.normalize=full_scale", "preprocess.image_size=12", "model.arch=fnn",
-    "model.hidden_units=8", "train.epochs=1",
+    "model.hidden_units=8", "train.epochs=1", "preprocess.repair=false",
 )  # fmt: skip
 
 
