@@ -222,7 +222,7 @@ def report(folder: str | Path, *, out: str | Path | None = None) -> Path:
     """Write one self-contained HTML file, as `alloyk report` does.
 
     Args:
-        folder: A run, a comparison or a cross-validation.
+        folder: A run, a comparison, a cross-validation or a search, finished or not.
         out: The file; by default `report.html` in the folder.
 
     Returns:

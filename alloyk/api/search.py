@@ -36,6 +36,17 @@ class SearchResult:
         return path if path.is_file() else None
 
     @property
+    def page(self) -> Path:
+        """The report, one self-contained HTML file; `report` makes it again."""
+        return SearchFolder(self.folder).page_file
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the report, as `alloyk.report` does; return the file."""
+        from alloyk.reporting.writing import write_report
+
+        return write_report(self.folder, out)
+
+    @property
     def trials(self) -> "pd.DataFrame":
         """One row per trial: its number, the monitored metric, and the value of each key."""
         import pandas as pd
@@ -65,7 +76,7 @@ def run_search(
     overrides: Mapping[str, Any],
     **options: Any,
 ) -> Path:
-    """Search the space with `over` added; return the best configuration.
+    """Search the space with `over` added, write the report; return the best configuration.
 
     `options` are those of `alloyk.tuning.search.run_search`.
 
@@ -82,7 +93,13 @@ def run_search(
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.tuning import search as engine
 
-    return engine.run_search(search, given, out, path=config, overrides=overrides, **options)
+    try:
+        best = engine.run_search(search, given, out, path=config, overrides=overrides, **options)
+    except engine.NoResultError as error:
+        SearchResult(error.folder).report()  # it shows what became of the trials
+        raise
+    SearchResult(best.parent).report()
+    return best
 
 
 def choices_of(over: Mapping[str, Sequence[Any]] | Iterable[str]) -> dict[str, Any]:

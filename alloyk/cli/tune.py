@@ -69,7 +69,8 @@ def tune(config: Path | None, settings: tuple[str, ...], **options: Any) -> None
     """Search for better settings around the experiment described by CONFIG.
 
     The best configuration is written to best.yaml in --out; `alloyk train` takes it. pbt
-    (Population-Based Training) finds a schedule, which `alloyk train --replay` repeats.
+    (Population-Based Training) finds a schedule, which `alloyk train --replay` repeats. The
+    report is report.html in --out; `alloyk report` makes it again at any time.
 
     \b
     Examples:
@@ -83,4 +84,4 @@ def tune(config: Path | None, settings: tuple[str, ...], **options: Any) -> None
     found = tune(config, set=settings, progress=PROGRESS, **options)
     click.echo(found.trials_text)
     train = f"--replay {found.lineage}" if found.lineage else found.best
-    click.echo(f"best: {found.best}\ntrain it: alloyk train {train}")
+    click.echo(f"best: {found.best}\nreport: {found.page}\ntrain it: alloyk train {train}")

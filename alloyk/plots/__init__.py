@@ -28,17 +28,25 @@ from alloyk.plots.curves import (
 from alloyk.plots.estimates import plot_estimates
 from alloyk.plots.folds import add_fold_curves, plot_fold_histories, plot_folds
 from alloyk.plots.history import plot_history, smoothed
+from alloyk.plots.hyperparameters import (
+    Hyperparameter,
+    plot_parallel_coordinates,
+    plot_slice,
+)
 from alloyk.plots.mistakes import plot_mistakes
 from alloyk.plots.saliency import plot_explanation, plot_overview
 from alloyk.plots.schedules import plot_schedules
+from alloyk.plots.search import plot_best_trials, plot_importance, plot_objective
 from alloyk.plots.setups import plot_plan
 from alloyk.plots.style import new_axes, readable_names, save_figure
 
 __all__ = [
+    "Hyperparameter",
     "add_fold_curves",
     "new_axes",
     "plot_average_precision",
     "plot_beside_ceiling",
+    "plot_best_trials",
     "plot_breakdown",
     "plot_breakdown_by_class",
     "plot_ceiling_matrix",
@@ -50,8 +58,11 @@ __all__ = [
     "plot_fold_histories",
     "plot_folds",
     "plot_history",
+    "plot_importance",
     "plot_mistakes",
+    "plot_objective",
     "plot_overview",
+    "plot_parallel_coordinates",
     "plot_plan",
     "plot_precision_recall",
     "plot_reliability",
@@ -59,6 +70,7 @@ __all__ = [
     "plot_runs",
     "plot_schedules",
     "plot_seeds",
+    "plot_slice",
     "plot_standalone_and_voting",
     "precision_recall_curves",
     "readable_names",

@@ -1,5 +1,6 @@
 """What all figures share: colours, axes, class names, legend and title."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,15 @@ def save_figure(ax: Axes, path: Path) -> None:
     assert figure is not None, "axes from new_axes belong to a figure"
     with whole_file(path) as unfinished:
         write_png(figure, unfinished, DPI)
+
+
+def png_of(ax: Axes) -> bytes:
+    """The figure of `ax` as the bytes of a PNG; the same figure gives the same bytes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes from new_axes belong to a figure"
+    buffer = io.BytesIO()
+    write_png(figure, buffer, DPI)
+    return buffer.getvalue()
 
 
 def readable_names(names: Sequence[str], width: int = 18, lines: int = 3) -> list[str]:

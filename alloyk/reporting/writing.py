@@ -9,14 +9,16 @@ from alloyk.imaging import shown
 from alloyk.reporting.comparison import comparison_page
 from alloyk.reporting.page import Page, render
 from alloyk.reporting.run_page import run_page
+from alloyk.reporting.search_page import search_page
 from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.search_folder import SearchFolder
 
 SUFFIXES = (".html", ".htm")
 
 
 def report_page(folder: str | Path) -> Page:
-    """Build the page of a run, a comparison or a cross-validation.
+    """Build the page of a run, a comparison, a cross-validation or a search.
 
     Raises:
         AlloykError: The folder is none of them, or its files contradict each other.
@@ -24,17 +26,20 @@ def report_page(folder: str | Path) -> Page:
     folder = Path(folder)
     if (folder / COMPARISON).is_file():
         return comparison_page(folder)
+    if SearchFolder(folder).is_search:
+        return search_page(SearchFolder(folder))
     run = RunFolder(folder)
     if run.has_evaluation:
         return run_page(run)
     if not folder.exists():
         raise ModelError(
-            "the folder must be a run, a comparison or a cross-validation, but "
+            "the folder must be a run, a comparison, a cross-validation or a search, but "
             f"{shown(folder)} does not exist; check the path"
         )
     raise ModelError(
         f"the folder must be a run with {run.predictions_file().name} and {run.metrics_file.name}, "
-        f"or made by `alloyk compare` or `alloyk cross-validate`, got {shown(folder)}"
+        "or made by `alloyk compare`, `alloyk cross-validate` or `alloyk tune`, got "
+        f"{shown(folder)}"
     )
 
 
@@ -42,7 +47,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a folder; the same files give the same bytes.
 
     Args:
-        folder: Run, comparison or cross-validation.
+        folder: Run, comparison, cross-validation or search.
         out: The file; by default `report.html` in the folder.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any
 from alloyk.errors import ConfigError, ModelError
 from alloyk.imaging import shown
 from alloyk.runs.json_file import read_json
-from alloyk.runs.search_records import SEARCH_FILE, TrialRecords
+from alloyk.runs.search_records import SEARCH_FILE, Trial, TrialRecords
 from alloyk.runs.search_space import Parameter, parameters_of
 from alloyk.runs.settings import RunSettings
 
@@ -66,6 +66,10 @@ class SearchFolder:
         self.lineage_file = self.path / "lineage.json"
         self.schedules_file = self.path / "schedules.png"
         self.page_file = self.path / "report.html"
+
+    def settings_file(self, trial: Trial) -> Path:
+        """The configuration of a trial, everything resolved; searches of 0.1.0 may lack it."""
+        return self.path / f"trial_{trial.name}" / "settings.yaml"
 
     @property
     def is_search(self) -> bool:

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alloyk.config import Config, overlay, resolve_config
+from alloyk.config import Config, overlay, resolve_config, write_config
 from alloyk.data import ImageDataset
 from alloyk.errors import ConfigError, ModelError
-from alloyk.files import unfinished_path
+from alloyk.files import unfinished_path, whole_file
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
+from alloyk.runs.search_folder import SearchFolder
 from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, Trial, TrialRecords, falls
 from alloyk.runs.search_space import Parameter
 from alloyk.training import set_up_keras, train_network
@@ -142,6 +143,8 @@ class Experiment:
             parent = records.out / f"trial_{trial.values[PARENT]}"
             _continue(parent, folder, required=generation is not None)
         run.checkpoint_folder.mkdir(exist_ok=True)
+        with whole_file(SearchFolder(records.out).settings_file(trial)) as unfinished:
+            write_config(config, unfinished, f"# Trial {trial.name} of a search.\n")
 
         def watch_time(_epochs_done: int) -> None:
             if deadline is not None and time.time() > deadline:

@@ -57,6 +57,18 @@ _LINE_COLUMNS = {GENERATION: "generation", PARENT: "continues"}
 _logger = logging.getLogger(__name__)
 
 
+class NoResultError(AlloykError):
+    """No trial of a search has a result.
+
+    Attributes:
+        folder: Folder of the search.
+    """
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
 def run_search(
     search: str,
     space: Mapping,
@@ -215,11 +227,12 @@ def _write_results(
     finished = records.best_first(experiment.monitor)
     if not finished:
         if not records.failed():
-            raise AlloykError(
+            raise NoResultError(
                 f"a trial of {shown(out)} must end within the time budget, got none; give the "
-                "command again to resume it"
+                "command again to resume it",
+                out,
             )
-        raise AlloykError(f"every trial of {shown(out)} failed; see the messages above")
+        raise NoResultError(f"every trial of {shown(out)} failed; see the messages above", out)
     search, name = SearchFolder(out), metric_of(experiment.monitor)
     certain = trial_certainties(records, finished, experiment.monitor)
     best, *others = finished

@@ -127,6 +127,16 @@ def test_the_same_trials_give_the_same_shares():
 
 def test_of_very_many_trials_some_are_enough():
     space = dict.fromkeys("ab", UNIT)
-    result = found(space, drawn(space, 2000), lambda row: row["a"] + row["b"] / 10)
-    assert result.trials == 200
+    result = found(space, drawn(space, 1000), lambda row: row["a"] + row["b"] / 10)
+    assert result.trials == 300
     assert result.shares["a"] > 0.95
+
+
+@pytest.mark.timeout(120)
+def test_forty_choices_are_compared_in_a_short_time():
+    """An architecture of which one is better, and a width that does not matter."""
+    space = {"arch": [f"network {number}" for number in range(40)], "width": [8, "wide", None]}
+    rows = drawn(space, 300)
+    result = found(space, rows, lambda row: float(row["arch"] in ('"network 17"', '"network 30"')))
+    assert result.shares["arch"] > 0.8
+    assert result.shares["width"] < 0.02

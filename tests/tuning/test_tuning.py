@@ -62,7 +62,13 @@ def test_grid_over_two_keys_ends_in_a_yaml_that_trains(tmp_path):
     over = ["--over", "optimizer.learning_rate=1e-4,1e-2", "--over", "model.hidden_units=8,16"]
     result = CliRunner().invoke(main, ["tune", "--out", str(out), *over, *options])
     assert result.exit_code == 0, result.output
+    assert f"report: {out / 'report.html'}\n" in result.stdout
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"alloyk train {out / 'best.yaml'}" in page
     trials = trials_of(out)
+    for trial in trials:
+        own = resolve_config(out / f"trial_{trial['trial']}" / "settings.yaml")
+        assert str(own.model.hidden_units) == trial["model.hidden_units"]
     tried = {(t["optimizer.learning_rate"], t["model.hidden_units"]) for t in trials}
     assert tried == {("0.0001", "8"), ("0.0001", "16"), ("0.01", "8"), ("0.01", "16")}
     losses = [float(trial["val_loss"]) for trial in trials]
