@@ -18,7 +18,7 @@ from alloyk.models.estimate import estimate_head
 from alloyk.models.plain import build_cnn, build_fnn
 from alloyk.models.resnet import build_resnet18, build_resnet34
 from alloyk.models.seeds import SeedStream
-from alloyk.models.weights import expects_unit_range, is_imagenet, load_weights
+from alloyk.models.weights import check_weights, expects_unit_range, is_imagenet, load_weights
 from alloyk.targets import LOGITS, Target
 
 ACTIVATIONS = {
@@ -155,6 +155,8 @@ def build_model(
         raise AlloykError(
             f"{name} has no published weights, got weights={weights}; use weights=none"
         )
+    if weights is not None:
+        check_weights(name, weights)
 
     if imagenet_input and image_shape[-1] not in (1, 3):
         raise AlloykError(

@@ -56,6 +56,32 @@ def expects_unit_range(weights: str | Path | None) -> bool:
     return is_imagenet(weights)
 
 
+def check_weights(name: str, weights: str | Path) -> None:
+    """Refuse weights that no network of an architecture can take, before it is built.
+
+    Args:
+        name: The architecture.
+        weights: `imagenet` or the path of a file.
+
+    Raises:
+        AlloykError: There is no download, or the file does not exist, is a pickle, of an unknown
+            type, or for other architectures.
+    """
+    kind = _kind(weights)
+    if kind != "imagenet":
+        _check_file(Path(weights), kind)
+    elif name not in APPLICATIONS:
+        raise AlloykError(
+            f"{name} has no weights to download; give a local .safetensors file with torchvision's "
+            "names (--set model.weights=FILE), or --set model.weights=none"
+        )
+    if kind == ".safetensors" and name not in ("resnet18", "resnet34"):
+        raise AlloykError(
+            f".safetensors weights must be for resnet18 or resnet34, got {weights} for {name}; "
+            "use weights=imagenet or an .h5 file of Keras Applications"
+        )
+
+
 def load_weights(model: keras.Model, weights: str | Path) -> None:
     """Load weights into a classifier of `build_model`.
 
@@ -67,9 +93,8 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
         AlloykError: The file does not exist, is a pickle or of an unknown type, the download
             failed, or names or shapes differ. The model is then unchanged.
     """
+    check_weights(model.name, weights)
     kind = _kind(weights)
-    if kind != "imagenet":
-        _check_file(Path(weights), kind)
     if kind == "imagenet":
         arrays = _download(model.name)
     elif kind == ".safetensors":
@@ -141,11 +166,6 @@ def _shapes(arrays):
 
 
 def _download(name):
-    if name not in APPLICATIONS:
-        raise AlloykError(
-            f"{name} has no weights to download; give a local .safetensors file with torchvision's "
-            "names (--set model.weights=FILE), or --set model.weights=none"
-        )
     try:
         source = APPLICATIONS[name](
             include_top=False, weights="imagenet", input_shape=(MIN_SIDE, MIN_SIDE, 3)
@@ -219,11 +239,6 @@ def _read_torchvision(path, model) -> LayerArrays:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    if model.name not in ("resnet18", "resnet34"):
-        raise AlloykError(
-            f".safetensors weights must be for resnet18 or resnet34, got {path} for {model.name}; "
-            "use weights=imagenet or an .h5 file of Keras Applications"
-        )
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

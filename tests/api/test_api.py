@@ -14,10 +14,11 @@ import alloyk
 from alloyk.errors import ConfigError, DataError, ModelError, OptionError
 from alloyk.progress import CallbackProgress
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untimed")
 
 SMALL = {
     "preprocess.image_size": 16,
+    "preprocess.repair": False,
     "model.hidden_units": 16,
     "train.epochs": 1,
     "train.batch_size": 16,

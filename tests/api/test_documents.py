@@ -12,7 +12,7 @@ from tiny_run import write_dataset, write_run
 
 import alloyk
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untimed")
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,15 +1,17 @@
 """The batch is halved until a measured step fits into memory; a short time budget is refused."""
 
+import json
+import subprocess
 import time
 
 import numpy as np
 import pytest
 
-from alloyk.autoconfig import Choice, plan_training
+from alloyk.autoconfig import Choice, plan_training, step
 from alloyk.autoconfig.measured import with_measured_cost
 from alloyk.autoconfig.plan import with_setting
 from alloyk.autoconfig.step import OUT_OF_MEMORY, StepNeed, measured_step
-from alloyk.config import resolve_config
+from alloyk.config import Config, resolve_config
 from alloyk.errors import ConfigError
 
 
@@ -85,15 +87,29 @@ def test_a_process_that_runs_out_of_memory_halves_the_batch_as_well(data, monkey
     assert reason == "a step took more than the 8.0 GB with 16 images"
 
 
+def tiny(**settings):
+    model = {"preprocess": {"image_size": [16, 16]}, "model": {"arch": "fnn"}}
+    return resolve_config(None, {"data": {"path": "x"}, **model, **settings})
+
+
 def test_the_peak_of_this_process_does_not_count():
     held = np.ones(15 * 10**7)  # 1.2 GB; TensorFlow and a tiny network take less than 1
-    settings = {"preprocess": {"image_size": [16, 16]}, "model": {"arch": "fnn"}}
-    need = measured_step(resolve_config(None, {"data": {"path": "x"}, **settings}), [20, 20])
+    need = measured_step(tiny(), [20, 20])
     assert 1e8 < need.peak_bytes < held.nbytes
     assert 0 < need.seconds < need.took
-    settings["train"] = {"devices": ["GPU:7"]}
+
+
+def test_a_step_that_cannot_run_is_an_error(monkeypatch):
+    """The work of the process is done here: it would import TensorFlow for this alone."""
+
+    def run(command, input, **options):
+        given = json.loads(input)
+        found = step._measure(Config.model_validate(given["config"]), given["classes"])
+        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+
+    monkeypatch.setattr("subprocess.run", run)
     with pytest.raises(ConfigError, match=r"^train\.devices: there is no GPU:7 here"):
-        measured_step(resolve_config(None, {"data": {"path": "x"}, **settings}), [20, 20])
+        measured_step(tiny(train={"devices": ["GPU:7"]}), [20, 20])
 
 
 def test_a_time_budget_too_short_is_refused_and_another_is_stated(data):

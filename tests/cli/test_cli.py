@@ -114,7 +114,8 @@ def one_class(data):
 
 
 BRIEF = (
-    "--set", "model.arch=fnn", "--set", "train.epochs=3", "--set", "preprocess.image_size=12",
+    "--set", "model.arch=fnn", "--set", "train.epochs=1", "--set", "preprocess.image_size=12",
+    "--set", "preprocess.repair=false",
 )  # fmt: skip
 BAD_DATA = {
     "missing folder": (
@@ -234,7 +235,7 @@ def test_missing_network_for_weights_says_what_to_do(radiographs, tmp_path):
 def test_training_in_a_pipe_prints_results_on_stdout_and_messages_on_stderr(radiographs, tmp_path):
     found = alloyk(
         "train", "--arch", "fnn", "--data", radiographs, "--run", "run", "--set", "train.epochs=3",
-        "--set", "preprocess.image_size=12", cwd=tmp_path,
+        "--set", "preprocess.image_size=12", "--set", "preprocess.repair=false", cwd=tmp_path,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert "accuracy" in found.stdout

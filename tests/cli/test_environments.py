@@ -85,8 +85,17 @@ def test_help_of_every_command(name, tmp_path):
     assert found.stdout.count(b"Usage:") == len(COMMANDS)
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_light_commands(name, radiographs, tmp_path):
+ALL_AT_ONCE = {name: value for one in ENVIRONMENTS.values() for name, value in one.items()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(ALL_AT_ONCE, id="all at once"),
+        *(pytest.param(one, id=n, marks=pytest.mark.slow) for n, one in ENVIRONMENTS.items()),
+    ],
+)
+def test_light_commands(changes, radiographs, tmp_path):
     small = ["--preset", "easy", "--image-size", "16"]
     commands = [
         ["audit", str(radiographs)],
@@ -94,7 +103,7 @@ def test_light_commands(name, radiographs, tmp_path):
         ["simulate", "out", "--images", "4", *small],
         ["ceiling", *small, "--figure", "ceiling.png"],
     ]
-    found = run(["-c", ALL_COMMANDS, json.dumps(commands)], ENVIRONMENTS[name], tmp_path)
+    found = run(["-c", ALL_COMMANDS, json.dumps(commands)], changes, tmp_path)
     assert found.returncode == 0, found.stderr
     assert (tmp_path / "ceiling.png").is_file()
 

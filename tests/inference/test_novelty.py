@@ -206,7 +206,7 @@ def test_a_run_scores_each_image_and_says_so(run):
         ("tflite", "f.tflite"),
     ],
 )
-def test_exported_files_give_the_same_scores(run, tmp_path, file_format, name):
+def test_exported_files_give_the_same_scores(run, untimed, tmp_path, file_format, name):
     export_run(run, file_format, tmp_path / name)
     images = [raw_image(number) for number in range(300, 306)]
     expected, found = load(run).predict(images), load(tmp_path / name).predict(images)

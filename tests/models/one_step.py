@@ -49,15 +49,16 @@ def preprocessed():
     return np.array(layers(counts))
 
 
-def main():
-    out, *names = sys.argv[1:]
+def steps_of(names):
+    """Name → array: the preprocessed batch, and for each architecture its loss and changes."""
     found = {"backend": keras.backend.backend(), "preprocessed": preprocessed()}
     for arch in names:
         loss, changes = one_step(arch)
         found[f"{arch} loss"] = np.float64(loss)
         found.update({f"{arch} {number:03d}": change for number, change in enumerate(changes)})
-    np.savez(out, **found)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    out, *names = sys.argv[1:]
+    np.savez(out, **steps_of(names))

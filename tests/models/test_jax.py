@@ -4,25 +4,23 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
+import one_step
 import pytest
 
 from alloyk.config.recipes import ARCHITECTURES
 
-PROGRAM = Path(__file__).with_name("one_step.py")
 QUICK = ("fnn", "cnn")
 
 pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
 
 
-def step_of(backend, folder, names):
-    out = folder / f"{backend}.npz"
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    found = subprocess.run(
-        [sys.executable, PROGRAM, out, *names], env=environment, capture_output=True, text=True
-    )
+def steps_on_jax(folder, names):
+    out = folder / "jax.npz"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, one_step.__file__, out, *names]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     with np.load(out) as arrays:
         return dict(arrays)
@@ -44,7 +42,7 @@ def test_a_step_on_jax_is_that_on_tensorflow(names, tmp_path):
 
     Batch norm over eight images amplifies rounding: 0.3 % of the change for resnet18.
     """
-    ours, theirs = (step_of(backend, tmp_path, names) for backend in ("tensorflow", "jax"))
+    ours, theirs = one_step.steps_of(names), steps_on_jax(tmp_path, names)
     assert (ours.pop("backend"), theirs.pop("backend")) == ("tensorflow", "jax")
     assert ours.keys() == theirs.keys()
     np.testing.assert_allclose(ours["preprocessed"], theirs["preprocessed"], atol=1e-5)

@@ -13,11 +13,20 @@ ORIENTATIONS = [(quarters, mirrored) for quarters in range(4) for mirrored in (F
 
 
 @pytest.fixture(scope="module")
-def plates():
-    """Scaled plates as the simulator shows them, `(n, 64, 64, 1)`."""
-    counts, _ = simulate_arrays(preset="study", images=60, image_size=64, seed=5)
+def scaled():
+    """A function: plates of a preset as the simulator shows them, scaled, `(n, 64, 64, 1)`."""
     scaling = build_preprocessing((64, 64), normalize="robust", repair=True)
-    return scaling.predict(counts.astype(np.float32)[..., None], verbose=0)
+
+    def simulated(preset, seed):
+        counts, _ = simulate_arrays(preset=preset, images=60, image_size=64, seed=seed)
+        return scaling.predict(counts.astype(np.float32)[..., None], verbose=0)
+
+    return simulated
+
+
+@pytest.fixture(scope="module")
+def plates(scaled):
+    return scaled("study", seed=5)
 
 
 def upright(images):
@@ -25,10 +34,8 @@ def upright(images):
 
 
 @pytest.mark.parametrize("preset", ["study", "alloys5", "hard5"])
-def test_plates_of_the_simulator_are_upright(preset):
-    counts, _ = simulate_arrays(preset=preset, images=60, image_size=64, seed=6)
-    scaling = build_preprocessing((64, 64), normalize="robust", repair=True)
-    images = scaling.predict(counts.astype(np.float32)[..., None], verbose=0)
+def test_plates_of_the_simulator_are_upright(scaled, preset):
+    images = scaled(preset, seed=6)
     np.testing.assert_array_equal(upright(images), images)
 
 

@@ -25,7 +25,7 @@ from alloyk.runs.run_data import (
 )
 from alloyk.runs.split_record import read_split_record, write_split_record
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untraced")
 
 PLATES = 30
 

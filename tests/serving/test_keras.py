@@ -55,7 +55,7 @@ def test_grad_cam_is_that_of_explain(run, tmp_path):
     np.testing.assert_allclose((drawn[..., 0] - drawn[..., 2]) / 213, 0.85 * heat, atol=0.01)
 
 
-def test_a_bundle_has_the_thresholds_that_its_proof_found(run, tmp_path, monkeypatch):
+def test_a_bundle_has_the_thresholds_that_its_proof_found(run, untimed, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "_meets", lambda *arguments: True)
     report = export_bundle(run, tmp_path / "device")
     assert report.path == tmp_path / "device"

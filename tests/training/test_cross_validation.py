@@ -55,7 +55,7 @@ def configuration(data, **more):
         {
             "data": {"path": str(data)},
             "model": {"arch": "fnn", "hidden_units": 4},
-            "preprocess": {"image_size": 8},
+            "preprocess": {"image_size": 8, "repair": False},
             "train": {"epochs": 2},
             **more,
         },
@@ -245,7 +245,7 @@ def test_the_command_trains_and_finds_its_work_done(data, tmp_path, runner):
     command = [
         "cross-validate", "--folds", "2", "--arch", "fnn", "--data", str(data), "--out",
         str(tmp_path / "cv"), "--set", "model.hidden_units=4", "--set", "preprocess.image_size=8",
-        "--set", "train.epochs=1",
+        "--set", "train.epochs=1", "--set", "preprocess.repair=false",
     ]  # fmt: skip
     result = runner.invoke(main, command)
     assert result.exit_code == 0, result.output

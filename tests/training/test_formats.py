@@ -13,7 +13,7 @@ from alloyk.data.stacks import with_pages
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untimed")
 
 fabio = pytest.importorskip("fabio")
 h5py = pytest.importorskip("h5py")
@@ -23,6 +23,7 @@ FRAMES = 2
 SETTINGS = {
     "preprocess.image_size": 16, "model.arch": "fnn", "model.hidden_units": 16,
     "train.epochs": 1, "train.batch_size": 16, "data.page": "each", "data.raw": RAW,
+    "preprocess.repair": False,
 }  # fmt: skip
 
 

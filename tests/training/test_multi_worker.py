@@ -27,7 +27,7 @@ from alloyk.training.workers import _described, private_folder
 SETTINGS = (
     "preprocess.image_size=16", "train.batch_size=8", "schedule.warmup_epochs=0",
     "model.dropout=0", "augment.horizontal_flip=true", "augment.noise=0.05",
-    "train.deterministic=true",
+    "train.deterministic=true", "preprocess.repair=false",
 )  # fmt: skip
 PLAIN_SGD = ("optimizer.name=sgd", "optimizer.learning_rate=0.01", "optimizer.clip_norm=null")
 TIMEOUT_S = 400

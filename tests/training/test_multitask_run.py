@@ -25,13 +25,13 @@ from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training import run_training
 from alloyk.voting import ensemble_runs
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("unrendered", "untimed")
 
 COLUMN = "true_thickness_mm"
 SETTINGS = (
     "model.arch=cnn", "preprocess.image_size=24", "preprocess.normalize=log",
     "optimizer.learning_rate=0.003", "train.batch_size=16", "schedule.warmup_epochs=1",
-    "train.deterministic=true",
+    "train.deterministic=true", "preprocess.repair=false",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ RUN_FILES = {
 TINY = (
     "preprocess.image_size=16", "model.arch=cnn", "train.epochs=3", "train.batch_size=8",
     "schedule.warmup_epochs=1", "augment.horizontal_flip=true", "augment.noise=0.05",
-    "train.deterministic=true",
+    "train.deterministic=true", "preprocess.repair=false",
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ SETTINGS = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
     "preprocess.image_size=16", "model.arch=fnn", "model.hidden_units=8", "train.epochs=4",
     "train.batch_size=16", "schedule.name=constant", "schedule.warmup_epochs=0",
-    "optimizer.name=adam",
+    "optimizer.name=adam", "preprocess.repair=false",
 ]  # fmt: skip
 SPACE = {
     "optimizer.learning_rate": {"min": 1e-4, "max": 5e-4, "log": True},

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 TINY = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
     "preprocess.image_size=16", "model.arch=fnn", "train.epochs=2", "schedule.warmup_epochs=0",
-    "train.batch_size=16",
+    "train.batch_size=16", "preprocess.repair=false",
 ]  # fmt: skip
 
 
