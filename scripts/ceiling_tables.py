@@ -92,7 +92,7 @@ def priors():
             row(title, *(percentage(ceiling(name, 64)) for name in ("hard2", "hard5")))
 
 
-CHANNELS = ([50], [40], [40, 50], [40, 45, 50], [30, 40, 50, 60])
+CHANNELS = ([50], [40], [40, 50], [40, 45, 50], [35, 55])
 
 
 def channels():

@@ -16,7 +16,11 @@ from alloyk.cli.terminal import PROGRESS
     help="easy, study, study-noisy, hard2, hard5 or alloys5.",
 )  # fmt: skip
 @click.option(
-    "--images", default=3000, show_default=True, type=click.IntRange(1), help="Number of images."
+    "--images",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of images; with tube.channels_kvp, of poses.",
 )
 @click.option(
     "--image-size", default=224, show_default=True, type=click.IntRange(8),
@@ -85,9 +89,11 @@ def simulate(
     found = simulate(out, bits=int(bits), set=settings, progress=PROGRESS, **options)
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
-    size = found.recipe.image_size
-    click.echo(f"{out}: {found.recipe.files} images of {size}×{size}")
-    click.echo(", ".join(f"Al {label}: {n}" for label, n in found.class_counts.items()))
+    size, files, poses = found.recipe.image_size, found.recipe.files, found.recipe.images
+    channels = f", {files // poses} of each pose" if files > poses else ""
+    click.echo(f"{out}: {files} images of {size}×{size}{channels}")
+    counts = {label: n * files // poses for label, n in found.class_counts.items()}
+    click.echo(", ".join(f"Al {label}: {n}" for label, n in counts.items()))
 
 
 def _print_keys(options: dict[str, Any], settings: tuple[str, ...]) -> None:

@@ -84,8 +84,7 @@ def _calibration(report: ExportReport) -> list[tuple[str, str]]:
 def _described(shape: tuple[int | None, ...]) -> str:
     height, width, channels = shape
     if height is None or width is None or channels is None:
-        channels = shape[2] or "1 or 3"
-        return f"raw images of any size, {channels} channels"
+        return f"raw images of any size, {channels or '1 or 3'} channels"
     return f"one raw image of {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"
 
 

@@ -159,13 +159,22 @@ def _mean(file: BinaryIO, kind: str) -> np.ndarray:
     return (total / count).astype(np.float32)
 
 
+_WITH_COLOURS = ("png", "jpeg", "bmp", "dicom")
+"""Formats whose three values per pixel are colours."""
+
+
 def _channels(file: BinaryIO, kind: str) -> np.ndarray:
     """Return every page, or every sample of the only page, as a channel."""
     form = format_of(kind)
     count, images = _all_pages(file, form)
     if count > 1:
         return _together([_one_channel(image) for image in images], "its pages")
-    return form.read_samples(file) if form.read_samples else next(images)
+    if form.read_samples:
+        return form.read_samples(file)
+    image = next(images)
+    if kind in _WITH_COLOURS and image.shape[2] > 1:
+        raise DataError("its colours are no channels; save a page or a file for each channel")
+    return image
 
 
 def _all_pages(file: BinaryIO, form: Format) -> tuple[int, Iterator[np.ndarray]]:

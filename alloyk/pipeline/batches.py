@@ -121,7 +121,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 @reading_errors()
 def mean_and_std(images, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels of `count` images."""
-    pixels, totals, squares = 0, 0.0, 0.0
+    pixels, totals, squares = 0, np.zeros(1), np.zeros(1)
     numbers = tf.data.Dataset.range(count).batch(64)
     for batch in images.batches(numbers).as_numpy_iterator():
         channels = np.moveaxis(batch, -1, 0)

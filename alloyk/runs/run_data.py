@@ -80,7 +80,7 @@ def is_run_data(run: str | Path, data: str | Path) -> bool:
     root, table, _, _ = read_table(Path(data), **_reading(settings))
     test = record.of("test")["sha256"]
     there = test[test.index.isin(table["path"])]
-    return any(image_digests(root, [path])[0] == digest for path, digest in there.items())
+    return any(image_digests(root, [str(path)])[0] == digest for path, digest in there.items())
 
 
 def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -> ImageDataset:

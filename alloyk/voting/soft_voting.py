@@ -47,7 +47,9 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         if weight
     }
     size = _common_size(backends.values())
-    raw = keras.Input((*size, channels.count if several(channels) else None), name="raw_image")
+    raw = keras.Input(
+        (*size, channels.count if channels and several(channels) else None), name="raw_image"
+    )
     together = shared_columns([list(one.spreads) for one in described])
     parts = []
     estimates: dict[str, list[Any]] = {column: [] for column in together}

@@ -85,6 +85,14 @@ def test_everything_in_one_file_as_channels(tmp_path, form, channels):
     assert image_size(f"{path}[channels]") == (9, 8)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
+def test_colours_are_no_channels(tmp_path, suffix):
+    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(colour).save(tmp_path / f"photo{suffix}")
+    with pytest.raises(AlloykError, match="its colours are no channels; save a page or a file"):
+        read_image(f"{tmp_path}/photo{suffix}[channels]")
+
+
 def test_pages_of_unequal_size_are_no_channels(tmp_path):
     with tifffile.TiffWriter(tmp_path / "s.tif") as writer:
         writer.write(counts(1), photometric="minisblack")

@@ -53,6 +53,24 @@ def test_colour_image_is_taken_too(name):
     assert model(image(3)).shape == (2, 2)
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+@pytest.mark.parametrize("name", ["cnn", "resnet18", "efficientnetb0"])
+def test_any_number_of_channels_is_taken(name, channels):
+    model = build_model(name, (32, 32, channels), 3, seed=0)
+    image = np.random.default_rng(0).normal(size=(1, 32, 32, channels)).astype(np.float32)
+    other = image.copy()
+    other[..., -1] += 1  # every channel counts
+    found, changed = np.asarray(model(image)), np.asarray(model(other))
+    assert np.abs(found - changed).max() > 0.01 * np.abs(found).max()
+
+
+def test_published_weights_take_one_or_three_channels():
+    with pytest.raises(
+        AlloykError, match="published weights take images of 1 or 3 channels, got 2"
+    ):
+        build_model("resnet18", (32, 32, 2), 3, imagenet_input=True)
+
+
 def test_gradient_reaches_every_trainable_weight(gray_model):
     with tf.GradientTape() as tape:
         loss = keras.ops.sum(gray_model(image(1), training=False) ** 2)
