@@ -26,6 +26,7 @@ from alloyk.runtime.native_output import held_output
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine and ends with the command."""
+AUTHENTICATION = "RAY_AUTH_MODE"
 POLL_S = 1.0
 CONNECT_LIMIT_S = 60.0
 """Longest wait for an answer of a cluster."""
@@ -169,7 +170,7 @@ def refuse_missing_cluster(address: str) -> None:
             f"address must be HOST:PORT of a Ray cluster, or {LOCAL}, got {address!r}; "
             "`ray start --head` prints it"
         )
-    problem = None
+    problem, advice = None, "start one by `ray start --head`"
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
         probe = subprocess.run(
@@ -178,14 +179,16 @@ def refuse_missing_cluster(address: str) -> None:
         )  # fmt: skip
         if probe.returncode != 0:
             problem = (probe.stderr.strip().splitlines() or ["no answer"])[-1]
+            if not os.environ.get(AUTHENTICATION):
+                # Ray sends its token to an address that it is given only if told so.
+                advice = f"if it authenticates by token, set {AUTHENTICATION}=token"
     except subprocess.TimeoutExpired:
         problem = f"no answer of Ray within {CONNECT_LIMIT_S:g} s"
     except (OSError, OverflowError) as error:
         problem = str(getattr(error, "strerror", None) or error)
     if problem is not None:
         raise AlloykError(
-            f"address must be that of a running Ray cluster, got {address}: {problem}; start one "
-            "by `ray start --head`"
+            f"address must be that of a running Ray cluster, got {address}: {problem}; {advice}"
         )
 
 

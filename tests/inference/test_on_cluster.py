@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from tiny_run import raw_image, write_dataset, write_run
 from alloyk.cli import main
 from alloyk.errors import AlloykError, ConfigError
 from alloyk.inference import on_cluster, shards, sources
-from alloyk.runtime import ray_map
+from alloyk.runtime import ray_cluster, ray_map
 from alloyk.runtime.ray_cluster import installed_versions
 from alloyk.runtime.ray_map import Place, Shard, map_shards
 
@@ -301,6 +302,19 @@ def test_a_cluster_that_is_not_there_is_an_error(runner, folder, tmp_path):
     assert "address must be that of a running Ray cluster, got 127.0.0.1:1" in result.stderr
     assert time.monotonic() - start < 30
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cluster_that_needs_a_token_is_named(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "ConnectionError: Failed to connect to Ray")
+    monkeypatch.setattr(ray_cluster.subprocess, "run", lambda *_, **__: failed)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        with pytest.raises(AlloykError, match=r"to Ray; if it authenticates by token, set RAY_AUT"):
+            ray_cluster.refuse_missing_cluster(address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        with pytest.raises(AlloykError, match=r"Failed to connect to Ray; start one by `ray start"):
+            ray_cluster.refuse_missing_cluster(address)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, runner, folder, tmp_path):
