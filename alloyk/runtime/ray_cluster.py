@@ -113,11 +113,24 @@ def ray_cluster(ray: Any, address: str | None, processors: int) -> Iterator[None
             problem = _connected(ray, options)
         if problem is not None:
             raise AlloykError(f"Ray must start, got: {problem}")
-        yield
+        with without_reports(ray):
+            yield
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def without_reports(ray: Any) -> Iterator[None]:
+    """Keep Ray from printing to stdout that a process has died, which `log_to_driver` does not."""
+    module = ray._private.worker  # it has no public switch
+    before = getattr(module, "_worker_logs_enabled", True)
+    module._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        module._worker_logs_enabled = before
 
 
 def _connected(ray: Any, options: Mapping[str, Any]) -> str | None:

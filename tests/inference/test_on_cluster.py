@@ -317,6 +317,15 @@ def test_a_cluster_that_needs_a_token_is_named(monkeypatch):
             ray_cluster.refuse_missing_cluster(address)
 
 
+def test_ray_prints_nothing_among_the_results(cluster, capsys):
+    report = {"lines": ["A worker died"], "pid": "raylet", "is_err": False}
+    with ray_cluster.without_reports(cluster):
+        cluster._private.worker.print_to_stdstream(report, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    cluster._private.worker.print_to_stdstream({**report, "lines": ["B"]}, ignore_prefix=False)
+    assert "B" in capsys.readouterr().out  # else the test shows nothing
+
+
 def test_without_ray_the_extra_is_named(monkeypatch, runner, folder, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     result = runner.invoke(main, on_ray(folder, tmp_path / "found.csv"))
