@@ -143,8 +143,7 @@ class Experiment:
             parent = records.out / f"trial_{trial.values[PARENT]}"
             _continue(parent, folder, required=generation is not None)
         run.checkpoint_folder.mkdir(exist_ok=True)
-        with whole_file(SearchFolder(records.out).settings_file(trial)) as unfinished:
-            write_config(config, unfinished, f"# Trial {trial.name} of a search.\n")
+        _write_settings(config, SearchFolder(records.out).settings_file(trial), trial)
 
         def watch_time(_epochs_done: int) -> None:
             if deadline is not None and time.time() > deadline:
@@ -174,6 +173,14 @@ class Experiment:
             where = "in the last epoch" if generation is not None else "in each epoch"
             raise ModelError(f"{self.monitor} must be finite, got {result} {where}")
         return Outcome(result, history.epochs, round(float(own.sum()), 3), weights)
+
+
+def _write_settings(config: Config, file: Path, trial: Trial) -> None:
+    """Write the configuration of a trial, whose folder no other worker has."""
+    for unfinished in file.parent.glob(f".{file.stem}-*"):
+        unfinished.unlink()  # left by a worker that was killed
+    with whole_file(file) as unfinished:
+        write_config(config, unfinished, f"# Trial {trial.name} of a search.\n")
 
 
 def _continue(parent: Path, folder: Path, *, required: bool = False) -> None:
