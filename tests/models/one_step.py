@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 
-from alloyk.models import build_model
+from alloyk.models import ARCHITECTURES, build_model
 from alloyk.preprocessing import build_preprocessing
 from alloyk.training.losses import build_loss
 from alloyk.training.optimizers import build_optimizer
@@ -25,20 +25,26 @@ def fill(network):
             weight.assign(rng.normal(0, np.sqrt(1 / fan_in), weight.shape).astype(np.float32))
 
 
+def weights_of(network):
+    """Copies of the trainable weights."""
+    return [keras.ops.convert_to_numpy(one).copy() for one in network.trainable_variables]
+
+
 def one_step(arch):
     """Loss, then for each trainable weight the change by one step."""
     keras.utils.set_random_seed(0)
-    drawn = {"stochastic_depth": 0.0} if "net" in arch else {}  # other draws on each backend
+    # Other draws on each backend.
+    drawn = {"stochastic_depth": 0.0} if "stochastic_depth" in ARCHITECTURES[arch].options else {}
     network = build_model(arch, (SIDE, SIDE, 1), CLASSES, hidden_units=32, dropout=0.0, **drawn)
     fill(network)
-    before = [np.array(weight) for weight in network.trainable_variables]
+    before = weights_of(network)
     rng = np.random.default_rng(1)
     images = rng.normal(0, 1, (BATCH, SIDE, SIDE, 1)).astype(np.float32)
     labels = rng.integers(0, CLASSES, BATCH)
     optimizer = build_optimizer("sgd", 0.1, weight_decay=0.0001, clip_norm=1.0)
     network.compile(optimizer, build_loss("focal", class_counts=[3, 3, 2], gamma=2.0))
     loss = float(network.train_on_batch(images, labels))
-    after = [np.array(weight) for weight in network.trainable_variables]
+    after = weights_of(network)
     return loss, [two - one for one, two in zip(before, after, strict=True)]
 
 
@@ -46,7 +52,7 @@ def preprocessed():
     """A batch of raw images through the layers that a saved model has."""
     counts = np.random.default_rng(2).integers(0, 16384, (2, 40, 50, 1)).astype(np.float32)
     layers = build_preprocessing((SIDE, SIDE), repair=True, normalize="robust", equalize=True)
-    return np.array(layers(counts))
+    return keras.ops.convert_to_numpy(layers(counts))
 
 
 def steps_of(names):
