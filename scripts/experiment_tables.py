@@ -8,6 +8,7 @@ Takes a few seconds. `--check` writes nothing, and fails if a page is not what i
 import argparse
 import json
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def table(plan: Plan, results: list[Result]) -> str:
         "mean",
         f"minus `{base_name}`, 95 % interval over seeds",
         *(f"mean {title(measure)}" for measure in others),
+        "reference ceiling of the accuracy",
     ]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     base = by_name.get(base_name, {})
@@ -87,13 +89,16 @@ def table(plan: Plan, results: list[Result]) -> str:
                 f"{statistics.fmean(measured(measure, one) for one in some.values()):.4f}"
                 for measure in others
             ),
+            ceiling_of(some.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    ceiling = next((one["ceiling"] for one in results if one.get("ceiling")), None)
-    if ceiling:
-        bound = f"{ceiling['accuracy']:.3f} ± {ceiling['error']:.3f}"
-        lines += ["", f"Reference ceiling of the accuracy: {bound}."]
     return "\n".join(lines) + "\n"
+
+
+def ceiling_of(results: Iterable[Result]) -> str:
+    """The reference ceiling of an experiment, which all of its seeds share."""
+    found = next((one["ceiling"] for one in results if one.get("ceiling")), None)
+    return f"{found['accuracy']:.3f} ± {found['error']:.3f}" if found else ""
 
 
 def title(measure: str) -> str:
