@@ -74,6 +74,13 @@ class PreprocessConfig(Section):
     def _check_mean_and_std(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("preprocess.mean and preprocess.std must be set together")
+        if self.std is not None and (
+            len(self.std) != len(self.mean or ()) or min(self.std, default=0) <= 0
+        ):
+            raise ValueError(
+                "preprocess.mean and preprocess.std must have as many numbers, those of std above "
+                f"0, got {list(self.mean or ())} and {list(self.std)}"
+            )
         return self
 
 
@@ -219,10 +226,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
-        count = self.data.channel_count
+        count, mean = self.data.channel_count, self.preprocess.mean
         if count == 1:
+            if mean is not None and len(mean) not in (1, 3):
+                raise ValueError(
+                    "preprocess.mean must have 1 number for gray, or 3 for the colours that a "
+                    f"network expects, got {len(mean)}"
+                )
             return self
-        mean = self.preprocess.mean
         if mean is not None and len(mean) not in (1, count):
             raise ValueError(
                 f"preprocess.mean must have 1 number or {count}, one for each of data.channels, "

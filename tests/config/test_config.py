@@ -125,6 +125,21 @@ def test_yaml_1_1_traps_are_avoided(tmp_path):
             "preprocess.image_size must be at least 8 pixels on each side, got 4",
         ),
         ("preprocess.mean=[0.5]", "preprocess.mean and preprocess.std must be set together"),
+        (
+            "preprocess={mean: [0.5], std: [0.2, 0.3]}",
+            "preprocess.mean and preprocess.std must have as many numbers, those of std above 0, "
+            "got [0.5] and [0.2, 0.3]",
+        ),
+        (
+            "preprocess={mean: [0.5], std: [0]}",
+            "preprocess.mean and preprocess.std must have as many numbers, those of std above 0, "
+            "got [0.5] and [0.0]",
+        ),
+        (
+            "preprocess={mean: [0.5, 0.4], std: [0.2, 0.3]}",
+            "preprocess.mean must have 1 number for gray, or 3 for the colours that a network "
+            "expects, got 2",
+        ),
         ("model=3", "model must have keys, such as model.arch, got 3"),
         ("loss=focal", "loss must have keys, such as loss.name, got 'focal'"),
         (
