@@ -58,8 +58,9 @@ def test_twenty_kills_at_random_moments(tmp_path):
         process.send_signal((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[number % 3])
         _, messages = process.communicate()
         assert "Traceback" not in messages, messages
-        allowed = (0, (-signal.SIGKILL, 128 + signal.SIGTERM, 1)[number % 3])
-        assert process.returncode in allowed, messages
+        # 0 if the search ended before the signal; a process that has only to end dies of SIGTERM.
+        allowed = ((-signal.SIGKILL,), (128 + signal.SIGTERM, -signal.SIGTERM), (1,))[number % 3]
+        assert process.returncode in (0, *allowed), messages
         records = [json.loads(file.read_text()) for file in (tmp_path / "s").glob("*/trial.json")]
         states.append(sum(record["state"] == "finished" for record in records))
     assert states == sorted(states)  # nothing finished is lost
