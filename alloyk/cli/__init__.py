@@ -16,6 +16,7 @@ import click
 from alloyk import __version__
 from alloyk.cli.terminal import notes_on_stderr
 from alloyk.errors import AlloykError, LostError, OptionError
+from alloyk.runtime.interrupts import note_interrupt, noted_interrupts
 
 # Command → its line in `alloyk --help`. A command's module loads when the command is used.
 COMMANDS = {
@@ -69,6 +70,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
     def end(*_):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        note_interrupt(Terminated)
         raise Terminated
 
     def send_again(ignored):
@@ -84,7 +86,8 @@ def sigterm_as_interrupt() -> Iterator[None]:
     report, sys.unraisablehook = sys.unraisablehook, send_again
     signal.signal(signal.SIGTERM, end)
     try:
-        yield
+        with noted_interrupts():
+            yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.unraisablehook = report

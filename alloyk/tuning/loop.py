@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from alloyk.errors import AlloykError
 from alloyk.locks import InUseError, locked_folder, locked_path
 from alloyk.runs.search_records import Trial, TrialRecords
+from alloyk.runtime.interrupts import raise_noted_interrupt
 
 WAIT_S = 0.2
 LOCK_LIMIT_S = 120.0
@@ -79,6 +80,7 @@ def run_trials(
 
     Raises:
         AlloykError: Other workers have trials that stand still.
+        KeyboardInterrupt: The process was asked to end.
     """
     records = TrialRecords(out)
     while deadline is None or time.time() < deadline:
@@ -90,6 +92,7 @@ def run_trials(
             except TimeIsUp:
                 return False
             except Exception as error:
+                raise_noted_interrupt()  # which may be what the error comes from
                 outcome, problem = None, _problem(error)
                 _logger.warning("trial %s failed: %s", trial.name, problem)
                 _logger.debug("trial %s", trial.name, exc_info=True)

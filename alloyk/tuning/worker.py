@@ -4,6 +4,7 @@ import logging
 import sys
 
 from alloyk.errors import AlloykError
+from alloyk.runtime.interrupts import noted_interrupts
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.tuning.task import Task
 
@@ -23,7 +24,8 @@ def work(number: int, level: int, arch: str, image_size: tuple[int, int], task: 
     logging.basicConfig(format=f"worker {number}: %(message)s")
     logging.getLogger("alloyk").setLevel(level)
     try:
-        take_trials(task, arch, image_size)
+        with noted_interrupts():
+            take_trials(task, arch, image_size)
     except AlloykError as error:
         _logger.warning("has ended: %s", error)
     except KeyboardInterrupt:  # which the first process reports

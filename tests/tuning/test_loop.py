@@ -1,5 +1,6 @@
 """Searches on an analytic objective, without a network: quality, kills, several workers."""
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from alloyk.cli import Terminated, sigterm_as_interrupt
 from alloyk.errors import AlloykError, ConfigError
 from alloyk.runs.search_records import TrialRecords
 from alloyk.runs.search_space import parameters_of
@@ -100,6 +102,26 @@ def test_a_trial_that_fails_is_recorded_and_the_search_ends(tmp_path, kind):
     assert len(failed) == math.ceil(len(list(records)) / 2)
     assert {trial.error for trial in failed} == {"the loss became nan", "KeyError: 'no such key'"}
     assert not records.running()
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_trial_that_fails_because_a_library_lost_an_interrupt_is_not_recorded(
+    tmp_path, number, raised
+):
+    def interrupted(trial, records, deadline):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        raise ValueError("None values not supported")
+
+    with sigterm_as_interrupt(), pytest.raises(KeyboardInterrupt) as found:
+        search(tmp_path, "random", trials=2, function=interrupted)
+    assert found.type is raised
+    assert [trial.state for trial in TrialRecords(tmp_path)] == ["running"]
+    assert len(search(tmp_path, "random", trials=2)) == 2  # nothing is left of the interrupt
+    assert not TrialRecords(tmp_path).failed()
 
 
 def sleep_and_train(trial, records, deadline):
