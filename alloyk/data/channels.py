@@ -1,7 +1,7 @@
 """Images of one exposure series as the channels of one sample, by a column of the data set.
 
-The rows that agree in the plate, or in the pose, and have the wanted values of the column become
-one row, whose path names all of their files.
+Rows of one plate (or one pose) become a single row, with one file for each chosen value of the
+column; its path lists these files.
 """
 
 from typing import TYPE_CHECKING

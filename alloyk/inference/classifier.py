@@ -149,16 +149,16 @@ class Classifier:
 
     def _refuse_other_channels(self, image: np.ndarray, name: str) -> None:
         """Raise DataError for another number of channels, or channels that are all the same."""
-        wanted = f"{name} must have {self.channels} channels ({self.metadata.channels})"
+        required = f"{name} must have {self.channels} channels ({self.metadata.channels})"
         found = image.shape[2]
         if found != self.channels:
             raise DataError(
-                f"{wanted}, got {found}; give a manifest with that column, or a file with a page "
-                "for each"
+                f"{required}, got {found}; pass a manifest with this column, or a file with one "
+                "page per channel"
             )
         if (image == image[..., :1]).all():
             raise DataError(
-                f"{wanted}, got the same image in each; a gray image stored as colour has one"
+                f"{required}, got {found} identical ones; a gray image saved as colour has only one"
             )
 
     def refuse_other_size(self, size: tuple[int, ...], name: str) -> None:

@@ -11,9 +11,8 @@ from keras import ops
 from alloyk.preprocessing.image_layer import ImageLayer, register
 
 
-@register
-class ChannelsToBatch(ImageLayer):
-    """Make each channel an image: `(batch, height, width, c)` to `(batch · c, height, width, 1)`.
+class ChannelLayer(ImageLayer):
+    """A layer for samples of several channels.
 
     Args:
         channels: Int >= 1, number of channels c.
@@ -22,6 +21,14 @@ class ChannelsToBatch(ImageLayer):
     def __init__(self, channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "channels": self.channels}
+
+
+@register
+class ChannelsToBatch(ChannelLayer):
+    """Make images of channels: `(batch, height, width, c)` to `(batch · c, height, width, 1)`."""
 
     def call(self, images: Any) -> Any:
         height, width = ops.shape(images)[1:3]
@@ -31,21 +38,10 @@ class ChannelsToBatch(ImageLayer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (None, *input_shape[1:3], 1)
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "channels": self.channels}
-
 
 @register
-class BatchToChannels(ImageLayer):
-    """Undo `ChannelsToBatch`: `(batch · c, height, width, 1)` to `(batch, height, width, c)`.
-
-    Args:
-        channels: Int >= 1, number of channels c.
-    """
-
-    def __init__(self, channels: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.channels = channels
+class BatchToChannels(ChannelLayer):
+    """Undo `ChannelsToBatch`: `(batch · c, height, width, 1)` to `(batch, height, width, c)`."""
 
     def call(self, images: Any) -> Any:
         height, width = ops.shape(images)[1:3]
@@ -54,6 +50,3 @@ class BatchToChannels(ImageLayer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (None, *input_shape[1:3], self.channels)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "channels": self.channels}

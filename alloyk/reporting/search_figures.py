@@ -14,7 +14,7 @@ from alloyk.runs.search_records import FINISHED, Trial
 
 # Trials in the figure of intervals; the table has all of them.
 MOST_INTERVALS = 25
-# R² on trials left out below which the importance is said to be noise.
+# Below this R² on held-out trials, the report calls the importance noise.
 UNPREDICTED = 0.1
 # How much the metric of the predictions may differ from the objective to be shown beside it.
 SAME = 0.01

@@ -113,11 +113,11 @@ def test_other_images_are_refused_in_one_line(runner, run, plates, tmp_path):
     found = runner.invoke(main, ["predict", str(run), str(gray)])
     assert found.exit_code == 1
     assert found.stderr == (
-        f"Error: {gray} must have 3 channels (tube_voltage_kvp 40, 45, 50), got 1; give a manifest "
-        "with that column, or a file with a page for each\n"
+        f"Error: {gray} must have 3 channels (tube_voltage_kvp 40, 45, 50), got 1; pass a manifest "
+        "with this column, or a file with one page per channel\n"
     )
     same = np.repeat(read_image(gray), 3, axis=2)
-    with pytest.raises(AlloykError, match="got the same image in each"):
+    with pytest.raises(AlloykError, match="got 3 identical ones; a gray image saved as colour"):
         alloyk.predict(run, [same])
 
 
