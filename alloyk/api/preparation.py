@@ -144,7 +144,7 @@ def audit(
     from alloyk.imaging import RawLayout
 
     if workers is not None and address is None:
-        raise OptionError("`workers` goes with `address` only")
+        raise OptionError("`workers` needs `address`")
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
     audited = audit_dataset(
         data, series=series, page=page, raw=layout, address=address, workers=workers,

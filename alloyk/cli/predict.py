@@ -88,7 +88,7 @@ def predict(
     if address is not None and (output is None or watch is not None or STANDARD_INPUT in images):
         raise click.UsageError("--address needs --output FILE, and neither --watch nor -")
     if workers is not None and address is None:
-        raise click.UsageError("--workers goes with --address only")
+        raise click.UsageError("--workers needs --address")
     if output:
         from alloyk.runs.destination import refuse_run_file
 

@@ -46,7 +46,7 @@ class RawConfig(Section):
         return value
 
     def layout(self) -> RawLayout:
-        """The same for readers."""
+        """The choice as readers take it."""
         return RawLayout(self.dtype, self.shape, self.offset, self.byte_order)
 
 
@@ -73,7 +73,7 @@ class ChannelsConfig(Section):
         return value
 
     def choice(self) -> ChannelChoice:
-        """The same for readers."""
+        """The choice as readers take it."""
         return ChannelChoice(self.column, self.values, self.by)
 
 

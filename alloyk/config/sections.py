@@ -78,8 +78,8 @@ class PreprocessConfig(Section):
             len(self.std) != len(self.mean or ()) or min(self.std, default=0) <= 0
         ):
             raise ValueError(
-                "preprocess.mean and preprocess.std must have as many numbers, those of std above "
-                f"0, got {list(self.mean or ())} and {list(self.std)}"
+                "preprocess.mean and preprocess.std must have the same length, and std must be "
+                f"above 0, got {list(self.mean or ())} and {list(self.std)}"
             )
         return self
 

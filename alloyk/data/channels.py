@@ -65,7 +65,9 @@ def with_channels(
     notes = []
     if left_out := len(table) - len(used):
         others = sorted({str(cell) for cell, number in kinds.items() if number < 0})
-        notes = [f"{left_out} images with {column} {few(others)} are no channel and were left out."]
+        notes = [
+            f"{left_out} images with {column} {few(others)} match no channel and were left out."
+        ]
     if choice.count == 1:
         return used.iloc[rows[:, 0]].reset_index(drop=True), notes
     return _joined(used, rows, by), notes

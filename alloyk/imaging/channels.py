@@ -46,7 +46,7 @@ class ChannelChoice:
             known, values = False, ()
         if not known or not values:
             raise DataError(
-                f"{name} must give column and values, and may give by, got {found}; correct it"
+                f"{name} must have the keys column and values, and optionally by, got {found}"
             )
         return cls(column, values, None if by is None else str(by))
 

@@ -173,7 +173,7 @@ def _channels(file: BinaryIO, kind: str) -> np.ndarray:
         return form.read_samples(file)
     image = next(images)
     if kind in _WITH_COLOURS and image.shape[2] > 1:
-        raise DataError("its colours are no channels; save a page or a file for each channel")
+        raise DataError("colours cannot be used as channels; save one page or file per channel")
     return image
 
 

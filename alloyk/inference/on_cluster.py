@@ -191,7 +191,9 @@ def _outcome(folder: ShardFolder, count: int, metadata: ModelMetadata) -> Outcom
     for number in range(count):
         head = folder.head(number)
         if head is None:
-            raise ModelError(f"{shown(folder.path)} must keep its files; give the command again")
+            raise ModelError(
+                f"{shown(folder.path)} must keep its files to the end; run the command again"
+            )
         images, errors = images + head.images, errors + head.errors
         first_error = first_error or head.first_error
         counts.add(head.counts)

@@ -209,7 +209,7 @@ class Standardize(ImageLayer):
         super().__init__(**kwargs)
         if len(mean) != len(std) or not mean or min(std) <= 0:
             raise ValueError(
-                "mean and std must be as many numbers and std must be > 0, got "
+                "mean and std must have the same length and std must be > 0, got "
                 f"mean={mean}, std={std}"
             )
         self.mean = tuple(mean)

@@ -127,13 +127,13 @@ def test_yaml_1_1_traps_are_avoided(tmp_path):
         ("preprocess.mean=[0.5]", "preprocess.mean and preprocess.std must be set together"),
         (
             "preprocess={mean: [0.5], std: [0.2, 0.3]}",
-            "preprocess.mean and preprocess.std must have as many numbers, those of std above 0, "
-            "got [0.5] and [0.2, 0.3]",
+            "preprocess.mean and preprocess.std must have the same length, and std must be "
+            "above 0, got [0.5] and [0.2, 0.3]",
         ),
         (
             "preprocess={mean: [0.5], std: [0]}",
-            "preprocess.mean and preprocess.std must have as many numbers, those of std above 0, "
-            "got [0.5] and [0.0]",
+            "preprocess.mean and preprocess.std must have the same length, and std must be "
+            "above 0, got [0.5] and [0.0]",
         ),
         (
             "preprocess={mean: [0.5, 0.4], std: [0.2, 0.3]}",

@@ -340,7 +340,7 @@ def test_without_ray_the_extra_is_named(monkeypatch, runner, folder, tmp_path):
         (["a.png", "--address", "local"], "--address needs --output FILE"),
         (["-", "--address", "local", "--output", "a.csv"], "and neither --watch nor -"),
         (["--watch", ".", "--address", "local", "--output", "a.csv"], "and neither --watch nor -"),
-        (["a.png", "--workers", "2"], "--workers goes with --address only"),
+        (["a.png", "--workers", "2"], "--workers needs --address"),
     ],
 )
 def test_wrong_usage_ends_with_2(runner, arguments, message):

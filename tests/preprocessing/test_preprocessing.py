@@ -108,7 +108,7 @@ def test_standardize_turns_three_means_into_three_channels():
     [
         (lambda: Equalize(1), "levels must be >= 2, got 1"),
         (lambda: FullScale(0), "full_scale must be > 0, got 0"),
-        (lambda: Standardize((0, 0), (1,)), "as many numbers"),
+        (lambda: Standardize((0, 0), (1,)), "same length"),
         (lambda: Standardize((0,), (0,)), "std must be > 0"),
     ],
 )
