@@ -89,7 +89,7 @@ def test_everything_in_one_file_as_channels(tmp_path, form, channels):
 def test_colours_are_no_channels(tmp_path, suffix):
     colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     Image.fromarray(colour).save(tmp_path / f"photo{suffix}")
-    with pytest.raises(AlloykError, match="colours cannot be used as channels; save one page or file"):
+    with pytest.raises(AlloykError, match="colours cannot be used as channels; save one page"):
         read_image(f"{tmp_path}/photo{suffix}[channels]")
 
 
