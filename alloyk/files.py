@@ -133,7 +133,7 @@ def unfinished_path(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary_folder(out: Path, beside: Path) -> Iterator[Path]:
-    """A hidden folder in `beside`, for what becomes `out`; gone behind the block."""
+    """A hidden folder in `beside`, for what becomes `out`; removed after the block."""
     with writing(out):
         beside.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=beside))

@@ -6,7 +6,7 @@
 Measured on this machine in turns, each worker on a half of the processors:
 
 - training: images/s of the epochs after the first, every worker with the same batch
-- prediction: images/s of `alloyk predict --address local` behind its first shards
+- prediction: images/s of `alloyk predict --address local` after its first shards
 - efficiency: images/s of two workers over twice those of one
 
 On paper, from the step time and the size of the gradient: in each step a GPU (or a machine of 8)
@@ -141,7 +141,7 @@ def free_port() -> int:
 
 
 def prediction(run: Path, data: Path, output: Path, workers: int) -> float:
-    """Images/s of all processes together, behind their first shards."""
+    """Images/s of all processes together, after their first shards."""
     code = f"""
 import time
 from pathlib import Path

@@ -62,7 +62,7 @@ def main() -> int:
         ("memory before and after", f"{before:.0f} MiB, {after:.0f} MiB"),
         ("hostile requests", options.hostile),
         ("answers to them", ", ".join(f"{k}: {v}" for k, v in sorted(statuses.items()))),
-        ("memory behind them", f"{attacked:.0f} MiB"),
+        ("memory after them", f"{attacked:.0f} MiB"),
         ("still answers", "yes" if alive and not last else "no"),
     ):  # fmt: skip
         print(f"| {name} | {value} |")

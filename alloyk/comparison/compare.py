@@ -22,7 +22,7 @@ from alloyk.inference.latency import single_thread_latency
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
 from alloyk.metrics.intervals import confidence_intervals
-from alloyk.metrics.regression import FIGURES as ERRORS
+from alloyk.metrics.regression import ERROR_METRICS as ERRORS
 from alloyk.metrics.significance import accuracy_difference, holm, mcnemar, welch
 from alloyk.runs.history import training_metrics
 from alloyk.runs.predictions import Predictions

@@ -14,7 +14,7 @@ from alloyk.evaluation.text_report import describe
 from alloyk.imaging import image_files, read_image, shown
 from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
-from alloyk.metrics.fold_spread import FIGURES
+from alloyk.metrics.fold_spread import SUMMARY_METRICS
 from alloyk.metrics.selective import accuracy_over_coverage
 from alloyk.plots.style import Axes
 from alloyk.runs.history import History
@@ -74,10 +74,10 @@ def draw_figures(
         scaled=reliability(with_temperature(predictions, temperature)) if temperature else None,
         subtitle=subtitle,
     )
-    for column, figures in metrics.get("regression", {}).items():
-        if figures["n"]:
+    for column, errors in metrics.get("regression", {}).items():
+        if errors["n"]:
             pictures[f"estimated_{plain_name(column)}.png"] = plots.plot_estimates(
-                predictions, column, figures, names, subtitle=subtitle
+                predictions, column, errors, names, subtitle=subtitle
             )
     if history is not None:
         for quantity in CURVES:
@@ -108,7 +108,7 @@ def draw_folds(
         histories: Of those folds that have one.
     """
     subtitle = metrics["evaluated"] + (", simulated" if metrics["simulated"] else "")
-    shares = {name: shown for name, shown in FIGURES.items() if name != "log_loss"}
+    shares = {name: shown for name, shown in SUMMARY_METRICS.items() if name != "log_loss"}
     pictures["folds.png"] = plots.plot_folds(metrics["folds"], shares, subtitle=subtitle)
     for name, curves in (
         ("pr_curve.png", plots.precision_recall_curves),

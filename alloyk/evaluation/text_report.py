@@ -8,7 +8,7 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.files import few
-from alloyk.metrics.fold_spread import FIGURES, figure_at
+from alloyk.metrics.fold_spread import SUMMARY_METRICS, metric_at
 from alloyk.runs.facts import UNKNOWN_GROUPING
 from alloyk.runs.metrics import Interval, Metrics
 from alloyk.runs.predictions import Predictions
@@ -50,8 +50,8 @@ def format_report(predictions: Predictions, metrics: Metrics) -> str:
     if metrics["simulated"]:
         lines.append("The images are simulated: no real radiograph was evaluated.")
     lines += ["", table]
-    for name, title in FIGURES.items():
-        value = figure_at(metrics, name)
+    for name, title in SUMMARY_METRICS.items():
+        value = metric_at(metrics, name)
         between = "[{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
         number = "undefined" if value is None else f"{value:.4f}"
         lines.append(f"{title:<18} {number:>9}  {between}".rstrip())
@@ -153,7 +153,7 @@ def _further(metrics: Metrics) -> list[str]:
     lines = []
     if metrics.get("folds"):
         lines.append("")
-        for name, shown in FIGURES.items():
+        for name, shown in SUMMARY_METRICS.items():
             spread = metrics["folds"]["figures"][name]
             if spread["sd"] is not None:
                 lines.append(f"{shown:<18} {spread['mean']:>9.4f}  ± {spread['sd']:.4f} over folds")
@@ -226,20 +226,20 @@ def _abstention(metrics: Metrics) -> list[str]:
 def _estimates(metrics: Metrics) -> list[str]:
     """A table for each column of numbers that was estimated: all images, then each class."""
     lines = []
-    for column, figures in metrics.get("regression", {}).items():
-        if not figures["n"]:  # "Undefined" has the reason
+    for column, errors in metrics.get("regression", {}).items():
+        if not errors["n"]:  # "Undefined" has the reason
             continue
         name = f"regression.{column}"
-        rows = [("all", name, figures)]
+        rows = [("all", name, errors)]
         rows += [(display_name(label), f"{name}.per_class.{label}", of_class)
-                 for label, of_class in figures["per_class"].items()]  # fmt: skip
+                 for label, of_class in errors["per_class"].items()]  # fmt: skip
         width = max(18, *(len(title) for title, *_ in rows))
         heads = [f"{title:<29}" for title in ("MAE", "RMSE", "R²")]
         lines += ["", f"{column}, estimated", f"{'':<{width}} {''.join(heads)}  images"]
         for title, path, values in rows:
             cells = "".join(
-                f"{_with_interval(values[figure], metrics, f'{path}.{figure}'):<29}"
-                for figure in ("mae", "rmse", "r2")
+                f"{_with_interval(values[metric], metrics, f'{path}.{metric}'):<29}"
+                for metric in ("mae", "rmse", "r2")
             )
             lines.append(f"{title:<{width}} {cells} {values['n']:>7,}")
     return lines

@@ -215,7 +215,7 @@ def layer_groups(
 ) -> list[list[NetworkOperator]]:
     """Cut the operators, in their order, into at most `most` groups of as many layers each.
 
-    A layer is an operator with weights and those behind it, up to the next one with weights.
+    A layer is an operator with weights and those that follow it, up to the next one with weights.
     """
     layers: list[list[NetworkOperator]] = [[]]
     for one in operators:

@@ -1,7 +1,7 @@
 """Quantise the network in a float32 `.tflite` file; the preprocessing stays in float32.
 
 The network is what lies between the standardised image and the pooled features, and the hidden
-layers behind them. Standardisation, pooling and the output layers stay in float32 too: they are
+layers after them. Standardisation, pooling and the output layers stay in float32 too: they are
 small, and a rounded feature or logit would change every probability.
 """
 

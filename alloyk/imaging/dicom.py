@@ -96,7 +96,7 @@ def _whole(file: BinaryIO) -> pydicom.Dataset:
 
 
 def _meta_of_deflated(file: BinaryIO) -> pydicom.dataset.FileMetaDataset | None:
-    """Return the file meta information of a deflated file, and go behind it; None for others.
+    """Return the file meta information of a deflated file, and skip it; None for others.
 
     pydicom inflates such a file (PS3.5, A.5) whatever its size, even to read its header only.
     """

@@ -250,8 +250,7 @@ class Stream:
     def classified(self, chunk: Sequence[Item]) -> Classification:
         """Classify images that are decoded together."""
         model = self._classifier
-        # Probabilities, behind them a column for each number that is estimated, and the detector's
-        # score.
+        # Probabilities, then a column for each number that is estimated, then the detector's score.
         scored = int(model.detector is not None)
         answers = np.full((len(chunk), len(model.classes) + len(model.spreads) + scored), np.nan)
         errors: dict[int, str] = {}

@@ -41,7 +41,7 @@ class Speed:
         threads: Processor threads.
         median_seconds: Median time of one image by itself.
         p99_seconds: 99th percentile of the same.
-        runs: Number of runs behind both.
+        runs: Number of runs that both are from.
         images_per_second: Throughput: in batches of `TOGETHER` if the model takes batches.
         peak_bytes: Largest resident memory of the process, Python and libraries included, with
             one image at a time.

@@ -109,7 +109,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, memoryview | None]]:
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:
-    """A number and the place behind it.
+    """A number and the place after it.
 
     >>> _varint(memoryview(bytes([172, 2, 9])), 0)
     (300, 2)

@@ -74,7 +74,7 @@ def percentiles(values: np.ndarray, percents: tuple[float, ...]) -> list[float]:
 
 
 def _strips(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
-    """Yield the first row of each strip and the one behind it, of the rows `first` to `last`."""
+    """Yield the first row of each strip and the one after it, of the rows `first` to `last`."""
     rows = max(1, STRIP_PIXELS // width)
     for start in range(first, last, rows):
         yield start, min(start + rows, last)

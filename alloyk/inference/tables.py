@@ -22,7 +22,7 @@ class Table(Protocol):
         """Return the text of the next rows."""
 
     def end(self) -> str:
-        """Return the text behind the last row."""
+        """Return the text after the last row."""
 
 
 class CSVTable:

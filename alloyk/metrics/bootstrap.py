@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alloyk.metrics.jackknife import RANK_FIGURES, counts_by_group, rank_influences_by_group
+from alloyk.metrics.jackknife import RANK_METRICS, counts_by_group, rank_influences_by_group
 from alloyk.runs.predictions import Predictions
 
 RESAMPLES = 2000
@@ -63,7 +63,7 @@ def bootstrap(
         "accuracy": drawn["correct"].sum(axis=1) / size,
         "log_loss": drawn["loss"][:, 0] / size,
         **_rates(drawn["correct"], drawn["true"], drawn["predicted"], size[:, None]),
-        **{name: drawn[name] for name in RANK_FIGURES},
+        **{name: drawn[name] for name in RANK_METRICS},
     }
 
 

@@ -62,10 +62,10 @@ def breakdown(
         )
         low, high = interval or (np.nan, np.nan)
         plates = len(np.unique(predictions.groups[found]))
-        figures = {"accuracy": right[found].mean(), "low": low, "high": high}
+        metrics = {"accuracy": right[found].mean(), "low": low, "high": high}
         key = key if isinstance(key, tuple) else (key,)
         rows.append({**dict(zip(columns, key, strict=True)),
-                     "images": len(found), "plates": plates, **figures})  # fmt: skip
+                     "images": len(found), "plates": plates, **metrics})  # fmt: skip
     table = pd.DataFrame(rows)
     for name in columns:
         codes_of = table[name].to_numpy(dtype=int)

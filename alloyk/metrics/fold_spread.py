@@ -12,7 +12,7 @@ from alloyk.metrics.classification import classification_metrics
 from alloyk.runs.predictions import Predictions
 
 # Path of a metric in `metrics.json` → its name for readers.
-FIGURES = {
+SUMMARY_METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro.f1": "macro F1",
@@ -40,11 +40,11 @@ def fold_spread(parts: dict[str, Predictions]) -> dict[str, Any]:
         and `sd` over the folds in which it is defined.
     """
     found = {name: classification_metrics(part) for name, part in parts.items()}
-    figures = {}
-    for path in FIGURES:
-        values = [figure_at(one, path) for one in found.values()]
+    spread = {}
+    for path in SUMMARY_METRICS:
+        values = [metric_at(one, path) for one in found.values()]
         defined = [value for value in values if value is not None]
-        figures[path] = {
+        spread[path] = {
             "values": values,
             "mean": float(np.mean(defined)) if defined else None,
             "sd": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
@@ -52,14 +52,14 @@ def fold_spread(parts: dict[str, Predictions]) -> dict[str, Any]:
     return {
         "names": list(parts),
         "images": [len(part) for part in parts.values()],
-        "figures": figures,
+        "figures": spread,
     }
 
 
-def figure_at(figures: Mapping[str, Any], path: str) -> float | None:
-    """Look up one of `FIGURES` in `metrics.json`; None where it is undefined."""
+def metric_at(metrics: Mapping[str, Any], path: str) -> float | None:
+    """Look up one of `SUMMARY_METRICS` in `metrics.json`; None where it is undefined."""
     first, _, second = path.partition(".")
-    value: float | None = figures[first][second] if second else figures[first]
+    value: float | None = metrics[first][second] if second else metrics[first]
     return value
 
 
@@ -67,9 +67,9 @@ def write_spread(path: Path, spread: Mapping[str, Any], held_out: dict[str, str]
     """Write a row per fold, then mean and sd, as `fold,held_out,images,<metric>…`."""
     with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["fold", "held_out", "images", *FIGURES])
+        writer.writerow(["fold", "held_out", "images", *SUMMARY_METRICS])
         for k, name in enumerate(spread["names"]):
-            values = [spread["figures"][figure]["values"][k] for figure in FIGURES]
+            values = [spread["figures"][name]["values"][k] for name in SUMMARY_METRICS]
             writer.writerow([name, held_out.get(name, ""), spread["images"][k], *values])
         for name in ("mean", "sd"):
-            writer.writerow([name, "", "", *(spread["figures"][f][name] for f in FIGURES)])
+            writer.writerow([name, "", "", *(spread["figures"][f][name] for f in SUMMARY_METRICS)])

@@ -15,7 +15,7 @@ import numpy as np
 
 from alloyk.metrics.bootstrap import RESAMPLES, bootstrap, resampled_counts
 from alloyk.metrics.jackknife import (
-    RANK_FIGURES,
+    RANK_METRICS,
     Evidence,
     evidence_by_class,
     evidence_of_share,
@@ -47,13 +47,13 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> t
 
 
 def confidence_intervals(
-    predictions: Predictions, figures: dict[str, Any], *, resamples: int = RESAMPLES, seed: int = 0
+    predictions: Predictions, metrics: dict[str, Any], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """95 % intervals for the metrics of `alloyk.metrics.classification_metrics`.
 
     Args:
-        predictions: The predictions that `figures` were computed from.
-        figures: Its result.
+        predictions: The predictions that `metrics` were computed from.
+        metrics: Its result.
         resamples: Number of bootstrap resamples.
         seed: Of the resampling.
 
@@ -87,19 +87,19 @@ def confidence_intervals(
         else:
             found[name] = [round(bound, DIGITS) for bound in interval]
 
-    add("accuracy", figures["accuracy"], drawn["accuracy"], of_accuracy)
-    add("log_loss", figures["log_loss"], drawn["log_loss"], of_accuracy, interval_of_loss)
+    add("accuracy", metrics["accuracy"], drawn["accuracy"], of_accuracy)
+    add("log_loss", metrics["log_loss"], drawn["log_loss"], of_accuracy, interval_of_loss)
     for name, by_class in evidence.items():
         over_classes = _mean_of_defined(drawn[name])
-        interval_of = interval_of_rank if name in RANK_FIGURES else interval_of_share
+        interval_of = interval_of_rank if name in RANK_METRICS else interval_of_share
         defined = [one for one in by_class if one is not None]
         if defined:
             mean = mean_evidence(defined)
             if name == "recall":
-                add("balanced_accuracy", figures["balanced_accuracy"], over_classes, mean)
-            add(f"macro.{name}", figures["macro"][name], over_classes, mean, interval_of)
+                add("balanced_accuracy", metrics["balanced_accuracy"], over_classes, mean)
+            add(f"macro.{name}", metrics["macro"][name], over_classes, mean, interval_of)
         for k, label in enumerate(predictions.classes):
-            value = figures["per_class"][label][name]
+            value = metrics["per_class"][label][name]
             add(f"per_class.{label}.{name}", value, drawn[name][:, k], by_class[k], interval_of)
     return found, missing
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from alloyk.runs.predictions import Predictions
 
-RANK_FIGURES = ("average_precision", "roc_auc")
+RANK_METRICS = ("average_precision", "roc_auc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def evidence_by_class(predictions: Predictions) -> dict[str, list[Evidence | Non
         for columns in zip(2 * correct.T, (true + predicted).T, strict=True)
     ]
     of_class, of_others = (true > 0).sum(axis=0), (others > 0).sum(axis=0)
-    for name, groups in zip(RANK_FIGURES, (of_class, np.minimum(of_class, of_others)), strict=True):
+    for name, groups in zip(RANK_METRICS, (of_class, np.minimum(of_class, of_others)), strict=True):
         found[name] = [
             Evidence(column, int(n)) if np.isfinite(column).all() else None
             for column, n in zip(ranks[name].T, groups, strict=True)
@@ -114,14 +114,14 @@ def counts_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.nda
 def rank_influences_by_group(predictions: Predictions, n_groups: int) -> dict[str, np.ndarray]:
     """Influences on the ranking metrics: metric → `(n_groups, k)`, NaN where undefined."""
     k = len(predictions.classes)
-    sums = {name: np.full((n_groups, k), np.nan) for name in RANK_FIGURES}
+    sums = {name: np.full((n_groups, k), np.nan) for name in RANK_METRICS}
     for c in range(k):
         of_class = predictions.one_hot[:, c]
         if of_class.all():
             sums["average_precision"][:, c] = 0  # it is 1 whatever the ranking
         elif of_class.any():
             both = rank_influences(of_class, predictions.probabilities[:, c])
-            for name, change in zip(RANK_FIGURES, both, strict=True):
+            for name, change in zip(RANK_METRICS, both, strict=True):
                 sums[name][:, c] = np.bincount(predictions.groups, change, n_groups)
     return sums
 

@@ -8,7 +8,7 @@ from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
 from alloyk.metrics.intervals import CONFIDENCE, DIGITS, ROUNDING
 from alloyk.runs.predictions import Predictions
 
-FIGURES = ("mae", "rmse", "r2")
+ERROR_METRICS = ("mae", "rmse", "r2")
 
 
 def regression_metrics(
@@ -25,7 +25,7 @@ def regression_metrics(
 
     Returns:
         Column → `n mae rmse r2 per_class`, where `per_class` has the first four by class;
-        `regression.<column>.<figure>` → `[low, high]`; and such a path → reason why there is no
+        `regression.<column>.<metric>` → `[low, high]`; and such a path → reason why there is no
         metric or no interval.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -33,31 +33,31 @@ def regression_metrics(
     undefined: dict[str, str] = {}
     what = "plate" if predictions.has_plates else "image"
 
-    def figures_of(name: str, column: str, chosen: np.ndarray) -> dict[str, Any]:
+    def metrics_of(name: str, column: str, chosen: np.ndarray) -> dict[str, Any]:
         estimate, groups = predictions.estimates[column], predictions.groups[chosen]
         true, error = estimate.true[chosen], (estimate.predicted - estimate.true)[chosen]
-        figures = error_figures(true, error)
+        metrics = error_metrics(true, error)
         if not len(true):
             undefined[name] = "no image with a true value"
-            return figures
+            return metrics
         drawn = _resampled(true, error, groups, resamples, seed)
-        for figure in FIGURES:
-            path, value = f"{name}.{figure}", figures[figure]
+        for metric in ERROR_METRICS:
+            path, value = f"{name}.{metric}", metrics[metric]
             if value is None:
                 undefined[path] = "all true values are equal"
                 continue
-            interval = _interval(figure, value, drawn[figure], len(np.unique(groups)))
+            interval = _interval(metric, value, drawn[metric], len(np.unique(groups)))
             if interval is None:
                 undefined[f"confidence_intervals.{path}"] = _why_no_interval(groups, error, what)
             else:
                 intervals[path] = [float(f"{bound:.{DIGITS}g}") for bound in interval]
-        return figures
+        return metrics
 
     for column, estimate in predictions.estimates.items():
         name, known = f"regression.{column}", np.isfinite(estimate.true)
-        found[column] = figures_of(name, column, known)
+        found[column] = metrics_of(name, column, known)
         found[column]["per_class"] = {
-            label: figures_of(
+            label: metrics_of(
                 f"{name}.per_class.{label}", column, known & (predictions.y_true == k)
             )
             for k, label in enumerate(predictions.classes)
@@ -69,13 +69,13 @@ def regression_metrics(
     return found, intervals, undefined
 
 
-def error_figures(true: np.ndarray, error: np.ndarray) -> dict[str, Any]:
+def error_metrics(true: np.ndarray, error: np.ndarray) -> dict[str, Any]:
     """Compute `n`, mean absolute error, root mean square error and R²; None where undefined.
 
     R² is 1 − Σ error² / Σ (true − mean true)²: always predicting the mean of these images gives 0,
     and a negative value is worse than that.
 
-    >>> error_figures(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0]))
+    >>> error_metrics(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0]))
     {'n': 3, 'mae': 0.333..., 'rmse': 0.577..., 'r2': 0.5}
     """
     n = len(true)
@@ -119,10 +119,10 @@ def _why_no_interval(groups: np.ndarray, error: np.ndarray, what: str) -> str:
 
 
 def _interval(
-    figure: str, value: float, drawn: np.ndarray, n_groups: int
+    metric: str, value: float, drawn: np.ndarray, n_groups: int
 ) -> tuple[float, float] | None:
     """95 % interval, symmetric on the log scale; for R² that of 1 − R², which is unbounded."""
-    if figure == "r2":
+    if metric == "r2":
         interval = _log_interval(1 - value, drawn, n_groups)
         return interval and (1 - interval[1], 1 - interval[0])
     return _log_interval(value, drawn, n_groups)

@@ -51,18 +51,18 @@ def roc_curves(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray] |
 
 @in_house_style
 def plot_precision_recall(
-    curves: list, figures: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
+    curves: list, metrics: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
     """Precision over recall of each class, its average precision in the legend.
 
     Args:
         curves: Of `precision_recall_curves`.
-        figures: From `alloyk.metrics.classification_metrics`; the legend shows them.
+        metrics: From `alloyk.metrics.classification_metrics`; the legend shows them.
         names: Display names of the k classes.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    labels = _labels(figures, names, "average_precision", "AP")
+    labels = _labels(metrics, names, "average_precision", "AP")
     ax = ax or axes_beside_legend(labels)
     _draw_curves(ax, curves, labels, drawstyle="steps-post")
     finish(ax, "Precision and recall", subtitle, "Recall", "Precision")
@@ -71,18 +71,18 @@ def plot_precision_recall(
 
 @in_house_style
 def plot_roc(
-    curves: list, figures: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
+    curves: list, metrics: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
 ) -> Axes:
     """True over false positive rate of each class, its AUC in the legend.
 
     Args:
         curves: Of `roc_curves`.
-        figures: From `alloyk.metrics.classification_metrics`; the legend shows them.
+        metrics: From `alloyk.metrics.classification_metrics`; the legend shows them.
         names: Display names of the k classes.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    labels = _labels(figures, names, "roc_auc", "AUC")
+    labels = _labels(metrics, names, "roc_auc", "AUC")
     ax = ax or axes_beside_legend(labels)
     ax.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", zorder=1)
     _draw_curves(ax, curves, labels)
@@ -91,9 +91,9 @@ def plot_roc(
     return ax
 
 
-def _labels(figures: dict, names: Sequence[str], figure: str, short: str) -> list[str]:
+def _labels(metrics: dict, names: Sequence[str], metric: str, short: str) -> list[str]:
     """Legend labels: each class with its metric."""
-    values = [figures["per_class"][label][figure] for label in figures["classes"]]
+    values = [metrics["per_class"][label][metric] for label in metrics["classes"]]
     return [
         f"{name}\n{short} {value:.4f}" if value is not None else f"{name}\nundefined"
         for name, value in zip(readable_names(names), values, strict=True)

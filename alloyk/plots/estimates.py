@@ -23,7 +23,7 @@ MARKERS = "osD^vP*X"
 def plot_estimates(
     predictions: Predictions,
     column: str,
-    figures: dict,
+    errors: dict,
     names: Sequence[str],
     *,
     subtitle: str = "",
@@ -34,7 +34,7 @@ def plot_estimates(
     Args:
         predictions: The predictions; images without a true value are left out.
         column: One of its estimates.
-        figures: From `alloyk.metrics.regression_metrics`, the source of the numbers in the legend.
+        errors: From `alloyk.metrics.regression_metrics`, the source of the numbers in the legend.
         names: Display names of the k classes.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
@@ -46,16 +46,16 @@ def plot_estimates(
     low, high = float(everything.min()), float(everything.max())
     margin = 0.04 * (high - low) or 1.0
     ends = [low - margin, high + margin]
-    line = f"predicted = true\nall: MAE {figures['mae']:.3g}"
-    if figures["r2"] is not None:
-        line += f", R² {figures['r2']:.3f}"
+    line = f"predicted = true\nall: MAE {errors['mae']:.3g}"
+    if errors["r2"] is not None:
+        line += f", R² {errors['r2']:.3f}"
     ax.plot(ends, ends, color=GRAY, linewidth=1, linestyle=":", zorder=1, label=line)
     size = float(np.clip(90 / np.sqrt(known.sum()), 2.5, 7))
     for k, (label, shown) in enumerate(
         zip(predictions.classes, readable_names(names), strict=True)
     ):
         of_class = known & (predictions.y_true == k)
-        mae = figures["per_class"][label]["mae"]
+        mae = errors["per_class"][label]["mae"]
         error = "no image" if mae is None else f"MAE {mae:.3g}"
         # A line without a stroke, because the legend shows lines.
         ax.plot(

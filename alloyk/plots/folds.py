@@ -54,7 +54,7 @@ def plot_folds(
 
 @in_house_style
 def add_fold_curves(ax: Axes, curves: Sequence[list]) -> None:
-    """Draw the curves of every fold as thin lines behind those of all folds together.
+    """Draw the curves of every fold as thin lines under those of all folds together.
 
     Args:
         ax: From `alloyk.plots.plot_roc` or `plot_precision_recall`.

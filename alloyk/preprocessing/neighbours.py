@@ -38,7 +38,7 @@ class Neighbours:
     Args:
         images: `(batch, height, width)`.
         start: First row of the strip; with `stop` not used if the images are visited as a whole.
-        stop: The row behind its last.
+        stop: The row after its last.
 
     Attributes:
         images: The rows of the strip.

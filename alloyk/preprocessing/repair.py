@@ -194,7 +194,7 @@ class _Strip:
     Args:
         images: `(batch, height, width)`.
         start: First row.
-        stop: The row behind the last; not used if the images are visited as a whole.
+        stop: The row after the last; not used if the images are visited as a whole.
     """
 
     def __init__(self, images: Any, start: Any, stop: Any):

@@ -39,8 +39,8 @@ def reference_blocks(metrics: Metrics) -> list[Block]:
     cell = Cell(f"{value:.4f}", value, f"± {error:.4f} (Monte Carlo)")
     rows.append(["reference ceiling", cell, "ideal classifier under the simulator's own model"])
     by_class = [
-        [display_name(label), number(ceiling["recall"].get(label)), number(figures["recall"])]
-        for label, figures in metrics["per_class"].items()
+        [display_name(label), number(ceiling["recall"].get(label)), number(of_class["recall"])]
+        for label, of_class in metrics["per_class"].items()
     ]
     notes = [
         "The reference ceiling holds for single images of plates that were not used in training. "

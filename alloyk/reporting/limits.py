@@ -83,9 +83,9 @@ def _few(metrics: Metrics) -> list[str]:
             f"The test images show {resampling['groups']} plates: intervals from so few are rough."
         )
     rare = [
-        f"{_name(label)} ({figures['support']})"
-        for label, figures in metrics["per_class"].items()
-        if figures["support"] < FEW_IMAGES
+        f"{_name(label)} ({of_class['support']})"
+        for label, of_class in metrics["per_class"].items()
+        if of_class["support"] < FEW_IMAGES
     ]
     if rare:
         found.append(f"Fewer than {FEW_IMAGES} test images of {', '.join(rare)}.")

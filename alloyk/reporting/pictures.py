@@ -62,11 +62,11 @@ def _confusions(metrics: Metrics) -> str:
     return f"Confusion matrix. Images of {'; of '.join(texts)}{more}."
 
 
-def _per_class(figure: str, name: str) -> Callable[[Metrics], str]:
+def _per_class(metric: str, name: str) -> Callable[[Metrics], str]:
     def describe(metrics: Metrics) -> str:
         values = [
             f"{display_name(label)} "
-            + ("undefined" if found[figure] is None else f"{found[figure]:.4f}")
+            + ("undefined" if found[metric] is None else f"{found[metric]:.4f}")
             for label, found in list(metrics["per_class"].items())[:MOST_CLASSES]
         ]
         return f"{name} of each class against the rest: {', '.join(values)}."

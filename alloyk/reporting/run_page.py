@@ -10,7 +10,7 @@ import numpy as np
 from alloyk.errors import ModelError
 from alloyk.evaluation.text_report import describe, describe_grouping
 from alloyk.imaging import shown
-from alloyk.metrics.fold_spread import FIGURES, figure_at
+from alloyk.metrics.fold_spread import SUMMARY_METRICS, metric_at
 from alloyk.reporting import tables
 from alloyk.reporting.calibration import calibration_blocks, reference_blocks
 from alloyk.reporting.limits import limits, model_card
@@ -117,8 +117,8 @@ def tiles(metrics: Metrics) -> list[tuple[str, str, str]]:
     """Return the most important metrics: name, value and interval."""
     intervals = metrics["confidence_intervals"]
     found = []
-    for path, name in FIGURES.items():
-        value = figure_at(metrics, path)
+    for path, name in SUMMARY_METRICS.items():
+        value = metric_at(metrics, path)
         between = intervals.get(path)
         note = "95 % [{:.4f}, {:.4f}]".format(*between) if between else ""
         found.append((name, "undefined" if value is None else f"{value:.4f}", note))

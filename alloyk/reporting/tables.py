@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.alloys import display_name
-from alloyk.metrics.fold_spread import FIGURES
+from alloyk.metrics.fold_spread import SUMMARY_METRICS
 from alloyk.reporting.page import Block, Cell, Table, Text, count, number, with_interval
 from alloyk.runs.metrics import ClassMetrics, Interval, Metrics
 from alloyk.runs.predictions import Predictions
@@ -28,19 +28,18 @@ def class_table(metrics: Metrics) -> Table:
     """Tabulate all metrics of each class, macro and micro below."""
     intervals = metrics["confidence_intervals"]
 
-    def row(name: str, path: str, figures: ClassMetrics) -> list[Cell | str]:
+    def row(name: str, path: str, found: ClassMetrics) -> list[Cell | str]:
         cells = [
-            with_interval(figures[figure], intervals.get(f"{path}.{figure}"))
-            for figure in PER_CLASS
+            with_interval(found[metric], intervals.get(f"{path}.{metric}")) for metric in PER_CLASS
         ]
-        return [name, *cells, count(figures["support"])]
+        return [name, *cells, count(found["support"])]
 
     return Table(
         f"Each class against the rest, with 95 % intervals over {metrics['resampling']['over']}",
         ("class", *PER_CLASS.values(), "images"),
         [
-            row(display_name(label), f"per_class.{label}", figures)
-            for label, figures in metrics["per_class"].items()
+            row(display_name(label), f"per_class.{label}", of_class)
+            for label, of_class in metrics["per_class"].items()
         ],
         footer=[row(name, name, metrics[name]) for name in ("macro", "micro")],
     )
@@ -109,7 +108,7 @@ def fold_tables(metrics: Metrics, held_out: Mapping[str, str]) -> list[Block]:
     folds = metrics.get("folds")
     if not folds:
         return []
-    spread = [folds["figures"][name] for name in FIGURES]
+    spread = [folds["figures"][name] for name in SUMMARY_METRICS]
     rows = [
         [
             name,
@@ -123,7 +122,7 @@ def fold_tables(metrics: Metrics, held_out: Mapping[str, str]) -> list[Block]:
         [title, "", count(None), *(number(one[name]) for one in spread)]
         for name, title in (("mean", "mean"), ("sd", "standard deviation"))
     ]
-    columns = ("fold", "held out", "images", *FIGURES.values())
+    columns = ("fold", "held out", "images", *SUMMARY_METRICS.values())
     return [Table("Each fold by itself", columns, rows, footer=footer)]
 
 
@@ -131,20 +130,20 @@ def estimate_tables(metrics: Metrics) -> list[Block]:
     """Tabulate the errors of each number that is estimated beside the class, in its unit."""
     tables: list[Block] = []
     intervals = metrics["confidence_intervals"]
-    for column, figures in (metrics.get("regression") or {}).items():
+    for column, errors in (metrics.get("regression") or {}).items():
         path = f"regression.{column}"
         rows = [
             _estimate_row(display_name(label), f"{path}.per_class.{label}", of_class, intervals)
-            for label, of_class in figures["per_class"].items()
+            for label, of_class in errors["per_class"].items()
         ]
-        footer = [_estimate_row("all", path, figures, intervals)]
+        footer = [_estimate_row("all", path, errors, intervals)]
         caption = f"{column}, estimated: errors with 95 % intervals"
         tables.append(Table(caption, ("class", *ERRORS.values(), "images"), rows, footer=footer))
     return tables
 
 
 def _estimate_row(
-    title: str, path: str, figures: Mapping[str, Any], intervals: Mapping[str, Interval]
+    title: str, path: str, errors: Mapping[str, Any], intervals: Mapping[str, Interval]
 ) -> list[Cell | str]:
-    cells = [with_interval(figures[name], intervals.get(f"{path}.{name}")) for name in ERRORS]
-    return [title, *cells, count(figures["n"])]
+    cells = [with_interval(errors[name], intervals.get(f"{path}.{name}")) for name in ERRORS]
+    return [title, *cells, count(errors["n"])]

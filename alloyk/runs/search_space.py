@@ -61,7 +61,7 @@ class Parameter:
 
 
 def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """The parameters of a search space, each behind those that its `when` names.
+    """The parameters of a search space, each after those that its `when` names.
 
     Raises:
         ConfigError: A key has no choices or no valid range, would change the images that trials

@@ -83,7 +83,7 @@ def _version(package: str) -> str:
 
 @contextmanager
 def ray_cluster(ray: Any, address: str | None, processors: int) -> Iterator[None]:
-    """A connection to Ray; what was started here is ended behind the block.
+    """A connection to Ray; what was started here is ended after the block.
 
     Args:
         ray: The module.

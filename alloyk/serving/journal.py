@@ -168,7 +168,7 @@ class Journal:
 
 
 def _lines(content: bytes) -> Iterator[bytes]:
-    """Lines that end in a line feed, and what is behind the last one."""
+    """Lines that end in a line feed, and what follows the last one."""
     start = 0
     while start < len(content):
         end = content.find(b"\n", start) + 1 or len(content)

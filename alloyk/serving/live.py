@@ -98,7 +98,7 @@ class LiveFolder:
         self._seen.append(Seen(self._count, path, answer))
 
     def after(self, number: int) -> list[Seen]:
-        """Return the results behind one, the oldest first; at most `KEPT`.
+        """Return the results after one, the oldest first; at most `KEPT`.
 
         All if the number is higher than any: it is of a page from before a restart.
         """

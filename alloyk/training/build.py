@@ -176,7 +176,7 @@ def compile_network(
         steps: Batches per epoch.
 
     Returns:
-        What the schedule wants called back, a list of none or one callbacks with state.
+        Callbacks of the schedule: none, or one with state.
     """
     loss = config.loss.model_dump()
     optimizer = config.optimizer.model_dump()

@@ -26,7 +26,7 @@ class HistoryFile(keras.callbacks.Callback):
 
     Args:
         path: The file.
-        errors: Further figures, each a column behind the others, for training and validation.
+        errors: Further metrics, each a column after the others, for training and validation.
     """
 
     def __init__(self, path: Path, errors: Sequence[str] = ()):

@@ -82,7 +82,7 @@ class _Callbacks(NamedTuple):
         first: Called before all others: the split record is written before a checkpoint.
         best: The best epoch so far.
         watching: Without state.
-        checkpoint: Called behind these, because it saves the state of the others.
+        checkpoint: Called after these, because it saves the state of the others.
         last: Called when the checkpoint of an epoch is complete.
     """
 

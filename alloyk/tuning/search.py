@@ -273,8 +273,8 @@ def _write_trials(
         unfinished.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        figures = (name, f"{name}_low", f"{name}_high", "tied_with_best")
-        writer.writerow(["trial", monitor, *keys.values(), *figures, "epochs", "seconds", "error"])
+        columns = (name, f"{name}_low", f"{name}_high", "tied_with_best")
+        writer.writerow(["trial", monitor, *keys.values(), *columns, "epochs", "seconds", "error"])
         for trial in trials:
             values = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
             one = certain.get(trial.name)

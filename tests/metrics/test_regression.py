@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from alloyk import plots
 from alloyk.errors import AlloykError
 from alloyk.metrics import regression_metrics
-from alloyk.metrics.regression import error_figures
+from alloyk.metrics.regression import error_metrics
 from alloyk.runs.predictions import Predictions, read_predictions, write_predictions
 from alloyk.targets.estimates import Estimate
 
@@ -73,7 +73,7 @@ def test_equal_truths_have_no_r2_and_say_so():
     assert found["thickness_mm"]["r2"] is None
     assert undefined["regression.thickness_mm.r2"] == "all true values are equal"
     # Equal but for rounding.
-    assert error_figures(np.array([0.1 + 0.2, 0.3]), np.array([1.0, 1.0]))["r2"] is None
+    assert error_metrics(np.array([0.1 + 0.2, 0.3]), np.array([1.0, 1.0]))["r2"] is None
 
 
 def test_no_error_at_all_has_no_interval_and_says_so():
@@ -102,7 +102,7 @@ def test_intervals_over_plates_cover_the_truth(figure):
         error = np.repeat(rng.normal(0, 0.5, plates), 4) + rng.normal(0, 0.1, 4 * plates)
         return true, error
 
-    truth = error_figures(*draw(200_000))[figure]
+    truth = error_metrics(*draw(200_000))[figure]
     covered = {True: 0, False: 0}
     for _ in range(200):
         true, error = draw(80)

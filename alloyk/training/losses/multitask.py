@@ -42,7 +42,7 @@ class MultitaskLoss(keras.losses.Loss):
     ):
         super().__init__(name="multitask")
         if (weights is None) == (log_variances is None):
-            raise ValueError("Wanted either weights or log_variances")
+            raise ValueError("Give either weights or log_variances")
         self.class_loss, self.targets = class_loss, tuple(targets)
         self.weights, self.log_variances = weights, log_variances
 
