@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.locks import locked_folder
+from alloyk.runtime.leftovers import temporary_file, temporary_folder
 
 
 def few(names: Iterable[str], limit: int = 3) -> str:
@@ -71,26 +70,21 @@ def writing(path: Path) -> Iterator[None]:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that gets the final name only when the block succeeds.
 
+    What killed processes have left of the same file is removed first.
+
     Raises:
         AlloykError: The file cannot be written.
     """
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A random name, with the suffix that image writers need.
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-        unfinished = Path(name)
-        try:
+        # The suffix is one that image writers need.
+        with temporary_file(path.parent, f".{path.stem}", path.suffix) as unfinished:
             yield unfinished
             umask = os.umask(0)
             os.umask(umask)
             unfinished.chmod(0o666 & ~umask)  # mkstemp gives 0600
             os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -136,8 +130,5 @@ def _temporary_folder(out: Path, beside: Path) -> Iterator[Path]:
     """A hidden folder in `beside`, for what becomes `out`; removed after the block."""
     with writing(out):
         beside.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=beside))
-        try:
+        with temporary_folder(beside, f".{out.name}") as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

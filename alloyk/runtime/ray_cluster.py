@@ -6,10 +6,10 @@ Usage statistics, dashboard and logs are off.
 Light to import: Ray loads only where it is used.
 """
 
+import contextlib
 import io
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,9 +19,11 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.runtime.leftovers import temporary_folder
 from alloyk.runtime.native_output import held_output
 
 LOCAL = "local"
@@ -96,29 +98,26 @@ def ray_cluster(ray: Any, address: str | None, processors: int) -> Iterator[None
     if ray.is_initialized():  # by the caller of a Python function
         yield
         return
-    folder = None
-    options: dict[str, Any] = {
-        "log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL,
-    }  # fmt: skip
-    if address not in (None, LOCAL):
-        options |= {"address": address}
-    else:
-        folder = tempfile.mkdtemp(prefix="alloyk-ray-")
-        options |= {
-            "address": "local", "num_cpus": processors, "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder,
+    with contextlib.ExitStack() as behind:
+        options: dict[str, Any] = {
+            "log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL,
         }  # fmt: skip
-    try:
+        if address not in (None, LOCAL):
+            options |= {"address": address}
+        else:
+            folder = temporary_folder(Path(tempfile.gettempdir()), "alloyk-ray")
+            options |= {
+                "address": "local", "num_cpus": processors, "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "_temp_dir": str(behind.enter_context(folder)),
+            }  # fmt: skip
+        behind.callback(ray.shutdown)
         with _own_signals():
             problem = _connected(ray, options)
         if problem is not None:
             raise AlloykError(f"Ray must start, got: {problem}")
         with without_reports(ray):
             yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

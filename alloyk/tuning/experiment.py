@@ -177,8 +177,6 @@ class Experiment:
 
 def _write_settings(config: Config, file: Path, trial: Trial) -> None:
     """Write the configuration of a trial, whose folder no other worker has."""
-    for unfinished in file.parent.glob(f".{file.stem}-*"):
-        unfinished.unlink()  # left by a worker that was killed
     with whole_file(file) as unfinished:
         write_config(config, unfinished, f"# Trial {trial.name} of a search.\n")
 
