@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -135,12 +135,12 @@ def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[C
 
 def _grouped_dataset(config: Config) -> tuple[ImageDataset, str | None]:
     """The data set, split by the series in its file names where that is possible and needed."""
-    dataset = open_dataset(**config.data_settings())
+    dataset = open_dataset(config.data_settings())
     by = None if config.data.group_by is not None else series_as_groups(dataset)
     if by is None:
         return dataset, None
     try:
-        return open_dataset(**{**config.data_settings(), "group_by": by}), by
+        return open_dataset(replace(config.data_settings(), group_by=by)), by
     except DataError:
         return dataset, None
 

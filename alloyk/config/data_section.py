@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from alloyk.imaging import ChannelChoice, RawLayout
+from alloyk.settings.data import RATIOS
 from alloyk.settings.section import Positive, Section
 
 _PAGE_RULE = "must be the number of a page from 0, mean or each"
@@ -85,7 +86,7 @@ class DataConfig(Section):
     raw: RawConfig | None = None
     channels: ChannelsConfig | None = None
     simulate: SimulateConfig = SimulateConfig()
-    ratios: tuple[Positive, Positive, Positive] = (0.70, 0.15, 0.15)
+    ratios: tuple[Positive, Positive, Positive] = RATIOS
     group_by: str | None = None
     split_seed: int = Field(default=0, ge=0)
     fold: str | None = None

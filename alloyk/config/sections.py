@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,6 +25,7 @@ from alloyk.config.choices import (
 )
 from alloyk.config.data_section import DataConfig
 from alloyk.config.recipes import ARCHITECTURES
+from alloyk.settings.data import DataSettings
 from alloyk.settings.section import Fraction, Positive, Section
 from alloyk.targets import ALLOY
 
@@ -207,22 +209,17 @@ class Config(Section):
         data = self.data
         return {**settings, "flat": data.flat, "dark": data.dark, "attenuation": data.attenuation}
 
-    def data_settings(self) -> dict[str, Any]:
-        """The arguments of `alloyk.data.source.open_dataset`."""
+    def data_settings(self) -> DataSettings:
+        """The settings for `alloyk.data.source.open_dataset`."""
         data = self.data
-        return {
-            "path": data.path,
+        otherwise_named: dict[str, Any] = {
             "simulate": data.simulate.model_dump(),
-            "ratios": data.ratios,
-            "group_by": data.group_by,
-            "split_seed": data.split_seed,
-            "fold": data.fold,
-            "leave_out": data.leave_out,
             "skip_unreadable": data.on_bad_image == "skip",
-            "page": data.page,
             "raw": data.raw.layout() if data.raw else None,
             "channels": data.channels.choice() if data.channels else None,
         }
+        names = {field.name for field in fields(DataSettings)} - otherwise_named.keys()
+        return DataSettings(**{name: getattr(data, name) for name in names}, **otherwise_named)
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:

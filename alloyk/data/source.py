@@ -19,8 +19,9 @@ from alloyk import __version__
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, read_image
+from alloyk.imaging import read_image
 from alloyk.locks import locked_path
+from alloyk.settings.data import DataSettings
 
 logger = logging.getLogger(__name__)
 
@@ -75,50 +76,24 @@ def data_path(path: Path | None, simulate: Mapping[str, Any]) -> Path:
     return default_dataset(**simulate) if path is None else path
 
 
-def open_dataset(
-    path: Path | None,
-    *,
-    simulate: Mapping[str, Any],
-    ratios: tuple[float, float, float],
-    group_by: str | None,
-    split_seed: int,
-    fold: str | None,
-    leave_out: str | None,
-    skip_unreadable: bool,
-    page: PageChoice | None,
-    raw: RawLayout | None,
-    channels: ChannelChoice | None,
-) -> ImageDataset:
+def open_dataset(settings: DataSettings) -> ImageDataset:
     """Open a data set with its splits, or the embedded default.
-
-    Args:
-        path: The data set; None for the embedded default.
-        simulate: Arguments of `default_dataset`.
-        ratios: Shares of train, val and test.
-        group_by: Column or regular expression to group the split by.
-        split_seed: Seed of the split.
-        fold: The fold to hold out, such as `2/5`.
-        leave_out: The condition to hold out, such as `tube_voltage_kvp=45`.
-        skip_unreadable: Whether to leave out unreadable images.
-        page: What to take of a file with several pages.
-        raw: Layout of raw files without a sidecar.
-        channels: Which images are the channels of one sample.
 
     Raises:
         AlloykError: The data set cannot be used.
     """
     dataset = load_dataset(
-        data_path(path, simulate),
-        ratios=ratios,
-        group_by=group_by,
-        seed=split_seed,
-        fold=parse_fold(fold) if fold else None,
-        leave_out=parse_condition(leave_out) if leave_out else None,
-        page=page,
-        raw=raw,
-        channels=channels,
+        data_path(settings.path, settings.simulate),
+        ratios=settings.ratios,
+        group_by=settings.group_by,
+        seed=settings.split_seed,
+        fold=parse_fold(settings.fold) if settings.fold else None,
+        leave_out=parse_condition(settings.leave_out) if settings.leave_out else None,
+        page=settings.page,
+        raw=settings.raw,
+        channels=settings.channels,
     )
-    return readable_dataset(dataset) if skip_unreadable else dataset
+    return readable_dataset(dataset) if settings.skip_unreadable else dataset
 
 
 def readable_dataset(dataset: ImageDataset) -> ImageDataset:

@@ -15,12 +15,12 @@ from alloyk.data.apportion import deal, deal_pure_groups
 from alloyk.data.names import PLATE, SPLITS, THICKNESS, column_called
 from alloyk.errors import DataError
 from alloyk.imaging import without_page
+from alloyk.settings.data import RATIOS
 from alloyk.targets.cells import numbers_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RATIOS = (0.70, 0.15, 0.15)
 
 # Plates of one nominal thickness differ by a few per cent (EN 485-4: ±4 % at 1 mm); neighbouring
 # nominal thicknesses (1, 1.2, 1.5, 2 mm) by more than this.

@@ -19,8 +19,8 @@ from alloyk.errors import DataError, ModelError
 from alloyk.files import few
 from alloyk.imaging import shown
 from alloyk.runs.folder import RunFolder
-from alloyk.runs.settings import DataSettings
 from alloyk.runs.split_record import SKIPPED, SplitRecord, image_digests
+from alloyk.settings.data import DataSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def open_run_data(
     if data is None:
         refuse_missing_data(folder.path, "name its new place by --data")
     if record is None:
-        dataset = open_dataset(**vars(settings))
+        dataset = open_dataset(settings)
         note = (
             f"{shown(folder.path)} has no {folder.split_file.name}: which images it was trained on "
             "cannot be verified."
@@ -93,7 +93,7 @@ def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -
     """
     settings = _data_settings(RunFolder(run), data)
     if not whole:
-        return open_dataset(**vars(settings))
+        return open_dataset(settings)
     path = data_path(settings.path, settings.simulate)
     root, table, _, notes = read_table(path, **_reading(settings))
     if "split" not in table.columns:

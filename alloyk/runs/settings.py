@@ -5,46 +5,15 @@ can still be evaluated, compared and reported: only the requested keys are read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alloyk.data import RATIOS
 from alloyk.errors import ModelError
 from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, shown
+from alloyk.settings.data import RATIOS, DataSettings
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Which images a run was trained on, and how they were split.
-
-    Attributes:
-        path: The data set; None for the embedded one.
-        simulate: Arguments of the embedded data set, see `alloyk.data.source.default_dataset`.
-        ratios: Shares of train, val and test.
-        group_by: Column or regular expression that the split was grouped by.
-        split_seed: Seed of the split.
-        fold: The fold held out, such as `2/5`.
-        leave_out: The condition held out, such as `tube_voltage_kvp=45`.
-        skip_unreadable: Whether unreadable images are left out instead of stopping.
-        page: What is taken of a file with several pages.
-        raw: How raw files without a sidecar are laid out.
-        channels: Which images are the channels of one sample.
-    """
-
-    path: Path | None = None
-    simulate: Mapping[str, Any] = field(default_factory=dict)
-    ratios: tuple[float, float, float] = RATIOS
-    group_by: str | None = None
-    split_seed: int = 0
-    fold: str | None = None
-    leave_out: str | None = None
-    skip_unreadable: bool = False
-    page: PageChoice | None = None
-    raw: RawLayout | None = None
-    channels: ChannelChoice | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def open_training_data(config: Config) -> ImageDataset:
     Raises:
         AlloykError: The data set cannot be used, or a task has no column to be learnt from.
     """
-    dataset = open_dataset(**config.data_settings())
+    dataset = open_dataset(config.data_settings())
     check_tasks(config.model.tasks, dataset.table)
     notes = (*task_notes(config.model.tasks, dataset.table), *depth_notes(dataset.paths("train")))
     return replace(dataset, notes=(*dataset.notes, *notes))

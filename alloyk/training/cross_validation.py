@@ -55,7 +55,7 @@ def cross_validate(
     parts = _parts(config, folds, leave_out)
     configs = {name: _held_out(config, **held_out) for name, held_out in parts.items()}
     for one in configs.values():  # before the first training: can all of them be made?
-        open_dataset(**one.data_settings())
+        open_dataset(one.data_settings())
     plan = {
         "folds": None if leave_out else folds,
         "leave_out": leave_out,
@@ -89,7 +89,7 @@ def _parts(config: Config, folds: int, leave_out: str | None) -> dict[str, dict[
     """Name of each training's folder → what it holds out, as keys of `data`."""
     if leave_out is None:
         return {f"fold_{k}": {"fold": f"{k}/{folds}"} for k in range(1, folds + 1)}
-    table = open_dataset(**config.data_settings()).table
+    table = open_dataset(config.data_settings()).table
     values = condition_column(table, leave_out)[1]
     return {
         f"without_{k}": {"leave_out": f"{leave_out}={value}"}

@@ -22,14 +22,14 @@ def configured(*settings):
 def test_values_are_texts_however_they_are_written(setting):
     config = configured(setting)
     expected = ChannelChoice("tube_voltage_kvp", ("40", "45", "50"))
-    assert config.data_settings()["channels"] == expected
+    assert config.data_settings().channels == expected
     assert config.data.channel_count == 3
 
 
 def test_one_value_is_one_channel():
     config = configured("data.channels.values=50", "data.channels.by=pose_id")
     assert config.data.channel_count == 1
-    assert config.data_settings()["channels"].by == "pose_id"
+    assert config.data_settings().channels.by == "pose_id"
     assert configured().data.channel_count == 1
 
 

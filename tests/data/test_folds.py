@@ -145,7 +145,7 @@ def test_a_fold_goes_before_the_split_that_the_data_set_gives(data):
 def test_the_configuration_names_a_fold_or_a_condition(data):
     def opened(**held_out):
         return open_dataset(
-            **resolve_config(None, {"data": {"path": str(data), **held_out}}).data_settings()
+            resolve_config(None, {"data": {"path": str(data), **held_out}}).data_settings()
         )
 
     fold = opened(fold="2/3").split("test")

@@ -136,12 +136,12 @@ def test_raw_settings_of_a_data_set(tmp_path):
                     "{dtype: uint16, shape: [9, 7], offset: 10}"
                 )
     settings = {"path": str(tmp_path / "data"), "raw": {"dtype": "uint16", "shape": [9, 7]}}
-    dataset = open_dataset(**resolve_config(None, {"data": settings}).data_settings())
+    dataset = open_dataset(resolve_config(None, {"data": settings}).data_settings())
     for path in dataset.paths("train"):
         np.testing.assert_array_equal(read_image(path)[..., 0], image)
     before = dataset.fingerprint()
     settings["raw"] = {"dtype": "int16", "shape": [9, 7]}
-    dataset = open_dataset(**resolve_config(None, {"data": settings}).data_settings())
+    dataset = open_dataset(resolve_config(None, {"data": settings}).data_settings())
     assert dataset.fingerprint() != before
     plain = next(path for path in dataset.paths("train") if path.stem in "024")
     assert read_image(plain).dtype == np.int16

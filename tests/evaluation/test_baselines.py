@@ -143,7 +143,7 @@ def judged(tmp_path_factory):
         "preprocess": {"image_size": 48, "equalize": True},
     }
     config = resolve_config(None, settings)
-    dataset = open_dataset(**config.data_settings())
+    dataset = open_dataset(config.data_settings())
     table = dataset.split("test")
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     out = RunFolder(folder)
@@ -183,7 +183,7 @@ def test_the_full_layout_has_no_wedge_curve(tmp_path):
     )  # fmt: skip
     config = resolve_config(None, {"data": {"path": str(tmp_path / "full")},
                                    "preprocess": {"image_size": 16}})  # fmt: skip
-    dataset = open_dataset(**config.data_settings())
+    dataset = open_dataset(config.data_settings())
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     rest = (preprocessing, dataset, dataset, dataset.split("test"), RunFolder(tmp_path), "test")
     with pytest.raises(AlloykError, match=r"classical baseline needs a plate's edge.*step layout"):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from alloyk.config import resolve_config, write_config
 from alloyk.errors import AlloykError
 from alloyk.runs import facts as facts_module
 from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder, owner_of
-from alloyk.runs.settings import DataSettings
+from alloyk.settings.data import DataSettings
 
 # As training wrote it before evaluation computed the ceiling.
 OLD_FACTS = {
@@ -83,6 +84,27 @@ def test_settings_need_not_suit_this_version(run):
     assert settings.data == DataSettings(
         path=Path("2017").absolute(), ratios=(0.5, 0.2, 0.3), fold="2/3", skip_unreadable=True
     )
+
+
+def test_a_run_and_its_configuration_name_the_same_data(run, tmp_path):
+    """All settings of `DataSettings`, each with another value than its default."""
+    given = {
+        "path": str(tmp_path / "images"), "page": "mean", "group_by": "plate_id", "split_seed": 3,
+        "ratios": [0.5, 0.25, 0.25], "fold": "2/3", "on_bad_image": "skip",
+        "raw": {"dtype": "uint16", "shape": [8, 9], "offset": 4, "byte_order": "big"},
+        "channels": {"column": "tube_voltage_kvp", "values": ["45", "60"], "by": "plate_id"},
+        "simulate": {"preset": "easy", "images": 7},
+    }  # fmt: skip
+    settings = []
+    for held_out in ({}, {"fold": None, "leave_out": "plate_id=3"}):
+        config = resolve_config(None, {"data": {**given, **held_out}})
+        write_config(config, run.config_file)
+        settings.append(RunFolder(run.path).settings.data)
+        assert settings[-1] == config.data_settings()
+    one, other = map(vars, settings)
+    default = vars(DataSettings())
+    same = [n for n in default if one[n] == default[n] and other[n] == default[n]]
+    assert same == []
 
 
 def test_without_a_configuration_every_setting_has_its_default(run):

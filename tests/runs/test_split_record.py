@@ -62,7 +62,7 @@ def folder(data):
 def begun_run(run, data, **settings):
     """What training writes before its first epoch."""
     config = resolve_config(None, {"data": {"path": str(data), **settings}})
-    dataset = open_dataset(**config.data_settings())
+    dataset = open_dataset(config.data_settings())
     run.mkdir()
     write_config(config, run / "config.yaml")
     write_split_record(RunFolder(run).split_file, dataset)
@@ -83,7 +83,7 @@ def test_any_file_name_and_plate_reads_back_as_it_is(tmp_path, name):
     root = tmp_path / "data"
     table = write_images(root)
     (root / table.loc[0, "path"]).rename(root / "1050" / name)
-    dataset = open_dataset(**resolve_config(None, {"data": {"path": str(root)}}).data_settings())
+    dataset = open_dataset(resolve_config(None, {"data": {"path": str(root)}}).data_settings())
     plates = dataset.table.assign(plate_id="NA\r007")
     write_split_record(tmp_path / "split.csv", replace(dataset, table=plates))
     found = read_split_record(tmp_path / "split.csv").table
@@ -147,7 +147,7 @@ def test_a_grown_data_set_keeps_its_test_images_and_none_that_taught(data, tmp_p
     run, dataset = begun_run(tmp_path / "run", data)
     grow(data, range(PLATES, PLATES + 20))
     drawn_again = set(
-        open_dataset(**resolve_config(run / "config.yaml").data_settings()).split("test")["path"]
+        open_dataset(resolve_config(run / "config.yaml").data_settings()).split("test")["path"]
     )
     before = set(dataset.split("test")["path"])
     assert drawn_again != before  # or the trap would not be there
@@ -331,10 +331,10 @@ def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):
 def test_training_goes_on_with_the_same_images_only(data, tmp_path, change, message):
     run, dataset = begun_run(tmp_path / "run", data)
     config = resolve_config(run / "config.yaml")
-    refuse_changed_data(run, open_dataset(**config.data_settings()))
+    refuse_changed_data(run, open_dataset(config.data_settings()))
     change(data, list(dataset.split("train")["path"]))
     with pytest.raises(AlloykError, match=f"was started with, but {message}.*new folder"):
-        refuse_changed_data(run, open_dataset(**config.data_settings()))
+        refuse_changed_data(run, open_dataset(config.data_settings()))
 
 
 def test_training_does_not_go_on_with_another_label_or_without_the_file(tmp_path):
@@ -345,7 +345,7 @@ def test_training_does_not_go_on_with_another_label_or_without_the_file(tmp_path
     run, _ = begun_run(tmp_path / "run", root)
     table.loc[0, "label"] = "2017"
     table.to_csv(root / "manifest.csv", index=False)
-    dataset = open_dataset(**resolve_config(run / "config.yaml").data_settings())
+    dataset = open_dataset(resolve_config(run / "config.yaml").data_settings())
     with pytest.raises(AlloykError, match=r"1 in .* have another label \(1050/00a.png\)"):
         refuse_changed_data(run, dataset)
     (run / "split.csv").unlink()

@@ -62,7 +62,7 @@ def test_a_scale_that_is_given_takes_several_depths_with_a_note(tmp_path):
 @pytest.mark.parametrize(("deep", "scale"), [([], 255.0), (range(20), 65535.0)])
 def test_the_scale_is_that_of_the_files_not_of_an_image(tmp_path, deep, scale):
     assert (
-        scale_of(open_dataset(**configured(write_images(tmp_path / "data", deep)).data_settings()))
+        scale_of(open_dataset(configured(write_images(tmp_path / "data", deep)).data_settings()))
         == scale
     )
 
