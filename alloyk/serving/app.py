@@ -6,6 +6,7 @@ large files to the disk.
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
@@ -156,7 +157,9 @@ class _WithHeaders:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._headers = [(name.lower().encode(), text.encode()) for name, text in _HEADERS.items()]
+        # The page recognises by it that the server was restarted.
+        headers = {**_HEADERS, "Alloyk-Server": secrets.token_hex(8)}
+        self._headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with(message: Message) -> None:

@@ -98,12 +98,7 @@ class LiveFolder:
         self._seen.append(Seen(self._count, path, answer))
 
     def after(self, number: int) -> list[Seen]:
-        """Return the results after one, the oldest first; at most `KEPT`.
-
-        All if the number is higher than any: it is of a page from before a restart.
-        """
-        if number > self._count:
-            number = 0
+        """Return the results after a number, the oldest first; at most `KEPT`."""
         return [one for one in self._seen if one.number > number]
 
     def numbered(self, number: int) -> Seen | None:

@@ -3,6 +3,7 @@ const at = (id) => document.getElementById(id);
 const KEPT = 200;
 let model = { names: {}, gradcam: false };
 let chosen = null;
+let server = null;
 
 function percent(value) {
   return (100 * value).toFixed(1) + "\u00a0%";
@@ -30,6 +31,8 @@ function isUnlike(answer) {
 
 // The list.
 
+let entries = [];
+
 function entry(name) {
   const item = element("li");
   const button = element("button");
@@ -38,6 +41,7 @@ function entry(name) {
   at("list").prepend(item);
   while (at("list").children.length > KEPT) at("list").lastChild.remove();
   const one = { name, button, answer: null, load: null };
+  entries = [...entries, one].slice(-KEPT);
   button.addEventListener("click", () => {
     choose(one);
     if (innerWidth < 832) at("detail").scrollIntoView({ block: "start" });
@@ -148,9 +152,21 @@ function pictures(found, name) {
 
 // Requests.
 
+// Each server that was started has a name of its own.
+function recognise(name) {
+  if (!name || name === server) return;
+  const restarted = server !== null;
+  server = name;
+  if (restarted) {
+    forget();
+    describe();
+  }
+}
+
 async function asked(url, options) {
   try {
     const response = await fetch(url, options);
+    recognise(response.headers.get("Alloyk-Server"));
     const answer = await response.json();
     if (response.ok) return answer;
     const text = answer.error || "The request was refused (" + response.status + ")";
@@ -194,22 +210,25 @@ function take(files) {
 // The watched folder.
 
 let latest = 0;
-let watched = [];
 
+// Remove the results of a server that has ended, which may have had another model.
 function forget() {
-  for (const one of watched) if (one.button.parentNode) one.button.parentNode.remove();
-  if (watched.includes(chosen)) chosen = null;
-  watched = [];
+  for (const one of entries) if (one.answer) one.button.parentNode.remove();
+  entries = entries.filter((one) => !one.answer);
+  chosen = null;
+  at("result").hidden = true;
+  at("empty").hidden = false;
+  latest = 0;
+  at("watch-note").textContent = "Waiting for radiographs …";
 }
 
 async function look() {
+  const before = server;
   const found = await asked("/watched?after=" + latest);
-  if (Array.isArray(found)) {
-    if (found.length && found[0].number <= latest) forget();  // the server was restarted
+  if (Array.isArray(found) && server === before) {
     for (const answer of found) {
       latest = answer.number;
       const one = entry(answer.path);
-      watched = [...watched, one].slice(-KEPT);
       one.answer = answer;
       one.load = () => asked("/watched/" + answer.number);
       show(one);
@@ -243,24 +262,26 @@ function listen() {
   document.addEventListener("drop", (event) => take([...event.dataTransfer.files]));
 }
 
-async function start() {
-  listen();
+async function describe() {
   const found = await asked("/model");
   if (found.error) {
     at("model").textContent = found.error;
-    return;
+    return false;
   }
   model = found;
   const names = found.classes.map(nameOf).join(", ");
   at("model").textContent = found.model + ": " + names;
   at("simulated").hidden = !found.simulated;
   const { width, height } = found.input;
-  if (width) at("size").textContent = width + " × " + height + " pixels";
-  if (found.watching !== null) {
-    at("watch").hidden = false;
-    at("folder").textContent = found.watching;
-    look();
-  }
+  at("size").textContent = width ? width + " × " + height + " pixels" : "any size";
+  at("watch").hidden = found.watching === null;
+  at("folder").textContent = found.watching || "";
+  return true;
+}
+
+async function start() {
+  listen();
+  if (await describe() && model.watching !== null) look();
 }
 
 start();
