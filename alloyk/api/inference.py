@@ -80,6 +80,9 @@ def predict(
     raw: "RawLayout | Mapping[str, Any] | None" = None,
     keep_going: bool = False,
     abstain: float | None = None,
+    output: str | Path | None = None,
+    address: str | None = None,
+    workers: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> "Classification":
     """Classify images, as `alloyk predict` does; `load` once to classify many times.
@@ -97,13 +100,20 @@ def predict(
             raising.
         abstain: Error rate, such as 0.02: the class is left empty below the run's threshold for
             it, and for images unlike the training images.
+        output: With `address`, the `.csv`, `.json` or `.jsonl` file that is written; the same call
+            continues one that was interrupted.
+        address: `HOST:PORT` of a Ray cluster that classifies the files, or `local` to start one
+            here. All its machines must see the model and the images.
+        workers: Number of processes on the cluster; by default its GPUs, or a quarter of its
+            processors.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
         Labels and probabilities, in the order of the images.
 
     Raises:
-        AlloykError: The model or an image cannot be read, or an image does not fit the model.
+        AlloykError: The model, the cluster or an image cannot be used, or an image does not fit
+            the model.
 
     Example:
         >>> import alloyk
@@ -113,8 +123,17 @@ def predict(
     from alloyk.inference import find_images
 
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
-    classifier = load(model)
     given = [images] if isinstance(images, str | Path) else images
+    if address is not None:
+        if output is None or names is not None or not _are_paths(given):
+            raise OptionError("`address` needs `output`, and files without `names`")
+        return _predict_on_cluster(
+            Path(model), given, Path(output), address, workers, progress, keep_going=keep_going,
+            page=page, raw=layout, abstain=abstain,
+        )  # fmt: skip
+    if output is not None or workers is not None:
+        raise OptionError("`output` and `workers` need `address`")
+    classifier = load(model)
     if names is None and _are_paths(given):
         given = find_images([str(one) for one in given], channels=classifier.metadata.channels)
     return classifier.predict(
@@ -232,6 +251,41 @@ def bench(
         with whole_file(Path(out)) as unfinished:
             unfinished.write_text(format_csv(rows), encoding="utf-8")
     return BenchResult(Path(run), tuple(rows))
+
+
+def _predict_on_cluster(
+    model: Path,
+    images: Sequence[str | Path],
+    output: Path,
+    address: str,
+    workers: int | None,
+    progress: Progress,
+    *,
+    keep_going: bool,
+    **options: Any,
+) -> "Classification":
+    from alloyk.inference import find_images
+    from alloyk.inference.backends import model_file
+    from alloyk.inference.metadata import read_metadata
+    from alloyk.inference.on_cluster import Options
+    from alloyk.inference.on_cluster import predict_on_cluster as on_cluster
+    from alloyk.inference.table_files import read_table
+    from alloyk.inference.tables import TABLES, refuse_other_file
+    from alloyk.runs.destination import refuse_run_file
+
+    if output.suffix.lower() not in TABLES:
+        raise OptionError(f"`output` must be a .csv, .json or .jsonl file, got {output}")
+    refuse_run_file(output, model, "output")
+    refuse_other_file(output)
+    metadata = read_metadata(model_file(model)[1])
+    names = find_images([str(one) for one in images], channels=metadata.channels)
+    outcome = on_cluster(
+        model, names, output, Options(len(names) > 1, **options), address, workers=workers,
+        progress=progress,
+    )  # fmt: skip
+    if not keep_going:
+        outcome.refuse_any()
+    return read_table(output, metadata.classes, outcome.notes)
 
 
 def _are_paths(images: Iterable[Any]) -> bool:

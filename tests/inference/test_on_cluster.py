@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from tiny_run import raw_image, write_dataset, write_run
 
+import alloyk
 from alloyk.cli import main
-from alloyk.errors import AlloykError, ConfigError
+from alloyk.errors import AlloykError, ConfigError, OptionError
 from alloyk.inference import on_cluster, shards, sources
 from alloyk.runtime import ray_cluster, ray_map
 from alloyk.runtime.ray_cluster import installed_versions
@@ -82,6 +83,32 @@ def test_the_rows_are_those_of_this_machine(cluster, runner, folder, tmp_path, e
                     "49 images: ", "Error: 1 of 50 images could not"):  # fmt: skip
         assert message in two.stderr
     assert set(tmp_path.iterdir()) == {here, there}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".json"])
+def test_python_returns_what_it_returns_here(cluster, folder, tmp_path, ending):
+    here = alloyk.predict(MODEL, folder, keep_going=True, abstain=0.05)
+    options = {"address": "local", "output": tmp_path / f"found{ending}", "abstain": 0.05}
+    there = alloyk.predict(MODEL, folder, keep_going=True, **options)
+    for name in ("paths", "labels", "classes", "errors", "notes", "abstained", "estimates"):
+        assert getattr(there, name) == getattr(here, name), name
+    np.testing.assert_allclose(there.probabilities, here.probabilities, rtol=1e-6)
+    np.testing.assert_allclose(there.unlike, here.unlike, rtol=1e-6)
+    with pytest.raises(AlloykError, match=r"^1 of 50 images could not be classified"):
+        alloyk.predict(MODEL, folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "local"}, "`address` needs `output`, and files without `names`"),
+        ({"output": "a.csv"}, "`output` and `workers` need `address`"),
+        ({"address": "local", "output": "a.txt"}, "`output` must be a .csv, .json or .jsonl file"),
+    ],
+)
+def test_python_options_that_need_each_other(folder, options, message):
+    with pytest.raises(OptionError, match=message):
+        alloyk.predict(MODEL, folder, **options)
 
 
 @pytest.mark.slow
