@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import socket
-import statistics
 import struct
 import subprocess
 import sys
@@ -33,8 +32,8 @@ _local = threading.local()
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("--requests", type=int, default=5000)
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--requests", type=positive, default=5000)
+    parser.add_argument("--clients", type=positive, default=8)
     parser.add_argument("--hostile", type=int, default=500)
     options = parser.parse_args()
     with started(options.model) as (server, process):
@@ -51,14 +50,12 @@ def main() -> int:
         alive = is_alive(server)
         last = ask_all(server, images, 100, options.clients)[1]
     shape = "x".join(map(str, np.asarray(Image.open(BytesIO(images[0]))).shape))
-    hundredths = statistics.quantiles(seconds, n=100)
     print(f"| | {os.path.basename(options.model)}, {shape} |\n|---|---|")
     for name, value in (
         ("requests, clients", f"{options.requests}, {options.clients}"),
         ("not answered with 200", failed),
         ("requests per second", f"{options.requests / took:.0f}"),
-        ("latency, median and 99th percentile",
-         f"{hundredths[49] * 1e3:.0f} ms, {hundredths[98] * 1e3:.0f} ms"),
+        ("latency, median and 99th percentile", latencies(seconds)),
         ("memory before and after", f"{before:.0f} MiB, {after:.0f} MiB"),
         ("hostile requests", options.hostile),
         ("answers to them", ", ".join(f"{k}: {v}" for k, v in sorted(statuses.items()))),
@@ -67,6 +64,20 @@ def main() -> int:
     ):  # fmt: skip
         print(f"| {name} | {value} |")
     return int(bool(failed or last or not alive))
+
+
+def latencies(seconds: list[float]) -> str:
+    """Median and 99th percentile."""
+    median, slowest = np.percentile(seconds, (50, 99)) * 1e3
+    return f"{median:.0f} ms, {slowest:.0f} ms"
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
+    return number
 
 
 class started:  # noqa: N801 - a context manager

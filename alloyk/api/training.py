@@ -300,7 +300,7 @@ def tune(
 def _refuse_options_of_others(search: str, trials: int | None, **options: object) -> None:
     """Raise for options that a search does not have."""
     if search == "pbt" and trials is not None:
-        raise OptionError(f"`trials` does not go with {search}; give `population`")
+        raise OptionError(f"`trials` must not be given with {search}; give `population`")
     given = [name for name, value in options.items() if value is not None]
     if search != "pbt" and given:
-        raise OptionError(f"`{given[0]}` goes with `search`=pbt only, got {search}")
+        raise OptionError(f"`{given[0]}` is for `search`=pbt only, got {search}")
