@@ -113,9 +113,10 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
 def plain_depth(file: BinaryIO) -> int | None:
     """Return 8 or 16 for a complete PNG file of plain gray or colour, otherwise None.
 
-    None for alpha, palettes, interlaced rows, and all chunks that may affect decoding.
+    None for alpha, palettes, interlaced rows, and all chunks that may affect decoding. The
+    checksums of the pixels are left to the decoder: libpng verifies those of `IDAT` itself.
     """
-    header, parts = _taken_apart(file.read())
+    header, parts = _taken_apart(file.read(), unchecked=b"IDAT")
     refuse_bad_size(header.height, header.width)
     plain = (
         header.colour in (_GRAY, _RGB)
@@ -140,8 +141,13 @@ def _orientation(file: BinaryIO) -> int:
     return int(Image.open(file).getexif().get(ORIENTATION_TAG, 1))
 
 
-def _taken_apart(data: bytes) -> tuple[_Header, dict[bytes, list[memoryview]]]:
-    """Return the header and the chunks by name, all with correct checksums, up to the end."""
+def _taken_apart(
+    data: bytes, unchecked: bytes = b""
+) -> tuple[_Header, dict[bytes, list[memoryview]]]:
+    """Return the header and the chunks by name, up to the end.
+
+    All have correct checksums, except the chunks `unchecked`, of which it is not known.
+    """
     position, header, view = 8, None, memoryview(data)
     parts: dict[bytes, list[memoryview]] = {b"IDAT": []}
     while position + 12 <= len(data):
@@ -149,7 +155,9 @@ def _taken_apart(data: bytes) -> tuple[_Header, dict[bytes, list[memoryview]]]:
         end = position + 12 + length
         if end > len(data):
             break
-        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+        if name != unchecked and zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(
+            view[end - 4 : end]
+        ):
             raise ValueError(f"the checksum of its {name.decode('latin-1')!r} chunk is wrong")
         content = view[position + 8 : end - 4]
         if header is None:

@@ -129,9 +129,9 @@ def plain_format(source: str | Path | bytes) -> str | None:
     """Return `"png8"`, `"png16"` or `"jpeg"` for a file that all decoders read alike, else None.
 
     Such a file is complete, gray or RGB, and has no orientation, palette, alpha or inversion:
-    `read_image` returns the same values as libpng or libjpeg. Checksums of PNG, the pixels and the
-    end of JPEG, and the size limit are checked; damage within the compressed pixels of PNG is left
-    to the decoder. For None, `read_image` reads the file or gives the reason.
+    `read_image` returns the same values as libpng or libjpeg. The parts of PNG, the pixels and the
+    end of JPEG, and the size limit are checked; damage of the compressed pixels of PNG is left to
+    the decoder. For None, `read_image` reads the file or gives the reason.
 
     Args:
         source: Path of a file, or its bytes.

@@ -1,6 +1,7 @@
 """Every image arrives, in the order that seed and epoch fix, with the same numbers on each road."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -292,6 +293,49 @@ def test_damage_that_only_a_decoder_sees_is_named(tmp_path, read, preprocessing)
     assert plain_format(paths[66]) == "png8"
     with pytest.raises(AlloykError, match=r"66\.png: it has 589"), reading_errors():
         read(paths, preprocessing)
+
+
+def written_png(array, parts):
+    """A PNG file whose compressed pixels are in several parts."""
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, "png")
+    content = content.getvalue()
+    start = content.index(b"IDAT") - 4
+    length = int.from_bytes(content[start : start + 4])
+    pixels = content[start + 8 : start + 8 + length]
+    cut = -(-length // parts)
+    chunks = [b"IDAT" + pixels[n : n + cut] for n in range(0, length, cut)]
+    middle = b"".join(
+        (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in chunks
+    )
+    return content[:start] + middle + content[start + 12 + length :]
+
+
+@pytest.mark.parametrize("kind", ["gray8", "gray16", "rgb"])
+def test_no_changed_bit_of_a_png_goes_unnoticed(kind, tmp_path):
+    """Checksums of pixels are left to TensorFlow: what it accepts, `read_image` accepts too."""
+    rng = np.random.default_rng(0)
+    shape, dtype = {
+        "gray8": ((5, 6), np.uint8), "gray16": ((5, 6), np.uint16), "rgb": ((5, 6, 3), np.uint8),
+    }[kind]  # fmt: skip
+    content = written_png(rng.integers(0, 256, shape).astype(dtype), parts=3)
+    file = tmp_path / "a.png"
+    accepted = 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        found = plain_format(bytes(damaged))
+        if found is None:
+            continue
+        try:
+            decoded = reading._DECODERS[found](bytes(damaged)).numpy()
+        except tf.errors.InvalidArgumentError:
+            continue
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(decoded, read_image(file))
+        accepted += 1
+    assert accepted == 0
+    assert plain_format(content) is not None
 
 
 def test_rest_means_that_running_calls_have_ended_and_new_ones_fail():
