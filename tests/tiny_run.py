@@ -54,13 +54,14 @@ def write_run(
 
     Repair is off unless a test is about preprocessing: its graph takes longest to trace.
     """
+    size = {"depth": 2} if arch == "cnn" else {}
     settings = {
         "data": {"path": str(data)},
-        "model": {"arch": arch, "hidden_units": 32},
+        "model": {"arch": arch, "hidden_units": 32, **size},
         "preprocess": {"image_size": image_size, "equalize": True, "repair": repair},
     }
     config = resolve_config(None, settings)
-    dataset = open_dataset(**config.data_settings())
+    dataset = open_dataset(config.data_settings())
     run.mkdir(parents=True)
     write_config(config, run / "config.yaml")
     write_split_record(RunFolder(run).split_file, dataset)
@@ -71,7 +72,7 @@ def write_run(
         image = keras.Input((image_size, image_size, 1), name="image")
         standardized = Standardize((0.5,), (0.29,))(image)
         network = build_model(
-            arch, (image_size, image_size, 1), len(CLASSES), hidden_units=32, seed=3
+            arch, (image_size, image_size, 1), len(CLASSES), hidden_units=32, seed=3, **size
         )
         network = keras.Model(image, network(standardized), name="standardized_network")
         classifier = keras.Sequential(

@@ -23,9 +23,10 @@ from alloyk.training import run_training
 pytestmark = pytest.mark.usefixtures("unrendered")
 
 SETTINGS = (
-    "model.arch=cnn", "model.width=8", "model.depth=2", "preprocess.image_size=32",
-    "preprocess.upright=true", "optimizer.learning_rate=0.003", "train.batch_size=16",
-    "train.epochs=2", "train.deterministic=true", "data.channels.values=40,45,50",
+    "model.arch=cnn", "model.width=8", "model.depth=1", "preprocess.image_size=32",
+    "preprocess.upright=true", "preprocess.repair=false", "optimizer.learning_rate=0.003",
+    "train.batch_size=16", "train.epochs=2", "train.deterministic=true",
+    "data.channels.values=40,45,50",
 )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def configuration(data, **more):
         None,
         {
             "data": {"path": str(data)},
-            "model": {"arch": "fnn", "hidden_units": 4},
+            "model": {"arch": "fnn", "depth": 1, "hidden_units": 4},
             "preprocess": {"image_size": 8, "repair": False},
             "train": {"epochs": 2},
             **more,
@@ -69,7 +69,7 @@ def training_replaced():
 
     def fake(config, run, *, resume=False, progress=None):
         asked.append((run.name, resume))
-        dataset = open_dataset(**config.data_settings())
+        dataset = open_dataset(config.data_settings())
         run.mkdir(exist_ok=True)
         write_config(config, run / "config.yaml")
         rng = np.random.default_rng(len(run.name) + int(run.name[-1]))
@@ -210,7 +210,7 @@ def test_a_fold_is_the_run_that_train_would_make(three_folds):
     out, _ = three_folds
     config = resolve_config(out / "fold_2" / "config.yaml")
     assert config.data.fold == "2/3"
-    assert set(open_dataset(**config.data_settings()).split("test")["path"]) == set(
+    assert set(open_dataset(config.data_settings()).split("test")["path"]) == set(
         read_predictions(out / "fold_2" / "predictions.csv").table["path"]
     )
 
@@ -245,7 +245,7 @@ def test_the_command_trains_and_finds_its_work_done(data, tmp_path, runner):
     command = [
         "cross-validate", "--folds", "2", "--arch", "fnn", "--data", str(data), "--out",
         str(tmp_path / "cv"), "--set", "model.hidden_units=4", "--set", "preprocess.image_size=8",
-        "--set", "train.epochs=1", "--set", "preprocess.repair=false",
+        "--set", "train.epochs=1", "--set", "preprocess.repair=false", "--set", "model.depth=1",
     ]  # fmt: skip
     result = runner.invoke(main, command)
     assert result.exit_code == 0, result.output

@@ -22,8 +22,8 @@ RAW = {"dtype": "uint16", "shape": [20, 24], "offset": 16, "byte_order": "big"}
 FRAMES = 2
 SETTINGS = {
     "preprocess.image_size": 16, "model.arch": "fnn", "model.hidden_units": 16,
-    "train.epochs": 1, "train.batch_size": 16, "data.page": "each", "data.raw": RAW,
-    "preprocess.repair": False,
+    "model.depth": 1, "train.epochs": 1, "train.batch_size": 16, "data.page": "each",
+    "data.raw": RAW, "preprocess.repair": False,
 }  # fmt: skip
 
 

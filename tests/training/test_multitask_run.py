@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("unrendered", "untimed")
 
 COLUMN = "true_thickness_mm"
 SETTINGS = (
-    "model.arch=cnn", "preprocess.image_size=24", "preprocess.normalize=log",
+    "model.arch=cnn", "model.depth=2", "preprocess.image_size=24", "preprocess.normalize=log",
     "optimizer.learning_rate=0.003", "train.batch_size=16", "schedule.warmup_epochs=1",
     "train.deterministic=true", "preprocess.repair=false",
 )  # fmt: skip
