@@ -268,9 +268,9 @@ def test_a_lineage_of_keys_that_cannot_change_is_refused(on_ray, tmp_path):
         (["train", "--replay", "l.json", "--resume", "--run", "r"],
          "--resume takes --run and nothing else"),
         (["tune", "--over", "model.dropout=.1,.2", "--search", "pbt", "--trials", "3"],
-         "--trials does not go with pbt; give --population"),
+         "--trials must not be given with pbt; give --population"),
         (["tune", "--over", "model.dropout=.1,.2", "--population", "3"],
-         "--population goes with --search=pbt only, got grid"),
+         "--population is for --search=pbt only, got grid"),
     ],
 )  # fmt: skip
 def test_options_that_contradict_each_other(on_ray, monkeypatch, arguments, message):

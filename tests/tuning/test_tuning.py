@@ -19,7 +19,6 @@ from alloyk.models.classifier import ARCHITECTURES as MODELS
 from alloyk.runs.search_records import (
     SEARCH_FILE,
     TRIAL_FILE,
-    Trial,
     TrialRecords,
     refuse_another_search,
     write_description,
@@ -100,17 +99,6 @@ def test_wrong_data_fails_before_the_first_trial(tmp_path):
     overrides = parse_overrides([*TINY, f"data.path={tmp_path / 'nowhere'}"])
     with pytest.raises(AlloykError, match=r"/nowhere does not exist"):
         run_search("grid", {"model.dropout": [0.1]}, tmp_path / "s", overrides=overrides)
-
-
-def test_the_settings_of_a_trial_replace_what_a_killed_worker_left(tmp_path):
-    from alloyk.tuning.experiment import _write_settings
-
-    left = tmp_path / ".settings-abc.yaml"
-    left.write_text("seed:")
-    config = resolve_config(None, parse_overrides(TINY))
-    _write_settings(config, tmp_path / "settings.yaml", Trial("0003", {}))
-    assert resolve_config(tmp_path / "settings.yaml") == config
-    assert [file.name for file in tmp_path.iterdir()] == ["settings.yaml"]
 
 
 def test_random_search_stays_in_its_ranges_and_goes_on(tmp_path, capsys):
