@@ -164,6 +164,7 @@ def split(
     group_by: str | None = None,
     mode: str = "copy",
     seed: int = 0,
+    shards: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> "SplitPlan":
     """Sort images into train, val and test folders, as `alloyk split` does.
@@ -176,6 +177,8 @@ def split(
             file name, or `none`. By default `plate_id` if the manifest has it.
         mode: `copy`, `move`, `link` (hard links) or `manifest` (a table only).
         seed: Seed of the draw.
+        shards: Write the images into so many large, checksummed files instead of one file each; a
+            given split is kept.
         progress: Shows how far it is, see `alloyk.progress`.
 
     Returns:
@@ -192,7 +195,9 @@ def split(
     from alloyk.data.reorganize.apply import place
     from alloyk.data.reorganize.plan import plan_split
 
-    planned = plan_split(source, out, ratios=ratios, group_by=group_by, mode=mode, seed=seed)
+    planned = plan_split(
+        source, out, ratios=ratios, group_by=group_by, mode=mode, seed=seed, shards=shards
+    )
     for note in planned.notes:
         logger.warning(note)
     if planned.resumed:

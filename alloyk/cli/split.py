@@ -26,6 +26,11 @@ from alloyk.cli.terminal import PROGRESS
     help="What to do with the files; link makes hard links, manifest writes a table only.",
 )  # fmt: skip
 @click.option(
+    "--shards", metavar="N", type=click.IntRange(1),
+    help="Write the images into N large, checksummed files instead of one file each; a given "
+    "split is kept.",
+)  # fmt: skip
+@click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draw."
 )
 def split(src: Path, out: Path, **options: Any) -> None:
@@ -36,12 +41,16 @@ def split(src: Path, out: Path, **options: Any) -> None:
     one plate stay together. The same command resumes an interrupted move; if OUT is SRC, the
     images are split in place.
 
+    With --shards, OUT is a data set whose images are in a few large files, for millions of images
+    or slow shared storage; every command reads it as it reads folders.
+
     \b
     Examples:
       alloyk split radiographs sorted
       alloyk split scans sorted --group-by "^(plate\\d+)_" --mode link
       alloyk split unsorted unsorted --mode move
       alloyk split radiographs radiographs/split.csv --mode manifest
+      alloyk split radiographs packed --shards 16
     """
     from alloyk.api import split
     from alloyk.data.reorganize.plan import summary

@@ -6,7 +6,6 @@ plate where known; a `manifest.csv` has `path,label` and may have `split,plate_i
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,7 @@ from alloyk.data.discovery import (
 from alloyk.data.folds import condition_split, fold_split
 from alloyk.data.headers import with_header_settings
 from alloyk.data.journal import refuse_unfinished
-from alloyk.data.manifest import check_manifest_files, manifest_in, read_manifest
+from alloyk.data.manifest import MANIFEST, check_manifest_files, manifest_in, read_manifest
 from alloyk.data.names import SPLITS, split_called
 from alloyk.data.notes import link_notes, shared_group_notes, split_notes, taken_notes
 from alloyk.data.splits import (
@@ -43,9 +42,11 @@ from alloyk.imaging import (
     RawLayout,
     describe_raw,
     image_files,
+    image_stamp,
     raw_layout,
     shown,
 )
+from alloyk.imaging.store import has_store, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,12 +121,12 @@ class ImageDataset:
         for path, label, split in rows.itertuples(index=False, name=None):
             for file in image_files(self.root / path):
                 try:
-                    status = os.stat(file)
+                    stamp = image_stamp(file)
                 except OSError as error:
                     raise DataError(
                         f"{shown(self.root / path)} is no longer there: {error.strerror}"
                     ) from error
-                row: tuple[Any, ...] = (path, label, split, status.st_size, status.st_mtime_ns)
+                row: tuple[Any, ...] = (path, label, split, *stamp)
                 if file.suffix.lower() == ".raw":
                     row += (raw_layout(file),)
                 digest.update(repr(row).encode())
@@ -249,6 +250,8 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
     manifest = manifest_in(root)
     if manifest:
         return _from_manifest(manifest, labelled, whole_folder=True)
+    if has_store(root):
+        raise DataError(f"{shown(root)} must have a {MANIFEST} beside its shards; restore it")
     tree = find_images(root)
     notes = []
     others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
@@ -278,6 +281,7 @@ def _from_manifest(
     file: Path, labelled: bool, whole_folder: bool
 ) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     root = file.parent
+    open_store(root)
     table, notes = read_manifest(file, labelled=labelled)
     notes += link_notes(check_manifest_files(file, table, whole_folder=whole_folder))
     if "split" in table.columns:

@@ -14,7 +14,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.files import few
-from alloyk.imaging import image_file, image_format, read_image
+from alloyk.imaging import image_file, image_format, open_image_file, read_image
 
 # Enough to find a depth that one image in 300 has, in a second or two.
 MOST_FILES = 1000
@@ -55,7 +55,7 @@ def depth_of(path: Path) -> Depth:
     """
     kind = image_format(path)
     if kind == "png":
-        with open(path, "rb") as file:
+        with open_image_file(path) as file:
             bits = file.read(_PNG_DEPTH + 1)[_PNG_DEPTH]
         return Depth(kind, "uint16" if bits == 16 else "uint8", bits)
     if kind in ("jpeg", "bmp"):
@@ -99,7 +99,7 @@ def _tiff_type(path: Path) -> np.dtype[Any] | None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(image_file(path)) as file:
+        with open_image_file(image_file(path)) as opened, tifffile.TiffFile(opened) as file:
             found: np.dtype[Any] | None = file.pages[0].dtype
             return None if str(path).endswith("[mean]") else found
     except Exception:  # whatever a damaged header makes of it; the reader says it better

@@ -12,6 +12,7 @@ from alloyk.data.text_table import read_text_table
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page, without_page
+from alloyk.imaging.store import ImageStore, store_around
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,6 +192,10 @@ def check_manifest_files(
         DataError: Files are missing, or images are not named.
     """
     root = file.parent
+    found = store_around(root)
+    if found and (not found[1] or found[1] + table["path"].iloc[0] in found[0]):
+        _refuse_other_than_stored(file, table, *found, whole_folder=whole_folder)
+        return ()
     listed = {_file_of(root, path) for path in table["path"]}
     if whole_folder:
         tree = find_images(root)
@@ -212,6 +217,28 @@ def check_manifest_files(
             f"({few(unlisted)}); add rows for them, or name {file.name} itself as the data set"
         )
     return tuple(links_out)
+
+
+def _refuse_other_than_stored(
+    file: Path, table: "pd.DataFrame", store: ImageStore, prefix: str, *, whole_folder: bool
+) -> None:
+    """Compare a manifest with the images in shards."""
+    paths = table["path"]
+    if paths.str.endswith("]").any():
+        paths = paths.map(lambda path: _file_of(file.parent, path)).drop_duplicates()
+    names = (prefix + paths if prefix else paths).tolist()
+    missing = store.missing(names)
+    missing = [name for name in missing if not os.path.isfile(store.root / name)]
+    if missing:
+        raise DataError(
+            f"{shown(file)} names {len(names)} images, but {len(missing)} of them are not in "
+            f"{shown(store.folder)} ({few(missing)}); restore {file.name}, or take their rows out"
+        )
+    if whole_folder and not prefix and len(names) < len(store):
+        raise DataError(
+            f"{shown(store.folder)} has {len(store)} images, but {shown(file)} names only "
+            f"{len(names)}; restore it, or name {file.name} itself as the data set"
+        )
 
 
 def _file_of(root: Path, path: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 
 from alloyk.data.dataset import ImageDataset
-from alloyk.imaging.pages import image_files
+from alloyk.imaging import image_bytes, image_files, image_length
 
 FILES = 64
 """Files of which the content counts too."""
@@ -23,7 +23,7 @@ def sample_digest(dataset: ImageDataset, files: int = FILES) -> str:
     step = max(len(rows) // files, 1)
     for number, (path, label, split) in enumerate(rows.itertuples(index=False, name=None)):
         for file in image_files(dataset.root / path):
-            digest.update(repr((path, label, split, file.stat().st_size)).encode())
+            digest.update(repr((path, label, split, image_length(file))).encode())
             if number % step == 0:
-                digest.update(file.read_bytes())
+                digest.update(image_bytes(file))
     return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.errors import DataError
 from alloyk.evaluation.text_report import describe
-from alloyk.imaging import image_files, read_image, shown
+from alloyk.imaging import image_exists, image_files, read_image, shown
 from alloyk.metrics.breakdown import conditions_of
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import SUMMARY_METRICS
@@ -159,7 +159,7 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
     paths = predictions.table["path"].to_numpy()[surest]
     for path in paths:
         for file in image_files(root / path):
-            if not file.is_file():
+            if not image_exists(file):
                 raise DataError(f"the image {shown(file)} is missing")
     names = [display_name(label) for label in predictions.classes]
     captions = [

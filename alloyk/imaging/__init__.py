@@ -1,6 +1,7 @@
 """Image files as arrays, at their true depth.
 
-`reading` reads a file or its header, `opening` names the file in every error, `formats` finds the
+`contents` finds the bytes of an image, in its file or in the shards of `store`; `reading` reads a
+file or its header, `opening` names the file in every error, `formats` finds the
 format; `png`, `jpeg`, `pillow` (BMP too), `tiff` and `dicom` read one format each, `lab` those of
 laboratories (`numpy_files`, `edf`, `his`, `hdf5`, `raw`). `limits` is what they share, `pages`
 names the pages of a file, `channels` images of several files, `advice` says how to convert what is
@@ -8,8 +9,16 @@ not read, `gray` makes gray of colour.
 """
 
 from alloyk.imaging.channels import ChannelChoice, channel_files, channel_name, several
+from alloyk.imaging.contents import (
+    image_bytes,
+    image_exists,
+    image_length,
+    image_stamp,
+    open_image_file,
+)
 from alloyk.imaging.formats import IMAGE_SUFFIXES
-from alloyk.imaging.opening import is_image_file, is_image_name, shown
+from alloyk.imaging.messages import shown
+from alloyk.imaging.opening import is_image_file, is_image_name
 from alloyk.imaging.pages import (
     Page,
     PageChoice,
@@ -40,12 +49,17 @@ __all__ = [
     "channel_name",
     "decoded_pixels",
     "describe_raw",
+    "image_bytes",
+    "image_exists",
     "image_file",
     "image_files",
     "image_format",
+    "image_length",
     "image_size",
+    "image_stamp",
     "is_image_file",
     "is_image_name",
+    "open_image_file",
     "page_count",
     "page_paths",
     "plain_format",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.errors import DataError
+from alloyk.imaging.contents import image_exists
 
 SEPARATOR = "|"
 
@@ -88,7 +89,7 @@ def channel_files(path: str | Path) -> list[str]:
     ['plate.png']
     """
     text = str(path)
-    if SEPARATOR not in text or os.path.lexists(text):
+    if SEPARATOR not in text or image_exists(text):
         return [text]
     first, *others = text.split(SEPARATOR)
     folder = os.path.dirname(first)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -10,8 +9,10 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError
+from alloyk.imaging.contents import open_image_file
 from alloyk.imaging.formats import HEAD_BYTES, IMAGE_SUFFIXES, kind_of
 from alloyk.imaging.limits import CUT_SHORT
+from alloyk.imaging.messages import shown
 
 Result = TypeVar("Result")
 
@@ -87,16 +88,6 @@ def named(source: str | Path | bytes, name: str = "") -> str:
     return name or ("of these bytes" if isinstance(source, bytes) else shown(source))
 
 
-def shown(path: str | Path) -> str:
-    r"""Return a path for a one-line message, escaped if it has control characters.
-
-    >>> print(shown("plate 7.png"), shown("a\nb.png"))
-    plate 7.png 'a\nb.png'
-    """
-    text = str(path)
-    return text if text.isprintable() else repr(text)
-
-
 def _reason(error: Exception) -> str:
     why = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
@@ -109,21 +100,11 @@ def _reason(error: Exception) -> str:
 
 
 def binary_file(source: str | Path | bytes) -> BinaryIO:
-    """Open a regular file, or bytes, for reading.
+    """Open the file of an image, or bytes, for reading.
 
     Raises:
         OSError: The file cannot be opened.
         ValueError: It is a pipe, a device or a folder.
+        DataError: The shard that it is in is damaged.
     """
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    return open(source, "rb", opener=_open_regular_file)
-
-
-def _open_regular_file(path: str, flags: int) -> int:
-    # Reading a pipe or a device could block forever.
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("it is not a regular file")
-    return descriptor
+    return io.BytesIO(source) if isinstance(source, bytes) else open_image_file(source)

@@ -1,11 +1,11 @@
 """Names of a page: `FILE[2]`, `FILE[mean]` for the mean of all pages, `FILE[channels]` for all."""
 
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from alloyk.imaging.channels import channel_files
+from alloyk.imaging.contents import image_exists
 
 CHANNELS: Literal["channels"] = "channels"
 """Page: everything in a file, each page or sample a channel."""
@@ -26,7 +26,7 @@ def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
     """
     text = str(path)
     found = _PAGE.fullmatch(text) if text.endswith("]") else None
-    if found is None or os.path.lexists(text) or len(channel_files(text)) > 1:
+    if found is None or image_exists(text) or len(channel_files(text)) > 1:
         return path, None
     if found[2] == CHANNELS:
         return found[1], CHANNELS

@@ -14,7 +14,8 @@ from alloyk.imaging import jpeg, png
 from alloyk.imaging.channels import channel_files
 from alloyk.imaging.formats import Format, format_of
 from alloyk.imaging.gray import to_gray
-from alloyk.imaging.opening import named, shown, with_open_image
+from alloyk.imaging.messages import shown
+from alloyk.imaging.opening import named, with_open_image
 from alloyk.imaging.pages import CHANNELS, Page, split_page
 
 Result = TypeVar("Result")

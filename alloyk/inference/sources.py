@@ -16,6 +16,7 @@ from alloyk.imaging import (
     RawLayout,
     assume_raw,
     channel_files,
+    image_exists,
     image_size,
     is_image_file,
     page_count,
@@ -26,6 +27,7 @@ from alloyk.imaging import (
     split_page,
 )
 from alloyk.imaging.pages import CHANNELS
+from alloyk.imaging.store import has_store, store_around, stored
 
 STANDARD_INPUT = "-"
 
@@ -231,6 +233,8 @@ def find_images(
         others: list[str] = []
         if several(channels) and has_samples(argument):
             some = _samples(argument, channels)
+        elif (names := _in_shards(argument)) is not None:
+            some = names
         elif os.path.isdir(argument):
             from alloyk.data import discovery
 
@@ -239,7 +243,7 @@ def find_images(
             others = [os.path.join(argument, name) for name in tree.others]
         elif has_samples(argument):
             some = _in_manifest(Path(argument))
-        elif argument == STANDARD_INPUT or all(map(os.path.lexists, channel_files(argument))):
+        elif argument == STANDARD_INPUT or all(map(image_exists, channel_files(argument))):
             some = [argument]
         elif glob.has_magic(argument):
             matches = [p for p in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(p)]
@@ -264,6 +268,22 @@ def has_samples(argument: str) -> bool:
 
         return manifest_in(Path(argument)) is not None
     return argument.lower().endswith(".csv") and os.path.isfile(argument)
+
+
+def _in_shards(argument: str) -> list[str] | None:
+    """The images of a data set in shards, or of a folder in it; None for anything else."""
+    if os.path.lexists(argument) and not has_store(argument):
+        return None
+    found = store_around(argument)
+    if found is None or stored(argument):
+        return None
+    from alloyk.data.manifest import manifest_in
+
+    store, prefix = found
+    manifest = manifest_in(store.root)
+    names = _in_manifest(manifest) if manifest else []
+    top = os.path.join(store.root, prefix)
+    return [os.path.join(argument, name[len(top) :]) for name in names if name.startswith(top)]
 
 
 def _samples(data: str, channels: ChannelChoice | None) -> list[str]:

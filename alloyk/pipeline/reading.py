@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +14,7 @@ import tensorflow as tf
 
 from alloyk import errors
 from alloyk.errors import AlloykError
-from alloyk.imaging import plain_format, read_image, shown
+from alloyk.imaging import image_bytes, plain_format, read_image, shown
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -30,9 +29,6 @@ _DECODERS = {
 _READ_IMAGE = len(_DECODERS)
 # Other files are not opened here; `read_image` reads a PNG or JPEG file with another suffix.
 _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
-
-# Flags for opening without waiting and, on Windows, without changing line ends.
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 BATCHES_AT_ONCE = 2  # files of one batch are read while those of another are decoded
 
@@ -75,18 +71,9 @@ def _plain_content(path: bytes) -> bytes | None:
     if not path.lower().endswith(_PLAIN_SUFFIXES):
         return None
     try:
-        # Four system calls; a file object takes nine. A pipe would block without the flag.
-        descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return None
-            content = os.read(descriptor, status.st_size)
-        finally:
-            os.close(descriptor)
-    except OSError:  # reported by `read_image`
+        return image_bytes(os.fsdecode(path))
+    except (OSError, ValueError, AlloykError):  # reported by `read_image`
         return None
-    return content if len(content) == status.st_size else None  # changed meanwhile, or over 2 GiB
 
 
 def _read(path, size):

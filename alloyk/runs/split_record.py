@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from alloyk.data import PLATE, SPLITS, ImageDataset
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import ModelError
-from alloyk.files import sha256, whole_file
-from alloyk.imaging import image_files, shown
+from alloyk.files import whole_file
+from alloyk.imaging import image_files, open_image_file, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,9 +105,18 @@ def image_digests(root: Path, paths: Iterable[str]) -> "pd.Series[str]":
     files = [image_files(root / path) for path in paths]
     distinct = list(dict.fromkeys(file for channels in files for file in channels))
     with ThreadPool() as pool:
-        digests = dict(zip(distinct, pool.map(sha256, distinct), strict=True))
+        digests = dict(zip(distinct, pool.map(_sha256, distinct), strict=True))
     found = ([digests[file] for file in channels] for channels in files)
     return pd.Series([one[0] if len(one) == 1 else _digest_of(one) for one in found], dtype=object)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open_image_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot read {shown(path)}: {why}") from error
 
 
 def _digest_of(digests: Iterable[str]) -> str:

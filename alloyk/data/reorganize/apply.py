@@ -1,4 +1,4 @@
-"""Apply a split plan: by copy, move, hard link, or a manifest alone."""
+"""Apply a split plan: by copy, into shards, by move, hard link, or a manifest alone."""
 
 import errno
 import json
@@ -14,6 +14,7 @@ from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
 from alloyk.data.text_table import text_of_table
 from alloyk.errors import DataError
 from alloyk.imaging import shown
+from alloyk.imaging.store_writing import write_store
 from alloyk.progress import NO_PROGRESS, Advance, Progress
 
 _RECIPE = "simulation.yaml"
@@ -49,12 +50,11 @@ def _place_by_copying(plan: SplitPlan, advance: Advance) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir(parents=True)
-        for folder in sorted({os.path.dirname(path) for path in plan.table["path"]}):
-            os.makedirs(draft / folder, exist_ok=True)
-        put = shutil.copy2 if plan.mode == "copy" else _link
-        for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
-            put(plan.source / old, draft / new)
-            advance(1)
+        if plan.shards is None:
+            _put_files(plan, draft, advance)
+        else:
+            names = plan.table["path"].tolist()
+            write_store(draft, names, plan.source, plan.old_paths, plan.shards, advance)
         _write_extras(plan, draft)
         os.rename(draft, target)  # onto an empty folder too
     except OSError as error:
@@ -65,6 +65,15 @@ def _place_by_copying(plan: SplitPlan, advance: Advance) -> None:
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put_files(plan: SplitPlan, draft: Path, advance: Advance) -> None:
+    for folder in sorted({os.path.dirname(path) for path in plan.table["path"]}):
+        os.makedirs(draft / folder, exist_ok=True)
+    put = shutil.copy2 if plan.mode == "copy" else _link
+    for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
+        put(plan.source / old, draft / new)
+        advance(1)
 
 
 def _link(old: Path, new: Path) -> None:

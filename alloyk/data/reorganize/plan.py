@@ -42,6 +42,7 @@ class SplitPlan:
         notes: What the user should know, a sentence each.
         resumed: Whether an interrupted move is to be finished.
         finished: Whether an earlier run has done all of it.
+        shards: Number of files to write the images into; None writes a file for each.
     """
 
     source: Path
@@ -54,6 +55,7 @@ class SplitPlan:
     notes: tuple[str, ...] = ()
     resumed: bool = False
     finished: bool = False
+    shards: int | None = None
 
 
 def plan_split(
@@ -64,6 +66,7 @@ def plan_split(
     group_by: str | None = None,
     mode: str = "copy",
     seed: int = 0,
+    shards: int | None = None,
 ) -> SplitPlan:
     """Assign each image to a split, and find all obstacles.
 
@@ -75,6 +78,8 @@ def plan_split(
         group_by: As in `alloyk.data.split_table`.
         mode: One of `MODES`.
         seed: Seed of the draw.
+        shards: Number of files to write the images into, see `alloyk.imaging.store`; None writes a
+            file for each. A given split is kept.
 
     Raises:
         DataError: The source is not usable, the target is not empty, the split is not possible.
@@ -92,7 +97,22 @@ def plan_split(
         if earlier:
             return earlier
     journal.refuse_unfinished(source.parent if source.is_file() else source)
+    if shards is not None and mode != "copy":
+        raise DataError(
+            f"the mode must be copy for shards, got {mode}; leave out --mode, or leave out --shards"
+        )
     root, table, notes = read_source(source)
+    if shards is not None:
+        record["shards"] = shards
+    if shards is not None and "split" in table.columns:
+        _refuse_target(root, target, mode)
+        _refuse_pages(root, table["path"].tolist())
+        earlier = read_record(root) or {"group_by": "manifest"}
+        record = {**record, "group_by": earlier["group_by"]}
+        return SplitPlan(
+            root, target, mode, record, table, table["path"].tolist(), MANIFEST, tuple(notes),
+            shards=shards,
+        )  # fmt: skip
     if "split" in table.columns:
         raise DataError(
             f"{shown(source)} is split already (into {', '.join(sorted(set(table['split'])))}); "
@@ -120,7 +140,11 @@ def plan_split(
         table["path"] = _new_paths(table)
     first = [name for name in ("path", "label", "split") if name in table.columns]
     table = table[first + [name for name in table.columns if name not in first]]
-    return SplitPlan(root, target, mode, record, table, old_paths, manifest, tuple(notes))
+    if shards is not None:
+        manifest = MANIFEST
+    return SplitPlan(
+        root, target, mode, record, table, old_paths, manifest, tuple(notes), shards=shards
+    )
 
 
 def summary(plan: SplitPlan) -> str:
