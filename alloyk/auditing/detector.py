@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alloyk.auditing.blocks import in_blocks, normed, sample_of
 from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
 from alloyk.files import few
 
@@ -110,7 +111,7 @@ def common_scene(audited: Audited) -> CommonScene | None:
     rows = np.flatnonzero(audited.scan.readable)
     if len(rows) < FEWEST_SCENES:
         return None
-    turn, sure = _turns(audited.scan.equalized[rows].astype(np.float32))
+    turn, sure = _turns(audited.scan.equalized, rows)
     usual = int(np.bincount(turn[sure], minlength=8).argmax()) if sure.any() else 0
     return CommonScene(rows, turn, sure, usual)
 
@@ -210,32 +211,38 @@ def _by_class(shares: dict[str, float]) -> str:
     return " (" + few([f"{label}: {percent(share)}" for label, share in ordered], 6) + ")"
 
 
-def _turns(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _turns(thumbs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Orientation of each thumbnail, 0 to 7, and whether it is certain.
 
     Args:
         thumbs: `(n, side, side)`.
+        rows: `(m,)` int, those to look at.
     """
-    flat = _normed(thumbs)
-    candidates = np.linspace(0, len(thumbs) - 1, min(REFERENCES, len(thumbs))).astype(int)
+    some = thumbs[sample_of(rows)].astype(np.float32)
+    flat = normed(some)
+    candidates = np.linspace(0, len(some) - 1, min(REFERENCES, len(some))).astype(int)
     best = [
-        np.median(np.max([flat @ turned for turned in _eight(thumbs[k])], axis=0))
-        for k in candidates
+        np.median(np.max([flat @ turned for turned in _eight(some[k])], axis=0)) for k in candidates
     ]
-    scene = thumbs[candidates[int(np.argmax(best))]]
-    for _ in range(2):  # the second time compared with the mean of all, turned upright
-        likeness = np.stack([flat @ turned for turned in _eight(scene)], axis=1)
-        turn = likeness.argmax(axis=1)
-        upright = [_turned(thumb, _inverse(int(k))) for thumb, k in zip(thumbs, turn, strict=True)]
-        scene = np.median(upright, axis=0)
+    scene = some[candidates[int(np.argmax(best))]]
+    turn = _likeness(flat, scene).argmax(axis=1)
+    upright = [_turned(thumb, _inverse(int(k))) for thumb, k in zip(some, turn, strict=True)]
+    scene = np.median(upright, axis=0)  # the mean of all, turned upright
+    likeness = in_blocks(lambda block: _likeness(normed(block), scene), thumbs, rows)
+    turn = likeness.argmax(axis=1)
     usual = np.bincount(turn, minlength=8).argmax()
-    rows = np.arange(len(turn))
-    clear = likeness[rows, turn] - likeness[:, usual] > MARGIN
-    return turn, (likeness[rows, turn] > SCENE) & (clear | (turn == usual))
+    every = np.arange(len(turn))
+    clear = likeness[every, turn] - likeness[:, usual] > MARGIN
+    return turn, (likeness[every, turn] > SCENE) & (clear | (turn == usual))
+
+
+def _likeness(flat: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """Correlation of each thumbnail with a scene in its eight orientations."""
+    return np.stack([flat @ turned for turned in _eight(scene)], axis=1)
 
 
 def _eight(thumb: np.ndarray) -> list[np.ndarray]:
-    return [_normed(_turned(thumb, k)[None])[0] for k in range(8)]
+    return [normed(_turned(thumb, k)[None])[0] for k in range(8)]
 
 
 def _turned(thumb: np.ndarray, k: int) -> np.ndarray:
@@ -252,9 +259,3 @@ def _relative(k: int, usual: int) -> int:
     probe = np.arange(4).reshape(2, 2)
     target, base = _turned(probe, k), _turned(probe, usual)
     return next(j for j in range(8) if (_turned(base, j) == target).all())
-
-
-def _normed(thumbs: np.ndarray) -> np.ndarray:
-    flat = thumbs.reshape(len(thumbs), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)

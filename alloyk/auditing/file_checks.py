@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.auditing.blocks import in_blocks, normed, sample_of
 from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
 from alloyk.files import few
 from alloyk.imaging import is_image_name, shown
@@ -123,11 +124,11 @@ def empty(audited: Audited) -> Iterator[Finding]:
             "Delete them: they contain no information.",
             audited.paths[constant].tolist(),
         )
-    thumbs = audited.scan.thumbs.astype(np.float32).reshape(len(audited), -1)
+    thumbs = audited.scan.thumbs
     with np.errstate(invalid="ignore"):
-        contrast = thumbs.max(axis=1, initial=-np.inf) - thumbs.min(axis=1, initial=np.inf)
+        contrast = in_blocks(lambda block: np.ptp(block, axis=1), thumbs, np.arange(len(thumbs)))
         pixels = audited.measure("height") * audited.measure("width")
-        block_noise = np.sqrt(thumbs.shape[1] / pixels) / audited.measure("snr")
+        block_noise = np.sqrt(thumbs[0].size / pixels) / audited.measure("snr")
         nothing = contrast < NO_CONTRAST + RANGE_OF_NOISE * block_noise
     faint = nothing & audited.scan.readable & ~constant
     if faint.any():
@@ -160,11 +161,10 @@ def inverted(audited: Audited) -> Iterator[Finding]:
     rows = np.flatnonzero(audited.scan.readable & ~_constant(audited))
     if len(rows) < 8:
         return
-    thumbs = audited.scan.equalized[rows].astype(np.float32).reshape(len(rows), -1)
-    thumbs -= thumbs.mean(axis=1, keepdims=True)
-    thumbs /= np.maximum(np.linalg.norm(thumbs, axis=1, keepdims=True), 1e-6)
-    scene = np.median(thumbs, axis=0)
-    resemblance = thumbs @ (scene / max(float(np.linalg.norm(scene)), 1e-6))
+    thumbs = audited.scan.equalized
+    scene = np.median(in_blocks(normed, thumbs, sample_of(rows)), axis=0)
+    scene = scene / max(float(np.linalg.norm(scene)), 1e-6)
+    resemblance = in_blocks(lambda block: normed(block) @ scene, thumbs, rows)
     if np.median(resemblance) < COMMON_SCENE:
         return  # no common scene to compare with
     negative = rows[resemblance < -COMMON_SCENE]

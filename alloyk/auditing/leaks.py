@@ -97,8 +97,7 @@ def similar_pairs(audited: Audited) -> list[tuple[int, int, float]]:
     rows = np.flatnonzero(audited.scan.readable)
     codes = _codes(audited)[rows]
     rows = rows[np.sort(np.unique(codes, return_index=True)[1])]
-    pairs = near_duplicates(audited.scan.signatures[rows])
-    return [(int(rows[i]), int(rows[j]), found) for i, j, found in pairs]
+    return near_duplicates(audited.scan.signatures, rows)
 
 
 def shared_series(audited: Audited) -> Iterator[Finding]:
@@ -202,8 +201,10 @@ def _codes(audited: Audited) -> np.ndarray:
 def _groups_of_many(codes: np.ndarray) -> list[np.ndarray]:
     """Groups of rows with the same code, in order of their first row."""
     order = np.argsort(codes, kind="stable")
-    ends = np.flatnonzero(np.diff(codes[order])) + 1
-    groups = [rows for rows in np.split(order, ends) if len(rows) > 1]
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(codes[order])) + 1])
+    ends = np.append(starts[1:], len(order))
+    many = ends - starts > 1
+    groups = [order[i:j] for i, j in zip(starts[many], ends[many], strict=True)]
     return sorted(groups, key=lambda rows: rows[0])
 
 
@@ -212,13 +213,14 @@ def _across_splits(audited: Audited, codes: np.ndarray) -> Iterator[Finding]:
     if splits is None:
         return
     for earlier, later in BORDERS:
-        first_row = {}
-        for row in np.flatnonzero(splits == earlier)[::-1]:
-            first_row[codes[row]] = row
-        rows = [row for row in np.flatnonzero(splits == later) if codes[row] in first_row]
-        if not rows:
+        there = np.flatnonzero(splits == earlier)
+        known, first = np.unique(codes[there], return_index=True)
+        rows = np.flatnonzero(splits == later)
+        rows = rows[np.isin(codes[rows], known)]
+        if not len(rows):
             continue
-        pairs = [[audited.paths[row], audited.paths[first_row[codes[row]]]] for row in rows]
+        partners = there[first[np.searchsorted(known, codes[rows])]]
+        pairs = np.stack([audited.paths[rows], audited.paths[partners]], axis=1).tolist()
         by_class = ""
         if labels is not None:
             names, counts = np.unique(labels[rows].astype(str), return_counts=True)

@@ -176,6 +176,7 @@ class TrainConfig(Section):
     strategy: Literal["auto", "single", "mirrored", "multi-worker"] = "auto"
     devices: tuple[str, ...] | None = None
     peer_timeout_seconds: Positive = 60.0
+    checkpoint_steps: int | None = Field(default=5000, ge=1)
     tensorboard: bool = False
 
     @field_validator("mixed_precision", mode="wrap")

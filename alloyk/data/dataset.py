@@ -6,10 +6,11 @@ plate where known; a `manifest.csv` has `path,label` and may have `split,plate_i
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -55,6 +56,33 @@ if TYPE_CHECKING:
 RECORD = "split.json"
 
 
+class ImagePaths(Sequence[Path]):
+    """Paths below a folder, made when they are asked for: a `Path` takes half a kilobyte.
+
+    Args:
+        root: The folder.
+        names: `(n,)` text, paths relative to it.
+    """
+
+    def __init__(self, root: Path, names: np.ndarray) -> None:
+        self.root, self.names = root, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self.root / name for name in self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ImagePaths": ...
+    def __getitem__(self, index: int | slice) -> "Path | ImagePaths":
+        if isinstance(index, slice):
+            return ImagePaths(self.root, self.names[index])
+        return self.root / self.names[index]
+
+
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
     """Images on disk with their labels and splits; nothing is decoded.
@@ -94,10 +122,9 @@ class ImageDataset:
             raise DataError(f"the split must be one of {', '.join(SPLITS)}, got {name!r}")
         return self.table[self.table["split"] == name].reset_index(drop=True)
 
-    def paths(self, name: str) -> list[Path]:
+    def paths(self, name: str) -> "ImagePaths":
         """Return the absolute paths of one split, in the order of `split`."""
-        root = self.root.absolute()
-        return [root / path for path in self.split(name)["path"]]
+        return ImagePaths(self.root.absolute(), self.split(name)["path"].to_numpy(dtype=object))
 
     def labels(self, name: str) -> np.ndarray:
         """Return the class numbers of one split, `(images,)` int64, in the order of `split`."""

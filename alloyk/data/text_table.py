@@ -8,7 +8,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ _QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 # Spreadsheets leave them above a table that does not start in the first row.
 _BLANK_LINES = re.compile(r"(?:[ \t,;]*(?:\r\n|\r|\n))+")
+# A million rows take half the memory if equal cells of a column are one string, such as labels.
+FEW_CELLS = 1000
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -53,16 +56,16 @@ def read_text_table(file: Path, has_key: Callable[[Sequence[str]], bool]) -> "pd
     before = (1 if named else 0) + (len(blank.group().splitlines()) if blank else 0)
     text = text[blank.end() :] if blank else text
     separator = named.group(1) if named else _separator(text, has_key)
-    header, rows = _parsed(file, text, separator, before)
-    header, rows = _without_unnamed(header, rows)
+    header, columns = _parsed(file, text, separator, before)
+    header, columns = _without_unnamed(header, columns)
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(
             f"the columns of {shown(file)} must have different names, got {few(map(repr, twice))} "
             "twice; rename one"
         )
-    columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    data = {name: pd.Series(cells, dtype=object) for name, cells in zip(header, columns)}  # noqa: B905
+    columns.reverse()
+    data = {name: pd.Series(columns.pop(), dtype=object) for name in header}
     return pd.DataFrame(data, columns=pd.Index(header, dtype=object), dtype=object)
 
 
@@ -152,16 +155,18 @@ def _separator(text: str, has_key: Callable[[Sequence[str]], bool]) -> str:
 def _parsed(
     file: Path, text: str, separator: str, lines_before: int
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, each row as long as the header."""
+    """Header and columns; every row must be as long as the header."""
     if len(separator) != 1 or separator in '"\r\n':
         raise DataError(f"{shown(file)} names an unusable separator, {separator!r}")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows: list[list[str]] = []
+    reader = csv.reader(_lines(text), delimiter=separator, strict=True)
     try:
         header = next(reader, [])
+        columns: list[list[str]] = [[] for _ in header]
+        seen: list[dict[str, str]] = [{} for _ in header]
         for row in reader:
             if len(row) == len(header):
-                rows.append(row)
+                for cells, known, cell in zip(columns, seen, row, strict=True):
+                    cells.append(known.setdefault(cell, cell) if len(known) < FEW_CELLS else cell)
             elif row:
                 raise DataError(
                     f"every row of {shown(file)} must have {len(header)} cells like its header, "
@@ -172,12 +177,19 @@ def _parsed(
         raise DataError(
             f"{shown(file)} must be a CSV table, got line {reader.line_num + lines_before}: {error}"
         ) from None
-    return header, rows
+    return header, columns
 
 
-def _without_unnamed(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+def _lines(text: str) -> Iterator[str]:
+    """The lines with their ends; `io.StringIO` would take four bytes for each character."""
+    return (found.group() for found in _LINE.finditer(text))
+
+
+def _without_unnamed(
+    header: list[str], columns: list[list[str]]
+) -> tuple[list[str], list[list[str]]]:
     """Drop columns at the end that have neither a name nor a cell, as spreadsheets add them."""
     width = len(header)
-    while width > 1 and not header[width - 1] and not any(row[width - 1] for row in rows):
+    while width > 1 and not header[width - 1] and not any(columns[width - 1]):
         width -= 1
-    return header[:width], [row[:width] for row in rows] if width < len(header) else rows
+    return header[:width], columns[:width]

@@ -8,7 +8,6 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from alloyk.imaging.store import known_store, stored
 
@@ -27,7 +26,7 @@ class StoredFile(io.BytesIO):
         self.name = name
 
 
-def open_image_file(path: str | Path) -> BinaryIO:
+def open_image_file(path: str | Path) -> io.BufferedReader | StoredFile:
     """Open the file of an image, without a page, for reading.
 
     Raises:

@@ -96,7 +96,7 @@ class ImageStore:
             some = names[start : start + _AT_ONCE]
             keys = name_keys(some, self._salt)
             rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            found += [some[row] for row in np.flatnonzero(self._keys[rows] != keys)]
+            found += [some[row] for row in np.flatnonzero(self._keys[rows] != keys).tolist()]
         return found
 
     def length(self, name: str) -> int:

@@ -33,7 +33,7 @@ def _targets(labels, values):
 
 
 def training_batches(
-    images, labels, *, batch_size, seed, epochs, first_epoch=0, augmentation=None,
+    images, labels, *, batch_size, seed, epochs, first_epoch=0, first_step=0, augmentation=None,
     class_aware=False, values=None, part=WHOLE,
 ):  # fmt: skip
     """Shuffled, augmented batches of the epochs `first_epoch` to `epochs`, one after the other.
@@ -45,6 +45,7 @@ def training_batches(
         seed: Int; order and augmentation depend on it and on the epoch's number only.
         epochs: Number of the last epoch, plus one.
         first_epoch: Number of the first epoch.
+        first_step: Batches of the first epoch that are left out; their images are not read.
         augmentation: `Augmentation` or None.
         class_aware: Whether to draw all classes equally often instead of each image once.
         values: Name of each further output → `(n,)` numbers; None if there are none.
@@ -74,9 +75,10 @@ def training_batches(
         else:
             order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
         numbers = tf.data.Dataset.from_tensor_slices(tf.cast(order, tf.int64)).batch(batch_size)
-        return numbers.enumerate().map(
+        steps = numbers.enumerate().map(
             lambda step, batch: (batch, tf.random.experimental.stateless_fold_in(key, step))
         )
+        return steps.skip(tf.where(epoch == first_epoch, tf.cast(first_step, tf.int64), 0))
 
     steps = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_numbers)
     if part.total > 1:

@@ -64,7 +64,7 @@ class StreamedImages:
         digests: Path → SHA-256 of the bytes read; filled for plain files.
     """
 
-    paths: list
+    paths: Sequence[Path]
     preprocessing: object
     digests: Digests | None = None
 

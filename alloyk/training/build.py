@@ -83,7 +83,7 @@ def load_splits(
     Raises:
         AlloykError: An image to keep cannot be read, or there is not enough memory or disk space.
     """
-    paths = [list(dataset.paths(name)) for name in names]
+    paths = [dataset.paths(name) for name in names]
     images: Iterable[pipeline.KeptImages | pipeline.StreamedImages]
     if config.data.cache == "none":
         images = [pipeline.StreamedImages(one, preprocessing, digests) for one in paths]

@@ -77,8 +77,8 @@ class HistoryFile(keras.callbacks.Callback):
 class AfterFirstEpoch(keras.callbacks.Callback):
     """Call a function once, when the first epoch of this process has ended.
 
-    Listed before the callbacks that write a checkpoint, so that no checkpoint exists without what
-    the function writes.
+    Listed before the callbacks that write a checkpoint, so that no checkpoint of an epoch exists
+    without what the function writes.
     """
 
     def __init__(self, function: Callable[[], None]) -> None:
@@ -124,6 +124,7 @@ class EpochReport(keras.callbacks.Callback):
         steps: Batches per epoch.
         images: Training images per epoch.
         progress: Shows the batches.
+        before: Batches of the epoch that begins that were trained before this process.
         left: From the number of epochs left and the duration of the last one to the time left, as
             text; None does not show it.
     """
@@ -135,8 +136,10 @@ class EpochReport(keras.callbacks.Callback):
         images: int,
         progress: Progress = NO_PROGRESS,
         left: Callable[[int, float], str] | None = None,
+        before: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__()
+        self.before = before
         self.epochs, self.steps, self.images, self.progress = epochs, steps, images, progress
         self.left = left
         self._task = ExitStack()
@@ -152,6 +155,7 @@ class EpochReport(keras.callbacks.Callback):
         label = self._label(epoch) + self._time_left
         task = self.progress.task(label, self.steps, "batches")
         self._advance = self._task.enter_context(task)
+        self._advance(self.before())
 
     def on_train_batch_end(self, batch, logs=None):
         self._batches += 1

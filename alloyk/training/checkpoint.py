@@ -6,8 +6,9 @@ import logging
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,28 +75,47 @@ class BestEpoch(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Write everything that a resumed training needs, at the end of every epoch.
+    """Write everything that a resumed training needs, at the end of every epoch and within it.
 
     The file holds every variable of the model (weights, batch-norm statistics, dropout seeds) and
     of the optimizer (slots, iteration, on which the schedule depends), the epoch, and the state of
     the other callbacks: those whose decisions depend on earlier epochs have `get_state()` and
     `set_state(state)` over JSON values. Order and augmentation depend on seed and epoch only.
+    Within an epoch it holds the number of its batches, and every variable of the metrics.
 
     Args:
         folder: Folder of the file `state.npz`, replaced as a whole.
         best: The `BestEpoch` of this training.
         described: The experiment as text; a file of another experiment is refused when read.
+        within: Batches after which the file is written within an epoch; None: not at all. All
+            workers of a training count alike.
+        steps: Batches per epoch.
+        data: Identifies the images of the training. It is written within the first epoch, when
+            there is no split record yet.
 
     Attributes:
         kernels: TensorFlow's CPU kernels that this training has used; the current ones are last.
+        before: Batches of the current epoch that were trained before `restore`.
 
     Raises:
         AlloykError: From all methods that read: the file is damaged, or of another experiment.
     """
 
-    def __init__(self, folder: Path, best: BestEpoch, described: str = ""):
+    def __init__(
+        self,
+        folder: Path,
+        best: BestEpoch,
+        described: str = "",
+        *,
+        within: int | None = None,
+        steps: int = 0,
+        data: Callable[[], str] = lambda: "",
+    ) -> None:
         super().__init__()
         self.described = described
+        self.within, self.steps, self.data = within, steps, cache(data)
+        self.before = 0
+        self._metrics: list[np.ndarray] = []
         self.path = Path(folder) / "state.npz"
         self.best = best
         self.kernels = [describe_kernels()["kernels"]]
@@ -109,6 +129,10 @@ class Checkpoint(keras.callbacks.Callback):
     def epochs_done(self) -> int:
         """Number of epochs completed in the file on disk; 0 without a file."""
         return self._read_header()["epochs_done"] if self.path.exists() else 0
+
+    def steps_done(self) -> int:
+        """Number of batches completed in the next epoch in the file; 0 without a file."""
+        return self._read_header().get("steps_done", 0) if self.path.exists() else 0
 
     def stopped(self) -> bool:
         """Whether training had ended early when the file was written."""
@@ -130,17 +154,36 @@ class Checkpoint(keras.callbacks.Callback):
     def _variables(self):
         return [*self.model.variables, *self.model.optimizer.variables]
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        if self._metrics:  # Keras has just reset them
+            for variable, array in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(array)
+        self._metrics = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = self.before + batch + 1
+        if self.within and done % self.within == 0 and done < self.steps:
+            metrics = map(keras.ops.convert_to_numpy, self.model.metrics_variables)
+            named = {f"metric-{number:05d}": array for number, array in enumerate(metrics)}
+            data = self.data() if self._epoch == 0 else ""
+            self._write({"epochs_done": self._epoch, "steps_done": done, "data": data}, named)
+
     def on_epoch_end(self, epoch, logs=None):
+        self.before = 0
+        self._write({"epochs_done": epoch + 1, "stopped": bool(self.model.stop_training)}, {})
+        self.best.forget_others()
+
+    def _write(self, position: dict[str, Any], metrics: dict[str, np.ndarray]) -> None:
         header = {
-            "epochs_done": epoch + 1,
+            "stopped": False,
+            **position,
             "described": self.described,
-            "stopped": bool(self.model.stop_training),
             "kernels": self.kernels,
             "callbacks": [callback.get_state() for callback in self.stateful],
         }
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
-        _save_arrays(self.path, arrays, header=json.dumps(header))
-        self.best.forget_others()
+        _save_arrays(self.path, arrays, header=json.dumps(header), **metrics)
 
     def restore(self) -> None:
         """Restore the model, its optimizer and the other callbacks from the file."""
@@ -151,6 +194,8 @@ class Checkpoint(keras.callbacks.Callback):
             variable.assign(array)
         for callback, state in zip(self.stateful, header["callbacks"], strict=True):
             callback.set_state(state)
+        self.before = header.get("steps_done", 0)
+        self._metrics = _load_arrays(self.path, "metric-") if self.before else []
         self._continue_kernels(header.get("kernels", []))
 
     def _continue_kernels(self, before: list[str]) -> None:
@@ -183,6 +228,15 @@ def epochs_in(folder: Path) -> int:
         return int(json.loads(str(arrays["header"]))["epochs_done"])
 
 
+def data_of(folder: Path) -> str | None:
+    """Return what identifies the images in a checkpoint within the first epoch; None otherwise."""
+    path = Path(folder) / "state.npz"
+    if not path.exists() or epochs_in(folder):
+        return None
+    with _reading(path), _arrays_of(path) as arrays:
+        return str(json.loads(str(arrays["header"]))["data"])
+
+
 def kernels_used(folder: Path) -> tuple[str, ...]:
     """Return the CPU kernels of the training whose checkpoint is in a folder, in order of use."""
     path = Path(folder) / "state.npz"
@@ -201,9 +255,10 @@ def _save_arrays(path: Path, arrays, **named) -> None:
         os.replace(unfinished, path)
 
 
-def _load_arrays(path: Path) -> list[np.ndarray]:
+def _load_arrays(path: Path, prefix: str = "") -> list[np.ndarray]:
     with _reading(path), _arrays_of(path) as arrays:
-        return [arrays[name] for name in sorted(arrays.files) if name.isdigit()]
+        names = [name for name in arrays.files if name.startswith(prefix)]
+        return [arrays[name] for name in sorted(names) if name.removeprefix(prefix).isdigit()]
 
 
 @contextmanager

@@ -115,18 +115,24 @@ class _Training:
     def train_phase(self, phase: Phase) -> bool:
         """Train the epochs that the checkpoint lacks; False if training has ended early."""
         checkpoint = self.callbacks.checkpoint
-        done = checkpoint.epochs_done()
-        if done > phase.end:
+        done, steps = checkpoint.epochs_done(), checkpoint.steps_done()
+        if done > phase.end or (done == phase.end and steps):
             return True  # the checkpoint is of a later phase
-        stateful = self._compile(phase, done)
+        stateful = self._compile(phase, done > phase.first or steps > 0)
         if done == phase.end:
             return True
         if checkpoint.stopped():
             return False
+        if steps:
+            self._fit(Phase(done, done + 1, phase.frozen), done, stateful, steps)
+            done += 1
+            if done == phase.end or checkpoint.stopped():
+                return True
+            checkpoint.restore()  # Keras ends `fit` with averaged weights
         self._fit(phase, max(phase.first, done), stateful)
         return True
 
-    def _compile(self, phase: Phase, done: int) -> list[keras.callbacks.Callback]:
+    def _compile(self, phase: Phase, restored: bool) -> list[keras.callbacks.Callback]:
         """Compile the network for a phase, restore its checkpoint; return callbacks with state."""
         config, checkpoint = self.config, self.callbacks.checkpoint
         with self.distribution.strategy.scope():
@@ -142,15 +148,21 @@ class _Training:
             if not self.distribution.is_one_device:
                 clip_over_all_devices(self.network.optimizer)
             checkpoint.attach(self.network, stateful)
-            if done > phase.first:
+            if restored:
                 checkpoint.restore()
         return stateful
 
-    def _fit(self, phase: Phase, start: int, stateful: list[keras.callbacks.Callback]) -> None:
-        """Train from the epoch `start` to the end of a phase."""
+    def _fit(
+        self,
+        phase: Phase,
+        start: int,
+        stateful: list[keras.callbacks.Callback],
+        skipped: int = 0,
+    ) -> None:
+        """Train from the epoch `start` to a phase's end, without the `skipped` first batches."""
         config, val, distribution = self.config, self.val, self.distribution
         batches = distribution.batches(
-            lambda part: _training_batches(config, self.train, start, phase.end, part)
+            lambda part: _training_batches(config, self.train, start, phase.end, part, skipped)
         )
         if self.clock.cost is None and distribution.is_one_device:
             self.clock.measure(self.network, batches.element_spec, self.epochs - start)
@@ -158,7 +170,7 @@ class _Training:
         together = _evenly(PREDICTION_BATCH, len(val), distribution.part.total)
         self.network.fit(
             batches,
-            steps_per_epoch=self.steps,
+            steps_per_epoch=self.steps - skipped,
             initial_epoch=start,
             epochs=phase.end,
             validation_data=distribution.batches(
@@ -199,6 +211,7 @@ def train_network(
     test_images: int = 0,
     started: float | None = None,
     distribution: Distribution | None = None,
+    data: Callable[[], str] = lambda: "",
 ) -> keras.Model:
     """Train from scratch, or from the checkpoint in `run` if there is one.
 
@@ -209,7 +222,7 @@ def train_network(
         val: Validation split.
         num_classes: Number of classes.
         progress: Shows the batches of each epoch.
-        after_first_epoch: Called once, before the first checkpoint is written.
+        after_first_epoch: Called once, before the checkpoint of the first epoch is written.
         after_epoch: Called with the number of epochs done, after each checkpoint.
         until: Epochs after which to stop; the checkpoint can be continued. None trains all.
         changing: Whether the checkpoint may be of other values of the settings that can change
@@ -217,6 +230,7 @@ def train_network(
         test_images: Number of test images, for estimates of the time.
         started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
         distribution: The devices; None: those of this process, by the configuration.
+        data: Identifies the images, for a checkpoint within the first epoch.
 
     Returns:
         The network of the best epoch, from gray images in [0, 1] to logits; with further
@@ -233,7 +247,7 @@ def train_network(
     clock = RunClock(work, started)
     epochs = config.train.epochs if until is None else min(until, config.train.epochs)
     described = _without_changeable(config) if changing else _described(config)
-    callbacks = _callbacks(config, described, run, train, targets, progress, clock, epochs)
+    callbacks = _callbacks(config, described, run, train, targets, progress, clock, epochs, data)
     if after_first_epoch is not None:
         callbacks = callbacks._replace(first=[AfterFirstEpoch(after_first_epoch)])
     if after_epoch is not None:
@@ -261,6 +275,7 @@ def _callbacks(
     progress: Progress,
     clock: RunClock,
     epochs: int,
+    data: Callable[[], str],
 ) -> _Callbacks:
     """The callbacks of a training; the history is cut to the checkpoint."""
     settings, folder = config.train, RunFolder(run)
@@ -270,7 +285,10 @@ def _callbacks(
         patience=settings.patience,
         start_from_epoch=max(settings.start_from_epoch, _phases(config)[-1].first),
     )
-    checkpoint = Checkpoint(folder.checkpoint_folder, best, described)
+    checkpoint = Checkpoint(
+        folder.checkpoint_folder, best, described,
+        within=settings.checkpoint_steps, steps=clock.work.steps, data=data,
+    )  # fmt: skip
     history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
     watching = [
@@ -282,6 +300,7 @@ def _callbacks(
             len(train),
             progress,
             clock.left,
+            before=lambda: checkpoint.before,
         ),
         *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
@@ -289,15 +308,16 @@ def _callbacks(
 
 
 def _training_batches(
-    config: Config, train: Split, start: int, end: int, part: pipeline.Part
+    config: Config, train: Split, start: int, end: int, part: pipeline.Part, skipped: int
 ) -> tf.data.Dataset:
-    """Augmented batches of the epochs `start` to `end`."""
+    """Augmented batches of the epochs `start` to `end`, without the first `skipped` ones."""
     return pipeline.training_batches(
         train.images,
         train.labels,
         batch_size=config.train.batch_size,
         seed=config.seed,
         first_epoch=start,
+        first_step=skipped,
         epochs=end,
         augmentation=Augmentation(**config.augment.model_dump()),
         class_aware=config.data.sampling == "class_aware",
@@ -313,14 +333,16 @@ def _described(config: Config) -> str:
     """
     newer = ("time_budget_minutes", "average_weights")
     unset = {name for name in newer if getattr(config.train, name) is None}
-    # Neither changes the result.
-    where = {"strategy", "peer_timeout_seconds"}
+    # None of them changes the result.
+    where = {"strategy", "peer_timeout_seconds", "checkpoint_steps"}
     return config.model_dump_json(exclude={"data": {"path"}, "train": unset | where})
 
 
 def _without_changeable(config: Config) -> str:
     """The settings that stay the same while others change between epochs; neither has the seed."""
-    names: dict[str, Any] = {"seed": True, "data": {"path": True}}
+    names: dict[str, Any] = {
+        "seed": True, "data": {"path": True}, "train": {"checkpoint_steps": True},
+    }  # fmt: skip
     for key in CHANGEABLE:
         section, name = key.split(".")
         if name == "*":

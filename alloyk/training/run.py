@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alloyk.config import Config, write_config
 from alloyk.data import ImageDataset
+from alloyk.data.sameness import sample_digest
 from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import writing
@@ -25,7 +26,7 @@ from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
 from alloyk.runtime.peers import Peers
 from alloyk.training.build import load_splits, open_training_data, targets_for
-from alloyk.training.checkpoint import kernels_used
+from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import fit_detector, predict_split, read_statistics
 from alloyk.training.replay import replay
@@ -58,7 +59,7 @@ def run_training(
     Args:
         config: The experiment.
         run: Folder of the run: absent or empty, unless `resume`.
-        resume: Resume an interrupted run after its last complete epoch.
+        resume: Resume an interrupted run from its last checkpoint.
         progress: Shows how far it is, see `alloyk.progress`.
         plan: The settings made from the data set with their reasons, as YAML; kept with the run.
         lineage: A schedule of settings to repeat; `config` has those of its last part.
@@ -109,8 +110,7 @@ def _write_run(
             "from it; name it with --data"
         )
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
-        if _has_epochs(run):
-            refuse_changed_data(run, dataset)
+        _refuse_other_images(run, dataset)
         config_file = RunFolder(run).config_file
         with writing(config_file):
             write_config(config, config_file, _REPLAY_HEADER if lineage else "")
@@ -168,10 +168,12 @@ def _train_and_evaluate(
         """Write the split record; most files have been read and hashed before."""
         write_split_record(folder.split_file, dataset, digests)
 
+    recorded = epochs_in(folder.checkpoint_folder) > 0
     train_parts = partial(
         train_network, run=run, train=train, val=val, num_classes=len(dataset.classes),
-        progress=progress, after_first_epoch=None if _has_epochs(run) else record_split,
+        progress=progress, after_first_epoch=None if recorded else record_split,
         test_images=len(dataset.split("test")), started=started, distribution=distribution,
+        data=partial(sample_digest, dataset),
     )  # fmt: skip
     if lineage is None:
         network = train_parts(config)
@@ -203,7 +205,7 @@ def _train_and_evaluate(
 
 @contextmanager
 def _nothing_left_before_the_first_epoch(run: Path):
-    """Remove the written files if the block fails before the first epoch is complete."""
+    """Remove the written files if the block fails before the first checkpoint."""
     try:
         yield
     except BaseException:
@@ -212,8 +214,22 @@ def _nothing_left_before_the_first_epoch(run: Path):
         raise
 
 
+def _refuse_other_images(run: Path, dataset: ImageDataset) -> None:
+    """Require the images that an interrupted training was started with."""
+    digest = data_of(RunFolder(run).checkpoint_folder)
+    if digest is None:
+        if _has_epochs(run):
+            refuse_changed_data(run, dataset)
+    elif digest != sample_digest(dataset):  # within the first epoch, there is no split record yet
+        raise DataError(
+            f"the images must be those that {shown(run)} was started with, but those in "
+            f"{shown(dataset.root)} have other names, labels, splits, sizes or content; restore "
+            "the data set, or train into a new folder"
+        )
+
+
 def _has_epochs(run: Path) -> bool:
-    """Whether there is an epoch to resume from."""
+    """Whether there is a checkpoint to resume from."""
     return any(RunFolder(run).checkpoint_folder.glob("*.npz"))
 
 

@@ -208,6 +208,21 @@ def test_pairs_are_those_of_all_correlations(monkeypatch):
         assert similar == pytest.approx(correlation[i, j], abs=0.01)
 
 
+def test_among_many_images_candidates_are_compared_instead_of_all(monkeypatch):
+    """All copies with a correlation of 0.9 are found, and the others are not taken for copies."""
+    rng = np.random.default_rng(5)
+    exposures = rng.normal(size=(600, 1024))
+    exposures[500:] = 0.9 * exposures[:100] + np.sqrt(1 - 0.81) * rng.normal(size=(100, 1024))
+    signatures = np.clip(30 * exposures, -127, 127).round().astype(np.int8)
+    rows = np.flatnonzero(np.arange(600) != 7)
+    expected = [pair[:2] for pair in near_duplicates(signatures, rows)]
+    assert sorted(expected) == [(i, i + 500) for i in range(100) if i != 7]
+    monkeypatch.setattr(similarity, "MOST_COMPARED", 500)
+    monkeypatch.setattr(similarity, "SAMPLE", 128)  # in several blocks
+    found = [pair[:2] for pair in near_duplicates(signatures, rows)]
+    assert sorted(found) == sorted(expected)
+
+
 def test_flat_and_unreadable_images_are_no_duplicates():
     signatures = np.random.default_rng(3).integers(-40, 41, (20, 1024)).astype(np.int8)
     signatures[3] = signatures[4] = 0

@@ -166,7 +166,7 @@ def test_disk_cache_notices_changed_files(tmp_path, preprocessing):
 
     def keep():
         dataset = load_dataset(tmp_path / "set")
-        paths = dataset.paths("train")
+        paths = list(dataset.paths("train"))
         folder, key = tmp_path / "cache", dataset.fingerprint()
         kept = keep_images(paths, preprocessing, folder=folder, key=key)
         np.testing.assert_array_equal(kept.array, keep_images(paths, preprocessing).array)

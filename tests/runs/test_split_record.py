@@ -266,7 +266,7 @@ def test_images_that_taught_are_found_among_others_under_any_name(tmp_path):
     run, dataset = begun_run(tmp_path / "run", root / "set.csv")
     other = tmp_path / "other"
     new = write_images(other, range(100, 120))
-    for number, path in enumerate(dataset.paths("train")[:3] + dataset.paths("test")[:2]):
+    for number, path in enumerate([*dataset.paths("train")[:3], *dataset.paths("test")[:2]]):
         shutil.copy(path, other / "1050" / f"copy{number}.png")
     dataset = open_other_data(run, other)
     (note,) = training_image_notes(run, dataset, list(dataset.table["path"]))

@@ -107,8 +107,7 @@ def plan_split(
     if shards is not None and "split" in table.columns:
         _refuse_target(root, target, mode)
         _refuse_pages(root, table["path"].tolist())
-        earlier = read_record(root) or {"group_by": "manifest"}
-        record = {**record, "group_by": earlier["group_by"]}
+        record["group_by"] = (read_record(root) or {"group_by": "manifest"})["group_by"]
         return SplitPlan(
             root, target, mode, record, table, table["path"].tolist(), MANIFEST, tuple(notes),
             shards=shards,
