@@ -5,9 +5,12 @@
 
 Simulates one data set of the preset (unless OUT/data is there), trains each architecture on it
 (unless OUT/<arch> is finished; an interrupted training is resumed), exports it to every format and
-with `--quantize auto`, and measures every file with `alloyk bench`. A file that fails its proof has
-a row with the reason. Writes OUT/results.json after each step and OUT/exports.md at the end; run
-again, it takes up where it stopped. 12,000 images have 1,800 in the test split.
+with `--quantize auto`, fine-tunes it with fake quantisation into OUT/<arch>-int8 for a second int8
+file, and measures every file with `alloyk bench`. A file that fails its proof has a row with the
+reason. The second int8 file is compared with the fine-tuned float network;
+scripts/fine_tuning_table.py compares it with the network before. Writes OUT/results.json after each
+step and OUT/exports.md at the end; run again, it takes up where it stopped. 12,000 images have
+1,800 in the test split.
 """
 
 import argparse
@@ -18,8 +21,9 @@ from pathlib import Path
 ARCHITECTURES = ("fnn", "cnn", "resnet18", "resnet50", "vgg16", "efficientnetb0")
 FORMATS = (
     "savedmodel", "tflite", "onnx", "tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8",
-    "auto",
+    "auto", "tflite-int8-fine-tuned",
 )  # fmt: skip
+FINE_TUNED = FORMATS[-1]
 HEADER = (
     "architecture", "format", "passes", "decisions that differ", "max \\|Δp\\|", "mean \\|Δp\\|",
     "Δ accuracy, points (95 % interval)", "lower bound", "Δ ECE", "Δ log loss", "MB",
@@ -65,6 +69,19 @@ def trained(arguments: argparse.Namespace, arch: str) -> Path:
     return run
 
 
+def fine_tuned(source: Path) -> Path:
+    """The finished run, fine-tuned from another; an interrupted fine-tuning is resumed."""
+    import alloyk
+
+    folder = alloyk.RunFolder(source.with_name(f"{source.name}-int8"))
+    if not folder.is_finished:
+        if folder.checkpoint_folder.is_dir():
+            alloyk.train(run=folder.path, resume=True)
+        else:
+            alloyk.train(quantize_from=source, run=folder.path)
+    return folder.path
+
+
 def exported(run: Path, name: str, margin: float) -> dict:
     """What an export found: the content of its `parity.json`, or why it failed."""
     import alloyk
@@ -73,7 +90,9 @@ def exported(run: Path, name: str, margin: float) -> dict:
     from alloyk.exporting.proof import PARITY, proof_folder
 
     chosen = {"quantize": "auto"} if name == "auto" else {"format": name}
-    out = default_out(run, "tflite-auto" if name == "auto" else name)
+    if name == FINE_TUNED:
+        run, chosen = fine_tuned(run), {"format": "tflite-int8"}
+    out = default_out(run, {"auto": "tflite-auto", FINE_TUNED: "tflite-int8"}.get(name, name))
     proof = proof_folder(out)
     if not (out.exists() and (proof / PARITY).is_file()):  # as after an interruption
         for left in (out, proof):

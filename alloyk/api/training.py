@@ -30,6 +30,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     replay: str | Path | None = None,
+    quantize_from: str | Path | None = None,
     time_budget: float | None = None,
     set: Settings = (),
     progress: Progress = NO_PROGRESS,
@@ -46,6 +47,9 @@ def train(
         resume: Resume the interrupted run in `run`; nothing else may be given then.
         replay: `lineage.json` of a search by Population-Based Training, whose schedule of settings
             is repeated; only `run` and `data` may be given then.
+        quantize_from: A finished run to fine-tune with fake quantisation, so that its int8 export
+            loses less; only `run`, `data` (where the run's data set is now) and `set` may be given
+            then. The default epochs and learning rate: see `alloyk.api.fine_tuning`.
         time_budget: Minutes that the command may take, start and evaluation included.
         set: Further settings, for example `{"train.epochs": 20}`.
         progress: Shows how far it is, see `alloyk.progress`.
@@ -64,6 +68,7 @@ def train(
         >>> run.metrics["accuracy"], run.predictions.table, run.report()  # doctest: +SKIP
     """
     from alloyk.api.configuration import planned_for
+    from alloyk.api.fine_tuning import fine_tuning_config
     from alloyk.api.run import Run
     from alloyk.config import resolve_config
     from alloyk.locks import is_empty, new_numbered_folder
@@ -71,7 +76,8 @@ def train(
 
     started = time.monotonic()
     if resume:
-        if config or arch or data or set or replay or time_budget is not None or not run:
+        given = (config, arch, data, set, replay, quantize_from)
+        if any(given) or time_budget is not None or not run:
             raise OptionError("`resume` takes `run` and nothing else; the run has its settings")
         config = Run(run).config_file
         if not config.is_file():
@@ -83,8 +89,15 @@ def train(
         config, overrides = None, lineage.settings()[-1]
     else:
         overrides = configuration_overrides(set, arch, data, time_budget)
-    resolved = resolve_config(config and Path(config), overrides)
-    plan = None if lineage else planned_for(config, overrides, progress)
+    if quantize_from:
+        if config or arch or replay or time_budget is not None:
+            raise OptionError(
+                "`quantize_from` takes `run`, `data` and `set` only; the run has the other settings"
+            )
+        resolved = fine_tuning_config(quantize_from, overrides)
+    else:
+        resolved = resolve_config(config and Path(config), overrides)
+    plan = None if lineage or quantize_from else planned_for(config, overrides, progress)
     if plan is not None:
         resolved = plan.config
         logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
@@ -95,7 +108,8 @@ def train(
     cluster = cluster_of(resolved.train)
     if cluster is not None and not cluster.is_chief:  # the first worker chooses the folder
         run = run or RUNS
-    new = new_numbered_folder(RUNS, resolved.model.arch)
+    name = f"{Path(quantize_from).absolute().name}-int8" if quantize_from else resolved.model.arch
+    new = new_numbered_folder(RUNS, name)
     with nullcontext(Path(run)) if run else new as folder:
         try:
             folder = run_training(

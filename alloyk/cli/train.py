@@ -28,6 +28,10 @@ from alloyk.cli.terminal import PROGRESS
     "--replay", type=click.Path(path_type=Path), metavar="LINEAGE",
     help="Repeat the schedule of settings that `alloyk tune --search pbt` has found.",
 )  # fmt: skip
+@click.option(
+    "--quantize-from", type=click.Path(path_type=Path), metavar="RUN",
+    help="Fine-tune the finished RUN with fake quantisation, for its int8 export.",
+)  # fmt: skip
 @time_budget_option
 @set_option
 def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
@@ -42,6 +46,7 @@ def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> Non
       alloyk train --arch resnet18 --data radiographs/ --set train.epochs=50
       alloyk train --data radiographs/ --time-budget 20
       alloyk train --run saved_models/resnet18 --resume
+      alloyk train --quantize-from saved_models/efficientnetb0
       alloyk train --replay saved_models/tune-cnn/lineage.json --run saved_models/cnn-pbt
     """
     from alloyk.api import train

@@ -188,6 +188,23 @@ class TrainConfig(Section):
             raise ValueError("must be true, false or auto") from error
 
 
+class QuantizeConfig(Section):
+    """Quantisation-aware training: fine-tune a finished run with fake quantisation."""
+
+    run: Path | None = None
+    range_momentum: float = Field(default=0.99, gt=0, lt=1)
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _number_as_name(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value
+
+    @field_validator("run")
+    @classmethod
+    def _make_absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.absolute()
+
+
 class Config(Section):
     """A whole experiment."""
 
@@ -202,6 +219,7 @@ class Config(Section):
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantConfig()
     train: TrainConfig = TrainConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
 
     def preprocessing_settings(self) -> dict[str, Any]:
         """The arguments of `alloyk.preprocessing.for_dataset.preprocessing_for`."""
@@ -255,6 +273,18 @@ class Config(Section):
             raise ValueError(
                 "data.attenuation and preprocess.normalize=log both take the logarithm; set only "
                 "one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_quantize(self) -> Self:
+        train = self.train
+        if self.quantize.run is None:
+            return self
+        if train.strategy != "single" or train.mixed_precision is not False:
+            raise ValueError(
+                "quantize.run must be trained on one device in float32; set train.strategy=single "
+                "and train.mixed_precision=false"
             )
         return self
 

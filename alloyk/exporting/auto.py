@@ -32,6 +32,7 @@ from alloyk.exporting.quantization import WITH_WEIGHTS, NetworkOperator, Scheme
 from alloyk.exporting.result import Attempt, ExportReport
 from alloyk.exporting.subject import logger, open_subject
 from alloyk.files import unfinished_path
+from alloyk.imaging import shown
 from alloyk.inference.backends import TFLiteBackend
 from alloyk.inference.metadata import PROBABILITIES
 from alloyk.inference.novelty import evenly_spaced
@@ -116,9 +117,22 @@ def export_smallest(
         draws = None
         if step.scheme is not None:
             draws = other_draw(float_file, step.scheme, unfinished, compared.outputs)
-        report = replace(report, scheme=step.scheme, draws=draws, attempts=tuple(attempts))
+        report = replace(
+            report, scheme=step.scheme, draws=draws, attempts=tuple(attempts),
+            advice=advice_for(step, subject.run),
+        )  # fmt: skip
         write_proof(report, subject, compared.outputs)
     return report
+
+
+def advice_for(step: Step, run: Path) -> str:
+    """How to get an int8 file of a run whose int8 files have failed; empty if one has passed."""
+    if step.file_format == "tflite-int8" or RunFolder(run).settings.fine_tuned_from is not None:
+        return ""
+    return (
+        "no int8 file passes: fine-tune the run with fake quantisation, then export the new run: "
+        f"alloyk train --quantize-from {shown(run)}"
+    )
 
 
 def _try(

@@ -85,7 +85,7 @@ def export_run(
             raise ModelError(
                 f"the {file_format} file must agree with "
                 f"{shown(RunFolder(run).model_file)}: {'; '.join(failed)}; the file was deleted, "
-                "choose another --format"
+                f"choose another --format{_or_fine_tune(chosen.scheme, run)}"
             )
         report = finished(subject, compared, out, file_format, policy)
         if float_file is not None and chosen.scheme is not None:
@@ -93,6 +93,15 @@ def export_run(
             report = replace(report, scheme=chosen.scheme, draws=draws)
         write_proof(report, subject, compared.outputs)
     return report
+
+
+def _or_fine_tune(scheme: Scheme | None, run: Path) -> str:
+    """What else to do about an int8 file that fails."""
+    if scheme is None or scheme.activations != 8:
+        return ""
+    if RunFolder(run).settings.fine_tuned_from is not None:
+        return ""
+    return f", or fine-tune the run: alloyk train --quantize-from {shown(run)}"
 
 
 class Compared(NamedTuple):
@@ -186,7 +195,7 @@ def other_draw(float_file: FloatFile, scheme: Scheme, path: Path, outputs: Outpu
         path: The file; the other one is written beside it, and removed.
         outputs: What the file predicts for the test images.
     """
-    if scheme.activations is None:
+    if not float_file.is_calibrated(scheme):
         return None
     logger.info("comparing with a file calibrated on other images")
     subject, other = float_file.subject, path.with_name(f"other-{path.name}")

@@ -8,6 +8,7 @@ from typing import cast
 
 from alloyk.exporting.calibration import Calibration, draw_calibration, read_calibration
 from alloyk.exporting.conversion import write_tflite
+from alloyk.exporting.learned_ranges import tensor_ranges, without_range
 from alloyk.exporting.quantization import (
     NetworkOperator,
     Range,
@@ -18,6 +19,7 @@ from alloyk.exporting.quantization import (
 )
 from alloyk.exporting.subject import Subject, logger
 from alloyk.inference.backends import KerasBackend
+from alloyk.runs.folder import RunFolder
 
 
 @dataclass
@@ -55,6 +57,17 @@ class FloatFile:
             logger.warning(calibration.note)
         return calibration
 
+    @cached_property
+    def learned(self) -> dict[str, Range]:
+        """The ranges that quantisation-aware training has learned; empty for another run."""
+        return tensor_ranges(self.operators, RunFolder(self.subject.run).activation_ranges)
+
+    def is_calibrated(self, scheme: Scheme) -> bool:
+        """Whether a file of this scheme needs ranges that are measured on training images."""
+        if scheme.activations is None:
+            return False
+        return scheme.activations != 8 or bool(without_range(self.operators, self.learned))
+
     def ranges(self, draw: str) -> dict[str, Range]:
         """The range of each activation over a draw of training images."""
         if draw not in self._ranges:
@@ -65,6 +78,11 @@ class FloatFile:
         return self._ranges[draw]
 
     def quantized(self, scheme: Scheme, draw: str = "A") -> bytes:
-        """The file with its network quantised, calibrated on a draw if the scheme needs it."""
-        ranges = self.ranges(draw) if scheme.activations is not None else None
+        """The file with its network quantised, calibrated on a draw if the scheme needs it.
+
+        Learned ranges come first in an int8 file: its network was trained with them.
+        """
+        ranges = self.ranges(draw) if self.is_calibrated(scheme) else {}
+        if scheme.activations == 8:
+            ranges = {**ranges, **self.learned}
         return quantize(self.content, scheme, self.operators, ranges)

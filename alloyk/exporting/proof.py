@@ -62,6 +62,8 @@ def parity_content(report: ExportReport, subject: Subject) -> dict[str, Any]:
     }
     if report.scheme is not None:
         content["in_float32"] = sorted(report.scheme.in_float)
+        if report.draws is None and report.scheme.activations is not None:
+            content["calibration"] = {"learned_ranges": True}
     if report.draws is not None:
         difference = report.draws.difference
         content["calibration"] = {

@@ -61,6 +61,7 @@ class ExportReport:
         scheme: How the network is quantised; None for not at all.
         draws: Calibration images; None for a format without.
         attempts: Files tried until one passed, the last one; empty for a chosen format.
+        advice: How to get a smaller file, for the user; empty if there is none.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class ExportReport:
     scheme: Scheme | None = None
     draws: Draws | None = None
     attempts: tuple[Attempt, ...] = ()
+    advice: str = ""
 
     @property
     def agreement(self) -> Agreement:

@@ -31,7 +31,8 @@ def format_report(report: ExportReport) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     table = "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
-    return table + "".join(map(_attempt_line, report.attempts))
+    advice = f"{report.advice}\n" if report.advice else ""
+    return table + "".join(map(_attempt_line, report.attempts)) + advice
 
 
 def _attempt_line(attempt: Attempt) -> str:
@@ -72,7 +73,8 @@ def _differences(report: ExportReport) -> list[tuple[str, str]]:
 
 def _calibration(report: ExportReport) -> list[tuple[str, str]]:
     if report.draws is None:
-        return []
+        learned = report.scheme is not None and report.scheme.activations is not None
+        return [("calibration", "none: the ranges of fine-tuning")] if learned else []
     drawn, other = report.draws.calibration, report.draws.difference
     text = (
         f"{len(drawn.of('A'))} training images; {len(drawn.of('B'))} others change "

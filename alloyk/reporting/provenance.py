@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alloyk.data import SPLITS
+from alloyk.imaging import shown
 from alloyk.reporting.page import Block, Code, NameValues, Table
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder
@@ -35,6 +36,9 @@ def data_blocks(facts: Facts, settings: RunSettings) -> list[Block]:
 def provenance_blocks(run: RunFolder, facts: Facts, settings: RunSettings) -> list[Block]:
     """List seeds, versions, hardware, hashes and the whole configuration."""
     rows = []
+    if facts.fine_tuned_from:
+        text = f"{shown(facts.fine_tuned_from)}, with fake quantisation, for its int8 export"
+        rows.append(("fine-tuned from", text))
     seeds = {"training": settings.seed, "split": settings.section("data").get("split_seed")}
     given = [f"{name} {seed}" for name, seed in seeds.items() if seed is not None]
     if given:

@@ -48,6 +48,7 @@ class Facts:
         devices: TensorFlow's names of the devices used.
         evaluated: What was evaluated, where that is not simply a split.
         cross_validation: Of a cross-validation only.
+        fine_tuned_from: Folder of the run that quantisation-aware training started from.
         run: Folder of the evaluated run, in an evaluation outside the run.
         further: Entries of other versions; kept when the facts are written again.
     """
@@ -72,6 +73,7 @@ class Facts:
     devices: tuple[str, ...] = ()
     evaluated: str | None = None
     cross_validation: CrossValidated | None = None
+    fine_tuned_from: Path | None = None
     run: Path | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
 
@@ -128,9 +130,10 @@ _TYPES: dict[str, tuple[type, str]] = {
     "devices": (list, "a list"),
     "evaluated": (str, "text"),
     "cross_validation": (dict, "an object"),
+    "fine_tuned_from": (str, "text"),
     "run": (str, "text"),
 }
-_PATHS = ("data_root", "run")
+_PATHS = ("data_root", "fine_tuned_from", "run")
 _ALWAYS = ("notes", "skipped")
 
 

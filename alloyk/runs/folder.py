@@ -10,6 +10,7 @@ import yaml
 from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
 from alloyk.imaging import shown
+from alloyk.runs.activation_ranges import ActivationRange, read_activation_ranges
 from alloyk.runs.ensemble import Ensemble
 from alloyk.runs.facts import Facts
 from alloyk.runs.history import History, read_history
@@ -41,6 +42,7 @@ class RunFolder:
         config_file: `config.yaml`, everything resolved.
         plan_file: `plan.yaml`, the settings made from the data set, each with its reason.
         lineage_file: `lineage.json`, the schedule of settings that the run repeats.
+        ranges_file: `activation_ranges.json`, of quantisation-aware training only.
         model_file: `model.keras`, from a raw image to logits.
         history_file: `history.csv`, one row per epoch.
         split_file: `split.csv`, which images the run was trained on.
@@ -64,6 +66,7 @@ class RunFolder:
         self.config_file = self.path / "config.yaml"
         self.plan_file = self.path / "plan.yaml"
         self.lineage_file = self.path / "lineage.json"
+        self.ranges_file = self.path / "activation_ranges.json"
         self.model_file = self.path / "model.keras"
         self.history_file = self.path / "history.csv"
         self.split_file = self.path / "split.csv"
@@ -223,6 +226,11 @@ class RunFolder:
     def split_record(self) -> SplitRecord | None:
         """Which images the run was trained on; None where the run does not record it."""
         return read_split_record(self.split_file)
+
+    @property
+    def activation_ranges(self) -> tuple[ActivationRange, ...]:
+        """The ranges that quantisation-aware training has learned; empty for another run."""
+        return read_activation_ranges(self.ranges_file)
 
     @property
     def ensemble(self) -> Ensemble | None:

@@ -60,6 +60,12 @@ class RunSettings:
         return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
+    def fine_tuned_from(self) -> Path | None:
+        """The run that quantisation-aware training started from; None for another run."""
+        found = self.section("quantize").get("run")
+        return None if found is None else Path(str(found))
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """`(height, width)` of the images that the network takes."""
         found = self.section("preprocess").get("image_size")

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
+from alloyk.errors import ConfigError
 from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.progress import NO_PROGRESS, Progress
@@ -212,6 +213,7 @@ def train_network(
     started: float | None = None,
     distribution: Distribution | None = None,
     data: Callable[[], str] = lambda: "",
+    start: Callable[[Split, tuple[Target, ...]], keras.Model] | None = None,
 ) -> keras.Model:
     """Train from scratch, or from the checkpoint in `run` if there is one.
 
@@ -231,6 +233,8 @@ def train_network(
         started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
         distribution: The devices; None: those of this process, by the configuration.
         data: Identifies the images, for a checkpoint within the first epoch.
+        start: Returns the network to fine-tune, from the training split and the targets; None
+            builds one from the configuration.
 
     Returns:
         The network of the best epoch, from gray images in [0, 1] to logits; with further
@@ -239,9 +243,14 @@ def train_network(
     distribution = distribution or local_distribution(config.train)
     refuse_uneven_batches(config.train.batch_size, distribution.part)
     targets = targets_for(train)
-    standardization = standardization_for(config, train)
+    if config.quantize.run is not None and start is None:
+        raise ConfigError("quantize.run must be unset here; fine-tune with `alloyk train`")
+    standardization = standardization_for(config, train) if start is None else []
     with distribution.strategy.scope():
-        network = build_network(config, standardization, num_classes, targets)
+        if start is None:
+            network = build_network(config, standardization, num_classes, targets)
+        else:
+            network = start(train, targets)
     synchronize_batch_norm(network, not distribution.is_one_device)
     work = Workload(len(train), len(val), test_images, config.train.batch_size)
     clock = RunClock(work, started)
@@ -335,13 +344,16 @@ def _described(config: Config) -> str:
     unset = {name for name in newer if getattr(config.train, name) is None}
     # None of them changes the result.
     where = {"strategy", "peer_timeout_seconds", "checkpoint_steps"}
-    return config.model_dump_json(exclude={"data": {"path"}, "train": unset | where})
+    excluded: dict[str, Any] = {"data": {"path"}, "train": unset | where}
+    if config.quantize.run is None:
+        excluded["quantize"] = True
+    return config.model_dump_json(exclude=excluded)
 
 
 def _without_changeable(config: Config) -> str:
     """The settings that stay the same while others change between epochs; neither has the seed."""
     names: dict[str, Any] = {
-        "seed": True, "data": {"path": True}, "train": {"checkpoint_steps": True},
+        "seed": True, "data": {"path": True}, "train": {"checkpoint_steps": True}, "quantize": True,
     }  # fmt: skip
     for key in CHANGEABLE:
         section, name = key.split(".")

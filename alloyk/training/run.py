@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from alloyk.imaging import several, shown
 from alloyk.inference.novelty import FEATURES, with_threshold
 from alloyk.locks import is_empty, locked_folder
 from alloyk.models.pooled import with_features
+from alloyk.models.quantization_aware import activation_ranges_of
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.activation_ranges import write_activation_ranges
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.lineage import Lineage
 from alloyk.runs.predictions import write_predictions
@@ -27,6 +30,7 @@ from alloyk.runs.split_record import write_split_record
 from alloyk.runtime.peers import Peers
 from alloyk.training.build import load_splits, open_training_data, targets_for
 from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
+from alloyk.training.fine_tuning import fine_tuning_of
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import fit_detector, predict_split, read_statistics
 from alloyk.training.replay import replay
@@ -111,6 +115,8 @@ def _write_run(
         )
     with _own_run_folder(run, resume), _nothing_left_before_the_first_epoch(run):
         _refuse_other_images(run, dataset)
+        if config.quantize.run is not None and not epochs_in(RunFolder(run).checkpoint_folder):
+            refuse_changed_data(config.quantize.run, dataset)
         config_file = RunFolder(run).config_file
         with writing(config_file):
             write_config(config, config_file, _REPLAY_HEADER if lineage else "")
@@ -169,16 +175,23 @@ def _train_and_evaluate(
         write_split_record(folder.split_file, dataset, digests)
 
     recorded = epochs_in(folder.checkpoint_folder) > 0
+    fine_tuning = fine_tuning_of(config)
     train_parts = partial(
         train_network, run=run, train=train, val=val, num_classes=len(dataset.classes),
         progress=progress, after_first_epoch=None if recorded else record_split,
         test_images=len(dataset.split("test")), started=started, distribution=distribution,
         data=partial(sample_digest, dataset),
+        start=fine_tuning.start if fine_tuning else None,
     )  # fmt: skip
     if lineage is None:
         network = train_parts(config)
     else:
         network = replay(lineage, folder.checkpoint_folder, train_parts)
+    facts = training_facts(dataset, network, kernels_used(folder.checkpoint_folder))
+    if fine_tuning is not None:
+        facts = replace(facts, **fine_tuning.facts)
+        write_activation_ranges(folder.ranges_file, activation_ranges_of(network))
+        network = fine_tuning.plain
     with nullcontext() if distribution.peers else distribution.strategy.scope():
         full_network = with_features(network, FEATURES) or network
     detector = fit_detector(full_network, train, dataset)
@@ -196,8 +209,7 @@ def _train_and_evaluate(
         )  # fmt: skip
     targets = targets_for(train)
     save_classifier(preprocessing, network, folder.model_file, dataset, targets, detector)
-    kernels = kernels_used(folder.checkpoint_folder)
-    folder.write_facts(training_facts(dataset, network, kernels))
+    folder.write_facts(facts)
     evaluate_run(run)
     shutil.rmtree(folder.checkpoint_folder)
     return run

@@ -83,7 +83,7 @@ def test_yaml_1_1_traps_are_avoided(tmp_path):
         (
             "bla.x=3",
             "unknown key bla; the top level has the keys seed, recipe, data, preprocess, augment, "
-            "model, loss, multitask, optimizer, schedule, train",
+            "model, loss, multitask, optimizer, schedule, train, quantize",
         ),
         (
             "model.arch=resnet19",

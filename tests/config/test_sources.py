@@ -46,6 +46,7 @@ EXCLUDED = {
     "multitask.weighting",
     "preprocess.mean",
     "preprocess.std",
+    "quantize.run",
 }
 
 

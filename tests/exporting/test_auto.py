@@ -138,3 +138,27 @@ def test_one_of_format_and_quantize_is_given(run, options, message):
 def test_a_misleading_name_is_refused_by_the_format_of_the_file(run, tmp_path):
     with pytest.raises(ConfigError, match=r"a file of format tflite must end in \.tflite, got"):
         export_smallest(run, tmp_path / "model.bin")
+
+
+def test_where_no_int8_file_passes_fine_tuning_is_advised(run, tmp_path):
+    int8, weights = auto.Step("tflite-int8", None, "int8"), auto.Step("tflite-w8", None, "weights")
+    assert auto.advice_for(int8, run) == ""
+    assert auto.advice_for(weights, run) == (
+        "no int8 file passes: fine-tune the run with fake quantisation, then export the new run: "
+        f"alloyk train --quantize-from {run}"
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(f"quantize:\n  run: {run}\n")
+    assert auto.advice_for(weights, tmp_path) == ""  # it is fine-tuned already
+
+
+def test_the_advice_ends_the_table(run, tmp_path, monkeypatch):
+    right = auto.shortfalls
+    monkeypatch.setattr(auto, "IN_FLOAT", ())
+
+    def judge(parity, policy, spreads):
+        return [] if policy.accuracy_loss is None else ["too far", *right(parity, policy, spreads)]
+
+    monkeypatch.setattr(auto, "shortfalls", judge)
+    text = format_report(export_smallest(run, tmp_path / "small.tflite"))
+    assert text.splitlines()[-1].startswith("no int8 file passes: fine-tune the run with fake")
