@@ -12,12 +12,12 @@ what `alloyk split` does to files.
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.names import PLATE, SPLITS, THICKNESS
 from alloyk.data.splits import (
-    RATIOS,
     checked_ratios,
     group_column,
     group_name,
     split_table,
 )
+from alloyk.settings.data import RATIOS
 
 __all__ = [
     "PLATE",

@@ -29,7 +29,6 @@ from alloyk.data.manifest import MANIFEST, check_manifest_files, manifest_in, re
 from alloyk.data.names import SPLITS, split_called
 from alloyk.data.notes import link_notes, shared_group_notes, split_notes, taken_notes
 from alloyk.data.splits import (
-    RATIOS,
     checked_ratios,
     group_name,
     split_table,
@@ -48,6 +47,7 @@ from alloyk.imaging import (
     shown,
 )
 from alloyk.imaging.store import has_store, open_store
+from alloyk.settings.data import RATIOS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ class ImagePaths(Sequence[Path]):
     def __getitem__(self, index: int | slice) -> "Path | ImagePaths":
         if isinstance(index, slice):
             return ImagePaths(self.root, self.names[index])
-        return self.root / self.names[index]
+        return self.root / str(self.names[index])
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,7 +142,7 @@ def _test_images(
     paths = dataset.paths("test")
     images = []
     for place in chosen:
-        image = read_image(paths[place])
+        image = read_image(paths[int(place)])
         images.append(to_gray(image).astype(image.dtype))
     return images, table["label"].to_numpy()[chosen]
 

@@ -15,11 +15,12 @@ from alloyk.data.discovery import existing_folder, find_images, inside, is_refer
 from alloyk.data.manifest import MANIFEST, manifest_in
 from alloyk.data.names import SPLITS
 from alloyk.data.notes import shared_group_notes
-from alloyk.data.splits import RATIOS, checked_ratios, group_name, split_table
+from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page
+from alloyk.settings.data import RATIOS
 
 if TYPE_CHECKING:
     import pandas as pd
