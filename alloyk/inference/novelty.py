@@ -12,6 +12,7 @@ NumPy only: a `.tflite` file needs nothing else.
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ MOST_IMAGES = 1000
 LATER = ("picture_mean", "picture_whitening", "picture_threshold")
 """Fields that files of earlier versions lack."""
 
+FIRST_NAMES = NAMES[:6]
+"""The raw statistics of files that do not name theirs."""
+
+ANY = 1e9
+"""End of the range of a statistic that a file of an earlier version lacks: any value is in it."""
+
 
 @dataclass(frozen=True, eq=False)
 class NoveltyDetector:
@@ -48,8 +55,8 @@ class NoveltyDetector:
     Attributes:
         bank: `(m, d)` float16, pooled features of training images, each of length 1.
         threshold: Distance of the features that scores 1.
-        lowest: `(6,)` smallest of each of `raw_statistics.NAMES` over training images; of images
-            of c channels `(6 · c,)`, channel after channel.
+        lowest: `(7,)` smallest of each of `raw_statistics.NAMES` over training images; of images
+            of c channels `(7 · c,)`, channel after channel.
         highest: The same, largest.
         false_alarms: Share of the validation images that score 1 or more.
         picture_mean: `(c,)` mean coarse picture of training; empty in files of earlier versions.
@@ -87,7 +94,7 @@ class NoveltyDetector:
 
         Args:
             features: `(n, d + c)` pooled features and coarse pictures.
-            statistics: `(n, 6)` of the raw images.
+            statistics: `(n, 7)` of the raw images.
         """
         parts = (
             self.distances(features) / self.threshold,
@@ -97,7 +104,7 @@ class NoveltyDetector:
         return np.asarray(np.max(parts, axis=0))
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
-        """Return the distance of each statistic `(n, 6)` from the middle of the training range.
+        """Return the distance of each statistic `(n, 7)` from the middle of the training range.
 
         1 is the limit.
         """
@@ -106,7 +113,7 @@ class NoveltyDetector:
         return np.asarray(np.abs(statistics - middle) / (half + margins))
 
     def reasons(self, statistics: np.ndarray) -> list[str]:
-        """Name the statistics `(6,)` of one image that are outside the range of training."""
+        """Name the statistics `(7,)` of one image that are outside the range of training."""
         outside = self.raw_scores(statistics[None])[0] >= 1
         names = NAMES * (len(outside) // len(NAMES))
         return list(dict.fromkeys(name for name, far in zip(names, outside, strict=True) if far))
@@ -125,7 +132,7 @@ def fit_novelty(
 
     Args:
         features: `(m, d + c)` pooled features and coarse pictures.
-        statistics: `(m, 6)` raw statistics.
+        statistics: `(m, 7)` raw statistics.
         picture_size: c, numbers in a coarse picture.
     """
     width = features.shape[1] - picture_size
@@ -168,7 +175,7 @@ def with_threshold(
     Args:
         detector: From `fit_novelty`.
         features: `(n, d + c)` of validation images.
-        statistics: `(n, 6)` of the same.
+        statistics: `(n, 7)` of the same.
         false_alarms: The rate, in (0, 1).
     """
     share = false_alarms / 2 if len(detector.picture_mean) else false_alarms
@@ -204,7 +211,7 @@ def detector_content(detector: NoveltyDetector) -> bytes:
         one.name: np.asarray(getattr(detector, one.name)) for one in fields(detector)
     }
     content = io.BytesIO()
-    np.savez_compressed(content, **values)
+    np.savez_compressed(content, statistics=np.array(NAMES), **values)
     return content.getvalue()
 
 
@@ -232,8 +239,19 @@ def read_detector(model: Path) -> NoveltyDetector | None:
                 for one in fields(NoveltyDetector)
                 if one.name in archive or one.name not in LATER
             }
+            names = archive["statistics"].tolist() if "statistics" in archive else FIRST_NAMES
+            values["lowest"] = _with_all_statistics(values["lowest"], names, -ANY)
+            values["highest"] = _with_all_statistics(values["highest"], names, ANY)
     except UNREADABLE:
         return None
     for name in ("threshold", "false_alarms", "picture_threshold"):
         values.update({name: float(values[name])} if name in values else {})
     return NoveltyDetector(**values)
+
+
+def _with_all_statistics(ends: np.ndarray, names: Sequence[str], missing: float) -> np.ndarray:
+    """Ends of the ranges of all `NAMES`, channel after channel, from those of `names`."""
+    by_channel = ends.reshape(-1, len(names))
+    found = np.full((len(by_channel), len(NAMES)), missing)
+    found[:, [NAMES.index(name) for name in names]] = by_channel
+    return found.ravel()

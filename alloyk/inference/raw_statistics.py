@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-NAMES = ("height", "width", "level", "contrast", "noise", "defects")
+NAMES = ("height", "width", "level", "contrast", "noise", "defects", "median")
 """Of the statistics, in order; the first three and `noise` are natural logarithms."""
 
 # Least distance from the range of training at which a statistic counts as different: a factor of
-# 1.1 in size, of 2 in level and noise, 0.15 of the contrast, 2 % of the pixels.
-MARGINS = (math.log(1.1), math.log(1.1), math.log(2), 0.15, math.log(2), 0.02)
+# 1.1 in size, of 2 in level and noise, 0.15 of the contrast, 2 % of the pixels, 0.1 of the place of
+# the median.
+MARGINS = (math.log(1.1), math.log(1.1), math.log(2), 0.15, math.log(2), 0.02, 0.1)
 
 # Noise deviations that a defective pixel lies outside its neighbours, and one of a defective line.
 PIXEL_DEVIATIONS = 6.0
@@ -34,25 +35,27 @@ def raw_statistics(image: np.ndarray) -> np.ndarray:
         image: `(height, width)` or `(height, width, 1)`, counts.
 
     Returns:
-        `(6,)` float64, in the order of `NAMES`: logarithms of height, width, of the level (the
+        `(7,)` float64, in the order of `NAMES`: logarithms of height, width, of the level (the
         99th percentile) and of the noise; contrast, the range between the 1st and the 99th
-        percentile over the level; and the share of pixels that look defective.
+        percentile over the level; the share of pixels that look defective; and the place of the
+        median in that range, 0 to 1, which an inverted image has at the other end.
     """
     height, width = image.shape[0], image.shape[1]
     gray = np.asarray(image).reshape(height, width)
-    low, high = percentiles(gray, (1, 99))
+    low, median, high = percentiles(gray, (1, 50, 99))
     level = max(high, 1e-6)
     contrast = (high - low) / level
+    place = (median - low) / (high - low) if high > low else 0.5
     sizes = [math.log(height), math.log(width), math.log(level), contrast]
     if min(height, width) < 3:
-        return np.array([*sizes, 0.0, 0.0])
+        return np.array([*sizes, 0.0, 0.0, place])
     floor = 0.05 * max(float(gray.mean(dtype=np.float64)), 1e-6)
     noise = _noise_per_root(gray, floor)
-    return np.array([*sizes, math.log(noise), _defect_share(gray, noise, floor)])
+    return np.array([*sizes, math.log(noise), _defect_share(gray, noise, floor), place])
 
 
 def statistics_of_channels(image: np.ndarray) -> np.ndarray:
-    """Measure each channel of a raw image `(height, width, c)`, `(6 · c,)` one after the other."""
+    """Measure each channel of a raw image `(height, width, c)`, `(7 · c,)` one after the other."""
     channels = [np.ascontiguousarray(one) for one in np.moveaxis(image, -1, 0)]
     return np.concatenate([raw_statistics(one) for one in channels])
 

@@ -85,7 +85,7 @@ def fit_detector(
 
 
 def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """Return `raw_statistics` of each file, `(n, 6)`; of each channel with `by_channel`."""
+    """Return `raw_statistics` of each file, `(n, 7)`; of each channel with `by_channel`."""
 
     def measured(path: Path) -> np.ndarray:
         if by_channel:

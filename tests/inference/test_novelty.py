@@ -44,6 +44,7 @@ def test_statistics_of_a_slope_with_known_noise():
     assert statistic("contrast", image) == pytest.approx((high - low) / high)
     assert np.exp(statistic("noise", image)) == pytest.approx(2, rel=0.05)
     assert statistic("defects", image) < 1e-3
+    assert statistic("median", image) == pytest.approx((np.median(image) - low) / (high - low))
 
 
 def test_defects_are_counted_and_move_no_other_statistic():
@@ -54,7 +55,8 @@ def test_defects_are_counted_and_move_no_other_statistic():
     image[:, 7] = 0  # a column of 80
     after = raw_statistics(image)
     expected = (1 + 80 + 64 - 1) / image.size
-    assert after[-1] - before[-1] == pytest.approx(expected, rel=0.1)
+    defects = NAMES.index("defects")
+    assert after[defects] - before[defects] == pytest.approx(expected, rel=0.1)
     assert np.exp(after[NAMES.index("noise")]) == pytest.approx(2, rel=0.1)
 
 
@@ -72,7 +74,7 @@ def correlated(count, seed=1, d=6):
 
 def test_the_distance_is_that_to_the_tenth_neighbour_by_scikit_learn():
     features, _ = correlated(400)
-    detector = fit_novelty(features, np.zeros((1, 6)))
+    detector = fit_novelty(features, np.zeros((1, len(NAMES))))
     new = correlated(20, seed=7)[0]
     search = NearestNeighbors(n_neighbors=10).fit(normalize(features))
     expected = search.kneighbors(normalize(new))[0][:, -1]
@@ -81,11 +83,13 @@ def test_the_distance_is_that_to_the_tenth_neighbour_by_scikit_learn():
 
 def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
     features, _ = correlated(2000)
-    statistics = np.tile(np.arange(6.0), (2000, 1))
+    statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
     detector = fit_novelty(features, statistics)
     detector = with_threshold(detector, correlated(1000, seed=11)[0], statistics[:1000])
     assert detector.false_alarms <= 0.01
-    new = detector.scores(correlated(20000, seed=21)[0], np.tile(np.arange(6.0), (20000, 1)))
+    new = detector.scores(
+        correlated(20000, seed=21)[0], np.tile(np.arange(float(len(NAMES))), (20000, 1))
+    )
     assert (new >= 1).mean() == pytest.approx(0.01, abs=0.006)
     far = detector.scores(-features.mean(axis=0, keepdims=True), statistics[:1])
     assert far[0] > 1
@@ -93,7 +97,7 @@ def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
 
 def test_the_distance_of_the_picture_is_that_of_mahalanobis_by_scipy():
     features, _ = correlated(400, d=10)
-    detector = fit_novelty(features, np.zeros((1, 6)), picture_size=6)
+    detector = fit_novelty(features, np.zeros((1, len(NAMES))), picture_size=6)
     assert detector.bank.shape == (400, 4)
     new = correlated(20, seed=7, d=10)[0]
     pictures = features[:, 4:]
@@ -106,12 +110,12 @@ def test_the_distance_of_the_picture_is_that_of_mahalanobis_by_scipy():
 
 def test_both_distances_together_keep_the_false_alarm_rate():
     features, _ = correlated(2000, d=10)
-    statistics = np.tile(np.arange(6.0), (2000, 1))
+    statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
     detector = fit_novelty(features, statistics, picture_size=6)
     detector = with_threshold(detector, correlated(1000, seed=11, d=10)[0], statistics[:1000])
     assert detector.false_alarms <= 0.01
     new = correlated(20000, seed=21, d=10)[0]
-    scores = detector.scores(new, np.tile(np.arange(6.0), (20000, 1)))
+    scores = detector.scores(new, np.tile(np.arange(float(len(NAMES))), (20000, 1)))
     assert (scores >= 1).mean() == pytest.approx(0.01, abs=0.006)
     strange = new[:100].copy()
     # Features as before, a picture five deviations away.
@@ -122,10 +126,13 @@ def test_both_distances_together_keep_the_false_alarm_rate():
 
 def test_pictures_that_never_change_in_training_are_finite():
     features = np.ones((30, 8))
-    detector = fit_novelty(features, np.zeros((1, 6)), picture_size=4)
-    detector = with_threshold(detector, features, np.zeros((30, 6)))
-    assert np.isfinite(detector.scores(features, np.zeros((30, 6)))).all()
-    assert detector.scores(features + np.r_[np.zeros(4), np.ones(4)], np.zeros((30, 6))).min() >= 1
+    detector = fit_novelty(features, np.zeros((1, len(NAMES))), picture_size=4)
+    detector = with_threshold(detector, features, np.zeros((30, len(NAMES))))
+    assert np.isfinite(detector.scores(features, np.zeros((30, len(NAMES))))).all()
+    assert (
+        detector.scores(features + np.r_[np.zeros(4), np.ones(4)], np.zeros((30, len(NAMES)))).min()
+        >= 1
+    )
 
 
 def test_the_coarse_picture_is_the_mean_of_equal_parts():
@@ -155,7 +162,8 @@ def test_a_detector_of_an_earlier_version_is_read(tmp_path):
         archive.writestr("alloyk_novelty.npz", content.getvalue())
     detector = read_detector(tmp_path / "model.keras")
     features = np.array([[1, 0, 0, 0, 7, 7], [-1, 0, 0, 0, 7, 7]], np.float32)
-    statistics = np.full((2, 6), 0.5)
+    statistics = np.full((2, len(NAMES)), 0.5)
+    statistics[:, NAMES.index("median")] = 7  # such a file does not have its range
     # The fourth neighbour of four: at a right angle, and opposite.
     np.testing.assert_allclose(detector.scores(features, statistics), [2**0.5 / 0.5, 4])
 
@@ -168,6 +176,15 @@ def test_a_raw_statistic_outside_training_is_named():
     assert "level" in detector.reasons(four_times)
     assert detector.raw_scores(four_times[None]).max() >= 1
     assert detector.reasons(raw_statistics(plate(seed=31))) == []
+
+
+def test_an_inverted_image_is_told_by_the_place_of_its_median():
+    """Level, contrast and noise can all be as in training."""
+    features, _ = correlated(200)
+    wedge = [plate(seed=seed) ** 2 / 4000 for seed in range(21)]  # the median is below the middle
+    detector = fit_novelty(features, np.stack([raw_statistics(image) for image in wedge[:20]]))
+    assert detector.reasons(raw_statistics(wedge[20])) == []
+    assert "median" in detector.reasons(raw_statistics(5000 - wedge[20]))
 
 
 @pytest.fixture(scope="module")
