@@ -21,7 +21,6 @@ from alloyk.settings.data import RATIOS
 
 __all__ = [
     "PLATE",
-    "RATIOS",
     "SPLITS",
     "THICKNESS",
     "ImageDataset",
