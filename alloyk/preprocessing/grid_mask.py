@@ -30,6 +30,19 @@ class _SeededGenerator:
         return tf.random.stateless_uniform(shape, seed, minval, maxval, dtype)
 
 
+def _grid_mask_layer(ratio: float) -> Any:
+    import keras_cv  # takes a second, and only this augmentation needs it
+
+    try:
+        return keras_cv.layers.GridMask(ratio_factor=(ratio, ratio), rotation_factor=0.0)
+    except RuntimeError:
+        # In a deterministic training TensorFlow's global generator must be set. The layer asks for
+        # it, but does not draw from it here.
+        with tf.init_scope():
+            tf.random.set_global_generator(tf.random.Generator.from_seed(0))
+        return keras_cv.layers.GridMask(ratio_factor=(ratio, ratio), rotation_factor=0.0)
+
+
 def mask_by_grid(images: Any, seed: Any, ratio: float, rows: Any = None) -> Any:
     """Set a grid of squares, at random places of each image, to the image's mean.
 
@@ -43,9 +56,7 @@ def mask_by_grid(images: Any, seed: Any, ratio: float, rows: Any = None) -> Any:
     Returns:
         `(batch, height, width, 1)` float32.
     """
-    import keras_cv  # takes a second, and only this augmentation needs it
-
-    layer = keras_cv.layers.GridMask(ratio_factor=(ratio, ratio), rotation_factor=0.0)
+    layer = _grid_mask_layer(ratio)
 
     def masked(image_and_number: Any) -> Any:
         image, number = image_and_number

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.ndimage import rotate
+from tensorflow.python.framework import config as framework_config
+from tensorflow.python.ops import stateful_random_ops
 
 from alloyk.preprocessing.augmentation import Augmentation
 
@@ -103,6 +105,14 @@ def test_cutout_sets_one_square_of_the_wanted_size_to_the_mean():
         rows, columns = np.nonzero((before != after)[..., 0])
         assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 8
         np.testing.assert_allclose(after[rows, columns], before.mean(), rtol=1e-5)
+
+
+def test_grid_mask_in_a_deterministic_training(monkeypatch):
+    """Then TensorFlow refuses to make the global generator that KerasCV asks for."""
+    monkeypatch.setattr(stateful_random_ops, "global_generator", None)
+    monkeypatch.setattr(framework_config, "is_op_determinism_enabled", lambda: True)
+    batch = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
+    assert (apply({"grid_mask": 0.4}, batch) != batch).any()
 
 
 def test_grid_mask_sets_a_share_of_each_image_to_its_mean():
