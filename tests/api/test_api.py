@@ -14,11 +14,12 @@ import alloyk
 from alloyk.errors import ConfigError, DataError, ModelError, OptionError
 from alloyk.progress import CallbackProgress
 
-pytestmark = pytest.mark.usefixtures("unrendered", "untimed")
+pytestmark = pytest.mark.usefixtures("uncollected", "unrendered", "untimed")
 
 SMALL = {
     "preprocess.image_size": 16,
     "preprocess.repair": False,
+    "model.depth": 1,
     "model.hidden_units": 16,
     "train.epochs": 1,
     "train.batch_size": 16,

@@ -115,7 +115,7 @@ def one_class(data):
 
 BRIEF = (
     "--set", "model.arch=fnn", "--set", "train.epochs=1", "--set", "preprocess.image_size=12",
-    "--set", "preprocess.repair=false",
+    "--set", "preprocess.repair=false", "--set", "model.depth=1",
 )  # fmt: skip
 BAD_DATA = {
     "missing folder": (
@@ -232,15 +232,20 @@ def test_missing_network_for_weights_says_what_to_do(radiographs, tmp_path):
     assert "model.weights=none" in error
 
 
-def test_training_in_a_pipe_prints_results_on_stdout_and_messages_on_stderr(radiographs, tmp_path):
-    found = alloyk(
-        "train", "--arch", "fnn", "--data", radiographs, "--run", "run", "--set", "train.epochs=3",
-        "--set", "preprocess.image_size=12", "--set", "preprocess.repair=false", cwd=tmp_path,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert "accuracy" in found.stdout
-    assert found.stdout.endswith(f"run: run\nfigures: {Path('run') / 'figures'}\n")
-    lines = found.stderr.splitlines()
+def test_training_in_a_pipe_prints_results_on_stdout_and_messages_on_stderr(
+    radiographs, tmp_path, monkeypatch, capfd
+):
+    """The descriptors of this process, which are no terminal: TensorFlow writes to them too."""
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "--arch", "fnn", "--data", str(radiographs), "--run", "run", *BRIEF[2:]]
+    command[command.index("train.epochs=1")] = "train.epochs=3"
+    with pytest.raises(SystemExit) as ended:
+        main(command, prog_name="alloyk")
+    found = capfd.readouterr()
+    assert ended.value.code == 0, found.err
+    assert "accuracy" in found.out
+    assert found.out.endswith(f"run: run\nfigures: {Path('run') / 'figures'}\n")
+    lines = found.err.splitlines()
     assert [line.split("  ")[0] for line in lines[-3:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert lines[-4].startswith("3 epochs of 5 batches: about ")
     assert "  train.epochs = 3  (set by you)" in lines

@@ -145,10 +145,12 @@ def cue_images(count, rng, side=32, cue=8):
     return images, np.arange(count) % 2, corners
 
 
-def trained(images, labels, epochs):
+def trained(images, labels, epochs, **size):
     """A small network that tells two classes of images apart."""
     keras.utils.set_random_seed(0)
-    network = build_model("cnn", (*images.shape[1:], 1), 2, hidden_units=32, dropout=0.0, seed=0)
+    network = build_model(
+        "cnn", (*images.shape[1:], 1), 2, hidden_units=32, dropout=0.0, seed=0, **size
+    )
     network.compile(
         keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
@@ -160,7 +162,7 @@ def trained(images, labels, epochs):
 @pytest.fixture(scope="module")
 def cue_network():
     images, labels, _ = cue_images(400, np.random.default_rng(0))
-    return trained(images, labels, epochs=4)
+    return trained(images, labels, epochs=4, width=16)
 
 
 def share_on_cue(maps, corners, margin, cue=8):

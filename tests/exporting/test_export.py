@@ -50,23 +50,25 @@ def untimed(monkeypatch):
     monkeypatch.setattr(export, "measured_speed", instant)
 
 
-def exports_of(run, input_size=None):
-    """A report for each format; the SavedModel is not timed, which takes longest."""
-    tflite = export_run(run, "tflite", run.parent / "model.tflite", input_size=input_size)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "measured_speed", instant)
-        saved = export_run(run, "savedmodel", run.parent / "saved")
-    return {"tflite": tflite, "savedmodel": saved}
-
-
 @pytest.fixture(scope="module")
 def gray_exports(gray_run):
-    return exports_of(gray_run)
+    """A report for each format; the SavedModel is not timed, which takes longest."""
+    tflite = export_run(gray_run, "tflite", gray_run.parent / "model.tflite")
+    return {"tflite": tflite, "savedmodel": untimed_export(gray_run, "savedmodel", "saved")}
 
 
 @pytest.fixture(scope="module")
 def colour_exports(colour_run):
-    return exports_of(colour_run, input_size=(32, 32))
+    return {
+        "tflite": untimed_export(colour_run, "tflite", "model.tflite", input_size=(32, 32)),
+        "savedmodel": untimed_export(colour_run, "savedmodel", "saved"),
+    }
+
+
+def untimed_export(run, file_format, name, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "measured_speed", instant)
+        return export_run(run, file_format, run.parent / name, **options)
 
 
 def test_the_command_offers_the_formats_there_are():

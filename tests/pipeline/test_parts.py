@@ -1,5 +1,7 @@
 """The parts of all devices together are the whole batch, augmented and mixed alike."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,19 +44,31 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("parts", [pytest.param(p, id=name) for name, p in PARTS.items()])
-@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def eleven(mixup, part=None):
+    """Augmented batches of eight: the last one of an epoch has fewer images than devices."""
+    augmentation = Augmentation(**EVERY, mixup=mixup)
+    return training_batches(
+        images_of(11), np.arange(11) % 3, batch_size=8, seed=5, epochs=2,
+        augmentation=augmentation, part=part or Part(),
+    )  # fmt: skip
+
+
+@cache
+def whole_batches(mixup):
+    return list(eleven(mixup).as_numpy_iterator())
+
+
+@pytest.mark.parametrize(
+    ("parts", "mixup"),
+    [
+        *(pytest.param(parts, 0.4, id=f"{name}, mixed") for name, parts in PARTS.items()),
+        pytest.param(PARTS["two machines with two GPUs"], 0.0, id="not mixed"),
+    ],
+)
 def test_parts_of_training_batches_are_the_whole(parts, mixup):
-    """Eleven images in batches of eight: the last one has fewer images than devices."""
-    labels, images = np.arange(11) % 3, images_of(11)
-    settings = {
-        "batch_size": 8, "seed": 5, "epochs": 2,
-        "augmentation": Augmentation(**EVERY, mixup=mixup),
-    }  # fmt: skip
-    whole = list(training_batches(images, labels, **settings).as_numpy_iterator())
-    found = joined(lambda part: training_batches(images, labels, **settings, part=part), parts)
+    found = joined(lambda part: eleven(mixup, part), parts)
     assert [len(one[0]) for one in found] == [8, 3, 8, 3]
-    for (batch, truth), (ours, our_truth, _) in zip(whole, found, strict=True):
+    for (batch, truth), (ours, our_truth, _) in zip(whole_batches(mixup), found, strict=True):
         np.testing.assert_allclose(ours, batch, atol=1e-6)
         np.testing.assert_allclose(our_truth, truth, atol=1e-6)
 

@@ -24,7 +24,7 @@ from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.training import cross_validation
 from alloyk.training.cross_validation import cross_validate
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("uncollected", "unrendered")
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,19 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from float64 import run_in_float64
 from keras.src.backend.tensorflow import trainer
 from own_process import run_command, start
 from PIL import Image
+from unrendered import use_one_pixel
 from workers import addresses, start_worker, tf_config
 
-from alloyk.config import parse_overrides, resolve_config
+from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import ConfigError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
+from alloyk.training import run_training
 from alloyk.training.multi_worker import let_keras_fit_over_workers
 from alloyk.training.strategy import choose_strategy, cluster_of, local_distribution
 from alloyk.training.workers import _described, private_folder
@@ -95,22 +98,47 @@ def compare(one, two, atol):
         np.testing.assert_allclose(ours, theirs, atol=atol, rtol=0)
 
 
-def test_two_workers_train_what_one_trains(radiographs, tmp_path):
-    """Batch norm and clipping over both; the last batches divide unevenly or by one image."""
+@pytest.fixture(scope="module")
+def divided(radiographs, tmp_path_factory):
+    """A training whose last batches divide unevenly or by one image, with clipping."""
     settings = options(
-        radiographs, "model.arch=cnn", "train.epochs=2", "data.ratios=[0.7,0.15,0.15]", *PLAIN_SGD,
-        "optimizer.clip_norm=1.0",
+        radiographs, "model.arch=cnn", "model.depth=1", "train.epochs=2",
+        "data.ratios=[0.7,0.15,0.15]", *PLAIN_SGD, "optimizer.clip_norm=1.0",
     )  # fmt: skip
-    pair = Pair(tmp_path, "--run", tmp_path / "two", *settings)
-    alone = start(
-        run_command, "train", "--run", tmp_path / "one", *settings, messages=tmp_path / "alone.txt"
-    )
+    file = tmp_path_factory.mktemp("divided") / "config.yaml"
+    write_config(resolve_config(None, parse_overrides(settings[1::2])), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def alone(divided, unrendered, tmp_path_factory):
+    """What one process trains on one device."""
+    return run_training(resolve_config(divided), tmp_path_factory.mktemp("alone") / "one")
+
+
+def test_two_workers_train_what_one_trains(divided, alone, tmp_path):
+    """Batch norm and clipping over both."""
+    pair = Pair(tmp_path, divided, "--run", tmp_path / "two")
     assert pair.join() == [0, 0], pair.said()
-    alone.join()
-    assert alone.exitcode == 0
-    compare(tmp_path / "one", tmp_path / "two", 1e-5)
+    compare(alone, tmp_path / "two", 1e-5)
     names = {path.name for path in (tmp_path / "two").iterdir()}
-    assert names == {path.name for path in (tmp_path / "one").iterdir()}
+    assert names == {path.name for path in alone.iterdir()}
+
+
+def train_on_two_cpus(file, run):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    use_one_pixel()
+    run_training(resolve_config(file, parse_overrides(["train.devices=[CPU:0,CPU:1]"])), run)
+
+
+def test_two_replicas_learn_what_one_device_learns(divided, alone, tmp_path):
+    """MirroredStrategy on two logical CPUs."""
+    messages = tmp_path / "messages.txt"
+    process = start(train_on_two_cpus, divided, tmp_path / "two", messages=messages)
+    process.join()
+    assert process.exitcode == 0, messages.read_text()
+    compare(alone, tmp_path / "two", 1e-5)
 
 
 @pytest.mark.slow

@@ -9,18 +9,17 @@ import time
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from own_process import run_command, start
 from PIL import Image
-from unrendered import use_one_pixel
 
 from alloyk.cli import main
-from alloyk.config import parse_overrides, resolve_config
+from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
 from alloyk.training import run_training
-from alloyk.training.checkpoint import _save_arrays
+from alloyk.training.checkpoint import Checkpoint, _save_arrays
+from alloyk.training.fit import Phase, _phases
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -31,7 +30,8 @@ RUN_FILES = {
 
 # Few, small and easy: a square of counts is bright in one class and dark in the other.
 TINY = (
-    "preprocess.image_size=16", "model.arch=cnn", "train.epochs=3", "train.batch_size=8",
+    "preprocess.image_size=16", "model.arch=cnn", "model.depth=1", "train.epochs=3",
+    "train.batch_size=8",
     "schedule.warmup_epochs=1", "augment.horizontal_flip=true", "augment.noise=0.05",
     "train.deterministic=true", "preprocess.repair=false",
 )  # fmt: skip
@@ -96,11 +96,6 @@ def test_saved_model_holds_weights_once(finished):
     assert (finished / "model.keras").stat().st_size < 4 * parameters + 300_000
 
 
-def test_the_written_configuration_repeats_the_run(finished, tmp_path):
-    again = run_training(resolve_config(finished / "config.yaml"), tmp_path / "again")
-    assert (again / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
-
-
 def weights_of(run):
     return keras.models.load_model(run / "model.keras").get_weights()
 
@@ -126,20 +121,18 @@ RESUMED = {
 def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tmp_path, settings):
     """Kill -9 in the second and in the third epoch: the weights are those of an undisturbed run."""
     settings = [setting.format(weights=finished / "model.keras") for setting in settings]
-    settings = settled(f"data.path={radiographs}", *TINY, "train.epochs=3", *settings)
-    options = [option for setting in settings for option in ("--set", setting)]
+    config = configured(radiographs, *settings)
+    write_config(config, tmp_path / "config.yaml")
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     messages = tmp_path / "messages.txt"
 
     def train(run, *more):
         return start(run_command, "train", "--run", run, *more, messages=messages)
 
-    whole = train(undisturbed, *options)
-    whole.join()
-    assert whole.exitcode == 0, messages.read_text()
+    run_training(config, undisturbed)
 
     kills = 0
-    process = train(disturbed, *options)
+    process = train(disturbed, tmp_path / "config.yaml")
     while process.is_alive():
         if kills < 2 and epochs_written(disturbed) > kills:
             kills += 1
@@ -159,30 +152,6 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(radiographs, finished, tm
 def epochs_written(run):
     history = run / "history.csv"
     return max(len(history.read_text().splitlines()) - 1, 0) if history.exists() else 0
-
-
-def train_on_two_cpus(settings, folder):
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    use_one_pixel()
-    for name, devices in (("one", "[CPU:0]"), ("two", "[CPU:0,CPU:1]")):
-        overrides = parse_overrides([*settings, f"train.devices={devices}"])
-        run_training(resolve_config(None, overrides), folder / name)
-
-
-def test_two_replicas_learn_what_one_device_learns(radiographs, tmp_path):
-    """MirroredStrategy on two logical CPUs, with a smaller last batch."""
-    # Dropout's draws are left out: they differ per replica in Keras.
-    settings = settled(
-        f"data.path={radiographs}", *TINY, "model.dropout=0", "optimizer.name=sgd",
-        "optimizer.learning_rate=0.01", "optimizer.clip_norm=1.0",
-    )  # fmt: skip
-    messages = tmp_path / "messages.txt"
-    process = start(train_on_two_cpus, settings, tmp_path, messages=messages)
-    process.join()
-    assert process.exitcode == 0, messages.read_text()
-    for one, two in zip(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"), strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 def test_diverging_training_says_so(radiographs, tmp_path):
@@ -299,7 +268,7 @@ def test_a_finished_run_is_not_overwritten(finished, radiographs):
 
 def test_a_run_that_is_still_training_is_not_resumed(radiographs, tmp_path, runner):
     """Two trainings into the default folder get two folders, and each keeps its own."""
-    settings = settled(*TINY[:2], "model.arch=fnn", "train.epochs=2000")
+    settings = settled(*TINY, "model.arch=fnn", "train.epochs=2000")
     options = [option for setting in settings for option in ("--set", setting)]
     command = ["train", "--data", radiographs, *options]
     processes = [
@@ -331,24 +300,41 @@ def test_a_file_in_the_way_is_named(radiographs, tmp_path):
         run_training(configured(radiographs), tmp_path / "file" / "run")
 
 
-def backbone_of(run):
-    network = keras.models.load_model(run / "model.keras").get_layer("standardized_network")
+def backbone_of(network):
     return network.get_layer("cnn").get_layer("backbone").get_weights()
 
 
-def test_frozen_backbone_stays_and_is_trained_afterwards(finished, radiographs, tmp_path):
-    # With the labels swapped the loss falls from epoch to epoch, and the last one is the best.
-    for label, other in (("1050", "2017"), ("2017", "1050")):
-        shutil.copytree(radiographs / label, tmp_path / "swapped" / other)
-    for frozen, name in ((2, "frozen"), (1, "thawed")):
-        phases = (f"model.freeze_epochs={frozen}", "train.epochs=2", "schedule.name=constant")
-        weights = f"model.weights={finished / 'model.keras'}"
-        config = configured(tmp_path / "swapped", weights, *phases)
-        run_training(config, tmp_path / name)
-    before, thawed = backbone_of(finished), backbone_of(tmp_path / "thawed")
-    for one, two in zip(before, backbone_of(tmp_path / "frozen"), strict=True):
+def test_frozen_backbone_stays_and_is_trained_afterwards(
+    finished, radiographs, tmp_path, monkeypatch
+):
+    after_epochs = []
+    on_epoch_end = Checkpoint.on_epoch_end
+
+    def kept(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        after_epochs.append(backbone_of(self.model))
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", kept)
+    weights = f"model.weights={finished / 'model.keras'}"
+    settings = ("model.freeze_epochs=1", "train.epochs=2", "schedule.name=constant")
+    run_training(configured(radiographs, weights, *settings), tmp_path / "run")
+    model = keras.models.load_model(finished / "model.keras")
+    before = backbone_of(model.get_layer("standardized_network"))
+    frozen, thawed = after_epochs
+    for one, two in zip(before, frozen, strict=True):
         np.testing.assert_array_equal(one, two)
     assert any((one != two).any() for one, two in zip(before, thawed, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "expected"),
+    [(0, [Phase(0, 3, False)]), (1, [Phase(0, 1, True), Phase(1, 3, False)]),
+     (3, [Phase(0, 3, True)]), (9, [Phase(0, 3, True)])],
+)  # fmt: skip
+def test_phases_of_a_frozen_and_a_trained_backbone(radiographs, frozen, expected):
+    settings = ("model.weights=w.keras", f"model.freeze_epochs={frozen}")
+    assert _phases(configured(radiographs, *settings)) == expected
+    assert _phases(configured(radiographs)) == [Phase(0, 3, False)]
 
 
 def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
@@ -366,9 +352,12 @@ def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
 
 @pytest.mark.parametrize("cache", ["disk", "none"])
 @pytest.mark.filterwarnings("error:Your input ran out")
-def test_every_cache_gives_the_same_training(finished, radiographs, tmp_path, cache, monkeypatch):
+def test_the_written_configuration_repeats_the_run_with_every_cache(
+    finished, tmp_path, cache, monkeypatch
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run = run_training(configured(radiographs, f"data.cache={cache}"), tmp_path / "run")
+    config = resolve_config(finished / "config.yaml", {"data": {"cache": cache}})
+    run = run_training(config, tmp_path / "run")
     assert (run / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
     assert any((tmp_path / "cache").rglob("*.npy")) == (cache == "disk")
 
