@@ -21,6 +21,7 @@ from alloyk.settings.data import RATIOS
 
 __all__ = [
     "PLATE",
+    "RATIOS",
     "SPLITS",
     "THICKNESS",
     "ImageDataset",
