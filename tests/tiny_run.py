@@ -54,10 +54,9 @@ def write_run(
 
     Repair is off unless a test is about preprocessing: its graph takes longest to trace.
     """
-    size = {"depth": 2} if arch == "cnn" else {}
     settings = {
         "data": {"path": str(data)},
-        "model": {"arch": arch, "hidden_units": 32, **size},
+        "model": {"arch": arch, "hidden_units": 32},
         "preprocess": {"image_size": image_size, "equalize": True, "repair": repair},
     }
     config = resolve_config(None, settings)
@@ -72,7 +71,7 @@ def write_run(
         image = keras.Input((image_size, image_size, 1), name="image")
         standardized = Standardize((0.5,), (0.29,))(image)
         network = build_model(
-            arch, (image_size, image_size, 1), len(CLASSES), hidden_units=32, seed=3, **size
+            arch, (image_size, image_size, 1), len(CLASSES), hidden_units=32, seed=3
         )
         network = keras.Model(image, network(standardized), name="standardized_network")
         classifier = keras.Sequential(
