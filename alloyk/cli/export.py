@@ -73,7 +73,8 @@ def export(run: Path, **options: Any) -> None:
     float32, and writes the first that passes.
 
     The 8-bit formats (w8, 16x8, int8) may lose at most 0.5 points of accuracy (--margin), which a
-    paired test over plates must show.
+    paired test over plates must show. If int8 fails, fine-tune the run for it:
+    `alloyk train --quantize-from RUN`.
 
     \b
     Examples:
