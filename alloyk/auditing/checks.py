@@ -12,6 +12,7 @@ from alloyk.auditing.quality import QUALITY_CHECKS
 from alloyk.auditing.scan import scan_images
 from alloyk.auditing.shortcuts import SHORTCUT_CHECKS
 from alloyk.auditing.source import read_for_audit, series_of
+from alloyk.data.dataset import ImagePaths
 from alloyk.imaging import PageChoice, RawLayout
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runtime.ray_cluster import refuse_missing_cluster, require_ray
@@ -59,7 +60,7 @@ def audit_dataset(
         refuse_missing_cluster(address)
     root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
     names, name, told = series_of(table, series)
-    paths = [root.absolute() / path for path in table["path"]]
+    paths = ImagePaths(root.absolute(), table["path"].to_numpy(dtype=object))
     measured = None
     if address is not None:
         measured = measure_on_cluster(paths, root, raw, address, workers)

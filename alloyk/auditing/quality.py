@@ -51,10 +51,11 @@ def behind(audited: Audited) -> Iterator[Finding]:
 
 def drift(audited: Audited) -> Iterator[Finding]:
     """Noise, sharpness and brightness that drift over a series."""
+    series = series_in_order(audited, FEWEST_IN_SERIES)
     for name, noun in QUANTITIES.items():
         values = audited.measure(name)
         drifts = {}
-        for key, rows in series_in_order(audited).items():
+        for key, rows in series.items():
             change = _drift(values[rows])
             if change is not None:
                 drifts[key] = change
@@ -73,22 +74,30 @@ def drift(audited: Audited) -> Iterator[Finding]:
         )
 
 
-def series_in_order(audited: Audited) -> dict[str, np.ndarray]:
+def series_in_order(audited: Audited, fewest: int = 1) -> dict[str, np.ndarray]:
     """Rows of each series of each class, in the order of time, otherwise of their names.
 
     The time is the column `acquired`, where every image has one. Numbers in names are compared as
     numbers. Each class is ordered separately: a step between two classes is not a drift.
+
+    Args:
+        audited: The data set.
+        fewest: Shorter series are left out.
     """
-    times = acquired_times(audited)
-    order = sorted(
-        range(len(audited)), key=lambda row: (times[row], _natural(str(audited.paths[row])))
-    )
-    labels = audited.labels
+    import pandas as pd
+
+    times, paths, labels = acquired_times(audited), audited.paths, audited.labels
+    keys = audited.series
+    if labels is not None:
+        pairs = zip(labels, audited.series, strict=True)
+        keys = np.array(["/".join(filter(None, pair)) for pair in pairs], dtype=object)
+    codes, names = pd.factorize(keys)
+    rows = np.flatnonzero(np.bincount(codes)[codes] >= fewest).tolist()
+    rows.sort(key=lambda row: (times[row], _natural(str(paths[row]))))
     members: dict[str, list[int]] = {}
-    for row in order:
-        parts = [audited.series[row]] if labels is None else [labels[row], audited.series[row]]
-        members.setdefault("/".join(filter(None, parts)), []).append(row)
-    return {key: np.array(rows) for key, rows in sorted(members.items())}
+    for row in rows:
+        members.setdefault(names[codes[row]], []).append(row)
+    return {key: np.array(found) for key, found in sorted(members.items())}
 
 
 def acquired_times(audited: Audited) -> list[datetime.datetime]:

@@ -10,7 +10,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +142,11 @@ def _rename_or_copy(old: Path, new: Path, scratch: Path) -> None:
     os.unlink(old)
 
 
-def write_synced(file: Path, text: str) -> None:
-    """Write a file, under its final name only when it is whole and on the disk."""
+def write_synced(file: Path, text: str | Iterable[str]) -> None:
+    """Write a text or its parts to a file, under its final name only when it is whole."""
     draft = file.with_name(f".{file.name}.draft")
     with open(draft, "w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
+        stream.writelines([text] if isinstance(text, str) else text)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(draft, file)

@@ -77,26 +77,34 @@ def parse_text_table(text: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    reader = csv.reader(_lines(text), strict=True)
     try:
-        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(reader, None)
+        if header is None:
+            raise ValueError("there is no header")
+        columns: list[list[str]] = [[] for _ in header]
+        for number, row in enumerate(filter(None, reader), start=2):
+            if len(row) != len(header):
+                raise ValueError(f"row {number} must have {len(header)} cells, got {len(row)}")
+            for cells, cell in zip(columns, row, strict=True):
+                cells.append(cell)
     except csv.Error as error:
         raise ValueError(str(error)) from None
-    rows = [row for row in rows if row]
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} must have {len(header)} cells, got {len(row)}")
-    return pd.DataFrame(rows, columns=pd.Index(header, dtype=object), dtype=object)
+    data = {number: pd.Series(cells, dtype=object) for number, cells in enumerate(columns)}
+    table = pd.DataFrame(data, dtype=object)
+    return table.set_axis(pd.Index(header, dtype=object), axis=1)
 
 
 def text_of_table(table: "pd.DataFrame") -> str:
     """A table as CSV text from which every cell reads back exactly; a missing value is empty."""
-    lines = [csv_line(map(str, table.columns))]
-    columns = [
-        ["" if cell is None or cell != cell else str(cell) for cell in table[name]]
-        for name in table.columns
-    ]
-    lines += map(csv_line, zip(*columns, strict=True))
-    return "".join(lines)
+    return "".join(lines_of_table(table))
+
+
+def lines_of_table(table: "pd.DataFrame") -> Iterator[str]:
+    """The lines of `text_of_table`."""
+    yield csv_line(map(str, table.columns))
+    for cells in zip(*(table[name] for name in table.columns), strict=True):
+        yield csv_line("" if cell is None or cell != cell else str(cell) for cell in cells)
 
 
 def csv_line(cells: Iterable[str]) -> str:

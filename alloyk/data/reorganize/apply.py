@@ -11,7 +11,7 @@ from alloyk.data.dataset import RECORD
 from alloyk.data.manifest import MANIFEST
 from alloyk.data.names import SPLITS
 from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
-from alloyk.data.text_table import text_of_table
+from alloyk.data.text_table import lines_of_table
 from alloyk.errors import DataError
 from alloyk.imaging import shown
 from alloyk.imaging.store_writing import write_store
@@ -36,7 +36,7 @@ def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
     with progress.task(plan.mode, len(plan.table)) as advance:
         if plan.mode == "manifest":
             file = plan.target / (plan.manifest or MANIFEST)
-            journal.write_synced(file, text_of_table(plan.table))
+            journal.write_synced(file, lines_of_table(plan.table))
             advance(len(plan.table))
         elif plan.mode == "move":
             _place_by_moving(plan, advance)
@@ -91,7 +91,7 @@ def _link(old: Path, new: Path) -> None:
 def _write_extras(plan: SplitPlan, folder: Path) -> None:
     """Write the manifest, the recipe and the record of the split."""
     if plan.manifest:
-        journal.write_synced(folder / plan.manifest, text_of_table(plan.table))
+        journal.write_synced(folder / plan.manifest, lines_of_table(plan.table))
     recipe = plan.source / _RECIPE
     if recipe.is_file() and not (folder / _RECIPE).exists():
         shutil.copy2(recipe, folder / _RECIPE)
