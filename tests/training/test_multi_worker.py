@@ -1,5 +1,6 @@
 """One training by two processes on the loopback gives what one process gives."""
 
+import json
 import os
 import random
 import shutil
@@ -205,6 +206,31 @@ def test_a_killed_worker_ends_the_other_and_both_resume_exactly(resumable, tmp_p
     assert again.join() == [0, 0], again.said()
     for one, two in zip(weights_of(tmp_path / "whole"), weights_of(run), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_a_pair_that_is_killed_within_an_epoch_resumes_with_the_next_batch(radiographs, tmp_path):
+    """A checkpoint every two of the six batches; the first epoch has none of its own yet."""
+    settings = options(radiographs, "model.arch=cnn", "train.epochs=2", "train.checkpoint_steps=2")
+    undisturbed = Pair(tmp_path, "--run", tmp_path / "whole", *settings)
+    assert undisturbed.join() == [0, 0], undisturbed.said()
+    run = tmp_path / "run"
+    pair = Pair(tmp_path, "--run", run, *settings)
+    state = RunFolder(run).checkpoint_folder / "state.npz"
+    while not state.exists() and all(process.is_alive() for process in pair.processes):
+        time.sleep(0.001)
+    pair.processes[0].kill()
+    assert pair.join()[1] == 1, pair.said()
+    with np.load(state) as arrays:
+        header = json.loads(str(arrays["header"]))
+    assert header["epochs_done"] == 0
+    assert header["steps_done"] in (2, 4)
+    again = Pair(tmp_path, "--run", run, "--resume")
+    assert again.join() == [0, 0], again.said()
+    for one, two in zip(weights_of(tmp_path / "whole"), weights_of(run), strict=True):
+        np.testing.assert_array_equal(one, two)
+    first, second = RunFolder(tmp_path / "whole").history, RunFolder(run).history
+    np.testing.assert_allclose(first["loss"], second["loss"], rtol=1e-6)
 
 
 @pytest.mark.slow
