@@ -18,7 +18,7 @@ RESULTS = DOCS / "results" / "stress"
 TITLES = {
     "quickstart": "EfficientNetB0 on the embedded data set (`study`, two alloys)",
     "alloys5": "resnet18 on `alloys5` (five alloys)",
-    "hard5": "resnet18 on `hard5` (five alloys)",
+    "hard5": "EfficientNetB0 on `hard5` (five alloys)",
 }
 
 

@@ -123,14 +123,14 @@ class FakeQuantize(keras.layers.Layer):
 
 
 class QuantizedWeights(keras.layers.Layer):
-    """A convolution or dense layer, with the batch norm behind it folded in, and rounded weights.
+    """A convolution or dense layer, with the batch norm after it folded in, and rounded weights.
 
     The layers keep their weights: what is learned here is learned by them.
 
     Args:
         switch: Shared by all of a network.
         layer: `Conv2D`, `DepthwiseConv2D` or `Dense`; its activation is left out.
-        norm: The batch norm behind it, or None.
+        norm: The batch norm after it, or None.
     """
 
     def __init__(
