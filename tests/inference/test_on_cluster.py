@@ -47,6 +47,7 @@ def cluster():
     import ray
 
     environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -56,6 +57,7 @@ def cluster():
         )  # fmt: skip
         yield ray
         ray.shutdown()
+    signal.signal(signal.SIGTERM, before)  # Ray's own handler ends the process
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def test_it_is_a_run_like_any_other_and_says_where_it_comes_from(source, tuned):
     assert tuned.settings.fine_tuned_from == source
     assert tuned.history.epochs == 2
     ranges = tuned.activation_ranges
-    assert len(ranges) == 5  # the image, two stages, the pooled features, the hidden layer
+    assert len(ranges) == 7  # the image, four stages, the pooled features, the hidden layer
     assert all(one.low < one.high for one in ranges)
     images = sorted((source.parent / "data" / "test").rglob("*.png"))
     found = alloyk.load(tuned).predict(images).probabilities
