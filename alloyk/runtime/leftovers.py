@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -20,42 +20,47 @@ except ImportError:  # Windows
 
 @contextlib.contextmanager
 def temporary_file(folder: Path, name: str, suffix: str = "") -> Iterator[Path]:
-    """An empty file `NAME-PROCESS-…SUFFIX`; gone after the block, unless it was renamed.
+    """An empty file `NAME-PROCESS-…SUFFIX`; removed after the block, unless it was renamed.
 
     Those that killed processes have left are removed first.
     """
     _remove_left(folder, name, suffix)
-    while True:
-        handle, made = tempfile.mkstemp(prefix=_prefix(name), suffix=suffix, dir=folder)
+
+    def make() -> str:
+        handle, path = tempfile.mkstemp(prefix=_prefix(name), suffix=suffix, dir=folder)
         os.close(handle)
-        path = Path(made)
-        with _held(path) as ours:
-            if not ours:
-                continue
-            try:
-                yield path
-            finally:
-                path.unlink(missing_ok=True)
-            return
+        return path
+
+    with _made(make) as path:
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def temporary_folder(folder: Path, name: str) -> Iterator[Path]:
-    """An empty folder `NAME-PROCESS-…`; gone after the block.
+    """An empty folder `NAME-PROCESS-…`; removed after the block.
 
     Those that killed processes have left are removed first.
     """
     _remove_left(folder, name)
+    with _made(lambda: tempfile.mkdtemp(prefix=_prefix(name), dir=folder)) as path:
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _made(make: Callable[[], str]) -> Iterator[Path]:
+    """What `make` makes, held until the end of the block; again if another process removes it."""
     while True:
-        path = Path(tempfile.mkdtemp(prefix=_prefix(name), dir=folder))
+        path = Path(make())
         with _held(path) as ours:
-            if not ours:
-                continue
-            try:
+            if ours:
                 yield path
-            finally:
-                shutil.rmtree(path, ignore_errors=True)
-            return
+                return
 
 
 def _prefix(name: str) -> str:
@@ -92,7 +97,7 @@ def _remove_left(folder: Path, name: str, suffix: str = "") -> None:
 def _held(path: Path) -> Iterator[bool]:
     """Hold the lock of a file or folder made a moment ago.
 
-    False if another process has taken it for left behind meanwhile.
+    False if another process has taken it for a leftover meanwhile.
     """
     if fcntl is None:
         yield True

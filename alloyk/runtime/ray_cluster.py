@@ -98,7 +98,7 @@ def ray_cluster(ray: Any, address: str | None, processors: int) -> Iterator[None
     if ray.is_initialized():  # by the caller of a Python function
         yield
         return
-    with contextlib.ExitStack() as behind:
+    with contextlib.ExitStack() as cleanup:
         options: dict[str, Any] = {
             "log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL,
         }  # fmt: skip
@@ -109,9 +109,9 @@ def ray_cluster(ray: Any, address: str | None, processors: int) -> Iterator[None
             options |= {
                 "address": "local", "num_cpus": processors, "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": str(behind.enter_context(folder)),
+                "_temp_dir": str(cleanup.enter_context(folder)),
             }  # fmt: skip
-        behind.callback(ray.shutdown)
+        cleanup.callback(ray.shutdown)
         with _own_signals():
             problem = _connected(ray, options)
         if problem is not None:
