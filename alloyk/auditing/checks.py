@@ -12,7 +12,7 @@ from alloyk.auditing.quality import QUALITY_CHECKS
 from alloyk.auditing.scan import scan_images
 from alloyk.auditing.shortcuts import SHORTCUT_CHECKS
 from alloyk.auditing.source import read_for_audit, series_of
-from alloyk.data.dataset import ImagePaths
+from alloyk.data.image_paths import ImagePaths
 from alloyk.imaging import PageChoice, RawLayout
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runtime.ray_cluster import refuse_missing_cluster, require_ray

@@ -6,11 +6,10 @@ plate where known; a `manifest.csv` has `path,label` and may have `split,plate_i
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from alloyk.data.discovery import (
 )
 from alloyk.data.folds import condition_split, fold_split
 from alloyk.data.headers import with_header_settings
+from alloyk.data.image_paths import ImagePaths
 from alloyk.data.journal import refuse_unfinished
 from alloyk.data.manifest import MANIFEST, check_manifest_files, manifest_in, read_manifest
 from alloyk.data.names import SPLITS, split_called
@@ -54,33 +54,6 @@ if TYPE_CHECKING:
 
 # Left beside the splits by `alloyk split`.
 RECORD = "split.json"
-
-
-class ImagePaths(Sequence[Path]):
-    """Paths below a folder, made when they are asked for: a `Path` takes half a kilobyte.
-
-    Args:
-        root: The folder.
-        names: `(n,)` text, paths relative to it.
-    """
-
-    def __init__(self, root: Path, names: np.ndarray) -> None:
-        self.root, self.names = root, names
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __iter__(self) -> Iterator[Path]:
-        return (self.root / name for name in self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> "ImagePaths": ...
-    def __getitem__(self, index: int | slice) -> "Path | ImagePaths":
-        if isinstance(index, slice):
-            return ImagePaths(self.root, self.names[index])
-        return self.root / str(self.names[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +95,7 @@ class ImageDataset:
             raise DataError(f"the split must be one of {', '.join(SPLITS)}, got {name!r}")
         return self.table[self.table["split"] == name].reset_index(drop=True)
 
-    def paths(self, name: str) -> "ImagePaths":
+    def paths(self, name: str) -> ImagePaths:
         """Return the absolute paths of one split, in the order of `split`."""
         return ImagePaths(self.root.absolute(), self.split(name)["path"].to_numpy(dtype=object))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -15,7 +15,6 @@ from alloyk.models import set_backbone_trainable
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
-from alloyk.runs.lineage import CHANGEABLE
 from alloyk.targets import Target
 from alloyk.training.averaging import AveragedWeights
 from alloyk.training.build import (
@@ -32,7 +31,9 @@ from alloyk.training.callbacks import (
     StopOnNaN,
 )
 from alloyk.training.checkpoint import BestEpoch, Checkpoint
+from alloyk.training.identity import identity, lasting_identity
 from alloyk.training.losses.multitask import error_name
+from alloyk.training.phases import Phase, phases_of
 from alloyk.training.predicting import PREDICTION_BATCH
 from alloyk.training.run_clock import RunClock
 from alloyk.training.strategy import (
@@ -42,7 +43,7 @@ from alloyk.training.strategy import (
     refuse_uneven_batches,
     synchronize_batch_norm,
 )
-from alloyk.training.time_budget import EPOCHS_WITHOUT_END, Workload
+from alloyk.training.time_budget import Workload
 
 
 def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
@@ -60,20 +61,6 @@ def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
     keras.config.set_dtype_policy("mixed_float16" if mixed and not over_workers else "float32")
     if not over_workers:
         local_distribution(config.train)  # raises early if a device is missing
-
-
-class Phase(NamedTuple):
-    """Epochs that are trained with the backbone frozen or not.
-
-    Attributes:
-        first: First epoch.
-        end: Last epoch plus one.
-        frozen: Whether the backbone is frozen.
-    """
-
-    first: int
-    end: int
-    frozen: bool
 
 
 class _Callbacks(NamedTuple):
@@ -255,7 +242,7 @@ def train_network(
     work = Workload(len(train), len(val), test_images, config.train.batch_size)
     clock = RunClock(work, started)
     epochs = config.train.epochs if until is None else min(until, config.train.epochs)
-    described = _without_changeable(config) if changing else _described(config)
+    described = lasting_identity(config) if changing else identity(config)
     callbacks = _callbacks(config, described, run, train, targets, progress, clock, epochs, data)
     if after_first_epoch is not None:
         callbacks = callbacks._replace(first=[AfterFirstEpoch(after_first_epoch)])
@@ -265,7 +252,7 @@ def train_network(
     training = _Training(
         config, network, train, val, num_classes, distribution, callbacks, clock, epochs
     )
-    for phase in _phases(config, until):
+    for phase in phases_of(config, until):
         if not training.train_phase(phase):
             break
     if distribution.peers is not None:  # without devices of other workers, which may have ended
@@ -292,7 +279,7 @@ def _callbacks(
         folder.checkpoint_folder,
         monitor=settings.monitor,
         patience=settings.patience,
-        start_from_epoch=max(settings.start_from_epoch, _phases(config)[-1].first),
+        start_from_epoch=max(settings.start_from_epoch, phases_of(config)[-1].first),
     )
     checkpoint = Checkpoint(
         folder.checkpoint_folder, best, described,
@@ -335,35 +322,6 @@ def _training_batches(
     )
 
 
-def _described(config: Config) -> str:
-    """The configuration without the path of its data, which `refuse_changed_data` checks.
-
-    Settings that earlier checkpoints do not have count only if they are set.
-    """
-    newer = ("time_budget_minutes", "average_weights")
-    unset = {name for name in newer if getattr(config.train, name) is None}
-    # None of them changes the result.
-    where = {"strategy", "peer_timeout_seconds", "checkpoint_steps"}
-    excluded: dict[str, Any] = {"data": {"path"}, "train": unset | where}
-    if config.quantize.run is None:
-        excluded["quantize"] = True
-    return config.model_dump_json(exclude=excluded)
-
-
-def _without_changeable(config: Config) -> str:
-    """The settings that stay the same while others change between epochs; neither has the seed."""
-    names: dict[str, Any] = {
-        "seed": True, "data": {"path": True}, "train": {"checkpoint_steps": True}, "quantize": True,
-    }  # fmt: skip
-    for key in CHANGEABLE:
-        section, name = key.split(".")
-        if name == "*":
-            names[section] = True
-        else:
-            names.setdefault(section, {})[name] = True
-    return config.model_dump_json(exclude=names)
-
-
 def _evenly(batch_size: int, count: int, replicas: int) -> int:
     """A batch size whose first batch gives every replica as many images.
 
@@ -373,12 +331,3 @@ def _evenly(batch_size: int, count: int, replicas: int) -> int:
     (8, 9, 63)
     """
     return max(min(batch_size, count) // replicas, 1) * replicas
-
-
-def _phases(config: Config, until: int | None = None) -> list[Phase]:
-    """The phases of a training, in order."""
-    epochs = EPOCHS_WITHOUT_END if config.train.time_budget_minutes else config.train.epochs
-    frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
-    end = epochs if until is None else min(until, epochs)
-    phases = [Phase(0, min(frozen, end), True), Phase(frozen, end, False)]
-    return [phase for phase in phases if phase.first < phase.end]

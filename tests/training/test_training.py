@@ -19,7 +19,7 @@ from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
 from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint, _save_arrays
-from alloyk.training.fit import Phase, _phases
+from alloyk.training.phases import Phase, phases_of
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -333,8 +333,8 @@ def test_frozen_backbone_stays_and_is_trained_afterwards(
 )  # fmt: skip
 def test_phases_of_a_frozen_and_a_trained_backbone(radiographs, frozen, expected):
     settings = ("model.weights=w.keras", f"model.freeze_epochs={frozen}")
-    assert _phases(configured(radiographs, *settings)) == expected
-    assert _phases(configured(radiographs)) == [Phase(0, 3, False)]
+    assert phases_of(configured(radiographs, *settings)) == expected
+    assert phases_of(configured(radiographs)) == [Phase(0, 3, False)]
 
 
 def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
