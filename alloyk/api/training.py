@@ -120,7 +120,7 @@ def train(
             if folder.is_dir() and not is_empty(folder):
                 logger.info("\nto resume: alloyk train --run %s --resume", folder)
             else:
-                logger.info("\nno epoch was complete; nothing is kept")
+                logger.info("\nthere is no checkpoint yet; nothing is kept")
             raise
     return Run(folder)
 

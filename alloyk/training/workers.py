@@ -62,7 +62,7 @@ def joined(cluster: Cluster, config: Config) -> Iterator[Peers]:
 def _advice(failure: str) -> str:
     return (
         f"all workers must stay until the run is finished, but {failure}; start all of them again, "
-        "with --resume if an epoch was complete"
+        "with --resume if there is a checkpoint"
     )
 
 

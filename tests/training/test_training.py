@@ -375,7 +375,7 @@ def test_ctrl_c_says_what_is_kept(radiographs, tmp_path, monkeypatch, runner):
     assert f"to resume: alloyk train --run {run} --resume\n" in found.stderr
     monkeypatch.setattr("alloyk.training.run_training", interrupt)
     found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", f"{run}-2"])
-    assert "no epoch was complete; nothing is kept\n" in found.stderr
+    assert "there is no checkpoint yet; nothing is kept\n" in found.stderr
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
