@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from alloyk.auditing.blocks import ROWS, sample_of
 from alloyk.auditing.candidates import candidate_pairs
 
 SIMILAR = 0.5
@@ -25,7 +26,6 @@ HASH_BITS = 400
 FEWEST = 8
 
 BLOCK = 256
-SAMPLE = 20_000
 MOST_COMPARED = 20_000
 """With more images, not every image is compared with every other one."""
 MOST_PAIRS = 100_000
@@ -53,8 +53,7 @@ def near_duplicates(
     rows = rows[np.any(signatures, axis=1)[rows]]
     if len(rows) < FEWEST:
         return []
-    some = rows[:: -(-len(rows) // SAMPLE)]
-    common = np.median(signatures[some], axis=0).astype(np.float32)
+    common = np.median(signatures[sample_of(rows)], axis=0).astype(np.float32)
     words = _sign_words(signatures, rows, common)
     found: dict[tuple[int, int], float] = {}
     for first, second in _compared_pairs(signatures, rows, common, words):
@@ -71,9 +70,9 @@ def near_duplicates(
 def _sign_words(signatures: np.ndarray, rows: np.ndarray, common: np.ndarray) -> np.ndarray:
     """The signs of each signature without the common part, `(m, 16)` uint64."""
     words = np.empty((len(rows), signatures.shape[1] // 64), np.uint64)
-    for start in range(0, len(rows), SAMPLE):
-        part = signatures[rows[start : start + SAMPLE]] > common
-        words[start : start + SAMPLE] = np.packbits(part, axis=1).view(np.uint64)
+    for start in range(0, len(rows), ROWS):
+        part = signatures[rows[start : start + ROWS]] > common
+        words[start : start + ROWS] = np.packbits(part, axis=1).view(np.uint64)
     return words
 
 

@@ -32,12 +32,12 @@ from alloyk.exporting.quantization import WITH_WEIGHTS, NetworkOperator, Scheme
 from alloyk.exporting.result import Attempt, ExportReport
 from alloyk.exporting.subject import logger, open_subject
 from alloyk.files import unfinished_path
-from alloyk.imaging import shown
 from alloyk.inference.backends import TFLiteBackend
 from alloyk.inference.metadata import PROBABILITIES
 from alloyk.inference.novelty import evenly_spaced
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
+from alloyk.runs.fine_tuning import fine_tuning_command
 from alloyk.runs.folder import RunFolder
 
 AUTO = "auto"
@@ -127,11 +127,12 @@ def export_smallest(
 
 def advice_for(step: Step, run: Path) -> str:
     """How to get an int8 file of a run whose int8 files have failed; empty if one has passed."""
-    if step.file_format == "tflite-int8" or RunFolder(run).settings.fine_tuned_from is not None:
+    command = fine_tuning_command(run)
+    if step.file_format == "tflite-int8" or command is None:
         return ""
     return (
         "no int8 file passes: fine-tune the run with fake quantisation, then export the new run: "
-        f"alloyk train --quantize-from {shown(run)}"
+        f"{command}"
     )
 
 

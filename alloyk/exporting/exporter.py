@@ -33,6 +33,7 @@ from alloyk.inference.metadata import (
 from alloyk.inference.novelty import write_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
+from alloyk.runs.fine_tuning import fine_tuning_command
 from alloyk.runs.folder import RunFolder
 
 
@@ -97,11 +98,10 @@ def export_run(
 
 def _or_fine_tune(scheme: Scheme | None, run: Path) -> str:
     """What else to do about an int8 file that fails."""
-    if scheme is None or scheme.activations != 8:
+    command = fine_tuning_command(run)
+    if scheme is None or scheme.activations != 8 or command is None:
         return ""
-    if RunFolder(run).settings.fine_tuned_from is not None:
-        return ""
-    return f", or fine-tune the run: alloyk train --quantize-from {shown(run)}"
+    return f", or fine-tune the run: {command}"
 
 
 class Compared(NamedTuple):

@@ -1,4 +1,4 @@
-"""Whether a run can be fine-tuned with fake quantisation."""
+"""Whether a run can be fine-tuned with fake quantisation, and how."""
 
 from pathlib import Path
 
@@ -32,3 +32,10 @@ def refuse_unsuitable(run: str | Path) -> None:
     raise ModelError(
         f"the run to fine-tune must be a finished run of `alloyk train`, got {name}, {found}"
     )
+
+
+def fine_tuning_command(run: str | Path) -> str | None:
+    """Return the command that fine-tunes a run for its int8 export; None if that was done."""
+    if RunFolder(run).settings.fine_tuned_from is not None:
+        return None
+    return f"alloyk train --quantize-from {shown(run)}"

@@ -221,7 +221,7 @@ def _nothing_left_before_the_first_epoch(run: Path):
     try:
         yield
     except BaseException:
-        if not _has_epochs(run):
+        if not _has_checkpoint(run):
             shutil.rmtree(run)
         raise
 
@@ -230,7 +230,7 @@ def _refuse_other_images(run: Path, dataset: ImageDataset) -> None:
     """Require the images that an interrupted training was started with."""
     digest = data_of(RunFolder(run).checkpoint_folder)
     if digest is None:
-        if _has_epochs(run):
+        if _has_checkpoint(run):
             refuse_changed_data(run, dataset)
     elif digest != sample_digest(dataset):  # within the first epoch, there is no split record yet
         raise DataError(
@@ -240,7 +240,7 @@ def _refuse_other_images(run: Path, dataset: ImageDataset) -> None:
         )
 
 
-def _has_epochs(run: Path) -> bool:
+def _has_checkpoint(run: Path) -> bool:
     """Whether there is a checkpoint to resume from."""
     return any(RunFolder(run).checkpoint_folder.glob("*.npz"))
 

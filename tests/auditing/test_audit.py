@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.exposure import equalize_hist
 
-from alloyk.auditing import audit_dataset, find_all, similarity
+from alloyk.auditing import audit_dataset, blocks, find_all, similarity
 from alloyk.auditing.measure import measure_array, measure_image
 from alloyk.auditing.similarity import near_duplicates
 from alloyk.cli import main
@@ -218,7 +218,8 @@ def test_among_many_images_candidates_are_compared_instead_of_all(monkeypatch):
     expected = [pair[:2] for pair in near_duplicates(signatures, rows)]
     assert sorted(expected) == [(i, i + 500) for i in range(100) if i != 7]
     monkeypatch.setattr(similarity, "MOST_COMPARED", 500)
-    monkeypatch.setattr(similarity, "SAMPLE", 128)  # in several blocks
+    monkeypatch.setattr(blocks, "SAMPLE", 128)
+    monkeypatch.setattr(similarity, "ROWS", 128)  # in several blocks
     found = [pair[:2] for pair in near_duplicates(signatures, rows)]
     assert sorted(found) == sorted(expected)
 
