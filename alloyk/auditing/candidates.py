@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from alloyk.auditing.blocks import ROWS
+
 VALUES = 32
 """Values of a row that make a code; with the sign there are twice as many codes."""
 
@@ -19,8 +21,6 @@ TABLES = 128
 # In a table a row is compared with so many others at most, or many copies of one image would take
 # a time that is quadratic in their number.
 NEIGHBOURS = 8
-
-_ROWS = 4096
 
 
 def candidate_pairs(
@@ -61,12 +61,12 @@ def _codes(
     orders = [rng.permutation(size) for _ in range(PERMUTATIONS)]
     blocks = size // VALUES
     codes = np.empty((len(rows), PERMUTATIONS * blocks), np.uint8)
-    for start in range(0, len(rows), _ROWS):
-        part = signatures[rows[start : start + _ROWS]] - common
+    for start in range(0, len(rows), ROWS):
+        part = signatures[rows[start : start + ROWS]] - common
         for number, order in enumerate(orders):
             values = part[:, order].reshape(len(part), blocks, VALUES)
             place = np.abs(values).argmax(axis=2)
             largest = np.take_along_axis(values, place[..., None], axis=2)[..., 0]
             found = 2 * place + (largest > 0)
-            codes[start : start + _ROWS, number * blocks : (number + 1) * blocks] = found
+            codes[start : start + ROWS, number * blocks : (number + 1) * blocks] = found
     return codes
