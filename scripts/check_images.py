@@ -234,8 +234,11 @@ def by_pydicom(path: Path) -> tuple[np.ndarray | None, str]:
     try:
         array = pixels.pixel_array(dataset, index=0)
     except Exception as error:
-        decoder = "missing" in str(error) or "plugin" in str(error)
-        return None, "needs another decoder" if decoder else "cannot read the image"
+        return None, (
+            "needs another decoder"
+            if "missing dependencies" in str(error)
+            else "cannot read the image"
+        )
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         array = pixels.apply_color_lut(array, dataset)
@@ -282,7 +285,7 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    wrong = 0
+    total: Counter[str] = Counter()
     for source in SOURCES:
         counts: Counter[str] = Counter()
         for case in source(arguments.every):
@@ -291,8 +294,9 @@ def main() -> int:
             if verdict == WRONG or (verdict == REFUSED and arguments.reasons):
                 print(f"{verdict}: {case.name}: {why}")
         print(f"{source.__name__}: {dict(counts)}")
-        wrong += counts[WRONG]
-    return 1 if wrong else 0
+        total += counts
+    print(f"all {total.total()}: {dict(total)}")
+    return 1 if total[WRONG] else 0
 
 
 if __name__ == "__main__":

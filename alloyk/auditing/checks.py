@@ -6,6 +6,7 @@ from alloyk.auditing.balance import BALANCE_CHECKS
 from alloyk.auditing.detector import DETECTOR_CHECKS
 from alloyk.auditing.file_checks import FILE_CHECKS
 from alloyk.auditing.findings import FIX, Audited, Finding
+from alloyk.auditing.lag import LAG_CHECKS
 from alloyk.auditing.leaks import LEAK_CHECKS
 from alloyk.auditing.on_cluster import measure_on_cluster
 from alloyk.auditing.quality import QUALITY_CHECKS
@@ -24,6 +25,7 @@ CHECKS = (
     *DETECTOR_CHECKS,
     *SHORTCUT_CHECKS,
     *QUALITY_CHECKS,
+    *LAG_CHECKS,
 )
 
 

@@ -86,18 +86,23 @@ def series_in_order(audited: Audited, fewest: int = 1) -> dict[str, np.ndarray]:
     """
     import pandas as pd
 
-    times, paths, labels = acquired_times(audited), audited.paths, audited.labels
-    keys = audited.series
+    labels, keys = audited.labels, audited.series
     if labels is not None:
         pairs = zip(labels, audited.series, strict=True)
         keys = np.array(["/".join(filter(None, pair)) for pair in pairs], dtype=object)
     codes, names = pd.factorize(keys)
-    rows = np.flatnonzero(np.bincount(codes)[codes] >= fewest).tolist()
-    rows.sort(key=lambda row: (times[row], _natural(str(paths[row]))))
+    rows = np.flatnonzero(np.bincount(codes)[codes] >= fewest)
     members: dict[str, list[int]] = {}
-    for row in rows:
+    for row in in_order(audited, rows).tolist():
         members.setdefault(names[codes[row]], []).append(row)
     return {key: np.array(found) for key, found in sorted(members.items())}
+
+
+def in_order(audited: Audited, rows: np.ndarray) -> np.ndarray:
+    """Rows in the order of time if it is known, otherwise of the names; see `series_in_order`."""
+    times, paths = acquired_times(audited), audited.paths
+    key = [(times[row], _natural(str(paths[row]))) for row in rows.tolist()]
+    return rows[sorted(range(len(rows)), key=key.__getitem__)]
 
 
 def acquired_times(audited: Audited) -> list[datetime.datetime]:

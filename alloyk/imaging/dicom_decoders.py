@@ -63,7 +63,10 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
         source: The compressed frame.
         runner: Describes the frame; it is told how the returned pixels are stored.
     """
-    image: Any = _DECODERS[runner.transfer_syntax](source)
+    try:
+        image: Any = _DECODERS[runner.transfer_syntax](source)
+    except RuntimeError as error:
+        raise ValueError(f"its compressed pixels are damaged ({error})") from error
     runner.set_option("bits_allocated", 8 * image.dtype.itemsize)
     if image.ndim == 3:
         runner.set_option("planar_configuration", 0)  # colour by pixel

@@ -3,6 +3,7 @@
 import io
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -117,3 +118,11 @@ def test_a_deflated_file_is_not_inflated_beyond_its_header():
     for ask in (image_size, decoded_pixels, read_image):
         with pytest.raises(DataError, match="guards against decompression bombs"):
             ask(many, page=0)
+
+
+def test_a_damaged_jpeg_2000_frame_is_named(tmp_path):
+    # pydicom's file has a codestream whose header is overwritten.
+    name = "JPEG2000-embedded-sequence-delimiter.dcm"
+    path = Path(pydicom.__file__).parent / "data" / "test_files" / name
+    with pytest.raises(DataError, match=r"compressed pixels are damaged \(.*\); replace or remove"):
+        read_image(path)

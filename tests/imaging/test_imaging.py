@@ -786,7 +786,7 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path, name, changes, keep
 
 
 def test_importing_and_reading_png_needs_neither_tensorflow_nor_pandas(tmp_path):
-    # `alloyk predict x.tflite image.png` answers in 1.5 s from a cold start.
+    # `alloyk predict x.tflite image.png` answers in less than 1 s from a cold start.
     path = write(tmp_path / "a.png", png_bytes([b"\xab"], 1, 1, 8, 0))
     code = (
         "import sys; from alloyk.imaging import read_image; read_image(sys.argv[1]);"
