@@ -6,8 +6,6 @@ _TO_TIFF = "export 16-bit or 32-bit TIFF from the program that wrote it"
 
 # First bytes of a file → advice. They override its suffix.
 _BY_CONTENT = {
-    b"SIMPLE  =": "FITS is not read; convert it to TIFF or NumPy, for example with astropy: "
-    "numpy.save(NEW, astropy.io.fits.getdata(OLD))",
     b"ncaa": "VFF is not read; convert it to TIFF, for example with Fiji",
     b"XIVI": f"VIV is not read; {_TO_TIFF}",
     b"###CBF": "CBF is not read; convert it to EDF or TIFF, for example with fabio-convert",
@@ -24,9 +22,6 @@ _AS_RAW = (
 
 # Suffix → advice, if the content is not recognised.
 _BY_SUFFIX = {
-    ".fits": _BY_CONTENT[b"SIMPLE  ="],
-    ".fit": _BY_CONTENT[b"SIMPLE  ="],
-    ".fts": _BY_CONTENT[b"SIMPLE  ="],
     ".txrm": "Zeiss TXRM is not read; export TIFF from the microscope's program",
     ".xrm": "Zeiss XRM is not read; export TIFF from the microscope's program",
     ".txm": "Zeiss TXM is not read; export TIFF from the microscope's program",

@@ -110,4 +110,4 @@ def kind_of(head: bytes, name: str = "") -> str:
     advice = how_to_convert(head, name)
     if advice is not None:
         raise DataError(advice)
-    raise ValueError("it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file")
+    raise ValueError("it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, FITS, HIS or HDF5 file")

@@ -1,4 +1,4 @@
-"""Settings of an exposure from the headers of DICOM, EDF, HIS, HDF5 / NeXus and TIFF files."""
+"""Settings of an exposure in the headers of DICOM, EDF, FITS, HIS, HDF5 / NeXus and TIFF files."""
 
 import datetime
 import math
@@ -97,6 +97,23 @@ def _edf(file: BinaryIO) -> dict[str, str]:
         "frames_averaged": _number(first("framesaveraged", "nframesaveraged"), 1),
         "detector": _text(first("detector", "detectorname")),
         "acquired": _text(first("acquired", "date", "datetime")),
+    }
+
+
+def _fits(file: BinaryIO) -> dict[str, str]:
+    """Read the keywords of the FITS standard, and those in use for the exposure and the tube."""
+    from alloyk.imaging.fits import fits_header
+
+    header = fits_header(file)
+
+    def first(*keys: str) -> str:
+        return next((_text(header[key]) for key in keys if header.get(key)), "")
+
+    return {
+        "tube_voltage_kvp": _number(first("KVP"), 1),
+        "exposure_s": _number(first("EXPTIME", "EXPOSURE", "XPOSURE"), 1),
+        "detector": first("DETECTOR", "DETNAM", "INSTRUME"),
+        "acquired": first("DATE-OBS"),
     }
 
 
@@ -200,5 +217,5 @@ def _time(stamp: str, layout: str) -> str:
 
 
 _READERS: dict[str, Callable[[BinaryIO], dict[str, str]]] = {
-    "dicom": _dicom, "edf": _edf, "his": _his, "hdf5": _hdf5, "tiff": _tiff,
+    "dicom": _dicom, "edf": _edf, "fits": _fits, "his": _his, "hdf5": _hdf5, "tiff": _tiff,
 }  # fmt: skip

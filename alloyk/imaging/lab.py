@@ -1,7 +1,8 @@
-"""Formats of laboratories: NumPy, EDF, HIS, HDF5 / NeXus and raw files.
+"""Formats of laboratories: NumPy, EDF, FITS, HIS, HDF5 / NeXus and raw files.
 
 Each reader returns `Frames`: their number, their size and a function that reads one. NumPy, HIS and
-raw need no extra; EDF needs fabio, HDF5 needs h5py and hdf5plugin: `pip install "alloyk[lab]"`.
+raw need no extra; EDF needs fabio, FITS astropy, HDF5 h5py and hdf5plugin:
+`pip install "alloyk[lab]"`.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from alloyk.imaging.edf import edf
+from alloyk.imaging.fits import FITS_MARK, fits
 from alloyk.imaging.frames import Frames
 from alloyk.imaging.hdf5 import hdf5
 from alloyk.imaging.his import HIS_MARK, his
@@ -17,10 +19,12 @@ from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
 from alloyk.imaging.numpy_files import npy, npz
 from alloyk.imaging.raw import raw
 
-LAB_SUFFIXES = frozenset({".npy", ".npz", ".edf", ".his", ".raw", ".h5", ".hdf5", ".nxs"})
+LAB_SUFFIXES = frozenset(
+    {".npy", ".npz", ".edf", ".fits", ".fit", ".fts", ".his", ".raw", ".h5", ".hdf5", ".nxs"}
+)
 
 _READERS: dict[str, Callable[[BinaryIO], Frames]] = {
-    "npy": npy, "npz": npz, "edf": edf, "his": his, "hdf5": hdf5, "raw": raw,
+    "npy": npy, "npz": npz, "edf": edf, "fits": fits, "his": his, "hdf5": hdf5, "raw": raw,
 }  # fmt: skip
 
 _EDF_KEYS = (b"edf_", b"headerid", b"byteorder", b"dim_1")
@@ -36,6 +40,8 @@ def lab_kind(head: bytes) -> str | None:
         return "hdf5"
     if head.startswith(HIS_MARK):
         return "his"
+    if head.startswith(FITS_MARK):
+        return "fits"
     text = head.lstrip()
     if text.startswith(b"{") and any(key in text.lower() for key in _EDF_KEYS):
         return "edf"

@@ -32,8 +32,8 @@ def read_image(
     window is not.
 
     Args:
-        source: Path of a PNG, JPEG, BMP, TIFF, DICOM / DICONDE, NumPy, EDF, HIS, HDF5 or raw file,
-            of any name (raw: `.raw`); or the bytes of one. `FILE[2]` is a page of a FILE,
+        source: Path of a PNG, JPEG, BMP, TIFF, DICOM / DICONDE, NumPy, EDF, FITS, HIS, HDF5 or raw
+            file, of any name (raw: `.raw`); or the bytes of one. `FILE[2]` is a page of a FILE,
             `FILE[mean]` the mean of all pages, `FILE[channels]` an image with a channel for each
             page or sample; `FILE|FILE` has a channel from each file, see `channels`.
         page: Page of a TIFF or frame of a DICOM file, from 0, `"mean"` of all of them, or

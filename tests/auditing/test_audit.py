@@ -258,7 +258,7 @@ def test_unreadable_and_truncated_files_are_named_with_the_reason(tmp_path):
     assert reasons["2017/empty.png"] == "the file is empty"
     assert (
         reasons["2017/text.png"]
-        == "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, HIS or HDF5 file"
+        == "it is not a PNG, JPEG, BMP, TIFF, DICOM, NumPy, EDF, FITS, HIS or HDF5 file"
     )
 
 

@@ -99,6 +99,20 @@ def test_edf_his_and_tiff(tmp_path):
     }  # fmt: skip
 
 
+def test_fits_keywords(tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    first = fits.PrimaryHDU()
+    first.header["INSTRUME"], first.header["EXPTIME"] = "NEUTRA", 9.0
+    image = fits.ImageHDU(PIXELS)
+    image.header["EXPTIME"], image.header["DATE-OBS"] = 2.5, "2026-03-14T10:15:02"
+    fits.HDUList([first, image]).writeto(tmp_path / "a.fits")
+    assert header_settings(tmp_path / "a.fits") == {
+        "exposure_s": "2.5", "detector": "NEUTRA", "acquired": "2026-03-14T10:15:02",
+    }  # fmt: skip
+    fits.PrimaryHDU(PIXELS).writeto(tmp_path / "b.fits")
+    assert header_settings(tmp_path / "b.fits") == {}
+
+
 def test_what_has_no_settings_or_cannot_be_read_gives_none(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM" + b"\x07" * 40)

@@ -627,7 +627,7 @@ def test_a_cut_dicom_is_refused(tmp_path):
         (b"", "the file is empty"),
         (
             b"this is text, not an image\n" * 20,
-            "NumPy, EDF, HIS or HDF5 file",
+            "NumPy, EDF, FITS, HIS or HDF5 file",
         ),
         (b"\x89PNG\r\n\x1a\n", "cut short"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "checksum"),

@@ -10,6 +10,7 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import image_format, image_size, is_image_name, page_count, read_image
 
 fabio = pytest.importorskip("fabio")
+fits_files = pytest.importorskip("astropy.io.fits")
 h5py = pytest.importorskip("h5py")
 hdf5plugin = pytest.importorskip("hdf5plugin")
 
@@ -32,6 +33,10 @@ def edf(path, frames):
     for frame in frames[1:]:
         image.append_frame(data=frame)
     image.write(str(path))
+
+
+def fits(path, frames):
+    fits_files.PrimaryHDU(frames).writeto(path, overwrite=True)
 
 
 def his(path, frames):
@@ -59,7 +64,9 @@ def raw(path, frames):
     )
 
 
-WRITERS = {".npy": npy, ".npz": npz, ".edf": edf, ".his": his, ".h5": hdf5, ".raw": raw}
+WRITERS = {
+    ".npy": npy, ".npz": npz, ".edf": edf, ".fits": fits, ".his": his, ".h5": hdf5, ".raw": raw,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -92,7 +99,7 @@ def test_a_cut_file_is_named(tmp_path, suffix):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".edf", ".his", ".h5"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".edf", ".fits", ".his", ".h5"])
 def test_the_content_decides_and_bytes_are_read(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     WRITERS[suffix](path, STACK[1])
@@ -130,6 +137,56 @@ def test_numpy_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "b.npz", first=STACK[0], second=STACK[1])
     with pytest.raises(AlloykError, match="must contain one array, got first, second"):
         read_image(tmp_path / "b.npz")
+
+
+def test_fits_of_every_kind(tmp_path):
+    scaled = fits_files.ImageHDU((STACK[0] >> 4).astype(np.int16))
+    scaled.scale("int16", bscale=0.5, bzero=100)
+    for parts, expected in (
+        ([fits_files.PrimaryHDU(STACK[0].astype(np.uint8))], STACK[0].astype(np.uint8)),
+        ([fits_files.PrimaryHDU(STACK[0].astype(np.int32) - 40000)], STACK[0] - 40000.0),
+        ([fits_files.PrimaryHDU(STACK[0] / 7)], STACK[0] / 7),
+        ([fits_files.PrimaryHDU(STACK[None, :1])], STACK[0]),
+        ([fits_files.PrimaryHDU(), fits_files.ImageHDU(STACK[0])], STACK[0]),
+        ([fits_files.PrimaryHDU(), fits_files.CompImageHDU(STACK[0])], STACK[0]),
+        ([fits_files.PrimaryHDU(), scaled], STACK[0] >> 4),
+    ):
+        fits_files.HDUList(parts).writeto(tmp_path / "a.fits", overwrite=True)
+        image = read_image(tmp_path / "a.fits")
+        assert image.dtype.isnative
+        np.testing.assert_array_equal(image[..., 0], expected)
+    for parts, message in (
+        (
+            [fits_files.PrimaryHDU(STACK[0]), fits_files.ImageHDU(STACK[1])],
+            "one image or .*, got 2",
+        ),
+        ([fits_files.PrimaryHDU()], "one image or stack, got 0"),
+        ([fits_files.PrimaryHDU(STACK[0][0])], "one image or stack, got 0"),
+        ([fits_files.PrimaryHDU(np.zeros((2, 3, 4, 5)))], r"\(frames, height, width\), got \(2, 3"),
+    ):
+        fits_files.HDUList(parts).writeto(tmp_path / "a.fits", overwrite=True)
+        with pytest.raises(AlloykError, match=message):
+            read_image(tmp_path / "a.fits")
+
+
+def test_fits_blocks_that_are_missing_or_damaged_are_named(tmp_path):
+    path = tmp_path / "a.fits"
+    fits(path, np.zeros((2, 50, 70), np.uint16))
+    content = path.read_bytes()
+    path.write_bytes(content[:-2880])  # a whole block: the first frame is complete
+    with pytest.raises(AlloykError, match=r"a\.fits: the file is cut short"):
+        read_image(f"{path}[0]")
+    for old, new in (
+        (b"= " + b"16".rjust(20), b"= " + b"17".rjust(20)),
+        (b"= " + b"70".rjust(20), b"= " + b"-70".rjust(20)),
+        (b"= " + b"70".rjust(20), b"= " + b"700000".rjust(20)),
+        (b"NAXIS   = ", b"NAXIS   x "),
+    ):
+        assert old in content
+        path.write_bytes(content.replace(old, new, 1))
+        with pytest.raises(AlloykError, match=r"a\.fits") as error:
+            read_image(f"{path}[0]")
+        assert "\n" not in str(error.value)
 
 
 def test_nexus_default_and_ambiguous_hdf5(tmp_path):
@@ -171,7 +228,7 @@ def test_a_raw_file_without_a_true_sidecar_says_what_to_write(tmp_path, sidecar,
 
 @pytest.mark.parametrize(
     ("head", "message"),
-    [(b"SIMPLE  =  T", "FITS is not read; convert"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "TXRM")],
+    [(b"NRRD0005", "NRRD is not read; convert"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "TXRM")],
 )
 def test_what_is_not_read_says_how_to_convert_it(head, message):
     with pytest.raises(AlloykError, match=message) as error:
@@ -179,7 +236,10 @@ def test_what_is_not_read_says_how_to_convert_it(head, message):
     assert "replace or remove" not in str(error.value)
 
 
-@pytest.mark.parametrize(("module", "suffix"), [("fabio.edfimage", ".edf"), ("hdf5plugin", ".h5")])
+@pytest.mark.parametrize(
+    ("module", "suffix"),
+    [("fabio.edfimage", ".edf"), ("astropy.io", ".fits"), ("hdf5plugin", ".h5")],
+)
 def test_without_the_extra_the_message_names_it(tmp_path, monkeypatch, module, suffix):
     path = tmp_path / f"a{suffix}"
     WRITERS[suffix](path, STACK[0])

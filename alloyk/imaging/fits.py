@@ -1,0 +1,87 @@
+"""FITS by astropy."""
+
+import io
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from alloyk.errors import DataError
+from alloyk.imaging.frames import Frames, missing_package
+from alloyk.imaging.limits import CUT_SHORT
+
+FITS_MARK = b"SIMPLE  ="
+
+
+def fits(file: BinaryIO) -> Frames:
+    """Return the frames of a FITS file: its only image or stack, rows in their stored order.
+
+    Raises:
+        DataError: There are several images, or none.
+        ValueError: The file is cut short.
+    """
+    image = _only_image(file)
+    *stack, height, width = (int(side) for side in image.shape)
+    while stack[:1] == [1]:  # an axis of length 1 before the others
+        stack.pop(0)
+    if len(stack) > 1:
+        raise DataError(
+            f"its shape must be (height, width) or (frames, height, width), got {image.shape}; "
+            "save each stack as a file"
+        )
+    lead = (0,) * (len(image.shape) - 2 - len(stack))
+
+    def get(number: int) -> np.ndarray:
+        place = (*lead, number) if stack else lead
+        return np.asarray(image.section[place] if place else image.data)
+
+    return Frames(stack[0] if stack else 1, height, width, get)
+
+
+def fits_header(file: BinaryIO) -> Any:
+    """Return the header of the image, by keyword; what it lacks, of the first part of the file."""
+    parts = _opened(file)
+    merged = dict(parts[0].header)
+    for part in parts:
+        if _is_image(part):
+            return merged | dict(part.header)
+    return merged
+
+
+def _only_image(file: BinaryIO) -> Any:
+    parts = _opened(file)
+    end = file.seek(0, io.SEEK_END)
+    images = [part for part in parts if _is_image(part)]
+    if len(images) != 1:
+        raise DataError(
+            f"it must contain one image or stack, got {len(images)}; save each as a file"
+        )
+    stored = images[0].fileinfo()
+    if stored["datLoc"] + stored["datSpan"] > end:
+        raise ValueError(CUT_SHORT)
+    return images[0]
+
+
+def _is_image(part: Any) -> bool:
+    return bool(part.is_image) and len(part.shape) > 1
+
+
+def _opened(file: BinaryIO) -> Any:
+    """The parts of the file, each with header and data."""
+    start = file.tell()
+    if (file.seek(0, io.SEEK_END) - start) % 2880:  # FITS consists of such blocks
+        raise ValueError(CUT_SHORT)
+    file.seek(start)
+    return _astropy_fits().open(file, mode="readonly", memmap=False, lazy_load_hdus=False)
+
+
+def _astropy_fits() -> Any:
+    try:
+        from astropy.io import fits as astropy_fits
+        from astropy.utils.exceptions import AstropyWarning
+    except ImportError as error:
+        raise missing_package("FITS", "astropy") from error
+    # Warnings of headers are not for the user; each reader here raises what it cannot use.
+    if not any(entry[2] is AstropyWarning for entry in warnings.filters):
+        warnings.filterwarnings("ignore", category=AstropyWarning)
+    return astropy_fits
