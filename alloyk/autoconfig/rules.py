@@ -11,6 +11,7 @@ from typing import Any
 from alloyk.auditing.findings import counted, percent
 from alloyk.autoconfig.fingerprint import Fingerprint
 from alloyk.config import Config
+from alloyk.config.recipes import RELATIVE_LENGTH
 
 Setting = tuple[str, Any, str]
 Rule = Callable[[Fingerprint, Config], Iterator[Setting]]
@@ -174,15 +175,17 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     """Epochs, warm-up and patience from a number of steps that grows with the images."""
     if config.train.time_budget_minutes is not None:
         return  # the schedule follows the clock
-    steps = steps_for(found.train)
+    times = RELATIVE_LENGTH.get(config.model.arch, 1)
+    steps = times * steps_for(found.train)
     per_epoch = math.ceil(found.train / config.train.batch_size)
     epochs = min(math.ceil(steps / per_epoch), MOST_EPOCHS)
-    yield (
-        "train.epochs",
-        epochs,
+    reason = (
         f"{epochs * per_epoch:,} steps of {per_epoch:,} per epoch; {found.train:,} images need "
-        f"about {steps:,}",
+        f"about {steps:,}"
     )
+    if times > 1:
+        reason += f", {times} times as many with {config.model.arch} as with other networks"
+    yield "train.epochs", epochs, reason
 
 
 def steps_for(images: int) -> int:

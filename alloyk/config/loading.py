@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alloyk.config.recipes import recipe_settings, weaker_under
+from alloyk.config.recipes import lengthened, recipe_settings, weaker_under
 from alloyk.config.sections import Config, ModelConfig
 from alloyk.errors import ConfigError
 from alloyk.settings import dump_yaml, overlay, parse_assignments, read_yaml
@@ -83,9 +83,9 @@ def _weaker_settings(
     given: Mapping[str, Any], own_data: bool, planned: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The settings of the recipe, and of the embedded default or the plan where it is used."""
-    default = dict(planned) if own_data else default_settings()
-    arch = _section(overlay(planned, given), "model").get("arch", ModelConfig().arch)
-    recipe = recipe_settings(str(arch), str(given.get("recipe", "alloyk")))
+    arch = str(_section(overlay(planned, given), "model").get("arch", ModelConfig().arch))
+    default = dict(planned) if own_data else lengthened(default_settings(), arch)
+    recipe = recipe_settings(arch, str(given.get("recipe", "alloyk")))
     # A recipe chosen by the user overrides a default that was not chosen, but not a plan, which
     # starts from the recipe.
     if "recipe" in given and not own_data:

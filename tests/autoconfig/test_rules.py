@@ -96,6 +96,18 @@ def test_epochs_give_the_steps_within_one_epoch(images):
     assert 0 <= epochs * per_epoch - rules.steps_for(images) < per_epoch
 
 
+def test_the_dense_network_gets_four_times_the_steps():
+    found = with_train(8400)
+    usual = chosen(rules.length, found, model={"arch": "cnn"})["train.epochs"]
+    (_, epochs, reason), *_ = rules.length(
+        found, resolve_config(None, {**DATA, "model": {"arch": "fnn"}})
+    )
+    per_epoch = math.ceil(8400 / 32)
+    assert usual * per_epoch - rules.steps_for(8400) < per_epoch
+    assert 0 <= epochs * per_epoch - 4 * rules.steps_for(8400) < per_epoch
+    assert "4 times as many with fnn" in reason
+
+
 def test_a_time_budget_leaves_epochs_and_patience_to_the_clock():
     train = {"time_budget_minutes": 5}
     assert chosen(rules.length, train=train) == {}
