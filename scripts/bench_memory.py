@@ -86,7 +86,7 @@ def write_frame(path: Path, side: int) -> None:
 def measured_apart(*arguments: str) -> str:
     """Return what a process of its own prints."""
     done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True
     )
     return done.stdout.strip()
 

@@ -22,6 +22,7 @@ DETAIL = 32
 EDGE = 3.0
 
 BORDER_PIXELS = 2
+STRIP_PIXELS = 2**20
 LEVELS = 4096  # of the histogram, as in `alloyk.preprocessing.layers.Equalize`
 
 # Channels that differ by less than this fraction of their range are gray.
@@ -206,10 +207,19 @@ def _equalized(gray: np.ndarray, low, high) -> np.ndarray:
     """Each pixel's position in the cumulative histogram; 0 in a constant image."""
     if not high > low:
         return np.zeros_like(gray)
-    scaled = (gray - low) * np.float32((LEVELS - 1) / (float(high) - float(low)))
-    bins = scaled.astype(np.int32)
-    cumulative = np.cumsum(np.bincount(bins.ravel(), minlength=LEVELS))
-    return (cumulative / gray.size).astype(np.float32)[bins]
+    unit = np.float32((LEVELS - 1) / (float(high) - float(low)))
+    rows = max(STRIP_PIXELS // gray.shape[1], 1)
+    strips = [slice(start, start + rows) for start in range(0, len(gray), rows)]
+    bins = np.empty(gray.shape, np.uint16)
+    counts = np.zeros(LEVELS, np.int64)
+    for strip in strips:  # an index of NumPy takes eight bytes for each pixel
+        bins[strip] = (gray[strip] - low) * unit
+        counts += np.bincount(bins[strip].ravel(), minlength=LEVELS)
+    position = (np.cumsum(counts) / gray.size).astype(np.float32)
+    equalized = np.empty_like(gray)
+    for strip in strips:
+        equalized[strip] = position[bins[strip]]
+    return equalized
 
 
 def _signature(gray: np.ndarray) -> np.ndarray:

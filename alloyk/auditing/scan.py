@@ -28,7 +28,7 @@ CHUNK = 16
 """Number of images that a worker measures at a time."""
 
 PIXELS_AT_ONCE = 2**25
-"""All workers together measure as many, or one larger image: some 25 bytes for each."""
+"""All workers together measure as many, or one larger image: some 18 bytes for each."""
 
 NUMBERS = (
     "height", "width", "low", "high", "low_share", "high_share", "mean", "noise", "snr",
