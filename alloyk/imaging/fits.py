@@ -1,5 +1,6 @@
 """FITS by astropy."""
 
+import functools
 import io
 import warnings
 from typing import Any, BinaryIO
@@ -18,9 +19,9 @@ def fits(file: BinaryIO) -> Frames:
 
     Raises:
         DataError: There are several images, or none.
-        ValueError: The file is cut short.
+        ValueError: The file is cut short, or `DATASUM` in its header shows that it is damaged.
     """
-    image = _only_image(file)
+    part, image = _only_image(file)
     *stack, height, width = (int(side) for side in image.shape)
     while stack[:1] == [1]:  # an axis of length 1 before the others
         stack.pop(0)
@@ -31,7 +32,15 @@ def fits(file: BinaryIO) -> Frames:
         )
     lead = (0,) * (len(image.shape) - 2 - len(stack))
 
+    @functools.cache
+    def refuse_damaged() -> None:
+        file.seek(0)
+        stored = _opened(file, compressed=True)[part]  # the sum is of what is stored
+        if stored.verify_datasum() == 0:  # 2: it has none
+            raise ValueError("the checksum of its data is wrong")
+
     def get(number: int) -> np.ndarray:
+        refuse_damaged()
         place = (*lead, number) if stack else lead
         return np.asarray(image.section[place] if place else image.data)
 
@@ -48,15 +57,18 @@ def fits_header(file: BinaryIO) -> Any:
     return merged
 
 
-def _only_image(file: BinaryIO) -> Any:
+def _only_image(file: BinaryIO) -> tuple[int, Any]:
+    """The image, and its number among the parts of the file."""
     parts = _opened(file)
     end = file.seek(0, io.SEEK_END)
-    images = [part for part in parts if _is_image(part)]
-    if len(images) != 1:
+    images = [(number, part) for number, part in enumerate(parts) if _is_image(part)]
+    if not images:
+        raise DataError("it is a FITS file without an image; remove it")
+    if len(images) > 1:
         raise DataError(
             f"it must contain one image or stack, got {len(images)}; save each as a file"
         )
-    stored = images[0].fileinfo()
+    stored = images[0][1].fileinfo()
     if stored["datLoc"] + stored["datSpan"] > end:
         raise ValueError(CUT_SHORT)
     return images[0]
@@ -66,13 +78,15 @@ def _is_image(part: Any) -> bool:
     return bool(part.is_image) and len(part.shape) > 1
 
 
-def _opened(file: BinaryIO) -> Any:
-    """The parts of the file, each with header and data."""
+def _opened(file: BinaryIO, compressed: bool = False) -> Any:
+    """The parts of the file, each with header and data; compressed images also as they are."""
     start = file.tell()
     if (file.seek(0, io.SEEK_END) - start) % 2880:  # FITS consists of such blocks
         raise ValueError(CUT_SHORT)
     file.seek(start)
-    return _astropy_fits().open(file, mode="readonly", memmap=False, lazy_load_hdus=False)
+    return _astropy_fits().open(
+        file, memmap=False, lazy_load_hdus=False, disable_image_compression=compressed
+    )
 
 
 def _astropy_fits() -> Any:

@@ -160,8 +160,8 @@ def test_fits_of_every_kind(tmp_path):
             [fits_files.PrimaryHDU(STACK[0]), fits_files.ImageHDU(STACK[1])],
             "one image or .*, got 2",
         ),
-        ([fits_files.PrimaryHDU()], "one image or stack, got 0"),
-        ([fits_files.PrimaryHDU(STACK[0][0])], "one image or stack, got 0"),
+        ([fits_files.PrimaryHDU()], "FITS file without an image; remove it"),
+        ([fits_files.PrimaryHDU(STACK[0][0])], "FITS file without an image"),
         ([fits_files.PrimaryHDU(np.zeros((2, 3, 4, 5)))], r"\(frames, height, width\), got \(2, 3"),
     ):
         fits_files.HDUList(parts).writeto(tmp_path / "a.fits", overwrite=True)
@@ -187,6 +187,19 @@ def test_fits_blocks_that_are_missing_or_damaged_are_named(tmp_path):
         with pytest.raises(AlloykError, match=r"a\.fits") as error:
             read_image(f"{path}[0]")
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [fits_files.ImageHDU, fits_files.CompImageHDU])
+def test_the_checksum_of_fits_data_is_verified(tmp_path, kind):
+    path = tmp_path / "a.fits"
+    parts = fits_files.HDUList([fits_files.PrimaryHDU(), kind(STACK)])
+    parts.writeto(path, checksum=True)
+    np.testing.assert_array_equal(read_image(f"{path}[1]")[..., 0], STACK[1])
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"END  ") // 2880 * 2880 + 2880 + 50] ^= 1  # among the pixels
+    path.write_bytes(content)
+    with pytest.raises(AlloykError, match=r"a\.fits: the checksum of its data is wrong"):
+        read_image(f"{path}[1]")
 
 
 def test_nexus_default_and_ambiguous_hdf5(tmp_path):
