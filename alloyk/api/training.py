@@ -102,7 +102,7 @@ def train(
         resolved = plan.config
         logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
-    from alloyk.training import run_training
+    from alloyk.training.run import run_training
     from alloyk.training.strategy import cluster_of
 
     cluster = cluster_of(resolved.train)

@@ -7,9 +7,9 @@ resampled once, not once per operation.
 import math
 from dataclasses import dataclass
 
-import tensorflow as tf
+from keras import ops
 
-from alloyk.preprocessing.grid_mask import mask_by_grid
+from alloyk.preprocessing.draws import Draws
 
 # Ranges of the erased rectangle's area (fraction of the image) and of height / width, as in
 # Zhong et al., 2017, https://arxiv.org/abs/1708.04896, section 4.
@@ -18,45 +18,6 @@ ERASED_ASPECT = (0.3, 1 / 0.3)
 
 # Coarse grid of the elastic displacement; its wavelength is about a quarter of the image.
 ELASTIC_GRID = 5
-
-
-class _Draws:
-    """Stateless random numbers; each draw of a batch uses the next seed.
-
-    Args:
-        seed: `(2,)` int tensor.
-        rows: Places in the batch of the images that are augmented here; None if these are all.
-        size: Images of the whole batch, for which the numbers are drawn.
-    """
-
-    def __init__(self, seed, rows=None, size=None):
-        self.seed = tf.cast(seed, tf.int32)
-        self.rows, self.size = rows, size
-        self.drawn = 0
-
-    def new_seed(self):
-        self.drawn += 1
-        return tf.random.experimental.stateless_fold_in(self.seed, self.drawn)
-
-    def uniform(self, shape, low, high, axis=0):
-        """Uniform numbers; `axis` is that of the images."""
-        shape = self._of_all(shape, axis)
-        drawn = tf.random.stateless_uniform(shape, self.new_seed(), low, high)
-        return self._of_these(drawn, axis)
-
-    def normal(self, shape):
-        """Normal numbers; the images are along the first axis."""
-        return self._of_these(tf.random.stateless_normal(self._of_all(shape), self.new_seed()))
-
-    def _of_all(self, shape, axis=0):
-        if self.rows is None:
-            return shape
-        lengths = list(shape) if isinstance(shape, list) else tf.unstack(shape)
-        lengths[axis] = self.size
-        return lengths
-
-    def _of_these(self, drawn, axis=0):
-        return drawn if self.rows is None else tf.gather(drawn, self.rows, axis=axis)
 
 
 @dataclass(frozen=True)
@@ -136,7 +97,7 @@ class Augmentation:
         return self._geometric or bool(self.elastic) or any(photometric) or any(detector)
 
     def __call__(self, images, seed, rows=None, size=None):
-        draws = _Draws(seed, rows, size)
+        draws = Draws(seed, rows, size)
         if self._geometric:
             images = self._transform(images, draws)
         if self.elastic:
@@ -146,13 +107,15 @@ class Augmentation:
         if self.cutout:
             images = self._cut_out(images, draws)
         if self.grid_mask:
+            from alloyk.preprocessing.grid_mask import mask_by_grid  # KerasCV needs TensorFlow
+
             images = mask_by_grid(images, draws.new_seed(), self.grid_mask, rows)
         if self.erasing:
             images = self._erase(images, draws)
         if self.noise:
-            images = images + self.noise * draws.normal(tf.shape(images))
+            images = images + self.noise * draws.normal(ops.shape(images))
         images = self._through_detector(images, draws)
-        return tf.clip_by_value(images, 0.0, 1.0) if self.active else images
+        return ops.clip(images, 0.0, 1.0) if self.active else images
 
     def _through_detector(self, images, draws):
         """Orientation, blur, response, defects and border, in this order."""
@@ -170,13 +133,12 @@ class Augmentation:
 
     def _transform(self, images, draws):
         """Flip, rotation, scale, shift and crop as one projective transform."""
-        shape = tf.shape(images)
-        batch = shape[0]
-        height, width = tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
+        batch, rows, columns, _ = ops.shape(images)
+        height, width = ops.cast(rows, "float32"), ops.cast(columns, "float32")
 
         def signs(active):
             coin = draws.uniform([batch], 0.0, 1.0)
-            return tf.where(coin < 0.5, -1.0, 1.0) if active else tf.ones([batch])
+            return ops.where(coin < 0.5, -1.0, 1.0) if active else ops.ones([batch])
 
         limit = math.radians(self.rotation_deg)
         angle = draws.uniform([batch], -limit, limit)
@@ -188,38 +150,43 @@ class Augmentation:
 
         # Output pixel (x, y) comes from input pixel (a0 x + a1 y + a2, b0 x + b1 y + b2).
         zoom = window / magnification
-        a0, a1 = zoom * tf.cos(angle) * flip_x, -zoom * tf.sin(angle) * flip_y
-        b0, b1 = zoom * tf.sin(angle) * flip_x, zoom * tf.cos(angle) * flip_y
+        a0, a1 = zoom * ops.cos(angle) * flip_x, -zoom * ops.sin(angle) * flip_y
+        b0, b1 = zoom * ops.sin(angle) * flip_x, zoom * ops.cos(angle) * flip_y
         centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
         a2 = centre_x - a0 * centre_x - a1 * centre_y + (shift[0] + corner[0]) * width
         b2 = centre_y - b0 * centre_x - b1 * centre_y + (shift[1] + corner[1]) * height
-        zero = tf.zeros([batch])
-        return tf.raw_ops.ImageProjectiveTransformV3(
-            images=images,
-            transforms=tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1),
-            output_shape=shape[1:3],
+        zero = ops.zeros([batch])
+        return ops.image.affine_transform(
+            images,
+            ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1),
+            interpolation="bilinear",
+            fill_mode=self.fill,
             fill_value=0.0,
-            interpolation="BILINEAR",
-            fill_mode=self.fill.upper(),
+            data_format="channels_last",
         )
 
     def _warp(self, images, draws):
         """Resample at positions displaced by a smooth random field; edge pixels are repeated."""
-        shape = tf.shape(images)
-        batch, height, width = shape[0], shape[1], shape[2]
-        side = tf.cast(tf.minimum(height, width), tf.float32)
+        batch, height, width, channels = ops.shape(images)
+        side = ops.cast(ops.minimum(height, width), "float32")
         coarse = draws.normal([batch, ELASTIC_GRID, ELASTIC_GRID, 2])
-        field = tf.image.resize(coarse, [height, width], method="bicubic") * self.elastic * side
-        rows = tf.cast(tf.range(height), tf.float32)[None, :, None] + field[..., 0]
-        columns = tf.cast(tf.range(width), tf.float32)[None, None, :] + field[..., 1]
-        rows = tf.clip_by_value(rows, 0.0, tf.cast(height - 1, tf.float32))
-        columns = tf.clip_by_value(columns, 0.0, tf.cast(width - 1, tf.float32))
-        top, left = tf.floor(rows), tf.floor(columns)
+        field = ops.image.resize(
+            coarse, (height, width), interpolation="bicubic", data_format="channels_last"
+        )
+        field = field * self.elastic * side
+        rows = ops.arange(height, dtype="float32")[None, :, None] + field[..., 0]
+        columns = ops.arange(width, dtype="float32")[None, None, :] + field[..., 1]
+        rows = ops.clip(rows, 0.0, ops.cast(height - 1, "float32"))
+        columns = ops.clip(columns, 0.0, ops.cast(width - 1, "float32"))
+        top, left = ops.floor(rows), ops.floor(columns)
+        pixels = ops.reshape(images, (batch, height * width, channels))
 
         def pixel(row, column):
-            row = tf.minimum(tf.cast(row, tf.int32), height - 1)
-            column = tf.minimum(tf.cast(column, tf.int32), width - 1)
-            return tf.gather_nd(images, tf.stack([row, column], axis=-1), batch_dims=1)
+            row = ops.minimum(ops.cast(row, "int32"), height - 1)
+            column = ops.minimum(ops.cast(column, "int32"), width - 1)
+            places = ops.reshape(row * width + column, (batch, height * width, 1))
+            found = ops.take_along_axis(pixels, places, axis=1)
+            return ops.reshape(found, (batch, height, width, channels))
 
         down, right = (rows - top)[..., None], (columns - left)[..., None]
         upper = pixel(top, left) * (1 - right) + pixel(top, left + 1) * right
@@ -234,30 +201,30 @@ class Augmentation:
         return images * factor + (mean * (1 - factor) + offset)
 
     def _cut_out(self, images, draws):
-        side = tf.fill([tf.shape(images)[0]], self.cutout)
+        side = ops.full([ops.shape(images)[0]], self.cutout)
         inside = _rectangles(images, draws, side, side)
-        return tf.where(inside, _means(images), images)
+        return ops.where(inside, _means(images), images)
 
     def _erase(self, images, draws):
-        batch = tf.shape(images)[0]
+        batch = ops.shape(images)[0]
         area = draws.uniform([batch], *ERASED_AREA)
-        aspect = tf.exp(draws.uniform([batch], *map(math.log, ERASED_ASPECT)))
+        aspect = ops.exp(draws.uniform([batch], *map(math.log, ERASED_ASPECT)))
         chosen = draws.uniform([batch], 0.0, 1.0) < self.erasing
-        area = tf.where(chosen, area, 0.0)
-        inside = _rectangles(images, draws, tf.sqrt(area * aspect), tf.sqrt(area / aspect))
-        return tf.where(inside, draws.uniform(tf.shape(images), 0.0, 1.0), images)
+        area = ops.where(chosen, area, 0.0)
+        inside = _rectangles(images, draws, ops.sqrt(area * aspect), ops.sqrt(area / aspect))
+        return ops.where(inside, draws.uniform(ops.shape(images), 0.0, 1.0), images)
 
 
 def _each_channel(images):
     """Shape of a number for each channel of each image, `(batch, 1, 1, channels)`."""
-    shape = tf.shape(images)
-    return [shape[0], 1, 1, shape[3]]
+    batch, _, _, channels = ops.shape(images)
+    return [batch, 1, 1, channels]
 
 
 def _means(images):
     """Mean of each channel of each image."""
     axes = (1, 2, 3) if images.shape[3] == 1 else (1, 2)
-    return tf.reduce_mean(images, axis=axes, keepdims=True)
+    return ops.mean(images, axis=axes, keepdims=True)
 
 
 def _rectangles(images, draws, height, width):
@@ -269,39 +236,44 @@ def _rectangles(images, draws, height, width):
         height: `(batch,)` fraction of the image's height; clipped to 1.
         width: `(batch,)` fraction of the image's width; clipped to 1.
     """
-    shape = tf.shape(images)
+    batch, *sides, _ = ops.shape(images)
 
     def along(length, extent):
-        extent = tf.minimum(extent, 1.0)
-        start = draws.uniform([shape[0]], 0.0, 1.0) * (1 - extent)
-        centres = (tf.cast(tf.range(length), tf.float32) + 0.5) / tf.cast(length, tf.float32)
+        extent = ops.minimum(extent, 1.0)
+        start = draws.uniform([batch], 0.0, 1.0) * (1 - extent)
+        centres = _centres(length)
         return (centres >= start[:, None]) & (centres < (start + extent)[:, None])
 
-    rows, columns = along(shape[1], height), along(shape[2], width)
+    rows, columns = along(sides[0], height), along(sides[1], width)
     return (rows[:, :, None] & columns[:, None, :])[..., None]
+
+
+def _centres(length):
+    """Centres of pixels along a side, fractions of it, `(length,)`."""
+    return (ops.arange(length, dtype="float32") + 0.5) / ops.cast(length, "float32")
 
 
 def _coins(images, draws):
     """True for each image with probability 1/2, `(batch, 1, 1, 1)`."""
-    return draws.uniform([tf.shape(images)[0], 1, 1, 1], 0.0, 1.0) < 0.5
+    return draws.uniform([ops.shape(images)[0], 1, 1, 1], 0.0, 1.0) < 0.5
 
 
 def _oriented(images, draws):
-    images = tf.where(_coins(images, draws), tf.reverse(images, [1]), images)
-    images = tf.where(_coins(images, draws), tf.reverse(images, [2]), images)
+    images = ops.where(_coins(images, draws), ops.flip(images, 1), images)
+    images = ops.where(_coins(images, draws), ops.flip(images, 2), images)
     if images.shape[1] is not None and images.shape[1] == images.shape[2]:
-        images = tf.where(_coins(images, draws), tf.transpose(images, [0, 2, 1, 3]), images)
+        images = ops.where(_coins(images, draws), ops.transpose(images, (0, 2, 1, 3)), images)
     return images
 
 
 def _blurred(images, draws, largest):
     """Weights `(w, 1 - 2w, w)` along both axes have the variance `2w`: exact up to w = 1/2."""
-    deviation = draws.uniform([tf.shape(images)[0], 1, 1, 1], 0.0, largest)
-    weight = tf.square(deviation) / 2
+    deviation = draws.uniform([ops.shape(images)[0], 1, 1, 1], 0.0, largest)
+    weight = ops.square(deviation) / 2
     for axis in (1, 2):
         pad = [[0, 0], [int(axis == 1)] * 2, [int(axis == 2)] * 2, [0, 0]]
-        padded = tf.pad(images, pad, "SYMMETRIC")
-        size = tf.shape(images)[axis]
+        padded = ops.pad(images, pad, "symmetric")
+        size = ops.shape(images)[axis]
         before = padded[:, :size] if axis == 1 else padded[:, :, :size]
         after = padded[:, 2:] if axis == 1 else padded[:, :, 2:]
         images = images + weight * (before + after - 2 * images)
@@ -309,31 +281,28 @@ def _blurred(images, draws, largest):
 
 
 def _other_response(images, draws, strength):
-    shape = tf.shape(images)
-    gain, offset, tilt_x, tilt_y, vignette = tf.unstack(
-        draws.uniform([5, *_each_channel(images)], -strength, strength, axis=1)
-    )
-    rows = tf.linspace(-1.0, 1.0, shape[1])[None, :, None, None]
-    columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]
-    down = tilt_y * rows + vignette / 2 * tf.square(rows)
-    right = tilt_x * columns + vignette / 2 * tf.square(columns)
+    _, height, width, _ = ops.shape(images)
+    drawn = draws.uniform([5, *_each_channel(images)], -strength, strength, axis=1)
+    gain, offset, tilt_x, tilt_y, vignette = (drawn[number] for number in range(5))
+    rows = ops.linspace(-1.0, 1.0, height)[None, :, None, None]
+    columns = ops.linspace(-1.0, 1.0, width)[None, None, :, None]
+    down = tilt_y * rows + vignette / 2 * ops.square(rows)
+    right = tilt_x * columns + vignette / 2 * ops.square(columns)
     return images * ((1 + gain) + down + right) + offset
 
 
 def _with_defects(images, draws, share):
-    chance = draws.uniform(tf.shape(images), 0.0, 1.0)
-    share = tf.where(_coins(images, draws), 2 * share, 0.0)
-    images = tf.where(chance < share / 2, 0.0, images)
-    return tf.where(chance > 1 - share / 2, 1.0, images)
+    chance = draws.uniform(ops.shape(images), 0.0, 1.0)
+    share = ops.where(_coins(images, draws), 2 * share, 0.0)
+    images = ops.where(chance < share / 2, 0.0, images)
+    return ops.where(chance > 1 - share / 2, 1.0, images)
 
 
 def _with_border(images, draws, deepest):
-    shape = tf.shape(images)
-    depths = tf.unstack(draws.uniform([4, shape[0], 1, 1, 1], 0.0, deepest, axis=1))
+    batch, height, width, _ = ops.shape(images)
+    depths = draws.uniform([4, batch, 1, 1, 1], 0.0, deepest, axis=1)
     chosen = _coins(images, draws)
-    rows = (tf.cast(tf.range(shape[1]), tf.float32) + 0.5) / tf.cast(shape[1], tf.float32)
-    columns = (tf.cast(tf.range(shape[2]), tf.float32) + 0.5) / tf.cast(shape[2], tf.float32)
-    rows, columns = rows[None, :, None, None], columns[None, None, :, None]
+    rows, columns = _centres(height)[None, :, None, None], _centres(width)[None, None, :, None]
     in_rows = (rows < depths[0]) | (rows > 1 - depths[1])
     in_columns = (columns < depths[2]) | (columns > 1 - depths[3])
-    return tf.where(chosen & (in_rows | in_columns), 0.0, images)
+    return ops.where(chosen & (in_rows | in_columns), 0.0, images)

@@ -14,8 +14,8 @@ from alloyk.models.quantization_aware import observe_ranges, quantization_aware
 from alloyk.runs.fine_tuning import refuse_unsuitable
 from alloyk.runs.folder import RunFolder
 from alloyk.targets import ALLOY, Target, weights_of
-from alloyk.training.build import Split
 from alloyk.training.losses.multitask import MultitaskNetwork
+from alloyk.training.splits import Split
 
 FIRST_IMAGES = 320
 """Training images, evenly spaced, that the ranges of activations are first taken from."""

@@ -17,13 +17,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.targets import Target
 from alloyk.training.averaging import AveragedWeights
-from alloyk.training.build import (
-    Split,
-    build_network,
-    compile_network,
-    standardization_for,
-    targets_for,
-)
+from alloyk.training.build import build_network, compile_network
 from alloyk.training.callbacks import (
     AfterFirstEpoch,
     EpochReport,
@@ -36,6 +30,7 @@ from alloyk.training.losses.multitask import error_name
 from alloyk.training.phases import Phase, phases_of
 from alloyk.training.predicting import PREDICTION_BATCH
 from alloyk.training.run_clock import RunClock
+from alloyk.training.splits import Split, standardization_for, targets_for
 from alloyk.training.strategy import (
     Distribution,
     clip_over_all_devices,

@@ -18,7 +18,7 @@ from alloyk.inference.novelty import FEATURES, NoveltyDetector, evenly_spaced, f
 from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
 from alloyk.models.pooled import COARSE_SIDE
 from alloyk.targets import LOGITS
-from alloyk.training.build import Split
+from alloyk.training.splits import Split
 
 PREDICTION_BATCH = 64
 

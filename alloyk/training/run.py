@@ -2,11 +2,13 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import keras
 
 from alloyk.config import Config, write_config
 from alloyk.data import ImageDataset
@@ -22,19 +24,20 @@ from alloyk.models.quantization_aware import activation_ranges_of
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.activation_ranges import write_activation_ranges
+from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.lineage import Lineage
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_changed_data, refuse_missing_data
 from alloyk.runs.split_record import write_split_record
 from alloyk.runtime.peers import Peers
-from alloyk.training.build import load_splits, open_training_data, targets_for
 from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
 from alloyk.training.fine_tuning import fine_tuning_of
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.predicting import fit_detector, predict_split, read_statistics
 from alloyk.training.replay import replay
 from alloyk.training.saving import save_classifier, training_facts
+from alloyk.training.splits import Split, load_splits, open_training_data, targets_for
 from alloyk.training.strategy import Distribution, cluster_of, distribution_of
 from alloyk.training.workers import agree_on_data, joined, private_folder, shared_checkpoint
 
@@ -193,10 +196,37 @@ def _train_and_evaluate(
         write_activation_ranges(folder.ranges_file, activation_ranges_of(network))
         network = fine_tuning.plain
     with nullcontext() if distribution.peers else distribution.strategy.scope():
-        full_network = with_features(network, FEATURES) or network
-    detector = fit_detector(full_network, train, dataset)
+        featured = with_features(network, FEATURES) or network
+    complete_run(run, dataset, preprocessing, (train, val, test), network, featured, facts)
+    shutil.rmtree(folder.checkpoint_folder)
+    return run
+
+
+def complete_run(
+    run: Path,
+    dataset: ImageDataset,
+    preprocessing: keras.Model,
+    splits: Sequence[Split],
+    network: keras.Model,
+    featured: keras.Model,
+    facts: Facts,
+) -> None:
+    """Predict the validation and test split with a trained network, save it, and evaluate.
+
+    Args:
+        run: Folder of the run, with its configuration and history.
+        dataset: Its data set.
+        preprocessing: Layers from a raw image to a gray one of fixed size.
+        splits: Training, validation and test split.
+        network: From gray images to logits.
+        featured: The same with its pooled features, see `with_features`; `network` if it has none.
+        facts: For `facts.json`.
+    """
+    folder = RunFolder(run)
+    train, val, test = splits
+    detector = fit_detector(featured, train, dataset)
     for name, split in (("val", val), ("test", test)):
-        found = predict_split(full_network, split)
+        found = predict_split(featured, split)
         unlike = None
         if detector is not None and found.features is not None:
             statistics = read_statistics(dataset.paths(name), several(dataset.channels))
@@ -211,8 +241,6 @@ def _train_and_evaluate(
     save_classifier(preprocessing, network, folder.model_file, dataset, targets, detector)
     folder.write_facts(facts)
     evaluate_run(run)
-    shutil.rmtree(folder.checkpoint_folder)
-    return run
 
 
 @contextmanager

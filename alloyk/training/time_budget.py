@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras.optimizers import schedules
 
 from alloyk import pipeline
 from alloyk.errors import ConfigError
 from alloyk.inference.novelty import MOST_IMAGES
+from alloyk.training.schedules import PacedSchedule
 
 TAIL_SECONDS = 9.0
 """Time after training that does not depend on the images: figures, files, traced functions. Of a
@@ -23,49 +23,6 @@ machine on which TensorFlow's start takes `START_SECONDS`; scaled with what the 
 START_SECONDS = 8.0
 
 EPOCHS_WITHOUT_END = 1_000_000
-
-
-@keras.saving.register_keras_serializable(package="alloyk")
-class PacedSchedule(schedules.LearningRateSchedule):
-    """Evaluate another schedule at a share of its length, set by the caller.
-
-    Args:
-        schedule: The `LearningRateSchedule`.
-        steps: Its length in steps.
-        share: Float, 0 to 1, where it is.
-    """
-
-    def __init__(
-        self, schedule: schedules.LearningRateSchedule, steps: int, share: float = 0.0
-    ) -> None:
-        if steps < 1:
-            raise ValueError(f"`steps` must be >= 1, got {steps}")
-        self.schedule = schedule
-        self.steps = steps
-        self._share = keras.Variable(share, dtype="float32", trainable=False, name="share")
-
-    @property
-    def share(self) -> float:
-        """Where it is, 0 to 1."""
-        return float(keras.ops.convert_to_numpy(self._share))
-
-    @share.setter
-    def share(self, value: float) -> None:
-        self._share.assign(min(max(value, 0.0), 1.0))
-
-    def __call__(self, step: Any) -> Any:
-        """Return the learning rate, a float32 scalar; `step` does not count."""
-        return self.schedule(self._share * (self.steps - 1))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments, with the present share."""
-        inner = schedules.serialize(self.schedule)
-        return {"schedule": inner, "steps": self.steps, "share": self.share}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "schedules.LearningRateSchedule":
-        """Build from `get_config()`."""
-        return cls(schedules.deserialize(config["schedule"]), config["steps"], config["share"])
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from alloyk.runs.predictions import write_predictions
 from alloyk.runs.search_folder import SearchFolder
 from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, Trial, TrialRecords, falls
 from alloyk.runs.search_space import Parameter
-from alloyk.training import set_up_keras, train_network
-from alloyk.training.build import Split, load_splits, open_training_data
 from alloyk.training.checkpoint import weights_digest
+from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.memory import networks_released
 from alloyk.training.predicting import predict_split
+from alloyk.training.splits import Split, load_splits, open_training_data
 from alloyk.tuning.loop import Outcome, Suggestions, TimeIsUp, run_trials
 from alloyk.tuning.population import Population
 from alloyk.tuning.space import extremes, overrides_of

@@ -21,7 +21,7 @@ from alloyk.preprocessing.correction import Attenuation, FlatField
 from alloyk.preprocessing.flat_frames import FlatFrames, load_flat_frames
 from alloyk.runs.predictions import read_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
-from alloyk.training import run_training
+from alloyk.training.run import run_training
 from alloyk.voting.soft_voting import save_soft_vote
 
 pytestmark = pytest.mark.usefixtures("unrendered")

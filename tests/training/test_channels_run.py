@@ -18,7 +18,7 @@ from alloyk.imaging import read_image
 from alloyk.inference.metadata import read_metadata
 from alloyk.runs.folder import RunFolder
 from alloyk.simulator.dataset.simulation import simulate_dataset
-from alloyk.training import run_training
+from alloyk.training.run import run_training
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

@@ -19,9 +19,9 @@ from alloyk.models import build_model
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.targets import Target
-from alloyk.training.build import Split
 from alloyk.training.callbacks import EpochReport
 from alloyk.training.fine_tuning import FineTuning
+from alloyk.training.splits import Split
 
 pytestmark = pytest.mark.usefixtures("unrendered", "untimed", "untraced")
 

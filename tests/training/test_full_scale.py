@@ -9,8 +9,8 @@ from alloyk.config import parse_overrides, resolve_config
 from alloyk.data.source import open_dataset
 from alloyk.errors import DataError
 from alloyk.preprocessing.for_dataset import scale_of
-from alloyk.training import run_training
-from alloyk.training.build import open_training_data
+from alloyk.training.run import run_training
+from alloyk.training.splits import open_training_data
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

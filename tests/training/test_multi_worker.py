@@ -22,8 +22,8 @@ from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import ConfigError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
-from alloyk.training import run_training
 from alloyk.training.multi_worker import let_keras_fit_over_workers
+from alloyk.training.run import run_training
 from alloyk.training.strategy import choose_strategy, cluster_of, local_distribution
 from alloyk.training.workers import _described, private_folder
 

@@ -22,7 +22,7 @@ from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.models.nested import nested_layers
 from alloyk.runs.predictions import read_predictions, write_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
-from alloyk.training import run_training
+from alloyk.training.run import run_training
 from alloyk.voting import ensemble_runs
 
 pytestmark = pytest.mark.usefixtures("unrendered", "untimed")

@@ -6,10 +6,9 @@ import pytest
 
 from alloyk.errors import ConfigError
 from alloyk.training.averaging import AveragedWeights
-from alloyk.training.schedules import build_schedule
+from alloyk.training.schedules import PacedSchedule, build_schedule
 from alloyk.training.step_cost import measure_step
 from alloyk.training.time_budget import (
-    PacedSchedule,
     TimeBudget,
     Workload,
     require_one_epoch,

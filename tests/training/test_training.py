@@ -17,9 +17,9 @@ from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
-from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint, _save_arrays
 from alloyk.training.phases import Phase, phases_of
+from alloyk.training.run import run_training
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -368,12 +368,12 @@ def test_ctrl_c_says_what_is_kept(radiographs, tmp_path, monkeypatch, runner):
         (run / "config.yaml").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alloyk.training.run_training", cut_off)
+    monkeypatch.setattr("alloyk.training.run.run_training", cut_off)
     run = tmp_path / "run"
     found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", str(run)])
     assert (found.exit_code, found.stdout) == (1, "")
     assert f"to resume: alloyk train --run {run} --resume\n" in found.stderr
-    monkeypatch.setattr("alloyk.training.run_training", interrupt)
+    monkeypatch.setattr("alloyk.training.run.run_training", interrupt)
     found = runner.invoke(main, ["train", "--data", str(radiographs), "--run", f"{run}-2"])
     assert "there is no checkpoint yet; nothing is kept\n" in found.stderr
 

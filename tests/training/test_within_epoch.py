@@ -14,8 +14,8 @@ from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import DataError
 from alloyk.pipeline import KeptImages, training_batches
-from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint
+from alloyk.training.run import run_training
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

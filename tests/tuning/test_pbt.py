@@ -23,8 +23,8 @@ from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, TrialRec
 from alloyk.runs.search_space import parameters_of
 from alloyk.runtime import ray_cluster
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
-from alloyk.training import train_network
 from alloyk.training.checkpoint import _load_arrays
+from alloyk.training.fit import train_network
 from alloyk.tuning import ray_workers
 from alloyk.tuning.evolution import evolving, lineage_of, members_of
 from alloyk.tuning.experiment import Experiment, _continue, _remove_checkpoints

@@ -26,8 +26,8 @@ from alloyk.runs.search_records import (
     write_description,
 )  # fmt: skip
 from alloyk.runs.search_space import parameters_of
-from alloyk.training import run_training
 from alloyk.training.checkpoint import Checkpoint
+from alloyk.training.run import run_training
 from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.keras_space import hyperparameters_of
 from alloyk.tuning.search import _default_folder, run_search
