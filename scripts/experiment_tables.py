@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from experiment_plans import PLANS, Plan
 from experiments import ROOT
-from result_pages import replace_tables, student_interval
+from result_pages import JAX_MARK, JAX_NOTE, replace_tables, student_interval
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 Result = dict[str, Any]
@@ -56,6 +56,8 @@ def tables(name: str, plan: Plan, results: list[Result]) -> str:
             one for one in results if (one["arch"], one["training_images"]) == (network, images)
         ]
         parts.append(f"### `{name}`: {network}, {images:,} training images\n\n{table(plan, here)}")
+    if any(mark(one) for one in results):
+        parts.append(f"{JAX_NOTE}\n")
     return "\n".join(parts)
 
 
@@ -82,7 +84,7 @@ def table(plan: Plan, results: list[Result]) -> str:
         common = [seed for seed in values if seed in base and name != base_name]
         cells = [
             f"`{name}`",
-            ", ".join(f"{value:.4f}" for value in values.values()),
+            ", ".join(f"{value:.4f}{mark(some[seed])}" for seed, value in values.items()),
             f"{statistics.fmean(values.values()):.4f}",
             interval([values[seed] - measured(first, base[seed]) for seed in common]),
             *(
@@ -93,6 +95,11 @@ def table(plan: Plan, results: list[Result]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def mark(result: Result) -> str:
+    """A star for a training on JAX."""
+    return JAX_MARK if "jax" in (result.get("packages") or {}) else ""
 
 
 def ceiling_of(results: Iterable[Result]) -> str:

@@ -35,16 +35,21 @@ def simulated(folder: Path, **options: object) -> Path:
     return folder
 
 
-def train(run: Path, settings: Settings) -> None:
+def train(run: Path, settings: Settings, *, on_jax: bool = False) -> None:
     """Train unless the run is finished.
 
     In a process of its own, so that its CPU kernels are chosen for its network.
 
     Args:
-        run: Run folder; the configuration is written beside it.
+        run: Run folder, whose name ends in the seed; the configuration is written beside it.
         settings: Dotted key → value.
+        on_jax: Train with `scripts/train_on_jax.py`, for example on a GPU. An interrupted training
+            starts again.
     """
-    if (run / "metrics.json").is_file():
+    if (run / "model.keras").is_file() and (run / "metrics.json").is_file():
+        return
+    if on_jax:
+        _train_on_jax(run, settings)
         return
     command = [sys.executable, "-m", "alloyk", "train", "--run", str(run)]
     if (run / "checkpoint" / "state.npz").is_file():
@@ -56,6 +61,20 @@ def train(run: Path, settings: Settings) -> None:
         file.write_text(experiment_yaml(settings), encoding="utf-8")
         command.insert(4, str(file))
     subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def _train_on_jax(run: Path, settings: Settings) -> None:
+    seed = str(settings["seed"])
+    shutil.rmtree(run, ignore_errors=True)
+    run.parent.mkdir(parents=True, exist_ok=True)
+    file = run.with_name(run.name.removesuffix(f"-{seed}") + ".yaml")
+    file.write_text(experiment_yaml(settings), encoding="utf-8")
+    for script, *options in (
+        ("train_on_jax.py", str(file), "--runs", str(run.parent), "--seeds", seed),
+        ("finish_jax_run.py", str(run)),
+    ):
+        command = [sys.executable, str(ROOT / "scripts" / script), *options]
+        subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def environment() -> dict[str, str]:

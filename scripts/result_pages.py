@@ -9,6 +9,12 @@ from pathlib import Path
 
 from scipy.stats import t as student
 
+JAX_MARK = "\\*"
+JAX_NOTE = (
+    "\\* trained with Keras on JAX on one NVIDIA H200, by the same command with `--on-jax`; "
+    "all others on two CPU cores with TensorFlow."
+)
+
 
 def page_options(description: str | None, results: Path, page: Path) -> argparse.Namespace:
     """`--results`, `--page` and `--check` of a script, with these defaults."""

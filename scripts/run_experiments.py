@@ -43,6 +43,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--training-images", type=int, default=2550)
     parser.add_argument("--work", type=Path, default=ROOT / "saved_models" / "experiments")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument(
+        "--on-jax", action="store_true", help="train with scripts/train_on_jax.py, as on a GPU"
+    )
     parser.add_argument("--list", action="store_true", help="print the trainings, run none")
     options = parser.parse_args()
     unknown = set(options.only or ()) - set(PLANS[options.plan].changes)
@@ -72,7 +75,7 @@ def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> 
         return
     work = options.work / options.plan
     settings = settings_of(plan, network, name, seed, images, work)
-    train(work / stem, settings)
+    train(work / stem, settings, on_jax=options.on_jax)
     tested = work / stem
     if plan.balanced_test:
         tested = balanced_test(plan, work / stem, work)

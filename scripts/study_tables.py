@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 from experiments import ROOT
-from result_pages import page_options, replace_tables, student_interval
+from result_pages import JAX_MARK, JAX_NOTE, page_options, replace_tables, student_interval
 
 from alloyk.metrics.significance import accuracy_difference
+from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.metrics import Metrics
 from alloyk.runs.predictions import Predictions
@@ -33,6 +34,7 @@ class Result(NamedTuple):
     seed: int
     metrics: Metrics
     predictions: Predictions
+    facts: Facts
 
 
 Results = dict[str, list[Result]]
@@ -52,6 +54,8 @@ def main() -> None:
         variants_table(results, names),
         missing(results, names),
     ]
+    if any(mark(one) for some in results.values() for one in some):
+        parts.insert(0, f"{JAX_NOTE}\n")
     text = "\n".join(part for part in parts if part)
     replace_tables(options.page, "study_tables.py", text, check=options.check)
 
@@ -74,7 +78,12 @@ def read_results(folder: Path, names: Sequence[str]) -> Results:
         runs = sorted(file.parent for file in (folder / name).glob("*/metrics.json"))
         if runs:
             found[name] = [
-                Result(int(run.name), RunFolder(run).metrics, RunFolder(run).predictions)
+                Result(
+                    int(run.name),
+                    RunFolder(run).metrics,
+                    RunFolder(run).predictions,
+                    RunFolder(run).facts,
+                )
                 for run in runs
             ]
     return found
@@ -219,11 +228,17 @@ def accuracies(some: Sequence[Result]) -> str:
     if not some:
         return ""
     if len(some) > 1:
-        each = ", ".join(f"{100 * accuracy(one):.2f}" for one in some)
+        each = ", ".join(f"{100 * accuracy(one):.2f}{mark(one)}" for one in some)
         average, low, high = student_interval([100 * accuracy(one) for one in some])
         return f"{average:.2f} [{max(low, 0):.2f}, {min(high, 100):.2f}] ({each})"
     low, high = some[0].metrics["confidence_intervals"]["accuracy"]
-    return f"{100 * accuracy(some[0]):.2f} [{100 * low:.2f}, {100 * high:.2f}] (one seed)"
+    only = f"{100 * accuracy(some[0]):.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+    return f"{only} (one seed{mark(some[0])})"
+
+
+def mark(one: Result) -> str:
+    """A star for a training on JAX."""
+    return JAX_MARK if "jax" in one.facts.packages else ""
 
 
 def paired_difference(first: Sequence[Result], second: Sequence[Result]) -> str:

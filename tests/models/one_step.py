@@ -9,11 +9,24 @@ import keras
 import numpy as np
 
 from alloyk.models import ARCHITECTURES, build_model
-from alloyk.preprocessing import build_preprocessing
+from alloyk.preprocessing import augmentation, build_preprocessing
 from alloyk.training.losses import build_loss
 from alloyk.training.optimizers import build_optimizer
 
 SIDE, CLASSES, BATCH = 32, 3, 8
+
+# All but those that need KerasCV or change the classes.
+AUGMENTATIONS = {
+    "geometry": {
+        "horizontal_flip": True, "vertical_flip": True, "rotation_deg": 20, "scale": 0.2,
+        "shift": 0.1, "crop": 0.2, "orientation": True,
+    },
+    "elastic": {"elastic": 0.03},
+    "brightness": {
+        "brightness": 0.2, "contrast": 0.2, "cutout": 0.3, "erasing": 0.7, "noise": 0.1,
+    },
+    "detector": {"blur": 0.8, "response": 0.1, "defects": 0.01, "border": 0.1},
+}  # fmt: skip
 
 
 def fill(network):
@@ -58,9 +71,44 @@ def preprocessed():
     return layers.predict(counts, verbose=0)  # compiled once, not operation by operation
 
 
+class NumpyDraws:
+    """Random numbers that do not depend on the backend, in place of `Draws`."""
+
+    def __init__(self, seed, rows=None, size=None):
+        self.rng = np.random.default_rng(0)
+
+    def uniform(self, shape, low, high, axis=0):
+        shape = [int(length) for length in shape]
+        return keras.ops.convert_to_tensor(self.rng.uniform(low, high, shape).astype(np.float32))
+
+    def normal(self, shape):
+        shape = [int(length) for length in shape]
+        return keras.ops.convert_to_tensor(self.rng.normal(0, 1, shape).astype(np.float32))
+
+
+def augmented():
+    """Name → a batch changed by some augmentations."""
+    batch = np.random.default_rng(3).random((4, 24, 24, 1), np.float32)
+    found = {}
+    original, augmentation.Draws = augmentation.Draws, NumpyDraws
+    try:
+        for name, strengths in AUGMENTATIONS.items():
+            change = augmentation.Augmentation(**strengths)
+            if keras.backend.backend() == "jax":
+                import jax
+
+                changed = jax.jit(lambda images, change=change: change(images, None))(batch)
+            else:
+                changed = change(batch, None)
+            found[f"augmented by {name}"] = keras.ops.convert_to_numpy(changed)
+    finally:
+        augmentation.Draws = original
+    return found
+
+
 def steps_of(names):
     """Name → array: the preprocessed batch, and for each architecture its loss and changes."""
-    found = {"backend": keras.backend.backend(), "preprocessed": preprocessed()}
+    found = {"backend": keras.backend.backend(), "preprocessed": preprocessed(), **augmented()}
     for arch in names:
         loss, changes = one_step(arch)
         found[f"{arch} loss"] = np.float64(loss)

@@ -1,17 +1,22 @@
-"""One training step on JAX gives what TensorFlow gives, for every architecture."""
+"""On JAX, augmentation and a training step give what TensorFlow gives, and a script trains."""
 
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import one_step
 import pytest
 
+import alloyk
+from alloyk import RunFolder
+from alloyk.config import dump_yaml
 from alloyk.config.recipes import ARCHITECTURES
 
 QUICK = ("fnn", "cnn")
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
 
@@ -46,6 +51,11 @@ def test_a_step_on_jax_is_that_on_tensorflow(names, tmp_path):
     assert (ours.pop("backend"), theirs.pop("backend")) == ("tensorflow", "jax")
     assert ours.keys() == theirs.keys()
     np.testing.assert_allclose(ours["preprocessed"], theirs["preprocessed"], atol=1e-5)
+    for name in one_step.AUGMENTATIONS:
+        key = f"augmented by {name}"
+        # TensorFlow takes the weights of bicubic interpolation from a table.
+        tolerance = 5e-3 if name == "elastic" else 1e-4
+        np.testing.assert_allclose(ours[key], theirs[key], atol=tolerance, err_msg=name)
     for name in names:
         np.testing.assert_allclose(ours[f"{name} loss"], theirs[f"{name} loss"], rtol=1e-4)
         one, two = (
@@ -54,3 +64,45 @@ def test_a_step_on_jax_is_that_on_tensorflow(names, tmp_path):
         )
         assert np.linalg.norm(one) > 1e-3
         assert np.linalg.norm(one - two) < 1e-2 * np.linalg.norm(one)
+
+
+def test_a_run_trained_on_jax_is_finished_on_tensorflow(radiographs, tmp_path):
+    settings = {
+        "data": {"path": str(radiographs), "ratios": [0.5, 0.25, 0.25]},
+        "preprocess": {"image_size": 32},
+        "augment": {"rotation_deg": 5, "defects": 0.001},
+        "model": {"arch": "fnn", "hidden_units": 16},
+        "train": {"epochs": 3, "batch_size": 8, "average_weights": 0.9},
+    }
+    config = tmp_path / "small.yaml"
+    config.write_text(dump_yaml(settings))
+    script("train_on_jax.py", config, "--runs", tmp_path)
+    run = RunFolder(tmp_path / "small-0")
+    assert run.history.epochs == 3
+    assert "jax" in run.facts.packages
+    before = run.predictions
+    assert not run.model_file.exists()
+    found = script("finish_jax_run.py", run.path)
+    assert "largest difference of a probability" in found.stdout
+    images = [run.facts.data_root / path for path in before.table["path"]]
+    again = alloyk.predict(run, images)
+    np.testing.assert_allclose(again.probabilities, before.probabilities, atol=1e-3)
+
+
+def test_what_is_not_trained_on_jax_is_refused(radiographs, tmp_path):
+    config = tmp_path / "mixed.yaml"
+    settings = {"data": {"path": str(radiographs)}, "augment": {"mixup": 0.2}}
+    config.write_text(dump_yaml(settings))
+    found = script("train_on_jax.py", config, "--runs", tmp_path, fails=True)
+    assert found.stderr.splitlines()[-1].endswith(
+        "augment.mixup must be 0 for a training on JAX; use `alloyk train`"
+    )
+    assert not (tmp_path / "mixed-0").exists()
+
+
+def script(name, *arguments, fails=False):
+    command = [sys.executable, ROOT / "scripts" / name, *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert bool(found.returncode) == fails, found.stderr
+    return found

@@ -1,0 +1,54 @@
+"""Give a run of `scripts/train_on_jax.py` its model file: what `alloyk train` does at the end.
+
+    python scripts/finish_jax_run.py RUN
+
+Builds the network of RUN's configuration on TensorFlow, gives it the weights of the best epoch,
+requires the probabilities that were found on JAX within `--tolerance`, fits the detector of unlike
+images, and writes `model.keras`, predictions and evaluation. Every command then takes the run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.config import resolve_config
+from alloyk.inference.novelty import FEATURES
+from alloyk.models.pooled import with_features
+from alloyk.preprocessing.for_dataset import preprocessing_for
+from alloyk.runs.folder import RunFolder
+from alloyk.training.build import build_network
+from alloyk.training.fit import set_up_keras
+from alloyk.training.predicting import predict_split
+from alloyk.training.run import complete_run
+from alloyk.training.splits import load_splits, open_training_data, standardization_for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--tolerance", type=float, default=1e-3)
+    options = parser.parse_args()
+    folder = RunFolder(options.run)
+    config = resolve_config(folder.config_file)
+    set_up_keras(config)
+    dataset = open_training_data(config)
+    if dataset.fingerprint() != folder.facts.fingerprint:
+        print(f"{dataset.root} has other names, time stamps, labels or splits than in training")
+    preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
+    splits = load_splits(config, dataset, preprocessing)
+    network = build_network(config, standardization_for(config, splits[0]), len(dataset.classes))
+    with np.load(folder.path / "weights.npz") as arrays:
+        network.set_weights([arrays[name] for name in arrays.files])
+    found, before = predict_split(network, splits[2]).probabilities, folder.predictions
+    difference = float(np.abs(found - before.probabilities).max())
+    print(f"largest difference of a probability: {difference:.1e}")
+    if difference > options.tolerance:
+        sys.exit(f"the difference must be at most {options.tolerance}; is it the same data set?")
+    featured = with_features(network, FEATURES) or network
+    complete_run(options.run, dataset, preprocessing, splits, network, featured, folder.facts)
+
+
+if __name__ == "__main__":
+    main()
