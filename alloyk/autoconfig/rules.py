@@ -252,10 +252,11 @@ def strength_for(per_class: float) -> float:
 
 
 def loss(found: Fingerprint, config: Config) -> Iterator[Setting]:
-    """Balanced softmax for a long tail."""
+    """Cross-entropy, of all classes equally often for a long tail (docs/long_tail.md)."""
     ratio = f"the largest class has {found.imbalance:.1f} times the images of the smallest"
-    tail = found.imbalance > LONG_TAIL and config.data.sampling == "natural"
-    yield "loss.name", "balanced_softmax" if tail else "cross_entropy", ratio
+    tail = found.imbalance > LONG_TAIL and config.loss.name == "cross_entropy"
+    yield "data.sampling", "class_aware" if tail else "natural", ratio
+    yield "loss.name", "cross_entropy", ratio
 
 
 def cache(found: Fingerprint, config: Config, memory_bytes: float = math.inf) -> Iterator[Setting]:

@@ -78,7 +78,7 @@ def test_small_classes_are_reported(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "alloyk"):
         plan = plan_training(given(data))
     assert "fewer than 10 training images of 2017 (" in caplog.text
-    assert plan.config.loss.name == "balanced_softmax"
+    assert plan.config.data.sampling == "class_aware"
 
 
 def test_no_images_and_one_class_are_refused(tmp_path):

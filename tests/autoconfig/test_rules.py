@@ -122,10 +122,12 @@ def test_the_rate_falls_with_the_batch_by_the_law_of_the_optimizer():
     assert resnet34["optimizer.learning_rate"] == pytest.approx(0.01 / 4, rel=1e-2)
 
 
-def test_a_long_tail_gets_balanced_softmax():
+def test_a_long_tail_is_sampled_by_class_unless_a_loss_balances_it():
     tail = replace(FOUND, classes={"1050": 900, "2017": 100})
-    assert chosen(rules.loss, tail)["loss.name"] == "balanced_softmax"
-    assert chosen(rules.loss)["loss.name"] == "cross_entropy"
+    assert chosen(rules.loss, tail)["data.sampling"] == "class_aware"
+    assert chosen(rules.loss)["data.sampling"] == "natural"
+    balanced = chosen(rules.loss, tail, loss={"name": "balanced_softmax"})
+    assert balanced["data.sampling"] == "natural"
 
 
 @pytest.mark.parametrize(
