@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 STEPS = ("simulate", "split", "audit", "train", "predict")
 POLL_SECONDS = 0.5
@@ -33,18 +34,24 @@ def own_bytes(process: int) -> int:
     )
 
 
-def measured(command: list[str], log: Path) -> dict[str, float]:
-    """Run a command; return its seconds and its most memory."""
-    began, peak = time.monotonic(), 0
+def measured(command: list[str], log: Path) -> dict[str, Any]:
+    """Run a command; return its seconds and its most memory, in all and in each third of them."""
+    began, used = time.monotonic(), []
     with log.open("w") as file:
         child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         while child.poll() is None:
-            peak = max(peak, own_bytes(child.pid))
+            used.append(own_bytes(child.pid))
             time.sleep(POLL_SECONDS)
     # `audit` ends with 1 if it finds something.
     if child.wait() and "audit" not in command:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}:\n{log.read_text()}")
-    return {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak / 1e6)}
+    seconds, part = time.monotonic() - began, max(1, len(used) // 3)
+    thirds = (used[:part], used[part:-part] or used, used[-part:])
+    return {
+        "seconds": round(seconds, 1),
+        "peak_mb": round(max(used) / 1e6),
+        "thirds_mb": [round(max(third) / 1e6) for third in thirds],
+    }
 
 
 def commands(folder: Path, images: int, size: int, shards: int) -> dict[str, list[str]]:
@@ -89,7 +96,7 @@ def main() -> None:
         found = results[step]
         print(
             f"{step:<10}{found['seconds']:>10.1f} s{1e6 * found['seconds'] / options.images:>10.0f}"
-            f" µs per image{found['peak_mb']:>9,} MB",
+            f" µs per image{found['peak_mb']:>9,} MB; in each third {found['thirds_mb']}",
             flush=True,
         )
     if options.delete:

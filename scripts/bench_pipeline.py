@@ -1,11 +1,12 @@
 """How fast images reach the network: reading, augmentation, and a whole second epoch.
 
-    python scripts/bench_pipeline.py [--seconds 5]
+    python scripts/bench_pipeline.py [--seconds 5] [--part small]
 
 Prints images per second at 224×224. Reading: each format through tf.data, as alloyk's pipeline does
 it, by `read_image` alone and, where there is one, by TensorFlow's decoder without a check, and
 whether all give the same numbers. First epoch: 16-bit PNG files that are read, checked, hashed and
 decoded for the first time, against TensorFlow's decoder without a check, and the bytes read.
+Small: small 16-bit PNG files, read and preprocessed one by one and in groups.
 Augmentation: ours against separate Keras layers. Second epoch: images kept in memory or on disk,
 against the same epoch with images that cost nothing to fetch.
 Figures that are compared are measured in turns, and each is the median of its turns. The processor
@@ -118,6 +119,8 @@ class Untouched:
     """Preprocessing that does nothing, so that reading alone is measured."""
 
     input_shape = (None, None, None, None)
+    output_shape = (None, SIDE, SIDE, 1)
+    layers = ()
 
     def get_config(self):
         return {}
@@ -179,7 +182,7 @@ def bytes_read():
         return next(int(line.split()[1]) for line in file if line.startswith("rchar"))
 
 
-def bench_first_epoch(folder, images):
+def bench_first_epoch(folder, images, _):
     """Read, check, hash and decode every file for the first time, as with data.cache=none."""
     paths = []
     for number in range(KEPT):
@@ -215,6 +218,32 @@ def bench_first_epoch(folder, images):
         print(f"  {name:30s} {speed:10.0f} {ratio:7.2f}   {speed / theirs:.2f}×", flush=True)
 
 
+# --- Small images -----------------------------------------------------------------------------
+
+
+def bench_small(folder, _, seconds):
+    print(f"small images, 16-bit PNG, batches of {BATCH}, robust: images/s, ms of processor time")
+    for side in (24, 64):
+        recipe = make_recipe(images=FILES, image_size=side)
+        simulator = Simulator(recipe)
+        paths = [folder / f"small {side} {number}.png" for number in range(FILES)]
+        for path, planned in zip(paths, recipe.plan(), strict=True):
+            Image.fromarray(simulator.image(planned)).save(path)
+        names = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).repeat()
+        for repair in (False, True):
+            preprocessing = build_preprocessing((side, side), normalize="robust", repair=repair)
+            rows = {
+                "one by one": preprocessed_batches(names.batch(BATCH), preprocessing),
+                "in groups": preprocessed_batches(
+                    names.batch(BATCH), preprocessing, example=paths[0]
+                ),
+            }
+            found = medians_and_cost(rows, seconds)
+            cells = [f"{name} {speed:6.0f} {cost:5.2f}" for name, (speed, cost) in found.items()]
+            title = f"{side}×{side}{', repaired' if repair else ''}"
+            print(f"  {title:20s}", "   ".join(cells), flush=True)
+
+
 # --- Augmentation -----------------------------------------------------------------------------
 
 
@@ -248,7 +277,7 @@ def only(**change):
     return partial(by_ours, augmentation=Augmentation(**change))
 
 
-def bench_augmentation(seconds):
+def bench_augmentation(_, __, seconds):
     erasing = keras.layers.RandomErasing(factor=1.0, scale=(0.0625, 0.0625), value_range=(0, 1))
     cutout = keras_cv.layers.RandomCutout(0.25, 0.25, fill_mode="constant")
     grid_mask = keras_cv.layers.GridMask(ratio_factor=(0.4, 0.4), rotation_factor=0.0)
@@ -310,19 +339,27 @@ def bench_second_epoch(folder, images, seconds):
         print(f"  {name:30s} {speed:10.0f} {cost:7.2f}   {speed / alone:.2f}×")
 
 
+PARTS = {
+    "reading": bench_reading,
+    "first": bench_first_epoch,
+    "small": bench_small,
+    "augmentation": bench_augmentation,
+    "second": bench_second_epoch,
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="for each figure")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all parts")
+    options = parser.parse_args()
 
     recipe = make_recipe(images=FILES, image_size=SIDE)
     simulator = Simulator(recipe)
     images = [simulator.image(planned) for planned in recipe.plan()]
     with tempfile.TemporaryDirectory() as folder:
-        bench_reading(Path(folder), images, seconds)
-        bench_first_epoch(Path(folder), images)
-        bench_augmentation(seconds)
-        bench_second_epoch(Path(folder), images, seconds)
+        for part in options.part or PARTS:
+            PARTS[part](Path(folder), images, options.seconds)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ class StreamedImages:
         """Images for batches of numbers."""
         names = tf.constant([os.fsencode(path) for path in self.paths])
         paths = numbers.map(lambda batch: tf.gather(names, batch))
-        return preprocessed_batches(paths, self.preprocessing, self.digests)
+        example = self.paths[0] if len(self.paths) else None
+        return preprocessed_batches(paths, self.preprocessing, self.digests, example)
 
 
 def keep_images(
@@ -151,7 +152,8 @@ def _fill(
     array: np.ndarray, paths: Sequence[Path], preprocessing: Any, digests: Digests | None
 ) -> Any:
     names = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
-    images = preprocessed_batches(names.batch(64), preprocessing, digests).prefetch(1)
+    batches = preprocessed_batches(names.batch(64), preprocessing, digests, paths[0])
+    images = batches.prefetch(1)
     start = 0
     with reading_errors():
         for batch in images.as_numpy_iterator():

@@ -1,7 +1,6 @@
 """Read and preprocess images, with TensorFlow's decoders where they give the same values."""
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import tensorflow as tf
 from alloyk import errors
 from alloyk.errors import AlloykError
 from alloyk.imaging import image_bytes, plain_format, read_image, shown
+from alloyk.imaging.contents import open_image_file
+from alloyk.pipeline.grouping import Grouping
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -30,6 +31,8 @@ _READ_IMAGE = len(_DECODERS)
 # Other files are not opened here; `read_image` reads a PNG or JPEG file with another suffix.
 _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 
+_PNG_HEAD_BYTES = 24  # up to its size
+
 BATCHES_AT_ONCE = 2  # files of one batch are read while those of another are decoded
 
 # TensorFlow's text of an error raised in Python: its class and its first line.
@@ -39,18 +42,18 @@ Digests = dict[str, str]
 """Path → SHA-256 of the file, 64 hexadecimal digits."""
 
 
-def _files_read(digests: Digests | None) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def _files_read(digests: Digests | None, grouping: Grouping) -> Callable[[np.ndarray], Any]:
     """A function that reads each plain file of a batch of paths, once.
 
     It returns the bytes and the index of the decoder in `_DECODERS`; for all other files, which
-    `read_image` reads, no bytes and `_READ_IMAGE`. The SHA-256 of the bytes is written into
-    `digests` when a file is read for the first time.
+    `read_image` reads, no bytes and `_READ_IMAGE`; and whether the images may be grouped. The
+    SHA-256 of the bytes is written into `digests` when a file is read for the first time.
     """
     numbers = {name: number for number, name in enumerate(_DECODERS)}
 
     @PYTHON_CALLS.counted
-    def read(paths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        contents, places = [], []
+    def read(paths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+        contents, places, sizes = [], [], []
         for path in paths:
             content = _plain_content(path)
             kind = plain_format(content) if content else None
@@ -61,7 +64,9 @@ def _files_read(digests: Digests | None) -> Callable[[np.ndarray], tuple[np.ndar
                     digests[name] = hashlib.sha256(content).hexdigest()
             contents.append(b"" if place == _READ_IMAGE else content)
             places.append(place)
-        return np.array(contents, object), np.array(places, np.int32)
+            sizes.append(_png_size(content) if content else (0, 0))
+        grouped = np.bool_(grouping.is_for(np.array(sizes)))
+        return np.array(contents, object), np.array(places, np.int32), grouped
 
     return read
 
@@ -74,6 +79,22 @@ def _plain_content(path: bytes) -> bytes | None:
         return image_bytes(os.fsdecode(path))
     except (OSError, ValueError, AlloykError):  # reported by `read_image`
         return None
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a file; none if it cannot be read, which `read_image` reports."""
+    try:
+        with open_image_file(os.fspath(path)) as file:
+            return file.read(_PNG_HEAD_BYTES)
+    except (OSError, ValueError, AlloykError):
+        return b""
+
+
+def _png_size(content: bytes) -> tuple[int, int]:
+    """Height and width in the header of a PNG file; `(0, 0)` for another one."""
+    if not content.startswith(b"\x89PNG"):
+        return 0, 0
+    return int.from_bytes(content[20:24]), int.from_bytes(content[16:20])
 
 
 def _read(path, size):
@@ -93,32 +114,71 @@ def _read(path, size):
     return tf.numpy_function(read, [path], tf.float32, stateful=False)
 
 
-_TRACED: dict[str, Callable[[Any], Any]] = {}
+class _FilesOfBatch:
+    """The files of a batch, with the ways to read and preprocess them.
 
-
-def _traced(preprocessing: Any) -> Callable[[Any], Any]:
-    """A function that preprocesses one image `(height, width, channels)`.
-
-    It is traced once for all data sets, both ways of reading, and one training after another with
-    the same preprocessing: tracing takes a second, and tf.data would optimize each copy of the
-    large graph.
+    Args:
+        paths: String tensor `(n,)`.
+        read_files: See `_files_read`.
+        grouping: Of the preprocessing.
+        size: That of the flat frames, or `(None, None)`.
     """
-    # The configuration holds the digest of the flat frames.
-    key = json.dumps(preprocessing.get_config(), sort_keys=True)
-    if key not in _TRACED:
-        size = preprocessing.input_shape[1:3]
 
-        @tf.function(autograph=False, reduce_retracing=True)
-        def preprocessed(image: Any) -> Any:
-            return preprocessing(tf.ensure_shape(image, (*size, None))[None])[0]
+    def __init__(self, paths, read_files, grouping, size):
+        types = [tf.string, tf.int32, tf.bool]
+        contents, numbers, self._grouped = tf.numpy_function(
+            read_files, [paths], types, stateful=False
+        )
+        contents, numbers = (tf.ensure_shape(one, (None,)) for one in (contents, numbers))
+        self._files = tf.data.Dataset.from_tensor_slices((paths, contents, numbers))
+        self._count = tf.size(paths, out_type=tf.int64)
+        self._grouping, self._size = grouping, size
 
-        _TRACED.clear()  # only the last one is kept: it may hold large flat frames
-        _TRACED[key] = preprocessed
-    return _TRACED[key]
+    def one_by_one(self):
+        """A dataset of one element, the preprocessed images."""
+        by_its_decoder = self._read(lambda *file: self._preprocessed(self._decoded(*file)))
+        by_read_image = self._read(lambda path, *_: self._preprocessed(_read(path, self._size)))
+        # A batch that lost an image to an error is dropped.
+        first, second = (
+            images.batch(self._count, drop_remainder=True)
+            for images in (by_its_decoder, by_read_image)
+        )
+        return first.ignore_errors().concatenate(second).take(1)
+
+    def for_groups(self):
+        """A dataset of one element, what `Grouping.together` takes."""
+
+        def raw(*file):
+            image = tf.ensure_shape(self._decoded(*file), (*self._size, None))
+            return tf.reshape(image, [-1]), tf.shape(image)
+
+        def finished(images):
+            return tf.reshape(images, (self._count, -1)), tf.zeros((self._count, 3), tf.int32)
+
+        most = tf.where(self._grouped, self._count, 0)
+        first = self._read(raw, most).padded_batch(self._count, drop_remainder=True)
+        return first.ignore_errors().concatenate(self.one_by_one().map(finished)).take(1)
+
+    def _read(self, function, most=None):
+        files = self._files if most is None else self._files.take(most)
+        return files.map(function, num_parallel_calls=AUTOTUNE, deterministic=True)
+
+    def _decoded(self, path, content, number):
+        def branch(decode):
+            return lambda: tf.cast(decode(content), tf.float32)
+
+        branches = [branch(decode) for decode in _DECODERS.values()]
+        return tf.switch_case(number, [*branches, lambda: _read(path, self._size)])
+
+    def _preprocessed(self, image):
+        return self._grouping.alone(tf.ensure_shape(image, (*self._size, None))[None])[0]
 
 
 def preprocessed_batches(
-    batches: tf.data.Dataset, preprocessing: Any, digests: Digests | None = None
+    batches: tf.data.Dataset,
+    preprocessing: Any,
+    digests: Digests | None = None,
+    example: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
     """Preprocessed images of batches of paths, in their order.
 
@@ -129,46 +189,33 @@ def preprocessed_batches(
         batches: String tensors `(n,)`, paths.
         preprocessing: Layers from a raw image to a gray one of fixed size.
         digests: Path → SHA-256 of the decoded bytes; filled for plain files.
+        example: One of the files. If it is a small PNG file, the images of a batch of such files
+            are preprocessed in groups; they are the same, bit for bit.
 
     Returns:
         Dataset of `(n, height, width, 1)` float32.
     """
     size = preprocessing.input_shape[1:3]
-    read_files = _files_read(digests)
-
-    preprocessed = _traced(preprocessing)
-
-    def by_read_image(path, _content, _number):
-        return preprocessed(_read(path, size))
-
-    def by_its_decoder(path, content, number):
-        def branch(decode):
-            return lambda: tf.cast(decode(content), tf.float32)
-
-        branches = [branch(decode) for decode in _DECODERS.values()]
-        return preprocessed(tf.switch_case(number, [*branches, lambda: _read(path, size)]))
+    grouping = Grouping(preprocessing)
+    read_files = _files_read(digests, grouping)
+    in_groups = example is not None and grouping.is_for(np.array([_png_size(_head(example))]))
 
     def together(paths):
-        read = tf.numpy_function(read_files, [paths], [tf.string, tf.int32], stateful=False)
-        contents, numbers = (tf.ensure_shape(one, (None,)) for one in read)
-        files = tf.data.Dataset.from_tensor_slices((paths, contents, numbers))
-
-        def batch(read):
-            images = files.map(read, num_parallel_calls=AUTOTUNE, deterministic=True)
-            # A batch that lost an image to an error is dropped.
-            return images.batch(tf.size(paths, out_type=tf.int64), drop_remainder=True)
-
-        return batch(by_its_decoder).ignore_errors().concatenate(batch(by_read_image)).take(1)
+        files = _FilesOfBatch(paths, read_files, grouping, size)
+        return files.for_groups() if in_groups else files.one_by_one()
 
     # tf.data's fusion of map and batch fails with two of them in one function.
     options = tf.data.Options()
     options.experimental_optimization.map_and_batch_fusion = False
-    return batches.interleave(
+    images = batches.interleave(
         together,
         cycle_length=BATCHES_AT_ONCE,
         num_parallel_calls=BATCHES_AT_ONCE,
         deterministic=True,
     ).with_options(options)
+    if not in_groups:
+        return images
+    return images.map(grouping.together, num_parallel_calls=AUTOTUNE, deterministic=True)
 
 
 @contextmanager

@@ -14,7 +14,13 @@ class ImageLayer(keras.layers.Layer):
 
     Counts of 16-bit images overflow the float16 of mixed precision. The layer is named after its
     class, without Keras' running number, so that equal layers have equal configurations.
+
+    Attributes:
+        most_together: Most images that get together the bits that each gets by itself; None if it
+            is any number.
     """
+
+    most_together: int | None = None
 
     def __init__(self, **kwargs):
         kwargs.setdefault("name", type(self).__name__.lower())

@@ -49,6 +49,8 @@ class RobustScale(ImageLayer):
         if not 0 <= margin < 0.5:
             raise ValueError(f"margin must be >= 0 and < 0.5, got {margin}")
         self.low, self.high, self.margin, self.logarithm = low, high, margin, logarithm
+        if logarithm:  # of 4 percentiles or more, TensorFlow takes it by another routine
+            self.most_together = 3
 
     def call(self, images: Any) -> Any:
         low, high = percentiles(images, (self.low, self.high))
