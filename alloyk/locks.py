@@ -30,6 +30,8 @@ LOCK_FILE = ".lock"
 """Name of the lock inside a locked folder."""
 
 POLL_S = 0.2
+SIGNING_S = 1.0
+"""Longest wait for the process that has just taken a lock to write its name into it."""
 # Error codes of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -172,13 +174,16 @@ def _acquire(file: Path, what: Path, wait: bool, limit_s: float | None = None) -
             if _try_lock(descriptor, what):
                 if _is_file_of(descriptor, file):
                     return descriptor
-            elif not wait or (limit_s is not None and time.monotonic() - start > limit_s):
-                raise InUseError(_in_use(file, what))
             else:
-                if not logged:
-                    _logger.info("%s: waiting", _in_use(file, what).split(";")[0])
+                holder = _holder(file)
+                # Without a name: it is being signed, or was released in this moment.
+                limit = limit_s if wait else 0.0 if holder else SIGNING_S
+                if limit is not None and time.monotonic() - start >= limit:
+                    raise InUseError(_in_use(what, holder))
+                if wait and not logged:
+                    _logger.info("%s: waiting", _in_use(what, holder).split(";")[0])
                     logged = True
-                time.sleep(POLL_S)
+                time.sleep(POLL_S if wait else POLL_S / 10)
         except BaseException:
             os.close(descriptor)
             raise
@@ -223,15 +228,19 @@ def _sign(descriptor: int) -> None:
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
-def _in_use(file: Path, what: Path) -> str:
-    """The error text for a lock that another process holds."""
+def _holder(file: Path) -> str | None:
+    """Who holds a lock, from its file; None if it is not signed."""
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))
         who = f"process {holder['pid']} on {holder['host']} ({holder['doing']}"
-        who += f", since {holder['since']})"
-    except (OSError, ValueError, KeyError, TypeError):  # not signed yet
-        who = "another process"
+        return f"{who}, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _in_use(what: Path, holder: str | None) -> str:
+    """The error text for a lock that another process holds."""
     return (
-        f"{shown(what)} is in use by {who}; wait until it has ended, end it, or choose another "
-        "folder"
+        f"{shown(what)} is in use by {holder or 'another process'}; wait until it has ended, end "
+        "it, or choose another folder"
     )

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,55 @@ def test_a_killed_process_holds_nothing(tmp_path):
     with locked_folder(tmp_path):
         pass
     assert not (tmp_path / LOCK_FILE).exists()
+
+
+def test_a_holder_is_named_that_signs_only_after_it_has_locked(tmp_path, monkeypatch):
+    """The name is written after the lock is taken: another process waits for it."""
+    from alloyk import locks
+
+    locked, sign = threading.Event(), locks._sign
+
+    def sign_late(descriptor):
+        locked.set()
+        time.sleep(0.3)
+        sign(descriptor)
+
+    def hold():
+        with locked_folder(tmp_path):
+            refused.wait(30)
+
+    refused = threading.Event()
+    monkeypatch.setattr(locks, "_sign", sign_late)
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert locked.wait(30)
+    try:
+        with (
+            pytest.raises(AlloykError, match=f"in use by process {os.getpid()} on"),
+            locked_folder(tmp_path),
+        ):
+            pass
+    finally:
+        refused.set()
+        thread.join()
+
+
+def test_a_holder_that_cannot_sign_is_refused_without_a_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("alloyk.locks._sign", lambda descriptor: None)
+    found = []
+
+    def from_another_thread():
+        try:
+            with locked_folder(tmp_path):
+                pass
+        except AlloykError as error:
+            found.append(str(error))
+
+    with locked_folder(tmp_path):
+        thread = threading.Thread(target=from_another_thread)
+        thread.start()
+        thread.join()
+    assert "is in use by another process; wait" in found[0]
 
 
 def test_of_five_processes_each_claims_a_numbered_folder_of_its_own(tmp_path):
