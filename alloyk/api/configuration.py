@@ -1,7 +1,8 @@
 """Make a configuration from a data set."""
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from alloyk.autoconfig import Plan
+    from alloyk.runs.planned import Planned
+
+logger = logging.getLogger(__name__)
 
 
 def configure(
@@ -63,9 +67,14 @@ def configure(
 
 
 def planned_for(
-    config: str | Path | None, given: Mapping[str, Any], progress: Progress
+    config: str | Path | None,
+    given: Mapping[str, Any],
+    progress: Progress,
+    held_out: Mapping[str, str | None] | None = None,
 ) -> "Plan | None":
-    """The plan that a training without a configuration file uses.
+    """The plan that a training without a configuration file uses; logged with its reasons.
+
+    `held_out` is as for `alloyk.autoconfig.plan_training`.
 
     Returns:
         None if there is a file, the data set is the embedded default, or the recipe is `study`,
@@ -77,4 +86,47 @@ def planned_for(
         return None
     from alloyk.autoconfig import plan_training
 
-    return plan_training(given, progress)
+    plan = plan_training(given, progress, held_out)
+    logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
+    return plan
+
+
+def planned_once(
+    config: str | Path | None,
+    given: Mapping[str, Any],
+    progress: Progress,
+    *,
+    recorded: "Planned | None" = None,
+    architectures: Iterable[str] = (),
+    held_out: Mapping[str, str | None] | None = None,
+) -> "Planned":
+    """The settings that all trainings of a search or of a cross-validation start from.
+
+    Args:
+        config: The user's configuration file.
+        given: The user's settings.
+        progress: Shows how far the measuring is.
+        recorded: What was planned when it began; this is taken as it is.
+        architectures: Further architectures that it trains.
+        held_out: As for `alloyk.autoconfig.plan_training`.
+    """
+    from alloyk.autoconfig.plan import planned_again
+    from alloyk.config import overlay
+    from alloyk.runs.planned import NOT_PLANNED, Planned
+
+    if recorded is not None and (not recorded.arch or {*architectures} <= {*recorded.settings}):
+        if recorded.arch:
+            logger.info("configured as when it was begun, see plan.yaml")
+        return recorded
+    plan = planned_for(config, given, progress, held_out)
+    if plan is None:
+        return NOT_PLANNED
+    arch = plan.config.model.arch
+    settings = {arch: plan.settings} | {
+        other: planned_again(plan, overlay(given, {"model": {"arch": other}})).settings
+        for other in architectures
+        if other != arch
+    }
+    if recorded is not None:
+        return recorded._replace(settings={**settings, **recorded.settings})
+    return Planned(arch, settings, plan.to_yaml())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.notebook import html_table
+from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.search_folder import SearchFolder
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def run_search(
     out: Path | None,
     config: Path | None,
     overrides: Mapping[str, Any],
+    progress: Progress = NO_PROGRESS,
     **options: Any,
 ) -> Path:
     """Search the space with `over` added, write the report; return the best configuration.
@@ -83,18 +85,32 @@ def run_search(
     Raises:
         ConfigError: A key is given in both, with different values.
     """
+    from alloyk.api.configuration import planned_once
     from alloyk.config import combine, resolve_config
     from alloyk.runtime.tensorflow import load_tensorflow
-    from alloyk.tuning.space import read_space
+    from alloyk.tuning.space import architectures_in, read_space
 
     given = space if isinstance(space, Mapping) else read_space(Path(space)) if space else {}
     given = combine(given, choices_of(over))
-    resolved = resolve_config(config, overrides)
+    planned = planned_once(
+        config, overrides, progress, architectures=architectures_in(given),
+        recorded=SearchFolder(out).planned if out else None,
+    )  # fmt: skip
+    resolved = resolve_config(config, overrides, planned.for_arch())
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.tuning import search as engine
 
     try:
-        best = engine.run_search(search, given, out, path=config, overrides=overrides, **options)
+        best = engine.run_search(
+            search,
+            given,
+            out,
+            path=config,
+            overrides=overrides,
+            planned=planned,
+            progress=progress,
+            **options,
+        )
     except engine.NoResultError as error:
         SearchResult(error.folder).report()  # it shows what became of the trials
         raise

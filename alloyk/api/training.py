@@ -100,7 +100,6 @@ def train(
     plan = None if lineage or quantize_from else planned_for(config, overrides, progress)
     if plan is not None:
         resolved = plan.config
-        logger.info("configured for %s:\n  %s", plan.fingerprint.source, "\n  ".join(plan.lines()))
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     from alloyk.training.run import run_training
     from alloyk.training.strategy import cluster_of
@@ -152,8 +151,11 @@ def cross_validate(
 ) -> "Run":
     """Train and test on grouped, stratified folds, as `alloyk cross-validate` does.
 
+    With `data` and no `config`, what is not set is chosen once for all folds, as by `configure`,
+    from the training images of the first.
+
     Args:
-        config: YAML file of the experiment; by default the built-in configuration.
+        config: YAML file of the experiment; by default one made for `data`, or the built-in one.
         folds: Number of folds; by default 5.
         leave_out: Column of the manifest of which each value is left out in turn, instead of
             folds.
@@ -174,13 +176,23 @@ def cross_validate(
         >>> import alloyk
         >>> alloyk.cross_validate(data="radiographs", folds=5).metrics  # doctest: +SKIP
     """
+    from alloyk.api.configuration import planned_once
     from alloyk.api.run import Run
     from alloyk.config import resolve_config
+    from alloyk.data.held_out import held_out_parts
+    from alloyk.runs.folder import RunFolder
     from alloyk.runtime.tensorflow import load_tensorflow
 
     if leave_out and folds is not None:
         raise OptionError("`folds` and `leave_out` are two ways to hold images out; give one")
-    resolved = resolve_config(config and Path(config), configuration_overrides(set, arch, data))
+    overrides = configuration_overrides(set, arch, data)
+    file = config and Path(config)
+    parts = held_out_parts(resolve_config(file, overrides).data_settings(), folds or 5, leave_out)
+    planned = planned_once(
+        config, overrides, progress, held_out=next(iter(parts.values())),
+        recorded=RunFolder(out).planned if out else None,
+    )  # fmt: skip
+    resolved = resolve_config(file, overrides, planned.for_arch())
     name = f"without-{leave_out}" if leave_out else "folds"
     folder = Path(out) if out else RUNS / f"{resolved.model.arch}-{name}"
 
@@ -189,8 +201,9 @@ def cross_validate(
 
     try:
         cross_validation.cross_validate(
-            resolved, folder, folds=folds or 5, leave_out=leave_out, progress=progress
-        )
+            resolved, folder, folds=folds or 5, leave_out=leave_out, progress=progress,
+            planned=planned,
+        )  # fmt: skip
     except KeyboardInterrupt:
         if folder.exists():
             logger.info("\nto resume it, give the same command again")
@@ -243,6 +256,7 @@ def tune(
     space: str | Path | Mapping[str, Any] | None = None,
     over: Mapping[str, Sequence[Any]] | Sequence[str] = (),
     trials: int | None = None,
+    folds: int | None = None,
     time_budget: float | None = None,
     workers: int = 1,
     population: int | None = None,
@@ -257,6 +271,9 @@ def tune(
 ) -> "SearchResult":
     """Search for better settings, as `alloyk tune` does.
 
+    With `data` and no `config`, what is neither set nor searched is chosen once for all trials,
+    as by `configure`.
+
     Args:
         config: YAML file of the experiment around which to search.
         search: `grid` for every combination, `random`, `bayesian`, `hyperband`, or `pbt` for
@@ -266,6 +283,8 @@ def tune(
         over: Keys and their choices, added to `space`; a key may be in one of both.
         trials: Maximum number of trials; by default the whole grid, 10 at random, 20
             of a Bayesian search, or as many as Hyperband needs.
+        folds: Compare trials by the mean over this many folds of the training and validation
+            images, by plate, not by the validation split; not for `pbt`.
         time_budget: Minutes after which no further epoch starts; the same call resumes.
         workers: Number of parallel processes. To add more, make the same call with the same
             `out`.
@@ -298,21 +317,29 @@ def tune(
     if not (space or over):
         raise OptionError("nothing to search over; give `space` or `over`")
     _refuse_options_of_others(
-        search, trials, population=population, generation_epochs=generation_epochs,
+        search, trials, folds, population=population, generation_epochs=generation_epochs,
         burn_in=burn_in, address=address,
     )  # fmt: skip
     overrides = configuration_overrides(set, arch, data)
     best = run_search(
         search, space, over, out and Path(out), config and Path(config), overrides,
         max_trials=trials, time_budget_min=time_budget, workers=workers, progress=progress,
+        folds=folds,
         population=population, generation_epochs=generation_epochs, burn_in=burn_in or 0,
         address=address,
     )  # fmt: skip
     return SearchResult(best.parent)
 
 
-def _refuse_options_of_others(search: str, trials: int | None, **options: object) -> None:
+def _refuse_options_of_others(
+    search: str, trials: int | None, folds: int | None, **options: object
+) -> None:
     """Raise for options that a search does not have."""
+    if search == "pbt" and folds is not None:
+        raise OptionError(
+            f"`folds` must not be given with {search}, whose members copy each other's weights; "
+            "choose another search"
+        )
     if search == "pbt" and trials is not None:
         raise OptionError(f"`trials` must not be given with {search}; give `population`")
     given = [name for name, value in options.items() if value is not None]

@@ -56,6 +56,15 @@ class Plan:
     choices: tuple[Choice, ...]
     cost: tuple[str, ...] = ()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that rules have chosen, nested; what the user has set is not among them."""
+        planned: dict[str, Any] = {}
+        for choice in self.choices:
+            if choice.reason != BY_USER:
+                planned = combine(planned, nest({choice.key: choice.value}, Config))
+        return planned
+
     def to_yaml(self) -> str:
         """Return the configuration file: `alloyk train` takes it, each value has its reason."""
         lines = [
@@ -79,19 +88,25 @@ class Plan:
         return [f"{c.key} = {dump_inline(c.value)}  ({c.reason})" for c in self.choices]
 
 
-def plan_training(given: Mapping[str, Any], progress: Progress = NO_PROGRESS) -> Plan:
+def plan_training(
+    given: Mapping[str, Any],
+    progress: Progress = NO_PROGRESS,
+    held_out: Mapping[str, str | None] | None = None,
+) -> Plan:
     """Make a configuration for a data set.
 
     Args:
         given: The user's settings, nested, as from `parse_overrides`; they stay. They must have
             `data.path`.
         progress: Shows how far the measuring is, see `alloyk.progress`.
+        held_out: Settings of `data` that say what is held out while measuring, where trainings
+            will each hold out something else.
 
     Raises:
         ConfigError: A setting is wrong, or there is no data set.
         DataError: The data set cannot be used.
     """
-    config = resolve_config(None, given)
+    config = resolve_config(None, overlay(given, {"data": dict(held_out or {})}))
     if config.data.path is None:
         raise ConfigError("data.path must be set to make a configuration, got none; name DATA")
     dataset, by = _grouped_dataset(config)
@@ -104,16 +119,16 @@ def plan_training(given: Mapping[str, Any], progress: Progress = NO_PROGRESS) ->
     return _apply_rules(given, found, fixed)
 
 
-def with_setting(plan: Plan, given: Mapping[str, Any], choice: Choice) -> Plan:
-    """The plan again with one setting fixed before the rules are applied.
+def planned_again(plan: Plan, given: Mapping[str, Any], *fixed: Choice) -> Plan:
+    """The plan for the same fingerprint under other settings.
 
     Args:
         plan: The plan.
         given: The user's settings, as for `plan_training`.
-        choice: The setting; not one of the user's.
+        fixed: Settings, not of the user, that are fixed before the rules are applied.
     """
     grouped = [one for one in plan.choices if one.key == GROUP_BY and one.reason != BY_USER]
-    return _apply_rules(given, plan.fingerprint, (*grouped, choice))
+    return _apply_rules(given, plan.fingerprint, (*grouped, *fixed))
 
 
 def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[Choice]) -> Plan:

@@ -35,6 +35,11 @@ from alloyk.cli.terminal import PROGRESS
     help="Maximum number of trials.  [default: all; random: 10; bayesian: 20]",
 )  # fmt: skip
 @click.option(
+    "--folds", type=click.IntRange(min=2),
+    help="Compare trials by the mean over this many folds of the training and validation images, "
+    "by plate; not for pbt.  [default: the validation split]",
+)  # fmt: skip
+@click.option(
     "--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
     help="Start no further epoch after this time; the same command resumes the search.",
 )  # fmt: skip

@@ -69,6 +69,34 @@ def fold_split(
     return _hold_out(table, (folds == names[number - 1]).to_numpy(), ratios, group_by, seed)
 
 
+def validation_split(
+    table: "pd.DataFrame", fold: tuple[int, int], group_by: str | None = None, seed: int = 0
+) -> "pd.Series":
+    """Hold one fold of the training and validation images out for validation; test stays test.
+
+    Folds are stratified and grouped like any split; over all folds each of these images validates
+    once.
+
+    Args:
+        table: As in `alloyk.data.split_table`, with `split`.
+        fold: Number, from 1, and how many there are.
+        group_by: As in `split_table`.
+        seed: Seed of the draw; the same for all folds.
+
+    Returns:
+        A series of `"train"`, `"val"` and `"test"` with the table's index.
+
+    Raises:
+        DataError: A class has fewer groups than there are folds.
+    """
+    number, count = fold
+    rest = table[table["split"] != "test"]
+    names = [f"fold {k + 1}" for k in range(count)]
+    folds = part_table(rest, names, [1 / count] * count, group_by, seed)
+    split = folds.map(lambda name: "val" if name == names[number - 1] else "train")
+    return split.reindex(table.index, fill_value="test")
+
+
 def condition_split(
     table: "pd.DataFrame",
     column: str,

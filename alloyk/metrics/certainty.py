@@ -1,6 +1,8 @@
-"""How certain the best trial of a search is: a paired bootstrap over the validation plates.
+"""How certain the best trial of a search is.
 
-Every resample draws the same plates for all trials, because they were evaluated on the same images.
+Trials are evaluated on the same images, so that they are compared in pairs: by a bootstrap over the
+validation plates, in which every resample draws the same plates for all trials, or by their means
+over the same folds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
 from alloyk.runs.folder import RunFolder
@@ -18,7 +21,7 @@ LEVEL = (2.5, 97.5)
 
 
 class Certainty(NamedTuple):
-    """A trial's metric on the validation split, and how it compares with the best trial.
+    """A trial's metric on the validation images, and how it compares with the best trial.
 
     Attributes:
         value: Accuracy, or log loss.
@@ -43,7 +46,7 @@ def metric_of(monitor: str) -> str:
 
 
 def trial_certainties(
-    records: TrialRecords, best_first: Sequence[Trial], monitor: str
+    records: TrialRecords, best_first: Sequence[Trial], monitor: str, *, by_fold: bool = False
 ) -> dict[str, Certainty]:
     """The certainty of each trial whose validation predictions are there; none without the best.
 
@@ -51,6 +54,7 @@ def trial_certainties(
         records: The trials of a search.
         best_first: Those that are finished, the best first.
         monitor: What the search compares them by.
+        by_fold: Whether their objective is a mean over folds.
 
     Raises:
         ModelError: A predictions file is damaged.
@@ -60,7 +64,8 @@ def trial_certainties(
     if not best_first or best_first[0].name not in found:
         return {}
     accuracy = metric_of(monitor) == "accuracy"
-    return certainties(found, best_first[0].name, accuracy=accuracy)
+    measure = fold_certainties if by_fold else certainties
+    return measure(found, best_first[0].name, accuracy=accuracy)
 
 
 def certainties(
@@ -95,6 +100,46 @@ def certainties(
         name: Certainty(float(values[i]), float(low[i]), float(high[i]), bool(tied[i]))
         for i, name in enumerate(names)
     }
+
+
+def fold_certainties(
+    predictions: Mapping[str, Predictions], best: str, *, accuracy: bool
+) -> dict[str, Certainty]:
+    """The certainty of each trial from the spread over its folds.
+
+    The trainings of two folds share most images, so that the variance of a mean over K folds is
+    taken as (1/K + 1/(K − 1)) times the variance between folds: the corrected t interval of
+    [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366), with K − 1 degrees of
+    freedom.
+
+    Args:
+        predictions: Name of a trial → its predictions of the same images, in one order, with the
+            fold of each in a column `fold`.
+        best: Name of the best trial.
+        accuracy: Whether trials are compared by accuracy; otherwise by log loss.
+    """
+    names = list(predictions)
+    fold = predictions[best].table["fold"].to_numpy()
+    metrics = np.stack([_per_image(predictions[name], accuracy) for name in names], axis=1)
+    means = np.stack([metrics[fold == one].mean(axis=0) for one in sorted(set(fold))])
+    values, half = _mean_over_folds(means)
+    differences, width = _mean_over_folds(means - means[:, [names.index(best)]])
+    return {
+        name: Certainty(
+            float(values[i]), float(values[i] - half[i]), float(values[i] + half[i]),
+            bool(abs(differences[i]) <= width[i]),
+        )
+        for i, name in enumerate(names)
+    }  # fmt: skip
+
+
+def _mean_over_folds(
+    values: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Means of `(folds, trials)` and half the width of their 95 % intervals."""
+    folds = len(values)
+    error = values.std(axis=0, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))
+    return values.mean(axis=0), t.ppf(LEVEL[1] / 100, folds - 1) * error
 
 
 def _per_image(predictions: Predictions, accuracy: bool) -> npt.NDArray[np.float64]:

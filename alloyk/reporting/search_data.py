@@ -86,7 +86,10 @@ class SearchData:
     @cached_property
     def certainties(self) -> dict[str, Certainty]:
         """Name of a trial → its interval and whether it cannot be told apart from the best."""
-        return trial_certainties(self.records, self.best_first, self.monitor)
+        return trial_certainties(
+            self.records, self.best_first, self.monitor,
+            by_fold=self.description.folds is not None,
+        )  # fmt: skip
 
     @property
     def tied(self) -> list[str]:

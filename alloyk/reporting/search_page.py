@@ -56,7 +56,7 @@ def search_page(folder: SearchFolder) -> Page:
     return Page(
         title=f"Search: {name}",
         lead=f"{kind} over {keys} hyperparameter{'s' * (keys != 1)}: "
-        f"{counted(data)}. The test split was not used.",
+        f"{counted(data)}. {_objective(data)}The test split was not used.",
         simulated=simulated,
         tiles=tiles(data),
         sections=[
@@ -70,6 +70,14 @@ def search_page(folder: SearchFolder) -> Page:
             Section("Search", search_blocks(data)),
         ],
     )
+
+
+def _objective(data: SearchData) -> str:
+    """A sentence about a cross-validated objective; empty for the validation split."""
+    folds = data.description.folds
+    if folds is None:
+        return ""
+    return f"The objective is the mean over {folds} folds of the training and validation images. "
 
 
 def counted(data: SearchData) -> str:
@@ -123,7 +131,8 @@ def trial_table(data: SearchData) -> Table:
     parameters = data.description.parameters
     rest = [one for one in data.trials if one.state != FINISHED]
     columns = ("trial", "state", data.monitor, _metric(data), "tied with best",
-               *(one.key for one in parameters), "epochs", "seconds")  # fmt: skip
+               *(one.key for one in parameters), *_fold_names(data), "epochs",
+               "seconds")  # fmt: skip
     many = len(data.trials)
     return Table(
         f"{many:,} trial{'s' * (many != 1)}, the best first; those without a result at the end",
@@ -131,6 +140,10 @@ def trial_table(data: SearchData) -> Table:
         [_row(data, trial, parameters) for trial in [*data.best_first, *rest]],
         closed=many > MOST_OPEN,
     )
+
+
+def _fold_names(data: SearchData) -> list[str]:
+    return [f"{data.monitor}, fold {fold}" for fold in range(1, (data.description.folds or 0) + 1)]
 
 
 def _row(data: SearchData, trial: Trial, parameters: Sequence[Parameter]) -> list[Cell | str]:
@@ -148,6 +161,7 @@ def _row(data: SearchData, trial: Trial, parameters: Sequence[Parameter]) -> lis
         number(trial.result),
         *compared,
         *(_value(trial.values.get(one.key)) for one in parameters),
+        *(map(number, trial.folds) if trial.folds else [Cell("–")] * len(_fold_names(data))),
         count(done.epochs),
         number(done.seconds, 1),
     ]
@@ -173,7 +187,13 @@ def limits(data: SearchData) -> list[str]:
             "The best of many trials is optimistic on the validation images, which it was chosen "
             "on: train it once and read the result on the test split."
         )
-        if data.certainties:
+        if data.certainties and data.description.folds:
+            found.append(
+                "The intervals are those of the mean over the folds, the same ones for all trials. "
+                "The trainings of two folds share most images, for which they are widened, by an "
+                "approximation. Another seed of the training changes the results too."
+            )
+        elif data.certainties:
             found.append(
                 "The intervals are those of the validation images: whole plates are resampled, the "
                 "same ones for all trials. Another seed of the training changes the results too."
@@ -214,6 +234,8 @@ def search_blocks(data: SearchData) -> list[Block]:
     if description.versions:
         versions = ", ".join(f"{name} {one}" for name, one in description.versions.items())
         facts.append(("versions", versions))
+    if description.folds:
+        facts.append(("folds of the objective", str(description.folds)))
     facts += [(name.replace("_", " "), str(n)) for name, n in description.population.items()]
     base = dump_yaml(dict(description.settings.values))
     return [

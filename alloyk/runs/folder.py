@@ -16,6 +16,7 @@ from alloyk.runs.facts import Facts
 from alloyk.runs.history import History, read_history
 from alloyk.runs.json_file import read_json, write_json
 from alloyk.runs.metrics import Metrics
+from alloyk.runs.planned import Planned, recorded_plan
 from alloyk.runs.predictions import Predictions, read_predictions
 from alloyk.runs.settings import RunSettings
 from alloyk.runs.split_record import SplitRecord, read_split_record
@@ -247,6 +248,15 @@ class RunFolder:
     def cross_validation(self) -> dict[str, Any]:
         """What a cross-validation holds out, and its configuration; empty where it is none."""
         return read_json(self.cross_validation_file)
+
+    @property
+    def planned(self) -> Planned | None:
+        """The settings made for the data set when a cross-validation began; None before that.
+
+        Raises:
+            ModelError: They are damaged.
+        """
+        return recorded_plan(self.cross_validation, self.cross_validation_file)
 
     def write_cross_validation(self, plan: Mapping[str, Any]) -> None:
         """Write `cross_validation.json`."""

@@ -8,6 +8,7 @@ from typing import Any
 from alloyk.errors import ConfigError, ModelError
 from alloyk.imaging import shown
 from alloyk.runs.json_file import read_json
+from alloyk.runs.planned import Planned, recorded_plan
 from alloyk.runs.search_records import SEARCH_FILE, Trial, TrialRecords
 from alloyk.runs.search_space import Parameter, parameters_of
 from alloyk.runs.settings import RunSettings
@@ -26,6 +27,7 @@ class SearchDescription:
         simulated: Whether the images are simulated; None where an earlier version did not record
             it.
         population: The members of Population-Based Training; empty in other searches.
+        folds: Number of folds whose mean is the objective; None: the validation split.
     """
 
     search: str
@@ -35,6 +37,7 @@ class SearchDescription:
     versions: Mapping[str, str]
     simulated: bool | None
     population: Mapping[str, int]
+    folds: int | None = None
 
     @property
     def monitor(self) -> str:
@@ -56,6 +59,7 @@ class SearchFolder:
         lineage_file: `lineage.json`, the schedule that Population-Based Training has found.
         schedules_file: `schedules.png`, the values of all members over the epochs.
         page_file: `report.html`.
+        plan_file: `plan.yaml`, the settings made from the data set, each with its reason.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -66,6 +70,7 @@ class SearchFolder:
         self.lineage_file = self.path / "lineage.json"
         self.schedules_file = self.path / "schedules.png"
         self.page_file = self.path / "report.html"
+        self.plan_file = self.path / "plan.yaml"
 
     def settings_file(self, trial: Trial) -> Path:
         """The configuration of a trial, everything resolved; searches of 0.1.0 may lack it."""
@@ -75,6 +80,15 @@ class SearchFolder:
     def is_search(self) -> bool:
         """Whether the folder holds a search."""
         return self.description_file.is_file()
+
+    @property
+    def planned(self) -> Planned | None:
+        """The settings made for the data set when the search began; None before that.
+
+        Raises:
+            ModelError: They are damaged.
+        """
+        return recorded_plan(read_json(self.description_file), self.description_file)
 
     @property
     def records(self) -> TrialRecords:
@@ -98,7 +112,8 @@ class SearchFolder:
         if missing:
             raise _not_understood(file, f"has no `{missing[0]}`")
         for key, kind in (("search", str), ("space", Mapping), ("config", Mapping), ("data", str),
-                          ("versions", Mapping), ("population", Mapping)):  # fmt: skip
+                          ("versions", Mapping), ("population", Mapping),
+                          ("folds", int)):  # fmt: skip
             if key in content and not isinstance(content[key], kind):
                 raise _not_understood(file, f"has {content[key]!r} for `{key}`")
         try:
@@ -109,7 +124,7 @@ class SearchFolder:
         return SearchDescription(
             content["search"], parameters, RunSettings(content["config"], file), content["data"],
             content.get("versions", {}), simulated if isinstance(simulated, bool) else None,
-            content.get("population", {}),
+            content.get("population", {}), content.get("folds"),
         )  # fmt: skip
 
 

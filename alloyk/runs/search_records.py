@@ -7,7 +7,7 @@ be resumed from them.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Trial:
         seconds: Time that its own epochs took.
         error: Why it failed.
         weights: SHA-256 of the weights of the best epoch, of Population-Based Training only.
+        folds: Best monitored value of each fold, whose mean is the result; None without folds.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Trial:
     seconds: float | None = None
     error: str | None = None
     weights: str | None = None
+    folds: list[float] | None = None
 
     @property
     def key(self) -> str:
@@ -105,12 +107,13 @@ class TrialRecords:
         seconds: float | None = None,
         error: str | None = None,
         weights: str | None = None,
+        folds: Iterable[float] | None = None,
     ) -> None:
         """Record the result of a trial; None if it failed."""
         state = FAILED if result is None else FINISHED
         self._write(replace(trial, state=state, result=result, ended=self._next_position(),
-                            epochs=epochs, seconds=seconds, error=error,
-                            weights=weights))  # fmt: skip
+                            epochs=epochs, seconds=seconds, error=error, weights=weights,
+                            folds=None if folds is None else list(folds)))  # fmt: skip
 
     def running(self) -> list[Trial]:
         """Trials that are not ended."""
@@ -158,6 +161,7 @@ _FIELDS = tuple(one.name for one in fields(Trial) if one.name != "name")
 _KINDS: dict[str, tuple[type, ...]] = {
     "values": (dict,), "state": (str,), "result": (int, float), "claimed": (int,),
     "ended": (int,), "epochs": (int,), "seconds": (int, float), "error": (str,), "weights": (str,),
+    "folds": (list,),
 }  # fmt: skip
 _NEVER_NULL = ("values", "state", "claimed")
 
@@ -186,6 +190,7 @@ def _trial(name: str, file: Path) -> Trial:
 
 _NAMES: dict[tuple[type, ...], str] = {
     (dict,): "an object", (str,): "text", (int,): "a whole number", (int, float): "a number",
+    (list,): "a list",
 }  # fmt: skip
 
 
@@ -242,6 +247,7 @@ def search_difference(out: Path, description: Mapping[str, Any]) -> str | None:
         or _first_difference("", before["config"], description["config"])
         or _first_difference("", *versions)
         or _first_difference("population", before.get("population"), description.get("population"))
+        or _first_difference("--folds", before.get("folds"), description.get("folds"))
         or ("the data set has changed since" if before["data"] != description["data"] else None)
     )
 

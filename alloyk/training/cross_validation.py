@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from alloyk.config import Config, write_config
-from alloyk.data.folds import condition_column
+from alloyk.data.held_out import held_out_parts
 from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
@@ -21,6 +21,7 @@ from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.predictions import write_predictions
 from alloyk.training.memory import networks_released
 from alloyk.training.run import run_training
@@ -35,6 +36,7 @@ def cross_validate(
     folds: int = 5,
     leave_out: str | None = None,
     progress: Progress = NO_PROGRESS,
+    planned: Planned = NOT_PLANNED,
 ) -> Path:
     """Cross-validate; an interrupted cross-validation is resumed.
 
@@ -44,6 +46,7 @@ def cross_validate(
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
         progress: Shows how far it is, see `alloyk.progress`.
+        planned: What of `config` was made for the data set; recorded.
 
     Returns:
         `out`, now complete.
@@ -52,20 +55,22 @@ def cross_validate(
         AlloykError: The folder holds something else, or the data cannot be divided like that.
     """
     out = Path(out)
-    parts = _parts(config, folds, leave_out)
-    configs = {name: _held_out(config, **held_out) for name, held_out in parts.items()}
+    parts = held_out_parts(config.data_settings(), folds, leave_out)
+    configs = {name: _held_out(config, held_out) for name, held_out in parts.items()}
     for one in configs.values():  # before the first training: can all of them be made?
         open_dataset(one.data_settings())
     plan = {
         "folds": None if leave_out else folds,
         "leave_out": leave_out,
-        "parts": {name: next(iter(held_out.values())) for name, held_out in parts.items()},
+        "parts": {name: one["fold"] or one["leave_out"] for name, one in parts.items()},
         "config": config.model_dump(mode="json"),
+        **({"planned": planned._asdict()} if planned.arch else {}),
     }
     if out.exists() and not out.is_dir():
         raise AlloykError(f"--out must be a folder, {shown(out)} is a file; choose another --out")
     with locked_folder(out):
         _begin(out, plan, config)
+        planned.write_text(RunFolder(out).plan_file)
         _train_each(out, plan, configs, progress)
         _put_together(out, plan)
         evaluate_run(out)
@@ -85,20 +90,8 @@ def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Pro
             run_training(one, run, resume=run.exists(), progress=progress)
 
 
-def _parts(config: Config, folds: int, leave_out: str | None) -> dict[str, dict[str, str]]:
-    """Name of each training's folder → what it holds out, as keys of `data`."""
-    if leave_out is None:
-        return {f"fold_{k}": {"fold": f"{k}/{folds}"} for k in range(1, folds + 1)}
-    table = open_dataset(config.data_settings()).table
-    values = condition_column(table, leave_out)[1]
-    return {
-        f"without_{k}": {"leave_out": f"{leave_out}={value}"}
-        for k, value in enumerate(values, start=1)
-    }
-
-
-def _held_out(config: Config, **held_out: str) -> Config:
-    data = config.data.model_copy(update={"fold": None, "leave_out": None, **held_out})
+def _held_out(config: Config, held_out: dict[str, str | None]) -> Config:
+    data = config.data.model_copy(update=held_out)
     return config.model_copy(update={"data": data})
 
 

@@ -5,25 +5,39 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from alloyk.config import Config, overlay, resolve_config, write_config
 from alloyk.data import ImageDataset
+from alloyk.data.folds import validation_split
 from alloyk.errors import ConfigError, ModelError
 from alloyk.files import unfinished_path, whole_file
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.search_folder import SearchFolder
-from alloyk.runs.search_records import FROM, GENERATION, PARENT, UNTIL, Trial, TrialRecords, falls
+from alloyk.runs.search_records import (
+    FROM,
+    GENERATION,
+    PARENT,
+    RUNNING,
+    UNTIL,
+    Trial,
+    TrialRecords,
+    falls,
+)
 from alloyk.runs.search_space import Parameter
 from alloyk.training.checkpoint import weights_digest
 from alloyk.training.fit import set_up_keras, train_network
 from alloyk.training.memory import networks_released
 from alloyk.training.predicting import predict_split
 from alloyk.training.splits import Split, load_splits, open_training_data
+from alloyk.tuning.folds import fold_folder, over_folds
 from alloyk.tuning.loop import Outcome, Suggestions, TimeIsUp, run_trials
 from alloyk.tuning.population import Population
 from alloyk.tuning.space import extremes, overrides_of
@@ -48,13 +62,27 @@ class TrialData(NamedTuple):
 
 
 class Experiment:
-    """The experiment around which to search: a trial's configuration, its data, its training."""
+    """The experiment around which to search: a trial's configuration, its data, its training.
+
+    Args:
+        path: YAML file of the experiment.
+        overrides: What the command line adds to it.
+        progress: Shows the batches of each epoch, see `alloyk.progress`.
+        planned: Settings made for the data set.
+        folds: Number of folds whose mean is the objective; None: the validation split.
+    """
 
     def __init__(
-        self, path: Path | None, overrides: Mapping, progress: Progress = NO_PROGRESS
+        self,
+        path: Path | None,
+        overrides: Mapping,
+        progress: Progress = NO_PROGRESS,
+        planned: Planned = NOT_PLANNED,
+        folds: int | None = None,
     ) -> None:
         self.path, self.overrides, self.progress = path, dict(overrides), progress
-        self.base = resolve_config(path, self.overrides)
+        self.planned, self.folds = planned, folds
+        self.base = self.configuration({})
         self._data: dict[str, TrialData] = {}
 
     @property
@@ -64,19 +92,22 @@ class Experiment:
 
     def configuration(self, values: Mapping[str, Any]) -> Config:
         """The configuration of a trial."""
-        return resolve_config(self.path, overlay(self.overrides, overrides_of(values)))
+        given = overlay(self.overrides, overrides_of(values))
+        arch = given.get("model", {}).get("arch")
+        return resolve_config(self.path, given, self.planned.for_arch(arch))
 
     def check(self, parameters: tuple[Parameter, ...]) -> None:
         """Raise for keys, values and data that no trial could use, before the first one."""
         self._refuse_different_losses(parameters)
         configurations = [self.configuration(values) for values in extremes(parameters)]
-        self.data(configurations[0])
+        for fold in range(2, (self.folds or 1) + 1):
+            self._validated_by(fold, self.dataset)
+        self.data(configurations[0], self.folds and 1)
 
-    @property
+    @cached_property
     def dataset(self) -> ImageDataset:
-        """The data set; no search space changes it."""
-        known = next(iter(self._data.values()), None)
-        return (known or self.data(self.base)).dataset
+        """The data set, with its own split; no search space changes it."""
+        return open_training_data(self.base)
 
     def fingerprint(self) -> str:
         """That of the data set."""
@@ -112,16 +143,33 @@ class Experiment:
                     "train.monitor=val_accuracy"
                 )
 
-    def data(self, config: Config) -> TrialData:
-        """The data of a configuration; kept for trials alike."""
-        key = repr((config.data, config.preprocess, config.model.tasks))
+    def data(self, config: Config, fold: int | None = None) -> TrialData:
+        """The data of a configuration, with a fold as its validation split; kept for trials alike.
+
+        Raises:
+            AlloykError: The data cannot be used, or a class has too few groups for the folds.
+        """
+        key = repr((config.data, config.preprocess, config.model.tasks, fold))
         if key not in self._data:
             self._data.clear()
-            dataset = open_training_data(config)
+            base = self.base
+            same = (config.data, config.model.tasks) == (base.data, base.model.tasks)
+            dataset = self.dataset if same else open_training_data(config)
+            if fold is not None:
+                dataset = self._validated_by(fold, dataset)
             preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
             train, val = load_splits(config, dataset, preprocessing, names=("train", "val"))
             self._data[key] = TrialData(dataset, train, val)
         return self._data[key]
+
+    def _validated_by(self, fold: int, dataset: ImageDataset) -> ImageDataset:
+        """The data set with one fold of its training and validation images as validation split."""
+        assert self.folds is not None
+        data = self.base.data
+        split = validation_split(
+            dataset.table, (fold, self.folds), data.group_by, seed=data.split_seed
+        )
+        return replace(dataset, table=dataset.table.assign(split=split))
 
     def train(self, trial: Trial, records: TrialRecords, deadline: float | None) -> Outcome:
         """Train one trial, from its checkpoint if there is one; return its best value.
@@ -132,24 +180,45 @@ class Experiment:
         config = self.configuration(trial.values)
         folder = records.folder(trial)
         set_up_keras(config)
-        run = RunFolder(folder)
         values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
-        resumed = " (resumed)" if run.checkpoint_folder.exists() else ""
+        resumed = " (resumed)" if checkpoints_in(folder) else ""
         _logger.info("trial %s%s: %s", trial.name, resumed, values)
-        generation = trial.values.get(GENERATION)
-        if generation is not None:
-            _remove_checkpoints(records, before=generation - 1)
-        if trial.values.get(PARENT) is not None:
-            parent = records.out / f"trial_{trial.values[PARENT]}"
-            _continue(parent, folder, required=generation is not None)
-        run.checkpoint_folder.mkdir(exist_ok=True)
+        _remove_checkpoints(records, trial)
         _write_settings(config, SearchFolder(records.out).settings_file(trial), trial)
+        parent = trial.values.get(PARENT)
+        before = None if parent is None else records.out / f"trial_{parent}"
+        if self.folds is None:
+            return self._train(config, trial, folder, before, self.data(config), deadline)
+
+        def train_fold(fold: int, own: Path) -> Outcome:
+            if deadline is not None and time.time() > deadline:
+                raise TimeIsUp
+            _logger.info("trial %s: fold %d of %d", trial.name, fold, self.folds)
+            above = before and fold_folder(before, fold)
+            return self._train(config, trial, own, above, self.data(config, fold), deadline)
+
+        return over_folds(folder, self.folds, train_fold, continued=UNTIL in trial.values)
+
+    def _train(
+        self,
+        config: Config,
+        trial: Trial,
+        folder: Path,
+        before: Path | None,
+        data: TrialData,
+        deadline: float | None,
+    ) -> Outcome:
+        """Train a trial, or a fold of it, in its folder, from that of the one it continues."""
+        run, generation = RunFolder(folder), trial.values.get(GENERATION)
+        if before is not None:
+            _continue(before, folder, required=generation is not None)
+        run.checkpoint_folder.mkdir(exist_ok=True)
 
         def watch_time(_epochs_done: int) -> None:
             if deadline is not None and time.time() > deadline:
                 raise TimeIsUp
 
-        dataset, train, val = self.data(config)
+        dataset, train, val = data
         classes = tuple(dataset.classes)
         with networks_released():
             network = train_network(
@@ -163,8 +232,6 @@ class Experiment:
         write_predictions(run.predictions_file("val"), dataset.split("val"), probabilities, classes)
         history = run.history
         assert history is not None  # train_network wrote it
-        if UNTIL not in trial.values:  # a trial of Hyperband may be continued
-            shutil.rmtree(run.checkpoint_folder)
         own = history["seconds"][int(trial.values.get(FROM, 0)) :]
         # What another member may copy are the weights of the last epoch, not of the best one.
         row = -1 if generation is not None else history.best_row(self.monitor)
@@ -173,6 +240,12 @@ class Experiment:
             where = "in the last epoch" if generation is not None else "in each epoch"
             raise ModelError(f"{self.monitor} must be finite, got {result} {where}")
         return Outcome(result, history.epochs, round(float(own.sum()), 3), weights)
+
+
+def checkpoints_in(trial: Path) -> list[Path]:
+    """The folders of the checkpoints of a trial and of its folds."""
+    name = RunFolder(trial).checkpoint_folder.name
+    return [*trial.glob(name), *trial.glob(f"fold_*/{name}")]
 
 
 def _write_settings(config: Config, file: Path, trial: Trial) -> None:
@@ -204,8 +277,16 @@ def _continue(parent: Path, folder: Path, *, required: bool = False) -> None:
         shutil.copytree(before.checkpoint_folder, unfinished)
 
 
-def _remove_checkpoints(records: TrialRecords, *, before: int) -> None:
-    """Remove the checkpoints of earlier generations, which no member can copy any more."""
-    for trial in records:
-        if trial.values[GENERATION] < before:
-            shutil.rmtree(RunFolder(records.folder(trial)).checkpoint_folder, ignore_errors=True)
+def _remove_checkpoints(records: TrialRecords, trial: Trial) -> None:
+    """Remove the checkpoints that no trial needs any more, now that their results are recorded.
+
+    A trial of Hyperband may be continued at any time, a member of a population in the next
+    generation.
+    """
+    for other in records:
+        if GENERATION in trial.values:
+            over = other.values[GENERATION] < trial.values[GENERATION] - 1
+        else:
+            over = other.state != RUNNING and UNTIL not in other.values
+        for checkpoint in checkpoints_in(records.folder(other)) if over else ():
+            shutil.rmtree(checkpoint, ignore_errors=True)

@@ -33,12 +33,14 @@ class Outcome(NamedTuple):
         epochs: Epochs trained, those of the trial that it continues included.
         seconds: Time of its own epochs.
         weights: SHA-256 of its weights, where another process shall repeat them.
+        folds: The best value of each fold, of which `result` is the mean.
     """
 
     result: float
     epochs: int | None = None
     seconds: float | None = None
     weights: str | None = None
+    folds: tuple[float, ...] | None = None
 
 
 class TimeIsUp(Exception):  # noqa: N818
@@ -102,7 +104,8 @@ def run_trials(
                     records.end(trial, None, error=problem)
                 else:
                     records.end(trial, outcome.result, epochs=outcome.epochs,
-                                seconds=outcome.seconds, weights=outcome.weights)  # fmt: skip
+                                seconds=outcome.seconds, weights=outcome.weights,
+                                folds=outcome.folds)  # fmt: skip
     return False
 
 

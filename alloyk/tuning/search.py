@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from alloyk.config import write_config
 from alloyk.errors import AlloykError, ConfigError
@@ -23,7 +24,7 @@ from alloyk.imaging import shown
 from alloyk.locks import is_empty
 from alloyk.metrics.certainty import Certainty, metric_of, trial_certainties
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.folder import RunFolder
+from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.search_folder import SearchFolder
 from alloyk.runs.search_records import (
     GENERATION,
@@ -44,11 +45,11 @@ from alloyk.tuning.evolution import (
     members_of,
     write_schedules,
 )
-from alloyk.tuning.experiment import Experiment
+from alloyk.tuning.experiment import Experiment, checkpoints_in
 from alloyk.tuning.loop import search_lock
 from alloyk.tuning.ray_workers import pbt_ray
 from alloyk.tuning.space import refuse_endless_ranges
-from alloyk.tuning.task import Task
+from alloyk.tuning.task import Members, Task
 from alloyk.tuning.worker import work
 
 SEARCHES = ("grid", "random", "bayesian", "hyperband", "pbt")
@@ -84,6 +85,8 @@ def run_search(
     burn_in: int = 0,
     address: str | None = None,
     progress: Progress = NO_PROGRESS,
+    planned: Planned = NOT_PLANNED,
+    folds: int | None = None,
 ) -> Path:
     """Search, and write the best configuration.
 
@@ -106,6 +109,9 @@ def run_search(
         burn_in: Epochs before which no member copies another one.
         address: `HOST:PORT` of a Ray cluster for Population-Based Training, or `local`.
         progress: Shows the batches of each epoch, see `alloyk.progress`.
+        planned: Settings made for the data set, from which trials start; recorded.
+        folds: Number of folds of the training and validation images; the objective is the mean
+            over them. None: the validation split.
 
     Returns:
         `best.yaml`, which `alloyk train` takes.
@@ -114,7 +120,7 @@ def run_search(
         AlloykError: The space is wrong, a combination is no valid configuration, or `out` holds
             another search.
     """
-    _refuse_wrong_options(search, workers, time_budget_min)
+    _refuse_wrong_options(search, workers, time_budget_min, folds)
     deadline = None if time_budget_min is None else time.time() + 60 * time_budget_min
     members, parameters, overrides = None, parameters_of(space), overrides or {}
     if search == "pbt":
@@ -122,24 +128,18 @@ def run_search(
         if address is not None:
             refuse_missing_cluster(address)
         overrides = evolving(overrides)
-    experiment = Experiment(path, overrides, progress)
+    experiment = Experiment(path, overrides, progress, planned, folds)
     if search == "pbt":
         members = members_of(experiment.base, parameters, population, generation_epochs, burn_in)
     if search == "grid":
         refuse_endless_ranges(parameters)
     experiment.check(parameters)
-    description = {
-        "search": search,
-        "space": dict(space),
-        "config": experiment.base.model_dump(mode="json"),
-        "data": experiment.fingerprint(),
-        "simulated": experiment.dataset.simulated,
-        "versions": {name: metadata.version(name) for name in ("keras-tuner", "keras")},
-        **({"population": members._asdict()} if members else {}),
-    }
+    description = _described(search, space, experiment, members)
     out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)
     _take_folder(out, description)
-    task = Task(search, parameters, out, path, overrides, max_trials, deadline, members)
+    planned.write_text(SearchFolder(out).plan_file)
+    task = Task(search, parameters, out, path, overrides, max_trials, deadline, members, planned,
+                folds)  # fmt: skip
     if members is not None:
         complete = evolve(task, experiment, workers, address)
     else:
@@ -150,6 +150,24 @@ def run_search(
     return _finish(out, experiment, parameters, complete)
 
 
+def _described(
+    search: str, space: Mapping, experiment: Experiment, members: Members | None
+) -> dict[str, Any]:
+    """What `search.json` says of a search."""
+    planned, folds = experiment.planned, experiment.folds
+    return {
+        "search": search,
+        "space": dict(space),
+        "config": experiment.base.model_dump(mode="json"),
+        "data": experiment.fingerprint(),
+        "simulated": experiment.dataset.simulated,
+        "versions": {name: metadata.version(name) for name in ("keras-tuner", "keras")},
+        **({"population": members._asdict()} if members else {}),
+        **({"planned": planned._asdict()} if planned.arch else {}),
+        **({"folds": folds} if folds else {}),
+    }
+
+
 def _finish(
     out: Path, experiment: Experiment, parameters: tuple[Parameter, ...], complete: bool
 ) -> Path:
@@ -158,18 +176,22 @@ def _finish(
         records = TrialRecords(out)
         if complete and not records.running():
             for trial in records:
-                checkpoint = RunFolder(records.folder(trial)).checkpoint_folder
-                shutil.rmtree(checkpoint, ignore_errors=True)
+                for checkpoint in checkpoints_in(records.folder(trial)):
+                    shutil.rmtree(checkpoint, ignore_errors=True)
         return _write_results(out, records, experiment, parameters)
 
 
-def _refuse_wrong_options(search: str, workers: int, time_budget_min: float | None) -> None:
+def _refuse_wrong_options(
+    search: str, workers: int, time_budget_min: float | None, folds: int | None
+) -> None:
     if search not in SEARCHES:
         raise ConfigError(f"search must be one of {', '.join(SEARCHES)}, got {search!r}")
     if workers < 1:
         raise ConfigError(f"workers must be >= 1, got {workers}")
     if time_budget_min is not None and time_budget_min <= 0:
         raise ConfigError(f"time_budget must be > 0 minutes, got {time_budget_min}")
+    if folds is not None and folds < 2:
+        raise ConfigError(f"folds must be >= 2, got {folds}")
 
 
 @contextmanager
@@ -234,15 +256,19 @@ def _write_results(
             )
         raise NoResultError(f"every trial of {shown(out)} failed; see the messages above", out)
     search, name = SearchFolder(out), metric_of(experiment.monitor)
-    certain = trial_certainties(records, finished, experiment.monitor)
+    certain = trial_certainties(
+        records, finished, experiment.monitor, by_fold=experiment.folds is not None
+    )
     best, *others = finished
     evolved = GENERATION in best.values
     keys = {one.key: one.key for one in parameters} | (_LINE_COLUMNS if evolved else {})
     _write_trials(
-        search.trials_file, [*finished, *records.failed()], keys, experiment.monitor, name, certain
-    )
+        search.trials_file, [*finished, *records.failed()], keys, experiment.monitor, name, certain,
+        experiment.folds or 0,
+    )  # fmt: skip
     tied = [trial.name for trial in others if trial.name in certain and certain[trial.name].tied]
-    header = f"# {experiment.monitor} {best.result:.4f}, best of {len(finished)} trials.\n"
+    over = f", mean of {experiment.folds} folds" if experiment.folds else ""
+    header = f"# {experiment.monitor} {best.result:.4f}{over}, best of {len(finished)} trials.\n"
     if tied:
         header += (
             f"# Statistically tied with {len(tied)} other trials on the validation images "
@@ -266,6 +292,7 @@ def _write_trials(
     monitor: str,
     name: str,
     certain: Mapping[str, Certainty],
+    folds: int,
 ) -> None:
     """One row per trial, the best first; one that failed has no value."""
     with (
@@ -274,7 +301,9 @@ def _write_trials(
     ):
         writer = csv.writer(file, lineterminator="\n")
         columns = (name, f"{name}_low", f"{name}_high", "tied_with_best")
-        writer.writerow(["trial", monitor, *keys.values(), *columns, "epochs", "seconds", "error"])
+        of_folds = [f"{monitor}_fold_{fold}" for fold in range(1, folds + 1)]
+        writer.writerow(["trial", monitor, *keys.values(), *columns, *of_folds, "epochs", "seconds",
+                         "error"])  # fmt: skip
         for trial in trials:
             values = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
             one = certain.get(trial.name)
@@ -283,6 +312,7 @@ def _write_trials(
                 if one is None
                 else (one.value, one.low, one.high, "yes" if one.tied else "no")
             )
-            row = (trial.name, trial.result, *values, *compared, trial.epochs, trial.seconds,
+            own = trial.folds or [""] * folds
+            row = (trial.name, trial.result, *values, *compared, *own, trial.epochs, trial.seconds,
                    trial.error)  # fmt: skip
             writer.writerow(["" if cell is None else cell for cell in row])

@@ -7,6 +7,7 @@ optimizer.name: [adam, momentum]
 optimizer.momentum: {min: 0.5, max: 0.99, when: {optimizer.name: momentum}}
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from alloyk.config import combine, parse_overrides, parse_yaml, read_yaml
 from alloyk.errors import AlloykError, ConfigError
-from alloyk.runs.search_space import Parameter
+from alloyk.runs.search_space import Parameter, parameters_of
 from alloyk.settings.dialect import as_yaml
 
 
@@ -69,6 +70,19 @@ def space_from(sweeps: Iterable[str]) -> dict:
             )
         space = combine(space, {key: choices})
     return space
+
+
+def architectures_in(space: Mapping[str, Any]) -> list[str]:
+    """The architectures that a search space names.
+
+    >>> architectures_in({"model.arch": ["cnn", "fnn"]}), architectures_in({"model.width": [8]})
+    (['cnn', 'fnn'], [])
+
+    Raises:
+        ConfigError: The space is wrong.
+    """
+    choices = [one.choices for one in parameters_of(space) if one.key == "model.arch"]
+    return [str(json.loads(text)) for one in choices for text in one]
 
 
 def complete(parameters: Iterable[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

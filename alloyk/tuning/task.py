@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.search_space import Parameter
 
 
@@ -33,6 +34,8 @@ class Task(NamedTuple):
         max_trials: Number of trials at most.
         deadline: `time.time()` after which no trial starts.
         members: The members of Population-Based Training; None in other searches.
+        planned: Settings made for the data set.
+        folds: Number of folds whose mean is the objective; None: the validation split.
     """
 
     search: str
@@ -43,3 +46,5 @@ class Task(NamedTuple):
     max_trials: int | None
     deadline: float | None
     members: Members | None = None
+    planned: Planned = NOT_PLANNED
+    folds: int | None = None

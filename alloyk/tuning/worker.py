@@ -41,4 +41,4 @@ def take_trials(task: Task, arch: str, image_size: tuple[int, int]) -> None:
     load_tensorflow(arch, image_size)
     from alloyk.tuning.experiment import Experiment
 
-    Experiment(task.path, task.overrides).run_trials(task)
+    Experiment(task.path, task.overrides, planned=task.planned, folds=task.folds).run_trials(task)

@@ -45,6 +45,7 @@ def test_the_file_resolves_to_the_planned_configuration(plates, tmp_path, settin
     file = tmp_path / "plan.yaml"
     file.write_text(plan.to_yaml(), encoding="utf-8")
     assert resolve_config(file) == plan.config
+    assert resolve_config(None, given(plates, *settings), plan.settings) == plan.config
     for setting in settings:
         key, _, value = setting.partition("=")
         choice = next(choice for choice in plan.choices if choice.key == key)

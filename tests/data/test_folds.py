@@ -10,9 +10,9 @@ from PIL import Image
 
 from alloyk.config import resolve_config
 from alloyk.data import load_dataset
-from alloyk.data.folds import condition_column, condition_split, fold_split
+from alloyk.data.folds import condition_column, condition_split, fold_split, validation_split
 from alloyk.data.source import open_dataset
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, DataError
 
 
 def table_of(plates=60, per_plate=3, seed=0):
@@ -55,6 +55,20 @@ def test_no_plate_is_in_two_splits_and_every_stratum_in_each():
         assert counts["val"].sum() / (counts["val"].sum() + counts["train"].sum()) == (
             pytest.approx(0.15 / 0.85, abs=0.1)
         )
+
+
+def test_each_image_but_those_of_test_validates_once_with_its_plate():
+    table = table_of()
+    table["split"] = np.where(table["plate_id"].isin(["P0", "P1", "P2", "P3"]), "test", "train")
+    splits = [validation_split(table, (k, 4)) for k in (1, 2, 3, 4)]
+    validated = np.stack([(split == "val").to_numpy() for split in splits]).sum(axis=0)
+    np.testing.assert_array_equal(validated, table["split"] != "test")
+    for split in splits:
+        assert ((split == "test") == (table["split"] == "test")).all()
+        assert (split.groupby(table["plate_id"]).nunique() == 1).all()
+        assert (split == "val").sum() == pytest.approx(168 / 4, abs=3)
+    with pytest.raises(DataError, match="fold"):
+        validation_split(table, (1, 40))
 
 
 def test_folds_do_not_depend_on_the_order_of_the_rows_but_on_the_seed():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alloyk.metrics.certainty import certainties
+from alloyk.metrics.certainty import certainties, fold_certainties
 from alloyk.runs.predictions import Predictions
 
 N = 2000
@@ -46,3 +46,35 @@ def test_images_of_one_plate_count_as_one():
     right = np.arange(N) < 0.8 * N
     found = certainties({"0": predictions(right, plates)}, "0", accuracy=True)["0"]
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.16 / 100), rel=0.1)
+
+
+def by_fold(rights, size=400):
+    """Predictions of `size` images per fold, of which these shares are right."""
+    right = np.concatenate([np.arange(size) < share * size for share in rights])
+    names = np.repeat([f"fold_{k + 1}" for k in range(len(rights))], size)
+    table = pd.DataFrame({"plate_id": [""] * len(right), "fold": names})
+    probabilities = np.stack([np.where(right, 0.9, 0.1), np.where(right, 0.1, 0.9)], axis=1)
+    zeros = np.zeros(len(right), int)
+    return Predictions(table, ("a", "b"), zeros, probabilities.argmax(axis=1), probabilities)
+
+
+def test_the_interval_over_folds_is_the_corrected_t_interval():
+    shares = np.array([0.9, 0.85, 0.95, 0.9, 0.8])
+    found = fold_certainties({"0": by_fold(shares)}, "0", accuracy=True)["0"]
+    # 2.776 is the 97.5 % point of t with 4 degrees of freedom, from tables.
+    half = 2.776 * np.sqrt((1 / 5 + 1 / 4) * shares.var(ddof=1))
+    assert found.value == pytest.approx(shares.mean())
+    assert (found.low, found.high) == pytest.approx(
+        (shares.mean() - half, shares.mean() + half), abs=1e-4
+    )
+
+
+def test_trials_are_compared_fold_by_fold():
+    """Worse by 0.05 in every fold is not tied, though the intervals overlap; by turns it is."""
+    best = np.array([0.9, 0.7, 0.8, 0.95])
+    turns = best + np.array([0.05, -0.1, 0.05, -0.1])
+    given = {"0": by_fold(best), "1": by_fold(best - 0.05), "2": by_fold(turns)}
+    for accuracy in (True, False):
+        found = fold_certainties(given, "0", accuracy=accuracy)
+        assert [found[name].tied for name in given] == [True, False, True]
+    assert found["1"].low < found["0"].high

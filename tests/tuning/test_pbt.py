@@ -219,7 +219,7 @@ def test_only_checkpoints_that_nobody_can_copy_are_removed(tmp_path):
     for number in range(8):
         trial = records.begin({GENERATION: number // 2})
         (records.folder(trial) / "checkpoint").mkdir()
-    _remove_checkpoints(records, before=2)  # as a member of generation 3 does
+    _remove_checkpoints(records, trial)  # as a member of generation 3 does
     left = sorted(folder.parent.name for folder in tmp_path.glob("trial_*/checkpoint"))
     assert left == ["trial_0004", "trial_0005", "trial_0006", "trial_0007"]
 
