@@ -55,7 +55,7 @@ def one_epoch(folder: Path, count: int, cache: str) -> float:
 def peak_gigabytes() -> float:
     """Most resident memory that the process has had."""
     (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
-    return int(line.split()[1]) / 1e6
+    return 1024 * int(line.split()[1]) / 1e9
 
 
 def large_frames(command: str, frame: Path, count: int, model: str) -> str:

@@ -151,6 +151,18 @@ def test_a_savedmodel_computes_large_images_in_strips_like_the_model(monkeypatch
     np.testing.assert_allclose(found, keras.ops.softmax(model(image)), rtol=1e-6)
 
 
+def test_a_run_computes_large_images_in_strips_as_small_ones(monkeypatch, gray_run):
+    image = raw_image(3)[..., None]
+    backend = load(gray_run).backend
+    whole = backend(image[None])
+    monkeypatch.setattr(backend, "_large", 100)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 500)
+    in_strips = backend(image[None])
+    assert set(whole) == set(in_strips)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(in_strips[name], values)
+
+
 def test_savedmodel_keeps_size_channels_and_batch_open(colour_run, colour_exports):
     report = colour_exports["savedmodel"]
     assert report.input_shape == (None, None, None)
