@@ -2,9 +2,10 @@
 
     python scripts/finish_jax_run.py RUN
 
-Builds the network of RUN's configuration on TensorFlow, gives it the weights of the best epoch,
-requires the probabilities that were found on JAX within `--tolerance`, fits the detector of unlike
-images, and writes `model.keras`, predictions and evaluation. Every command then takes the run.
+Requires the images of the training, where RUN's configuration (`data.path`) says that they are.
+Builds the network on TensorFlow, gives it the weights of the best epoch, requires the probabilities
+that were found on JAX within `--tolerance`, fits the detector of unlike images, and writes
+`model.keras`, predictions and evaluation. Every command then takes the run.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from alloyk.inference.novelty import FEATURES
 from alloyk.models.pooled import with_features
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import refuse_changed_data
 from alloyk.training.build import build_network
 from alloyk.training.fit import set_up_keras
 from alloyk.training.predicting import predict_split
@@ -34,8 +36,7 @@ def main() -> None:
     config = resolve_config(folder.config_file)
     set_up_keras(config)
     dataset = open_training_data(config)
-    if dataset.fingerprint() != folder.facts.fingerprint:
-        print(f"{dataset.root} has other names, time stamps, labels or splits than in training")
+    refuse_changed_data(options.run, dataset)
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     splits = load_splits(config, dataset, preprocessing)
     network = build_network(config, standardization_for(config, splits[0]), len(dataset.classes))
@@ -45,7 +46,7 @@ def main() -> None:
     difference = float(np.abs(found - before.probabilities).max())
     print(f"largest difference of a probability: {difference:.1e}")
     if difference > options.tolerance:
-        sys.exit(f"the difference must be at most {options.tolerance}; is it the same data set?")
+        sys.exit(f"the largest difference must be at most {options.tolerance}, see --tolerance")
     featured = with_features(network, FEATURES) or network
     complete_run(options.run, dataset, preprocessing, splits, network, featured, folder.facts)
 

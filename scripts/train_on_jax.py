@@ -4,12 +4,13 @@
     python scripts/train_on_jax.py CONFIG.yaml --runs RUNS [--seeds 0 1 2]
 
 The run folder of each seed, RUNS/<name of CONFIG>-<seed>, has the configuration, the history, the
-facts, the predictions of validation and test, their evaluation, and the weights of the best epoch
-(`weights.npz`), but no `model.keras`. Data set, preprocessing, augmentation, network, loss,
-optimizer and schedule are alloyk's own. What differs from `alloyk train`: the random numbers; the
-last batch of an epoch, which is filled up with images of the epoch's beginning, because a compiled
-step has one batch size; and an interrupted training starts again. The class is the only task, and
-pretrained weights, MixUp, time budgets and `schedule.name=plateau` are refused.
+facts, the record of its images, the predictions of validation and test, their evaluation, and the
+weights of the best epoch (`weights.npz`), but no `model.keras`. Data set, preprocessing,
+augmentation, network, loss, optimizer and schedule are alloyk's own. What differs from
+`alloyk train`: the random numbers; the last batch of an epoch, which is filled up with images of
+the epoch's beginning, because a compiled step has one batch size; and an interrupted training
+starts again. The class is the only task, and pretrained weights, MixUp, time budgets and
+`schedule.name=plateau` are refused.
 
 An epoch is one compiled loop. It is compiled once for all seeds of a configuration.
 """
@@ -48,6 +49,7 @@ from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
+from alloyk.runs.split_record import write_split_record
 from alloyk.training.build import build_network, compile_network
 
 PREDICTION_BATCH = 256
@@ -89,7 +91,14 @@ def load_images(config: Config, dataset: ImageDataset) -> Images:
 
 
 def _preprocessed(layers: keras.Model, raw: Sequence[np.ndarray]) -> np.ndarray:
-    return np.asarray(layers.predict(np.stack(raw).astype(np.float32), verbose=0))
+    """Images of one size at a time."""
+    result: dict[int, np.ndarray] = {}
+    sizes = [image.shape for image in raw]
+    for size in dict.fromkeys(sizes):
+        places = [place for place, other in enumerate(sizes) if other == size]
+        batch = np.stack([raw[place] for place in places]).astype(np.float32)
+        result |= zip(places, np.asarray(layers.predict(batch, verbose=0)), strict=True)
+    return np.stack([result[place] for place in range(len(raw))])
 
 
 class Trainer:
@@ -289,6 +298,7 @@ def train_run(trainer: Trainer, dataset: ImageDataset, seed: int, run: Path) -> 
     run.mkdir(parents=True)
     write_config(trainer.config.model_copy(update={"seed": seed}), folder.config_file)
     history, best = trainer.train(seed)
+    write_split_record(folder.split_file, dataset)
     with folder.history_file.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
         writer.writeheader()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import one_step
 import pytest
+from PIL import Image
 
 import alloyk
 from alloyk import RunFolder
@@ -66,6 +67,20 @@ def test_a_step_on_jax_is_that_on_tensorflow(names, tmp_path):
         assert np.linalg.norm(one - two) < 1e-2 * np.linalg.norm(one)
 
 
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory):
+    """Twenty-four 16-bit images of two classes, of two sizes."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        label, level = (("1050", 9000), ("2017", 3000))[number % 2]
+        image = rng.normal(6000, 300, (24, 24 + number % 2))
+        image[8:16, 8:16] = level
+        (folder / label).mkdir(exist_ok=True)
+        Image.fromarray(image.astype(np.uint16)).save(folder / label / f"{number:02d}.png")
+    return folder
+
+
 def test_a_run_trained_on_jax_is_finished_on_tensorflow(radiographs, tmp_path):
     settings = {
         "data": {"path": str(radiographs), "ratios": [0.5, 0.25, 0.25]},
@@ -81,6 +96,7 @@ def test_a_run_trained_on_jax_is_finished_on_tensorflow(radiographs, tmp_path):
     assert run.history.epochs == 3
     assert "jax" in run.facts.packages
     before = run.predictions
+    assert len(run.split_record.used) == 24
     assert not run.model_file.exists()
     found = script("finish_jax_run.py", run.path)
     assert "largest difference of a probability" in found.stdout
