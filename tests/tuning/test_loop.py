@@ -104,9 +104,18 @@ def test_a_trial_that_fails_is_recorded_and_the_search_ends(tmp_path, kind):
     assert not records.running()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: processes that a shell starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
 )
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_trial_that_fails_because_a_library_lost_an_interrupt_is_not_recorded(
     tmp_path, number, raised
 ):
