@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.config import resolve_config
+from alloyk.errors import AlloykError
 from alloyk.inference.novelty import FEATURES
 from alloyk.models.pooled import with_features
 from alloyk.preprocessing.for_dataset import preprocessing_for
@@ -33,6 +34,12 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-3)
     options = parser.parse_args()
     folder = RunFolder(options.run)
+    weights = folder.path / "weights.npz"
+    if not weights.is_file():
+        sys.exit(
+            f"Error: RUN must be of scripts/train_on_jax.py, got {options.run}, which "
+            f"has no {weights.name}"
+        )
     config = resolve_config(folder.config_file)
     set_up_keras(config)
     dataset = open_training_data(config)
@@ -40,16 +47,21 @@ def main() -> None:
     preprocessing = preprocessing_for(dataset, **config.preprocessing_settings())
     splits = load_splits(config, dataset, preprocessing)
     network = build_network(config, standardization_for(config, splits[0]), len(dataset.classes))
-    with np.load(folder.path / "weights.npz") as arrays:
+    with np.load(weights) as arrays:
         network.set_weights([arrays[name] for name in arrays.files])
     found, before = predict_split(network, splits[2]).probabilities, folder.predictions
     difference = float(np.abs(found - before.probabilities).max())
     print(f"largest difference of a probability: {difference:.1e}")
     if difference > options.tolerance:
-        sys.exit(f"the largest difference must be at most {options.tolerance}, see --tolerance")
+        sys.exit(
+            f"Error: the largest difference must be at most {options.tolerance}, see --tolerance"
+        )
     featured = with_features(network, FEATURES) or network
     complete_run(options.run, dataset, preprocessing, splits, network, featured, folder.facts)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AlloykError as error:
+        sys.exit(f"Error: {error}")

@@ -39,7 +39,7 @@ from alloyk import __version__
 from alloyk.config import Config, resolve_config, write_config
 from alloyk.data import SPLITS, ImageDataset
 from alloyk.data.source import open_dataset
-from alloyk.errors import ConfigError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
 from alloyk.models import expects_unit_range
@@ -127,7 +127,11 @@ class Trainer:
         self._logits = jax.jit(lambda state, images: self._forward(state, images)[0])
 
     def train(self, seed: int) -> tuple[list[dict[str, float]], Best]:
-        """Train from a seed; a row of `history.csv` for each epoch, and the best epoch."""
+        """Train from a seed; a row of `history.csv` for each epoch, and the best epoch.
+
+        Raises:
+            AlloykError: The loss is not finite.
+        """
         config = self.config.model_copy(update={"seed": seed})
         keras.utils.set_random_seed(seed)
         network = self._compiled(config)
@@ -145,7 +149,7 @@ class Trainer:
             state, loss, accuracy = self._epoch(state, order, key, *self._training)
             row = {"epoch": epoch + 1, "loss": float(loss), "accuracy": float(accuracy)}
             if not np.isfinite(row["loss"]):
-                raise ConfigError(f"the loss must be finite, got {loss} in epoch {epoch + 1}")
+                raise AlloykError(f"the loss must be finite, got {loss} in epoch {epoch + 1}")
             averaged = self._averaged(state)
             row |= self._validate(averaged)
             row |= {"learning_rate": self._rate(epoch), "seconds": time.monotonic() - start}
@@ -295,9 +299,9 @@ def refuse_unsupported(config: Config) -> None:
 def train_run(trainer: Trainer, dataset: ImageDataset, seed: int, run: Path) -> None:
     """Train one seed into a run folder."""
     folder = RunFolder(run)
+    history, best = trainer.train(seed)
     run.mkdir(parents=True)
     write_config(trainer.config.model_copy(update={"seed": seed}), folder.config_file)
-    history, best = trainer.train(seed)
     write_split_record(folder.split_file, dataset)
     with folder.history_file.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
@@ -354,4 +358,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AlloykError as error:
+        sys.exit(f"Error: {error}")

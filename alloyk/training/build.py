@@ -15,7 +15,8 @@ from alloyk.training.losses import build_loss
 from alloyk.training.losses.mixed import MixedAccuracy, MixedLoss
 from alloyk.training.losses.multitask import MultitaskNetwork
 from alloyk.training.optimizers import build_optimizer
-from alloyk.training.schedules import PacedSchedule, ReduceOnPlateau, build_schedule
+from alloyk.training.plateau import ReduceOnPlateau
+from alloyk.training.schedules import PacedSchedule, build_schedule
 
 
 def build_network(

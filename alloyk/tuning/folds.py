@@ -61,13 +61,13 @@ def over_folds(
 
 def _put_together(trial: Path, folds: int) -> None:
     """Write the out-of-fold predictions, each image once, with its fold in a column."""
-    names = [f"fold_{fold}" for fold in range(1, folds + 1)]
-    parts = [RunFolder(trial / name).read_predictions("val") for name in names]
+    folders = [fold_folder(trial, fold) for fold in range(1, folds + 1)]
+    parts = [RunFolder(folder).read_predictions("val") for folder in folders]
     tables = [part.table.drop(columns="predicted", errors="ignore") for part in parts]
     write_predictions(
         RunFolder(trial).predictions_file("val"),
         pd.concat(
-            [table.assign(fold=name) for table, name in zip(tables, names, strict=True)],
+            [table.assign(fold=folder.name) for table, folder in zip(tables, folders, strict=True)],
             ignore_index=True,
         ).fillna(""),
         np.concatenate([part.probabilities for part in parts]),

@@ -8,14 +8,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from alloyk.config.choices import ScheduleConfig
-from alloyk.training.schedules import (
-    SCHEDULES,
-    ReduceOnPlateau,
-    ScaledSchedule,
-    TriangularCycle,
-    WarmUp,
-    build_schedule,
-)
+from alloyk.training.plateau import ReduceOnPlateau, ScaledSchedule
+from alloyk.training.schedules import SCHEDULES, TriangularCycle, WarmUp, build_schedule
 
 RATE, PER_EPOCH, EPOCHS = 0.4, 7, 12
 TOTAL = PER_EPOCH * EPOCHS
