@@ -104,22 +104,29 @@ def test_a_holder_is_named_that_signs_only_after_it_has_locked(tmp_path, monkeyp
         thread.join()
 
 
-def test_a_holder_that_cannot_sign_is_refused_without_a_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("alloyk.locks._sign", lambda descriptor: None)
+def error_in_another_thread(folder):
+    """The error when another thread of this process locks the folder."""
     found = []
 
-    def from_another_thread():
+    def lock():
         try:
-            with locked_folder(tmp_path):
+            with locked_folder(folder):
                 pass
         except AlloykError as error:
             found.append(str(error))
 
+    thread = threading.Thread(target=lock)
+    thread.start()
+    thread.join()
+    [error] = found
+    return error
+
+
+def test_a_holder_that_cannot_sign_is_refused_without_a_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("alloyk.locks._sign", lambda descriptor: None)
     with locked_folder(tmp_path):
-        thread = threading.Thread(target=from_another_thread)
-        thread.start()
-        thread.join()
-    assert "is in use by another process; wait" in found[0]
+        found = error_in_another_thread(tmp_path)
+    assert "is in use by another process; wait" in found
 
 
 def test_of_five_processes_each_claims_a_numbered_folder_of_its_own(tmp_path):
@@ -147,24 +154,13 @@ def test_a_claimed_folder_goes_if_nothing_was_written(tmp_path):
 
 
 def test_the_same_thread_locks_again_and_another_thread_does_not(tmp_path):
-    found = []
-
-    def from_another_thread():
-        try:
-            with locked_folder(tmp_path):
-                pass
-        except AlloykError as error:
-            found.append(str(error))
-
     with locked_folder(tmp_path):
         with locked_folder(tmp_path):
             pass
         assert (tmp_path / LOCK_FILE).exists()
         assert is_empty(tmp_path)
-        thread = threading.Thread(target=from_another_thread)
-        thread.start()
-        thread.join()
-    assert f"in use by process {os.getpid()} on" in found[0]
+        found = error_in_another_thread(tmp_path)
+    assert f"in use by process {os.getpid()} on" in found
 
 
 def test_a_waiting_process_goes_on_when_the_lock_is_free(tmp_path):
