@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +38,8 @@ NEIGHBOURHOOD = 5
 REPAIRED_FROM = 8
 """Number of nearest good pixels whose mean replaces a dead pixel."""
 
-# A larger fraction of dead pixels has another cause, such as a collimator.
-MOST_DEAD = 0.05
+# A larger fraction than this has another cause than dead pixels, such as a collimator.
+MAX_DEAD = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class FlatFrames:
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits that change with any count or dead pixel."""
+        """Hash of all counts and dead pixels, 32 hexadecimal digits."""
         parts = (self.flat, self.dark, self.dead, self.curves)
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:32]
 
@@ -105,12 +106,13 @@ def load_flat_frames(
     Args:
         root: Folder of the data set; relative names are searched for there first.
         flat: An image file, a folder of them, or a pattern such as `_calibration/flat_*.png`; or
-            several, one without and the others with an absorber in the beam.
-        dark: The same for the dark frames; None if the detector has no dark signal. Frames of
-            several exposure times give the dark signal at that of the images and of the flats.
-        exposure_s: Exposure time of the images, if it is known.
-        acquired: Times of the images, if they are known: of frames of several sessions, those
-            nearest to all images are used.
+            several of these, called steps: one without and the others with an absorber in the beam.
+        dark: The same for the dark frames; None if the detector has no dark signal. From frames
+            of several exposure times, the dark signal is interpolated to those of the images and
+            of the flat frames.
+        exposure_s: Exposure time of the images, if known.
+        acquired: Times of the images, if known. If the frames come from several sessions, those of
+            the session nearest to all images are used.
 
     Raises:
         AlloykError: A frame is missing or of another size, the flat is not brighter than the dark,
@@ -118,57 +120,84 @@ def load_flat_frames(
     """
     names = [flat] if isinstance(flat, str) else list(flat)
     found = [_found_frames(root, name, "data.flat", acquired) for name in names]
-    steps = [_mean_of(paths, "data.flat") for paths in found]
     dark_signal = None
     if dark is not None:
         dark_signal = _DarkSignal(dark, _found_frames(root, dark, "data.dark", acquired))
-    responses, factors, dims = [], [], []
-    for name, paths, step in zip(names, found, steps, strict=True):
-        exposure = _exposure(paths)
-        dim = np.zeros_like(step) if dark_signal is None else dark_signal.at(exposure)
-        if step.shape != dim.shape:
-            raise AlloykError(
-                f"flat and dark frames must have the same size, got {_size(step)} in data.flat and "
-                f"{_size(dim)} in data.dark; use frames of the same detector"
-            )
-        if not np.median(step - dim) > 0:
-            raise AlloykError(
-                f"data.flat must be brighter than data.dark, got {shown(name)} and "
-                f"{shown(dark or 'none')}; check that they are not swapped"
-            )
-        factors.append(_longer(exposure_s, exposure))
-        responses.append((step - dim) * factors[-1])
-        dims.append(dim)
-    if len(steps) > 1 and any(factor != 1 for factor in factors):
+    steps = [
+        _read_step(name, paths, dark_signal, exposure_s)
+        for name, paths in zip(names, found, strict=True)
+    ]
+    if len(steps) > 1 and any(step.exposure_ratio != 1 for step in steps):
         # The curve of a pixel depends on its counts, not on its counts per second.
+        times = " and ".join(f"{1 / step.exposure_ratio:g}" for step in steps)
         raise AlloykError(
             "with several steps in data.flat, flat frames and images must have one exposure time, "
-            f"got frames of {' and '.join(f'{1 / factor:g}' for factor in factors)} times that of "
-            "the images; use frames at the exposure time of the images"
+            f"got frames of {times} times that of the images; use frames at the exposure time of "
+            "the images"
         )
-    order = sorted(range(len(steps)), key=lambda i: -float(np.median(responses[i])))
-    bright = responses[order[0]]
-    dim = dims[order[0]] if dark_signal is None else dark_signal.at(exposure_s)
-    same = factors[order[0]] == 1 and np.array_equal(dim, dims[order[0]])
-    flat_frame = steps[order[0]] if same else bright + dim
-    dead = dead_pixels(flat_frame, dim)
+    open_beam, *absorbed = sorted(steps, key=lambda step: -float(np.median(step.response)))
+    dark_frame = open_beam.dark if dark_signal is None else dark_signal.at(exposure_s)
+    # The frame itself where it needs no scaling: subtracting and adding the dark signal rounds.
+    unscaled = open_beam.exposure_ratio == 1 and np.array_equal(dark_frame, open_beam.dark)
+    flat_frame = open_beam.frame if unscaled else open_beam.response + dark_frame
+    dead = dead_pixels(flat_frame, dark_frame)
     curves = np.empty((0, 0, 0), np.float32)
-    if len(steps) > 1:
-        curves, bad = fit_gain_curves(bright, [responses[i] for i in order[1:]], dead)
-        dead |= bad
-    if dead.mean() > MOST_DEAD:
+    if absorbed:
+        responses = [step.response for step in absorbed]
+        curves, not_increasing = fit_gain_curves(open_beam.response, responses, dead)
+        dead |= not_increasing
+    if dead.mean() > MAX_DEAD:
         raise AlloykError(
-            f"at most {100 * MOST_DEAD:.0f} % of the pixels of data.flat can be dead or dark, got "
+            f"at most {100 * MAX_DEAD:.0f} % of the pixels of data.flat can be dead or dark, got "
             f"{100 * dead.mean():.0f} %; crop flat, dark and images to the illuminated field"
         )
-    return FlatFrames(flat_frame, dim, dead, curves)
+    return FlatFrames(flat_frame, dark_frame, dead, curves)
+
+
+class _Step(NamedTuple):
+    """The mean flat frame of one absorber step, or of the open beam.
+
+    Attributes:
+        frame: `(height, width)` float32 counts.
+        dark: Dark signal at the exposure time of the frame, of the same shape.
+        exposure_ratio: Exposure time of the images over that of the frame.
+        response: `frame` without `dark`, scaled to the exposure time of the images.
+    """
+
+    frame: np.ndarray
+    dark: np.ndarray
+    exposure_ratio: np.float32
+    response: np.ndarray
+
+
+def _read_step(
+    name: str,
+    paths: Sequence[Path],
+    dark_signal: "_DarkSignal | None",
+    images_exposure_s: float | None,
+) -> _Step:
+    frame = _mean_of(paths, "data.flat")
+    exposure_s = _exposure(paths)
+    dark = np.zeros_like(frame) if dark_signal is None else dark_signal.at(exposure_s)
+    if frame.shape != dark.shape:
+        raise AlloykError(
+            f"flat and dark frames must have the same size, got {_size(frame)} in data.flat and "
+            f"{_size(dark)} in data.dark; use frames of the same detector"
+        )
+    if not np.median(frame - dark) > 0:
+        raise AlloykError(
+            f"data.flat must be brighter than data.dark, got {shown(name)} and "
+            f"{shown(dark_signal.name) if dark_signal else 'none'}; check that they are not swapped"
+        )
+    ratio = _exposure_ratio(images_exposure_s, exposure_s)
+    return _Step(frame, dark, ratio, (frame - dark) * ratio)
 
 
 class _DarkSignal:
     """Mean dark frames, of one or of several exposure times."""
 
     def __init__(self, name: str, paths: Sequence[Path]) -> None:
-        self._name = name
+        self.name = name
         groups: dict[float | None, list[Path]] = {}
         for path in paths:
             groups.setdefault(_exposure_of(path), []).append(path)
@@ -180,14 +209,14 @@ class _DarkSignal:
         self._means = {time: _mean_of(paths, "data.dark") for time, paths in groups.items()}
 
     def at(self, exposure_s: float | None) -> np.ndarray:
-        """Dark signal at an exposure time, on a line through those measured."""
+        """Dark signal at an exposure time, by a line fitted to those measured."""
         if len(self._means) == 1:
             (mean,) = self._means.values()
             return mean
         times = np.array([time for time in self._means if time is not None])
         if exposure_s is None:
             raise AlloykError(
-                f"data.dark has frames of {len(times)} exposure times ({shown(self._name)}), so "
+                f"data.dark has frames of {len(times)} exposure times ({shown(self.name)}), so "
                 "images and flat frames must have one exposure time in their headers, but they "
                 "have none or several; choose the dark frames of one exposure time"
             )
@@ -200,13 +229,13 @@ class _DarkSignal:
         return (frames.mean(axis=0) + slope * (exposure_s - middle)).astype(np.float32)
 
 
-def _longer(image: float | None, frame: float | None) -> np.float32:
-    """How many times longer the images were exposed than a frame; 1 if it is not known."""
-    return np.float32(image / frame if image and frame else 1.0)
+def _exposure_ratio(images_s: float | None, frame_s: float | None) -> np.float32:
+    """Exposure time of the images over that of a frame; 1 if one of them is not known."""
+    return np.float32(images_s / frame_s if images_s and frame_s else 1.0)
 
 
 def _exposure(paths: Sequence[Path]) -> float | None:
-    """The one exposure time of flat frames in their headers, seconds; or None."""
+    """Exposure time in the headers of flat frames, in seconds; None if it is unknown or varies."""
     found = {_exposure_of(path) for path in paths}
     return found.pop() if len(found) == 1 else None
 
@@ -237,7 +266,7 @@ def dead_pixels(flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
 def _found_frames(
     root: Path, name: str, key: str, acquired: Sequence[datetime.datetime]
 ) -> list[Path]:
-    """The frames of a file name, folder or pattern that belong to the images."""
+    """Find the frames of a file name, folder or pattern that belong to the images."""
     paths = _frame_paths(root, name)
     if not paths:
         raise AlloykError(

@@ -30,7 +30,7 @@ def fit_gain_curves(
     """Fit the polynomial of each pixel.
 
     Args:
-        bright: `(height, width)`, answer to the beam without an absorber.
+        bright: `(height, width)`, response to the beam without an absorber.
         steps: The same behind absorbers, brightest first.
         dead: `(height, width)` bool, pixels that are left out.
 
