@@ -28,9 +28,9 @@ def with_pages(root: Path, table: "pd.DataFrame", choice: PageChoice | None) -> 
     """
     if choice is None and not table["path"].str.endswith("]").any():
         return table
-    parts = [split_page(root / path) for path in table["path"]]
+    split = [split_page(root / path) for path in table["path"]]
 
-    def taken(path: str, page: object) -> list[str]:
+    def pages_of(path: str, page: object) -> list[str]:
         if choice is None or page is not None:
             return [path]
         try:
@@ -39,26 +39,35 @@ def with_pages(root: Path, table: "pd.DataFrame", choice: PageChoice | None) -> 
             return [path]  # reading it gives the reason
 
     with ThreadPool() as pool:
-        named = pool.starmap(taken, zip(table["path"], (page for _, page in parts), strict=True))
-    files = [str(file) for (file, _), names in zip(parts, named, strict=True) for _ in names]
-    given = [path for path, names in zip(table["path"], named, strict=True) for _ in names]
-    table = table.loc[table.index.repeat([len(names) for names in named])].reset_index(drop=True)
-    table["path"] = [name for names in named for name in names]
-    return _one_plate_each(table, files, given)
+        pages = pool.starmap(pages_of, zip(table["path"], (page for _, page in split), strict=True))
+    counts = [len(names) for names in pages]
+    files = [
+        str(file) for (file, _), count in zip(split, counts, strict=True) for _ in range(count)
+    ]
+    given = [path for path, count in zip(table["path"], counts, strict=True) for _ in range(count)]
+    table = table.loc[table.index.repeat(counts)].reset_index(drop=True)
+    table["path"] = [name for names in pages for name in names]
+    return _with_plates(table, files, given)
 
 
-def _one_plate_each(table: "pd.DataFrame", files: list[str], given: list[str]) -> "pd.DataFrame":
-    """Set the plate of files with several pages if it is not given."""
+def _with_plates(table: "pd.DataFrame", files: list[str], paths: list[str]) -> "pd.DataFrame":
+    """Fill in missing plates of images whose file has several: the file.
+
+    Args:
+        table: A row for each image.
+        files: File of each image.
+        paths: Path of each image as given, before its pages were chosen.
+    """
     images = Counter(files)
     several = [images[file] > 1 for file in files]
     if not any(several):
         return table
-    names = [split_page(path)[0] for path in given]
+    plates = [str(split_page(path)[0]) for path in paths]
     if PLATE not in table.columns:
-        table[PLATE] = [str(name) for name in names]
+        table[PLATE] = plates
         return table
     table[PLATE] = [
-        str(name) if one_of_several and not str(plate).strip() else plate
-        for plate, name, one_of_several in zip(table[PLATE], names, several, strict=True)
+        plate if one_of_several and not str(known).strip() else known
+        for known, plate, one_of_several in zip(table[PLATE], plates, several, strict=True)
     ]
     return table
