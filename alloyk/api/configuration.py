@@ -33,7 +33,7 @@ def configure(
         time_budget: Minutes that the training may take, start and evaluation included.
         out: File to write, absent or to be replaced.
         set: Settings that stay as they are, for example `{"preprocess.image_size": 64}`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The plan: `to_yaml()` for `alloyk train`, `choices` with a reason each, `fingerprint`,

@@ -106,7 +106,7 @@ def predict(
             here. All its machines must see the model and the images.
         workers: Number of processes on the cluster; by default its GPUs, or a quarter of its
             processors.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         Labels and probabilities, in the order of the images.
@@ -170,7 +170,7 @@ def export(
             takes; by default that of the test images.
         data: Where the run's data set is now; by default where it was in training.
         margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         Size, latency, and the agreement with the run on every test image.
@@ -224,7 +224,7 @@ def bench(
         data: Where the run's data set is now; by default where it was in training.
         images: Largest number of test images that agreement is measured on.
         out: CSV file to write as well; it must not exist.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         A row for each model: latency and throughput on one and two threads, size, memory, and
@@ -284,7 +284,7 @@ def _predict_on_cluster(
         progress=progress,
     )  # fmt: skip
     if not keep_going:
-        outcome.refuse_any()
+        outcome.raise_if_any_failed()
     return read_table(output, metadata.classes, outcome.notes)
 
 

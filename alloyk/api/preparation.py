@@ -58,7 +58,7 @@ def simulate(
             `contact_sheet` then keep their defaults.
         set: Parameters of the simulator, for example `{"tube.voltage_kvp": 45}`.
         workers: Threads; by default one per core.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The folder with its recipe and the number of images per class.
@@ -126,7 +126,7 @@ def audit(
         address: `HOST:PORT` of a Ray cluster that reads the images, or `local` to start one here.
         workers: Number of processes on the cluster; by default its GPUs, or a quarter of its
             processors.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The findings; `must_fix` is True if any of them must be fixed before training.
@@ -179,7 +179,7 @@ def split(
         seed: Seed of the draw.
         shards: Write the images into so many large, checksummed files instead of one file each; a
             given split is kept.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The plan that was applied: `table` has the split of each image, `notes` what to know.

@@ -34,11 +34,11 @@ def evaluate(
         data: Data set to evaluate on instead of the one that the run was trained on.
         split: `train`, `val`, `test` or `all`.
         out: Folder to write to; by default the run for its own test split, else a folder in it.
-        from_predictions: Use the existing predictions file, without reading images.
+        from_predictions: Use the existing predictions file instead of predicting again.
         noise_control: Train a random forest on local noise statistics beside the run.
         classical_control: Fit equivalent thickness and effective attenuation from each image's
             wedge curve, and classify by these two numbers.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The folder written to; `read_predictions(split)` has its predictions.
@@ -58,9 +58,9 @@ def evaluate(
     if from_predictions:
         if baselines:
             unused = f"{baselines[0]}_control"
-            raise OptionError(f"`from_predictions` reads no images; leave out `{unused}`")
+            raise OptionError(f"`from_predictions` predicts no images; leave out `{unused}`")
         if data:
-            raise OptionError("`from_predictions` reads no images; leave out `data`")
+            raise OptionError("`from_predictions` predicts no images; leave out `data`")
         from alloyk.evaluation import evaluate_run
 
         folder = Path(out) if out else Run(run).evaluation_folder(split)
@@ -141,7 +141,7 @@ def explain(
         samples: SHAP's points or evaluations per image; by default 200, partition 1000.
         data: Where the run's data set is now.
         seed: Seed of SHAP's samples and of the sanity check.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The maps, and the folder with the figures.
@@ -200,7 +200,7 @@ def stress(
         out: Folder for table and figure; by default `stress` in the run.
         images: Largest number of test images.
         seed: Seed of the choice of images and of the disturbances.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         A row for each disturbance, a summary, and the folder.

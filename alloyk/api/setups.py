@@ -102,7 +102,7 @@ def plan(
         alloys: Class labels; by default those of the preset.
         set: Parameters of the base set-up.
         seed: Seed of the Monte Carlo draws, the same for all set-ups.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The ceiling of every combination of values and of the base set-up.

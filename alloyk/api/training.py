@@ -52,7 +52,7 @@ def train(
             then. The default epochs and learning rate: see `alloyk.api.fine_tuning`.
         time_budget: Minutes that the command may take, start and evaluation included.
         set: Further settings, for example `{"train.epochs": 20}`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The finished run. With several workers (`train.strategy`) it is that of the first one, and
@@ -163,7 +163,7 @@ def cross_validate(
         data: Data set: a folder or a `manifest.csv`.
         out: Folder; finished folds in it are not repeated. By default `saved_models/<arch>-folds`.
         set: Further settings, for example `{"train.epochs": 20}`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         A run whose predictions hold every image once.
@@ -298,7 +298,7 @@ def tune(
         arch: Architecture, such as `resnet18`.
         data: Data set: a folder or a `manifest.csv`.
         set: Further settings, for example `{"train.epochs": 20}`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The trials and the best configuration.

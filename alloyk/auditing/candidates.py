@@ -1,4 +1,4 @@
-"""Find rows that may be alike among very many, in time that grows with their number only.
+"""Find pairs of rows that may be alike, among very many rows, in linear time.
 
 Two rows of high correlation tend to have their largest value at the same place. A *code* of a row
 is that place, with its sign, among 32 of its values; two rows are candidates if a few codes agree.
@@ -18,18 +18,19 @@ VALUES = 32
 PERMUTATIONS = 4
 TABLES = 128
 
-# In a table a row is compared with so many others at most, or many copies of one image would take
-# a time that is quadratic in their number.
+# Maximum number of others that a row is compared with in one table. Without it, many copies of one
+# image would take quadratic time.
 NEIGHBOURS = 8
 
 
 def candidate_pairs(
     signatures: np.ndarray, rows: np.ndarray, common: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield numbers of rows that may be alike, the first below the second; a pair may come twice.
+    """Yield row numbers of pairs that may be alike, the smaller first; a pair may come twice.
 
-    Of a million rows of noise, 99 % of the pairs with a correlation of 0.9 come, three of four with
-    0.8 and one of three with 0.7; of 100,000, 98 % with 0.8 and three of four with 0.7.
+    Among a million rows of noise, 99 % of the pairs with a correlation of 0.9 are found, three
+    quarters of those with 0.8 and a third of those with 0.7; among 100,000 rows, 98 % with 0.8 and
+    three quarters with 0.7.
 
     Args:
         signatures: `(n, d)` int8, `d` a multiple of 32.

@@ -51,7 +51,7 @@ def audit_dataset(
         address: `HOST:PORT` of a Ray cluster that measures the images, or `local`; by default this
             process does.
         workers: Number of processes on the cluster.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: There is no data set, folders and manifest disagree, or `series` does

@@ -110,7 +110,7 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
 
     Args:
         dataset: The data set as training will see it.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         DataError: A measured image cannot be read, or a class has fewer than two training images.

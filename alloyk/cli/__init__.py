@@ -41,14 +41,15 @@ COMMANDS = {
     "serve": "Serve a page and an HTTP endpoint that classify.",
 }
 
-# A full disk, wherever it occurs; other errors of the machine are named where they happen.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Errors of a full disk. Any write can raise them, so they are reported here; other system errors
+# are reported where they occur.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command ended by SIGTERM, as in a shell."""
 
-AGAIN_SECONDS = 0.05
-"""Until a signal is sent again: the destructor that it met has then ended, mostly."""
+RESEND_SECONDS = 0.05
+"""Delay before a lost signal is sent again; by then the destructor has usually ended."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -60,46 +61,46 @@ def sigterm_as_interrupt() -> Iterator[None]:
     """Let SIGTERM unwind the command, so that unfinished files are removed.
 
     A second SIGTERM ends the process at once. A handler that is already set stays. Python ignores
-    an exception that is raised in a destructor or a weak reference's callback: SIGTERM and SIGINT
-    that meet one are sent again.
+    an exception that is raised in a destructor or in the callback of a weak reference: a SIGTERM or
+    SIGINT that arrives there is sent again.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
-    def end(*_):
+    def terminate(*_):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         note_interrupt(Terminated)
         raise Terminated
 
-    def send_again(ignored):
+    def resend(ignored):
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
-            report(ignored)
+            report_unraisable(ignored)
             return
         number = signal.SIGINT
         if issubclass(ignored.exc_type, Terminated):
             number = signal.SIGTERM
-            signal.signal(signal.SIGTERM, end)
-        threading.Timer(AGAIN_SECONDS, os.kill, [os.getpid(), number]).start()
+            signal.signal(signal.SIGTERM, terminate)
+        threading.Timer(RESEND_SECONDS, os.kill, [os.getpid(), number]).start()
 
-    report, sys.unraisablehook = sys.unraisablehook, send_again
-    signal.signal(signal.SIGTERM, end)
+    report_unraisable, sys.unraisablehook = sys.unraisablehook, resend
+    signal.signal(signal.SIGTERM, terminate)
     try:
         with noted_interrupts():
             yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.unraisablehook = report
+        sys.unraisablehook = report_unraisable
 
 
 @contextmanager
-def library_warnings_are_no_errors() -> Iterator[None]:
-    """Ignore warnings where `PYTHONWARNINGS=error` would end a command in a library's warning."""
+def warnings_not_fatal() -> Iterator[None]:
+    """Ignore warnings under `PYTHONWARNINGS=error`, where a library's would end the command."""
     if not any(option.startswith("error") for option in sys.warnoptions):
         yield
         return
-    os.environ["PYTHONWARNINGS"] = "ignore"  # of worker processes
+    os.environ["PYTHONWARNINGS"] = "ignore"  # for worker processes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -108,8 +109,8 @@ def library_warnings_are_no_errors() -> Iterator[None]:
 def option_names(error: OptionError) -> str:
     """Return the message with Python names as options.
 
-    >>> option_names(OptionError("`from_predictions` reads no images; leave out `data`"))
-    '--from-predictions reads no images; leave out --data'
+    >>> option_names(OptionError("`from_predictions` predicts no images; leave out `data`"))
+    '--from-predictions predicts no images; leave out --data'
     """
     return re.sub(r"`(\w+)`", lambda name: f"--{name[1].replace('_', '-')}", str(error))
 
@@ -117,7 +118,7 @@ def option_names(error: OptionError) -> str:
 class AlloykGroup(click.Group):
     """Loads commands on demand and reports errors in one line.
 
-    Exit code 1 is an error the user can fix, 2 a wrong use of options.
+    Exit code 1 means an error the user can fix, 2 wrong use of options.
     """
 
     def list_commands(self, ctx):
@@ -137,8 +138,8 @@ class AlloykGroup(click.Group):
         """Run the command line; end the process at once after an interrupt or a lost worker.
 
         Threads of tf.data may still call into Python then, which crashes an interpreter that is
-        shutting down, and TensorFlow waits for a lost worker. All files are closed, as the
-        interrupt has unwound the command.
+        shutting down, and TensorFlow would wait for a lost worker. All files are closed by then,
+        because the interrupt has unwound the command.
         """
         try:
             return super().main(args, *rest, **extra)
@@ -160,7 +161,7 @@ class AlloykGroup(click.Group):
 
     def _invoke(self, ctx):
         try:
-            with sigterm_as_interrupt(), library_warnings_are_no_errors(), notes_on_stderr():
+            with sigterm_as_interrupt(), warnings_not_fatal(), notes_on_stderr():
                 return super().invoke(ctx)
         except Terminated:
             self.interrupted = True
@@ -172,7 +173,7 @@ class AlloykGroup(click.Group):
             self.interrupted = isinstance(error, LostError)
             raise click.ClickException(" ".join(str(error).split())) from error
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             name = error.filename or "a file"
             raise click.ClickException(

@@ -19,7 +19,7 @@ from alloyk.cli.terminal import PROGRESS
 @out_folder_option("Folder to write to.  [default: RUN for its test split, else a folder in RUN]")
 @click.option(
     "--from-predictions", is_flag=True,
-    help="Use the existing predictions file, without reading images.",
+    help="Use the existing predictions file instead of predicting again.",
 )  # fmt: skip
 @click.option(
     "--noise-control", is_flag=True,

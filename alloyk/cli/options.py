@@ -10,7 +10,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class PageChoice(click.ParamType):
-    """The number of a page, `mean` or `each`."""
+    """A page number, `mean` or `each`."""
 
     name = "N|mean|each"
 
@@ -22,7 +22,7 @@ class PageChoice(click.ParamType):
         if text in ("mean", "each"):
             return text
         if not text.isdecimal():
-            self.fail(f"must be the number of a page from 0, mean or each, got {value!r}")
+            self.fail(f"must be a page number (0 or more), mean or each, got {value!r}")
         return int(text)
 
 

@@ -139,7 +139,7 @@ def _predict_here(
         outcome = Outcome(
             rows.images, rows.errors, rows.first_error, stream.notes, classifier.simulated
         )
-        outcome.refuse_none()
+        outcome.raise_if_all_failed()
         write(table.end())
     return outcome
 
@@ -190,7 +190,7 @@ def _report(outcome: "Outcome", output: Path | None) -> None:
     done = outcome.images - outcome.errors
     if output is not None:
         click.echo(f"{done} image{'s' if done > 1 else ''}: {output}", err=True)
-    outcome.refuse_any()
+    outcome.raise_if_any_failed()
 
 
 def _name_ignored(names: list[str]) -> None:

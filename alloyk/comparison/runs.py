@@ -27,7 +27,7 @@ class Run:
     Attributes:
         folder: Its folder.
         name: Its name beside the others.
-        predictions: Of the compared split.
+        predictions: Predictions for the compared split.
         facts: Its facts.
         settings: Its configuration.
         ensemble: Its members; None where the run is no vote.

@@ -16,7 +16,7 @@ from alloyk.imaging import ChannelChoice, RawLayout
 from alloyk.settings.data import RATIOS
 from alloyk.settings.section import Positive, Section
 
-_PAGE_RULE = "must be the number of a page from 0, mean or each"
+_PAGE_RULE = "must be a page number (0 or more), mean or each"
 
 
 class SimulateConfig(Section):
@@ -47,7 +47,7 @@ class RawConfig(Section):
         return value
 
     def layout(self) -> RawLayout:
-        """The choice as readers take it."""
+        """The layout, in the form that image readers take."""
         return RawLayout(self.dtype, self.shape, self.offset, self.byte_order)
 
 
@@ -74,7 +74,7 @@ class ChannelsConfig(Section):
         return value
 
     def choice(self) -> ChannelChoice:
-        """The choice as readers take it."""
+        """The choice, in the form that image readers take."""
         return ChannelChoice(self.column, self.values, self.by)
 
 
@@ -107,8 +107,8 @@ class DataConfig(Section):
     def _check_channels(self) -> Self:
         if self.flat is not None and self.channel_count > 1:
             raise ValueError(
-                "data.flat corrects images of one channel; remove it, or correct the images "
-                "before and remove data.flat"
+                "data.flat corrects images of one channel only; remove it, and correct the images "
+                "beforehand"
             )
         return self
 

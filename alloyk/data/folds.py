@@ -53,7 +53,7 @@ def fold_split(
     Args:
         table: As in `alloyk.data.split_table`.
         fold: Number, from 1, and how many there are.
-        ratios: Of train, val and test; the first two divide what is not held out.
+        ratios: Shares of train, val and test; the first two divide what is not held out.
         group_by: As in `split_table`.
         seed: Seed of the draw; the same for all folds of one cross-validation.
 

@@ -16,7 +16,8 @@ _WITHOUT = frozenset(
 )
 
 SAMPLE = 32
-"""Most files, evenly spaced, that are opened first; the others only if one has a setting."""
+"""Maximum number of files, evenly spaced, to open first; the others follow only if one of these
+has a setting."""
 
 
 def with_header_settings(root: Path, table: "pd.DataFrame") -> "pd.DataFrame":

@@ -13,7 +13,7 @@ def held_out_parts(
     """Name of each training's folder → its `data.fold` and `data.leave_out`.
 
     Args:
-        settings: Of the data set.
+        settings: Settings of the data set.
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
 

@@ -28,8 +28,8 @@ def ceiling_of(facts: Facts, predictions: Predictions, earlier: RunFolder) -> Ce
     """The reference ceiling of the images that were predicted.
 
     Args:
-        facts: Of the evaluation. A run of an earlier version has the ceiling there.
-        predictions: Of the split.
+        facts: Facts of the evaluation. A run of an earlier version has the ceiling there.
+        predictions: Predictions for the split.
         earlier: Folder of an earlier evaluation, whose ceiling is taken where the images have gone
             since.
 
@@ -65,7 +65,7 @@ def dataset_ceiling(
 
     Args:
         root: Folder of the data set; its `simulation.yaml` is read.
-        labels: Of the images in question, for the shares of the classes.
+        labels: Labels of the images in question; they give the shares of the classes.
         channels: Which images are one sample, as `Facts.channels`.
 
     Returns:

@@ -102,7 +102,7 @@ def write_evaluation(
         run: The run.
         out: Folder to write to.
         split: Which predictions.
-        facts: Of the evaluated images.
+        facts: Facts of the evaluated images.
         target: The folder that `out` will become, and that may hold an earlier evaluation; by
             default `out` itself.
         resamples: Bootstrap resamples for the confidence intervals.
@@ -207,10 +207,11 @@ def split_metrics(
     """The part of `metrics.json` that needs predictions only, intervals included.
 
     Args:
-        predictions: Of the split.
-        validation: Of the validation split, for the temperature and for thresholds.
+        predictions: Predictions for the split.
+        validation: Predictions for the validation split, from which the temperature and the
+            thresholds are found.
         resamples: Bootstrap resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
     metrics = classification_metrics(predictions)
     intervals, missing = confidence_intervals(predictions, metrics, resamples=resamples, seed=seed)

@@ -45,8 +45,8 @@ def draw_figures(
     Args:
         predictions: The predictions that the metrics were computed from.
         metrics: What `metrics.json` will hold.
-        history: Of `alloyk.runs.history.read_history`.
-        tables: Of `alloyk.metrics.breakdown.breakdown_tables`.
+        history: Result of `alloyk.runs.history.read_history`.
+        tables: Result of `alloyk.metrics.breakdown.breakdown_tables`.
 
     Returns:
         File name → axes.
@@ -104,8 +104,8 @@ def draw_folds(
     Args:
         pictures: From `draw_figures`; two get the folds' curves, and some are added.
         metrics: What `metrics.json` will hold.
-        parts: Of `alloyk.metrics.fold_spread.by_fold`.
-        histories: Of those folds that have one.
+        parts: Result of `alloyk.metrics.fold_spread.by_fold`.
+        histories: Histories of the folds that have one.
     """
     subtitle = metrics["evaluated"] + (", simulated" if metrics["simulated"] else "")
     shares = {name: shown for name, shown in SUMMARY_METRICS.items() if name != "log_loss"}

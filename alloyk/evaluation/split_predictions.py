@@ -68,7 +68,7 @@ def evaluate_split(
         out: Folder to write to; by default as `RunFolder.evaluation_folder`.
         baselines: Names in `alloyk.evaluation.baselines.BASELINES`, fitted and evaluated beside
             the run.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The folder written to.

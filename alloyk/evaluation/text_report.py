@@ -14,7 +14,7 @@ from alloyk.runs.metrics import Interval, Metrics
 from alloyk.runs.predictions import Predictions
 
 OTHER_DATA = "other data"
-"""Of `grouped_by`: the images are no split of the run's own."""
+"""Value of `grouped_by`: the images are not a split of the run's own data set."""
 
 _PER_CLASS = re.compile(r"(?P<before>(?:.*\.)?per_class\.)(?P<label>.+)(?P<metric>\.\w+)")
 

@@ -102,7 +102,7 @@ def explain(
         data: For SHAP's gradient explainer: the data set whose training images are the background;
             by default the run's own.
         seed: Seed of SHAP's samples, of the background images and of the sanity check.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: The model has no accessible layers, an image cannot be read, no class has that

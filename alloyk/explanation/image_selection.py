@@ -15,8 +15,8 @@ def most_and_least_confident(predictions: Predictions, count: int = 1) -> list[i
     """Return rows of the most, then the least confident predictions for images of each class.
 
     Args:
-        predictions: Of a split.
-        count: How many of each; a class with fewer than twice as many gives all it has.
+        predictions: Predictions for a split.
+        count: Number of images of each kind; a class with fewer than twice as many gives all.
     """
     rows: list[int] = []
     for number in range(len(predictions.classes)):

@@ -86,7 +86,7 @@ def export_smallest(
         input_size: `(height, width)` of the raw images; by default that of the test images.
         data: The run's data set; by default at its path in training.
         margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: As `export_run`; or no file passes.

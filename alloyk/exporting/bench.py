@@ -60,7 +60,7 @@ def bench_run(
         files: Exported files; by default those in the run's folder `exports`.
         data: The run's data set; by default at its path in training.
         images: Largest number of test images that agreement is measured on.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: The run, its data set or a file does not exist, or a file has other classes.

@@ -40,7 +40,7 @@ def export_bundle(
         input_size: As in `export_run`.
         data: As in `export_run`.
         margin: As in `export_run`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The report of the export, whose path is the folder.

@@ -78,7 +78,7 @@ def draw_calibration(dataset: ImageDataset, *, count: int = IMAGES, seed: int = 
     Args:
         dataset: The run's data set, with the splits of its training.
         count: Images of each draw; half the training split if that is fewer.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         DataError: The training split has no two images, or one cannot be read.

@@ -58,7 +58,7 @@ def export_run(
             that of the test images.
         data: The run's data set; by default at its path in training.
         margin: Largest loss of accuracy of a quantised file, in points; by default 0.5.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: There is no such format, `out` exists or cannot be written, the run or its

@@ -20,7 +20,7 @@ def tensor_ranges(
     The converter names a tensor by the layers that it is made by, so names are compared.
 
     Args:
-        operators: Of the float32 file, in the order of execution.
+        operators: Operators of the float32 file, in the order of execution.
         learned: The ranges.
 
     Returns:

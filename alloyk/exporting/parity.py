@@ -48,12 +48,12 @@ class Parity:
         has_plates: Whether plates are known.
         median_confidence: Median over images of the original's largest probability: where it is
             near 1, agreement means little.
-        accuracy: Of both.
+        accuracy: Accuracy of both.
         interval: 95 % interval of the difference of accuracy, paired, over plates; None if the
             plates give none.
         least: One-sided 95 % lower bound of that difference, likewise.
         calibration_error: Expected calibration error of both.
-        log_loss: Of both.
+        log_loss: Log loss of both.
         abstention: For each target error rate, the threshold to use with the file, and whether it
             is that of the run; see `abstention_rows`. Empty before that is known.
     """

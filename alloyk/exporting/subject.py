@@ -33,7 +33,7 @@ class Subject:
         original: Its model.
         input_shape: `(height, width, channels)` that the file will take, None for any.
         shapes: Shape → number of test images.
-        progress: Shows how far it is.
+        progress: Progress display.
     """
 
     run: Path
@@ -111,7 +111,7 @@ def open_subject(
         data: Its data set; by default at its path in training.
         fixed_shape: Whether the file takes images of one shape only.
         input_size: `(height, width)` of that shape; by default that of the test images.
-        progress: Shows how far it is.
+        progress: Progress display.
 
     Raises:
         AlloykError: The run or its data set does not exist, has other classes, or has no test

@@ -26,7 +26,7 @@ dicom_decoders.register()
 _DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4, table I.4-1
 
 
-# Most bytes that elements other than the pixels may have in a deflated file.
+# Maximum number of bytes of the elements other than the pixels in a deflated file.
 _OTHER_BYTES = 2**24
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 

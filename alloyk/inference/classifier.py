@@ -77,7 +77,7 @@ class Classifier:
             page: What to take of a file with several pages: a number from 0, `mean`, or `each` as
                 an image; by default as in training.
             raw: How raw files without a sidecar are laid out; by default as in training.
-            progress: Shows how far it is, see `alloyk.progress`.
+            progress: Progress display, see `alloyk.progress`.
             keep_going: Whether an image that cannot be classified is recorded in
                 `Classification.errors` instead of raised.
             abstain: Error rate for which the run has a threshold: a class of lower probability,

@@ -62,7 +62,7 @@ def refuse_channels(metadata: ModelMetadata, model: Path, what: str, remedy: str
     """Refuse a model of several channels for what takes gray images only.
 
     Args:
-        metadata: Of the model.
+        metadata: Metadata of the model.
         model: The model, or its run.
         what: What the model is used for, as the subject of the error.
         remedy: What to do instead.

@@ -116,7 +116,7 @@ def predict_on_cluster(
         options: How to classify.
         address: `HOST:PORT` of a Ray cluster, or `local`.
         workers: Number of processes, see `map_shards`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: The cluster or the model cannot be used, no image could be classified, or
@@ -156,7 +156,7 @@ def predict_on_cluster(
             folder.remove()
         finally:
             folder.remove_if_empty()
-    outcome.refuse_none()
+    outcome.raise_if_all_failed()
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""The rows of a table for many images: one way for all of them here, and for a shard elsewhere."""
+"""Write the table of a stream of images, whether all images or one shard on a cluster."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from alloyk.inference.tables import Table
 
 
 class Rows:
-    """Iterates over the text of the rows of a stream, some at a time.
+    """Iterates over the rows of a stream as text, a few rows at a time.
 
     Attributes:
         images: Number of images so far.
@@ -31,10 +31,10 @@ class Rows:
 
 
 class Outcome(NamedTuple):
-    """What became of all images.
+    """The outcome of classifying many images.
 
     Attributes:
-        images: Their number.
+        images: Number of images.
         errors: Number of those that could not be classified.
         first_error: The first one's error.
         notes: Sentences for the user about the images.
@@ -47,16 +47,16 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...]
     simulated: bool
 
-    def refuse_none(self) -> None:
-        """Raise if no image could be classified: there is no row to keep."""
+    def raise_if_all_failed(self) -> None:
+        """Raise AlloykError if no image could be classified: the table has no row to keep."""
         if self.errors == self.images:
             raise AlloykError(
                 f"none of the {self.images} images could be classified; the first: "
                 f"{self.first_error}"
             )
 
-    def refuse_any(self) -> None:
-        """Raise if an image could not be classified."""
+    def raise_if_any_failed(self) -> None:
+        """Raise AlloykError if an image could not be classified."""
         if self.errors:
             raise AlloykError(
                 f"{self.errors} of {self.images} images could not be classified, see the column "

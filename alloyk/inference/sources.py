@@ -308,7 +308,7 @@ def image_from_bytes(data: bytes, name: str, page: PageChoice | None = None) -> 
 
     Args:
         data: A whole file of any format that alloyk reads.
-        name: How errors name it.
+        name: Its name in error messages.
         page: The page, or `mean` of all of them, where there are several.
     """
     return read_image(data, name=name, page=None if page == "each" else page)

@@ -18,7 +18,7 @@ def read_table(path: Path, classes: tuple[str, ...], notes: tuple[str, ...]) -> 
 
     Args:
         path: A complete table with at least one image that could be classified.
-        classes: Of the model that classified.
+        classes: Classes of the model that classified.
         notes: Sentences for the user about the images.
     """
     rows = list(_rows(path, classes))

@@ -34,7 +34,7 @@ def breakdown(
         predictions: The predictions.
         columns: Names of columns of the predictions file, which may include `label`.
         resamples: Bootstrap resamples for each interval.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         One row per combination that occurs: `columns`, `images`, `plates` (the number of images
@@ -81,10 +81,10 @@ def breakdown_tables(
     Args:
         predictions: The predictions.
         resamples: Bootstrap resamples for each interval.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
     tables = []
-    for column in telling_columns(predictions):
+    for column in informative_columns(predictions):
         by_column = breakdown(predictions, [column], resamples=resamples, seed=seed)
         tables.append(by_column)
         if predictions.table[column].nunique() <= MOST_VALUES or column == THICKNESS:
@@ -115,7 +115,7 @@ def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
                 writer.writerow([" × ".join(columns), " × ".join(values), *cells])
 
 
-def telling_columns(predictions: Predictions) -> list[str]:
+def informative_columns(predictions: Predictions) -> list[str]:
     """Manifest columns that are informative for a breakdown.
 
     These are numbers that vary and text with 2 to 12 values. Columns that follow from the label,

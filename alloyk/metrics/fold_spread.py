@@ -33,7 +33,7 @@ def fold_spread(parts: dict[str, Predictions]) -> dict[str, Any]:
     """Compute the metrics of each fold, with their mean and standard deviation.
 
     Args:
-        parts: Of `by_fold`.
+        parts: Result of `by_fold`.
 
     Returns:
         `names`, `images`, and `figures`: name → `values` (None where undefined), `mean`

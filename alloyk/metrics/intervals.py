@@ -55,7 +55,7 @@ def confidence_intervals(
         predictions: The predictions that `metrics` were computed from.
         metrics: Its result.
         resamples: Number of bootstrap resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         Path of the metric (`accuracy`, `macro.f1`, `per_class.A.recall`) → `[low, high]`;
@@ -261,7 +261,7 @@ def accuracy_interval(
         correct: `(n,)` bool.
         groups: `(n,)`, equal for images of one plate.
         resamples: Number of bootstrap resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
     """
     _, groups = np.unique(groups, return_inverse=True)
     both = np.stack([np.bincount(groups, correct), np.bincount(groups)], axis=1).astype(np.float64)

@@ -21,7 +21,7 @@ def regression_metrics(
     Args:
         predictions: The predictions.
         resamples: Bootstrap resamples, of plates where there are plates.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         Column → `n mae rmse r2 per_class`, where `per_class` has the first four by class;

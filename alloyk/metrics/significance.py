@@ -54,7 +54,7 @@ def accuracy_difference(
         second_right: The same of the second.
         groups: `(n,)` int from 0, equal for images of one plate.
         resamples: Bootstrap resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         `difference`, its 95 % `interval` and the two-sided `p`; the last two are None

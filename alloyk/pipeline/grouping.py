@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 GROUPED_PIXELS = 2**13
-"""Most pixels of an image that is preprocessed with others: all raw images of a batch are in memory
-then, and larger ones keep several processors busy one by one."""
+"""Maximum number of pixels of an image that is preprocessed with others. All raw images of such a
+batch are in memory together; larger images keep several processors busy one by one."""
 
 GROUP_NUMBERS = 2**17
-"""Most numbers of the images that are preprocessed together: their copies stay in the cache."""
+"""Maximum size of the images preprocessed together, in numbers: their copies stay in the cache."""
 
 # TensorFlow computes eight numbers at once, and those left over at the end of an array by another
 # routine, which rounds differently. Matrices with shorter sides are multiplied in another way if

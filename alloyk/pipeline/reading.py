@@ -120,7 +120,7 @@ class _FilesOfBatch:
     Args:
         paths: String tensor `(n,)`.
         read_files: See `_files_read`.
-        grouping: Of the preprocessing.
+        grouping: Grouping of the preprocessing.
         size: That of the flat frames, or `(None, None)`.
     """
 

@@ -56,7 +56,7 @@ def plot_precision_recall(
     """Precision over recall of each class, its average precision in the legend.
 
     Args:
-        curves: Of `precision_recall_curves`.
+        curves: Result of `precision_recall_curves`.
         metrics: From `alloyk.metrics.classification_metrics`; the legend shows them.
         names: Display names of the k classes.
         subtitle: A line under the title.
@@ -76,7 +76,7 @@ def plot_roc(
     """True over false positive rate of each class, its AUC in the legend.
 
     Args:
-        curves: Of `roc_curves`.
+        curves: Result of `roc_curves`.
         metrics: From `alloyk.metrics.classification_metrics`; the legend shows them.
         names: Display names of the k classes.
         subtitle: A line under the title.

@@ -85,7 +85,7 @@ def plot_fold_histories(
     The mean ends with the shortest training.
 
     Args:
-        histories: Of each fold: column of `history.csv` → `(epochs,)`.
+        histories: For each fold: column of `history.csv` → `(epochs,)`.
         quantity: `accuracy` or `loss`.
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.

@@ -24,8 +24,8 @@ def plot_schedules(
     Args:
         spans: Epochs done at the start and at the end of a value, for each of all members.
         values: Key → its values in these spans.
-        best_spans: As `spans`, of the best member and those it descends from.
-        best_values: As `values`, of these.
+        best_spans: The same for the best member and its ancestors.
+        best_values: The values of `best_spans`.
         logarithmic: Keys with a logarithmic axis.
 
     Returns:

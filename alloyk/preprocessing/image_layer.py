@@ -16,8 +16,8 @@ class ImageLayer(keras.layers.Layer):
     class, without Keras' running number, so that equal layers have equal configurations.
 
     Attributes:
-        most_together: Most images that get together the bits that each gets by itself; None if it
-            is any number.
+        most_together: Maximum number of images for which a batch gives each image the same bits as
+            processing it alone; None for any number.
     """
 
     most_together: int | None = None

@@ -253,7 +253,7 @@ class _Strip:
         """The rows without defects.
 
         Args:
-            found: Of the whole images.
+            found: Result for the whole images.
             columns: `(batch, 1, width)`, whether enough pixels of a column are outside.
             threshold: `PIXEL_THRESHOLD`.
         """

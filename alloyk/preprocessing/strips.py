@@ -78,7 +78,7 @@ def sum_rows(visit: Visit, images: Any, shape: tuple) -> Any:
         visit: Returns a tensor of `shape` float32; only sums that are exact, such as counts, do
             not depend on the strips.
         images: `(batch, height, width, …)`, for their size.
-        shape: Of the result.
+        shape: Shape of the result.
     """
     height, width = ops.shape(images)[1:3]
     if not is_looped():

@@ -67,7 +67,7 @@ def stress_run(
         out: Folder for `stress.csv`, `stress.md` and `stress.png`; by default `stress` in the run.
         most_images: Images at most, chosen at random from the test split.
         seed: Seed of the choice and of the disturbances.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         AlloykError: The run has no model, or its test images are gone or cannot be read.

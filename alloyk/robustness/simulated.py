@@ -121,8 +121,8 @@ def simulated_images(
         root: Folder of the data set, with its `simulation.yaml`.
         setup: One of `setups_of`.
         strength: One of its strengths.
-        count: How many images.
-        seed: Of plates, panel and images.
+        count: Number of images.
+        seed: Seed of plates, panel and images.
         channels: As in `setups_of`.
     """
     recipe = _recipe(root, channels)

@@ -38,7 +38,7 @@ class Facts:
         skipped: Paths of unreadable images that were left out.
         ceiling: The reference ceiling, in files of versions that computed it in training.
         images: Split → number of images.
-        fingerprint: Of the data set, see `alloyk.data.ImageDataset.fingerprint`.
+        fingerprint: Fingerprint of the data set, see `alloyk.data.ImageDataset.fingerprint`.
         parameters: Number of parameters of the saved network.
         loss_weights: Task → learned weight of its loss.
         packages: Package → version.
@@ -47,7 +47,7 @@ class Facts:
         cpu_kernels: TensorFlow's CPU kernels, see `alloyk.runtime.kernels.describe_kernels`.
         devices: TensorFlow's names of the devices used.
         evaluated: What was evaluated, where that is not simply a split.
-        cross_validation: Of a cross-validation only.
+        cross_validation: Folds and what each held out; set for a cross-validation only.
         fine_tuned_from: Folder of the run that quantisation-aware training started from.
         run: Folder of the evaluated run, in an evaluation outside the run.
         further: Entries of other versions; kept when the facts are written again.

@@ -112,7 +112,7 @@ def training_image_notes(run: str | Path, dataset: ImageDataset, paths: Sequence
     Args:
         run: Run folder.
         dataset: From `open_other_data`.
-        paths: Of the images to be evaluated.
+        paths: Paths of the images to be evaluated.
     """
     folder = RunFolder(run)
     record = folder.split_record

@@ -112,8 +112,7 @@ class RunSettings:
             page: PageChoice | None = found
             return page
         raise ModelError(
-            f"{shown(self.file)}: `data.page` must be the number of a page, mean or each, got "
-            f"{found!r}"
+            f"{shown(self.file)}: `data.page` must be a page number, mean or each, got {found!r}"
         )
 
     def _typed(

@@ -85,7 +85,7 @@ class Shard(NamedTuple):
     Attributes:
         number: Its place in the whole.
         content: What the function takes.
-        name: How errors name it.
+        name: Its name in error messages.
     """
 
     number: int

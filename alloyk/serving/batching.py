@@ -30,7 +30,7 @@ class Batches:
 
     Args:
         classifier: The model.
-        waiting: Most images that wait.
+        waiting: Maximum number of images that wait.
     """
 
     def __init__(self, classifier: Classifier, waiting: int) -> None:

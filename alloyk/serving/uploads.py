@@ -1,4 +1,4 @@
-"""Decode an image file that somebody sent: within limits, in memory, of safe formats only."""
+"""Decode uploaded image files: within limits, in memory, safe formats only."""
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from alloyk.imaging import (
 )
 
 FORMATS = frozenset({"png", "jpeg", "bmp", "tiff", "dicom", "npy"})
-"""Formats that are taken. HDF5 may refer to other files of the computer, others need a sidecar."""
+"""Accepted formats. HDF5 may refer to other files of the server; raw files need a sidecar."""
 
 NAME_LENGTH = 200
-# The mean of all pages reads that many times the limit of pixels.
-_PAGES = 16
+# The mean of all pages may read this many times the limit of pixels in total.
+_PAGES_FACTOR = 16
 
 
 class Upload:
@@ -27,8 +27,8 @@ class Upload:
 
     Args:
         data: The whole file.
-        name: How errors name it.
-        pixels: Most pixels that are decoded; the header is read first.
+        name: Its name in error messages.
+        pixels: Maximum number of pixels; the header is checked before decoding.
         page: Page of a file with several, or `mean`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Upload:
             chosen = 0 if count == 1 else chosen
         if chosen is None:
             raise DataError(
-                f"{shown(name)} must have one page, got {count}; choose one by the parameter page"
+                f"{shown(name)} must have one page, got {count}; choose one with the parameter page"
             )
         self.size = image_size(data, page=chosen, name=name)
         self.pixels = decoded_pixels(data, page=chosen, name=name)
@@ -77,14 +77,14 @@ def refuse_many_pixels(
     """Raise DataError if an image has more pixels than the limit.
 
     Args:
-        name: How the error names it.
+        name: Its name in the error message.
         size: `(height, width)` of a page.
         decoded: Pixels that are in memory at once while it is decoded.
-        limit: Most of these.
+        limit: Maximum of `decoded`.
         pages: Pages that are read.
     """
     height, width = size
-    if decoded > limit or height * width * pages > _PAGES * limit:
+    if decoded > limit or height * width * pages > _PAGES_FACTOR * limit:
         together = f" and {decoded} together" if decoded > height * width else ""
         raise DataError(
             f"{shown(name)} must have at most {limit} pixels, got {height}x{width}"
@@ -94,7 +94,7 @@ def refuse_many_pixels(
 
 
 def safe_name(name: str | None) -> str:
-    """Return a name to call an upload, which is never used as a path.
+    """Return a printable name for an upload; it is never used as a path.
 
     >>> safe_name("a.png"), safe_name("../" * 100)[:12], safe_name("")
     ('a.png', '../../../../', 'image')

@@ -1,4 +1,4 @@
-"""Train once for each fold, or for each condition left out, and put the test predictions together.
+"""Train once for each fold, or for each condition left out, and merge the test predictions.
 
 Each training is a run of its own, which `alloyk train` would make from the same configuration with
 `data.fold` or `data.leave_out`; the folder above them is a run too, whose `predictions.csv`
@@ -45,7 +45,7 @@ def cross_validate(
         out: Folder of the cross-validation, with a folder for each training in it.
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
         planned: What of `config` was made for the data set; recorded.
 
     Returns:
@@ -72,7 +72,7 @@ def cross_validate(
         _begin(out, plan, config)
         planned.write_text(RunFolder(out).plan_file)
         _train_each(out, plan, configs, progress)
-        _put_together(out, plan)
+        _write_out_of_fold(out, plan)
         evaluate_run(out)
     return out
 
@@ -116,7 +116,7 @@ def _begin(out: Path, plan: dict, config: Config) -> None:
     )
 
 
-def _put_together(out: Path, plan: dict) -> None:
+def _write_out_of_fold(out: Path, plan: dict) -> None:
     """Write the out-of-fold predictions, and the facts that all trainings share."""
     folder = RunFolder(out)
     tables, probabilities, predicted, estimates, unlike = [], [], [], [], []

@@ -67,7 +67,7 @@ def run_training(
         config: The experiment.
         run: Folder of the run: absent or empty, unless `resume`.
         resume: Resume an interrupted run from its last checkpoint.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
         plan: The settings made from the data set with their reasons, as YAML; kept with the run.
         lineage: A schedule of settings to repeat; `config` has those of its last part.
         started: `time.monotonic()` when the command began, for a time budget.

@@ -69,7 +69,7 @@ class TimeBudget(keras.callbacks.Callback):
     training. The step's duration is measured while training.
 
     Args:
-        seconds: Of the whole run, from `started`.
+        seconds: Time limit of the whole run, counted from `started`.
         schedule: The schedule that the optimizer uses.
         work: The numbers of images.
         started: `time.monotonic()` when the run began.

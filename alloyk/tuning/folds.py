@@ -1,4 +1,4 @@
-"""The cross-validated objective of a trial: one training for each fold, kept as it ends."""
+"""The cross-validated objective of a trial: one training for each fold, saved when it ends."""
 
 import math
 import shutil
@@ -15,7 +15,7 @@ from alloyk.runs.predictions import write_predictions
 from alloyk.tuning.loop import Outcome
 
 OUTCOME_FILE = "outcome.json"
-"""Of a finished fold: its result, epochs and seconds."""
+"""Result, epochs and seconds of a finished fold."""
 
 
 def fold_folder(trial: Path, fold: int) -> Path:
@@ -33,7 +33,7 @@ def over_folds(
     Args:
         trial: Folder of the trial.
         folds: Number of folds.
-        train_fold: Trains one, from its checkpoint if there is one, in the folder that it is given.
+        train_fold: Trains a fold in the given folder, from its checkpoint if there is one.
         continued: Whether another trial may continue this one, from the checkpoints.
     """
     outcomes = []
@@ -49,7 +49,7 @@ def over_folds(
             if not continued:
                 shutil.rmtree(RunFolder(folder).checkpoint_folder, ignore_errors=True)
         outcomes.append(found)
-    _put_together(trial, folds)
+    _write_out_of_fold(trial, folds)
     results = tuple(float(one["result"]) for one in outcomes)
     return Outcome(
         math.fsum(results) / folds,
@@ -59,7 +59,7 @@ def over_folds(
     )
 
 
-def _put_together(trial: Path, folds: int) -> None:
+def _write_out_of_fold(trial: Path, folds: int) -> None:
     """Write the out-of-fold predictions, each image once, with its fold in a column."""
     folders = [fold_folder(trial, fold) for fold in range(1, folds + 1)]
     parts = [RunFolder(folder).read_predictions("val") for folder in folders]

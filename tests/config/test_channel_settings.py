@@ -41,7 +41,7 @@ THREE = "data.channels.values=40,45,50"
     [
         (["data.channels.values=40,40"], r"values must name one or more values .* once"),
         (["data.channels.column=kv"], r"data.channels.values must be given"),
-        ([THREE, "data.flat=flat.png"], r"data.flat corrects images of one channel; remove it"),
+        ([THREE, "data.flat=flat.png"], r"data.flat corrects images of one channel only"),
         ([THREE, "preprocess.standardize=imagenet"], r"imagenet is for colours"),
         ([THREE, "preprocess.mean=[0.1,0.2]", "preprocess.std=[1,1]"],
          r"preprocess.mean must have 1 number or 3, one for each of data.channels, got 2"),

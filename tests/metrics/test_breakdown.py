@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.metrics.breakdown import breakdown, plate_predictions, telling_columns
+from alloyk.metrics.breakdown import breakdown, informative_columns, plate_predictions
 from alloyk.metrics.intervals import accuracy_interval
 from alloyk.runs.predictions import Predictions
 
@@ -83,7 +83,7 @@ def test_a_drawn_voltage_is_broken_down_by_quarters(predictions):
 def test_columns_that_tell_something_are_found(predictions):
     # Not the alloy, which is the label; nor what never varies, or names single images.
     wanted = ["thickness_mm", "tube_voltage_kvp", "operator", "serial"]
-    assert telling_columns(predictions) == wanted
+    assert informative_columns(predictions) == wanted
 
 
 def test_a_missing_column_is_named_with_those_there(predictions):

@@ -136,7 +136,12 @@ def test_a_fault_of_the_client_is_named(server):
         (b"no image", "", 422, "cannot read the image image: it is not a PNG"),
         (png(1)[:-30], "?name=a.png", 422, "cannot read the image a.png: the file is cut short"),
         (small.getvalue(), "?name=b.png", 422, "b.png must have the size 40x48"),
-        (stack.getvalue(), "", 422, "must have one page, got 2; choose one by the parameter page"),
+        (
+            stack.getvalue(),
+            "",
+            422,
+            "must have one page, got 2; choose one with the parameter",
+        ),
         (b"\x89HDF\r\n\x1a\n" + bytes(600), "", 422, "NumPy file, got HDF5"),
         (png(1), "?abstain=0.01", 400, "has a threshold for (0.02, 0.05), got 0.01"),
         (png(1), "?abstain=2", 422, "abstain: input should be less than 1"),

@@ -81,13 +81,16 @@ def test_agrees_with_the_likelihood_ratio_where_the_circumstances_are_known(
     settings = {"alloys": labels, "plate.thicknesses_mm": 2, "tube.channels_kvp": channels,
                 "exposure.photons_per_mm2": photons_per_mm2}  # fmt: skip
     parameters = with_overrides(Parameters(), EVERYTHING_KNOWN | settings)
-    beam, nows = Beam(parameters), nominal_exposures(parameters)
+    beam, exposures = Beam(parameters), nominal_exposures(parameters)
     rng = np.random.default_rng(5)
 
     def images(label, count):
         plates = [draw_plate(0, label, 2.0, parameters.plate, rng) for _ in range(count)]
         expected = [
-            [expected_image(beam, now, plate_depth(beam, plate), size, np.float64) for now in nows]
+            [
+                expected_image(beam, now, plate_depth(beam, plate), size, np.float64)
+                for now in exposures
+            ]
             for plate in plates
         ]
         return (
@@ -430,14 +433,14 @@ def test_a_plan_draws_plates_that_no_data_set_holds():
     assert not streams & {ceiling._NOW, estimates._DENSITY, estimates._HELD_OUT}
 
 
-def _joint_formula(beam, nows, depth, size, reduction):
+def _joint_formula(beam, exposures, depth, size, reduction):
     """Covariance of the coefficients by one Fisher matrix of all pixels of all images, inverted."""
     parameters = beam.parameters
     priors = prior_standard_deviations(parameters)
     own = ("output", "tube_voltage_kvp")
     shared = [name for name in priors if name not in own]
     unknowns = [("plate", axis) for axis in (0, 1)] + [(None, name) for name in shared]
-    unknowns += [(image, name) for image in range(len(nows)) for name in own]
+    unknowns += [(image, name) for image in range(len(exposures)) for name in own]
     pixel_mm = parameters.layout.field_mm / size
     count = open_beam_photons(beam, size) / (
         parameters.detector.full_scale * parameters.detector.greatest_count
@@ -446,7 +449,7 @@ def _joint_formula(beam, nows, depth, size, reduction):
 
     def images(unknown=None, step=0.0):
         parts = []
-        for number, now in enumerate(nows):
+        for number, now in enumerate(exposures):
             here = depth
             if unknown is not None:
                 kind, name = unknown
@@ -476,12 +479,12 @@ def _joint_formula(beam, nows, depth, size, reduction):
 def test_joint_covariance_equals_one_matrix_of_all_pixels(channels):
     parameters = preset("hard5", tube__channels_kvp=channels)
     beam, size = Beam(parameters), 20
-    nows, reduction = nominal_exposures(parameters), Reduction(beam)
-    assert [now.tube_voltage_kvp for now in nows] == list(channels)
+    exposures, reduction = nominal_exposures(parameters), Reduction(beam)
+    assert [now.tube_voltage_kvp for now in exposures] == list(channels)
     plate = draw_plate(0, "6082", 2.0, parameters.plate, np.random.default_rng(1))
     depth = plate_depth(beam, plate)
-    found = joint_covariance(beam, nows, depth, size, reduction)
-    expected = _joint_formula(beam, nows, depth, size, reduction)
+    found = joint_covariance(beam, exposures, depth, size, reduction)
+    expected = _joint_formula(beam, exposures, depth, size, reduction)
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
@@ -490,11 +493,11 @@ def test_information_of_channels_adds_up_where_everything_else_is_known():
         preset_parameters("alloys5"), EVERYTHING_KNOWN | {"tube.channels_kvp": [40, 50]}
     )
     beam = Beam(parameters)
-    nows, reduction = nominal_exposures(parameters), Reduction(beam)
+    exposures, reduction = nominal_exposures(parameters), Reduction(beam)
     plate = draw_plate(0, "5083", 2.0, parameters.plate, np.random.default_rng(1))
     depth = plate_depth(beam, plate)
-    alone = [coefficient_covariance(beam, now, depth, 16, reduction) for now in nows]
-    together = joint_covariance(beam, nows, depth, 16, reduction)
+    alone = [coefficient_covariance(beam, now, depth, 16, reduction) for now in exposures]
+    together = joint_covariance(beam, exposures, depth, 16, reduction)
     np.testing.assert_allclose(np.linalg.inv(together), sum(map(np.linalg.inv, alone)), rtol=1e-9)
 
 

@@ -28,7 +28,7 @@ def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
 
     Args:
         plan: From `plan_split`.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
     """
     if plan.finished:
         journal.remove_leftovers(plan.target)

@@ -24,8 +24,8 @@ def baseline_metrics(
     """Accuracy of each baseline that has predictions of the same images.
 
     Args:
-        folder: Of the evaluation.
-        split: Of the predictions.
+        folder: Folder of the evaluation.
+        split: Split of the predictions.
         predictions: The run's. A baseline with other images or labels belongs to an earlier state
             of the data, and is ignored.
         resamples: Bootstrap resamples for the intervals.

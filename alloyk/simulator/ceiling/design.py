@@ -132,7 +132,7 @@ def plan_setups(
         sweeps: One or two sweeps.
         image_size: Pixels along each side.
         seed: Seed of all random numbers; all set-ups are tested on the same draws.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Raises:
         ConfigError: A key is unknown or a value is wrong; raised before any ceiling is computed.

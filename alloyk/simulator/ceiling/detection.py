@@ -62,10 +62,10 @@ def best_detection(
     if not 0 < false_alarms < 1:
         raise ConfigError(f"false_alarms must be between 0 and 1, got {false_alarms}")
     beams = [Beam(parameters), Beam(foreign)]
-    nows = nominal_exposures(parameters)
+    exposures = nominal_exposures(parameters)
     with arithmetic_errors():
         reduction = Reduction(beams[0])
-        found = [covariances(beam, reduction, nows, image_size) for beam in beams]
+        found = [covariances(beam, reduction, exposures, image_size) for beam in beams]
     shares = []
     for nth in range(blocks):
         with arithmetic_errors():

@@ -1,4 +1,4 @@
-"""Estimates of plates by their two coefficients: densities of the classes, and held-out plates.
+"""Class densities and held-out plates, in terms of the two coefficients of a plate.
 
 One image gives an estimate of a plate's two coefficients with the covariance of `fisher`. The
 plates of a class are distributed over composition and thickness; this distribution, convolved with
@@ -34,14 +34,14 @@ _DENSITY, _HELD_OUT = 101, 102
 
 
 def covariances(
-    beam: Beam, reduction: Reduction, nows: Sequence[Circumstances], image_size: int
+    beam: Beam, reduction: Reduction, exposures: Sequence[Circumstances], image_size: int
 ) -> dict[tuple[str, float], np.ndarray]:
     """(Label, nominal thickness) → covariance of the estimate at the nominal plate.
 
     Args:
         beam: The beam.
         reduction: Reduction of the same beam.
-        nows: Circumstances of a sample's images: one, or one for each channel.
+        exposures: Circumstances of a sample's images: one, or one for each channel.
         image_size: Pixels along each side.
     """
     plate = beam.parameters.plate
@@ -53,20 +53,22 @@ def covariances(
         for thickness_mm in plate.nominal_thicknesses_mm:
             one = draw_plate(0, label, thickness_mm, nominal, np.random.default_rng(0))
             depth = plate_depth(beam, one)
-            found[label, thickness_mm] = joint_covariance(beam, nows, depth, image_size, reduction)
+            found[label, thickness_mm] = joint_covariance(
+                beam, exposures, depth, image_size, reduction
+            )
     return found
 
 
 @contextmanager
 def arithmetic_errors() -> Iterator[None]:
-    """Report overflow, or a matrix without an inverse, as images without information."""
+    """Turn overflow and singular matrices into the error that the images carry no information."""
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
             yield
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         raise ConfigError(
             f"the images must carry information about the plate, but they do not ({error}); check "
-            "the last changed settings, above all filters, scatter, exposure and layout"
+            "the settings changed last, above all filters, scatter, exposure and layout"
         ) from None
 
 
@@ -113,7 +115,7 @@ class Block:
         self.estimates, self.true_mm = np.concatenate(estimates), np.concatenate(true_mm)
         self.truth = np.array(truth)
         self.nominal_mm = np.tile(np.repeat(nominals_mm, each), len(self.classes))
-        if spread.thickness_range_mm:  # its nominal thicknesses are not known to anybody
+        if spread.thickness_range_mm:  # a plate from a range has no nominal thickness
             self.nominal_mm[:] = np.mean(spread.thickness_range_mm)
 
     def groups(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -132,7 +132,7 @@ def coefficient_covariance(
 
 def joint_covariance(
     beam: Beam,
-    nows: Sequence[Circumstances],
+    exposures: Sequence[Circumstances],
     depth: np.ndarray,
     image_size: int,
     reduction: Reduction,
@@ -156,7 +156,7 @@ def joint_covariance(
 
     Args:
         beam: The beam.
-        nows: Circumstances of each image, at which the model is linearised.
+        exposures: Circumstances of each image, at which the model is linearised.
         depth: Optical depth of the plate there, shape `(bins,)`.
         image_size: Pixels along each side.
         reduction: Reduction of the same beam.
@@ -168,13 +168,13 @@ def joint_covariance(
 
     Source: S. M. Kay, Fundamentals of Statistical Signal Processing, vol. 1 (1993), eq. 3.31.
     """
-    each = [_unknowns(beam, now, depth, reduction) for now in nows]
+    each = [_unknowns(beam, now, depth, reduction) for now in exposures]
     # The unknowns of all images: the coefficients, those of each exposure, those of the pose.
     keys = [[_key(number, one.name) for one in unknown] for number, unknown in enumerate(each)]
     ordered = sorted({key: None for of_image in keys for key in of_image}, key=lambda key: key[0])
     fisher = np.zeros((len(ordered), len(ordered)))
     priors = np.zeros(len(ordered))
-    for now, unknown, of_image in zip(nows, each, keys, strict=True):
+    for now, unknown, of_image in zip(exposures, each, keys, strict=True):
         places = [ordered.index(key) for key in of_image]
         fisher[np.ix_(places, places)] += _information(
             beam, now, depth, image_size, unknown, pixels

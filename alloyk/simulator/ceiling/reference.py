@@ -131,14 +131,14 @@ def reference_ceiling(
 def _draw_blocks(beam: Beam, image_size: int, seed: int, drawn_circumstances: bool) -> list[Block]:
     """Draw the plates of all repetitions, and the covariance of an estimate for each of them."""
     parameters = beam.parameters
-    nows = [nominal_exposures(parameters)]
+    drawn = [nominal_exposures(parameters)]
     if drawn_circumstances:
         rngs = [sampling.generator(seed, _NOW, nth) for nth in range(BLOCKS)]
-        nows = [_drawn_exposures(parameters, rng, nth) for nth, rng in enumerate(rngs)]
+        drawn = [_drawn_exposures(parameters, rng, nth) for nth, rng in enumerate(rngs)]
     with arithmetic_errors():
         reduction = Reduction(beam)
-        found = [covariances(beam, reduction, now, image_size) for now in nows]
-        return [Block(beam, reduction, found[nth % len(nows)], seed, nth) for nth in range(BLOCKS)]
+        found = [covariances(beam, reduction, exposures, image_size) for exposures in drawn]
+        return [Block(beam, reduction, found[nth % len(drawn)], seed, nth) for nth in range(BLOCKS)]
 
 
 def _drawn_exposures(

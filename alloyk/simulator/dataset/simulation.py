@@ -94,7 +94,7 @@ def simulate_dataset(
         contact_sheet: Whether to draw `contact_sheet.png` too.
         overrides: Dotted parameter key → value, see `alloyk.simulator.settings.overrides`.
         workers: Number of threads; by default one per core.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The folder.

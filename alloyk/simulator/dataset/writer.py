@@ -53,7 +53,7 @@ def write_dataset(
         workers: Number of threads, by default one per core. NumPy and zlib release Python's
             global lock, so threads use all cores; forking a process that runs TensorFlow is not
             safe.
-        progress: Shows how far it is, see `alloyk.progress`.
+        progress: Progress display, see `alloyk.progress`.
 
     Returns:
         The folder.

@@ -15,7 +15,7 @@ def parameters_as_used(parameters: Parameters, channels: Mapping[str, Any] | Non
     """The parameters of the samples that a run takes of a simulated data set.
 
     Args:
-        parameters: Of the data set.
+        parameters: Parameters of the data set.
         channels: `column` and `values` of `data.channels`; None or empty if each image is a sample.
 
     Raises:

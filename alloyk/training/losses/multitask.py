@@ -24,7 +24,7 @@ class MultitaskLoss(keras.losses.Loss):
     Args:
         class_loss: Loss over labels and logits.
         targets: The numbers; their spreads are what errors are measured in.
-        weights: Of the alloy and of each target, positive; None where they are learned.
+        weights: Weights of the alloy and of each target, positive; None where they are learned.
         log_variances: The s of the alloy and of each target, a variable `(1 + targets,)`; None
             where weights are fixed.
 
