@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 """Rows shown; the rest is counted."""
 
 
@@ -14,9 +14,9 @@ def html_table(caption: object, columns: Sequence[object], rows: Sequence[Sequen
     '<table><caption>&lt;b&gt;</caption><tr><th>class</th><th>recall</th></tr><tr><td>Al
     1050</td><td>0.9877</td></tr></table>'
     """
-    lines = [_row("th", columns), *(_row("td", row) for row in rows[:MOST_ROWS])]
-    if len(rows) > MOST_ROWS:
-        left = f"… and {len(rows) - MOST_ROWS:,} more"
+    lines = [_row("th", columns), *(_row("td", row) for row in rows[:MAX_ROWS])]
+    if len(rows) > MAX_ROWS:
+        left = f"… and {len(rows) - MAX_ROWS:,} more"
         lines.append(f'<tr><td colspan="{len(columns)}">{left}</td></tr>')
     return f"<table><caption>{escape(str(caption))}</caption>{''.join(lines)}</table>"
 

@@ -1,4 +1,4 @@
-from alloyk.notebook import MOST_ROWS, html_table
+from alloyk.notebook import MAX_ROWS, html_table
 
 
 def test_texts_are_escaped():
@@ -9,6 +9,6 @@ def test_texts_are_escaped():
 
 
 def test_a_long_table_is_cut():
-    html = html_table("many", ["number"], [[n] for n in range(1000 + MOST_ROWS)])
-    assert html.count("<tr>") == 2 + MOST_ROWS
+    html = html_table("many", ["number"], [[n] for n in range(1000 + MAX_ROWS)])
+    assert html.count("<tr>") == 2 + MAX_ROWS
     assert "… and 1,000 more" in html

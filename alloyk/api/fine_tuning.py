@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from alloyk.config import Config
 
 SHARE_OF_EPOCHS = 0.1
-LEAST_EPOCHS = 3
+MIN_EPOCHS = 3
 SHARE_OF_LEARNING_RATE = 0.01
 
 
@@ -55,7 +55,7 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
             "schedule": {"name": "cosine", "warmup_epochs": 0, "final_fraction": 0},
             "model": {"freeze_epochs": 0},
             "train": {
-                "epochs": max(LEAST_EPOCHS, math.ceil(epochs * SHARE_OF_EPOCHS)),
+                "epochs": max(MIN_EPOCHS, math.ceil(epochs * SHARE_OF_EPOCHS)),
                 "patience": None, "start_from_epoch": 0, "time_budget_minutes": None,
                 "average_weights": None, "strategy": "single", "mixed_precision": False,
             },

@@ -13,7 +13,7 @@ STANDS_OUT = 8.0
 # Deviation of a bad line, in standard deviations of the differences between neighbouring lines.
 LINE_STANDS_OUT = 10.0
 # More candidates than this are texture or edges; only the strongest are examined.
-MOST_CANDIDATES = 256
+MAX_CANDIDATES = 256
 # Lines are compared by the means of three subsets of their pixels, so that a single bad pixel does
 # not make a bad line.
 PARTS = 3
@@ -112,9 +112,9 @@ def _pixels(gray: np.ndarray, differences: np.ndarray, noise: float) -> np.ndarr
     candidates = np.flatnonzero((differences > least) | (differences < -least))
     if not len(candidates):
         return np.zeros((0, 2), np.int64)
-    if len(candidates) > MOST_CANDIDATES:
+    if len(candidates) > MAX_CANDIDATES:
         values = np.abs(differences.ravel()[candidates])
-        candidates = candidates[np.argpartition(values, -MOST_CANDIDATES)[-MOST_CANDIDATES:]]
+        candidates = candidates[np.argpartition(values, -MAX_CANDIDATES)[-MAX_CANDIDATES:]]
     row, column = np.divmod(np.sort(candidates), width)
     offsets = [(r, c) for r in range(3) for c in range(3) if (r, c) != (1, 1)]
     around = np.stack([gray[row + r, column + c] for r, c in offsets])

@@ -15,7 +15,7 @@ from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted
 from alloyk.files import few
 
 # A position is bad on a detector if it is bad in this fraction, and this number, of images.
-FEWEST = 5
+MIN_IMAGES = 5
 COMMON = 0.95
 # Fractions in two classes that differ by more than this reveal the class: a shortcut.
 TELLS_CLASS = 0.5
@@ -25,7 +25,7 @@ SCATTERED = 0.3
 SCENE = 0.6
 MARGIN = 0.3
 REFERENCES = 24
-FEWEST_SCENES = 8
+MIN_SCENES = 8
 TURNS = (
     "as usual", "rotated by 90°", "rotated by 180°", "rotated by 270°",
     "flipped left-right", "transposed", "flipped up-down", "transposed along the other diagonal",
@@ -39,7 +39,7 @@ def defects(audited: Audited) -> Iterator[Finding]:
         for place in found.places():
             rows_of.setdefault(place, []).append(row)
     total = int(audited.scan.readable.sum())
-    kept = {place: rows for place, rows in rows_of.items() if len(rows) >= FEWEST}
+    kept = {place: rows for place, rows in rows_of.items() if len(rows) >= MIN_IMAGES}
     fixed = {place: rows for place, rows in kept.items() if len(rows) >= COMMON * total}
     moving = {place: rows for place, rows in kept.items() if place not in fixed}
     if fixed:
@@ -69,7 +69,7 @@ def borders(audited: Audited) -> Iterator[Finding]:
     """A border around the images, from a collimator or a program."""
     framed = {row: d.border for row, d in audited.scan.defects.items() if any(d.border)}
     widths = Counter(framed.values()).most_common(1)
-    if len(framed) < FEWEST:
+    if len(framed) < MIN_IMAGES:
         return
     rows = np.array(sorted(framed))
     share = len(rows) / int(audited.scan.readable.sum())
@@ -109,7 +109,7 @@ class CommonScene:
 def common_scene(audited: Audited) -> CommonScene | None:
     """Find the common scene and its orientation in each image; None with too few images."""
     rows = np.flatnonzero(audited.scan.readable)
-    if len(rows) < FEWEST_SCENES:
+    if len(rows) < MIN_SCENES:
         return None
     turn, sure = _turns(audited.scan.equalized, rows)
     usual = int(np.bincount(turn[sure], minlength=8).argmax()) if sure.any() else 0

@@ -18,8 +18,8 @@ from alloyk.plots import new_axes, readable_names, save_figure
 from alloyk.plots.style import COLORS, GRAY, Axes, Figure, add_legend, finish, in_house_style
 
 # Limits for large data sets.
-MOST_CLASSES = 8
-MOST_PAIRS = 6
+MAX_CLASSES = 8
+MAX_PAIRS = 6
 IMAGES_PER_HISTOGRAM = 60
 BINS = 128
 SEED = 0
@@ -122,7 +122,7 @@ def plot_quality(audited: Audited) -> Axes | None:
     ):
         values = audited.measure(name)[order]
         values[~np.isfinite(values)] = np.nan
-        for number, label in enumerate(sorted(set(labels))[:MOST_CLASSES]):
+        for number, label in enumerate(sorted(set(labels))[:MAX_CLASSES]):
             some = labels == label
             ax.plot(
                 place[some], values[some], ".", markersize=3, color=COLORS[number % len(COLORS)],
@@ -188,7 +188,7 @@ def plot_pairs(audited: Audited, pairs) -> Axes | None:
     """The most similar pairs, side by side."""
     if not pairs:
         return None
-    some = pairs[:MOST_PAIRS]
+    some = pairs[:MAX_PAIRS]
     rows, columns = -(-len(some) // 2), 4 if len(some) > 1 else 2
     figure = Figure(figsize=(2.4 * columns + 0.6, 2.6 * rows + 0.7), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).reshape(-1, 2)
@@ -227,7 +227,7 @@ def _drawn_of_each_class(audited: Audited, count: int) -> dict[str, np.ndarray]:
     """Up to `count` readable rows of each of the first classes, drawn at random."""
     labels, rng = _labels(audited), np.random.default_rng(SEED)
     drawn = {}
-    for label in sorted(set(labels))[:MOST_CLASSES]:
+    for label in sorted(set(labels))[:MAX_CLASSES]:
         rows = np.flatnonzero((labels == label) & audited.scan.readable)
         if len(rows):
             drawn[label] = np.sort(rng.permutation(rows)[:count])

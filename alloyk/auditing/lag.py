@@ -13,17 +13,17 @@ import numpy as np
 from alloyk.auditing.blocks import ROWS
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL
 from alloyk.auditing.findings import CHECK, Audited, Finding, counted
-from alloyk.auditing.quality import FEWEST_IN_SERIES, STANDARD_ERRORS, in_order, series_in_order
+from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, in_order, series_in_order
 
 # An edge is a second difference of block means above this many standard deviations of the others,
 # and above this fraction of the mean count.
 STRONG = 8.0
-SMALLEST_EDGE = 0.02
+MIN_EDGE = 0.02
 # The other image is empty where its second differences, up to two blocks around, are below this
 # fraction of the edge: an edge that has moved a little is not a ghost.
 EMPTY = 0.25
 REACH = 2
-FEWEST_BLOCKS = 3
+MIN_BLOCKS = 3
 
 # The smallest lag that matters: half a per cent of the image before.
 LAG = 0.005
@@ -72,7 +72,7 @@ def _ghost(audited: Audited, pairs: np.ndarray) -> tuple[float, float, int]:
     parts = [_differences(audited, pairs[i : i + ROWS]) for i in range(0, len(pairs), ROWS)]
     found = np.concatenate([np.empty(0), *parts])
     found = found[np.isfinite(found)]
-    if len(found) < FEWEST_IN_SERIES:
+    if len(found) < MIN_IN_SERIES:
         return 0.0, 0.0, len(found)
     ranks = rankdata(np.abs(found))
     errors = float((ranks * np.sign(found)).sum() / np.sqrt(np.square(ranks).sum()))
@@ -104,12 +104,12 @@ def _carried(edges: np.ndarray, other: np.ndarray, means: np.ndarray) -> np.ndar
 
     heights = np.abs(edges)
     deviation = np.median(heights.reshape(len(edges), -1), axis=1) / MEDIAN_OF_NORMAL
-    smallest = np.maximum(STRONG * deviation, SMALLEST_EDGE * means)[:, None, None, None]
+    smallest = np.maximum(STRONG * deviation, MIN_EDGE * means)[:, None, None, None]
     around = (1, 2 * REACH + 1, 2 * REACH + 1)
     own = maximum_filter(np.abs(other).max(axis=1), size=around)[:, None]
     used = (heights > smallest) & (own < EMPTY * heights)
     weights = np.where(used, edges, 0)
     norm = np.square(weights, dtype=np.float64).sum(axis=(1, 2, 3))
-    enough = used.sum(axis=(1, 2, 3)) >= FEWEST_BLOCKS
+    enough = used.sum(axis=(1, 2, 3)) >= MIN_BLOCKS
     carried = (weights * other).sum(axis=(1, 2, 3), dtype=np.float64)
     return np.divide(carried, norm, out=np.full(len(edges), np.nan), where=enough)

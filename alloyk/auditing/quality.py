@@ -19,7 +19,7 @@ DRIFT = 0.15
 # … if the order explains it: Spearman's rank correlation with the position in the series, at this
 # many standard errors (1 / √(n − 1) without any trend).
 STANDARD_ERRORS = 4
-FEWEST_IN_SERIES = 16
+MIN_IN_SERIES = 16
 
 QUANTITIES = {"snr": "signal-to-noise ratio", "sharpness": "sharpness", "mean": "mean brightness"}
 
@@ -34,7 +34,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
         typical = np.full(len(values), np.nan)
         for rows in _members(audited.labels, len(audited)):
             known = rows[np.isfinite(values[rows])]
-            if len(known) >= FEWEST_IN_SERIES:
+            if len(known) >= MIN_IN_SERIES:
                 typical[rows] = np.median(values[known])
         # A constant image has neither noise nor edges, and is a separate finding.
         low = (values < BEHIND[name] * typical) & (audited.measure("high") > audited.measure("low"))
@@ -51,7 +51,7 @@ def behind(audited: Audited) -> Iterator[Finding]:
 
 def drift(audited: Audited) -> Iterator[Finding]:
     """Noise, sharpness and brightness that drift over a series."""
-    series = series_in_order(audited, FEWEST_IN_SERIES)
+    series = series_in_order(audited, MIN_IN_SERIES)
     for name, noun in QUANTITIES.items():
         values = audited.measure(name)
         drifts = {}
@@ -130,7 +130,7 @@ def _drift(values: np.ndarray) -> float | None:
     """Relative change from the first to the last quarter, if the order explains it."""
     values = values[np.isfinite(values)]
     n = len(values)
-    if n < FEWEST_IN_SERIES or np.ptp(values) == 0:
+    if n < MIN_IN_SERIES or np.ptp(values) == 0:
         return None
     from scipy.stats import rankdata
 

@@ -17,9 +17,9 @@ TREES = 60
 SEED = 0
 
 # Number of images used, drawn at random; enough for ± 2 points.
-MOST_IMAGES = 4000
-MOST_FOREST_IMAGES = 1000
-FEWEST_PER_CLASS = 8
+MAX_IMAGES = 4000
+MAX_FOREST_IMAGES = 1000
+MIN_PER_CLASS = 8
 
 # A rule is reported if it covers this fraction of the way from chance to certainty …
 TELLING = 0.2
@@ -59,7 +59,7 @@ class _Rows:
 
 def shortcuts(audited: Audited) -> Iterator[Finding]:
     """Whether size, format, brightness or border predict the class."""
-    chosen = _chosen(audited, MOST_IMAGES)
+    chosen = _chosen(audited, MAX_IMAGES)
     if chosen is None:
         return
     measures = audited.scan.measures.iloc[chosen.rows]
@@ -127,7 +127,7 @@ def equalization_effect(audited: Audited) -> EqualizationEffect | None:
     Returns:
         None if there are too few labelled images.
     """
-    chosen = _chosen(audited, MOST_FOREST_IMAGES)
+    chosen = _chosen(audited, MAX_FOREST_IMAGES)
     if chosen is None:
         return None
     thumbs = audited.scan.thumbs[chosen.rows].astype(np.float32).reshape(len(chosen.rows), -1)
@@ -187,7 +187,7 @@ def _chosen(audited: Audited, most: int) -> _Rows | None:
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(SEED).choice(rows, most, replace=False))
     labels, names = pd.factorize(audited.labels[rows], sort=True)
-    if len(names) < 2 or np.bincount(labels).min() < FEWEST_PER_CLASS:
+    if len(names) < 2 or np.bincount(labels).min() < MIN_PER_CLASS:
         return None
     groups = np.arange(len(rows))
     if audited.series_told:

@@ -23,12 +23,12 @@ FIRST_WORDS, FIRST_BITS = 2, 54
 HASH_BITS = 400
 
 # With fewer images, the fixed pattern cannot be estimated.
-FEWEST = 8
+MIN_IMAGES = 8
 
 BLOCK = 256
-MOST_COMPARED = 20_000
+MAX_COMPARED = 20_000
 """With more images, not every image is compared with every other one."""
-MOST_PAIRS = 100_000
+MAX_PAIRS = 100_000
 
 
 def near_duplicates(
@@ -51,7 +51,7 @@ def near_duplicates(
     """
     rows = np.arange(len(signatures)) if rows is None else rows
     rows = rows[np.any(signatures, axis=1)[rows]]
-    if len(rows) < FEWEST:
+    if len(rows) < MIN_IMAGES:
         return []
     common = np.median(signatures[sample_of(rows)], axis=0).astype(np.float32)
     words = _sign_words(signatures, rows, common)
@@ -61,10 +61,10 @@ def near_duplicates(
         some = similarity >= SIMILAR
         pairs = zip(rows[first[some]].tolist(), rows[second[some]].tolist(), strict=True)
         found.update(zip(pairs, similarity[some].tolist(), strict=True))
-        if len(found) >= MOST_PAIRS:
+        if len(found) >= MAX_PAIRS:
             break
     ordered = sorted(found, key=lambda pair: (-round(found[pair], 6), pair))
-    return [(*pair, found[pair]) for pair in ordered[:MOST_PAIRS]]
+    return [(*pair, found[pair]) for pair in ordered[:MAX_PAIRS]]
 
 
 def _sign_words(signatures: np.ndarray, rows: np.ndarray, common: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def _compared_pairs(
     signatures: np.ndarray, rows: np.ndarray, common: np.ndarray, words: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Numbers of rows whose correlation is computed."""
-    if len(rows) <= MOST_COMPARED:
+    if len(rows) <= MAX_COMPARED:
         for start in range(0, len(rows), BLOCK):
             yield _close_pairs(words, start)
         return

@@ -14,13 +14,13 @@ from alloyk.errors import DataError
 from alloyk.imaging import shown
 from alloyk.progress import NO_PROGRESS, Progress
 
-MOST_MEASURED = 1000
+MAX_MEASURED = 1000
 """Training images that are read and measured; more do not change a median."""
 
-FEWEST_PER_CLASS = 2
+MIN_PER_CLASS = 2
 """Training images of a class below which nothing can be learned."""
 
-FEWEST_SERIES = 6
+MIN_SERIES = 6
 """Series of each class from which a split by series leaves two for each part."""
 
 SEED = 0
@@ -106,7 +106,7 @@ class Fingerprint:
 
 
 def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> Fingerprint:
-    """Measure a data set; at most `MOST_MEASURED` of its training images are read.
+    """Measure a data set; at most `MAX_MEASURED` of its training images are read.
 
     Args:
         dataset: The data set as training will see it.
@@ -150,9 +150,9 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
 
 def _refuse_too_few(dataset: ImageDataset, classes: dict[str, int]) -> None:
     smallest = min(classes, key=lambda name: classes[name])
-    if classes[smallest] < FEWEST_PER_CLASS:
+    if classes[smallest] < MIN_PER_CLASS:
         raise DataError(
-            f"every class must have at least {FEWEST_PER_CLASS} training images, got "
+            f"every class must have at least {MIN_PER_CLASS} training images, got "
             f"{classes[smallest]} of {smallest!r} in {shown(dataset.root)}; add images of it, or "
             "remove the class"
         )
@@ -161,8 +161,8 @@ def _refuse_too_few(dataset: ImageDataset, classes: dict[str, int]) -> None:
 def _measured(dataset: ImageDataset, progress: Progress) -> Audited:
     """The measures of a random sample of the training images."""
     table = dataset.split("train")
-    if len(table) > MOST_MEASURED:
-        table = table.sample(MOST_MEASURED, random_state=SEED).sort_index()
+    if len(table) > MAX_MEASURED:
+        table = table.sample(MAX_MEASURED, random_state=SEED).sort_index()
     table = table.reset_index(drop=True)
     root = dataset.root.absolute()
     paths = [root / path for path in table["path"]]
@@ -191,4 +191,4 @@ def series_as_groups(dataset: ImageDataset) -> str | None:
         return None
     labels = dataset.table["label"].to_numpy(dtype=object)
     fewest = min(len(set(names[labels == label])) for label in dataset.classes)
-    return NAME_BEFORE_LAST if fewest >= FEWEST_SERIES else None
+    return NAME_BEFORE_LAST if fewest >= MIN_SERIES else None

@@ -21,7 +21,7 @@ NETWORK = "resnet18"
 # Image size: images up to this side stay as they are.
 SMALL_SIDE = 96
 # Largest side; training time grows with its square.
-LARGEST_SIDE = 256
+MAX_SIDE = 256
 # Reduced until the finest detail changes this much per pixel, relative to the image's contrast.
 DETAIL_PER_PIXEL = 0.5
 # Sides above SMALL_SIDE are multiples of this, which networks halve evenly.
@@ -34,10 +34,10 @@ STRIDE_SIDE = 32
 STRIDED = ("resnet18", "resnet34", "resnet50", "efficientnetb0")
 
 # Batch: the recipe's, at most this share of the training images, in multiples of BATCH_STEP.
-LARGEST_BATCH, BATCH_SHARE, BATCH_STEP = 32, 0.05, 4
+MAX_BATCH, BATCH_SHARE, BATCH_STEP = 32, 0.05, 4
 
-# Optimizer steps: at least FEWEST_STEPS, otherwise STEPS_PER_ROOT · √images.
-FEWEST_STEPS, STEPS_PER_ROOT, MOST_EPOCHS = 1500, 40, 300
+# Optimizer steps: at least MIN_STEPS, otherwise STEPS_PER_ROOT · √images.
+MIN_STEPS, STEPS_PER_ROOT, MAX_EPOCHS = 1500, 40, 300
 WARMUP_SHARE = 0.1
 
 # Augmentation: strength 1 up to the first number of training images per class, falling with the
@@ -82,7 +82,7 @@ def image_size(found: Fingerprint, config: Config) -> Iterator[Setting]:
     side, reason = side_for(short, found.sharpness)
     if side < least:
         side, reason = least, f"{config.model.arch} takes no smaller images than {least} pixels"
-    stretch = min(long / short, LARGEST_SIDE / side) if short else 1.0
+    stretch = min(long / short, MAX_SIDE / side) if short else 1.0
     other = max(_rounded(side * stretch), side)
     size = [side, other] if found.height <= found.width else [other, side]
     yield "preprocess.image_size", size, reason
@@ -97,11 +97,11 @@ def side_for(short: int, sharpness: float) -> tuple[int, str]:
     if short <= SMALL_SIDE:
         return short, f"the median side of {short} pixels is small: not reduced"
     needed = short * sharpness / DETAIL_PER_PIXEL
-    side = _rounded(min(max(needed, SMALL_SIDE), LARGEST_SIDE, short))
-    if needed >= LARGEST_SIDE and short > LARGEST_SIDE:
+    side = _rounded(min(max(needed, SMALL_SIDE), MAX_SIDE, short))
+    if needed >= MAX_SIDE and short > MAX_SIDE:
         return side, (
             f"the detail of {short} pixels would need {min(needed, short):.0f}; "
-            f"{LARGEST_SIDE} is the limit for time: crop the images, or set a larger size"
+            f"{MAX_SIDE} is the limit for time: crop the images, or set a larger size"
         )
     if needed <= SMALL_SIDE:
         return side, f"{short} pixels with little fine detail (sharpness {sharpness:.3f})"
@@ -153,7 +153,7 @@ def batch(found: Fingerprint, config: Config) -> Iterator[Setting]:
     size = batch_for(found.train)
     reason = (
         "the recipe's"
-        if size == LARGEST_BATCH
+        if size == MAX_BATCH
         else f"at most {100 * BATCH_SHARE:.0f} % of {found.train:,} training images"
         if size <= BATCH_SHARE * found.train
         else "the smallest that batch norm can use"
@@ -168,7 +168,7 @@ def batch_for(images: int) -> int:
     (4, 12, 32)
     """
     most = int(BATCH_SHARE * images) // BATCH_STEP * BATCH_STEP
-    return min(max(most, BATCH_STEP), LARGEST_BATCH)
+    return min(max(most, BATCH_STEP), MAX_BATCH)
 
 
 def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -178,7 +178,7 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     times = RELATIVE_LENGTH.get(config.model.arch, 1)
     steps = times * steps_for(found.train)
     per_epoch = math.ceil(found.train / config.train.batch_size)
-    epochs = min(math.ceil(steps / per_epoch), MOST_EPOCHS)
+    epochs = min(math.ceil(steps / per_epoch), MAX_EPOCHS)
     reason = (
         f"{epochs * per_epoch:,} steps of {per_epoch:,} per epoch; {found.train:,} images need "
         f"about {steps:,}"
@@ -194,7 +194,7 @@ def steps_for(images: int) -> int:
     >>> steps_for(300), steps_for(8400), steps_for(1_000_000)
     (1500, 3667, 40000)
     """
-    return max(FEWEST_STEPS, math.ceil(STEPS_PER_ROOT * math.sqrt(images)))
+    return max(MIN_STEPS, math.ceil(STEPS_PER_ROOT * math.sqrt(images)))
 
 
 def schedule(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -212,7 +212,7 @@ def schedule(found: Fingerprint, config: Config) -> Iterator[Setting]:
 def learning_rate(found: Fingerprint, config: Config) -> Iterator[Setting]:
     """The recipe's rate, scaled to the batch."""
     rate, batch_size = config.optimizer.learning_rate, config.train.batch_size
-    ratio = batch_size / LARGEST_BATCH
+    ratio = batch_size / MAX_BATCH
     name = config.optimizer.name
     linear = name in ("sgd", "momentum")
     scaled = float(f"{rate * (ratio if linear else math.sqrt(ratio)):.3g}")

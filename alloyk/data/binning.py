@@ -9,7 +9,7 @@ from alloyk.data.splits import nominal_thickness
 from alloyk.targets.cells import is_missing, numbers_in
 
 # More distinct numbers than this are put into classes.
-MOST_VALUES = 12
+MAX_VALUES = 12
 QUANTILES = 4
 MISSING = "(none)"
 # Significant digits of the ends of a range: three, or more where ranges would look the same.
@@ -44,7 +44,7 @@ def conditions_in(column: Iterable[object], name: str = "") -> tuple[np.ndarray,
         names[unknown], given = MISSING, ~unknown  # NaN is a number, not a word, among numbers
     if given.any() and np.isfinite(number[given]).all():
         names = _one_spelling(names, number, given)
-        if len(np.unique(number[given])) > MOST_VALUES:
+        if len(np.unique(number[given])) > MAX_VALUES:
             names, number = _classes(number, given, name)
         order: dict[str, float] = {}
         for text, value in zip(names, number, strict=True):
@@ -71,7 +71,7 @@ def _classes(number: np.ndarray, given: np.ndarray, name: str) -> tuple[np.ndarr
     names = np.full(len(number), MISSING, dtype=object)
     if name == THICKNESS:
         nominal = nominal_thickness(number)
-        if len(np.unique(nominal[given])) <= MOST_VALUES:
+        if len(np.unique(nominal[given])) <= MAX_VALUES:
             names[given] = [f"{mm:.3g}" for mm in nominal[given]]
             return names, nominal
     edges = np.unique(np.quantile(number[given], np.linspace(0, 1, QUANTILES + 1)))

@@ -17,7 +17,7 @@ from alloyk.files import few
 from alloyk.imaging import image_file, image_format, open_image_file, read_image
 
 # Enough to find a depth that one image in 300 has, in a second or two.
-MOST_FILES = 1000
+MAX_FILES = 1000
 # Of a PNG file: its signature, then the header chunk with the bit depth.
 _PNG_DEPTH = 24
 
@@ -70,7 +70,7 @@ def depth_census(paths: Sequence[Path]) -> dict[Depth, int]:
 
     Of more than 1,000 files, 1,000 at equal distances are examined.
     """
-    step = max(1, -(-len(paths) // MOST_FILES))
+    step = max(1, -(-len(paths) // MAX_FILES))
     return dict(Counter(_depths(paths[::step])).most_common())
 
 
@@ -79,7 +79,7 @@ def depth_notes(paths: Sequence[Path]) -> list[str]:
     census = depth_census(paths)
     if len({depth.full_scale for depth in census}) < 2:
         return []
-    examined = f" of {sum(census.values()):,} examined" if len(paths) > MOST_FILES else ""
+    examined = f" of {sum(census.values()):,} examined" if len(paths) > MAX_FILES else ""
     depths = few(f"{depth} {count:,}" for depth, count in census.items())
     return [
         f"The images have several depths ({depths}{examined}): "

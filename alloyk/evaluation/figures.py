@@ -31,7 +31,7 @@ OPTIONAL = (
     "accuracy.png", "loss.png", "breakdown*.png", "ceiling.png", "estimated_*.png", "folds.png",
     "mistakes.png",
 )  # fmt: skip
-MOST_MISTAKES = 12
+MAX_MISTAKES = 12
 
 
 def draw_figures(
@@ -155,7 +155,7 @@ def mistakes_sheet(predictions: Predictions, root: Path | None, subtitle: str) -
         raise DataError("no image was misclassified")
     if root is None:
         raise DataError("the folder of the images is not known")
-    surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MAX_MISTAKES]
     paths = predictions.table["path"].to_numpy()[surest]
     for path in paths:
         for file in image_files(root / path):

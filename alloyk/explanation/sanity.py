@@ -17,7 +17,7 @@ from alloyk.models.nested import nested_layers
 
 HEAD = ("hidden", "logits")
 # Above this, maps count as independent of the weights: half of the ranks' variance is shared.
-MOST_CORRELATION = 0.7
+MAX_CORRELATION = 0.7
 
 
 @contextmanager
@@ -86,8 +86,8 @@ def sanity_check(
         "empty": float(np.mean(empty)),
         "images": len(maps),
         "draws": draws,
-        "limit": MOST_CORRELATION,
-        "passed": found["all"] is None or found["all"] < MOST_CORRELATION,
+        "limit": MAX_CORRELATION,
+        "passed": found["all"] is None or found["all"] < MAX_CORRELATION,
     }
 
 

@@ -24,8 +24,8 @@ from alloyk.runs.folder import EXPLANATION, OVERVIEW
 from alloyk.runs.json_file import read_json
 
 ARRAYS = "maps.npz"
-MOST_IN_OVERVIEW = 24
-MOST_COLUMNS = 6
+MAX_IN_OVERVIEW = 24
+MAX_COLUMNS = 6
 
 
 def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
@@ -161,7 +161,7 @@ def _picture(explanation: Explanation, number: int, over_seen: np.ndarray) -> Ax
 
 def _overview(explanation: Explanation, over_seen: np.ndarray) -> Axes:
     captions = []
-    for i in range(min(len(explanation), MOST_IN_OVERVIEW)):
+    for i in range(min(len(explanation), MAX_IN_OVERVIEW)):
         decided = explanation.probabilities[i].argmax()
         predicted = display_name(explanation.classes[decided])
         label = explanation.labels[i]
@@ -177,7 +177,7 @@ def _overview(explanation: Explanation, over_seen: np.ndarray) -> Axes:
         over_seen[:drawn],
         captions,
         signed=explanation.signed,
-        columns=-(-drawn // -(-drawn // MOST_COLUMNS)),
+        columns=-(-drawn // -(-drawn // MAX_COLUMNS)),
         title=f"Evidence for the class, by {describe(explanation)}{rest}",
         subtitle=f"{subtitle}; simulated" if explanation.simulated else subtitle,
     )

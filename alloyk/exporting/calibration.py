@@ -21,7 +21,7 @@ IMAGES = 300
 ENOUGH = 100
 """Fewer are used if there are not more, with a note."""
 
-MOST_MEASURED = 2000
+MAX_MEASURED = 2000
 """Training images, evenly spaced, among which the extremes are searched."""
 
 EXTREMES = 2
@@ -115,7 +115,7 @@ def draw_calibration(dataset: ImageDataset, *, count: int = IMAGES, seed: int = 
 
 def _extremes(files: Sequence[Path]) -> list[tuple[int, str, str]]:
     """Row, draw and reason of the images at both ends of each measure."""
-    rows = evenly_spaced(len(files), MOST_MEASURED)
+    rows = evenly_spaced(len(files), MAX_MEASURED)
 
     def measured(row: int) -> tuple[float, float, float]:
         image = np.asarray(read_image(files[row]), np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 # colour-blind readers; the opacity shows the strength. A scale of many hues would mix with the
 # brightness of the image.
 FOR, AGAINST = np.array([213, 94, 0]) / 255, np.array([0, 114, 178]) / 255
-MOST_OPAQUE = 0.85
+MAX_OPAQUE = 0.85
 SHOWN_PERCENTILES = (0.5, 99.5)
 
 
@@ -39,5 +39,5 @@ def overlay(image: np.ndarray, values: np.ndarray, most: float) -> np.ndarray:
     """
     strength = np.clip(values / most, -1, 1)[..., None]
     colour = np.where(strength > 0, FOR, AGAINST)
-    opacity = MOST_OPAQUE * np.abs(strength)
+    opacity = MAX_OPAQUE * np.abs(strength)
     return image[..., None] * (1 - opacity) + colour * opacity

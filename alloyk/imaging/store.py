@@ -31,7 +31,7 @@ VERSION = 1
 PLACE = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc", "<u4"), ("shard", "<u4")])
 
 # Files of more shards are opened for each image: a process may have 1,024 open files.
-MOST_OPEN = 256
+MAX_OPEN = 256
 _AT_ONCE = 100_000
 
 REMEDY = "restore it from a copy, or make the data set again with `alloyk split SRC OUT --shards N`"
@@ -155,7 +155,7 @@ class ImageStore:
 
     def _bytes(self, shard: int, length: int, offset: int) -> bytes:
         """`pread`, which threads share without a lock."""
-        if shard not in self._open and len(self._open) >= MOST_OPEN:
+        if shard not in self._open and len(self._open) >= MAX_OPEN:
             with open(self._files[shard], "rb", buffering=0) as file:
                 return os.pread(file.fileno(), length, offset)
         if shard not in self._open:
@@ -214,7 +214,7 @@ class ImageStore:
 # Folder of images → the store that has them, and their names' beginning. Filled where an image is
 # looked for.
 _FOLDERS: dict[str, tuple[ImageStore, str]] = {}
-_MOST_FOLDERS = 10_000
+_MAX_FOLDERS = 10_000
 
 
 def has_store(root: str | Path) -> bool:
@@ -281,7 +281,7 @@ def _found(folder: str) -> tuple[ImageStore, str] | None:
         if above == top:
             return None
         top, below = above, f"{name}/{below}"
-    if len(_FOLDERS) > _MOST_FOLDERS:
+    if len(_FOLDERS) > _MAX_FOLDERS:
         _FOLDERS.clear()
     _FOLDERS[folder] = known[0], known[1] + below
     return _FOLDERS[folder]

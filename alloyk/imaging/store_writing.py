@@ -24,7 +24,7 @@ from alloyk.imaging.store import (
     name_keys,
 )
 
-MOST_SHARDS = 100_000
+MAX_SHARDS = 100_000
 _AHEAD = 32  # files are read together: shared storage takes milliseconds to open one
 _READERS = 8
 
@@ -53,9 +53,9 @@ def write_store(
         DataError: More shards than images, or an image cannot be read.
         OSError: The shards cannot be written.
     """
-    if not 1 <= shards <= min(len(names), MOST_SHARDS):
+    if not 1 <= shards <= min(len(names), MAX_SHARDS):
         raise DataError(
-            f"the number of shards must be 1 to {min(len(names), MOST_SHARDS)} for {len(names)} "
+            f"the number of shards must be 1 to {min(len(names), MAX_SHARDS)} for {len(names)} "
             f"images, got {shards}; choose fewer, so that each has a few hundred megabytes"
         )
     folder = root / SHARDS

@@ -30,7 +30,7 @@ _ESSENTIAL = {
     339,
 }  # fmt: skip
 
-_MOST_CHANNELS = 4  # RGB and alpha, or CMYK
+_MAX_CHANNELS = 4  # RGB and alpha, or CMYK
 
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
@@ -241,7 +241,7 @@ def _plane_behind_page(file: BinaryIO, frame: _Frame) -> np.ndarray:
 
 def _refuse_many_channels(sheet: tifffile.TiffPage) -> None:
     """Raise before decoding if a page has more channels than any image that is read."""
-    if sheet.samplesperpixel > _MOST_CHANNELS:
+    if sheet.samplesperpixel > _MAX_CHANNELS:
         one = np.zeros((1, 1, sheet.samplesperpixel), sheet.dtype)
         if getattr(sheet.photometric, "name", "") != "PALETTE":
             _gray_or_rgb(one, sheet)

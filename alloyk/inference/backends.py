@@ -22,7 +22,7 @@ from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
 
 # More threads gain little on one image.
-MOST_THREADS = 4
+MAX_THREADS = 4
 
 
 class Backend(Protocol):
@@ -126,7 +126,7 @@ class TFLiteBackend:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
+        threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
         try:
             with held_output():
                 self._interpreter = Interpreter(str(path), num_threads=threads)
@@ -166,7 +166,7 @@ class ONNXBackend:
                 "install it with `pip install alloyk[onnx]`, or give another model file"
             ) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
+        options.intra_op_num_threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:

@@ -20,9 +20,9 @@ from alloyk.inference.classifier import Classifier, load
 from alloyk.runtime.memory import peak_memory_bytes
 
 WARM_UP = 3
-MOST_RUNS = 300
+MAX_RUNS = 300
 SECONDS = 2.0  # after which no further run starts
-FEWEST_RUNS = 5
+MIN_RUNS = 5
 TOGETHER = 16
 """Images in a batch whose throughput is measured."""
 
@@ -115,7 +115,7 @@ def _timed(classifier: Classifier, images: np.ndarray) -> list[float]:
     for _ in range(WARM_UP):
         classifier.backend(images)
     seconds: list[float] = []
-    while len(seconds) < MOST_RUNS and (len(seconds) < FEWEST_RUNS or sum(seconds) < SECONDS):
+    while len(seconds) < MAX_RUNS and (len(seconds) < MIN_RUNS or sum(seconds) < SECONDS):
         start = time.perf_counter()
         classifier.backend(images)
         seconds.append(time.perf_counter() - start)

@@ -35,7 +35,7 @@ NEIGHBOUR = 10
 PICTURE_FLOOR = 1e-3
 """Least variance of the coarse picture in any direction, of the mean variance of its parts."""
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
 
 LATER = ("picture_mean", "picture_whitening", "picture_threshold")
@@ -196,7 +196,7 @@ def _upper_quantile(distances: np.ndarray, share: float) -> float:
     return max(float(limit), 1e-12)
 
 
-def evenly_spaced(count: int, most: int = MOST_IMAGES) -> np.ndarray:
+def evenly_spaced(count: int, most: int = MAX_IMAGES) -> np.ndarray:
     """Numbers of at most `most` of `count` images, evenly spaced.
 
     >>> evenly_spaced(10, 4)

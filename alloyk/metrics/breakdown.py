@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.data import THICKNESS
-from alloyk.data.binning import MOST_VALUES, conditions_in
+from alloyk.data.binning import MAX_VALUES, conditions_in
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
 from alloyk.metrics.bootstrap import RESAMPLES
@@ -87,7 +87,7 @@ def breakdown_tables(
     for column in informative_columns(predictions):
         by_column = breakdown(predictions, [column], resamples=resamples, seed=seed)
         tables.append(by_column)
-        if predictions.table[column].nunique() <= MOST_VALUES or column == THICKNESS:
+        if predictions.table[column].nunique() <= MAX_VALUES or column == THICKNESS:
             both = ["label", column]
             tables.append(breakdown(predictions, both, resamples=resamples, seed=seed))
     return tables
@@ -130,7 +130,7 @@ def informative_columns(predictions: Predictions) -> list[str]:
         if name.startswith("true_"):
             continue
         code, values = conditions_in(predictions.table[name], name)
-        if not 2 <= len(values) <= min(MOST_VALUES, max(plates // 2, 1)):
+        if not 2 <= len(values) <= min(MAX_VALUES, max(plates // 2, 1)):
             continue
         pairs = len(np.unique(code * len(predictions.classes) + predictions.y_true))
         if pairs > len(values):  # otherwise each value belongs to one label

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from alloyk.runs.search_space import Parameter
 
-FEWEST_TRIALS = 10
+MIN_TRIALS = 10
 # The time of fANOVA grows with all three. A range counts in equal parts of its width.
-MOST_TRIALS, TREES, PARTS = 300, 24, 16
+MAX_TRIALS, TREES, PARTS = 300, 24, 16
 
 Array = npt.NDArray[np.float64]
 
@@ -63,8 +63,8 @@ def importance_of(
     problem = _problem(len(y), float(np.ptp(y)) if len(y) else 0.0, searched)
     if problem:
         return Importance({}, 0.0, len(y), problem)
-    if len(y) > MOST_TRIALS:
-        kept = np.sort(np.random.default_rng(seed).permutation(len(y))[:MOST_TRIALS])
+    if len(y) > MAX_TRIALS:
+        kept = np.sort(np.random.default_rng(seed).permutation(len(y))[:MAX_TRIALS])
         values, y = [values[i] for i in kept], y[kept]
     y = (y - y.mean()) / y.std()
     columns = [_Column(one, [row.get(one.key) for row in values]) for one in searched]
@@ -74,8 +74,8 @@ def importance_of(
 
 
 def _problem(trials: int, spread: float, searched: Sequence[Parameter]) -> str:
-    if trials < FEWEST_TRIALS:
-        return f"Importance needs {FEWEST_TRIALS} comparable trials or more, got {trials}."
+    if trials < MIN_TRIALS:
+        return f"Importance needs {MIN_TRIALS} comparable trials or more, got {trials}."
     if not searched:
         return "Importance needs a hyperparameter with several values, got none."
     if not spread:

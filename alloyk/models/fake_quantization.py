@@ -23,7 +23,7 @@ from keras import ops
 LEVELS = 255
 """Steps of an int8 activation from its lowest to its highest value."""
 
-LEAST_RANGE = 1e-9
+MIN_RANGE = 1e-9
 """A narrower range is taken to be this wide; a scale must not be 0."""
 
 
@@ -51,7 +51,7 @@ def fake_quantize(x: Any, low: Any, high: Any) -> Any:
     [0.0, 0.0, 0.3, 2.55]
     """
     low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)  # 0 is what images are padded with
-    scale = ops.maximum(high - low, LEAST_RANGE) / LEVELS
+    scale = ops.maximum(high - low, MIN_RANGE) / LEVELS
     zero = ops.round(-128 - low / scale)
     inside = ops.clip(x, (-128 - zero) * scale, (127 - zero) * scale)
     rounded = ops.round(inside / scale) * scale
@@ -79,7 +79,7 @@ def fake_quantize_weights(kernel: Any, axes: tuple[int, ...]) -> Any:
     [[1.2699999809265137, 12.699999809265137], [0.009999999776482582, -0.30000001192092896]]
     """
     largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
-    scale = ops.stop_gradient(ops.maximum(largest, LEAST_RANGE) / 127)
+    scale = ops.stop_gradient(ops.maximum(largest, MIN_RANGE) / 127)
     rounded = ops.round(kernel / scale) * scale
     return kernel + ops.stop_gradient(rounded - kernel)
 

@@ -22,7 +22,7 @@ GROUP_NUMBERS = 2**17
 # routine, which rounds differently. Matrices with shorter sides are multiplied in another way if
 # there are several. Such images are preprocessed one by one.
 SIDE_STEP = 8
-LEAST_SIDE = 24
+MIN_SIDE = 24
 
 _TRACED: dict[str, Callable[[Any], Any]] = {}
 
@@ -52,7 +52,7 @@ class Grouping:
             sizes: `(n, 2)` int, height and width; 0 if unknown.
         """
         sides = np.vstack([sizes, self._output_shape[:2]])
-        even = (sides % SIDE_STEP == 0).all() and (sides >= LEAST_SIDE).all()
+        even = (sides % SIDE_STEP == 0).all() and (sides >= MIN_SIDE).all()
         return bool(even and (sizes.prod(axis=1) <= GROUPED_PIXELS).all() and self._most > 1)
 
     def together(self, numbers: Any, shapes: Any) -> Any:

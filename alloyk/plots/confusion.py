@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from alloyk.plots.style import GRAY, finish, in_house_style, new_axes, readable_names
 
 # Larger matrices get smaller cells: the number of pixels grows with the square of the side.
-MOST_SIDE_IN = 30
-MOST_ANNOTATED = 30
+MAX_SIDE_IN = 30
+MAX_ANNOTATED = 30
 LETTER_IN = 0.085
 """Width of a letter of a label."""
 
@@ -79,7 +79,7 @@ class _Layout(NamedTuple):
 
 def _layout(k: int, names: Sequence[str]) -> _Layout:
     """Choose sizes for `k` classes with these names."""
-    cell = float(np.clip(7.0 / k, 0.5, 1.3)) if k * 0.5 < MOST_SIDE_IN else MOST_SIDE_IN / k
+    cell = float(np.clip(7.0 / k, 0.5, 1.3)) if k * 0.5 < MAX_SIDE_IN else MAX_SIDE_IN / k
     longest = max(len(line) for name in names for line in name.split("\n"))
     most_lines = max(name.count("\n") for name in names) + 1
     slanted = longest * LETTER_IN > cell
@@ -102,7 +102,7 @@ def _draw_cells(
     letters = max(len(text) for text in texts.ravel())
     seaborn.heatmap(
         values,
-        annot=texts if len(values) <= MOST_ANNOTATED else False,
+        annot=texts if len(values) <= MAX_ANNOTATED else False,
         fmt="",
         annot_kws={"fontsize": float(np.clip(cell * 72 / (letters * 0.75), 5, 13))},
         cmap="Blues",

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 ROW_IN, WIDTH_IN = 0.62, 9.6
 # Where a trial without a value of a row is drawn, and the letters that fit into the row.
 ABSENT, LETTERS = -0.09, 100
-LONGEST_CHOICE = 16
+MAX_CHOICE_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _range_marks(low: float, high: float, *, log: bool) -> list[tuple[float, str
     return [(0.0, f"{low:.4g}"), (0.5, f"{middle:.3g}"), (1.0, f"{high:.4g}")]
 
 
-def _short(name: str, longest: int = LONGEST_CHOICE) -> str:
+def _short(name: str, longest: int = MAX_CHOICE_LENGTH) -> str:
     """A name in few letters.
 
     >>> _short("class_balanced_focal_loss")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from alloyk.plots.style import GRAY, finish_sheet, in_house_style, readable_names
 
 ABREAST = 4
-MOST_PIXELS = 400
+MAX_PIXELS = 400
 
 
 @in_house_style
@@ -35,7 +35,7 @@ def plot_mistakes(
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     panels = figure.subplots(rows, abreast, squeeze=False).ravel()
     for ax, image, (prediction, where) in zip(panels, images, captions, strict=False):
-        step = max(1, max(image.shape[:2]) // MOST_PIXELS)
+        step = max(1, max(image.shape[:2]) // MAX_PIXELS)
         pixels = image[::step, ::step].astype(np.float64)
         low, high = pixels.min(), pixels.max()
         pixels = (pixels - low) / max(high - low, 1e-12)

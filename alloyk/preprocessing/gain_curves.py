@@ -15,10 +15,10 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 
-MOST_TERMS = 3
+MAX_TERMS = 3
 """More steps than this are fitted by least squares."""
 
-LEAST_STEP = 0.02
+MIN_STEP = 0.02
 """Least difference of two steps, fraction of the signal without an absorber."""
 
 _CHUNK = 2**18  # pixels that are solved at a time
@@ -50,14 +50,14 @@ def fit_gain_curves(
     safe = np.where(good, bright, 1.0).astype(np.float64)
     parts = [np.ones_like(safe), *(np.where(good, step, 1.0) / safe for step in steps)]
     levels = np.array([float(np.median(part[good])) for part in parts])
-    if np.min(-np.diff(levels)) < LEAST_STEP:
+    if np.min(-np.diff(levels)) < MIN_STEP:
         found = ", ".join(f"{level:.3g}" for level in levels)
         raise AlloykError(
-            f"the steps of data.flat must differ by at least {100 * LEAST_STEP:.0f} % of the "
+            f"the steps of data.flat must differ by at least {100 * MIN_STEP:.0f} % of the "
             f"brightest step, got relative signals {found}; use another absorber for each step, "
             "and none for one"
         )
-    terms = min(len(parts), MOST_TERMS)
+    terms = min(len(parts), MAX_TERMS)
     flat_parts = np.stack([part.ravel() for part in parts], axis=1)
     solved = np.concatenate(
         [

@@ -14,7 +14,7 @@ from alloyk.preprocessing.image_layer import ImageLayer, register
 LAG = 1 / 16
 """Distance over which the ramp is measured, part of the side."""
 
-LARGEST_FALL = 0.02
+MAX_FALL = 0.02
 """Largest rise or fall over that distance, part of the range, that counts in full: the wedge's
 vertical face is the steepest and must not outweigh the ramp."""
 
@@ -90,5 +90,5 @@ def ramp(profile: Any) -> Any:
     """Rises minus falls of a profile `(batch, n)`, each clipped to a limit, `(batch, 1)`."""
     lag = max(1, round(LAG * profile.shape[1]))
     change = profile[:, lag:] - profile[:, :-lag]
-    limited = ops.clip(change / LARGEST_FALL, -1.0, 1.0)
+    limited = ops.clip(change / MAX_FALL, -1.0, 1.0)
     return ops.mean(limited, axis=1, keepdims=True)

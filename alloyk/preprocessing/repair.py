@@ -60,7 +60,7 @@ CLIP = 3.0
 WINDOW = 16
 """Side of the square, in pixels, over which the noise is averaged; a power of two."""
 
-LEAST_LEVEL = 0.05
+MIN_LEVEL = 0.05
 """Fraction of the mean level below which the noise is constant."""
 
 
@@ -162,7 +162,7 @@ class _Noise:
 
     def root(self, middle: Any) -> Any:
         """Square root of the level, given the level around each pixel."""
-        least = ops.maximum(LEAST_LEVEL * self._level, 1e-12)
+        least = ops.maximum(MIN_LEVEL * self._level, 1e-12)
         return ops.sqrt(ops.maximum(middle, least))
 
     def local(self, start: Any, stop: Any) -> Any:

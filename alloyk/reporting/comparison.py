@@ -10,7 +10,7 @@ from alloyk.reporting.page import Block, Cell, Figures, Page, Picture, Section, 
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.json_file import read_json
 
-MOST_PAIRS = 12
+MAX_PAIRS = 12
 # Heading → its content: a table and the figure of the same name.
 HEADINGS = {
     "Accuracy and loss": ("table2", "standalone_voting"),
@@ -93,7 +93,7 @@ def _pictures(folder: Path, comparison: Mapping) -> dict[str, Picture]:
     runs = ", ".join(f"{run['name']} {run['accuracy']:.4f}" for run in comparison["runs"])
     pairs = "; ".join(
         f"{pair['second']} less {pair['first']} {pair['difference']:+.4f}"
-        for pair in comparison["pairs"][:MOST_PAIRS]
+        for pair in comparison["pairs"][:MAX_PAIRS]
     )
     known = {
         "table2": ("Accuracy and loss", f"Accuracy of each run: {runs}."),

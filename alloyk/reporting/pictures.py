@@ -18,7 +18,7 @@ PLACED = (
     "accuracy", "loss",
 )  # fmt: skip
 # Classes named in an alternative text at most; the tables have all of them.
-MOST_CLASSES = 12
+MAX_CLASSES = 12
 
 
 def pictures(folder: Path, metrics: Metrics) -> dict[str, Picture]:
@@ -54,7 +54,7 @@ def picture(path: Path, metrics: Metrics) -> Picture:
 def _confusions(metrics: Metrics) -> str:
     names = [display_name(label) for label in metrics["classes"]]
     texts = []
-    for name, row in list(zip(names, metrics["confusion_matrix"], strict=True))[:MOST_CLASSES]:
+    for name, row in list(zip(names, metrics["confusion_matrix"], strict=True))[:MAX_CLASSES]:
         found = [f"{count:,} as {other}" for other, count in zip(names, row, strict=True) if count]
         texts.append(f"{name}: {', '.join(found) or 'no image'}")
     rest = len(names) - len(texts)
@@ -67,7 +67,7 @@ def _per_class(metric: str, name: str) -> Callable[[Metrics], str]:
         values = [
             f"{display_name(label)} "
             + ("undefined" if found[metric] is None else f"{found[metric]:.4f}")
-            for label, found in list(metrics["per_class"].items())[:MOST_CLASSES]
+            for label, found in list(metrics["per_class"].items())[:MAX_CLASSES]
         ]
         return f"{name} of each class against the rest: {', '.join(values)}."
 

@@ -13,7 +13,7 @@ from alloyk.reporting.search_data import POPULATION, SearchData
 from alloyk.runs.search_records import FINISHED, Trial
 
 # Trials in the figure of intervals; the table has all of them.
-MOST_INTERVALS = 25
+MAX_INTERVALS = 25
 # Below this R² on held-out trials, the report calls the importance noise.
 UNPREDICTED = 0.1
 # How much the metric of the predictions may differ from the objective to be shown beside it.
@@ -103,7 +103,7 @@ def _over_time(data: SearchData) -> Picture | None:
 
 
 def _intervals(data: SearchData) -> Picture | None:
-    shown = [one for one in data.best_first if one.name in data.certainties][:MOST_INTERVALS]
+    shown = [one for one in data.best_first if one.name in data.certainties][:MAX_INTERVALS]
     if not shown:
         return None
     certain = [data.certainties[one.name] for one in shown]

@@ -33,8 +33,8 @@ from alloyk.runs.search_space import Parameter
 from alloyk.settings.dialect import dump_yaml
 
 # With more trials their table is shown on demand.
-MOST_OPEN = 60
-LONGEST_ERROR = 120
+MAX_OPEN = 60
+MAX_ERROR_LENGTH = 120
 WORDS = {"log_loss": "log loss", "accuracy": "accuracy"}
 
 
@@ -138,7 +138,7 @@ def trial_table(data: SearchData) -> Table:
         f"{many:,} trial{'s' * (many != 1)}, the best first; those without a result at the end",
         columns,
         [_row(data, trial, parameters) for trial in [*data.best_first, *rest]],
-        closed=many > MOST_OPEN,
+        closed=many > MAX_OPEN,
     )
 
 
@@ -149,8 +149,8 @@ def _fold_names(data: SearchData) -> list[str]:
 def _row(data: SearchData, trial: Trial, parameters: Sequence[Parameter]) -> list[Cell | str]:
     done, certain = data.done[trial.name], data.certainties.get(trial.name)
     error = trial.error or ""
-    if len(error) > LONGEST_ERROR:
-        error = f"{error[: LONGEST_ERROR - 1]}…"
+    if len(error) > MAX_ERROR_LENGTH:
+        error = f"{error[: MAX_ERROR_LENGTH - 1]}…"
     compared: list[Cell | str] = [Cell("–"), "–"]
     if certain is not None:
         compared = [with_interval(certain.value, (certain.low, certain.high)),

@@ -18,9 +18,9 @@ PER_CLASS = {
     "average_precision": "AP", "roc_auc": "AUC",
 }  # fmt: skip
 ERRORS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}
-MOST_MISTAKES = 20
+MAX_MISTAKES = 20
 # With more tables by condition, each is shown on demand: the figure has them all.
-MOST_OPEN = 4
+MAX_OPEN = 4
 BETWEEN = " × "
 
 
@@ -61,7 +61,7 @@ def breakdown_tables(file: Path) -> list[Block]:
             cells += [count(int(float(row[name]))) for name in ("images", "plates")]
             tables.setdefault(tuple(by), []).append(cells)
     columns = ("accuracy", "images", "plates")
-    folded = len(tables) > MOST_OPEN
+    folded = len(tables) > MAX_OPEN
     return [
         Table(f"Accuracy by {BETWEEN.join(by)}", (*by, *columns), rows, closed=folded)
         for by, rows in tables.items()
@@ -83,7 +83,7 @@ def mistakes(predictions: Predictions) -> list[Block]:
     wrong = np.flatnonzero(predictions.y_true != predictions.y_pred)
     if not len(wrong):
         return [Text(["No image was misclassified."])]
-    worst = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    worst = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MAX_MISTAKES]
     table = predictions.table
     rows = [
         [

@@ -29,7 +29,7 @@ from alloyk.robustness.table import (
 from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE, RunFolder
 from alloyk.runs.run_data import open_run_data
 
-MOST_IMAGES = 300
+MAX_IMAGES = 300
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def stress_run(
     run: str | Path,
     *,
     out: str | Path | None = None,
-    most_images: int = MOST_IMAGES,
+    most_images: int = MAX_IMAGES,
     seed: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> StressResult:

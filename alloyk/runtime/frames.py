@@ -8,7 +8,7 @@ from typing import Any
 
 MAGIC = b"alyk"
 _LENGTHS = struct.Struct(">4sIQ")
-LONGEST_HEADER = 16 * 2**20
+MAX_HEADER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def receive(connection: socket.socket) -> Frame:
         ValueError: What was received is no message.
     """
     magic, header_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size))
-    if magic != MAGIC or header_length > LONGEST_HEADER:
+    if magic != MAGIC or header_length > MAX_HEADER_BYTES:
         raise ValueError("not a message of alloyk")
     header = json.loads(_exactly(connection, header_length))
     if not isinstance(header, dict):

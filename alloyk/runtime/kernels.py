@@ -21,7 +21,7 @@ NEURAL_INSTRUCTIONS = frozenset(
     {"avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"}
 )
 # Architecture -> the smallest image side at which oneDNN is not slower than Eigen.
-SMALLEST_SIDE = {"efficientnetb0": 64}
+MIN_SIDE = {"efficientnetb0": 64}
 
 
 def choose_kernels(arch: str | None = None, image_size: tuple[int, int] | None = None) -> None:
@@ -58,7 +58,7 @@ def prefer_onednn(
     """
     if "avx2" not in flags or flags & NEURAL_INSTRUCTIONS:
         return None
-    smallest = SMALLEST_SIDE.get(arch or "")
+    smallest = MIN_SIDE.get(arch or "")
     return smallest is None or image_size is None or min(image_size) >= smallest
 
 

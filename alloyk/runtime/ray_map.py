@@ -24,7 +24,7 @@ from alloyk.runtime.ray_cluster import (
     why,
 )
 
-MOST_TRIES = 3
+MAX_TRIES = 3
 """A shard that has ended as many processes ends the command."""
 PROCESSORS = 4
 """Processors of one process: decoding and a model use several threads."""
@@ -133,7 +133,7 @@ def map_shards(
 ) -> Generator[tuple[int, Any], None, None]:
     """Apply a function to shards; yield the number and the result of each as they are ready.
 
-    A shard whose process dies is done again by another one, `MOST_TRIES` times in all.
+    A shard whose process dies is done again by another one, `MAX_TRIES` times in all.
 
     Args:
         ray: The module, connected to a cluster.
@@ -236,9 +236,9 @@ class _Crew:
 
     def _take_back(self, shard: Shard, problem: str) -> None:
         tries = self._tries[shard.number] = self._tries.get(shard.number, 0) + 1
-        if tries == MOST_TRIES:
+        if tries == MAX_TRIES:
             raise AlloykError(
-                f"{shard.name} must be done within {MOST_TRIES} tries, got from the last: "
+                f"{shard.name} must be done within {MAX_TRIES} tries, got from the last: "
                 f"{problem}; check these files, or give the workers more memory"
             )
         _logger.warning("a worker has ended early: %s; %s again", problem, shard.name)

@@ -13,7 +13,7 @@ from alloyk.imaging.drawing import equalised, overlay, shown_gray
 from alloyk.imaging.gray import to_gray
 from alloyk.inference import Classifier
 
-LONGEST_SIDE = 720
+MAX_SIDE = 720
 
 Picture = str
 """A PNG as a `data:` URL."""
@@ -31,7 +31,7 @@ def equalised_picture(image: np.ndarray) -> Picture:
 
 def _small(image: np.ndarray) -> np.ndarray:
     """Every k-th pixel of a large image."""
-    step = -(-max(image.shape[:2]) // LONGEST_SIDE)
+    step = -(-max(image.shape[:2]) // MAX_SIDE)
     return image[::step, ::step]
 
 

@@ -26,7 +26,7 @@ SHORTHANDS = {"thickness": ("true_thickness_mm", "thickness_mm", "thickness")}
 # Always text: plate 007 is not 7.
 NAMES = ("path", "label", "split", "plate_id", ALLOY)
 # Smallest relative spread that a float32 output can resolve.
-SMALLEST_SPREAD = 1e-5
+MIN_SPREAD = 1e-5
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def target_of(column: str, values: np.ndarray) -> Target:
             "fill it in, or remove the task"
         )
     mean, spread = float(known.mean()), float(known.std())
-    if spread <= SMALLEST_SPREAD * abs(mean):
+    if spread <= MIN_SPREAD * abs(mean):
         raise DataError(
             f"model.tasks: the column {column} must vary, got {known[0]:g} for every training "
             "image; remove the task"

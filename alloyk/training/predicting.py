@@ -22,7 +22,7 @@ from alloyk.training.splits import Split
 
 PREDICTION_BATCH = 64
 
-LEAST_IMAGES = 20
+MIN_IMAGES = 20
 """Fewest training images to which a detector of unlike images is fitted."""
 
 
@@ -70,7 +70,7 @@ def fit_detector(
         None if the network has no pooled features, or there are too few images.
     """
     has_features = isinstance(network.output, dict) and FEATURES in network.output
-    if not has_features or len(train) < LEAST_IMAGES:
+    if not has_features or len(train) < MIN_IMAGES:
         return None
     chosen = evenly_spaced(len(train))
     numbers = tf.data.Dataset.from_tensor_slices(chosen).batch(PREDICTION_BATCH)

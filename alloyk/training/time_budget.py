@@ -13,7 +13,7 @@ import keras
 
 from alloyk import pipeline
 from alloyk.errors import ConfigError
-from alloyk.inference.novelty import MOST_IMAGES
+from alloyk.inference.novelty import MAX_IMAGES
 from alloyk.training.schedules import PacedSchedule
 
 TAIL_SECONDS = 9.0
@@ -52,7 +52,7 @@ class Workload:
 
     def tail_seconds(self, step_seconds: float, start_seconds: float) -> float:
         """Estimated time after training: prediction of all splits, files and figures."""
-        predicted = self.val + self.test + min(self.train, MOST_IMAGES)
+        predicted = self.val + self.test + min(self.train, MAX_IMAGES)
         fixed = TAIL_SECONDS * min(max(start_seconds / START_SECONDS, 1.0), 3.0)
         return predicted / self.batch_size * step_seconds / 3 + fixed
 

@@ -217,7 +217,7 @@ def test_among_many_images_candidates_are_compared_instead_of_all(monkeypatch):
     rows = np.flatnonzero(np.arange(600) != 7)
     expected = [pair[:2] for pair in near_duplicates(signatures, rows)]
     assert sorted(expected) == [(i, i + 500) for i in range(100) if i != 7]
-    monkeypatch.setattr(similarity, "MOST_COMPARED", 500)
+    monkeypatch.setattr(similarity, "MAX_COMPARED", 500)
     monkeypatch.setattr(blocks, "SAMPLE", 128)
     monkeypatch.setattr(similarity, "ROWS", 128)  # in several blocks
     found = [pair[:2] for pair in near_duplicates(signatures, rows)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alloyk.data.depths import MOST_FILES, depth_census, depth_notes, depth_of
+from alloyk.data.depths import MAX_FILES, depth_census, depth_notes, depth_of
 from alloyk.imaging import read_image
 
 
@@ -49,4 +49,4 @@ def test_mixed_depths_are_noted_and_equal_ones_are_not(tmp_path):
 
 def test_of_many_files_some_are_looked_at(tmp_path):
     path = write(tmp_path / "a.png", np.uint8)
-    assert sum(depth_census([path] * (3 * MOST_FILES)).values()) == MOST_FILES
+    assert sum(depth_census([path] * (3 * MAX_FILES)).values()) == MAX_FILES

@@ -135,7 +135,7 @@ def test_an_index_of_another_data_set_or_a_newer_version_is_refused(tmp_path):
 
 
 def test_more_shards_than_open_files_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "MOST_OPEN", 2)
+    monkeypatch.setattr(store_module, "MAX_OPEN", 2)
     root, contents = written(tmp_path, shards=10)
     store = open_store(root)
     assert [store.read(name) for name in NAMES] == list(contents.values())

@@ -11,7 +11,7 @@ import numpy as np
 
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
-from alloyk.evaluation.baselines.noise_statistics import LEAST_SIDE, noise_features
+from alloyk.evaluation.baselines.noise_statistics import MIN_SIDE, noise_features
 from alloyk.evaluation.baselines.wedge_curve import wedge_features
 from alloyk.imaging import read_image, shown
 from alloyk.pipeline import keep_images
@@ -29,7 +29,7 @@ NEIGHBOURS = 15
 CHUNK = 1024
 """Images in memory at a time."""
 
-LEAST_MEASURED = 0.5
+MIN_MEASURED = 0.5
 """Share of the training images whose wedge curve must be measurable."""
 
 Features = Callable[[Sequence[Path]], np.ndarray]
@@ -68,7 +68,7 @@ def fit_baselines(
         measure, classifier = _baseline(name, preprocessing, len(labels), seed)
         features = measure(trained_on.paths("train"))
         measured = np.isfinite(features).all(axis=1)
-        if measured.mean() < LEAST_MEASURED:
+        if measured.mean() < MIN_MEASURED:
             raise DataError(
                 f"the {name} baseline needs a plate's edge and a wedge that gets thicker to the "
                 f"right in half of the training images, got {measured.sum()} of {len(measured)} in "
@@ -122,9 +122,9 @@ def _probabilities(classifier: Any, features: np.ndarray, shares: np.ndarray) ->
 def _noise(paths: Sequence[Path], preprocessing: keras.Model) -> np.ndarray:
     """Noise statistics of the images as the network sees them."""
     side = min(preprocessing.output_shape[1:3])
-    if side < LEAST_SIDE:
+    if side < MIN_SIDE:
         raise DataError(
-            f"the noise baseline needs images of {LEAST_SIDE} pixels or more along each side, "
+            f"the noise baseline needs images of {MIN_SIDE} pixels or more along each side, "
             f"preprocess.image_size of the run is {side}"
         )
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]

@@ -5,7 +5,7 @@ import numpy as np
 BLOCKS = 8
 """Blocks along each side; the noise is measured in each."""
 
-LEAST_SIDE = 3 * BLOCKS
+MIN_SIDE = 3 * BLOCKS
 """Least number of pixels along each side."""
 
 FLOOR = 1e-6
@@ -36,9 +36,9 @@ def noise_features(images: np.ndarray) -> np.ndarray:
     Source: J. Immerkær, Comput. Vis. Image Underst. 64 (1996) 300, for the operator.
     """
     images = np.asarray(images, np.float32)
-    if min(images.shape[1:]) < LEAST_SIDE:
+    if min(images.shape[1:]) < MIN_SIDE:
         raise ValueError(
-            f"`images` must have {LEAST_SIDE} pixels or more along each side, got "
+            f"`images` must have {MIN_SIDE} pixels or more along each side, got "
             f"{images.shape[1]}x{images.shape[2]}"
         )
     left, middle, right = _KERNEL

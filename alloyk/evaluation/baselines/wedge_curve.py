@@ -14,13 +14,13 @@ from scipy import ndimage
 
 NAMES = ("equivalent_thickness", "effective_attenuation")
 
-LEAST_SIDE = 16
+MIN_SIDE = 16
 """Least number of pixels along each side."""
 
-LEAST_STEP = 0.1
+MIN_STEP = 0.1
 """Least step in ln(I) at the edge of a plate."""
 
-LEAST_RAMP = 0.25
+MIN_RAMP = 0.25
 """Least length of the ramp, as a share of the image."""
 
 DEAD = 0.3
@@ -37,13 +37,13 @@ def wedge_features(image: np.ndarray) -> np.ndarray:
         Two numbers; NaN where no plate edge, no ramp or no overlap of the two curves is found.
     """
     nothing = np.full(2, np.nan)
-    if min(np.shape(image)) < LEAST_SIDE:
+    if min(np.shape(image)) < MIN_SIDE:
         return nothing
     counts = _without_dead_pixels(np.asarray(image, np.float64))
     edge, step = _plate_edge(counts)
     margin = len(counts) // 20 + 1
     above, below = slice(0, edge - margin), slice(edge + margin, len(counts))
-    if step < LEAST_STEP or min(edge - margin, len(counts) - edge - margin) < margin:
+    if step < MIN_STEP or min(edge - margin, len(counts) - edge - margin) < margin:
         return nothing
     slope = _drift_per_row(counts, (above, below))
     bare, behind = (_profile(counts, rows, edge, slope) for rows in (above, below))
@@ -130,7 +130,7 @@ def _ramp(bare: np.ndarray) -> slice | None:
     widths = np.diff(borders)
     longest = int(widths.argmax())
     first, width = int(borders[longest]), int(widths[longest]) - 1
-    if width < LEAST_RAMP * n:
+    if width < MIN_RAMP * n:
         return None
     # Blur mixes in what is beyond foot and face.
     trim = max(n // 60, 1)

@@ -13,7 +13,7 @@ from alloyk.simulator.dataset.sampling import PlannedImage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_THICKNESSES = 4
+MAX_THICKNESSES = 4
 """Columns per class; of more nominal thicknesses, evenly spaced ones are shown."""
 
 
@@ -25,7 +25,7 @@ def examples(planned: Iterable[PlannedImage]) -> dict[str, list[PlannedImage]]:
     chosen = {}
     for label, by_thickness in found.items():
         ranked = [by_thickness[thickness] for thickness in sorted(by_thickness)]
-        count = min(len(ranked), MOST_THICKNESSES)
+        count = min(len(ranked), MAX_THICKNESSES)
         picks = np.linspace(0, len(ranked) - 1, count).round().astype(int)
         chosen[label] = [ranked[pick] for pick in picks]
     return chosen

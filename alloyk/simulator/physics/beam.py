@@ -26,7 +26,7 @@ HEIGHT_LIMIT_SD = 4.0
 DRIFT_LIMIT_SD = 4.0
 """The same for the tube voltage, so that it stays inside the tables."""
 
-LEAST_TRANSMISSION = 1e-9
+MIN_TRANSMISSION = 1e-9
 """Minimum share of the beam that filters and air must transmit."""
 
 
@@ -79,7 +79,7 @@ class Beam:
     def _check_exposure(self, tube_voltage_kvp: float) -> None:
         passed = self.absorbed_spectrum(tube_voltage_kvp).sum()
         bare = (self.tube_table.fluence(tube_voltage_kvp) * self._absorbed).sum()
-        if not passed > LEAST_TRANSMISSION * bare:
+        if not passed > MIN_TRANSMISSION * bare:
             filters = self.parameters.tube.filters_mm
             named = ", ".join(f"{mm:g} mm {element}" for element, mm in filters.items())
             raise ConfigError(
