@@ -18,7 +18,7 @@ from alloyk.files import few
 MIN_IMAGES = 5
 COMMON = 0.95
 # Fractions in two classes that differ by more than this reveal the class: a shortcut.
-TELLS_CLASS = 0.5
+CLASS_SPREAD = 0.5
 # Fraction of images that have a bad pixel at a position that is good in all others.
 SCATTERED = 0.3
 # Correlation with the common scene in the best orientation, and its lead over the usual one.
@@ -74,11 +74,11 @@ def borders(audited: Audited) -> Iterator[Finding]:
     rows = np.array(sorted(framed))
     share = len(rows) / int(audited.scan.readable.sum())
     shares = _shares_by_class(audited, rows)
-    telling = _tells_class(shares)
+    follows_class = _follows_class(shares)
     width, count = widths[0]
     yield Finding(
         "border",
-        FIX if telling else CHECK,
+        FIX if follows_class else CHECK,
         f"A border around {counted(len(rows))} ({percent(share)}); in {count:,} it is {width[0]}, "
         f"{width[1]}, {width[2]} and {width[3]} pixels wide at top, bottom, left and "
         f"right{_by_class(shares)}.",
@@ -129,7 +129,7 @@ def orientations(audited: Audited) -> Iterator[Finding]:
     shares = _shares_by_class(audited, rows[other])
     yield Finding(
         "mixed-orientations",
-        FIX if _tells_class(shares) else CHECK,
+        FIX if _follows_class(shares) else CHECK,
         f"{counted(int(other.sum()))} show the common scene rotated or flipped: "
         f"{few([f'{name} ({n:,})' for name, n in names.most_common()], 4)}{_by_class(shares)}.",
         "Rotate or flip them back: a network trained on one orientation fails on another, and an "
@@ -150,7 +150,7 @@ def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> 
     )
     place_shares = _shares_by_class(audited, np.array(moving[worst]))
     figures = {"places": [list(place) for place in moving], "shares": shares}
-    if _tells_class(place_shares):
+    if _follows_class(place_shares):
         return Finding(
             "defects-tell-class",
             FIX,
@@ -200,8 +200,8 @@ def _spread(shares: dict[str, float]) -> float:
     return max(shares.values()) - min(shares.values()) if shares else 0.0
 
 
-def _tells_class(shares: dict[str, float]) -> bool:
-    return _spread(shares) > TELLS_CLASS
+def _follows_class(shares: dict[str, float]) -> bool:
+    return _spread(shares) > CLASS_SPREAD
 
 
 def _by_class(shares: dict[str, float]) -> str:

@@ -140,8 +140,8 @@ def _drift(values: np.ndarray) -> float | None:
     if first <= 0 or last <= 0:
         return None
     change = float(last / first - 1)
-    telling = abs(correlation) * np.sqrt(n - 1) > STANDARD_ERRORS
-    return change if telling and abs(np.log(last / first)) > np.log1p(DRIFT) else None
+    significant = abs(correlation) * np.sqrt(n - 1) > STANDARD_ERRORS
+    return change if significant and abs(np.log(last / first)) > np.log1p(DRIFT) else None
 
 
 def _members(labels: np.ndarray | None, count: int) -> list[np.ndarray]:

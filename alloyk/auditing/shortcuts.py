@@ -22,7 +22,7 @@ MAX_FOREST_IMAGES = 1000
 MIN_PER_CLASS = 8
 
 # A rule is reported if it covers this fraction of the way from chance to certainty …
-TELLING = 0.2
+MIN_GAIN = 0.2
 # … and is above chance by this many standard errors.
 STANDARD_ERRORS = 4
 
@@ -51,10 +51,10 @@ class _Rows:
     chance: float
     error: float
 
-    def telling(self, accuracy: float) -> bool:
+    def significant(self, accuracy: float) -> bool:
         """Whether a rule of this accuracy is significantly better than guessing."""
         above = accuracy - self.chance
-        return above > max(STANDARD_ERRORS * self.error, TELLING * (1 - self.chance))
+        return above > max(STANDARD_ERRORS * self.error, MIN_GAIN * (1 - self.chance))
 
 
 def shortcuts(audited: Audited) -> Iterator[Finding]:
@@ -90,7 +90,7 @@ def shortcuts(audited: Audited) -> Iterator[Finding]:
         if not np.isfinite(features).all() or (features == features[0]).all():
             continue
         accuracy = _tree_accuracy(features, chosen)
-        if not chosen.telling(accuracy):
+        if not chosen.significant(accuracy):
             continue
         yield Finding(
             name,
@@ -111,14 +111,14 @@ class EqualizationEffect:
         after: Balanced accuracy on the equalised images.
         chance: Balanced accuracy of guessing.
         error: Standard error of the balanced accuracy of guessing.
-        telling: Whether the block means of the images are significantly better than guessing.
+        significant: Whether the block means of the images are significantly better than guessing.
     """
 
     before: float
     after: float
     chance: float
     error: float
-    telling: bool
+    significant: bool
 
 
 def equalization_effect(audited: Audited) -> EqualizationEffect | None:
@@ -137,7 +137,9 @@ def equalization_effect(audited: Audited) -> EqualizationEffect | None:
     before = _forest_accuracy(np.hstack([thumbs * means, (thumbs - low) / extent]), chosen)
     equalized = audited.scan.equalized[chosen.rows].astype(np.float32)
     after = _forest_accuracy(equalized.reshape(len(chosen.rows), -1), chosen)
-    return EqualizationEffect(before, after, chosen.chance, chosen.error, chosen.telling(before))
+    return EqualizationEffect(
+        before, after, chosen.chance, chosen.error, chosen.significant(before)
+    )
 
 
 def equalization(audited: Audited) -> Iterator[Finding]:
@@ -147,7 +149,7 @@ def equalization(audited: Audited) -> Iterator[Finding]:
     is the same for every plate; a bare reference in view preserves the level.
     """
     effect = equalization_effect(audited)
-    if effect is None or not effect.telling:
+    if effect is None or not effect.significant:
         return  # coarse block means do not predict the class, so nothing can be lost
     before, after, chance = effect.before, effect.after, effect.chance
     figures = {"before": before, "after": after, "chance": chance}

@@ -132,7 +132,7 @@ def intensities(found: Fingerprint, config: Config) -> Iterator[Setting]:
         yield "preprocess.equalize", False, "too few images to see what equalising would erase"
     else:
         gain = effect.after - effect.before
-        better = gain > BETTER_BY_ERRORS * effect.error and effect.telling
+        better = gain > BETTER_BY_ERRORS * effect.error and effect.significant
         yield (
             "preprocess.equalize",
             better,

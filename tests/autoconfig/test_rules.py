@@ -134,7 +134,7 @@ def test_a_long_tail_is_sampled_by_class_unless_a_loss_balances_it():
     ("before", "after", "equalize"), [(0.8, 0.95, True), (0.8, 0.81, False), (0.8, 0.5, False)]
 )
 def test_equalising_is_chosen_where_it_helps_significantly(before, after, equalize):
-    effect = EqualizationEffect(before, after, chance=0.5, error=0.02, telling=True)
+    effect = EqualizationEffect(before, after, chance=0.5, error=0.02, significant=True)
     found = replace(FOUND, equalizing=effect)
     assert chosen(rules.intensities, found)["preprocess.equalize"] is equalize
 
