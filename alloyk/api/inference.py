@@ -92,7 +92,7 @@ def predict(
         images: Image files, folders or patterns, or raw arrays `(height, width)` or
             `(height, width, channels)`, as decoded and not scaled.
         names: What to call each image in the result; by default its path.
-        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+        page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image; by default as in training.
         raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
             `byte_order`; by default as in training.
@@ -104,8 +104,8 @@ def predict(
             continues one that was interrupted.
         address: `HOST:PORT` of a Ray cluster that classifies the files, or `local` to start one
             here. All its machines must see the model and the images.
-        workers: Number of processes on the cluster; by default its GPUs, or a quarter of its
-            processors.
+        workers: Number of processes on the cluster; by default one per GPU, or without GPUs one
+            per four processors.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:
@@ -222,7 +222,7 @@ def bench(
         run: Run folder.
         files: Files exported from it; by default all in its folder `exports`.
         data: Where the run's data set is now; by default where it was in training.
-        images: Largest number of test images that agreement is measured on.
+        images: Maximum number of test images to measure agreement on.
         out: CSV file to write as well; it must not exist.
         progress: Progress display, see `alloyk.progress`.
 

@@ -47,7 +47,7 @@ def simulate(
         image_size: Pixels along each side.
         seed: Seed of all random numbers.
         alloys: Class labels; by default those of the preset.
-        images_per_plate: Images that show one plate.
+        images_per_plate: Number of images of each plate.
         imbalance: Size of the largest class over that of the smallest.
         class_order: Classes from the largest to the smallest.
         with_flats: Write flat and dark frames into `_calibration/` too.
@@ -119,13 +119,13 @@ def audit(
         figures: Folder for figures of classes, intensities, examples and near-duplicates.
         series: Which images belong together: a column of the manifest, or a regular expression on
             the file name. By default `plate_id`, else the name before its last `_`.
-        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+        page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image of one plate.
         raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
             `byte_order`.
         address: `HOST:PORT` of a Ray cluster that reads the images, or `local` to start one here.
-        workers: Number of processes on the cluster; by default its GPUs, or a quarter of its
-            processors.
+        workers: Number of processes on the cluster; by default one per GPU, or without GPUs one
+            per four processors.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:

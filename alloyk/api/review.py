@@ -132,7 +132,7 @@ def explain(
         run: Run folder or `.keras` file.
         images: Image files, folders or patterns; by default the most and least confident test
             images of each class.
-        method: `gradcam` or `shap`, which needs the library shap.
+        method: `gradcam` or `shap`, which needs the package shap.
         out: Folder for figures and arrays; by default `explain_<method>` in the run.
         each: How many of the most and of the least confident images of each class.
         label: Class to explain; by default the predicted one.
@@ -198,7 +198,7 @@ def stress(
     Args:
         run: Run folder.
         out: Folder for table and figure; by default `stress` in the run.
-        images: Largest number of test images.
+        images: Maximum number of test images.
         seed: Seed of the choice of images and of the disturbances.
         progress: Progress display, see `alloyk.progress`.
 

@@ -37,7 +37,8 @@ def train(
 ) -> "Run":
     """Train a classifier and evaluate it on the test split, as `alloyk train` does.
 
-    With `data` and no `config`, what is not set is chosen for the data set, as by `configure`.
+    With `data` and no `config`, settings that are not given are chosen for the data set, as by
+    `configure`.
 
     Args:
         config: YAML file of the experiment; by default one made for `data`, or the built-in one.
@@ -151,8 +152,8 @@ def cross_validate(
 ) -> "Run":
     """Train and test on grouped, stratified folds, as `alloyk cross-validate` does.
 
-    With `data` and no `config`, what is not set is chosen once for all folds, as by `configure`,
-    from the training images of the first.
+    With `data` and no `config`, settings that are not given are chosen once for all folds, as by
+    `configure`, from the training images of the first.
 
     Args:
         config: YAML file of the experiment; by default one made for `data`, or the built-in one.
@@ -224,7 +225,7 @@ def ensemble(
         runs: Run folders, two or more, evaluated on the same test images.
         vote: `soft`, the mean of the probabilities, or `hard`, the count of predicted classes.
         out: Folder of the new run, absent or empty.
-        weights: `equal`, or `validation` for the weights that are best on the validation images.
+        weights: `equal`, or `validation` for those with the best result on the validation images.
 
     Returns:
         The voted run; one of a hard vote has no model.

@@ -45,7 +45,7 @@ def audit_dataset(
         data: As in `load_dataset`, or a folder of images without labels.
         series: A column of the manifest, or a regular expression on the file name, that groups
             images into series. By default `plate_id`, otherwise the name before its last `_`.
-        page: What to take of a file with several pages: a number from 0, `mean`, or `each` as an
+        page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image of one plate.
         raw: How raw files without a sidecar are laid out.
         address: `HOST:PORT` of a Ray cluster that measures the images, or `local`; by default this

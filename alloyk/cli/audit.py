@@ -11,7 +11,7 @@ from alloyk.cli.terminal import PROGRESS
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every image concerned.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, including every affected image.")
 @click.option(
     "--figures", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
     help="Draw classes, intensities, examples and near-duplicates into this folder.",
@@ -31,8 +31,8 @@ def audit(
 ) -> None:
     """Check the data set DATA for problems before training on it.
 
-    Every image is read once. Each finding has an advice; the exit code is 1 if a finding must be
-    fixed. DATA is a data set or a plain folder of images.
+    Every image is read once. Each finding comes with advice; the exit code is 1 if a finding must
+    be fixed. DATA is a data set or a plain folder of images.
 
     \b
     Examples:

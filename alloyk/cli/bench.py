@@ -17,7 +17,7 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @click.option(
     "--images", type=click.IntRange(min=1), default=300, show_default=True,
-    help="Largest number of test images that agreement is measured on.",
+    help="Maximum number of test images to measure agreement on.",
 )  # fmt: skip
 @out_file_option("FILE.csv", "Also write the table as CSV; it must not exist.")
 def bench(

@@ -23,8 +23,8 @@ from alloyk.cli.terminal import PROGRESS
 def configure(data: Path, out: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Make a configuration for the data set DATA, with a reason beside each value.
 
-    DATA is measured, rules choose the settings (docs/configure.md), and one training step is run
-    to measure memory and time. What --arch and --set give stays.
+    DATA is measured, rules choose the settings (docs/configure.md), and a few training steps
+    are run to measure memory and time. Settings given by --arch and --set are kept.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ import click
 )  # fmt: skip
 @click.option(
     "--weights", type=click.Choice(["equal", "validation"]), default="equal", show_default=True,
-    help="The same for all members, or those that are best on the validation images.",
+    help="Equal weights, or those with the best result on the validation images.",
 )  # fmt: skip
 def ensemble(runs: tuple[Path, ...], vote: str, out: Path, weights: str) -> None:
     """Combine two or more runs into a voted classifier, and evaluate it as a run.

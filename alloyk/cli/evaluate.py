@@ -14,7 +14,7 @@ from alloyk.cli.terminal import PROGRESS
 @data_option
 @click.option(
     "--split", type=click.Choice(["train", "val", "test", "all"]), default="test",
-    show_default=True, help="Which images.",
+    show_default=True, help="Split to evaluate.",
 )  # fmt: skip
 @out_folder_option("Folder to write to.  [default: RUN for its test split, else a folder in RUN]")
 @click.option(

@@ -14,12 +14,12 @@ from alloyk.cli.terminal import PROGRESS
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option(
     "--method", type=click.Choice(["gradcam", "shap"]), default="gradcam", show_default=True,
-    help="How to explain; shap needs the library shap.",
+    help="Explanation method; shap needs the package shap.",
 )  # fmt: skip
 @out_folder_option("Folder for figures and arrays.  [default: explain_METHOD in RUN]")
 @click.option(
     "--each", default=1, show_default=True, type=click.IntRange(1), metavar="N",
-    help="Without IMAGE: how many of the most and of the least confident images of each class.",
+    help="Without IMAGE: number of most confident and of least confident images of each class.",
 )  # fmt: skip
 @click.option(
     "--class", "label", metavar="LABEL",

@@ -28,7 +28,7 @@ class ImageSize(click.ParamType):
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--format", type=click.Choice(FORMATS), help="What to write.")
+@click.option("--format", type=click.Choice(FORMATS), help="File format.")
 @click.option(
     "--quantize", type=click.Choice(["auto"]),
     help="Instead of --format: write the first quantised file that passes.",

@@ -17,7 +17,7 @@ class PageChoice(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | str:
-        """Return the number, or the word."""
+        """Return the page number, `mean` or `each`."""
         text = str(value)
         if text in ("mean", "each"):
             return text
@@ -27,7 +27,7 @@ class PageChoice(click.ParamType):
 
 
 class RawLayout(click.ParamType):
-    """`{dtype: …, shape: [height, width], …}`."""
+    """The layout of raw files, as `{dtype: …, shape: [height, width], …}`."""
 
     name = "LAYOUT"
 
@@ -48,7 +48,7 @@ page_option = click.option(
     "--page",
     type=PageChoice(),
     metavar="N|mean|each",
-    help="What to take of a file with several pages.",
+    help="Pages to read from files with several: a page number, the mean, or each as an image.",
 )
 raw_option = click.option(
     "--raw", type=RawLayout(),
@@ -60,7 +60,8 @@ address_option = click.option(
 )  # fmt: skip
 cluster_workers_option = click.option(
     "--workers", type=click.IntRange(min=1),
-    help="Number of processes on the cluster.  [default: its GPUs, or a quarter of its processors]",
+    help="Number of processes on the cluster.  [default: one per GPU, or without GPUs one per 4 "
+    "processors]",
 )  # fmt: skip
 abstain_option = click.option(
     "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
@@ -76,7 +77,7 @@ def out_folder_option(help: str, *, required: bool = False) -> Callable[[Command
 
 
 def out_file_option(metavar: str, help: str) -> Callable[[Command], Command]:
-    """`--out FILE`, a file of its own name."""
+    """`--out FILE`."""
     kind = click.Path(dir_okay=False, path_type=Path)
     return click.option("--out", type=kind, metavar=metavar, help=help)
 

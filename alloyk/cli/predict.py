@@ -53,17 +53,18 @@ def predict(
 ) -> None:
     """Classify images: print each one's class and the probability of every class.
 
-    MODEL is a run folder, a .keras file, a SavedModel folder, or a .tflite or .onnx file, which
-    need no TensorFlow. IMAGE is an image file, a folder, a quoted pattern, a manifest.csv, or - for
-    one image's bytes on standard input. If an image cannot be classified, its row holds the error
-    and the exit code is 1. FILE[2] selects one page of a stack and FILE[mean] the mean of all
+    MODEL is a run folder, a .keras file, a SavedModel folder, or a .tflite or .onnx file; the last
+    two need no TensorFlow. IMAGE is an image file, a folder, a quoted pattern, a manifest.csv, or -
+    for one image's bytes on standard input. If an image cannot be classified, its row holds the
+    error and the exit code is 1. FILE[2] selects one page of a stack and FILE[mean] the mean of all
     pages. Without --page or --raw the settings of the training apply.
 
     With --watch, --output is a .csv or .jsonl file that gets one row for each image below FOLDER,
     once it is completely written. The same command continues after a stop or a crash.
 
-    --address needs --output, and storage with the model and the images that all machines see. The
-    table is the same; the same command continues from the finished parts in FILE.shards.
+    --address needs --output, and all machines must see the model and the images. The table is the
+    same as without it. If interrupted, the same command continues from the finished parts in
+    FILE.shards.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ from alloyk.cli.terminal import PROGRESS
 )
 @click.option(
     "--image-size", default=224, show_default=True, type=click.IntRange(8),
-    help="Pixels along each side; a fixed field is binned into them.",
+    help="Pixels along each side; the field of view does not depend on them.",
 )  # fmt: skip
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0),
@@ -33,7 +33,7 @@ from alloyk.cli.terminal import PROGRESS
 @click.option("--alloys", metavar="A,B…", help="Classes.  [default: those of the preset]")
 @click.option(
     "--images-per-plate", default=1, show_default=True, type=click.IntRange(1),
-    help="Images that show one plate.",
+    help="Number of images of each plate.",
 )  # fmt: skip
 @click.option(
     "--imbalance", default=1.0, show_default=True, type=click.FloatRange(1),
@@ -65,8 +65,8 @@ def simulate(
 ) -> None:  # fmt: skip
     """Write a labelled set of simulated radiographs into the new folder OUT.
 
-    OUT has one folder per alloy with files of the detector's counts. manifest.csv has the plate,
-    its thickness and the tube voltage of each image; plates.csv has the true thickness and
+    OUT has one folder per alloy; the image files hold the detector's counts. manifest.csv has the
+    plate, its thickness and the tube voltage of each image; plates.csv has the true thickness and
     composition of each plate. `--from OUT/simulation.yaml` repeats the data set.
 
     \b

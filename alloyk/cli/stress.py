@@ -13,9 +13,12 @@ from alloyk.cli.terminal import PROGRESS
 @out_folder_option("Folder for stress.csv, stress.md and stress.png.  [default: RUN/stress]")
 @click.option(
     "--images", type=click.IntRange(min=1), default=300, show_default=True,
-    help="Largest number of test images.",
+    help="Maximum number of test images.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Seed of the disturbances.",
+)  # fmt: skip
 def stress(run: Path, out: Path | None, images: int, seed: int) -> None:
     """Test RUN on disturbed images: detector defects, noise, shifts, other file formats.
 

@@ -37,8 +37,8 @@ from alloyk.cli.terminal import PROGRESS
 def train(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Train the classifier described by CONFIG, then evaluate it on the test split.
 
-    Without CONFIG, what is not set is chosen for the data set as by `alloyk configure`; without
-    --data too it trains on the embedded, simulated data set.
+    Without CONFIG, settings that are not given are chosen for the data set, as by `alloyk
+    configure`. Without --data as well, the embedded simulated data set is used.
 
     \b
     Examples:

@@ -159,7 +159,7 @@ def load_dataset(
         seed: Seed of the draw.
         fold: Number, from 1, of the fold to test on, and how many there are.
         leave_out: Column and value of the condition to test on.
-        page: What to take of a file with several pages; None refuses them when they are read.
+        page: Pages to read from files with several; None refuses them when they are read.
         raw: How raw files without a sidecar are laid out.
         channels: Which images are the channels of one sample; None if each image is one.
 

@@ -21,7 +21,7 @@ def with_pages(root: Path, table: "pd.DataFrame", choice: PageChoice | None) -> 
     Args:
         root: The folder that `path` is relative to.
         table: Column `path`. Rows that name a page keep it.
-        choice: What to take of a file with several pages; None leaves the rows as they are.
+        choice: Pages to read from files with several; None leaves the rows as they are.
 
     Returns:
         The table, a row for each image.

@@ -25,7 +25,7 @@ def _shap() -> ModuleType:
         import shap
     except ImportError as error:
         raise AlloykError(
-            "--method shap needs the library shap, which is not installed; run "
+            "--method shap needs the package shap, which is not installed; run "
             "`scripts/install explain`, or `pip install shap` in alloyk's environment"
         ) from error
     return shap

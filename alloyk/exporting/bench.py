@@ -59,7 +59,7 @@ def bench_run(
         run: Run folder.
         files: Exported files; by default those in the run's folder `exports`.
         data: The run's data set; by default at its path in training.
-        images: Largest number of test images that agreement is measured on.
+        images: Maximum number of test images to measure agreement on.
         progress: Progress display, see `alloyk.progress`.
 
     Raises:

@@ -13,7 +13,7 @@ CHANNELS: Literal["channels"] = "channels"
 Page = int | Literal["mean", "channels"]
 
 PageChoice = int | Literal["mean", "each"]
-"""What to take of a file with several pages: one, their mean, or each as an image."""
+"""Pages to read from a file with several: one, their mean, or each as an image."""
 
 _PAGE = re.compile(r"(.+)\[(\d+|mean|channels)\]", re.DOTALL)
 

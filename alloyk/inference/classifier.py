@@ -74,7 +74,7 @@ class Classifier:
                 `(height, width)` or `(height, width, channels)` of any number type, not scaled,
                 or several of one size, `(n, height, width, channels)`.
             names: What to call each image in the result and in errors; by default its path.
-            page: What to take of a file with several pages: a number from 0, `mean`, or `each` as
+            page: Pages to read from files with several: a number from 0, `mean`, or `each` as
                 an image; by default as in training.
             raw: How raw files without a sidecar are laid out; by default as in training.
             progress: Progress display, see `alloyk.progress`.
