@@ -116,7 +116,7 @@ def planned_once(
 
     if recorded is not None and (not recorded.arch or {*architectures} <= {*recorded.settings}):
         if recorded.arch:
-            logger.info("configured as when it was begun, see plan.yaml")
+            logger.info("settings are those chosen at the start, see plan.yaml")
         return recorded
     plan = planned_for(config, given, progress, held_out)
     if plan is None:

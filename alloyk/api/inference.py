@@ -94,7 +94,7 @@ def predict(
         names: What to call each image in the result; by default its path.
         page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image; by default as in training.
-        raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
+        raw: Layout of raw files without a sidecar: `dtype`, `shape`, `offset` and
             `byte_order`; by default as in training.
         keep_going: Record an image that cannot be classified in `errors` of the result instead of
             raising.

@@ -121,7 +121,7 @@ def audit(
             the file name. By default `plate_id`, else the name before its last `_`.
         page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image of one plate.
-        raw: How raw files without a sidecar are laid out: `dtype`, `shape`, `offset` and
+        raw: Layout of raw files without a sidecar: `dtype`, `shape`, `offset` and
             `byte_order`.
         address: `HOST:PORT` of a Ray cluster that reads the images, or `local` to start one here.
         workers: Number of processes on the cluster; by default one per GPU, or without GPUs one

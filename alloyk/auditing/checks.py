@@ -47,7 +47,7 @@ def audit_dataset(
             images into series. By default `plate_id`, otherwise the name before its last `_`.
         page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image of one plate.
-        raw: How raw files without a sidecar are laid out.
+        raw: Layout of raw files without a sidecar.
         address: `HOST:PORT` of a Ray cluster that measures the images, or `local`; by default this
             process does.
         workers: Number of processes on the cluster.

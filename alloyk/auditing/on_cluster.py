@@ -22,7 +22,7 @@ class ShardMeasurer:
 
     Attributes:
         root: Folder of the data set.
-        raw: How its raw files without a sidecar are laid out.
+        raw: Layout of its raw files without a sidecar.
     """
 
     root: Path
@@ -46,7 +46,7 @@ def measure_on_cluster(
     Args:
         paths: Image files, absolute, on storage that every machine sees.
         root: Folder of the data set.
-        raw: How its raw files without a sidecar are laid out.
+        raw: Layout of its raw files without a sidecar.
         address: `HOST:PORT` of a Ray cluster, which has been checked, or `local`.
         workers: Number of processes, see `map_shards`.
 

@@ -36,9 +36,9 @@ def near_duplicates(
 ) -> list[tuple[int, int, float]]:
     """Find near-duplicate pairs of images.
 
-    Up to 20,000 images are compared each with each, in one to two seconds for 10,000. Of more,
-    candidates are compared: the time is linear, and pairs that are less alike than 0.8 are missed
-    more and more often, see `candidates`.
+    Up to 20,000 images, every pair is compared, in one to two seconds for 10,000 images. With
+    more images, only candidate pairs are compared: the time is linear, and pairs below a
+    correlation of 0.8 are missed increasingly often, see `candidates`.
 
     Args:
         signatures: `(n, 1024)`, from `alloyk.auditing.measure`; rows of zeros (images without

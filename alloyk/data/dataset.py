@@ -70,7 +70,7 @@ class ImageDataset:
         notes: Sentences for the user about the data set.
         skipped: Paths of images that cannot be read and were left out.
         page: What is taken of a file with several pages.
-        raw: How raw files without a sidecar are laid out.
+        raw: Layout of raw files without a sidecar.
         channels: Which images are the channels of one sample.
     """
 
@@ -160,7 +160,7 @@ def load_dataset(
         fold: Number, from 1, of the fold to test on, and how many there are.
         leave_out: Column and value of the condition to test on.
         page: Pages to read from files with several; None refuses them when they are read.
-        raw: How raw files without a sidecar are laid out.
+        raw: Layout of raw files without a sidecar.
         channels: Which images are the channels of one sample; None if each image is one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From the files of a run to its metrics, report and figures.
+"""Compute metrics, report and figures of a run from its files.
 
 Classification metrics come from the predictions file alone and training metrics from the history
 alone, so that no figure can contradict a table.
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Of the many intervals of a breakdown: their errors are known to 3 % with a quarter of the work.
-BREAKDOWN_SHARE = 4
+# A breakdown has many intervals, each from this many times fewer resamples: a quarter of the work
+# gives their standard errors to 3 %.
+FEWER_RESAMPLES = 4
 
 
 def evaluate_run(
@@ -64,10 +65,10 @@ def evaluate_run(
     bytes.
 
     Args:
-        run: Run folder. Read are the predictions of `split` and of validation, the history, the
+        run: Run folder, with the predictions of `split` and of validation, the history, the
             facts, the predictions of baselines and the metric that the best epoch was chosen by.
         out: Folder to write to; by default as `RunFolder.evaluation_folder`. Predictions and facts
-            in it are taken instead of the run's.
+            there take precedence over those of the run.
         split: Which predictions: `test`, `val` or another split's name.
         resamples: Bootstrap resamples for the confidence intervals.
         seed: Seed of the resampling.
@@ -96,7 +97,7 @@ def write_evaluation(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Metrics:
-    """Evaluate predictions, as `evaluate_run`, in a folder that is known to be the right one.
+    """Evaluate predictions like `evaluate_run`, without checking that `out` may be written to.
 
     Args:
         run: The run.
@@ -129,7 +130,7 @@ def write_evaluation(
     parts = _fold_predictions(facts, predictions)
     metrics["folds"] = fold_spread(parts) if parts else None
     tables = breakdown_tables(
-        predictions, resamples=max(2, resamples // BREAKDOWN_SHARE), seed=seed
+        predictions, resamples=max(2, resamples // FEWER_RESAMPLES), seed=seed
     )
     pictures = _draw(run, facts, predictions, metrics, history, tables, parts)
     with files_together(out.path, stale_files()) as unfinished:
@@ -149,7 +150,7 @@ def write_evaluation(
 
 
 def stale_files() -> tuple[str, ...]:
-    """Patterns of files that an evaluation may lack, and an earlier one in the folder may have."""
+    """Patterns of files that an earlier evaluation may have left and a new one may not write."""
     here = RunFolder("")
     figures = here.figures_folder.name
     return (here.breakdown_file.name, *(f"{figures}/{name}" for name in OPTIONAL))
@@ -183,7 +184,7 @@ def _draw(
     tables: "list[pd.DataFrame]",
     parts: Mapping[str, Predictions],
 ) -> "dict[str, Axes]":
-    """All figures; the reason for a missing sheet of mistakes goes into `undefined`."""
+    """All figures; the reason for a missing sheet of mistakes is recorded in `undefined`."""
     pictures = draw_figures(predictions, metrics, history, tables)
     if parts:
         histories = [run.part(name).history for name in parts]
@@ -261,7 +262,7 @@ def _plates(
 
 
 def _calibration(predictions: Predictions, validation: Predictions | None) -> Calibration:
-    """How far confidence is from accuracy, before and after temperature scaling."""
+    """The expected calibration error, before and after temperature scaling."""
     scaling = None
     if validation is not None:
         scaling = temperature_scaling(validation)

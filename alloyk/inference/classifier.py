@@ -76,7 +76,7 @@ class Classifier:
             names: What to call each image in the result and in errors; by default its path.
             page: Pages to read from files with several: a number from 0, `mean`, or `each` as
                 an image; by default as in training.
-            raw: How raw files without a sidecar are laid out; by default as in training.
+            raw: Layout of raw files without a sidecar; by default as in training.
             progress: Progress display, see `alloyk.progress`.
             keep_going: Whether an image that cannot be classified is recorded in
                 `Classification.errors` instead of raised.

@@ -29,7 +29,7 @@ class ModelMetadata:
         depths: Number types of the training images, such as `uint16`; empty if unknown.
         brightest: Smallest and largest maximum of a training image; None if not known.
         page: What was taken of a training file with several pages.
-        raw: How raw training files were laid out.
+        raw: Layout of raw training files.
         channels: Which images were the channels of one training sample; None if each was one.
         thresholds: Target error rate → probability below which the classifier abstains for it.
         alloyk: Version that wrote the file.

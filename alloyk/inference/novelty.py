@@ -33,7 +33,7 @@ NEIGHBOUR = 10
 """k of the k-th nearest neighbour."""
 
 PICTURE_FLOOR = 1e-3
-"""Least variance of the coarse picture in any direction, of the mean variance of its parts."""
+"""Minimum variance of the coarse picture in any direction, over the mean variance of its parts."""
 
 MAX_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""

@@ -8,7 +8,7 @@ import numpy as np
 NAMES = ("height", "width", "level", "contrast", "noise", "defects", "median")
 """Names of the statistics, in order; the first three and `noise` are natural logarithms."""
 
-# Least distance from the range of training at which a statistic counts as different: a factor of
+# Minimum distance from the range of training at which a statistic counts as different: a factor of
 # 1.1 in size, of 2 in level and noise, 0.15 of the contrast, 2 % of the pixels, 0.1 of the place of
 # the median.
 MARGINS = (math.log(1.1), math.log(1.1), math.log(2), 0.15, math.log(2), 0.02, 0.1)

@@ -99,7 +99,7 @@ def with_pages(
     Args:
         items: Images; those that name a page, or are pixels, stay.
         page: What to take; None changes nothing.
-        raw: How raw files without a sidecar are laid out.
+        raw: Layout of raw files without a sidecar.
     """
     if page is None:
         return list(items)
@@ -155,7 +155,7 @@ def chunks(items: Sequence[Item], raw: RawLayout | None = None) -> Iterator[list
 
     Args:
         items: Images.
-        raw: How raw files without a sidecar are laid out.
+        raw: Layout of raw files without a sidecar.
     """
     chunk: list[Item] = []
     pixels = 0

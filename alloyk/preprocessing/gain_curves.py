@@ -19,7 +19,7 @@ MAX_TERMS = 3
 """More steps than this are fitted by least squares."""
 
 MIN_STEP = 0.02
-"""Least difference of two steps, fraction of the signal without an absorber."""
+"""Minimum difference of two steps, as a fraction of the signal without an absorber."""
 
 _CHUNK = 2**18  # pixels that are solved at a time
 

@@ -81,7 +81,7 @@ class Arrivals:
         self._waiting: dict[str, _Waiting] = {}
         self._unnamed: dict[str, tuple[Arrival, bool]] = {}
 
-    def done(self, arrival: Arrival) -> None:
+    def mark_done(self, arrival: Arrival) -> None:
         """Do not return this state of the file again."""
         self._done[arrival.name] = arrival
         self._waiting.pop(arrival.name, None)
@@ -97,7 +97,7 @@ class Arrivals:
         return max(poll_s, self._scan_s / _SCAN_SHARE)
 
     def _postpone(self, arrival: Arrival) -> float:
-        """Return the file again later; the result is for how many seconds it has been finished."""
+        """Return the file again later; report for how many seconds it has been finished."""
         now = self._clock()
         waiting = self._waiting.get(arrival.name)
         if waiting is None or waiting.state != arrival:

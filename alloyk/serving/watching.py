@@ -36,7 +36,7 @@ class FolderWatch:
         output: `.csv` or `.jsonl` file; if it exists, its images are done.
         abstain: As in `Classifier.predict`.
         page: Page of a file with several, or `mean`; by default as in training.
-        raw: How raw files without a sidecar are laid out; by default as in training.
+        raw: Layout of raw files without a sidecar; by default as in training.
         settle_s: Seconds without a change after which a file is finished.
         patience_s: Seconds for which a finished file that cannot be read is tried again.
 
@@ -71,7 +71,7 @@ class FolderWatch:
         self._columns = [path, SIZE, MODIFIED, *others]
         self._journal = Journal(output, self._columns, check=partial(self._check, Path(output)))
         for row in self._journal.rows:
-            self._arrivals.done(_arrival(row, self._journal.path))
+            self._arrivals.mark_done(_arrival(row, self._journal.path))
         self.count = len(self._journal.rows)
         self._journal.rows = []
 
@@ -113,7 +113,7 @@ class FolderWatch:
                 rows = list(self._rows(part, arrivals))
                 self._journal.append([rows[n] for n in kept])
                 for n in kept:
-                    self._arrivals.done(arrivals[n])
+                    self._arrivals.mark_done(arrivals[n])
                 self.count += len(kept)
                 yield part.select(kept)
         for note in stream.notes:

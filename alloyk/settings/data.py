@@ -25,7 +25,7 @@ class DataSettings:
         leave_out: The condition held out, such as `tube_voltage_kvp=45`.
         skip_unreadable: Whether unreadable images are left out instead of stopping.
         page: What is taken of a file with several pages.
-        raw: How raw files without a sidecar are laid out.
+        raw: Layout of raw files without a sidecar.
         channels: Which images are the channels of one sample.
     """
 

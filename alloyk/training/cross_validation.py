@@ -46,7 +46,7 @@ def cross_validate(
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
         progress: Progress display, see `alloyk.progress`.
-        planned: What of `config` was made for the data set; recorded.
+        planned: Settings of `config` that were chosen for the data set; they are recorded.
 
     Returns:
         `out`, now complete.
@@ -57,7 +57,7 @@ def cross_validate(
     out = Path(out)
     parts = held_out_parts(config.data_settings(), folds, leave_out)
     configs = {name: _held_out(config, held_out) for name, held_out in parts.items()}
-    for one in configs.values():  # before the first training: can all of them be made?
+    for one in configs.values():  # every split must be possible before the first training starts
         open_dataset(one.data_settings())
     plan = {
         "folds": None if leave_out else folds,
@@ -69,7 +69,7 @@ def cross_validate(
     if out.exists() and not out.is_dir():
         raise AlloykError(f"--out must be a folder, {shown(out)} is a file; choose another --out")
     with locked_folder(out):
-        _begin(out, plan, config)
+        _record_plan(out, plan, config)
         planned.write_text(RunFolder(out).plan_file)
         _train_each(out, plan, configs, progress)
         _write_out_of_fold(out, plan)
@@ -82,7 +82,7 @@ def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Pro
     for number, (name, one) in enumerate(configs.items(), start=1):
         run = out / name
         if RunFolder(run).is_finished:
-            logger.info("%s (%d of %d): finished before", name, number, len(configs))
+            logger.info("%s (%d of %d): already finished", name, number, len(configs))
             continue
         held_out = plan["parts"][name]
         logger.info("%s (%d of %d): %s is held out", name, number, len(configs), held_out)
@@ -95,15 +95,15 @@ def _held_out(config: Config, held_out: dict[str, str | None]) -> Config:
     return config.model_copy(update={"data": data})
 
 
-def _begin(out: Path, plan: dict, config: Config) -> None:
-    """Keep a folder to one cross-validation."""
+def _record_plan(out: Path, plan: dict, config: Config) -> None:
+    """Record the cross-validation in `out`, or check that `out` holds the same one."""
     folder = RunFolder(out)
     file = folder.cross_validation_file
     if file.exists():
         if folder.cross_validation != plan:
             raise AlloykError(
-                f"{shown(out)} holds another cross-validation: choose another --out, or give the "
-                "settings that it was begun with"
+                f"{shown(out)} holds another cross-validation; choose another --out, or give the "
+                "settings that it was started with"
             )
         return
     if not is_empty(out):

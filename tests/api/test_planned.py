@@ -73,7 +73,7 @@ def test_trials_are_configured_as_a_training_would_be(plates, tmp_path, counted,
     caplog.clear()
     trials = tuned(plates, tmp_path / "s").trials_text
     assert not counted  # the recorded plan is taken
-    assert "configured as when it was begun" in caplog.text
+    assert "settings are those chosen at the start" in caplog.text
     assert trials == (tmp_path / "s" / "trials.csv").read_text()
     assert (tmp_path / "s" / "plan.yaml").read_text() == text
 

@@ -188,7 +188,7 @@ def test_it_resumes_where_it_was_interrupted(data, trained, tmp_path, monkeypatc
     caplog.clear()
     cross_validate(configuration(data), tmp_path / "cv", folds=3)
     assert trained == [("fold_1", False), ("fold_2", True), ("fold_3", False)]
-    assert caplog.messages[0] == "fold_1 (1 of 3): finished before"
+    assert caplog.messages[0] == "fold_1 (1 of 3): already finished"
     assert (tmp_path / "cv" / "fold_1" / "metrics.json").stat().st_mtime_ns == first
 
 
@@ -256,7 +256,7 @@ def test_the_command_trains_and_finds_its_work_done(data, tmp_path, runner):
         assert len(read_history(tmp_path / "cv" / fold / "history.csv")["epoch"]) == 1
     result = runner.invoke(main, command)
     assert result.exit_code == 0
-    assert "fold_2 (2 of 2): finished before" in result.stderr
+    assert "fold_2 (2 of 2): already finished" in result.stderr
     both = runner.invoke(main, [*command, "--leave-out", "thickness_mm"])
     assert both.exit_code == 2
     assert "--folds and --leave-out are two ways to hold images out; give one" in both.stderr

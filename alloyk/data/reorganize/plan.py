@@ -314,7 +314,7 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
 
 
 def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
-    """Return an empty plan where this very move was finished before, and nothing new has come."""
+    """Return an empty plan if this same move is already finished and no image was added since."""
     import pandas as pd
 
     earlier = read_record(target)

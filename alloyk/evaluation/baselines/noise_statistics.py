@@ -6,7 +6,7 @@ BLOCKS = 8
 """Blocks along each side; the noise is measured in each."""
 
 MIN_SIDE = 3 * BLOCKS
-"""Least number of pixels along each side."""
+"""Minimum number of pixels along each side."""
 
 FLOOR = 1e-6
 """Replaces the noise of a block without noise, in units of the image."""

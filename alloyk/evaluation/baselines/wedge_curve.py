@@ -15,13 +15,13 @@ from scipy import ndimage
 NAMES = ("equivalent_thickness", "effective_attenuation")
 
 MIN_SIDE = 16
-"""Least number of pixels along each side."""
+"""Minimum number of pixels along each side."""
 
 MIN_STEP = 0.1
-"""Least step in ln(I) at the edge of a plate."""
+"""Minimum step in ln(I) at the edge of a plate."""
 
 MIN_RAMP = 0.25
-"""Least length of the ramp, as a share of the image."""
+"""Minimum length of the ramp, as a share of the image."""
 
 DEAD = 0.3
 """A pixel below this share of the median of its neighbours is dead."""

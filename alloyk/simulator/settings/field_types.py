@@ -13,7 +13,7 @@ class Limits:
     """The range in which a parameter makes physical sense, and why.
 
     Attributes:
-        low: Least number allowed.
+        low: Smallest number allowed.
         high: Greatest number allowed.
         reason: Text in parentheses in the error.
     """
