@@ -105,7 +105,7 @@ def planned_once(
     Args:
         config: The user's configuration file.
         given: The user's settings.
-        progress: Shows how far the measuring is.
+        progress: Progress display of the measuring.
         recorded: What was planned when it began; this is taken as it is.
         architectures: Further architectures that it trains.
         held_out: As for `alloyk.autoconfig.plan_training`.

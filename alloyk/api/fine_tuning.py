@@ -43,7 +43,7 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
     _refuse_another_network(overrides)
     folder = RunFolder(run)
     if "path" not in overrides.get("data", {}):
-        refuse_missing_data(run, "name its new place by --data")
+        refuse_missing_data(run, "give its new location with --data")
     own = resolve_config(folder.config_file)
     history = folder.history
     epochs = history.epochs if history else own.train.epochs

@@ -61,7 +61,7 @@ def audit_dataset(
         require_ray("--address", "ray")
         refuse_missing_cluster(address)
     root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
-    names, name, told = series_of(table, series)
+    names, name, reliable = series_of(table, series)
     paths = ImagePaths(root.absolute(), table["path"].to_numpy(dtype=object))
     measured = None
     if address is not None:
@@ -69,7 +69,7 @@ def audit_dataset(
     with progress.task("reading", len(paths)) as advance:
         scan = scan_images(paths, advance, measured)
     simulated = (root / "simulation.yaml").is_file()
-    return Audited(root, table, scan, names, name, told, tuple(notes), simulated)
+    return Audited(root, table, scan, names, name, reliable, tuple(notes), simulated)
 
 
 def find_all(audited: Audited) -> list[Finding]:

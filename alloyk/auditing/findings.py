@@ -49,8 +49,8 @@ class Audited:
         scan: What was measured.
         series: `(n,)` text, the series of each image; `""` if unknown.
         series_name: The column or regular expression that defines the series.
-        series_told: Whether the series are reliable: given by a column or by the user, or distinct
-            in the file names within classes.
+        series_reliable: Whether the series are given by a column or by the user, or are distinct in
+            the file names within classes.
         notes: Notes from reading the data set.
         simulated: Whether the images come from alloyk's simulator.
     """
@@ -60,7 +60,7 @@ class Audited:
     scan: Scan
     series: np.ndarray
     series_name: str
-    series_told: bool
+    series_reliable: bool
     notes: tuple[str, ...] = ()
     simulated: bool = False
 

@@ -103,7 +103,7 @@ def similar_pairs(audited: Audited) -> list[tuple[int, int, float]]:
 def shared_series(audited: Audited) -> Iterator[Finding]:
     """Plates or series that are in several splits."""
     splits = audited.splits
-    if splits is None or not audited.series_told:
+    if splits is None or not audited.series_reliable:
         return
     noun, plural = ("plate", "plates") if audited.series_name == PLATE else ("series", "series")
     for earlier, later in BORDERS:
@@ -150,7 +150,7 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
             f"The data set is not split yet; training splits it by {PLATE}.",
             "No action needed; `alloyk split` sorts it into folders permanently.",
         )
-    elif audited.series_told:
+    elif audited.series_reliable:
         series = len(set(audited.series) - {""})
         yield Finding(
             "not-split",
@@ -165,7 +165,7 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
 
 def unknown_series(audited: Audited) -> Iterator[Finding]:
     """A split for which shared plates cannot be detected."""
-    if audited.splits is not None and not audited.series_told and len(audited.split_names) > 1:
+    if audited.splits is not None and not audited.series_reliable and len(audited.split_names) > 1:
         yield _unknown_plates("The data set is split")
 
 
@@ -179,7 +179,7 @@ def _unknown_plates(state: str) -> Finding:
         f"{state}, and neither a column {PLATE} nor the file names show which images share a "
         "plate.",
         "If plates were imaged several times, identify them by a column plate_id in manifest.csv, "
-        "or by --series with a regular expression on the file name.",
+        "or with --series and a regular expression on the file name.",
     )
 
 

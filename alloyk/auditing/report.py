@@ -37,7 +37,7 @@ def format_json(audited: Audited, findings: list[Finding]) -> str:
         "classes": _classes(audited),
         "series": {
             "by": audited.series_name,
-            "believed": audited.series_told,
+            "believed": audited.series_reliable,
             "count": len(set(audited.series) - {""}),
         },
         "sizes": _counts(_sizes(audited)),

@@ -192,7 +192,7 @@ def _chosen(audited: Audited, most: int) -> _Rows | None:
     if len(names) < 2 or np.bincount(labels).min() < MIN_PER_CLASS:
         return None
     groups = np.arange(len(rows))
-    if audited.series_told:
+    if audited.series_reliable:
         series = audited.series[rows]
         alone = [f"{row}" if name == "" else f"={name}" for row, name in enumerate(series)]
         groups = pd.factorize(np.array(alone, dtype=object))[0]

@@ -15,13 +15,13 @@ from alloyk.imaging import shown
 from alloyk.progress import NO_PROGRESS, Progress
 
 MAX_MEASURED = 1000
-"""Training images that are read and measured; more do not change a median."""
+"""Maximum number of training images that are measured; more would not change a median."""
 
 MIN_PER_CLASS = 2
-"""Training images of a class below which nothing can be learned."""
+"""Minimum number of training images of a class; nothing can be learned from fewer."""
 
 MIN_SERIES = 6
-"""Series of each class from which a split by series leaves two for each part."""
+"""Minimum number of series per class; with fewer, a split could have less than two of them."""
 
 SEED = 0
 
@@ -34,10 +34,10 @@ class Fingerprint:
         source: The data set, for messages.
         images: Split → number of images.
         classes: Class → number of training images.
-        grouped_by: What the split goes by, as in `ImageDataset`.
+        grouped_by: What the split is grouped by, as in `ImageDataset`.
         plates: Number of plates; None if they are not known.
-        height: Median.
-        width: Median.
+        height: Median height.
+        width: Median width.
         sizes: Number of different sizes among the measured images.
         depth: The most frequent number type, such as `uint16`.
         snr: Median mean count over noise; infinite without noise.
@@ -174,20 +174,20 @@ def _measured(dataset: ImageDataset, progress: Progress) -> Audited:
             f"{scan.errors[first]} ({counted(len(scan.errors))} of {len(paths):,} measured); "
             "restore it, or set data.on_bad_image=skip"
         )
-    names, name, told = series_of(table, None)
-    return Audited(root, table, scan, names, name, told)
+    names, name, reliable = series_of(table, None)
+    return Audited(root, table, scan, names, name, reliable)
 
 
 def series_as_groups(dataset: ImageDataset) -> str | None:
     """The expression that groups images by the series in their names, where a split needs it.
 
     Returns:
-        None if the split is given or goes by plate, or the names show too few series.
+        None if the split is given or grouped by plate, or the names show too few series.
     """
     if dataset.grouped_by is not None:
         return None
-    names, _, told = series_of(dataset.table, None)
-    if not told or "" in set(names):
+    names, _, reliable = series_of(dataset.table, None)
+    if not reliable or "" in set(names):
         return None
     labels = dataset.table["label"].to_numpy(dtype=object)
     fewest = min(len(set(names[labels == label])) for label in dataset.classes)

@@ -96,9 +96,9 @@ def plan_training(
     """Make a configuration for a data set.
 
     Args:
-        given: The user's settings, nested, as from `parse_overrides`; they stay. They must have
+        given: The user's settings, nested, as from `parse_overrides`; they are kept. They must have
             `data.path`.
-        progress: Shows how far the measuring is, see `alloyk.progress`.
+        progress: Progress display of the measuring, see `alloyk.progress`.
         held_out: Settings of `data` that say what is held out while measuring, where trainings
             will each hold out something else.
 
@@ -112,7 +112,7 @@ def plan_training(
     dataset, by = _grouped_dataset(config)
     fixed: tuple[Choice, ...] = ()
     if by:
-        reason = "file names tell series of images; none is in two splits"
+        reason = "file names identify series of images; no series is in two splits"
         fixed = (Choice(GROUP_BY, by, reason),)
     found = fingerprint_of(dataset, progress)
     _warn_of_few(found)
@@ -176,7 +176,8 @@ def _choices(
 ) -> Iterator[Choice]:
     """All chosen settings with their values in `config`, in the order of its sections.
 
-    A planned setting that the user's choice of another kind has dropped is left out.
+    Planned settings that do not apply to the user's choice, such as options of another optimizer,
+    are left out.
     """
     plain = config.model_dump(mode="json")
     sections = list(plain)

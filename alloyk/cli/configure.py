@@ -24,7 +24,7 @@ def configure(data: Path, out: Path | None, settings: tuple[str, ...], **options
     """Make a configuration for the data set DATA, with a reason beside each value.
 
     DATA is measured, rules choose the settings (docs/configure.md), and a few training steps
-    are run to measure memory and time. Settings given by --arch and --set are kept.
+    are run to measure memory and time. Settings given with --arch and --set are kept.
 
     \b
     Examples:

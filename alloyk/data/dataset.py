@@ -65,7 +65,7 @@ class ImageDataset:
         table: Columns `path` (with `/`), `label` (text), `split` (train, val, test) and every
             further column of the manifest; one row per image.
         classes: All labels, sorted; the index of a label is its class number.
-        grouped_by: What the split goes by: a column or a regular expression, `"folders"` or
+        grouped_by: What the split is grouped by: a column or a regular expression, `"folders"` or
             `"manifest"` if the split was given, None if it was drawn by image.
         notes: Sentences for the user about the data set.
         skipped: Paths of images that cannot be read and were left out.

@@ -24,7 +24,7 @@ _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 def manifest_in(folder: Path) -> Path | None:
-    """The `manifest.csv` of a folder, in whatever case, or None.
+    """The `manifest.csv` of a folder, in upper or lower case, or None.
 
     Raises:
         DataError: There are several.
@@ -47,7 +47,7 @@ def manifest_in(folder: Path) -> Path | None:
 def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, list[str]]":
     """Read a manifest: one row per image, `path` relative to the manifest's folder.
 
-    Known columns are found in whatever case, with spaces, hyphens or underscores or without.
+    Case, spaces, hyphens and underscores in the names of known columns do not matter.
 
     Args:
         file: The CSV file.

@@ -115,9 +115,9 @@ def checked_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def group_name(columns: Iterable[str], group_by: str | None) -> str | None:
-    """Return what a split of a table with these columns goes by; None is image by image.
+    """Return what a split of a table with these columns is grouped by; None: image by image.
 
-    A column is found in whatever case, with spaces, hyphens or underscores or without.
+    Case, spaces, hyphens and underscores in the name of a column do not matter.
     """
     if group_by == "none":
         return None

@@ -1,4 +1,4 @@
-"""From the predictions of a run to its metrics, report and figures.
+"""Compute metrics, report and figures from the predictions of a run.
 
 `evaluate` writes them all; `text_report` and `figures` are its parts, `ceiling` is the reference
 ceiling beside them, `baselines` are simple classifiers for comparison. `split_predictions` predicts

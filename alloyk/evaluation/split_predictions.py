@@ -63,7 +63,7 @@ def evaluate_split(
 
     Args:
         run: Run folder.
-        data: Data set to take instead of the one that the run was trained on.
+        data: Data set to use instead of the one that the run was trained on.
         split: `train`, `val`, `test` or `all`.
         out: Folder to write to; by default as `RunFolder.evaluation_folder`.
         baselines: Names in `alloyk.evaluation.baselines.BASELINES`, fitted and evaluated beside
@@ -122,7 +122,7 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
         raise DataError(
             f"--data must have no image that {shown(folder.path)} was trained on, got "
             f"{shown(data or dataset.root)}: {seen[0]} Remove these images, or evaluate all of "
-            "them as they are by --split all"
+            "them as they are with --split all"
         )
     return _Images(replace(dataset, notes=(*dataset.notes, *seen)), table, own)
 

@@ -1,4 +1,4 @@
-"""From a run and images to maps of the evidence for a class."""
+"""Compute maps of the evidence for a class in images, from a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,13 +171,13 @@ def background_images(
     """Return training images as the network sees them, `(m, H, W)`, equally many per class.
 
     Raises:
-        AlloykError: The data set is not where it was, or `run` is a file and `data` is None.
+        AlloykError: The data set is no longer where it was, or `run` is a file and `data` is None.
     """
     config = RunFolder(run).config_file
     if data is None and not config.is_file():
         raise DataError(
             "SHAP's gradient explainer needs training images, and "
-            f"{shown(run)} does not record where they are; give their data set by --data, or use "
+            f"{shown(run)} does not record where they are; give their data set with --data, or use "
             "--explainer partition"
         )
     if data is not None and not config.is_file():

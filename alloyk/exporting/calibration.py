@@ -87,7 +87,7 @@ def draw_calibration(dataset: ImageDataset, *, count: int = IMAGES, seed: int = 
     if len(table) < 2:
         raise DataError(
             "calibration needs images of the run's training split, got "
-            f"{len(table)} in {shown(dataset.root)}; restore them, name the data set by --data, "
+            f"{len(table)} in {shown(dataset.root)}; restore them, give the data set with --data, "
             "or choose a format without calibration (tflite, tflite-fp16, tflite-w8)"
         )
     labels = dataset.labels("train")

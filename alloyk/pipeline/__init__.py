@@ -1,4 +1,4 @@
-"""From image files to batches with tf.data: reading, preprocessing and augmentation.
+"""Make batches from image files with tf.data: reading, preprocessing and augmentation.
 
 list → read and decode → gray, normalise, equalise, resize → (keep) → shuffle → augment → batch
 

@@ -46,7 +46,7 @@ def open_run_data(
     folder = RunFolder(run)
     settings, record = _data_settings(folder, data), folder.split_record
     if data is None:
-        refuse_missing_data(folder.path, "name its new place by --data")
+        refuse_missing_data(folder.path, "give its new location with --data")
     if record is None:
         dataset = open_dataset(settings)
         note = (
@@ -57,8 +57,8 @@ def open_run_data(
     if data is not None and split is not None and not is_run_data(run, data):
         raise DataError(
             f"--data must be the data set that {shown(folder.path)} was trained on, but "
-            f"{shown(data)} has none of its test images with the same path and content; name the "
-            "new place of that data set"
+            f"{shown(data)} has none of its test images with the same path and content; give the "
+            "new location of that data set"
         )
     path = data_path(settings.path, settings.simulate)
     dataset = _as_in_training(settings, path, record)
@@ -171,7 +171,7 @@ def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
 
 
 def refuse_missing_data(run: str | Path, remedy: str) -> None:
-    """Report where the data set of a run was, when it is not there any more.
+    """Raise DataError if the data set of a run is no longer where it was in training.
 
     Args:
         run: Run folder.
@@ -181,8 +181,8 @@ def refuse_missing_data(run: str | Path, remedy: str) -> None:
     path = folder.settings.data.path
     if path is not None and not path.exists():
         raise DataError(
-            f"the data set of {shown(folder.path)} is not at {shown(path)} any more, as "
-            f"{shown(folder.config_file)} has it; {remedy}"
+            f"the data set of {shown(folder.path)} is no longer at {shown(path)}, the path in "
+            f"{shown(folder.config_file)}; {remedy}"
         )
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of an image to the answer of the server, whatever protocol brings them."""
+"""Answer a request from the bytes of an image, independent of the protocol."""
 
 import asyncio
 import functools

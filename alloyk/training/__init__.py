@@ -1,1 +1,1 @@
-"""From a configuration to a run folder: `run` trains once, `cross_validation` once per fold."""
+"""Train a configuration into a run folder: `run` once, `cross_validation` once per fold."""

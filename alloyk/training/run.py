@@ -1,4 +1,4 @@
-"""From a configuration to a run folder: train, save, predict, evaluate."""
+"""Train a configuration into a run folder: train, save, predict, evaluate."""
 
 import logging
 import shutil

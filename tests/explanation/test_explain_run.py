@@ -146,7 +146,7 @@ def test_a_model_file_alone_needs_no_data_for_gradcam_but_for_shap(runner, run, 
     command += ["--method", "shap", "--samples", "20"]
     result = runner.invoke(main, command)
     assert result.exit_code == 1
-    assert "give their data set by --data" in result.stderr
+    assert "give their data set with --data" in result.stderr
     assert runner.invoke(main, [*command, "--data", str(data)]).exit_code == 0
 
 

@@ -322,7 +322,7 @@ def test_a_data_set_that_moved_or_lost_an_image(tmp_path, untimed, gray_run):
     shutil.copytree(gray_run, run)
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace(str(data), str(tmp_path / "gone")))
-    with pytest.raises(AlloykError, match=r"is not at .*gone any more, as .*by --data"):
+    with pytest.raises(AlloykError, match=r"is no longer at .*gone, the path in .*with --data"):
         export_run(run, "savedmodel", tmp_path / "saved")
     assert export_run(run, "savedmodel", tmp_path / "saved", data=copy).agreement.images == 18
 

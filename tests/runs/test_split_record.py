@@ -383,8 +383,8 @@ def test_a_run_finds_its_data_from_any_folder_and_says_where_they_lay(data, tmp_
     with pytest.raises(AlloykError) as stopped:
         open_run_data(run)
     assert str(stopped.value) == (
-        f"the data set of {run} is not at {data} any more, as {run}/config.yaml has it; name its "
-        "new place by --data"
+        f"the data set of {run} is no longer at {data}, the path in {run}/config.yaml; give its "
+        "new location with --data"
     )
     now = moved if data == tmp_path / "data" else moved / data.name
     assert len(open_run_data(run, now).table) == len(dataset.table)

@@ -221,7 +221,7 @@ def test_data_that_has_gone_or_changed_is_refused(source, tmp_path):
         alloyk.train(quantize_from=run, run=tmp_path / "new")
     image.write_bytes(content)
     data.rename(tmp_path / "elsewhere")
-    with pytest.raises(AlloykError, match=r"is not at .* any more.*name its new place by --data"):
+    with pytest.raises(AlloykError, match=r"is no longer at .*give its new location with --data"):
         alloyk.train(quantize_from=run, run=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -226,7 +226,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
         r"was started with, but 1 in .* have another content \(1050/00\.png\)",
     )
     moved = data.rename(tmp_path / "moved")
-    with pytest.raises(AlloykError, match=r"run is not at .*data any more.*data\.path in .*config"):
+    with pytest.raises(AlloykError, match=r"run is no longer at .*data, .*data\.path in .*config"):
         run_training(config, run, resume=True)
     run_training(configured(moved), run, resume=True)
     assert {path.name for path in run.iterdir()} == RUN_FILES

@@ -1,4 +1,4 @@
-"""From dotted keys and values to checked parameters of the simulator."""
+"""Make checked parameters of the simulator from dotted keys and values."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
