@@ -34,7 +34,7 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
         DataError: The run's data set is not there, and none is given.
     """
     from alloyk.config import overlay, resolve_config
-    from alloyk.config.recipes import weaker_under
+    from alloyk.config.recipes import override
     from alloyk.runs.fine_tuning import refuse_unsuitable
     from alloyk.runs.folder import RunFolder
     from alloyk.runs.run_data import refuse_missing_data
@@ -61,7 +61,7 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
             },
         },
     )  # fmt: skip
-    return resolve_config(None, weaker_under(settings, dict(overrides)))
+    return resolve_config(None, override(settings, dict(overrides)))
 
 
 def _refuse_another_network(overrides: Mapping[str, Any]) -> None:

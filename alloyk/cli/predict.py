@@ -80,7 +80,9 @@ def predict(
     from alloyk.inference.tables import TABLES, refuse_other_file
 
     if output and as_json:
-        raise click.UsageError("--json is for printing: give --output FILE the ending .json")
+        raise click.UsageError(
+            "--json prints JSON; to write it, give --output a name that ends in .json"
+        )
     kind = output.suffix.lower() if output else ".json" if as_json else ".csv"
     if kind not in TABLES:
         raise click.UsageError(f"--output must be a .csv, .json or .jsonl file, got {output}")
@@ -103,7 +105,7 @@ def predict(
     if output is not None:
         refuse_other_file(output)
     if images.count(STANDARD_INPUT) > 1:
-        raise click.UsageError("- is one image on standard input: give it once")
+        raise click.UsageError("- (an image on standard input) can be given only once")
     channels = read_metadata(model_file(model)[1]).channels
     names = find_images(images, _name_ignored, channels)
     if address is not None and output is not None:
@@ -146,14 +148,14 @@ def _predict_here(
 
 
 def _page_of_bytes(classifier: "Classifier", page: Any) -> Any:
-    """What to take of an image on standard input."""
+    """Page to read from an image on standard input."""
     if classifier.channels > 1:
         return "channels"
     return classifier.metadata.page if page is None else page
 
 
 def _watch(model: Path, folder: Path, output: Path, **options: Any) -> None:
-    """Classify what arrives until Ctrl-C or SIGTERM, which are the way to end it."""
+    """Classify images as they arrive, until Ctrl-C or SIGTERM."""
     from alloyk.inference import load
     from alloyk.serving.watching import FolderWatch
 
@@ -163,7 +165,7 @@ def _watch(model: Path, folder: Path, output: Path, **options: Any) -> None:
     with FolderWatch(classifier, folder, output, **options) as watching:
         before = watching.count
         done = f", {before} images done" if before else ""
-        click.echo(f"Watching {folder}{done}; Ctrl-C ends", err=True)
+        click.echo(f"Watching {folder}{done}; press Ctrl-C to stop", err=True)
         try:
             watching.run(_show)
         except KeyboardInterrupt:
@@ -203,7 +205,7 @@ def _name_ignored(names: list[str]) -> None:
 
 
 def _with_standard_input(names: list[str], page: Any) -> list[object]:
-    """Put the pixels on standard input in the place of its name."""
+    """Replace the name `-` by the pixels read from standard input."""
     from alloyk.inference import STANDARD_INPUT, image_from_bytes
 
     if STANDARD_INPUT not in names:
@@ -214,7 +216,7 @@ def _with_standard_input(names: list[str], page: Any) -> list[object]:
 
 
 def _write_all(rows: "Rows", write: Callable[[str], object]) -> None:
-    """Write rows as they come; nothing if no image can be classified."""
+    """Write rows as they arrive; nothing if no image can be classified."""
     held = ""
     for text in rows:
         held += text
@@ -227,7 +229,7 @@ def _write_all(rows: "Rows", write: Callable[[str], object]) -> None:
 def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
     """A function that writes text to standard output, or to a file that is kept if all goes well.
 
-    A file name on Linux may be any bytes; they go out as they came in.
+    A file name on Linux may be any bytes; they are written unchanged.
     """
     if output is None:
         out = sys.stdout.buffer

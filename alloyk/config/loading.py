@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alloyk.config.recipes import lengthened, recipe_settings, weaker_under
+from alloyk.config.recipes import lengthened, override, recipe_settings
 from alloyk.config.sections import Config, ModelConfig
 from alloyk.errors import ConfigError
 from alloyk.settings import dump_yaml, overlay, parse_assignments, read_yaml
@@ -70,7 +70,7 @@ def resolve_config(
     given = overlay(file, overrides)
     own_data = path is not None or "path" in _section(given, "data")
     weaker = _weaker_settings(given, own_data, planned or {})
-    settings = _with_kind_names(weaker_under(weaker, given))
+    settings = _with_kind_names(override(weaker, given))
     if "recipe" in overrides:
         _report_kept(path, file, given)
     try:
@@ -90,7 +90,7 @@ def _weaker_settings(
     # starts from the recipe.
     if "recipe" in given and not own_data:
         return overlay(default, recipe)
-    return weaker_under(recipe, default)
+    return override(recipe, default)
 
 
 def _with_kind_names(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Training settings per architecture: the study's Table 1, and where alloyk departs from it.
 
-A recipe is a nested dictionary of configuration keys. It is the weakest source of settings: what
-the user's file or command line gives is kept.
+A recipe is a nested dictionary of configuration keys. It is the weakest source of settings: the
+user's file and command line override it.
 """
 
 from typing import Any
@@ -89,7 +89,7 @@ ALLOYK_TRAINING: Settings = {
 RELATIVE_LENGTH = {"fnn": 4}
 """Epochs as a multiple of those of other networks, wherever alloyk chooses them.
 
-A dense network learns from more steps, each of which takes a small part of the others' time.
+A dense network needs more steps, each of which takes a fraction of the time of other networks.
 """
 
 
@@ -104,7 +104,7 @@ def recipe_settings(arch: str, recipe: str) -> Settings:
     if recipe == "study":
         return overlay(table, STUDY_TRAINING)
     common = lengthened(ALLOYK_TRAINING, arch)
-    return weaker_under(overlay(table, common), ALLOYK.get(arch, {}))
+    return override(overlay(table, common), ALLOYK.get(arch, {}))
 
 
 def lengthened(settings: Settings, arch: str) -> Settings:
@@ -117,15 +117,15 @@ def lengthened(settings: Settings, arch: str) -> Settings:
     return overlay(settings, {"train": {"epochs": epochs}})
 
 
-def weaker_under(weaker: Settings, settings: Settings) -> Settings:
-    """`settings` over those of a recipe or of the embedded default.
+def override(weaker: Settings, settings: Settings) -> Settings:
+    """Return `settings` over weaker ones, such as those of a recipe or of the embedded default.
 
     A section in which `settings` chooses another kind by `name` loses the weaker keys: the
     momentum of SGD means nothing to Adam.
 
-    >>> weaker_under({"o": {"name": "sgd", "rate": 0.1}}, {"o": {"decay": 0}})
+    >>> override({"o": {"name": "sgd", "rate": 0.1}}, {"o": {"decay": 0}})
     {'o': {'name': 'sgd', 'rate': 0.1, 'decay': 0}}
-    >>> weaker_under({"o": {"name": "sgd", "momentum": 0.9}}, {"o": {"name": "adam"}})
+    >>> override({"o": {"name": "sgd", "momentum": 0.9}}, {"o": {"name": "adam"}})
     {'o': {'name': 'adam'}}
     """
     kept = {}

@@ -88,7 +88,7 @@ def opened(classifier: Classifier) -> OpenedClassifier:
 def log_odds(logits: Any) -> Any:
     """Log-odds of each class against all others: `log p − log(1 − p)`.
 
-    They replace the score before the softmax of Selvaraju et al.: adding one number to all logits
+    They replace the logit that Selvaraju et al. use: adding one number to all logits
     changes no probability, but would change a map of a single logit.
 
     Args:

@@ -1,7 +1,7 @@
 """Finished parts of a large prediction, in a folder beside its output.
 
 `OUT.shards/shards.json` describes the prediction; each finished shard is one file, which gets its
-name when it is complete. So a prediction that is killed at any moment goes on from them.
+name when it is complete. So a prediction that is killed at any moment continues from them.
 """
 
 import json

@@ -1,9 +1,10 @@
 """Gain as a function of signal: a polynomial for each pixel from flat frames behind absorbers.
 
-Pixels differ in how their answer bends with the signal, so that one flat frame corrects them at one
-signal only. With the transmission `t = (raw - dark) / (flat - dark)` of a pixel, the corrected
-transmission is `t · (c₀ + c₁ t + c₂ t²)`. The terms are chosen so that all pixels agree on each
-absorber: they become the median of the detector there, and 1 without an absorber.
+The response of pixels is not linear, and differs between them, so that one flat frame corrects
+them at one signal only. With the transmission `t = (raw - dark) / (flat - dark)` of a pixel, the
+corrected transmission is `t · (c₀ + c₁ t + c₂ t²)`. The terms are
+chosen so that all pixels agree on each absorber: they become the median of the detector there, and
+1 without an absorber.
 
 Reference: Kwan et al., An improved method for flat-field correction of flat panel x-ray detector,
 Med. Phys. 33 (2006) 391, https://doi.org/10.1118/1.2163388.
@@ -16,7 +17,7 @@ import numpy as np
 from alloyk.errors import AlloykError
 
 MAX_TERMS = 3
-"""More steps than this are fitted by least squares."""
+"""Maximum number of terms; more steps than this are fitted by least squares."""
 
 MIN_STEP = 0.02
 """Minimum difference of two steps, as a fraction of the signal without an absorber."""

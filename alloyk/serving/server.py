@@ -74,7 +74,7 @@ def run_server(
             h11_max_incomplete_event_size=2**15,
         )  # fmt: skip
         name = f"[{host}]" if ":" in host else host
-        logger.info("http://%s:%s (Ctrl-C ends)", name, listening.getsockname()[1])
+        logger.info("http://%s:%s (press Ctrl-C to stop)", name, listening.getsockname()[1])
         asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 

@@ -3,7 +3,7 @@
 Ray runs the workers and nothing else. Which member trains with which values is decided from the
 records of the search (`alloyk.tuning.population`), not by Ray Tune's scheduler: that one acts on
 results in the order in which they happen to arrive, and keeps its state in files of its own, so
-that a killed search could not go on as if nothing had happened.
+that a killed search could not be resumed exactly.
 
 Light to import: Keras and Ray load only where they are used.
 """

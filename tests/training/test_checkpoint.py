@@ -1,4 +1,4 @@
-"""The state that a training goes on from."""
+"""The state that a training is resumed from."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""A search tries what it was told to, goes on after a break, and ends in a YAML that trains."""
+"""A search tries the given space, resumes after an interruption, and ends in a YAML that trains."""
 
 import csv
 import itertools
