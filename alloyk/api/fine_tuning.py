@@ -26,7 +26,7 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
 
     Args:
         run: The finished run.
-        overrides: Nested settings of the user, which come first.
+        overrides: Nested settings of the user, which take precedence.
 
     Raises:
         ConfigError: A setting is wrong, or describes another network.
@@ -65,7 +65,7 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
 
 
 def _refuse_another_network(overrides: Mapping[str, Any]) -> None:
-    """Raise for a setting that the source run has decided."""
+    """Raise ConfigError for a setting that must be that of the source run."""
     kept = ("model", "preprocess")
     for section in kept:
         changed = set(overrides.get(section) or {}) - {"dropout"}

@@ -1,4 +1,4 @@
-"""The kinds of model file, each as one callable from raw images to the model's outputs by name.
+"""The kinds of model file, each as a callable from raw images to the named outputs of the model.
 
 Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
@@ -29,8 +29,8 @@ class Backend(Protocol):
     """A loaded model.
 
     Attributes:
-        input_shape: `(height, width, channels)` it takes; None for whatever comes.
-        takes_batches: Whether several images of one shape may come at once.
+        input_shape: `(height, width, channels)` it takes; None where any number is accepted.
+        takes_batches: Whether several images of one shape can be passed at once.
     """
 
     input_shape: tuple[int | None, ...]

@@ -1,7 +1,7 @@
-"""How fast a model is, and how much memory it takes.
+"""Measure the speed and memory of a model.
 
-Measured in a separate process: TensorFlow sets its number of threads once, when it starts, and the
-calling process has other threads at work.
+This is done in a separate process: TensorFlow sets its number of threads once, when it starts, and
+the calling process has other threads at work.
 """
 
 import json
@@ -24,7 +24,7 @@ MAX_RUNS = 300
 SECONDS = 2.0  # after which no further run starts
 MIN_RUNS = 5
 TOGETHER = 16
-"""Images in a batch whose throughput is measured."""
+"""Number of images in a batch when throughput is measured."""
 
 QUIET = {
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -41,7 +41,7 @@ class Speed:
         threads: Processor threads.
         median_seconds: Median time of one image by itself.
         p99_seconds: 99th percentile of the same.
-        runs: Number of runs that both are from.
+        runs: Number of runs that both are computed from.
         images_per_second: Throughput: in batches of `TOGETHER` if the model takes batches.
         peak_bytes: Largest resident memory of the process, Python and libraries included, with
             one image at a time.

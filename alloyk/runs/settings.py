@@ -1,6 +1,6 @@
 """The settings of a run, read without the checks of `alloyk.config`.
 
-A run whose configuration this version would refuse, because a key has gone or got another range,
+A run whose configuration this version would refuse, because a key was removed or its range changed,
 can still be evaluated, compared and reported: only the requested keys are read.
 """
 
@@ -22,7 +22,7 @@ class RunSettings:
 
     Attributes:
         values: Section → key → value, as the file has them.
-        file: Where they come from, for errors.
+        file: The file they come from, for errors.
     """
 
     values: Mapping[str, Any]
@@ -81,7 +81,7 @@ class RunSettings:
 
     @property
     def data(self) -> DataSettings:
-        """Which images, and how they were split."""
+        """The images, and how they were split."""
         section = self.section("data")
         path = section.get("path")
         ratios, raw = section.get("ratios") or RATIOS, section.get("raw")
