@@ -24,7 +24,7 @@ IMAGES_PER_HISTOGRAM = 60
 BINS = 128
 SEED = 0
 
-# Used if the configuration sets no augmentation.
+# Augmentation in the figure of examples.
 EXAMPLE_AUGMENTATION: dict[str, Any] = {
     "horizontal_flip": True, "rotation_deg": 10, "shift": 0.05, "contrast": 0.1, "noise": 0.02,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Finished runs of a comparison: read, given distinct names, and on the same images."""
+"""Read the finished runs of a comparison, name them apart, and align their images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -86,7 +86,7 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
 def read_run(path: Path, split: str = "test") -> Run:
     """Read one run; see `read_runs`."""
     if not path.is_dir():
-        raise ModelError(f"every run must be a folder, but {shown(path)} is none; check the path")
+        raise ModelError(f"every run must be a folder, got {shown(path)}; check the path")
     folder = RunFolder(path)
     return Run(
         folder=folder,

@@ -3,9 +3,9 @@
 `contents` finds the bytes of an image, in its file or in the shards of `store`; `reading` reads a
 file or its header, `opening` names the file in every error, `formats` finds the
 format; `png`, `jpeg`, `pillow` (BMP too), `tiff` and `dicom` read one format each, `lab` those of
-laboratories (`numpy_files`, `edf`, `fits`, `his`, `hdf5`, `raw`). `limits` is what they share,
-`pages` names the pages of a file, `channels` images of several files, `advice` says how to convert
-what is not read, `gray` makes gray of colour.
+laboratories (`numpy_files`, `edf`, `fits`, `his`, `hdf5`, `raw`). `limits` has the limits that they
+share, `pages` names the pages of a file, `channels` images of several files, `advice` says how to
+convert formats that are not read, `gray` converts colour to gray.
 """
 
 from alloyk.imaging.channels import ChannelChoice, channel_files, channel_name, several

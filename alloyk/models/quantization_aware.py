@@ -33,7 +33,7 @@ from alloyk.models.nested import nested_layers
 from alloyk.runs.activation_ranges import ActivationRange
 
 INPUT = "input"
-"""In place of a layer's name: what the backbone takes."""
+"""Name of the input of the backbone, used like the name of a layer."""
 
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _SAME_SCALE = (keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D, keras.layers.Flatten,

@@ -20,19 +20,19 @@ from alloyk.runtime.interrupts import raise_noted_interrupt
 WAIT_S = 0.2
 LOCK_LIMIT_S = 120.0
 STANDSTILL_S = 24 * 3600.0
-"""Longest wait for trials of other workers of which no file changes: longer than any epoch."""
+"""Maximum wait for trials of other workers whose files do not change; longer than any epoch."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """What a trial has given.
+    """The outcome of a trial.
 
     Attributes:
         result: Its best value.
         epochs: Epochs trained, those of the trial that it continues included.
         seconds: Time of its own epochs.
-        weights: SHA-256 of its weights, where another process shall repeat them.
+        weights: SHA-256 of its weights, if another process must reproduce them.
         folds: The best value of each fold, of which `result` is the mean.
     """
 
@@ -81,7 +81,7 @@ def run_trials(
         deadline: `time.time()` after which no trial starts.
 
     Raises:
-        AlloykError: Other workers have trials that stand still.
+        AlloykError: Trials of other workers make no progress.
         KeyboardInterrupt: The process was asked to end.
     """
     records = TrialRecords(out)
@@ -94,7 +94,7 @@ def run_trials(
             except TimeIsUp:
                 return False
             except Exception as error:
-                raise_noted_interrupt()  # which may be what the error comes from
+                raise_noted_interrupt()  # it may have caused the error
                 outcome, problem = None, _problem(error)
                 _logger.warning("trial %s failed: %s", trial.name, problem)
                 _logger.debug("trial %s", trial.name, exc_info=True)
