@@ -30,9 +30,9 @@ def configure(
     Args:
         data: Data set: a folder or a `manifest.csv`.
         arch: Architecture; by default the rules choose it.
-        time_budget: Minutes that the training may take, start and evaluation included.
-        out: File to write, absent or to be replaced.
-        set: Settings that stay as they are, for example `{"preprocess.image_size": 64}`.
+        time_budget: Time limit of the training in minutes, including start and evaluation.
+        out: File to write; an existing one is replaced.
+        set: Settings to keep, for example `{"preprocess.image_size": 64}`.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:
@@ -106,7 +106,7 @@ def planned_once(
         config: The user's configuration file.
         given: The user's settings.
         progress: Progress display of the measuring.
-        recorded: What was planned when it began; this is taken as it is.
+        recorded: The plan that was recorded at the start; it is used unchanged.
         architectures: Further architectures that it trains.
         held_out: As for `alloyk.autoconfig.plan_training`.
     """

@@ -55,8 +55,8 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
     labels, splits = audited.labels, audited.splits
     if labels is None:
         return
-    learnt = labels if splits is None else labels[splits == "train"]
-    names, counts = np.unique(learnt.astype(str), return_counts=True)
+    learned = labels if splits is None else labels[splits == "train"]
+    names, counts = np.unique(learned.astype(str), return_counts=True)
     yield from _too_few(names, counts, "" if splits is None else " in train")
     if len(names) > 1 and counts.max() > UNEQUAL * counts.min():
         most, least = names[counts.argmax()], names[counts.argmin()]

@@ -132,7 +132,7 @@ def _zeros(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 def measure_images(paths: Sequence[Path]) -> Iterator[tuple[int, list[Measures | str]]]:
     """Yield (first row, measures from that row on) in order; few are in memory at a time.
 
-    The reason stands in the place of an image that cannot be read.
+    An image that cannot be read is replaced by the reason.
     """
     starts = iter(range(0, len(paths), CHUNK))
     workers = available_cores()

@@ -38,9 +38,9 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
     for name, table in tables.items():
         write_table(folder, name, table.columns, table.rows, table.caption)
     _save_figures(RunFolder(folder).figures_folder, comparison)
-    for gone in {"estimates", "seeds", "seed_tests"} - set(tables):
+    for stale in {"estimates", "seeds", "seed_tests"} - set(tables):
         for suffix in ("md", "csv", "tex"):
-            (folder / f"{gone}.{suffix}").unlink(missing_ok=True)
+            (folder / f"{stale}.{suffix}").unlink(missing_ok=True)
     text = comparison_text(comparison)
     content = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
     for name, whole in (("comparison.md", text), (COMPARISON, content)):
@@ -83,7 +83,7 @@ class ComparisonTable:
     """A table of a comparison.
 
     Attributes:
-        caption: What it shows, on which images.
+        caption: What it shows, and on which images.
         columns: Its columns.
         rows: Column key → value, for each row.
     """
@@ -94,7 +94,7 @@ class ComparisonTable:
 
 
 def tables_of(comparison: Mapping[str, Any]) -> dict[str, ComparisonTable]:
-    """File name without ending → table."""
+    """File name without suffix → table."""
     over = "plates" if comparison["plates"] else "images"
     tables = {
         "table2": _accuracy_table(comparison, over),

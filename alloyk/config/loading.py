@@ -1,4 +1,4 @@
-"""How an experiment's settings are put together from their sources.
+"""Combine an experiment's settings from their sources.
 
 Sources, from weak to strong: the defaults in `alloyk.config.sections`, the recipe of the
 architecture (`alloyk.config.recipes`), the YAML file, the command line. A section in which the

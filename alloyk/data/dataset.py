@@ -52,7 +52,7 @@ from alloyk.settings.data import RATIOS
 if TYPE_CHECKING:
     import pandas as pd
 
-# Left beside the splits by `alloyk split`.
+# Written beside the splits by `alloyk split`.
 RECORD = "split.json"
 
 
@@ -69,7 +69,7 @@ class ImageDataset:
             `"manifest"` if the split was given, None if it was drawn by image.
         notes: Sentences for the user about the data set.
         skipped: Paths of images that cannot be read and were left out.
-        page: What is taken of a file with several pages.
+        page: Pages to read from files with several.
         raw: Layout of raw files without a sidecar.
         channels: Which images are the channels of one sample.
     """
@@ -105,12 +105,12 @@ class ImageDataset:
         return np.array([number[label] for label in self.split(name)["label"]], dtype=np.int64)
 
     def fingerprint(self) -> str:
-        """Return 64 hex digits that change with any path, size, time stamp, label or split.
+        """Return a hash of all paths, sizes, time stamps, labels and splits, 64 hex digits.
 
-        The description of a raw file counts as well.
+        It includes the descriptions of raw files.
 
         Raises:
-            DataError: A file has gone since the data set was loaded.
+            DataError: A file was removed after the data set was loaded.
         """
         return self._fingerprint
 
@@ -191,7 +191,7 @@ def load_dataset(
     else:
         grouped_by = group_name(table.columns, group_by)
         table["split"] = split_table(table, ratios, group_by, seed)
-    _refuse_unlearnt(data, table)
+    _refuse_unlearned(data, table)
     notes += shared_group_notes(table, group_by)
     first = ["path", "label", "split"]
     table = table[first + [name for name in table.columns if name not in first]]
@@ -220,11 +220,11 @@ def read_table(
     raw: RawLayout | None = None,
     channels: ChannelChoice | None = None,
 ) -> "tuple[Path, pd.DataFrame, str, list[str]]":
-    """Read a data set as it lies there, without drawing splits.
+    """Read a data set as it is, without drawing splits.
 
     Args:
         data: As in `load_dataset`.
-        labelled: False takes a manifest without labels.
+        labelled: False accepts a manifest without labels.
         page: As in `load_dataset`.
         raw: As in `load_dataset`.
         channels: As in `load_dataset`.
@@ -269,7 +269,7 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
 
 
 def read_record(root: Path) -> dict[str, Any] | None:
-    """Return how `alloyk split` has drawn the split in this folder, or None."""
+    """Return how `alloyk split` drew the split in this folder, or None."""
     try:
         record = json.loads((root / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -310,7 +310,7 @@ def _complete_splits(
     group_by: str | None,
     seed: int,
 ) -> "pd.DataFrame":
-    """Take val and test out of train where folders or manifest give none."""
+    """Draw val and test from train where folders or manifest give none."""
     missing = [name for name in SPLITS if name not in set(table["split"])]
     if not missing:
         return table
@@ -328,10 +328,10 @@ def _complete_splits(
     return table
 
 
-def _refuse_unlearnt(data: str | Path, table: "pd.DataFrame") -> None:
-    learnt = set(table.loc[table["split"] == "train", "label"])
+def _refuse_unlearned(data: str | Path, table: "pd.DataFrame") -> None:
+    learned = set(table.loc[table["split"] == "train", "label"])
     for name in ("val", "test"):
-        unknown = sorted(set(table.loc[table["split"] == name, "label"]) - learnt)
+        unknown = sorted(set(table.loc[table["split"] == name, "label"]) - learned)
         if unknown:
             raise DataError(
                 f"{shown(data)} has the class {few(map(repr, unknown))} in {name} but not in "

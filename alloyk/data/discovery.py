@@ -183,7 +183,7 @@ def split_folders(root: Path, tree: Tree) -> Mapping[str, str]:
     """The top folders that are splits: name → split; empty where the top folders are classes.
 
     Raises:
-        DataError: Splits stand beside other folders, twice, or under names that leave it open
+        DataError: Splits lie beside other folders or exist twice, or under names that leave it open
             which split is meant.
     """
     tops = [folder for folder in tree.folders if "/" not in folder and not is_reference(folder)]

@@ -1,4 +1,4 @@
-"""Recognize the columns and the splits that alloyk knows, however they are spelt."""
+"""Recognise the columns and the splits that alloyk knows, in any spelling."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ PLATE = "plate_id"
 THICKNESS = "thickness_mm"
 KNOWN_COLUMNS = ("path", "label", "split", PLATE, THICKNESS)
 
-# Folded names of columns that may number the plates, but need not.
+# Folded names of columns that may identify the plates.
 _PLATE_ALIKE = frozenset(
     {"plate", "plates", "plateno", "platenr", "platenumber", "platename", "sheet", "sheetid"}
     | {"sample", "sampleid", "specimen", "specimenid", "piece", "pieceid", "part", "partid"}

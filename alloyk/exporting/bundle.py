@@ -70,10 +70,10 @@ def export_bundle(
 
 
 def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
-    """Write what belongs beside the model of a folder.
+    """Write the files beside the model of a bundle.
 
     Args:
-        folder: Has `model.tflite` only.
+        folder: The folder; it has `model.tflite` only.
         input_shape: `(height, width, channels)` of its images.
     """
     metadata = read_metadata(folder / MODEL)
@@ -126,7 +126,7 @@ The table has a row for each image: `path`, `predicted`, the probability `p_<cla
 are read. The exit code is 1 if an image could not be classified.
 
 `--abstain RATE` leaves `predicted` empty if the probability is below the threshold for an error
-rate, or if the image is unlike the training images; the column `abstained` says which:
+rate, or if the image is unlike the training images; the column `abstained` gives the reason:
 
 {table if thresholds else "This model has no thresholds."}
 

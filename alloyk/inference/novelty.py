@@ -3,7 +3,7 @@
 Two distances. That of the network's pooled features, each scaled to length 1, from the tenth
 nearest training image (Sun et al., 2022, https://arxiv.org/abs/2204.06507) finds images that the
 network sees differently. That of a coarse picture of the preprocessed image from the mean of
-training (Mahalanobis) finds scenes that the network has learnt to ignore. Their thresholds are
+training (Mahalanobis) finds scenes that the network has learned to ignore. Their thresholds are
 quantiles over the validation images. Chosen by `scripts/compare_novelty.py`.
 
 NumPy only: a `.tflite` file needs nothing else.

@@ -183,7 +183,7 @@ def _pixels_of(item: Item) -> int:
 
 
 def decoded(items: Sequence[Item], raw: RawLayout | None = None) -> list[np.ndarray | AlloykError]:
-    """Decode what has to be read, several at a time; an error stands in an image's place."""
+    """Decode unread images, several at a time; an unreadable one is replaced by its error."""
 
     def read(item: Item) -> np.ndarray | AlloykError:
         with assume_raw(raw):  # of its own thread

@@ -81,7 +81,7 @@ def _objective(data: SearchData) -> str:
 
 
 def counted(data: SearchData) -> str:
-    """How many trials there are, and how many of each state."""
+    """The number of trials, and how many have each state."""
     states = Counter(one.state for one in data.done.values())
     parts = [f"{n:,} {state}" for state, n in states.most_common()]
     many = len(data.trials)
@@ -115,7 +115,7 @@ def _metric(data: SearchData) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
+    """A duration in seconds, minutes or hours.
 
     >>> duration(7.25), duration(600), duration(7300)
     ('7.2 s', '10.0 min', '2.0 h')
@@ -178,7 +178,7 @@ def _value(value: object) -> Cell:
 
 
 def limits(data: SearchData) -> list[str]:
-    """What the search does not tell."""
+    """Limitations of the search."""
     found = []
     if data.done and any(one.state == "unfinished" for one in data.done.values()):
         found.append("The search is not finished: the same command resumes it.")
@@ -210,7 +210,7 @@ def limits(data: SearchData) -> list[str]:
     if data.description.search == POPULATION:
         found.append(
             "Members copy weights from each other: a result is not that of its values alone, but "
-            "of its whole line."
+            "of its whole lineage."
         )
     return found
 

@@ -76,7 +76,7 @@ class TrialRecords:
         """Read what other workers have written; an ended trial does not change any more."""
         for file in sorted(self.out.glob(f"trial_*/{TRIAL_FILE}")):
             name = file.parent.name.removeprefix("trial_")
-            if not name.isdecimal():  # a copy that somebody has made
+            if not name.isdecimal():  # a copy made by hand
                 continue
             if name not in self._trials or self._trials[name].state == RUNNING:
                 self._trials[name] = _trial(name, file)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SKIPPED = "skipped"
-"""In the column `split`, of an unreadable image that was left out."""
+"""Value of `split` for an unreadable image that was left out."""
 
 _COLUMNS = ("path", "label", "split", "sha256")
 
@@ -98,7 +98,7 @@ def read_split_record(file: Path) -> SplitRecord | None:
 def image_digests(root: Path, paths: Iterable[str]) -> "pd.Series[str]":
     """Return the SHA-256 of each image's file, in the order of `paths`; a stack is read once.
 
-    Of an image with a file for each channel it is the SHA-256 of theirs, one after the other.
+    For an image with a file for each channel, it is the SHA-256 of their concatenated digests.
     """
     import pandas as pd
 

@@ -85,7 +85,9 @@ class Batches:
                 for job in jobs:
                     job.done.cancel()
                 raise
-            except Exception as error:  # the fault of the model or of this program: say so to all
+            except (
+                Exception
+            ) as error:  # a fault of the model or of this program: all requests get it
                 for job in jobs:
                     if not job.done.done():
                         job.done.set_exception(error)

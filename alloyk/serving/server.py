@@ -37,7 +37,7 @@ def run_server(
         watch: A folder whose images the page shows as they arrive.
         abstain: Error rate for which classes are left out, unless a request names another.
         threads: Processor threads for a `.tflite` or `.onnx` file.
-        limits: What is taken from clients.
+        limits: Limits for clients.
 
     Raises:
         AlloykError: The model cannot be loaded, the address cannot be used, or the packages of the
@@ -51,7 +51,7 @@ def run_server(
         from alloyk.serving.service import Service
     except ImportError as error:
         raise ConfigError(
-            f'serving needs {error.name}; install it by `pip install "alloyk[serve]"`'
+            f'serving needs {error.name}; install it with `pip install "alloyk[serve]"`'
         ) from None
     listening = _listening(host, port)
     with listening:

@@ -1,4 +1,4 @@
-"""`KEY=VALUE` texts, and how sets of settings are put together.
+"""`KEY=VALUE` texts, and how sets of settings are combined.
 
 Settings from one source are combined: their order does not matter, and a contradiction is an
 error. Settings from a stronger source override those from a weaker one.

@@ -68,9 +68,9 @@ class TriangularCycle(schedules.LearningRateSchedule):
     """Cyclical learning rate, up and down along straight lines (Smith, 2017).
 
     Args:
-        min_learning_rate: Where each cycle begins and ends.
-        max_learning_rate: Its peak.
-        half_cycle_steps: Optimizer steps from the one to the other.
+        min_learning_rate: Learning rate at the start and the end of each cycle.
+        max_learning_rate: Learning rate at the peak.
+        half_cycle_steps: Optimizer steps from the minimum to the peak.
 
     Reference: [Smith, 2017](https://arxiv.org/abs/1506.01186).
 
@@ -111,7 +111,7 @@ class PacedSchedule(schedules.LearningRateSchedule):
     Args:
         schedule: The `LearningRateSchedule`.
         steps: Its length in steps.
-        share: Float, 0 to 1, where it is.
+        share: Float from 0 to 1, the current position.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class PacedSchedule(schedules.LearningRateSchedule):
 
     @property
     def share(self) -> float:
-        """Where it is, 0 to 1."""
+        """The current position, from 0 to 1."""
         return float(keras.ops.convert_to_numpy(self._share))
 
     @share.setter
@@ -133,11 +133,11 @@ class PacedSchedule(schedules.LearningRateSchedule):
         self._share.assign(min(max(value, 0.0), 1.0))
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate, a float32 scalar; `step` does not count."""
+        """Return the learning rate, a float32 scalar; `step` is ignored."""
         return self.schedule(self._share * (self.steps - 1))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments, with the present share."""
+        """Return the arguments, with the current share."""
         inner = schedules.serialize(self.schedule)
         return {"schedule": inner, "steps": self.steps, "share": self.share}
 
@@ -168,7 +168,7 @@ def _exponential(rate: float, steps_per_epoch: int, decay_steps: int, *, decay: 
 def _cosine(
     rate: float, steps_per_epoch: int, decay_steps: int, *, final_fraction: float
 ) -> Schedule:
-    # The last step of the run is number decay_steps − 1, and shall reach the end.
+    # The last step of the run is number decay_steps − 1, and must reach the end.
     return schedules.CosineDecay(rate, max(decay_steps - 1, 1), alpha=final_fraction)
 
 

@@ -38,7 +38,7 @@ def open_training_data(config: Config) -> ImageDataset:
     """The data set of the configuration, checked for its tasks; notes say what they are.
 
     Raises:
-        AlloykError: The data set cannot be used, or a task has no column to be learnt from.
+        AlloykError: The data set cannot be used, or a task has no column to be learned from.
     """
     dataset = open_dataset(config.data_settings())
     check_tasks(config.model.tasks, dataset.table)

@@ -48,7 +48,7 @@ from alloyk.tuning.evolution import (
 from alloyk.tuning.experiment import Experiment, checkpoints_in
 from alloyk.tuning.loop import search_lock
 from alloyk.tuning.ray_workers import pbt_ray
-from alloyk.tuning.space import refuse_endless_ranges
+from alloyk.tuning.space import refuse_ranges_without_step
 from alloyk.tuning.task import Members, Task
 from alloyk.tuning.worker import work
 
@@ -132,7 +132,7 @@ def run_search(
     if search == "pbt":
         members = members_of(experiment.base, parameters, population, generation_epochs, burn_in)
     if search == "grid":
-        refuse_endless_ranges(parameters)
+        refuse_ranges_without_step(parameters)
     experiment.check(parameters)
     description = _described(search, space, experiment, members)
     out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)

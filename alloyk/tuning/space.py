@@ -114,14 +114,14 @@ def _ancestors(one: Parameter, parameters: tuple[Parameter, ...]) -> Iterator[tu
 def overrides_of(values: Mapping[str, Any]) -> dict:
     """The nested configuration overrides of a trial's values.
 
-    Keys with a slash are those of Keras Tuner itself, and none of the configuration.
+    Keys with a slash belong to Keras Tuner, not to the configuration.
     """
     return parse_overrides(
         f"{key}={as_yaml(value)}" for key, value in values.items() if "/" not in key
     )
 
 
-def refuse_endless_ranges(parameters: Iterable[Parameter]) -> None:
+def refuse_ranges_without_step(parameters: Iterable[Parameter]) -> None:
     """Raise if a grid has a real range without step: Keras Tuner would choose ten values."""
     for one in parameters:
         if not one.choices and not one.whole and one.step is None:

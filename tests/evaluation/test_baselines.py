@@ -188,7 +188,9 @@ def test_the_full_layout_has_no_wedge_curve(tmp_path):
     rest = (preprocessing, dataset, dataset, dataset.split("test"), RunFolder(tmp_path), "test")
     with pytest.raises(AlloykError, match=r"classical baseline needs a plate's edge.*step layout"):
         fit_baselines(["classical"], *rest)
-    with pytest.raises(AlloykError, match=r"24 pixels or more.*image_size of the run is 16"):
+    with pytest.raises(
+        AlloykError, match=r"24 pixels or more.*got 16 in preprocess.image_size of the run"
+    ):
         fit_baselines(["noise"], *rest)
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 TREES = 300
 
 NEIGHBOURS = 15
-"""Plates in the plane of the two numbers whose labels decide."""
+"""Number of nearest training images whose labels decide."""
 
 CHUNK = 1024
-"""Images in memory at a time."""
+"""Maximum number of images in memory at a time."""
 
 MIN_MEASURED = 0.5
 """Share of the training images whose wedge curve must be measurable."""
@@ -55,7 +55,7 @@ def fit_baselines(
         evaluated: Data set of the images to predict.
         table: Its rows to predict.
         out: Folder to write to.
-        split: Name of the split that the rows are.
+        split: Name of the split that the rows belong to.
         seed: Seed of the forest.
 
     Raises:
@@ -103,7 +103,7 @@ def _nearest(images: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # At least half of the images are measured, and no class should lose by its size alone.
+    # Half of the images may not be measurable, and a small class must not be outvoted by its size.
     neighbours = min(NEIGHBOURS, max(images // 10, 1))
     return make_pipeline(StandardScaler(), KNeighborsClassifier(neighbours))
 
@@ -124,8 +124,8 @@ def _noise(paths: Sequence[Path], preprocessing: keras.Model) -> np.ndarray:
     side = min(preprocessing.output_shape[1:3])
     if side < MIN_SIDE:
         raise DataError(
-            f"the noise baseline needs images of {MIN_SIDE} pixels or more along each side, "
-            f"preprocess.image_size of the run is {side}"
+            f"the noise baseline needs images of {MIN_SIDE} pixels or more along each side, got "
+            f"{side} in preprocess.image_size of the run"
         )
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     images = (keep_images(chunk, preprocessing).array[..., 0] for chunk in chunks)
