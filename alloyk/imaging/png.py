@@ -146,7 +146,7 @@ def _taken_apart(
 ) -> tuple[_Header, dict[bytes, list[memoryview]]]:
     """Return the header and the chunks by name, up to the end.
 
-    All have correct checksums, except the chunks `unchecked`, of which it is not known.
+    The checksums of all chunks are verified, except those of the chunks named `unchecked`.
     """
     position, header, view = 8, None, memoryview(data)
     parts: dict[bytes, list[memoryview]] = {b"IDAT": []}
