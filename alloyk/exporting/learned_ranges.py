@@ -1,4 +1,4 @@
-"""Which tensor of a `.tflite` file has which range of quantisation-aware training."""
+"""Match the tensors of a `.tflite` file to the ranges of quantisation-aware training."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from alloyk.runs.activation_ranges import ActivationRange
 
 _SAME_SCALE = {"PAD", "PADV2", "MAX_POOL_2D", "RESHAPE", "SQUEEZE"}
 _FLOAT = {"LEAKY_RELU"}  # has no int8 kernel here
-_SIGMOID: Range = (0.0, 1.0)  # TensorFlow Lite's own, whatever is given
+_SIGMOID: Range = (0.0, 1.0)  # fixed by TensorFlow Lite
 
 
 def tensor_ranges(
@@ -17,7 +17,7 @@ def tensor_ranges(
 ) -> dict[str, Range]:
     """Return the learned range of each activation of the network.
 
-    The converter names a tensor by the layers that it is made by, so names are compared.
+    The converter names a tensor after the layers that make it; these names find the range.
 
     Args:
         operators: Operators of the float32 file, in the order of execution.
@@ -58,7 +58,7 @@ def _range_after(
 
 
 def _range_of(name: str, learned: list[ActivationRange], *, weighted: bool = False) -> Range | None:
-    """The range whose layers a tensor's name holds most of; None if no or several have."""
+    """The range with the most layers in a tensor's name; None if there is none, or a tie."""
     layers = {INPUT} if name == INPUT else _layers_in(name)
     scores = [len(layers.intersection(one.layers)) * (one.weighted == weighted) for one in learned]
     best = max(scores, default=0)

@@ -10,14 +10,14 @@ from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, shown
 from alloyk.inference.members import UNREADABLE, read_member, replace_member, write_member
 
 MEMBER = "alloyk.json"
-# What an exported model calls its one function and its class output.
+# Names of the one function and of the class output of an exported model.
 SIGNATURE = "serving_default"
 PROBABILITIES = "probabilities"
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Facts that travel inside a model file.
+    """Facts stored in a model file.
 
     Attributes:
         classes: Class labels in the order of the outputs.
@@ -28,7 +28,7 @@ class ModelMetadata:
             column over the training images. The output of this name is in the column's unit.
         depths: Number types of the training images, such as `uint16`; empty if unknown.
         brightest: Smallest and largest maximum of a training image; None if not known.
-        page: What was taken of a training file with several pages.
+        page: Pages that were read from training files with several.
         raw: Layout of raw training files.
         channels: Which images were the channels of one training sample; None if each was one.
         thresholds: Target error rate → probability below which the classifier abstains for it.

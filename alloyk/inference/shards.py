@@ -1,7 +1,7 @@
 """Finished parts of a large prediction, in a folder beside its output.
 
 `OUT.shards/shards.json` describes the prediction; each finished shard is one file, which gets its
-name when it is complete. So a prediction that is killed at any moment continues from them.
+name when it is complete. So a killed prediction continues from the finished shards.
 """
 
 import json
@@ -60,7 +60,7 @@ class ShardFolder:
         """Take the folder for a prediction.
 
         Args:
-            description: What decides about the rows, and `versions`.
+            description: Everything that determines the rows, and `versions`.
 
         Raises:
             ConfigError: It holds another prediction or other files.
@@ -111,7 +111,7 @@ class ShardFolder:
             out.write(end.encode())
 
     def remove(self) -> None:
-        """Remove the folder; what says that it is ours goes last."""
+        """Remove the folder; last the description, which marks it as a prediction."""
         with writing(self.path):
             for file in self._files():
                 if file.name != DESCRIPTION_FILE:
@@ -132,7 +132,7 @@ class ShardFolder:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first thing that makes a prediction another one; None if nothing."""
+    """The first difference between two predictions; None if there is none."""
     if before.get("version") != VERSION:
         return f"version {before.get('version')} of its files, got {VERSION}"
     for key, what in (("model", "another model"), ("sources", "other images")):
