@@ -234,7 +234,7 @@ def test_classes_in_another_order_are_put_right(runs):
 def test_too_few_runs_or_one_twice_are_refused(runs, tmp_path):
     refused(runs[:1], "number of runs must be 2 or more, got 1")
     refused([runs[0], tmp_path / "x" / ".." / "cnn"], "must be given once, got .* twice")
-    refused([runs[0], tmp_path / "nowhere"], "must be a folder, but .*nowhere is none")
+    refused([runs[0], tmp_path / "nowhere"], "must be a folder, got .*nowhere")
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):

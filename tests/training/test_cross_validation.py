@@ -219,7 +219,7 @@ def test_a_fold_is_the_run_that_train_would_make(three_folds):
 def test_another_cross_validation_in_the_folder_is_left_alone(data, three_folds, trained, change):
     out, _ = three_folds
     config = configuration(data, seed=change.pop("seed", 0))
-    with pytest.raises(AlloykError, match="holds another cross-validation: choose another --out"):
+    with pytest.raises(AlloykError, match="holds another cross-validation; choose another --out"):
         cross_validate(config, out, **{"folds": 3, **change})
     assert not trained
 
