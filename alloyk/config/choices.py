@@ -128,9 +128,13 @@ class ExponentialConfig(ScheduleSection):
 
 
 class CosineConfig(ScheduleSection):
-    """Cosine decay to `final_fraction` of the learning rate."""
+    """The full learning rate over `hold_fraction` of the steps, then a cosine to `final_fraction`.
+
+    The steps of warm-up are not counted.
+    """
 
     name: Literal["cosine"]
+    hold_fraction: Fraction = 0.0
     final_fraction: Fraction = 0.0
 
 

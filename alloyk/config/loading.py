@@ -89,7 +89,7 @@ def _weaker_settings(
     # A recipe chosen by the user overrides a default that was not chosen, but not a plan, which
     # starts from the recipe.
     if "recipe" in given and not own_data:
-        return overlay(default, recipe)
+        return override(default, recipe)
     return override(recipe, default)
 
 

@@ -86,7 +86,7 @@ ALLOYK_TRAINING: Settings = {
     "train": {"epochs": 20, "batch_size": 32},
 }
 
-RELATIVE_LENGTH = {"fnn": 4}
+RELATIVE_LENGTH = {"fnn": 6}
 """Epochs as a multiple of those of other networks, wherever alloyk chooses them.
 
 A dense network needs more steps, each of which takes a fraction of the time of other networks.
@@ -111,7 +111,7 @@ def lengthened(settings: Settings, arch: str) -> Settings:
     """Settings for any network, with the epochs that this one needs.
 
     >>> lengthened({"train": {"epochs": 6}}, "fnn"), lengthened({"train": {"epochs": 6}}, "cnn")
-    ({'train': {'epochs': 24}}, {'train': {'epochs': 6}})
+    ({'train': {'epochs': 36}}, {'train': {'epochs': 6}})
     """
     epochs = settings["train"]["epochs"] * RELATIVE_LENGTH.get(arch, 1)
     return overlay(settings, {"train": {"epochs": epochs}})

@@ -5,7 +5,8 @@
 | `constant` | η | |
 | `step` | η · d^⌊epoch / n⌋ | `epochs_per_step` n, `decay` d |
 | `exponential` | η · d^epoch, changing every batch | `decay` d |
-| `cosine` | from η to f · η along half a cosine, at the last step | `final_fraction` f |
+| `cosine` | η over a share h of the steps, then to f · η along half a cosine, at the last step | \
+`hold_fraction` h, `final_fraction` f |
 | `cosine_restarts` | the same over cycles, each from its own peak | `first_cycle_epochs`, \
 `cycle_growth`, `peak_decay`, `final_fraction` |
 | `cyclic` | triangle between a minimum and η, changing every batch | `min_learning_rate`, \
@@ -166,10 +167,21 @@ def _exponential(rate: float, steps_per_epoch: int, decay_steps: int, *, decay: 
 
 
 def _cosine(
-    rate: float, steps_per_epoch: int, decay_steps: int, *, final_fraction: float
+    rate: float,
+    steps_per_epoch: int,
+    decay_steps: int,
+    *,
+    hold_fraction: float,
+    final_fraction: float,
 ) -> Schedule:
+    held = round(hold_fraction * decay_steps)
     # The last step of the run is number decay_steps − 1, and must reach the end.
-    return schedules.CosineDecay(rate, max(decay_steps - 1, 1), alpha=final_fraction)
+    falling = max(decay_steps - 1 - held, 1)
+    # Keras' warm-up from a rate to the same rate holds it.
+    target = rate if held else None
+    return schedules.CosineDecay(
+        rate, falling, alpha=final_fraction, warmup_target=target, warmup_steps=held
+    )
 
 
 def _cosine_restarts(

@@ -202,7 +202,7 @@ def test_a_network_keeps_its_length_relative_to_others_in_recipe_and_default():
     for chosen in ([], ["data.path=plates"], ["recipe=alloyk"]):
         usual = resolve_config(None, parse_overrides([*chosen, "model.arch=cnn"])).train.epochs
         dense = resolve_config(None, parse_overrides([*chosen, "model.arch=fnn"])).train.epochs
-        assert dense == 4 * usual
+        assert dense == 6 * usual
     kept = resolve_config(None, parse_overrides(["model.arch=fnn", "train.epochs=5"]))
     assert kept.train.epochs == 5
     study = resolve_config(None, parse_overrides(["model.arch=fnn", "recipe=study"]))
@@ -210,5 +210,5 @@ def test_a_network_keeps_its_length_relative_to_others_in_recipe_and_default():
 
 
 def test_a_recipe_of_the_command_line_replaces_the_embedded_default():
-    assert resolve_config().train.epochs == 6
+    assert resolve_config().train.epochs == 5
     assert resolve_config(None, parse_overrides(["recipe=study"])).train.epochs == 100

@@ -51,7 +51,7 @@ FORMULAS = {
     ),
     "exponential": ({"decay": 0.7}, lambda t: RATE * 0.7 ** (t / PER_EPOCH)),
     "cosine": (
-        {"final_fraction": 0.1},
+        {"hold_fraction": 0.0, "final_fraction": 0.1},
         lambda t: RATE * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * t / (TOTAL - 1)))),
     ),
     "cosine_restarts": (
@@ -103,7 +103,23 @@ def test_warm_up_may_end_within_an_epoch():
 
 
 def test_cosine_ends_with_the_run():
-    assert values(built("cosine", warmup_epochs=1))[-1] == pytest.approx(0, abs=1e-8)
+    for hold in (0.0, 0.5, 1 / 3):
+        schedule = built("cosine", warmup_epochs=1, hold_fraction=hold)
+        assert values(schedule)[-1] == pytest.approx(0, abs=1e-8)
+
+
+def test_cosine_begins_to_fall_after_a_share_of_the_steps_at_the_full_rate():
+    rates = values(built("cosine", hold_fraction=0.25, final_fraction=0.1))
+    held = TOTAL // 4
+    falling = [
+        RATE * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * t / (TOTAL - held - 1))))
+        for t in range(TOTAL - held)
+    ]
+    np.testing.assert_allclose(rates, [RATE] * held + falling, rtol=1e-5, atol=1e-7)
+
+
+def test_a_rate_that_never_falls_is_held_to_the_end():
+    np.testing.assert_allclose(values(built("cosine", hold_fraction=1.0)), RATE, rtol=1e-6)
 
 
 def test_study_cycle_reaches_both_ends():
@@ -238,7 +254,7 @@ def test_bad_value_is_named(call, message):
 
 def test_option_of_another_schedule_is_refused():
     with pytest.raises(TypeError, match="half_cycle_epochs"):
-        of_any_name("cosine", final_fraction=0.0, half_cycle_epochs=2)
+        of_any_name("cosine", hold_fraction=0.0, final_fraction=0.0, half_cycle_epochs=2)
 
 
 def of_any_name(name, **options):

@@ -14,7 +14,10 @@ from alloyk.training.time_budget import (
     require_one_epoch,
 )
 
-COSINE = {"steps_per_epoch": 10, "epochs": 10, "warmup_epochs": 1, "final_fraction": 0.0}
+COSINE = {
+    "steps_per_epoch": 10, "epochs": 10, "warmup_epochs": 1,
+    "hold_fraction": 0.0, "final_fraction": 0.0,
+}  # fmt: skip
 WORK = Workload(train=320, val=64, test=64, batch_size=32)
 
 
