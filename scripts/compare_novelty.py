@@ -1,15 +1,16 @@
-"""Four distances that tell whether an image is unlike those of training, on one run.
+"""Five distances that tell whether an image is unlike those of training, on one run.
 
     .venv/bin/python scripts/compare_novelty.py RUN [--images 600] [--write]
 
 Of the network's pooled features: Mahalanobis (Lee et al., 2018), relative Mahalanobis (Ren et al.,
-2021) and the distance to the tenth neighbour of normalised features (Sun et al., 2022); and the
-Mahalanobis distance of the coarse picture, the preprocessed image in 8 × 8 means. Each is fitted to
-training images and gets its threshold from the first half of validation, for 1 % of false alarms,
-which are counted on the second half and on the test images. What they should flag is made from
-validation images by changes that are not in `alloyk stress`: pieces shuffled, halves swapped, two
-images mixed, a quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged. Prints
-the share flagged and the area under the ROC curve.
+2021), both with a mean of each class, the Mahalanobis distance from the mean of all in the leading
+directions, and the distance to the tenth neighbour of normalised features (Sun et al., 2022); and
+the Mahalanobis distance of the coarse picture, the preprocessed image in 8 × 8 means. Each is
+fitted to training images and gets its threshold from the first half of validation, for 1 % of false
+alarms, which are counted on the second half and on the test images. What they should flag is made
+from validation images by changes that are not in `alloyk stress`: pieces shuffled, halves swapped,
+two images mixed, a quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged.
+Prints the share flagged and the area under the ROC curve.
 
 `--write` puts the chosen detector into the `model.keras` of a run whose version had none.
 """
@@ -123,7 +124,11 @@ def detector(features):
 
 
 def neighbour(features, labels) -> Callable:
-    return detector(features).distances
+    return detector(features).neighbour_distances
+
+
+def leading_directions(features, labels) -> Callable:
+    return detector(features).feature_distances
 
 
 def coarse_picture(features, labels) -> Callable:
@@ -133,6 +138,7 @@ def coarse_picture(features, labels) -> Callable:
 DISTANCES = {
     "Mahalanobis": mahalanobis,
     "relative Mahalanobis": relative_mahalanobis,
+    "leading directions": leading_directions,
     "tenth neighbour": neighbour,
     "coarse picture": coarse_picture,
 }

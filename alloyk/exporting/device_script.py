@@ -102,18 +102,26 @@ class Classifier:
         """The distance from the training images, in units of the limit."""
         known = self._detector or {}
         bank = known["bank"].astype(np.float32)
-        mean = known["picture_mean"]
         pooled, picture = np.split(features, [bank.shape[1]])
         length = np.maximum(np.linalg.norm(pooled), 1e-12)
         products = (pooled / length) @ bank.T
         nearest = np.sort(products)[-min(NEIGHBOUR, len(products))]
         distance = np.sqrt(max(2 - 2 * float(nearest), 0)) / float(known["threshold"])
-        scene = (picture[: len(mean)] - mean) @ known["picture_whitening"]
-        scene_distance = np.sqrt(float((scene**2).sum())) / float(known["picture_threshold"])
+        others = [
+            self._mahalanobis(name, values)
+            for name, values in (("feature", pooled), ("picture", picture))
+        ]
         middle = (known["highest"] + known["lowest"]) / 2
         half = (known["highest"] - known["lowest"]) / 2
         raw = np.abs(raw_statistics(gray) - middle) / (half + np.array(MARGINS))
-        return float(max(distance, scene_distance, raw.max()))
+        return float(max(distance, *others, raw.max()))
+
+    def _mahalanobis(self, name: str, values: np.ndarray) -> float:
+        """The distance of features or picture from their mean, in units of the limit."""
+        known = self._detector or {}
+        mean = known[f"{name}_mean"]
+        whitened = (values[: len(mean)] - mean) @ known[f"{name}_whitening"]
+        return float(np.sqrt((whitened**2).sum())) / float(known[f"{name}_threshold"])
 
 
 def load(folder: Path = HERE, threads: int = 1) -> Classifier:

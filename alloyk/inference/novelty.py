@@ -1,10 +1,12 @@
 """Whether an image is unlike all training images: by its raw statistics, picture and features.
 
-Two distances. That of the network's pooled features, each scaled to length 1, from the tenth
+Three distances. That of the network's pooled features, each scaled to length 1, from the tenth
 nearest training image (Sun et al., 2022, https://arxiv.org/abs/2204.06507) finds images that the
-network sees differently. That of a coarse picture of the preprocessed image from the mean of
-training (Mahalanobis) finds scenes that the network has learned to ignore. Their thresholds are
-quantiles over the validation images. Chosen by `scripts/compare_novelty.py`.
+network sees differently. That of the features as they are from the mean of training (Mahalanobis,
+in the directions in which they vary most) finds what is stronger than anything in training, such as
+a thicker plate. That of a coarse picture of the preprocessed image from the mean of training
+(Mahalanobis) finds scenes that the network has learned to ignore. Their thresholds are quantiles
+over the validation images. Compared by `scripts/compare_novelty.py`.
 
 NumPy only: a `.tflite` file needs nothing else.
 """
@@ -32,13 +34,19 @@ FALSE_ALARMS = 0.01
 NEIGHBOUR = 10
 """k of the k-th nearest neighbour."""
 
-PICTURE_FLOOR = 1e-3
-"""Minimum variance of the coarse picture in any direction, over the mean variance of its parts."""
+VARIANCE_FLOOR = 1e-3
+"""Minimum variance in any direction that a Mahalanobis distance uses, over the mean variance."""
+
+MAX_DIRECTIONS = 32
+"""Principal directions of the pooled features that the Mahalanobis distance uses."""
 
 MAX_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
 
-LATER = ("picture_mean", "picture_whitening", "picture_threshold")
+LATER = (
+    "picture_mean", "picture_whitening", "picture_threshold",
+    "feature_mean", "feature_whitening", "feature_threshold",
+)  # fmt: skip
 """Fields that files of earlier versions lack."""
 
 FIRST_NAMES = NAMES[:6]
@@ -54,7 +62,7 @@ class NoveltyDetector:
 
     Attributes:
         bank: `(m, d)` float16, pooled features of training images, each of length 1.
-        threshold: Distance of the features that scores 1.
+        threshold: Distance of the features from the neighbour that scores 1.
         lowest: `(7,)` smallest of each of `raw_statistics.NAMES` over training images; of images
             of c channels `(7 · c,)`, channel after channel.
         highest: The same, largest.
@@ -63,6 +71,11 @@ class NoveltyDetector:
         picture_whitening: `(c, c)` float32, makes the variance of coarse pictures 1 in all
             directions.
         picture_threshold: Distance of the coarse picture that scores 1.
+        feature_mean: `(d,)` mean of the pooled features of training; empty in files of earlier
+            versions.
+        feature_whitening: `(d, k)` float32, makes the variance of the features 1 in each of their
+            leading directions.
+        feature_threshold: Distance of the features from their mean that scores 1.
     """
 
     bank: np.ndarray
@@ -73,8 +86,11 @@ class NoveltyDetector:
     picture_mean: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     picture_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     picture_threshold: float = 1.0
+    feature_mean: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    feature_threshold: float = 1.0
 
-    def distances(self, features: np.ndarray) -> np.ndarray:
+    def neighbour_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images."""
         pooled = features[:, : self.bank.shape[1]]
         products = _normalised(pooled) @ self.bank.astype(np.float32).T
@@ -82,12 +98,16 @@ class NoveltyDetector:
         nearest = -np.partition(-products, place, axis=1)[:, place]
         return np.sqrt(np.maximum(2 - 2 * nearest.astype(np.float64), 0))
 
+    def feature_distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the Mahalanobis distance `(n,)` of the pooled features in `(n, d + c)`."""
+        pooled = features[:, : len(self.feature_mean)]
+        return _lengths(pooled, self.feature_mean, self.feature_whitening)
+
     def picture_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the Mahalanobis distance `(n,)` of the coarse pictures in `(n, d + c)`."""
         width = self.bank.shape[1]
-        pictures = features[:, width : width + len(self.picture_mean)].astype(np.float64)
-        whitened = (pictures - self.picture_mean) @ self.picture_whitening
-        return np.asarray(np.sqrt((whitened**2).sum(axis=1)))
+        pictures = features[:, width : width + len(self.picture_mean)]
+        return _lengths(pictures, self.picture_mean, self.picture_whitening)
 
     def scores(self, features: np.ndarray, statistics: np.ndarray) -> np.ndarray:
         """Return the score `(n,)` of images.
@@ -97,7 +117,8 @@ class NoveltyDetector:
             statistics: `(n, 7)` of the raw images.
         """
         parts = (
-            self.distances(features) / self.threshold,
+            self.neighbour_distances(features) / self.threshold,
+            self.feature_distances(features) / self.feature_threshold,
             self.picture_distances(features) / self.picture_threshold,
             self.raw_scores(statistics).max(axis=1),
         )
@@ -119,6 +140,12 @@ class NoveltyDetector:
         return list(dict.fromkeys(name for name, far in zip(names, outside, strict=True) if far))
 
 
+def _lengths(values: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    """Lengths `(n,)` of values `(n, d)`, centred and whitened."""
+    whitened = (values.astype(np.float64) - mean) @ whitening
+    return np.asarray(np.sqrt((whitened**2).sum(axis=1)))
+
+
 def _normalised(features: np.ndarray) -> np.ndarray:
     """Features `(n, d)`, each scaled to length 1."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
@@ -136,27 +163,36 @@ def fit_novelty(
         picture_size: c, numbers in a coarse picture.
     """
     width = features.shape[1] - picture_size
-    mean, whitening = _whitening(features[:, width:].astype(np.float64))
+    pooled, pictures = np.split(features.astype(np.float64), [width], axis=1)
+    mean, whitening = _whitening(pictures)
+    feature_mean, feature_whitening = _whitening(pooled, MAX_DIRECTIONS)
     return NoveltyDetector(
-        bank=_normalised(features[:, :width]).astype(np.float16),
+        bank=_normalised(pooled).astype(np.float16),
         threshold=1.0,
         lowest=statistics.min(axis=0),
         highest=statistics.max(axis=0),
         picture_mean=mean.astype(np.float32),
         picture_whitening=whitening.astype(np.float32),
+        feature_mean=feature_mean.astype(np.float32),
+        feature_whitening=feature_whitening.astype(np.float32),
     )
 
 
-def _whitening(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `(c,)` of pictures `(m, c)`, and the matrix `(c, c)` that whitens them."""
-    mean = pictures.mean(axis=0)
-    centred = pictures - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred / len(pictures))
+def _whitening(values: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(c,)` of values `(m, c)`, and the matrix that whitens them.
+
+    The matrix is `(c, k)`: k is c, or at most `most`, the directions of the largest variances.
+    """
+    mean = values.mean(axis=0)
+    centred = values - mean
+    variances, directions = np.linalg.eigh(centred.T @ centred / len(values))
     if not len(variances):
         return mean, directions
     # Noise of few images or of rounding must not become the measure of a direction.
-    floor = max(PICTURE_FLOOR * float(variances.mean()), 1e-12)
-    return mean, directions / np.sqrt(np.maximum(variances, 0) + floor)
+    floor = max(VARIANCE_FLOOR * float(variances.mean()), 1e-12)
+    first = max(len(variances) - most, 0) if most is not None else 0
+    scale = np.sqrt(np.maximum(variances[first:], 0) + floor)
+    return mean, directions[:, first:] / scale
 
 
 def with_threshold(
@@ -165,12 +201,12 @@ def with_threshold(
     statistics: np.ndarray,
     false_alarms: float = FALSE_ALARMS,
 ) -> NoveltyDetector:
-    """Set the thresholds of both distances for a false-alarm rate.
+    """Set the thresholds of the distances for a false-alarm rate.
 
-    Each gets half of it: the threshold is the ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n
-    distances, which bounds the rate of both together on average over validation splits; the
-    largest one if there are too few images for that. The raw statistics add false alarms of their
-    own: `false_alarms` of the result has all three.
+    Each gets an equal share of it: with two distances, the threshold is the
+    ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n distances, which bounds the rate of both together
+    on average over validation splits; the largest one if there are too few images for that. The
+    raw statistics add false alarms of their own: `false_alarms` of the result has them too.
 
     Args:
         detector: From `fit_novelty`.
@@ -178,10 +214,11 @@ def with_threshold(
         statistics: `(n, 7)` of the same.
         false_alarms: The rate, in (0, 1).
     """
-    share = false_alarms / 2 if len(detector.picture_mean) else false_alarms
+    share = false_alarms / (3 if len(detector.picture_mean) else 2)
     chosen = replace(
         detector,
-        threshold=_upper_quantile(detector.distances(features), share),
+        threshold=_upper_quantile(detector.neighbour_distances(features), share),
+        feature_threshold=_upper_quantile(detector.feature_distances(features), share),
         picture_threshold=_upper_quantile(detector.picture_distances(features), share),
     )
     found = float((chosen.scores(features, statistics) >= 1).mean())
@@ -244,7 +281,7 @@ def read_detector(model: Path) -> NoveltyDetector | None:
             values["highest"] = _with_all_statistics(values["highest"], names, ANY)
     except UNREADABLE:
         return None
-    for name in ("threshold", "false_alarms", "picture_threshold"):
+    for name in ("threshold", "false_alarms", "picture_threshold", "feature_threshold"):
         values.update({name: float(values[name])} if name in values else {})
     return NoveltyDetector(**values)
 

@@ -14,6 +14,7 @@ from alloyk.exporting import export_run
 from alloyk.inference import load
 from alloyk.inference.novelty import (
     FEATURES,
+    MAX_DIRECTIONS,
     fit_novelty,
     read_detector,
     with_threshold,
@@ -78,7 +79,9 @@ def test_the_distance_is_that_to_the_tenth_neighbour_by_scikit_learn():
     new = correlated(20, seed=7)[0]
     search = NearestNeighbors(n_neighbors=10).fit(normalize(features))
     expected = search.kneighbors(normalize(new))[0][:, -1]
-    np.testing.assert_allclose(detector.distances(new), expected, atol=5e-3)  # kept as float16
+    np.testing.assert_allclose(
+        detector.neighbour_distances(new), expected, atol=5e-3
+    )  # kept as float16
 
 
 def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
@@ -108,7 +111,38 @@ def test_the_distance_of_the_picture_is_that_of_mahalanobis_by_scipy():
     np.testing.assert_allclose(detector.picture_distances(new), expected, rtol=1e-4)
 
 
-def test_both_distances_together_keep_the_false_alarm_rate():
+def test_the_distance_of_the_features_is_that_of_mahalanobis_by_scipy():
+    features, _ = correlated(400)
+    detector = fit_novelty(features, np.zeros((1, len(NAMES))))
+    new = correlated(20, seed=7)[0]
+    covariance = np.cov(features.T, bias=True)
+    floor = 1e-3 * np.trace(covariance) / 6
+    inverse = np.linalg.inv(covariance + floor * np.eye(6))
+    expected = [mahalanobis(one, features.mean(axis=0), inverse) for one in new]
+    np.testing.assert_allclose(detector.feature_distances(new), expected, rtol=1e-3)
+
+
+def test_many_features_are_measured_in_their_leading_directions():
+    wide = RNG(3).standard_normal((300, 60)) * np.r_[np.full(4, 10.0), np.full(56, 0.1)]
+    detector = fit_novelty(wide, np.zeros((1, len(NAMES))))
+    assert detector.feature_whitening.shape == (60, MAX_DIRECTIONS)
+    far = wide[:1].copy()
+    far[0, 0] += 1000
+    assert detector.feature_distances(far) > 5 * detector.feature_distances(wide).max()
+
+
+def test_features_that_are_only_stronger_than_in_training_are_unlike():
+    features, _ = correlated(2000, d=10)
+    statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
+    detector = fit_novelty(features, statistics, picture_size=6)
+    detector = with_threshold(detector, correlated(1000, seed=11, d=10)[0], statistics[:1000])
+    strong = correlated(50, seed=21, d=10)[0]
+    strong[:, :4] *= 5  # of the same direction: the neighbours are as near as before
+    assert (detector.neighbour_distances(strong) < detector.threshold).all()
+    assert (detector.scores(strong, statistics[:50]) >= 1).all()
+
+
+def test_all_distances_together_keep_the_false_alarm_rate():
     features, _ = correlated(2000, d=10)
     statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
     detector = fit_novelty(features, statistics, picture_size=6)
@@ -120,7 +154,7 @@ def test_both_distances_together_keep_the_false_alarm_rate():
     strange = new[:100].copy()
     # Features as before, a picture five deviations away.
     strange[:, 4:] = features[:, 4:].mean(axis=0) + 5 * features[:, 4:].std(axis=0)
-    assert (detector.distances(strange) == detector.distances(new[:100])).all()
+    assert (detector.neighbour_distances(strange) == detector.neighbour_distances(new[:100])).all()
     assert (detector.scores(strange, statistics[:100]) >= 1).all()
 
 
