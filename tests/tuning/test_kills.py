@@ -24,6 +24,8 @@ SEARCHES = {
     "grid": (UNITS, (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
     "random": ([*UNITS, *RATES, "--search", "random", "--trials", "4"], KILLS),
     "hyperband": ([*UNITS, *RATES, "--search", "hyperband"], KILLS),
+    "bayesian": ([*UNITS, *RATES, "--search", "bayesian", "--trials", "5"], KILLS),
+    "folds": ([*UNITS, "--folds", "3"], KILLS),
 }
 """Name → options of `alloyk tune`, and the signals that end it in turn."""
 
