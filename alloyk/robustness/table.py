@@ -11,7 +11,7 @@ from alloyk.errors import DataError
 from alloyk.imaging import shown
 from alloyk.inference.novelty import FALSE_ALARMS
 from alloyk.metrics.selective import CONFIDENT
-from alloyk.plots.style import new_axes, save_figure
+from alloyk.plots.style import in_house_style, new_axes, save_figure
 
 CLEAN = "clean"
 SIMULATED_AGAIN = "simulated again"
@@ -143,6 +143,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         ) from error
 
 
+@in_house_style
 def draw_rows(rows: Sequence[Row], path: Path, *, simulated: bool) -> None:
     """Draw the accuracy by kind, one dot for each strength; the strongest is the darkest.
 

@@ -129,6 +129,30 @@ def test_only_the_drawing_packages_import_matplotlib_when_they_load():
     assert found == []
 
 
+def test_every_public_function_that_makes_a_figure_draws_in_the_house_style():
+    """Private ones, and those listed, are called by such a function."""
+    called_within = {"new_figure", "axes_beside_legend", "plot_contact_sheet"}
+    found, missing = 0, []
+    for path in (ROOT / "alloyk").rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            calls = {
+                call.func.id
+                for call in ast.walk(function)
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+            }
+            if not calls & {"new_axes", "new_figure", "Figure"}:
+                continue
+            found += 1
+            styles = {getattr(one, "id", "") for one in function.decorator_list} | calls
+            listed = function.name.startswith("_") or function.name in called_within
+            if not listed and not styles & {"in_house_style", "house_style"}:
+                missing.append(function.name)
+    assert found > 20
+    assert missing == []
+
+
 @pytest.fixture
 def han_font(tmp_path):
     """An installed font that has 材 and nothing else."""
