@@ -85,9 +85,8 @@ class Batches:
                 for job in jobs:
                     job.done.cancel()
                 raise
-            except (
-                Exception
-            ) as error:  # a fault of the model or of this program: all requests get it
+            except Exception as error:
+                # A fault of the model or of this program: all requests get it.
                 for job in jobs:
                     if not job.done.done():
                         job.done.set_exception(error)
