@@ -25,8 +25,7 @@ _QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 # Spreadsheets leave them above a table that does not start in the first row.
 _BLANK_LINES = re.compile(r"(?:[ \t,;]*(?:\r\n|\r|\n))+")
-# A million rows take half the memory if equal cells of a column are one string, such as labels.
-FEW_CELLS = 1000
+_FEW_CELLS = 1000
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -35,6 +34,26 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+class TextColumns:
+    """Columns of text that grow row by row.
+
+    Equal cells of a column with few values, such as labels, are one string: a million rows of a
+    manifest then take half the memory.
+
+    Attributes:
+        cells: A list for each column.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.cells: list[list[str]] = [[] for _ in range(count)]
+        self._known: list[dict[str, str]] = [{} for _ in range(count)]
+
+    def append(self, row: Sequence[str]) -> None:
+        """Add a row that has a cell for each column."""
+        for cells, known, cell in zip(self.cells, self._known, row, strict=True):
+            cells.append(known.setdefault(cell, cell) if len(known) < _FEW_CELLS else cell)
 
 
 def read_text_table(file: Path, has_key: Callable[[Sequence[str]], bool]) -> "pd.DataFrame":
@@ -82,15 +101,14 @@ def parse_text_table(text: str) -> "pd.DataFrame":
         header = next(reader, None)
         if header is None:
             raise ValueError("there is no header")
-        columns: list[list[str]] = [[] for _ in header]
+        columns = TextColumns(len(header))
         for number, row in enumerate(filter(None, reader), start=2):
             if len(row) != len(header):
                 raise ValueError(f"row {number} must have {len(header)} cells, got {len(row)}")
-            for cells, cell in zip(columns, row, strict=True):
-                cells.append(cell)
+            columns.append(row)
     except csv.Error as error:
         raise ValueError(str(error)) from None
-    data = {number: pd.Series(cells, dtype=object) for number, cells in enumerate(columns)}
+    data = {number: pd.Series(cells, dtype=object) for number, cells in enumerate(columns.cells)}
     table = pd.DataFrame(data, dtype=object)
     return table.set_axis(pd.Index(header, dtype=object), axis=1)
 
@@ -169,12 +187,10 @@ def _parsed(
     reader = csv.reader(_lines(text), delimiter=separator, strict=True)
     try:
         header = next(reader, [])
-        columns: list[list[str]] = [[] for _ in header]
-        seen: list[dict[str, str]] = [{} for _ in header]
+        columns = TextColumns(len(header))
         for row in reader:
             if len(row) == len(header):
-                for cells, known, cell in zip(columns, seen, row, strict=True):
-                    cells.append(known.setdefault(cell, cell) if len(known) < FEW_CELLS else cell)
+                columns.append(row)
             elif row:
                 raise DataError(
                     f"every row of {shown(file)} must have {len(header)} cells like its header, "
@@ -185,7 +201,7 @@ def _parsed(
         raise DataError(
             f"{shown(file)} must be a CSV table, got line {reader.line_num + lines_before}: {error}"
         ) from None
-    return header, columns
+    return header, columns.cells
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -3,9 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +143,7 @@ def open_subject(
 def _shapes(paths: Sequence[Path]) -> Counter[tuple[int, ...]]:
     """Count the shapes of images."""
     logger.info(f"reading {len(paths)} test images")
-    with ThreadPoolExecutor() as pool:
+    with ThreadPool() as pool:
         return Counter(pool.map(lambda path: read_image(path).shape, paths))
 
 

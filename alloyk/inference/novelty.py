@@ -43,6 +43,9 @@ MAX_DIRECTIONS = 32
 MAX_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
 
+BLOCK = 4096
+"""Images that are compared with all kept ones at once."""
+
 LATER = (
     "picture_mean", "picture_whitening", "picture_threshold",
     "feature_mean", "feature_whitening", "feature_threshold",
@@ -92,11 +95,14 @@ class NoveltyDetector:
 
     def neighbour_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images."""
-        pooled = features[:, : self.bank.shape[1]]
-        products = _normalised(pooled) @ self.bank.astype(np.float32).T
+        pooled, bank = features[:, : self.bank.shape[1]], self.bank.astype(np.float32).T
         place = min(NEIGHBOUR, len(self.bank)) - 1
-        nearest = -np.partition(-products, place, axis=1)[:, place]
-        return np.sqrt(np.maximum(2 - 2 * nearest.astype(np.float64), 0))
+        nearest = np.empty(len(features))
+        for start in range(0, len(features), BLOCK):
+            block = slice(start, start + BLOCK)
+            products = _normalised(pooled[block]) @ bank
+            nearest[block] = -np.partition(-products, place, axis=1)[:, place]
+        return np.asarray(np.sqrt(np.maximum(2 - 2 * nearest, 0)))
 
     def feature_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the Mahalanobis distance `(n,)` of the pooled features in `(n, d + c)`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.data.text_table import TextColumns
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.targets.estimates import UNLIKE, number_or_nan
@@ -21,23 +22,21 @@ PROBABILITY_PREFIX = "p_"
 SUM_TOLERANCE = 2e-4
 
 
-def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Read header and rows as text, each row as long as the header."""
+def read_columns(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Read header and columns as text; each row is as long as the header."""
     try:
         # -sig: spreadsheets write a byte-order mark.
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            rows: list[list[str]] = []
-            for row in reader:
-                if not row:
-                    continue
+            columns = TextColumns(len(header))
+            for line, row in enumerate(filter(None, reader), start=2):
                 if len(row) != len(header):
                     raise ModelError(
-                        f"{shown(path)}: line {len(rows) + 2} must have {len(header)} fields as "
+                        f"{shown(path)}: line {line} must have {len(header)} fields as "
                         f"the header, got {len(row)}"
                     )
-                rows.append(row)
+                columns.append(row)
     except OSError as error:
         raise ModelError(
             f"cannot read predictions from {shown(path)}: {error.strerror}; write the file with "
@@ -47,7 +46,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
         raise ModelError(
             f"{shown(path)}: line {reader.line_num} is not valid CSV: {error}"
         ) from error
-    return header, rows
+    return header, columns.cells
 
 
 def classes_of_header(path: Path, header: list[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from alloyk.runs.prediction_columns import (
     class_indices,
     classes_of_header,
     probabilities_of,
-    read_rows,
+    read_columns,
     unlike_scores,
 )
 from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE, Estimate, read_estimates
@@ -217,14 +217,14 @@ def read_predictions(path: Path) -> Predictions:
             that sum to 1, or an estimate or its true value is not a number. The message names the
             line (the header is line 1) and the column.
     """
-    header, rows = read_rows(Path(path))
+    header, cells = read_columns(Path(path))
     classes = classes_of_header(path, header)
-    if not rows:
+    if not cells[0]:
         raise ModelError(
             f"{shown(path)} must have a prediction, got none; evaluate a split that has images"
         )
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    if len(set(columns["path"])) < len(rows):
+    columns = dict(zip(header, cells, strict=True))
+    if len(set(columns["path"])) < len(columns["path"]):
         first: dict[str, int] = {}
         for line, image in enumerate(columns["path"], start=2):
             if image in first:

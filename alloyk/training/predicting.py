@@ -1,7 +1,7 @@
 """Predict a split with a trained network, and fit the detector of unlike images."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,5 +92,5 @@ def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarr
             return statistics_of_channels(read_image(path))
         return raw_statistics(to_gray(read_image(path)))
 
-    with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(measured, paths)))
+    with ThreadPool() as pool:
+        return np.stack(pool.map(measured, paths))

@@ -13,6 +13,7 @@ from tiny_run import raw_image, write_dataset, write_run
 from alloyk.exporting import export_run
 from alloyk.inference import load
 from alloyk.inference.novelty import (
+    BLOCK,
     FEATURES,
     MAX_DIRECTIONS,
     fit_novelty,
@@ -82,6 +83,13 @@ def test_the_distance_is_that_to_the_tenth_neighbour_by_scikit_learn():
     np.testing.assert_allclose(
         detector.neighbour_distances(new), expected, atol=5e-3
     )  # kept as float16
+
+
+def test_many_images_have_the_distances_of_few():
+    detector = fit_novelty(correlated(40)[0], np.zeros((1, len(NAMES))))
+    new = correlated(BLOCK + 20, seed=7)[0]
+    few = np.concatenate([detector.neighbour_distances(part) for part in np.array_split(new, 9)])
+    np.testing.assert_allclose(detector.neighbour_distances(new), few, atol=1e-3)
 
 
 def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
