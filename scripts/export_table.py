@@ -123,7 +123,9 @@ def bench(run: Path, files: list[str]) -> dict:
 def row_of(arch: str, name: str, found: dict, speeds: dict) -> list[str]:
     """A row of the table."""
     if "failed" in found:
-        why = found["failed"].replace("|", "\\|")
+        # Between "the … file must agree with …: " and what becomes of the file.
+        why = found["failed"].partition(": ")[2].partition("; the file was")[0]
+        why = (why or found["failed"]).replace("|", "\\|")
         return [arch, name, f"no: {why}", *[""] * (len(HEADER) - 3)]
     accuracy, difference = found["accuracy"], found["probability_difference"]
     interval = accuracy["interval"]

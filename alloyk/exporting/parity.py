@@ -232,10 +232,10 @@ def _accuracy_shortfall(parity: Parity, loss: float) -> list[str]:
     if least is not None and least >= -loss:
         return []
     found = parity.accuracy.difference * POINTS
-    bound = "unknown" if least is None else f"{least * POINTS:+.2f}"
+    bound = "unknown" if least is None else f"{least * POINTS:+.3g}"
     text = (
         f"the accuracy must be shown to lose at most {loss * POINTS:g} points, got a lower bound "
-        f"of {bound} over {parity.plates:,} {what} (found: {found:+.2f})"
+        f"of {bound} over {parity.plates:,} {what} (found: {found:+.3g})"
     )
     if found >= -loss * POINTS:
         text += f", too few {what} to tell: more test images, or a wider --margin, may show it"
