@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import Settings, configuration_overrides
+from alloyk.errors import ConfigError
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def configure(
         data: Data set: a folder or a `manifest.csv`.
         arch: Architecture; by default the rules choose it.
         time_budget: Time limit of the training in minutes, including start and evaluation.
-        out: File to write; an existing one is replaced.
+        out: File to write: a new one, or an earlier configuration of this function.
         set: Settings to keep, for example `{"preprocess.image_size": 64}`.
         progress: Progress display, see `alloyk.progress`.
 
@@ -40,7 +41,8 @@ def configure(
         `config`, and in `cost` what one measured step and the whole training take.
 
     Raises:
-        ConfigError: A setting is wrong, or no epoch fits into the time budget.
+        ConfigError: A setting is wrong, no epoch fits into the time budget, or `out` is another
+            file or lies in a run.
         DataError: The data set cannot be used.
 
     Example:
@@ -54,6 +56,8 @@ def configure(
     from alloyk.runtime.tensorflow import load_tensorflow
 
     started = time.monotonic()
+    if out is not None:
+        _refuse_other_configuration(Path(out))
     given = configuration_overrides(set, arch, data, time_budget)
     plan = plan_training(given, progress)
     load_tensorflow(plan.config.model.arch, plan.config.preprocess.image_size)
@@ -64,6 +68,22 @@ def configure(
         with whole_file(Path(out)) as unfinished:
             unfinished.write_text(plan.to_yaml(), encoding="utf-8")
     return plan
+
+
+def _refuse_other_configuration(out: Path) -> None:
+    """Require a file that is absent or that `configure` has made, and that no run holds."""
+    from alloyk.autoconfig.plan import MADE_BY
+    from alloyk.imaging import shown
+    from alloyk.runs.destination import refuse_other_run
+
+    refuse_other_run(out)
+    if not out.exists():
+        return
+    if not out.is_file() or not out.read_bytes().startswith(MADE_BY.encode()):
+        raise ConfigError(
+            "--out must be a new file or one made by alloyk configure, but "
+            f"{shown(out)} holds something else; choose another --out"
+        )
 
 
 def planned_for(

@@ -116,7 +116,8 @@ def audit(
 
     Args:
         data: A data set, or a plain folder of images without labels.
-        figures: Folder for figures of classes, intensities, examples and near-duplicates.
+        figures: Folder for figures of classes, intensities, examples and near-duplicates: new,
+            empty or that of an earlier audit.
         series: Which images belong together: a column of the manifest, or a regular expression on
             the file name. By default `plate_id`, else the name before its last `_`.
         page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
@@ -132,7 +133,8 @@ def audit(
         The findings; `must_fix` is True if any of them must be fixed before training.
 
     Raises:
-        AlloykError: The data set cannot be read. An image that cannot be read is a finding.
+        AlloykError: The data set cannot be read, or `figures` lies in it or in a run, or holds
+            other files. An image that cannot be read is a finding.
 
     Example:
         >>> import alloyk
@@ -145,6 +147,8 @@ def audit(
 
     if workers is not None and address is None:
         raise OptionError("`workers` needs `address`")
+    if figures is not None:
+        _refuse_figures(Path(figures), data)
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
     audited = audit_dataset(
         data, series=series, page=page, raw=layout, address=address, workers=workers,
@@ -154,6 +158,16 @@ def audit(
     if figures is not None:
         found.draw(figures)
     return found
+
+
+def _refuse_figures(folder: Path, data: str | Path) -> None:
+    from alloyk.auditing.figures import FIGURES
+    from alloyk.runs.destination import refuse_in_data, refuse_other_files, refuse_other_run
+
+    option = "--figures"
+    refuse_in_data(folder, data, option)
+    refuse_other_run(folder, option=option)
+    refuse_other_files(folder, FIGURES, "audit's figures", option, complete=False)
 
 
 def split(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 IMAGE_SIZE = 224
 PRESET = "study"
+PLAN_TABLE, PLAN_FIGURE = "plan.csv", "plan.png"
 
 
 def ceiling(
@@ -40,13 +41,14 @@ def ceiling(
         set: Parameters of the simulator, for example `{"wedge.length_mm": 70}`.
         seed: Seed of the Monte Carlo draws.
         drawn: Linearise at twelve drawn poses and voltages instead of the mean ones; slower.
-        figure: File for the confusion matrix of the ideal classifier.
+        figure: File for the confusion matrix of the ideal classifier; it must not exist.
 
     Returns:
         The ceiling with its Monte Carlo error and its limitations.
 
     Raises:
-        AlloykError: A setting is wrong, or `data` is not a simulated data set.
+        AlloykError: A setting is wrong, `data` is not a simulated data set, or `figure` exists or
+            lies in `data`.
 
     Example:
         >>> import alloyk
@@ -55,10 +57,14 @@ def ceiling(
         True
     """
     from alloyk.api.results import CeilingResult
+    from alloyk.runs.destination import refuse_existing, refuse_in_data
     from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
     from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
     from alloyk.simulator.settings.presets import preset_parameters
 
+    if figure is not None:
+        refuse_existing(Path(figure), "--figure")
+        refuse_in_data(Path(figure), data, "--figure")
     shares = None
     if data is not None:
         if preset is not None:
@@ -108,7 +114,8 @@ def plan(
         The ceiling of every combination of values and of the base set-up.
 
     Raises:
-        AlloykError: A parameter or a value is wrong, or the folder cannot be written.
+        AlloykError: A parameter or a value is wrong, or `out` lies in a run, holds other files, or
+            cannot be written.
 
     Example:
         >>> import alloyk
@@ -117,10 +124,15 @@ def plan(
         [('40',), ('50',)]
     """
     from alloyk.api.results import PlanResult
+    from alloyk.files import files_together
+    from alloyk.runs.destination import refuse_other_files, refuse_other_run
     from alloyk.simulator.ceiling.design import parse_sweeps, plan_rows, plan_setups
     from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
     from alloyk.simulator.settings.presets import preset_parameters
 
+    if out is not None:
+        refuse_other_run(Path(out))
+        refuse_other_files(Path(out), (PLAN_TABLE, PLAN_FIGURE), "plan")
     overrides = add_alloys(parse_settings(as_strings(set)), alloys)
     parameters = with_overrides(preset_parameters(preset), overrides)
     found = plan_setups(
@@ -128,8 +140,9 @@ def plan(
     )
     result = PlanResult(found, f"simulated, preset {preset}, {image_size}×{image_size}")
     if out is not None:
-        _write_table(Path(out) / "plan.csv", plan_rows(found))
-        result.draw(Path(out) / "plan.png")
+        with files_together(Path(out)) as unfinished:
+            _write_table(unfinished / PLAN_TABLE, plan_rows(found))
+            result.draw(unfinished / PLAN_FIGURE)
     return result
 
 

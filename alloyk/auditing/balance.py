@@ -13,6 +13,9 @@ UNEQUAL = 3
 # With fewer test images the 95 % interval of a recall is wider than ± 15 points.
 FEW_TEST_IMAGES = 40
 
+# With fewer training images of a class, training with the rules of `alloyk configure` is refused.
+FEWEST_TRAIN_IMAGES = 2
+
 # With fewer training images of a class, a network memorises the images.
 FEW_TRAIN_IMAGES = 10
 
@@ -57,7 +60,7 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
         return
     learned = labels if splits is None else labels[splits == "train"]
     names, counts = np.unique(learned.astype(str), return_counts=True)
-    yield from _too_few(names, counts, "" if splits is None else " in train")
+    yield from _too_few(names, counts, splits is not None)
     if len(names) > 1 and counts.max() > UNEQUAL * counts.min():
         most, least = names[counts.argmax()], names[counts.argmin()]
         yield Finding(
@@ -83,7 +86,19 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
         )
 
 
-def _too_few(names: np.ndarray, counts: np.ndarray, where: str) -> Iterator[Finding]:
+def _too_few(names: np.ndarray, counts: np.ndarray, is_split: bool) -> Iterator[Finding]:
+    where = " in train" if is_split else ""
+    # Of images that are not split yet, val and test take at least one each.
+    needed = FEWEST_TRAIN_IMAGES + (0 if is_split else 2)
+    unusable = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < needed]
+    if unusable:
+        yield Finding(
+            "too-few-to-train",
+            FIX,
+            f"{counted(len(unusable), 'class')} with fewer than {needed} images{where}, which "
+            f"training refuses: {few(unusable, 6)}.",
+            "Add images, or remove the class.",
+        )
     few_of = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < FEW_TRAIN_IMAGES]
     if few_of:
         yield Finding(

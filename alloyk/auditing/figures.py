@@ -30,17 +30,21 @@ EXAMPLE_AUGMENTATION: dict[str, Any] = {
 }  # fmt: skip
 
 
+FIGURES = (
+    "classes.png", "intensities.png", "quality.png", "examples.png", "near_duplicates.png",
+)  # fmt: skip
+
+
 def draw_figures(audited: Audited, folder: Path) -> None:
     """Write all figures into a folder; empty ones are omitted, and old ones deleted."""
-    pairs = similar_pairs(audited)
-    pictures = {
-        "classes.png": plot_classes(audited),
-        "intensities.png": plot_intensities(audited),
-        "quality.png": plot_quality(audited),
-        "examples.png": plot_examples(audited),
-        "near_duplicates.png": plot_pairs(audited, pairs),
-    }
-    for name, ax in pictures.items():
+    pictures = (
+        plot_classes(audited),
+        plot_intensities(audited),
+        plot_quality(audited),
+        plot_examples(audited),
+        plot_pairs(audited, similar_pairs(audited)),
+    )
+    for name, ax in zip(FIGURES, pictures, strict=True):
         if ax is None:
             (folder / name).unlink(missing_ok=True)
         else:

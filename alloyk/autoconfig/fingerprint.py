@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alloyk.auditing.balance import FEWEST_TRAIN_IMAGES
 from alloyk.auditing.detector import common_scene
 from alloyk.auditing.findings import Audited, counted, percent
 from alloyk.auditing.scan import scan_images
@@ -17,7 +18,6 @@ from alloyk.progress import NO_PROGRESS, Progress
 MAX_MEASURED = 1000
 """Maximum number of training images that are measured; more would not change a median."""
 
-MIN_PER_CLASS = 2
 """Minimum number of training images of a class; nothing can be learned from fewer."""
 
 MIN_SERIES = 6
@@ -150,9 +150,9 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
 
 def _refuse_too_few(dataset: ImageDataset, classes: dict[str, int]) -> None:
     smallest = min(classes, key=lambda name: classes[name])
-    if classes[smallest] < MIN_PER_CLASS:
+    if classes[smallest] < FEWEST_TRAIN_IMAGES:
         raise DataError(
-            f"every class must have at least {MIN_PER_CLASS} training images, got "
+            f"every class must have at least {FEWEST_TRAIN_IMAGES} training images, got "
             f"{classes[smallest]} of {smallest!r} in {shown(dataset.root)}; add images of it, or "
             "remove the class"
         )

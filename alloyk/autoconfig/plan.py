@@ -25,6 +25,10 @@ BY_USER = "set by you"
 GROUP_BY = "data.group_by"
 
 
+MADE_BY = "# Made by alloyk for"
+"""How a configuration begins that the rules have made."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """One setting of a plan.
@@ -68,7 +72,7 @@ class Plan:
     def to_yaml(self) -> str:
         """Return the configuration file: `alloyk train` takes it, each value has its reason."""
         lines = [
-            f"# Made by alloyk for {self.fingerprint.source}; edit it, then run",
+            f"{MADE_BY} {self.fingerprint.source}; edit it, then run",
             "#   alloyk train THIS_FILE",
             *(f"# {line}" for line in (*self.fingerprint.lines(), *self.cost)),
         ]

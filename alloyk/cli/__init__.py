@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import click
 
 from alloyk import __version__
-from alloyk.cli.terminal import notes_on_stderr
+from alloyk.cli.terminal import notes_on_stderr, replace_unprintable
 from alloyk.errors import AlloykError, LostError, OptionError
 from alloyk.runtime.interrupts import note_interrupt, noted_interrupts
 
@@ -141,6 +141,7 @@ class AlloykGroup(click.Group):
         shutting down, and TensorFlow would wait for a lost worker. All files are closed by then,
         because the interrupt has unwound the command.
         """
+        replace_unprintable()
         try:
             return super().main(args, *rest, **extra)
         except SystemExit as ended:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--figure", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png",
-    help="Draw the confusion matrix of the ideal classifier.",
+    help="Draw the confusion matrix of the ideal classifier into a new file.",
 )  # fmt: skip
 def ceiling(data: Path | None, as_json: bool, settings: tuple[str, ...], **options: Any) -> None:
     """Compute the accuracy that an ideal classifier reaches on simulated radiographs.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     help="A parameter of the simulator, or image_size, and its values; once or twice.",
 )  # fmt: skip
 @out_folder_option(
-    "Folder for plan.csv and plan.png; an earlier plan there is replaced.", required=True
+    "Folder for plan.csv and plan.png: new, empty or an earlier plan.", required=True
 )
 @click.option(
     "--image-size", default=224, show_default=True, type=click.IntRange(8),

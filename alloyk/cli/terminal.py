@@ -1,5 +1,6 @@
 """What a command shows while it works: bars on a terminal, notes on stderr."""
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -53,3 +54,10 @@ def notes_on_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+def replace_unprintable() -> None:
+    """Print characters that the encoding of the output lacks as `?`, such as `→` in Latin-1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")

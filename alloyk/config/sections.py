@@ -268,6 +268,27 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _refuse_unused(self) -> Self:
+        """Refuse a setting that would have no effect beside the others."""
+        preprocess, model = self.preprocess, self.model
+        if preprocess.full_scale is not None and preprocess.normalize != "full_scale":
+            raise ValueError(
+                "preprocess.full_scale needs preprocess.normalize=full_scale, got "
+                f"{preprocess.normalize}; remove one of them"
+            )
+        if preprocess.mean is not None and preprocess.standardize != "dataset":
+            raise ValueError(
+                "preprocess.mean takes the place of preprocess.standardize, got "
+                f"{preprocess.standardize}; remove one of them"
+            )
+        if model.freeze_epochs and model.weights is None:
+            raise ValueError(
+                f"model.freeze_epochs needs model.weights, got {model.freeze_epochs} without them; "
+                "a network with initial weights trains all layers from the start"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_logarithm(self) -> Self:
         if self.data.attenuation and self.preprocess.normalize == "log":
             raise ValueError(

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloyk.data.discovery import entries, find_images, inside, is_reference
-from alloyk.data.names import PLATE, SPLITS, folded, known_names, split_called
+from alloyk.data.names import KNOWN_COLUMNS, PLATE, SPLITS, folded, known_names, split_called
 from alloyk.data.text_table import read_text_table
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page, without_page
 from alloyk.imaging.store import ImageStore, store_around
+from alloyk.targets.cells import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,37 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
     if "split" in table.columns:
         table["split"], spellings = _checked_splits(file, table["split"])
         notes += spellings
-    return table, notes + slashes
+    return table, [*notes, *slashes, *_doubtful_notes(file, table)]
+
+
+def _doubtful_notes(file: Path, table: "pd.DataFrame") -> list[str]:
+    """Describe columns and cells that may mean something else than they are taken for."""
+    notes = []
+    if "split" not in table.columns:
+        notes = [
+            f"The column {name!r} of {shown(file)} names splits and is not used; rename it to "
+            "split to keep them."
+            for name in table.columns
+            if name not in KNOWN_COLUMNS and _names_splits(table[name])
+        ]
+    if PLATE in table.columns:
+        words = [cell for cell in table[PLATE] if cell.strip() and is_missing(cell)]
+        if words:
+            notes.append(
+                f"{PLATE} is {words[0]!r} in {len(words)} rows of {shown(file)}, which is taken "
+                "for the name of one plate; leave the cell empty where the plate is not known."
+            )
+    return notes
+
+
+def _names_splits(column: "pd.Series") -> bool:
+    """Whether every cell names a split, and at least two are named."""
+    values = set(column)
+    return (
+        len(values) < 10
+        and len({split_called(v) for v in values} - {None}) >= 2
+        and all(split_called(value) for value in values)
+    )
 
 
 def _read_columns(file: Path) -> "pd.DataFrame":

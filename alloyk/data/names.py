@@ -14,9 +14,9 @@ KNOWN_COLUMNS = ("path", "label", "split", PLATE, THICKNESS)
 
 # Folded names of columns that may identify the plates.
 _PLATE_ALIKE = frozenset(
-    {"plate", "plates", "plateno", "platenr", "platenumber", "platename", "sheet", "sheetid"}
+    {"plate", "plates", "plateids", "plate.id", "plateno", "platenr", "platenumber", "platename"}
     | {"sample", "sampleid", "specimen", "specimenid", "piece", "pieceid", "part", "partid"}
-    | {"workpiece", "workpieceid", "platte", "plattennr", "probe", "probenr"}
+    | {"sheet", "sheetid", "workpiece", "workpieceid", "platte", "plattennr", "probe", "probenr"}
 )
 
 # Spelling → split; case, spaces, hyphens, underscores and words such as "set" are ignored.

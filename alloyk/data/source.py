@@ -19,7 +19,8 @@ from alloyk import __version__
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import read_image
+from alloyk.files import few
+from alloyk.imaging import read_image, shown
 from alloyk.locks import locked_path
 from alloyk.settings.data import DataSettings
 
@@ -103,12 +104,15 @@ def readable_dataset(dataset: ImageDataset) -> ImageDataset:
         AlloykError: A split or a class has nothing left.
     """
     readable = without_unreadable(dataset)
-    left = readable.table.groupby("split")["label"].nunique()
-    if left.get("train", 0) < len(dataset.classes) or not {"val", "test"} <= set(left.index):
+    left = readable.table
+    learned = set(left.loc[left["split"] == "train", "label"])
+    empty = [f"class {label!r} in train" for label in dataset.classes if label not in learned]
+    empty += [name for name in ("val", "test") if not (left["split"] == name).any()]
+    if empty:
         raise DataError(
-            f"every class and split of {dataset.root} must keep readable images, got an empty one "
-            f"without the {len(readable.skipped)} unreadable ones; restore images, or remove that "
-            "class"
+            f"every class in train, val and test of {shown(dataset.root)} must keep readable "
+            f"images, got none in {few(empty)} without the {len(readable.skipped)} unreadable "
+            "ones; restore images, or split again"
         )
     return readable
 

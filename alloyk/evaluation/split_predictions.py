@@ -17,7 +17,7 @@ from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.metadata import refuse_channels
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.destination import refuse_foreign_folder
+from alloyk.runs.destination import refuse_foreign_folder, refuse_in_data
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
@@ -25,6 +25,7 @@ from alloyk.runs.run_data import (
     is_run_data,
     open_other_data,
     open_run_data,
+    refuse_in_run_data,
     training_image_notes,
 )
 from alloyk.targets import task_notes
@@ -82,13 +83,18 @@ def evaluate_split(
     own = data is None or (split != ALL and is_run_data(folder.path, data))
     target = RunFolder(out or folder.evaluation_folder(split, data))
     refuse_foreign_folder(target.path, folder.path, own_test=own and split == "test")
+    if out:
+        refuse_in_data(target.path, data)
+        refuse_in_run_data(target.path, folder.path)
     images = _open_images(folder, data, split, own)
     with files_together(target.path, stale_files()) as unfinished:  # which locks the folder
         classifier = load(folder.path)
         _refuse_unknown_classes(folder, images, classifier)
         paths = [images.dataset.root / path for path in images.table["path"]]
-        found = classifier.predict(paths, progress=progress)
+        stream = classifier.stream(paths, progress=progress)
+        found = stream.all()
         facts = _facts_of(folder, images)
+        facts = replace(facts, notes=(*facts.notes, *stream.counts.count_notes()))
         written = RunFolder(unfinished)
         write_predictions(
             written.predictions_file(split), images.table, found.probabilities,

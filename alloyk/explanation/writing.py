@@ -22,6 +22,7 @@ from alloyk.plots.style import Axes
 from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.folder import EXPLANATION, OVERVIEW
 from alloyk.runs.json_file import read_json
+from alloyk.runs.run_data import refuse_in_run_data
 
 ARRAYS = "maps.npz"
 MAX_IN_OVERVIEW = 24
@@ -42,6 +43,8 @@ def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
     if run is not None and Path(run).is_file():
         run = Path(run).absolute().parent
     refuse_other_run(out, None if run is None else Path(run))
+    if run is not None:
+        refuse_in_run_data(out, run)
     if not out.exists():
         return
     if not out.is_dir():

@@ -39,6 +39,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.fine_tuning import fine_tuning_command
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import refuse_in_run_data
 
 AUTO = "auto"
 """Name of the ladder, in place of a format."""
@@ -91,6 +92,8 @@ def export_smallest(
     Raises:
         AlloykError: As `export_run`; or no file passes.
     """
+    if out is not None:
+        refuse_in_run_data(Path(out), run)
     run, out = Path(run), Path(out or default_out(run, "tflite-auto"))
     check_out(out, FORMATS["tflite"], "tflite")
     RunFolder(run).require_model()  # before its images are searched for

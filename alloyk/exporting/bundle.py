@@ -17,6 +17,7 @@ from alloyk.inference.novelty import detector_content, read_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import refuse_in_run_data
 
 SCRIPT, STATISTICS, README = "predict.py", "raw_statistics.py", "README.md"
 
@@ -51,6 +52,7 @@ def export_bundle(
     out = Path(out)
     refuse_existing(out, "--bundle")
     refuse_run_file(out, Path(run), "--bundle")
+    refuse_in_run_data(out, run, "--bundle")
     model = RunFolder(run).require_model()
     refuse_channels(
         read_metadata(model), Path(run), "--bundle",

@@ -35,6 +35,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
 from alloyk.runs.fine_tuning import fine_tuning_command
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import refuse_in_run_data
 
 
 def export_run(
@@ -68,6 +69,8 @@ def export_run(
     if file_format not in FORMATS:
         raise ConfigError(f"the format must be one of {', '.join(FORMATS)}, got {file_format}")
     chosen = FORMATS[file_format]
+    if out is not None:
+        refuse_in_run_data(Path(out), run)
     run, out = Path(run), Path(out or default_out(run, file_format))
     check_out(out, chosen, file_format)
     if input_size and not chosen.fixed_shape:

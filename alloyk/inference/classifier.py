@@ -94,7 +94,7 @@ class Classifier:
             images, names=names, page=page, raw=raw, progress=progress, keep_going=keep_going,
             abstain=abstain,
         )  # fmt: skip
-        return joined([stream.classified([]), *stream], stream.notes)
+        return stream.all()
 
     def stream(
         self,
@@ -246,6 +246,10 @@ class Stream:
     def notes(self) -> tuple[str, ...]:
         """Sentences on images that are unlike those of training."""
         return tuple(self.counts.notes())
+
+    def all(self) -> Classification:
+        """Classify all images, in order."""
+        return joined([self.classified([]), *self], self.notes)
 
     def classified(self, chunk: Sequence[Item]) -> Classification:
         """Classify images that are decoded together."""

@@ -95,6 +95,16 @@ class UnlikeTraining:
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence for each kind of difference."""
+        yield from self.count_notes()
+        count, first = self._unlike
+        if count:
+            yield (
+                f"{_counted(count)} unlike the training images (column unlike, 1 or more; first: "
+                f"{first}); predictions of such images may be wrong"
+            )
+
+    def count_notes(self) -> Iterator[str]:
+        """Yield a sentence on images of another depth, and on those of another range."""
         for depth, (count, first) in self._other_depth.items():
             yield (
                 f"{_counted(count)} of depth {depth}, but the model was trained on "
@@ -108,12 +118,6 @@ class UnlikeTraining:
                 f"{_counted(count)} beyond the range of training: the largest count "
                 f"of a training image was {low:g} to {high:g}, that of {name} is {highest:g}; "
                 "predictions may be wrong: check exposure and depth"
-            )
-        count, first = self._unlike
-        if count:
-            yield (
-                f"{_counted(count)} unlike the training images (column unlike, 1 or more; first: "
-                f"{first}); predictions of such images may be wrong"
             )
 
 

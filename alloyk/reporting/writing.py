@@ -15,6 +15,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.search_folder import SearchFolder
 
 SUFFIXES = (".html", ".htm")
+MADE_BY = b'<meta name="generator" content="alloyk '
 
 
 def report_page(folder: str | Path) -> Page:
@@ -54,14 +55,32 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        AlloykError: As `report_page`; or `out` is no HTML file, or belongs to another run.
+        AlloykError: As `report_page`; or `out` is no HTML file, belongs to another run, search or
+            comparison, or is no report.
     """
     out = Path(out or RunFolder(folder).page_file)
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--out must end in {' or '.join(SUFFIXES)}, got {shown(out)}")
-    refuse_other_run(out, Path(folder))
+    _refuse_other_page(out, Path(folder))
     text = render(report_page(folder))
     with whole_file(out) as unfinished:
         # A file name on Linux may be any bytes; those that are not text become question marks.
         unfinished.write_text(text, encoding="utf-8", errors="replace")
     return out
+
+
+def _refuse_other_page(out: Path, folder: Path) -> None:
+    refuse_other_run(out, folder)
+    there = out.parent
+    if there.resolve() != folder.resolve() and (
+        SearchFolder(there).is_search or (there / COMPARISON).is_file()
+    ):
+        raise ConfigError(
+            f"--out must not lie in another search or comparison, got {shown(out)}; choose another "
+            "--out"
+        )
+    if out.exists() and not (out.is_file() and MADE_BY in out.read_bytes()):
+        raise ConfigError(
+            f"--out must be a new file or an earlier report, but {shown(out)} holds something "
+            "else; choose another --out"
+        )

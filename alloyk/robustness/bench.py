@@ -26,8 +26,9 @@ from alloyk.robustness.table import (
     mean_accuracy,
     write_rows,
 )
-from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE, RunFolder
-from alloyk.runs.run_data import open_run_data
+from alloyk.runs.destination import refuse_other_files, refuse_other_run
+from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE, STRESS_TEXT, RunFolder
+from alloyk.runs.run_data import open_run_data, refuse_in_run_data
 
 MAX_IMAGES = 300
 
@@ -70,14 +71,19 @@ def stress_run(
         progress: Progress display, see `alloyk.progress`.
 
     Raises:
-        AlloykError: The run has no model, or its test images are gone or cannot be read.
+        AlloykError: The run has no model, its test images are gone or cannot be read, or `out`
+            lies in another run or in the data set, or holds other files.
     """
     folder = RunFolder(run)
+    target = Path(out) if out else folder.stress_folder
+    if out:
+        refuse_other_run(target, folder.path)
+        refuse_in_run_data(target, folder.path)
+    refuse_other_files(target, (STRESS_TABLE, STRESS_TEXT, STRESS_FIGURE), "stress test")
     refuse_channels(
         read_metadata(folder.require_model()), folder.path, "stress",
         "run it for a model of each channel, trained with one value in data.channels.values",
     )  # fmt: skip
-    target = Path(out) if out else folder.stress_folder
     dataset = open_run_data(folder.path, split="test")
     images, labels = _test_images(dataset, most_images, seed)
     classifier = load(folder.path)
@@ -103,7 +109,7 @@ def stress_run(
     with files_together(target, []) as unfinished:
         write_rows(rows, Path(unfinished) / STRESS_TABLE)
         text = format_markdown(rows, simulated=dataset.simulated)
-        (Path(unfinished) / "stress.md").write_text(text, encoding="utf-8")
+        (Path(unfinished) / STRESS_TEXT).write_text(text, encoding="utf-8")
         draw_rows(rows, Path(unfinished) / STRESS_FIGURE, simulated=dataset.simulated)
     return StressResult(tuple(rows), target, dataset.simulated)
 

@@ -1,10 +1,11 @@
-"""Whether a folder may take the files of an evaluation, a comparison or an explanation.
+"""Whether a folder or file may take what a command writes.
 
-Every command that writes into a folder given by `--out` asks here first, so that no command
-replaces the results of another run or mixes its files with others.
+Every command that writes where the user says asks here first, so that none replaces what it did
+not make, mixes its files with others, or puts figures among the images of a data set.
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from alloyk.errors import ConfigError
@@ -110,6 +111,54 @@ def refuse_run_file(out: Path, model: Path, option: str = "--out") -> None:
         raise ConfigError(
             f"{option} must not replace files of a run or an evaluation, but {shown(out)} is one; "
             f"choose another {option}"
+        )
+
+
+def refuse_in_data(out: Path, data: str | Path | None, option: str = "--out") -> None:
+    """Require a file or folder outside a data set of folders, where a figure would be an image.
+
+    Args:
+        out: The file or folder to write.
+        data: The data set; a manifest by itself names its images, so `out` may lie beside it.
+        option: What it was given by, for the error.
+
+    Raises:
+        ConfigError: `out` is the data set or lies in it.
+    """
+    if data is None or not Path(data).is_dir():
+        return
+    root, place = Path(data).resolve(), out.resolve()
+    if place == root or root in place.parents:
+        raise ConfigError(
+            f"{option} must not lie in the data set {shown(data)}, where figures would be taken "
+            f"for images, got {shown(out)}; choose another {option}"
+        )
+
+
+def refuse_other_files(
+    out: Path, names: Collection[str], what: str, option: str = "--out", *, complete: bool = True
+) -> None:
+    """Require a folder that is absent, empty or holds what an earlier call has written.
+
+    Args:
+        out: The folder.
+        names: The files that are written.
+        what: What they are together, for the error.
+        option: What the folder was given by, for the error.
+        complete: Whether all of them are always written.
+
+    Raises:
+        ConfigError: It is a file, holds other files, or only some of `names` though `complete`.
+    """
+    if _is_empty(out):
+        return
+    there = {out.name}
+    if out.is_dir():  # hidden files are locks, and what killed processes have left
+        there = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    if there - set(names) or (complete and set(names) - there):
+        raise ConfigError(
+            f"{option} must be a new or empty folder or an earlier {what}, but {shown(out)} "
+            f"{'holds other files' if out.is_dir() else 'is a file'}; choose another {option}"
         )
 
 

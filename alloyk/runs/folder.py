@@ -25,6 +25,7 @@ from alloyk.settings.dialect import read_yaml
 EXPLANATION = "explanation.json"
 OVERVIEW = "overview.png"
 STRESS_TABLE = "stress.csv"
+STRESS_TEXT = "stress.md"
 STRESS_FIGURE = "stress.png"
 
 

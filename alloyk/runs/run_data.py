@@ -18,12 +18,26 @@ from alloyk.data.source import data_path, open_dataset, skipped_notes, without_u
 from alloyk.errors import DataError, ModelError
 from alloyk.files import few
 from alloyk.imaging import shown
+from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.split_record import SKIPPED, SplitRecord, image_digests
 from alloyk.settings.data import DataSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def refuse_in_run_data(out: Path, run: str | Path, option: str = "--out") -> None:
+    """Require a file or folder outside the data set of a run; see `refuse_in_data`.
+
+    Args:
+        out: The file or folder to write.
+        run: Run folder, or a model file, whose data set is not known.
+        option: What `out` was given by, for the error.
+    """
+    folder = RunFolder(run)
+    if folder.config_file.is_file():
+        refuse_in_data(out, _data_settings(folder, None).path, option)
 
 
 def open_run_data(

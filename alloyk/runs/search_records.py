@@ -244,7 +244,7 @@ def search_difference(out: Path, description: Mapping[str, Any]) -> str | None:
     ]
     return (
         _space_difference(before["space"], description["space"], description["search"])
-        or _first_difference("", before["config"], description["config"])
+        or _setting_difference(before["config"], description["config"])
         or _first_difference("", *versions)
         or _first_difference("population", before.get("population"), description.get("population"))
         or _first_difference("--folds", before.get("folds"), description.get("folds"))
@@ -262,6 +262,16 @@ def _space_difference(before: Mapping[str, Any], now: Mapping[str, Any], search:
             continue
         return f"the search space of {key} was {json.dumps(old)}, got {json.dumps(new)}"
     return None
+
+
+def _setting_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first setting that differs, network and data first: others may follow from them."""
+    for section, key in (("model", "arch"), ("data", "path")):
+        place = f"{section}.{key}"
+        old, new = before.get(section, {}).get(key), now.get(section, {}).get(key)
+        if found := _first_difference(place, old, new):
+            return found
+    return _first_difference("", before, now)
 
 
 def _first_difference(prefix: str, before: Any, now: Any) -> str | None:

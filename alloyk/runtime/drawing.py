@@ -4,14 +4,17 @@ alloyk draws without pyplot, renders PNG with Agg, and takes no setting from `ma
 `MPLBACKEND` or from the style of the calling program, which it leaves as they are.
 """
 
+import importlib
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from functools import cache, wraps
 from pathlib import Path
+from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from alloyk.runtime.fonts import add_fallback_fonts
@@ -31,10 +34,11 @@ NOT_STYLE = (
 
 
 def load_matplotlib() -> None:
-    """Import matplotlib, also if `MPLBACKEND` names a backend that is not installed.
+    """Import matplotlib, also if the user's settings make `import matplotlib` fail.
 
     A notebook sets `MPLBACKEND=module://matplotlib_inline.backend_inline` for the commands that it
-    runs. Their environment may lack that package, and `import matplotlib` then fails.
+    runs, and their environment may lack that package. A `matplotlibrc` that is not UTF-8 is not
+    read.
     """
     if "matplotlib" in sys.modules:
         return
@@ -43,7 +47,10 @@ def load_matplotlib() -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)  # it reports a home that cannot be written, and foreign settings
     try:
-        import matplotlib
+        try:
+            import matplotlib
+        except UnicodeDecodeError:
+            matplotlib = _without_user_settings()
         import matplotlib.font_manager
     finally:
         logger.setLevel(level)
@@ -52,6 +59,21 @@ def load_matplotlib() -> None:
     if backend:
         with suppress(ValueError):  # not installed; nothing here shows a window
             matplotlib.rcParams["backend"] = backend
+
+
+def _without_user_settings() -> ModuleType:
+    """Import matplotlib with an empty `matplotlibrc`; it looks in the working folder first."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[name]
+    chosen = os.environ.get("MATPLOTLIBRC")
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    try:
+        with tempfile.TemporaryDirectory() as empty, chdir(empty):
+            return importlib.import_module("matplotlib")
+    finally:
+        del os.environ["MATPLOTLIBRC"]
+        if chosen is not None:
+            os.environ["MATPLOTLIBRC"] = chosen
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from alloyk.evaluation import evaluate_run
 from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.predictions import write_predictions
@@ -55,6 +56,7 @@ def cross_validate(
         AlloykError: The folder holds something else, or the data cannot be divided like that.
     """
     out = Path(out)
+    refuse_in_data(out, config.data.path)
     parts = held_out_parts(config.data_settings(), folds, leave_out)
     configs = {name: _held_out(config, held_out) for name, held_out in parts.items()}
     for one in configs.values():  # every split must be possible before the first training starts

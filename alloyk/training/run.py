@@ -24,6 +24,7 @@ from alloyk.models.quantization_aware import activation_ranges_of
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.activation_ranges import write_activation_ranges
+from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.lineage import Lineage
@@ -110,6 +111,8 @@ def _write_run(
     peers: Peers | None = None,
 ) -> Path:
     """Train into a run folder, alone or as the first of several workers."""
+    if not resume:
+        refuse_in_data(run, config.data.path, "--run")
     dataset = _open(config, peers)
     if lineage is not None and dataset.fingerprint() != lineage.data:
         raise DataError(

@@ -24,6 +24,7 @@ from alloyk.imaging import shown
 from alloyk.locks import is_empty
 from alloyk.metrics.certainty import Certainty, metric_of, trial_certainties
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.search_folder import SearchFolder
 from alloyk.runs.search_records import (
@@ -136,6 +137,7 @@ def run_search(
     experiment.check(parameters)
     description = _described(search, space, experiment, members)
     out = _default_folder(experiment.base.model.arch, description) if out is None else Path(out)
+    refuse_in_data(out, experiment.base.data.path)
     _take_folder(out, description)
     planned.write_text(SearchFolder(out).plan_file)
     task = Task(search, parameters, out, path, overrides, max_trials, deadline, members, planned,

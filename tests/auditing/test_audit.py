@@ -595,9 +595,11 @@ def test_what_is_no_data_set_is_an_error_of_one_line(tmp_path, runner):
 
 
 def test_no_readable_image_at_all(tmp_path, runner):
+    data = tmp_path / "data"
+    data.mkdir()
     for name in ("a.png", "b.tif"):
-        (tmp_path / name).write_text("no image")
-    result = run(runner, tmp_path, "--figures", tmp_path / "look", code=1)
+        (data / name).write_text("no image")
+    result = run(runner, data, "--figures", tmp_path / "look", code=1)
     assert "2 images cannot be read: a.png (it is not a PNG" in " ".join(result.stdout.split())
     assert [path.name for path in (tmp_path / "look").iterdir()] == ["classes.png"]
     run(runner, tmp_path, "--json", code=1)
@@ -725,6 +727,12 @@ def test_three_images_of_each_class_are_few(tmp_path):
     assert found["few-images"].severity == "check"
     assert found["few-images"].figures == {"a": 3, "b": 3}
     assert "2 classes with fewer than 10 images: a (3), b (3)" in found["few-images"].what
+    assert found["too-few-to-train"].severity == "fix"
+    assert "2 classes with fewer than 4 images, which training" in found["too-few-to-train"].what
+
+
+def test_four_images_of_each_class_can_be_trained_on(tmp_path):
+    assert "too-few-to-train" not in _findings(_noise_classes(tmp_path, {"a": 4, "b": 30}))
 
 
 def test_a_class_of_one_image_is_not_told_to_split_image_by_image(tmp_path):

@@ -2,7 +2,7 @@ import io
 import logging
 import sys
 
-from alloyk.cli.terminal import TerminalProgress, notes_on_stderr
+from alloyk.cli.terminal import TerminalProgress, notes_on_stderr, replace_unprintable
 
 
 class Terminal(io.StringIO):
@@ -41,3 +41,12 @@ def test_the_logger_is_left_as_it_was():
     with notes_on_stderr():
         assert logger.level == logging.INFO
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+def test_characters_that_the_output_lacks_are_replaced(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "latin-1"))
+    replace_unprintable()
+    print("32×32 → 1050")
+    sys.stdout.flush()
+    assert written.getvalue() == "32×32 ? 1050\n".encode("latin-1")

@@ -255,6 +255,20 @@ def test_fixed_weights_are_refused_with_learned_weighting():
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["preprocess.full_scale=4095"], "full_scale needs preprocess.normalize=full_scale, got"),
+        (["preprocess.standardize=imagenet", "preprocess.mean=[0.5]", "preprocess.std=[0.2]"],
+         "mean takes the place of preprocess.standardize, got imagenet"),
+        (["model.freeze_epochs=3"], "freeze_epochs needs model.weights, got 3 without them"),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve_config(None, parse_overrides(settings))
+
+
 def test_an_empty_file_means_the_defaults(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing yet\n")

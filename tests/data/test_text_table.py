@@ -3,6 +3,7 @@
 import codecs
 import csv
 import os
+import re
 import warnings
 
 import pytest
@@ -201,6 +202,20 @@ def test_a_column_that_may_number_the_plates_is_named(tmp_path):
     assert any(expected in note for note in load_dataset(root).notes)
     for group_by in ("Plate no", "none"):
         assert not any("not used" in note for note in load_dataset(root, group_by=group_by).notes)
+
+
+def test_a_column_that_names_splits_is_named(tmp_path):
+    rows = [(*row[:2], ("train", "Validation", "TEST")[n % 3]) for n, row in enumerate(plates())]
+    root = data_set(tmp_path / "a", ("path", "label", "subset"), rows)
+    expected = "The column 'subset' of .*manifest.csv names splits and is not used; rename it to s"
+    assert any(re.match(expected, note) for note in load_dataset(root).notes)
+
+
+def test_plates_that_are_a_word_for_unknown_are_counted(tmp_path):
+    rows = [(*row[:2], "NA" if n % 2 else f"p{n}") for n, row in enumerate(plates())]
+    root = data_set(tmp_path / "a", ("path", "label", "plate_id"), rows)
+    expected = f"plate_id is 'NA' in {len(rows) // 2} rows of .*, which is taken for the name of o"
+    assert any(re.match(expected, note) for note in load_dataset(root).notes)
 
 
 def test_a_column_with_another_value_for_every_image_numbers_no_plates(tmp_path):

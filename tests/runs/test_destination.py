@@ -14,6 +14,8 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.split_predictions import evaluate_split
 
+PLAN = "plan --preset easy --image-size 16 --sweep tube.voltage_kvp=40,50"
+
 pytestmark = pytest.mark.usefixtures("unrendered", "untraced")
 
 
@@ -113,19 +115,70 @@ def test_the_run_itself_takes_its_own_test_split_only(root):
         ("report a --out a/metrics.json", "must end in .html or .htm"),
         ("explain a --out b/explain_gradcam", "lies in another run"),
         ("evaluate a --from-predictions --out b", "is another run"),
+        ("report a --out other/mine.html", "must be a new file or an earlier report"),
+        ("report a --out compared/mine.html", "must not lie in another search or comparison"),
+        ("stress a --out b", "is another run"),
+        ("stress a --out other", "holds other files"),
+        (f"{PLAN} --out b", "is a run"),
+        (f"{PLAN} --out other", "holds other files"),
+        (f"{PLAN} --out planned", "holds other files"),  # a plan.csv alone is no plan of ours
+        ("configure other --out a/config.yaml", "lies in a run"),
+        ("configure other --out planned/plan.csv", "must be a new file or one made by alloyk conf"),
+        ("explain a other --out DATA/maps", "must not lie in the data set"),
+        ("export a --format savedmodel --out DATA/a", "must not lie in the data set"),
+        ("tune --data other --arch fnn --over seed=0,1 --out other/s", "must not lie in the data"),
+        ("cross-validate --data other --arch fnn --out other/c", "must not lie in the data set"),
     ],
 )
 def test_no_command_writes_into_another_run_or_among_other_files(
-    root, runner, monkeypatch, command, message
+    made, root, runner, monkeypatch, command, message
 ):
     monkeypatch.chdir(root)
+    for name in ("compared/comparison.json", "planned/plan.csv", "other/mine.html"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("mine")
     before = content(root)
-    result = runner.invoke(main, command.split())
+    result = runner.invoke(main, command.replace("DATA", str(made / "data")).split())
     assert result.exit_code == 1, result.output
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("Error: --out must ")
     assert message in last
     assert content(root) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("audit other --figures other", "--figures must not lie in the data set other, where fig"),
+        ("audit other --figures other/new", "--figures must not lie in the data set other"),
+        ("audit other --figures a/figures", "--figures must not replace files of a run"),
+        ("audit other --figures mine", "new or empty folder or an earlier audit's figures, but mi"),
+        (
+            "ceiling --preset easy --figure mine/a.png",
+            "mine/a.png already exists; choose another",
+        ),
+        ("train --data other --arch fnn --run other/r", "--run must not lie in the data set"),
+    ],
+)
+def test_no_figure_becomes_an_image_or_replaces_one(root, runner, monkeypatch, command, message):
+    monkeypatch.chdir(root)
+    (root / "mine").mkdir()
+    (root / "mine" / "a.png").write_text("mine")
+    before = content(root)
+    result = runner.invoke(main, command.split())
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr.strip().splitlines()[-1]
+    assert content(root) == before
+
+
+def test_what_a_command_wrote_it_writes_again(root, runner, monkeypatch):
+    monkeypatch.chdir(root)
+    for command in (f"{PLAN} --out p", "audit other --figures f", "report a --out r.html"):
+        for _ in range(2):
+            result = runner.invoke(main, command.split())
+            assert result.exit_code in (0, 1), result.output
+            assert "Error" not in result.stderr
+    assert {path.name for path in (root / "p").iterdir()} == {"plan.csv", "plan.png"}
 
 
 @pytest.mark.parametrize(

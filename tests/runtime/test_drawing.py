@@ -90,6 +90,20 @@ def test_figures_are_the_same_in_a_hostile_environment(tmp_path):
     assert pictures(tmp_path / "hostile") == clean
 
 
+@pytest.mark.parametrize("place", ["matplotlibrc", "elsewhere/matplotlibrc"])
+def test_settings_that_are_not_utf8_are_not_read(tmp_path, place):
+    """The file in the working folder comes before that in the environment."""
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes("# Schriftgröße\nfont.size: 12\n".encode("latin-1"))
+    code = (
+        f"import os; os.chdir({str(tmp_path)!r}); import alloyk.runtime.drawing; "
+        "import matplotlib.figure; print(os.getcwd(), os.environ['MATPLOTLIBRC'])"
+    )
+    done = run_python("-c", code, MATPLOTLIBRC=str(file))
+    assert done.stdout.split() == [str(tmp_path), str(file)]
+
+
 @pytest.mark.slow
 def test_the_commands_draw_the_same_figures_in_a_hostile_environment(tmp_path):
     train = ["-m", "alloyk", "train", "--arch", "cnn", "--set", "train.epochs=1"]

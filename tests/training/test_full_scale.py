@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alloyk import load
+from alloyk import RunFolder, load
 from alloyk.config import parse_overrides, resolve_config
 from alloyk.data.source import open_dataset
 from alloyk.errors import DataError
+from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.preprocessing.for_dataset import scale_of
 from alloyk.training.run import run_training
 from alloyk.training.splits import open_training_data
@@ -80,3 +81,12 @@ def test_another_depth_or_range_in_prediction_is_reported(tmp_path):
     (note,) = model.predict([same, dark]).notes
     assert "1 image is beyond the range of training: the largest count" in note
     assert f"that of {dark} is 20; predictions may be wrong" in note
+
+
+def test_another_depth_in_an_evaluation_is_in_its_notes(tmp_path):
+    run = run_training(configured(write_images(tmp_path / "data")), tmp_path / "run")
+    deep = write_images(tmp_path / "deep", range(20))
+    found = RunFolder(evaluate_split(run, data=deep, split="all", out=tmp_path / "out"))
+    (note,) = [note for note in found.metrics["notes"] if "depth" in note]
+    assert note.startswith("20 images are of depth uint16, but the model was trained on uint8 (")
+    assert note in " ".join(found.report_file.read_text(encoding="utf-8").split())

@@ -14,6 +14,8 @@ from PIL import Image
 
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config, write_config
+from alloyk.data import load_dataset
+from alloyk.data.source import readable_dataset
 from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
@@ -178,6 +180,14 @@ def test_an_unreadable_image_stops_training_by_name_or_is_skipped_by_name(
     facts = json.loads((run / "facts.json").read_text())
     assert sum(facts["images"].values()) == 59
     assert facts["skipped"] == [f"1050/{bad.name}"]
+
+
+def test_a_class_or_split_without_readable_images_is_named(radiographs, tmp_path):
+    dataset = load_dataset(shutil.copytree(radiographs, tmp_path / "data"))
+    for path in dataset.paths("val"):
+        path.write_bytes(b"x")
+    with pytest.raises(AlloykError, match=r"readable images, got none in val without the \d+ unr"):
+        readable_dataset(dataset)
 
 
 def test_a_finished_run_is_not_trained_again(finished):

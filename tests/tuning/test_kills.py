@@ -12,6 +12,9 @@ from contextlib import suppress
 import pytest
 from own_process import run_command, start
 
+from alloyk.runs.folder import RunFolder
+from alloyk.training.checkpoint import epochs_in
+
 SETTINGS = [
     "data.simulate.preset=easy", "data.simulate.images=60", "data.simulate.image_size=16",
     "preprocess.image_size=16", "model.arch=fnn", "train.epochs=6", "schedule.warmup_epochs=0",
@@ -47,11 +50,18 @@ def finish(out, options):
     return rows, (out / "best.yaml").read_text()
 
 
-def epochs_written(out):
-    """Folder → epochs in its history."""
-    return {
-        file.parent: len(file.read_text().splitlines()) - 1 for file in out.rglob("history.csv")
-    }
+def epochs_kept(out):
+    """Folder → epochs that need not be trained again.
+
+    Those of its checkpoint, or all in its history where it is finished: the row of an epoch is
+    written just before its checkpoint.
+    """
+    kept = {}
+    for file in out.rglob("history.csv"):
+        checkpoint = RunFolder(file.parent).checkpoint_folder
+        in_history = len(file.read_text().splitlines()) - 1
+        kept[file.parent] = epochs_in(checkpoint) if checkpoint.is_dir() else in_history
+    return kept
 
 
 @pytest.mark.slow
@@ -83,10 +93,10 @@ def test_twenty_kills_at_random_moments(tmp_path, name):
         assert process.exitcode in (0, *allowed), text
         records = [json.loads(file.read_text()) for file in out.glob("*/trial.json")]
         states.append(sum(record["state"] == "finished" for record in records))
-        epochs.append(epochs_written(out))
+        epochs.append(epochs_kept(out))
     assert states == sorted(states)  # nothing finished is lost
     assert finish(out, options) == undisturbed
-    epochs.append(epochs_written(out))
+    epochs.append(epochs_kept(out))
     for before, after in itertools.pairwise(epochs):  # no epoch is trained again
         assert all(after.get(folder, 0) >= count for folder, count in before.items())
     assert not list(out.rglob(".*"))  # no lock, no unfinished file

@@ -475,6 +475,10 @@ def described(**changes):
             {"config": {"model": {"arch": "fnn", "dropout": 0.3}, "data": {"path": "/a"}}},
             'model.arch was "cnn", got "fnn"',
         ),
+        (  # the others follow from it
+            {"config": {"augment": {"shift": 0}, "model": {"arch": "fnn"}, "data": {"path": "/a"}}},
+            'model.arch was "cnn", got "fnn"',
+        ),
         (
             {"config": {"model": {"arch": "cnn", "dropout": 0.3}, "data": {"path": "/b"}}},
             'data.path was "/a", got "/b"',
