@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
-from alloyk.locks import locked_folder
+from alloyk.locks import is_empty, locked_folder, locked_path
 from alloyk.runtime.leftovers import temporary_file, temporary_folder
 
 
@@ -115,13 +115,16 @@ def files_together(folder: Path, stale: Iterable[str] = ()) -> Iterator[Path]:
 
 @contextmanager
 def unfinished_path(out: Path) -> Iterator[Path]:
-    """A path for a file or folder that becomes `out` only when the block succeeds.
+    """A path for a new file or folder that becomes `out` only when the block succeeds.
 
     Raises:
-        AlloykError: The file or folder cannot be written.
+        AlloykError: The file or folder cannot be written, another process writes it, or has made
+            it meanwhile.
     """
-    with _temporary_folder(out, out.parent) as folder:
+    with locked_path(out), _temporary_folder(out, out.parent) as folder:
         yield folder / out.name
+        if os.path.lexists(out) and not (out.is_dir() and is_empty(out)):
+            raise AlloykError(f"{shown(out)} was made meanwhile; choose another name, or delete it")
         os.rename(folder / out.name, out)
 
 

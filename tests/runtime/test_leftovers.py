@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from alloyk.errors import AlloykError
 from alloyk.files import files_together, unfinished_path, whole_file
 from alloyk.runtime import leftovers
 from alloyk.runtime.leftovers import temporary_folder
@@ -38,7 +39,7 @@ def write(unfinished):
 
 
 def hidden(folder):
-    return sorted(path.name for path in folder.rglob(".*") if path.name != ".lock")
+    return sorted(path.name for path in folder.rglob(".*") if not path.name.endswith(".lock"))
 
 
 @pytest.mark.parametrize(("block", "name"), BLOCKS.values(), ids=BLOCKS)
@@ -55,7 +56,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, block, name):
     process.stdout.readline()
     before = hidden(tmp_path)
     assert len(before) == 3
-    if block is not files_together:  # which locks the folder
+    if block is whole_file:  # the others lock what they write
         with suppress(KeyError), block(target):
             assert set(before) < set(hidden(tmp_path))  # the other one is alive
             raise KeyError
@@ -88,3 +89,17 @@ def test_a_file_that_a_library_has_replaced_is_kept(tmp_path):
             other.write_text("second")
         assert one.read_text() == "first"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "vote"])
+def test_a_new_file_or_folder_replaces_none_that_was_made_meanwhile(tmp_path, name):
+    target = tmp_path / name
+
+    def write_two():
+        with unfinished_path(target) as unfinished:
+            write(unfinished)
+            write(target)
+
+    with pytest.raises(AlloykError, match=f"{name} was made meanwhile"):
+        write_two()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
