@@ -1,10 +1,14 @@
 """SIGTERM and Ctrl-C end a command wherever they meet it."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 IN_A_DESTRUCTOR = """
 import os, signal, sys, time
@@ -49,3 +53,20 @@ def test_other_errors_of_destructors_are_reported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "ran on\n"
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_ctrl_c_while_the_command_line_loads_prints_nothing(tmp_path):
+    """A module that the command line imports is slow to load."""
+    (tmp_path / "click.py").write_text(
+        "import time\nprint('loading', flush=True)\ntime.sleep(20)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alloyk", "--help"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=15) == ("", "")
+    assert process.returncode == -signal.SIGINT
