@@ -149,3 +149,7 @@ PLANS: dict[str, Plan] = {
     "representation_step": representation("step"),
     "representation_full": representation("full"),
 }
+
+# The default and the setting that scripts/search_gain.py finds and trains.
+SEARCH = "search_hard2"
+SEARCH_PLAN = Plan("tuning.md", "hard2", ("cnn",), {}, {"default": {}, "found": {}})

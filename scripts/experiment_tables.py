@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from experiment_plans import PLANS, Plan
+from experiment_plans import PLANS, SEARCH, SEARCH_PLAN, Plan
 from experiments import ROOT
 from result_pages import JAX_MARK, JAX_NOTE, replace_tables, student_interval
 from sklearn.metrics import accuracy_score, f1_score, recall_score
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     pages: dict[str, list[str]] = {}
-    for name, plan in PLANS.items():
+    for name, plan in {**PLANS, SEARCH: SEARCH_PLAN}.items():
         found = read_results(options.results / name)
         pages.setdefault(plan.page, []).append(tables(name, plan, found))
     for page, parts in pages.items():

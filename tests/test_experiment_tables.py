@@ -26,7 +26,7 @@ def write_result(folder: Path, name: str, seed: int, rows: list[tuple[str, str]]
 def pages(results: Path, docs: Path) -> dict[str, str]:
     """The text that the script writes into each page."""
     docs.mkdir()
-    for name in ("recipe.md", "long_tail.md", "preprocessing.md", "five_alloys.md"):
+    for name in ("recipe.md", "long_tail.md", "preprocessing.md", "five_alloys.md", "tuning.md"):
         (docs / name).write_text(EMPTY)
     options = ["--results", results, "--docs", docs]
     subprocess.run([sys.executable, SCRIPT, *options], check=True)
