@@ -244,9 +244,9 @@ def test_sigterm_ends_a_worker_that_waits_inside_tensorflow(resumable, tmp_path,
     time.sleep(1)
     os.kill(ended.pid, signal.SIGTERM)
     ended.join(30)
-    assert ended.exitcode == 128 + signal.SIGTERM
-    stopped.kill()
+    stopped.kill()  # first, because a stopped process would be waited for
     pair.join()
+    assert ended.exitcode == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow
