@@ -12,6 +12,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from alloyk.errors import ConfigError
+from alloyk.runtime.cluster import cluster_from_environment
+
 VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 # Set with `VARIABLE` by `choose_kernels`; a child process then knows that no user set it.
 OURS = "ALLOYK_CHOSE_CPU_KERNELS"
@@ -28,7 +31,9 @@ def choose_kernels(arch: str | None = None, image_size: tuple[int, int] | None =
     """Set the environment variable by which TensorFlow chooses its kernels.
 
     A value that the user has set stays. Nothing is set on processors for which there is no
-    measurement: TensorFlow decides there. Has no effect after TensorFlow is imported.
+    measurement: TensorFlow decides there. Has no effect after TensorFlow is imported. Several
+    workers use Eigen: a worker may get no image of a last batch, for which a convolution of oneDNN
+    returns the channels of its input.
 
     Args:
         arch: Name of the architecture; None if it is not known.
@@ -37,6 +42,8 @@ def choose_kernels(arch: str | None = None, image_size: tuple[int, int] | None =
     if "tensorflow" in sys.modules or _is_set_by_user():
         return
     onednn = prefer_onednn(cpu_flags(), arch, image_size)
+    if _has_several_workers():
+        onednn = False
     if onednn is None:
         for name in (VARIABLE, OURS):
             os.environ.pop(name, None)
@@ -77,6 +84,13 @@ def describe_kernels() -> dict[str, str]:
         kernels = "oneDNN" if value.strip().lower() in ("1", "true") else "Eigen"
         chosen_by = "user" if _is_set_by_user() else "alloyk"
     return {"kernels": kernels, "chosen_by": chosen_by}
+
+
+def _has_several_workers() -> bool:
+    try:
+        return cluster_from_environment() is not None
+    except ConfigError:  # which a training reports
+        return False
 
 
 def _is_set_by_user() -> bool:

@@ -57,6 +57,16 @@ def test_tensorflow_chooses_where_nothing_was_measured(chosen, flags):
     assert kernels.describe_kernels()["chosen_by"] == "TensorFlow"
 
 
+@pytest.mark.parametrize("flags", [AVX2, VNNI])
+def test_several_workers_use_kernels_that_take_an_empty_batch(chosen, monkeypatch, flags):
+    workers = ["127.0.0.1:1", "127.0.0.1:2"]
+    config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert chosen(flags, "resnet18", (32, 32)) == "0"
+    monkeypatch.setenv("TF_CONFIG", "no JSON")
+    assert chosen(VNNI, "resnet18", (32, 32)) is None
+
+
 @pytest.mark.parametrize("user", ["0", "1"])
 def test_the_user_s_choice_stays(chosen, user):
     assert chosen(AVX2, "resnet18", (32, 32), user=user) == user
