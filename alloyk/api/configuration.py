@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import Settings, configuration_overrides
-from alloyk.errors import ConfigError
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -73,17 +72,12 @@ def configure(
 def _refuse_other_configuration(out: Path) -> None:
     """Require a file that is absent or that `configure` has made, and that no run holds."""
     from alloyk.autoconfig.plan import MADE_BY
-    from alloyk.imaging import shown
-    from alloyk.runs.destination import refuse_other_run
+    from alloyk.runs.destination import refuse_other_content, refuse_other_run
 
     refuse_other_run(out)
-    if not out.exists():
-        return
-    if not out.is_file() or not out.read_bytes().startswith(MADE_BY.encode()):
-        raise ConfigError(
-            "--out must be a new file or one made by alloyk configure, but "
-            f"{shown(out)} holds something else; choose another --out"
-        )
+    refuse_other_content(
+        out, lambda head: head.startswith(MADE_BY.encode()), "one made by alloyk configure"
+    )
 
 
 def planned_for(

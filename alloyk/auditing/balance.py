@@ -13,7 +13,7 @@ UNEQUAL = 3
 # With fewer test images the 95 % interval of a recall is wider than ± 15 points.
 FEW_TEST_IMAGES = 40
 
-# With fewer training images of a class, training with the rules of `alloyk configure` is refused.
+# Nothing can be learned from fewer training images of a class, and `alloyk configure` refuses them.
 FEWEST_TRAIN_IMAGES = 2
 
 # With fewer training images of a class, a network memorises the images.
@@ -75,12 +75,12 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
     if splits is None or not (splits == "test").any():
         return
     names, counts = np.unique(labels[splits == "test"].astype(str), return_counts=True)
-    small = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < FEW_TEST_IMAGES]
+    small = _below(FEW_TEST_IMAGES, names, counts)
     if small:
         yield Finding(
             "few-test-images",
             NOTE,
-            f"test has fewer than {counted(FEW_TEST_IMAGES)} of {few(small, 6)}.",
+            f"test has fewer than {counted(FEW_TEST_IMAGES)} of {_listed(small)}.",
             "See the confidence intervals: with so few images, a single one changes a recall "
             f"by {100 / counts.min():.0f} points.",
         )
@@ -90,29 +90,35 @@ def _too_few(names: np.ndarray, counts: np.ndarray, is_split: bool) -> Iterator[
     where = " in train" if is_split else ""
     # Of images that are not split yet, val and test take at least one each.
     needed = FEWEST_TRAIN_IMAGES + (0 if is_split else 2)
-    unusable = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < needed]
+    unusable = _below(needed, names, counts)
     if unusable:
         yield Finding(
             "too-few-to-train",
             FIX,
             f"{counted(len(unusable), 'class')} with fewer than {needed} images{where}, which "
-            f"training refuses: {few(unusable, 6)}.",
+            f"training refuses: {_listed(unusable)}.",
             "Add images, or remove the class.",
+            figures=unusable,
         )
-    few_of = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < FEW_TRAIN_IMAGES]
+    few_of = _below(FEW_TRAIN_IMAGES, names, counts)
     if few_of:
         yield Finding(
             "few-images",
             CHECK,
             f"{counted(len(few_of), 'class')} with fewer than {FEW_TRAIN_IMAGES} images{where}: "
-            f"{few(few_of, 6)}.",
+            f"{_listed(few_of)}.",
             "Add images of more plates; with so few, results and comparisons are unreliable.",
-            figures={
-                str(name): int(count)
-                for name, count in zip(names, counts, strict=True)
-                if count < FEW_TRAIN_IMAGES
-            },
+            figures=few_of,
         )
+
+
+def _below(limit: int, names: np.ndarray, counts: np.ndarray) -> dict[str, int]:
+    """Class → number of its images, where that is below a limit."""
+    return {str(n): int(c) for n, c in zip(names, counts, strict=True) if c < limit}
+
+
+def _listed(classes: dict[str, int]) -> str:
+    return few((f"{name} ({count})" for name, count in classes.items()), 6)
 
 
 def alike_labels(audited: Audited) -> Iterator[Finding]:

@@ -18,8 +18,6 @@ from alloyk.progress import NO_PROGRESS, Progress
 MAX_MEASURED = 1000
 """Maximum number of training images that are measured; more would not change a median."""
 
-"""Minimum number of training images of a class; nothing can be learned from fewer."""
-
 MIN_SERIES = 6
 """Minimum number of series per class; with fewer, a split could have less than two of them."""
 

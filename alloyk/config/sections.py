@@ -274,12 +274,12 @@ class Config(Section):
         if preprocess.full_scale is not None and preprocess.normalize != "full_scale":
             raise ValueError(
                 "preprocess.full_scale needs preprocess.normalize=full_scale, got "
-                f"{preprocess.normalize}; remove one of them"
+                f"{preprocess.normalize}; set that, or remove preprocess.full_scale"
             )
         if preprocess.mean is not None and preprocess.standardize != "dataset":
             raise ValueError(
                 "preprocess.mean takes the place of preprocess.standardize, got "
-                f"{preprocess.standardize}; remove one of them"
+                f"{preprocess.standardize}; remove the one or the other"
             )
         if model.freeze_epochs and model.weights is None:
             raise ValueError(

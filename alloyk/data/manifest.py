@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.csv"
 
+# A column with more values does not name splits; looking at a million cells would take long.
+MAX_SPELLINGS = 10
+
 # An absolute path of Windows.
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
@@ -92,7 +95,7 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
 
 
 def _doubtful_notes(file: Path, table: "pd.DataFrame") -> list[str]:
-    """Describe columns and cells that may mean something else than they are taken for."""
+    """Describe columns and cells that are probably meant as splits or as unknown plates."""
     notes = []
     if "split" not in table.columns:
         notes = [
@@ -113,12 +116,11 @@ def _doubtful_notes(file: Path, table: "pd.DataFrame") -> list[str]:
 
 def _names_splits(column: "pd.Series") -> bool:
     """Whether every cell names a split, and at least two are named."""
-    values = set(column)
-    return (
-        len(values) < 10
-        and len({split_called(v) for v in values} - {None}) >= 2
-        and all(split_called(value) for value in values)
-    )
+    cells = set(column)
+    if len(cells) > MAX_SPELLINGS:
+        return False
+    named = {split_called(cell) for cell in cells}
+    return None not in named and len(named) > 1
 
 
 def _read_columns(file: Path) -> "pd.DataFrame":

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from alloyk.errors import ConfigError
-from alloyk.imaging import shown
 from alloyk.inference.results import Classification
 from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE
 
@@ -106,17 +104,12 @@ def refuse_other_file(path: Path) -> None:
     Raises:
         ConfigError: It is something else, such as a manifest.
     """
+    from alloyk.runs.destination import refuse_other_content  # not to load pydantic otherwise
+
     beginning = _BEGINNINGS[path.suffix.lower()]
-    try:
-        with path.open("rb") as file:
-            there = file.read(len(beginning))
-    except OSError:
-        return  # absent, or writing gives the reason
-    if there not in (b"", beginning):
-        raise ConfigError(
-            f"--output must be a new file or an earlier table of predictions, but {shown(path)} "
-            "holds something else; choose another --output"
-        )
+    refuse_other_content(
+        path, lambda head: head.startswith(beginning), "an earlier table of predictions", "--output"
+    )
 
 
 def format_csv(classified: Classification) -> str:

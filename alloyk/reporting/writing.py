@@ -10,7 +10,7 @@ from alloyk.reporting.comparison import comparison_page
 from alloyk.reporting.page import Page, render
 from alloyk.reporting.run_page import run_page
 from alloyk.reporting.search_page import search_page
-from alloyk.runs.destination import refuse_other_run
+from alloyk.runs.destination import refuse_other_content, refuse_other_run
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.search_folder import SearchFolder
 
@@ -79,8 +79,4 @@ def _refuse_other_page(out: Path, folder: Path) -> None:
             f"--out must not lie in another search or comparison, got {shown(out)}; choose another "
             "--out"
         )
-    if out.exists() and not (out.is_file() and MADE_BY in out.read_bytes()):
-        raise ConfigError(
-            f"--out must be a new file or an earlier report, but {shown(out)} holds something "
-            "else; choose another --out"
-        )
+    refuse_other_content(out, lambda head: MADE_BY in head, "an earlier report")

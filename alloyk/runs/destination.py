@@ -5,13 +5,15 @@ not make, mixes its files with others, or puts figures among the images of a dat
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from alloyk.errors import ConfigError
 from alloyk.imaging import shown
 from alloyk.locks import is_empty
 from alloyk.runs.folder import RunFolder, owner_of
+
+HEAD_BYTES = 1 << 16
 
 
 def refuse_existing(out: Path, option: str = "--out") -> None:
@@ -159,6 +161,32 @@ def refuse_other_files(
         raise ConfigError(
             f"{option} must be a new or empty folder or an earlier {what}, but {shown(out)} "
             f"{'holds other files' if out.is_dir() else 'is a file'}; choose another {option}"
+        )
+
+
+def refuse_other_content(
+    out: Path, is_ours: Callable[[bytes], bool], what: str, option: str = "--out"
+) -> None:
+    """Require a file that is absent, empty or what an earlier call has written.
+
+    Args:
+        out: The file.
+        is_ours: Whether its first `HEAD_BYTES` are those of such a file.
+        what: What it must be, for the error.
+        option: What it was given by, for the error.
+
+    Raises:
+        ConfigError: It holds something else.
+    """
+    try:
+        with out.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return  # absent, or writing gives the reason
+    if head and not is_ours(head):
+        raise ConfigError(
+            f"{option} must be a new file or {what}, but {shown(out)} holds something else; choose "
+            f"another {option}"
         )
 
 

@@ -41,9 +41,8 @@ def choose_kernels(arch: str | None = None, image_size: tuple[int, int] | None =
     """
     if "tensorflow" in sys.modules or _is_set_by_user():
         return
-    onednn = prefer_onednn(cpu_flags(), arch, image_size)
-    if _has_several_workers():
-        onednn = False
+    one = not _has_several_workers()
+    onednn = prefer_onednn(cpu_flags(), arch, image_size) if one else False
     if onednn is None:
         for name in (VARIABLE, OURS):
             os.environ.pop(name, None)
@@ -87,6 +86,7 @@ def describe_kernels() -> dict[str, str]:
 
 
 def _has_several_workers() -> bool:
+    """Whether `TF_CONFIG` names several workers."""
     try:
         return cluster_from_environment() is not None
     except ConfigError:  # which a training reports

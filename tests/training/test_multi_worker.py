@@ -22,6 +22,7 @@ from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import ConfigError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
+from alloyk.runtime.kernels import VARIABLE
 from alloyk.training.multi_worker import let_keras_fit_over_workers
 from alloyk.training.run import run_training
 from alloyk.training.strategy import choose_strategy, cluster_of, local_distribution
@@ -142,6 +143,12 @@ def test_two_replicas_learn_what_one_device_learns(divided, alone, tmp_path):
     compare(alone, tmp_path / "two", 1e-5)
 
 
+def run_on_eigen(run, *arguments):
+    """With the CPU kernels that several workers use."""
+    os.environ[VARIABLE] = "0"
+    run(*arguments)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("further", "run", "atol"),
@@ -163,8 +170,9 @@ def test_resnet18_of_two_workers(tmp_path, further, run, atol):
     )  # fmt: skip
     pair = Pair(tmp_path, "--run", tmp_path / "two", *settings, run=run)
     alone = start(
-        run, "train", "--run", tmp_path / "one", *settings, messages=tmp_path / "alone.txt"
-    )
+        run_on_eigen, run, "train", "--run", tmp_path / "one", *settings,
+        messages=tmp_path / "alone.txt",
+    )  # fmt: skip
     assert pair.join() == [0, 0], pair.said()
     alone.join()
     one, two = (RunFolder(tmp_path / name).history for name in ("one", "two"))
