@@ -42,30 +42,6 @@ def fine_tuned(source: Path, out: Path, settings: list[str]) -> Any:
     return alloyk.train(quantize_from=source, run=run.path, set=settings)
 
 
-def mean_ranges(float_file: Any) -> dict[str, tuple[float, float]]:
-    """Mean over batches of each activation's lowest and highest value, as fine-tuning starts."""
-    import numpy as np
-
-    from alloyk.exporting.calibration import read_calibration
-    from alloyk.exporting.learned_ranges import tensor_ranges
-    from alloyk.models.quantization_aware import (
-        activation_ranges_of,
-        observe_ranges,
-        quantization_aware,
-    )
-
-    preprocessing, network = float_file.subject.original.backend.model.layers
-    drawn = float_file.calibration.of("A")
-    images = read_calibration(drawn, float_file.subject.timed_shape)
-    order = np.random.default_rng(0).permutation(len(images))
-    batches = [
-        np.stack([images[i] for i in order[at : at + 32]]) for at in range(0, len(order), 32)
-    ]
-    aware = quantization_aware(network)
-    observe_ranges(aware, [preprocessing(batch, training=False) for batch in batches])
-    return tensor_ranges(float_file.operators, activation_ranges_of(aware.model))
-
-
 def files_of(source: Any, tuned: Any, out: Path) -> dict[str, Path]:
     """Name → int8 file, float files included."""
     from alloyk.exporting.exporter import describe
@@ -77,14 +53,12 @@ def files_of(source: Any, tuned: Any, out: Path) -> dict[str, Path]:
     for run, what in ((source, "after training"), (tuned, "fine-tuned")):
         subject = open_subject(run.path, fixed_shape=True)
         float_file = FloatFile.of(subject)
-        contents = {
-            f"float32, {what}": float_file.content,
-            f"int8, {what}, calibrated": quantize(
-                float_file.content, scheme, float_file.operators, float_file.ranges("A")
-            ),
-            f"int8, {what}, mean ranges": quantize(
-                float_file.content, scheme, float_file.operators, mean_ranges(float_file)
-            ),
+        contents = {f"float32, {what}": float_file.content}
+        contents |= {
+            f"int8, {what}, {name}": quantize(
+                float_file.content, scheme, float_file.operators, float_file.ranges("A", bits)
+            )
+            for name, bits in (("extreme ranges", 16), ("calibrated", 8))
         }
         if run is tuned:
             contents[f"int8, {what}, learned ranges"] = float_file.quantized(scheme)

@@ -69,7 +69,7 @@ def export(run: Path, **options: Any) -> None:
     tflite-16x8               8-bit weights, 16-bit activations
     tflite-int8               8-bit weights and activations, calibrated on training images
 
-    --quantize auto tries int8, int8 with the most sensitive layers in float32, 16x8, w8, fp16 and
+    --quantize auto tries int8, int8 with the most sensitive layers in float32, w8, 16x8, fp16 and
     float32, and writes the first that passes.
 
     The 8-bit formats (w8, 16x8, int8) may lose at most 0.5 points of accuracy (--margin), which a

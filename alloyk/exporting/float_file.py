@@ -4,7 +4,9 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
+
+import numpy as np
 
 from alloyk.exporting.calibration import Calibration, draw_calibration, read_calibration
 from alloyk.exporting.conversion import write_tflite
@@ -16,6 +18,7 @@ from alloyk.exporting.quantization import (
     activation_ranges,
     network_operators,
     quantize,
+    range_for,
 )
 from alloyk.exporting.subject import Subject, logger
 from alloyk.inference.backends import KerasBackend
@@ -33,7 +36,7 @@ class FloatFile:
 
     subject: Subject
     content: bytes
-    _ranges: dict[str, dict[str, Range]] = field(default_factory=dict)
+    _ranges: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, subject: Subject) -> "FloatFile":
@@ -68,21 +71,23 @@ class FloatFile:
             return False
         return scheme.activations != 8 or bool(without_range(self.operators, self.learned))
 
-    def ranges(self, draw: str) -> dict[str, Range]:
-        """The range of each activation over a draw of training images."""
+    def ranges(self, draw: str, bits: Literal[8, 16]) -> dict[str, Range]:
+        """The range of each activation, of so many bits, over a draw of training images."""
         if draw not in self._ranges:
             images = self.calibration.of(draw)
             logger.info(f"calibrating on {len(images)} training images (draw {draw})")
             read = read_calibration(images, self.subject.timed_shape)
             self._ranges[draw] = activation_ranges(self.content, read, self.operators)
-        return self._ranges[draw]
+        return {name: range_for(rows, bits) for name, rows in self._ranges[draw].items()}
 
     def quantized(self, scheme: Scheme, draw: str = "A") -> bytes:
         """The file with its network quantised, calibrated on a draw if the scheme needs it.
 
         Learned ranges come first in an int8 file: its network was trained with them.
         """
-        ranges = self.ranges(draw) if self.is_calibrated(scheme) else {}
+        ranges: dict[str, Range] = {}
+        if scheme.activations is not None and self.is_calibrated(scheme):
+            ranges = self.ranges(draw, scheme.activations)
         if scheme.activations == 8:
             ranges = {**ranges, **self.learned}
         return quantize(self.content, scheme, self.operators, ranges)

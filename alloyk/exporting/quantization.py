@@ -26,6 +26,9 @@ WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
+PART = 30
+"""Calibration images whose extremes are one sample of an 8-bit activation's range."""
+
 Range = tuple[float, float]
 
 
@@ -140,17 +143,19 @@ def _constant_tensors(interpreter: Any) -> dict[int, np.ndarray]:
 
 
 def activation_ranges(
-    content: bytes, images: Iterable[np.ndarray], operators: Iterable[NetworkOperator]
-) -> dict[str, Range]:
-    """Return the smallest and largest value of each activation of the network over images.
+    content: bytes,
+    images: Iterable[np.ndarray],
+    operators: Iterable[NetworkOperator],
+) -> dict[str, np.ndarray]:
+    """Return the smallest and largest value of each activation of the network, image by image.
 
     Args:
         content: The float32 file.
-        images: Each `(height, width, channels)` as the file takes it.
+        images: n images, each `(height, width, channels)` as the file takes it.
         operators: From `network_operators`.
 
     Returns:
-        Tensor name → its range, which contains 0 as the arithmetic requires.
+        Tensor name → `(n, 2)` float64; each row contains 0 as the arithmetic requires.
     """
     names = {name for one in operators for name in (one.name, *one.inputs)}
     interpreter = _interpreter(content, keep=True)
@@ -159,15 +164,34 @@ def activation_ranges(
         one["name"]: one["index"] for one in interpreter.get_tensor_details()
         if one["name"] in names and one["dtype"] == np.float32
     }  # fmt: skip
-    ranges = dict.fromkeys(tensors, (0.0, 0.0))
+    ranges: dict[str, list[Range]] = {name: [] for name in tensors}
     for image in images:
         interpreter.set_tensor(image_input["index"], np.asarray(image, np.float32)[None])
         interpreter.invoke()
         for name, index in tensors.items():
             values = interpreter.get_tensor(index)
-            low, high = ranges[name]
-            ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
-    return ranges
+            ranges[name].append((min(0.0, float(values.min())), max(0.0, float(values.max()))))
+    return {name: np.array(rows).reshape(-1, 2) for name, rows in ranges.items()}
+
+
+def range_for(rows: np.ndarray, bits: Literal[8, 16]) -> Range:
+    """The range that an activation is quantised to.
+
+    16 bits have room for the extremes. 8 bits have not: one value far from all others makes every
+    step coarser. So the range is the mean over random parts of `PART` images of the smallest and
+    largest value in each, like the moving average over batches in quantisation-aware training
+    (Jacob et al., 2018), and what lies beyond is clipped.
+
+    Args:
+        rows: `(n, 2)` of `activation_ranges`.
+        bits: Of an activation.
+    """
+    parts = 1 if bits == 16 else max(len(rows) // PART, 1)
+    order = np.random.default_rng(0).permutation(len(rows))
+    drawn = np.array_split(rows[order], parts)
+    low = np.mean([part[:, 0].min() for part in drawn])
+    high = np.mean([part[:, 1].max() for part in drawn])
+    return float(low), float(high)
 
 
 def quantize(
@@ -182,7 +206,7 @@ def quantize(
         content: The float32 file.
         scheme: How.
         operators: From `network_operators`.
-        ranges: From `activation_ranges`; needed if the scheme quantises activations.
+        ranges: Tensor name → its range; needed if the scheme quantises activations.
 
     Raises:
         AlloykError: A range is missing.

@@ -94,19 +94,19 @@ def test_a_step_that_cannot_be_made_is_recorded_and_the_next_is_tried(run, tmp_p
         if scheme.activations == 8:
             raise ModelError("the network cannot be quantised: no")
         content = right(self, scheme, draw)
-        if scheme.activations == 16:  # damaged, so it gives no numbers
+        if scheme.activations is None and scheme.weights == 8:  # damaged, so it gives no numbers
             content = b"nothing"
         return content
 
     monkeypatch.setattr(auto.FloatFile, "quantized", quantized)
     report = export_smallest(run, tmp_path / "small.tflite", margin=50)
-    assert report.format == "tflite-w8"
-    *ladder, wide, last = report.attempts
+    assert report.format == "tflite-16x8"
+    *ladder, damaged, last = report.attempts
     assert len(ladder) == 3  # int8, and with 1 and 3 of 5 groups in float32
     for attempt in ladder:
         assert attempt.failed == ("the network cannot be quantised: no",)
         assert attempt.size_bytes is None
-    assert "a model must be" in wide.failed[0]
+    assert "a model must be" in damaged.failed[0]
     assert last.failed == ()
     assert "int8: failed: the network cannot be quantised: no\n" in format_report(report)
 
@@ -116,7 +116,7 @@ def test_too_few_images_end_at_float16(run, tmp_path):
     report = export_smallest(run, tmp_path / "small.tflite")
     assert report.format == "tflite-fp16"
     assert [one.what for one in report.attempts][-3:] == [
-        "8-bit weights, 16-bit activations", "8-bit weights", "float16 weights",
+        "8-bit weights", "8-bit weights, 16-bit activations", "float16 weights",
     ]  # fmt: skip
     assert load(report.path).classes
     assert "int8 (0.5 MB): failed: the accuracy must be shown" in format_report(report)

@@ -24,6 +24,7 @@ from alloyk.exporting.quantization import (
     activation_ranges,
     network_operators,
     quantize,
+    range_for,
 )
 from alloyk.inference import load
 from alloyk.inference.metadata import read_metadata, replace_metadata
@@ -187,7 +188,8 @@ def test_an_operator_can_stay_in_float32(run, exports):
     content = exports["tflite"].path.read_bytes()
     operators = network_operators(content)
     image = np.full((40, 48, 1), 4000, np.float32)
-    ranges = activation_ranges(content, [image], operators)
+    measured = activation_ranges(content, [image], operators)
+    ranges = {name: range_for(rows, 8) for name, rows in measured.items()}
     first = operators[0]
     assert first.kind == "CONV_2D"
     mixed = quantize(content, Scheme(8, 8, frozenset([first.name])), operators, ranges)
@@ -223,6 +225,14 @@ def test_a_fault_of_the_quantiser_is_an_error_of_the_model(exports, monkeypatch)
         quantize(content, Scheme(8), network_operators(content))
 
 
+def test_an_outlier_stretches_only_a_range_of_16_bits():
+    rows = np.tile([-1.0, 2.0], (300, 1))
+    rows[7] = [-1.0, 92.0]
+    assert range_for(rows, 16) == (-1, 92)
+    assert range_for(rows, 8) == (-1, 2 + 90 / 10)  # it is in one of ten parts
+    assert range_for(rows[:40], 8) == (-1, 92)  # too few for two parts
+
+
 def test_ranges_are_those_of_the_activations(run, exports):
     content = exports["tflite"].path.read_bytes()
     operators = network_operators(content)
@@ -235,4 +245,5 @@ def test_ranges_are_those_of_the_activations(run, exports):
     values = np.concatenate(
         [features(standardized(preprocessing(one[None].astype(np.float32)))) for one in images]
     )
-    assert ranges[hidden.name] == pytest.approx((0.0, values.max()), rel=1e-4)
+    expected = np.stack([np.zeros(3), values.max(axis=1)], axis=1)
+    np.testing.assert_allclose(ranges[hidden.name], expected, rtol=1e-4)
