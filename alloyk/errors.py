@@ -28,7 +28,7 @@ class ModelError(AlloykError):
 
 
 class LostError(AlloykError):
-    """Another worker of a training ended, failed or no longer answers."""
+    """Another worker of a training run ended, failed or no longer answers."""
 
 
 class OptionError(ConfigError):

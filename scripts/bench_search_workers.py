@@ -2,8 +2,8 @@
 
     python scripts/bench_search_workers.py [--trials 16] [--seconds 2]
 
-A trial stands for a training that waits for its data half of the time: it computes for `--seconds`
-of processor time and sleeps as long. Prints the time from the first trial to the last, the ratio,
+A trial stands for training that waits for its data half of the time: it computes for `--seconds` of
+processor time and sleeps as long. Prints the time from the first trial to the last, the ratio,
 and how many trials were run twice.
 """
 

@@ -20,7 +20,7 @@ class Plan(NamedTuple):
         page: Page of `docs/` with the table.
         preset: Of the simulator.
         networks: Trained unless others are asked for.
-        base: Settings of every training, over `experiments.PLATES`.
+        base: Settings of every training run, over `experiments.PLATES`.
         changes: Experiment → settings that differ. The first one is compared with all others.
         measures: Columns of the table: `accuracy`, `macro_f1`, or `recall CLASS`. The first one
             is given for each seed, with its difference from the first experiment.

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The finished trainings of a plan; `rows` are the labels and decisions of the test images."""
+    """The finished runs of a plan; `rows` are the labels and decisions of the test images."""
     found = []
     for file in sorted(folder.glob("*.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def table(plan: Plan, results: list[Result]) -> str:
 
 
 def mark(result: Result) -> str:
-    """A star for a training on JAX."""
+    """A star for a training run on JAX."""
     return JAX_MARK if "jax" in (result.get("packages") or {}) else ""
 
 
@@ -118,7 +118,7 @@ def title(measure: str) -> str:
 
 
 def measured(measure: str, result: Result) -> float:
-    """A measure of the test images of a training."""
+    """A measure of the test images of a training run."""
     truth, decided = result["rows"]["label"], result["rows"]["predicted"]
     if measure == "accuracy":
         return float(accuracy_score(truth, decided))

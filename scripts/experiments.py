@@ -43,7 +43,7 @@ def train(run: Path, settings: Settings, *, on_jax: bool = False) -> None:
     Args:
         run: Run folder, whose name ends in the seed; the configuration is written beside it.
         settings: Dotted key → value.
-        on_jax: Train with `scripts/train_on_jax.py`, for example on a GPU. An interrupted training
+        on_jax: Train with `scripts/train_on_jax.py`, for example on a GPU. An interrupted run
             starts again.
     """
     if (run / "model.keras").is_file() and (run / "metrics.json").is_file():

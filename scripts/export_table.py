@@ -4,7 +4,7 @@
         [--arch resnet18 ...] [--preset hard5] [--margin 0.5] [--recipe NAME=VALUE ...]
 
 Simulates one data set of the preset (unless OUT/data is there), trains each architecture on it
-(unless OUT/<arch> is finished; an interrupted training is resumed), exports it to every format and
+(unless OUT/<arch> is finished; an interrupted run is resumed), exports it to every format and
 with `--quantize auto`, fine-tunes it with fake quantisation into OUT/<arch>-int8 for a second int8
 file, and measures every file with `alloyk bench`. A file that fails its proof has a row with the
 reason. The second int8 file is compared with the fine-tuned float network;

@@ -4,8 +4,8 @@
         [--seeds 0 1 2] [--training-images 2550] [--work saved_models/experiments]
         [--results docs/results] [--list]
 
-`PLAN` is one of `experiment_plans.PLANS`. Each training is a run in `--work`, resumed if it was
-interrupted and skipped if its result is there. A result in `--results`/PLAN is
+`PLAN` is one of `experiment_plans.PLANS`. Each run has a folder in `--work`. It is resumed if it
+was interrupted, and skipped if its result is there. A result in `--results`/PLAN is
 `<network>-<images>-<experiment>-<seed>.json` (settings, history, test accuracy, ceiling, seconds,
 kernels) with the test predictions beside it as `.csv`. `scripts/experiment_tables.py` makes the
 tables of the pages from them. One run of resnet18 takes about ten minutes on two cores.
@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--on-jax", action="store_true", help="train with scripts/train_on_jax.py, as on a GPU"
     )
-    parser.add_argument("--list", action="store_true", help="print the trainings, run none")
+    parser.add_argument("--list", action="store_true", help="print the training runs, run none")
     options = parser.parse_args()
     unknown = set(options.only or ()) - set(PLANS[options.plan].changes)
     if unknown:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> None:
-    """Train, test and keep one training, unless its result is there."""
+    """Train, test and keep one training run, unless its result is there."""
     plan, images = PLANS[options.plan], options.training_images
     stem = f"{network}-{images}-{name}-{seed}"
     target = options.results / options.plan / stem
@@ -86,7 +86,7 @@ def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> 
 def settings_of(
     plan: Plan, network: str, name: str, seed: int, images: int, work: Path
 ) -> Settings:
-    """Dotted settings of one training; a changed rate is a multiple of the recipe's."""
+    """Dotted settings of one training run; a changed rate is a multiple of the recipe's."""
     from alloyk.config.recipes import STUDY, recipe_settings
 
     counts = [images, VALIDATION_IMAGES, TEST_IMAGES]

@@ -7,7 +7,7 @@
 2. with each seed `alloyk train` with no setting but network and seed, and with the setting found
 3. both are tested on plates of their own
 
-A finished step is not repeated, an interrupted training is resumed, an interrupted search starts
+A finished step is not repeated, an interrupted run is resumed, an interrupted search starts
 again. `found.yaml` in `--results` is the setting, `trials.csv` the search; the results have the
 form of those of `scripts/run_experiments.py`, and `scripts/experiment_tables.py` writes the table
 of docs/tuning.md from them. Takes about two hours on one CPU core.

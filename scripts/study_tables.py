@@ -29,7 +29,7 @@ PRINTED_AVERAGE_PRECISION, PRINTED_AUC = 0.97, 0.96
 
 
 class Result(NamedTuple):
-    """A finished training."""
+    """A finished training run."""
 
     seed: int
     metrics: Metrics
@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 
 Results = dict[str, list[Result]]
-"""Row of `scripts/reproduce_study` → its finished trainings, by seed."""
+"""Row of `scripts/reproduce_study` → its finished training runs, by seed."""
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def study_script():  # type: ignore[no-untyped-def]
 
 
 def read_results(folder: Path, names: Sequence[str]) -> Results:
-    """The finished trainings of each row that has any."""
+    """The finished training runs of each row that has any."""
     found = {}
     for name in names:
         runs = sorted(file.parent for file in (folder / name).glob("*/metrics.json"))
@@ -237,7 +237,7 @@ def accuracies(some: Sequence[Result]) -> str:
 
 
 def mark(one: Result) -> str:
-    """A star for a training on JAX."""
+    """A star for a training run on JAX."""
     return JAX_MARK if "jax" in one.facts.packages else ""
 
 

@@ -73,7 +73,7 @@ def sorted_images(options: argparse.Namespace) -> Path:
 
 
 def alloyk_rows(options: argparse.Namespace, data: Path, arch: str, seed: int) -> list[dict]:
-    """One training per budget, up to the one that reaches the target."""
+    """One training run per budget, up to the one that reaches the target."""
     rows = []
     for minutes in options.budgets:
         run = options.out / f"{arch}-{seed}-{minutes:g}min"

@@ -8,7 +8,7 @@ facts, the record of its images, the predictions of validation and test, their e
 weights of the best epoch (`weights.npz`), but no `model.keras`. Data set, preprocessing,
 augmentation, network, loss, optimizer and schedule are alloyk's own. What differs from
 `alloyk train`: the random numbers; the last batch of an epoch, which is filled up with images of
-the epoch's beginning, because a compiled step has one batch size; and an interrupted training
+the epoch's beginning, because a compiled step has one batch size; and an interrupted training run
 starts again. The class is the only task, and pretrained weights, MixUp, time budgets and
 `schedule.name=plateau` are refused.
 
@@ -293,7 +293,7 @@ def refuse_unsupported(config: Config) -> None:
     }
     for rule, broken in unsupported.items():
         if broken:
-            raise ConfigError(f"{rule} for a training on JAX; use `alloyk train`")
+            raise ConfigError(f"{rule} for a training run on JAX; use `alloyk train`")
 
 
 def train_run(trainer: Trainer, dataset: ImageDataset, seed: int, run: Path) -> None:

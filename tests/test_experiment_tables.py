@@ -14,7 +14,7 @@ EMPTY = "# Title\n\n<!-- begin experiment_tables.py -->\n<!-- end experiment_tab
 
 
 def write_result(folder: Path, name: str, seed: int, rows: list[tuple[str, str]], **more) -> None:
-    """A finished training of resnet18 with these labels and decisions."""
+    """A finished training run of resnet18 with these labels and decisions."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {"arch": "resnet18", "training_images": 2550, "experiment": name, "seed": seed}
     stem = folder / f"resnet18-2550-{name}-{seed}"

@@ -13,7 +13,7 @@ EMPTY = "# Title\n\n<!-- begin study_tables.py -->\n<!-- end study_tables.py -->
 
 
 def write_result(folder, right):
-    """A training whose first `right` of 40 test plates are classified right."""
+    """A training run whose first `right` of 40 test plates are classified right."""
     folder.mkdir(parents=True)
     lines = ["path,label,predicted,p_1050,p_2017,plate_id"]
     for number in range(40):

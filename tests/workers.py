@@ -1,4 +1,4 @@
-"""Several workers of one training, as processes on this machine."""
+"""Several workers of one training run, as processes on this machine."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Searches as `alloyk tune` leaves them, written without a training."""
+"""Searches as `alloyk tune` leaves them, written without a training run."""
 
 from pathlib import Path
 

@@ -86,7 +86,7 @@ def planned_for(
     progress: Progress,
     held_out: Mapping[str, str | None] | None = None,
 ) -> "Plan | None":
-    """The plan that a training without a configuration file uses; logged with its reasons.
+    """The plan that a training run without a configuration file uses; logged with its reasons.
 
     `held_out` is as for `alloyk.autoconfig.plan_training`.
 
@@ -114,7 +114,7 @@ def planned_once(
     architectures: Iterable[str] = (),
     held_out: Mapping[str, str | None] | None = None,
 ) -> "Planned":
-    """The settings that all trainings of a search or of a cross-validation start from.
+    """The settings that all training runs of a search or of a cross-validation start from.
 
     Args:
         config: The user's configuration file.

@@ -14,6 +14,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     from alloyk.api.run import Run
     from alloyk.api.search import SearchResult
+    from alloyk.config import Config
     from alloyk.runs.lineage import Lineage
 
 logger = logging.getLogger(__name__)
@@ -72,71 +73,86 @@ def train(
     from alloyk.api.fine_tuning import fine_tuning_config
     from alloyk.api.run import Run
     from alloyk.config import resolve_config
-    from alloyk.locks import is_empty, new_numbered_folder
+    from alloyk.locks import new_numbered_folder
     from alloyk.runtime.tensorflow import load_tensorflow
 
     started = time.monotonic()
+    lineage, plan = None, None
     if resume:
         given = (config, arch, data, set, replay, quantize_from)
         if any(given) or time_budget is not None or not run:
             raise OptionError("`resume` takes `run` and nothing else; the run has its settings")
-        config = Run(run).config_file
-        if not config.is_file():
-            raise ModelError(f"`resume` needs an interrupted run; {config} not found")
-    lineage = _lineage_for(run, resume, replay, data)
-    if lineage is not None:
-        if (config and not resume) or arch or set or time_budget is not None:
-            raise OptionError("`replay` takes `run` and `data` only; the lineage has the settings")
-        config, overrides = None, lineage.settings()[-1]
-    else:
-        overrides = configuration_overrides(set, arch, data, time_budget)
-    if quantize_from:
+        resolved, lineage = _resumed(run)
+    elif quantize_from:
         if config or arch or replay or time_budget is not None:
             raise OptionError(
                 "`quantize_from` takes `run`, `data` and `set` only; the run has the other settings"
             )
-        resolved = fine_tuning_config(quantize_from, overrides)
+        resolved = fine_tuning_config(quantize_from, configuration_overrides(set, data=data))
+    elif replay:
+        if config or arch or set or time_budget is not None:
+            raise OptionError("`replay` takes `run` and `data` only; the lineage has the settings")
+        resolved, lineage = _scheduled(Path(replay), data)
     else:
-        resolved = resolve_config(config and Path(config), overrides)
-    plan = None if lineage or quantize_from else planned_for(config, overrides, progress)
-    if plan is not None:
-        resolved = plan.config
+        overrides = configuration_overrides(set, arch, data, time_budget)
+        plan = planned_for(config, overrides, progress)
+        resolved = plan.config if plan else resolve_config(config and Path(config), overrides)
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
-    from alloyk.training.run import run_training
-    from alloyk.training.strategy import cluster_of
-
-    cluster = cluster_of(resolved.train)
-    if cluster is not None and not cluster.is_chief:  # the first worker chooses the folder
-        run = run or RUNS
+    if not run and not _chooses_folder(resolved):
+        run = RUNS
     name = f"{Path(quantize_from).absolute().name}-int8" if quantize_from else resolved.model.arch
-    new = new_numbered_folder(RUNS, name)
-    with nullcontext(Path(run)) if run else new as folder:
-        try:
-            folder = run_training(
+    with nullcontext(Path(run)) if run else new_numbered_folder(RUNS, name) as folder:
+        return Run(
+            _run_training(
                 resolved, folder, resume=resume, progress=progress,
                 plan=plan.to_yaml() if plan else "", lineage=lineage, started=started,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            if folder.is_dir() and not is_empty(folder):
-                logger.info("\nto resume: alloyk train --run %s --resume", folder)
-            else:
-                logger.info("\nthere is no checkpoint yet; nothing is kept")
-            raise
-    return Run(folder)
+            )
+        )  # fmt: skip
 
 
-def _lineage_for(
-    run: str | Path | None, resume: bool, replay: str | Path | None, data: str | Path | None
-) -> "Lineage | None":
-    """The schedule to repeat: the one that is given, or that of the run to resume."""
+def _resumed(run: str | Path) -> "tuple[Config, Lineage | None]":
+    """The configuration of an interrupted run, and the schedule it repeats, if any."""
+    from alloyk.config import resolve_config
     from alloyk.runs.folder import RunFolder
+
+    folder = RunFolder(run)
+    if not folder.config_file.is_file():
+        raise ModelError(f"`resume` needs an interrupted run; {folder.config_file} not found")
+    if folder.lineage_file.is_file():
+        return _scheduled(folder.lineage_file, None)
+    return resolve_config(folder.config_file), None
+
+
+def _scheduled(file: Path, data: str | Path | None) -> "tuple[Config, Lineage]":
+    """The schedule of settings in a `lineage.json`, and the settings that it ends with."""
+    from alloyk.config import resolve_config
     from alloyk.runs.lineage import Lineage
 
-    if replay:
-        return Lineage.read(Path(replay)).on(data and Path(data))
-    if resume and run and RunFolder(run).lineage_file.is_file():
-        return Lineage.read(RunFolder(run).lineage_file)
-    return None
+    lineage = Lineage.read(file).on(data and Path(data))
+    return resolve_config(None, lineage.settings()[-1]), lineage
+
+
+def _chooses_folder(config: "Config") -> bool:
+    """Whether this process names the folder of a new run; of several workers, the first does."""
+    from alloyk.training.strategy import cluster_of
+
+    cluster = cluster_of(config.train)
+    return cluster is None or cluster.is_chief
+
+
+def _run_training(config: "Config", folder: Path, **options: Any) -> Path:
+    """Train in a folder; where the training is interrupted, say whether it can be resumed."""
+    from alloyk.locks import is_empty
+    from alloyk.training.run import run_training
+
+    try:
+        return run_training(config, folder, **options)
+    except KeyboardInterrupt:
+        if folder.is_dir() and not is_empty(folder):
+            logger.info("\nto resume: alloyk train --run %s --resume", folder)
+        else:
+            logger.info("\nthere is no checkpoint yet; nothing is kept")
+        raise
 
 
 def cross_validate(

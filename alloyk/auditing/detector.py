@@ -1,7 +1,7 @@
 """Findings about the detector: bad pixels and lines, borders, image orientation.
 
-A defect at the same position in all images belongs to the detector. A defect in some images only
-reveals by which detector, or when, an image was taken; in one class only, it reveals the class.
+A defect at the same position in all images belongs to the detector. A defect in only some of them
+reveals which detector took them, or when; if they are all of one class, it reveals the class.
 """
 
 from collections import Counter
@@ -46,7 +46,8 @@ def defects(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "fixed-defects",
             NOTE,
-            f"The same {_kinds(fixed)} are bad in all images: {few(map(_named, fixed), 5)}.",
+            f"The same {_kinds(fixed)} are bad in {percent(COMMON)} of the images or more: "
+            f"{few(map(_named, fixed), 5)}.",
             "Set data.flat to flat frames so that they are repaired, or repair them before "
             "training; images of another detector have them at other positions.",
             figures={"places": [list(place) for place in fixed]},
@@ -66,7 +67,7 @@ def defects(audited: Audited) -> Iterator[Finding]:
 
 
 def borders(audited: Audited) -> Iterator[Finding]:
-    """A border around the images, from a collimator or a program."""
+    """A border around the images, from a collimator or from software."""
     framed = {row: d.border for row, d in audited.scan.defects.items() if any(d.border)}
     widths = Counter(framed.values()).most_common(1)
     if len(framed) < MIN_IMAGES:
@@ -96,7 +97,7 @@ class CommonScene:
     Attributes:
         rows: Rows of the readable images.
         turn: `(n,)` int, the orientation of each, 0 to 7.
-        sure: `(n,)` bool, whether it shows the scene in that orientation for certain.
+        sure: `(n,)` bool, whether that orientation is certain.
         usual: The most frequent orientation.
     """
 
@@ -154,8 +155,9 @@ def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> 
         return Finding(
             "defects-tell-class",
             FIX,
-            f"{_named(worst).capitalize()} is bad in some classes only{_by_class(place_shares)}; "
-            f"in all, {_kinds(moving)} are bad in some images and good in others.",
+            f"{_named(worst).capitalize()} is bad far more often in some classes than in others"
+            f"{_by_class(place_shares)}; in all, {_kinds(moving)} are bad in some images and good "
+            "in others.",
             "Repair them before training, or record all classes on one detector in mixed order; "
             "otherwise a network learns the defect instead of the metal.",
             audited.paths[rows].tolist(),
@@ -227,7 +229,7 @@ def _turns(thumbs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     scene = some[candidates[int(np.argmax(best))]]
     turn = _likeness(flat, scene).argmax(axis=1)
     upright = [_turned(thumb, _inverse(int(k))) for thumb, k in zip(some, turn, strict=True)]
-    scene = np.median(upright, axis=0)  # the mean of all, turned upright
+    scene = np.median(upright, axis=0)  # of all, turned upright
     likeness = in_blocks(lambda block: _likeness(normed(block), scene), thumbs, rows)
     turn = likeness.argmax(axis=1)
     usual = np.bincount(turn, minlength=8).argmax()

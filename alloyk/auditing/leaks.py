@@ -13,11 +13,11 @@ from alloyk.files import few
 SAMPLE_PAIRS = 3
 
 # Images of the second split must not be in the first.
-BORDERS = (("train", "val"), ("train", "test"), ("val", "test"))
+SPLIT_PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
 def duplicates(audited: Audited) -> Iterator[Finding]:
-    """Images with the same pixels: across splits, with other labels, within a split."""
+    """Images with the same pixels: across splits, with different labels, within a split."""
     codes = _codes(audited)
     labels, splits = audited.labels, audited.splits
     yield from _across_splits(audited, codes)
@@ -43,7 +43,7 @@ def duplicates(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "duplicates",
             FIX if splits is None else CHECK,
-            f"Pixel-identical copies{where}, {counted(extra)} too many: "
+            f"Pixel-identical copies{where}: {counted(extra)} could go. "
             f"{_sample_groups(audited, inside)}.",
             "Keep one of each before splitting; otherwise test may have copies of training images."
             if splits is None
@@ -53,7 +53,7 @@ def duplicates(audited: Audited) -> Iterator[Finding]:
 
 
 def similar(audited: Audited) -> Iterator[Finding]:
-    """Near-duplicates: across splits, with other labels, within a split."""
+    """Near-duplicates: across splits, with different labels, within a split."""
     pairs = similar_pairs(audited)
     if not pairs:
         return
@@ -77,8 +77,8 @@ def similar(audited: Audited) -> Iterator[Finding]:
         ),
         (
             "near-duplicates", CHECK, within, "" if splits is None else " within a split",
-            "Look at the pairs (--figures): an exposure saved twice counts twice, and the copies "
-            "may be put into different splits.",
+            "Look at the pairs (--figures): an exposure saved twice counts twice"
+            + (", and the copies may be put into different splits." if splits is None else "."),
         ),
     ):  # fmt: skip
         if some:
@@ -86,7 +86,7 @@ def similar(audited: Audited) -> Iterator[Finding]:
                 name,
                 severity,
                 f"{counted(len(some), 'pair')} of near-duplicates{where} ({alike}): "
-                f"{few([_pair(audited, *p[:2]) for p in some], SAMPLE_PAIRS)}.",
+                f"{few([_pair(audited, i, j, '≈') for i, j, _ in some], SAMPLE_PAIRS)}.",
                 advice,
                 [[audited.paths[i], audited.paths[j]] for i, j, _ in some],
             )
@@ -106,7 +106,7 @@ def shared_series(audited: Audited) -> Iterator[Finding]:
     if splits is None or not audited.series_reliable:
         return
     noun, plural = ("plate", "plates") if audited.series_name == PLATE else ("series", "series")
-    for earlier, later in BORDERS:
+    for earlier, later in SPLIT_PAIRS:
         known = audited.series != ""
         shared = sorted(
             set(audited.series[known & (splits == earlier)])
@@ -122,7 +122,8 @@ def shared_series(audited: Audited) -> Iterator[Finding]:
             f"Of the {total:,} {plural} in {later} (by {audited.series_name}), {len(shared):,} are "
             f"in {earlier} too, with {counted(int(rows.sum()))} of {later}: {few(shared, 5)}.",
             f"Split again by group: `alloyk split SRC OUT --group-by {_group_by(audited)}`. A "
-            f"network recognises a {noun} from training, and {later} then measures memory.",
+            f"network recognises a {noun} from training, so the metrics of {later} measure "
+            "memorisation.",
             shared,
         )
 
@@ -138,7 +139,8 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
             "cannot-split",
             FIX,
             f"The data set is not split, and cannot be: {error}.",
-            "Add images of more plates, or split with --group-by none and report that."
+            "Add images of more plates, or split with --group-by none and say so when you report "
+            "results."
             if audited.has_plates
             else "Add images of the smallest class, or remove that class.",
         )
@@ -155,7 +157,7 @@ def not_split_yet(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "not-split",
             CHECK,
-            f"The data set is not split yet and has no column {PLATE}: training would split it by "
+            f"The data set is not split yet and has no {PLATE} column: training would split it by "
             f"image, although the file names show {series:,} series (by {audited.series_name}).",
             f"Set data.group_by, or use `alloyk split SRC OUT --group-by {_group_by(audited)}`.",
         )
@@ -176,9 +178,9 @@ def _unknown_plates(state: str) -> Finding:
     return Finding(
         "unknown-plates",
         NOTE,
-        f"{state}, and neither a column {PLATE} nor the file names show which images share a "
+        f"{state}, and neither a {PLATE} column nor the file names show which images share a "
         "plate.",
-        "If plates were imaged several times, identify them by a column plate_id in manifest.csv, "
+        "If plates were imaged several times, identify them by a plate_id column in manifest.csv, "
         "or with --series and a regular expression on the file name.",
     )
 
@@ -189,7 +191,7 @@ def _group_by(audited: Audited) -> str:
 
 
 def _codes(audited: Audited) -> np.ndarray:
-    """A number for each content; every unreadable image has a different one."""
+    """An integer for each distinct content; each unreadable image has one of its own."""
     import pandas as pd
 
     codes = pd.factorize(audited.scan.measures["digest"])[0].astype(np.int64)
@@ -212,7 +214,7 @@ def _across_splits(audited: Audited, codes: np.ndarray) -> Iterator[Finding]:
     splits, labels = audited.splits, audited.labels
     if splits is None:
         return
-    for earlier, later in BORDERS:
+    for earlier, later in SPLIT_PAIRS:
         there = np.flatnonzero(splits == earlier)
         known, first = np.unique(codes[there], return_index=True)
         rows = np.flatnonzero(splits == later)
@@ -233,7 +235,7 @@ def _across_splits(audited: Audited, codes: np.ndarray) -> Iterator[Finding]:
             f"pixel-identical to images in {earlier}{by_class}: "
             f"{few([' = '.join(pair) for pair in pairs], SAMPLE_PAIRS)}.",
             f"Delete them from {earlier}, or from {later} if they do not belong there: the "
-            f"metrics of {later} measure memory.",
+            f"metrics of {later} measure memorisation.",
             pairs,
             {"earlier": earlier, "later": later, "count": len(rows)},
         )
@@ -247,5 +249,5 @@ def _sample_groups(audited: Audited, groups: Sequence[np.ndarray]) -> str:
     return few([_pair(audited, *rows[:2]) for rows in groups], SAMPLE_PAIRS)
 
 
-def _pair(audited: Audited, first: int, second: int) -> str:
-    return f"{audited.paths[first]} = {audited.paths[second]}"
+def _pair(audited: Audited, first: int, second: int, sign: str = "=") -> str:
+    return f"{audited.paths[first]} {sign} {audited.paths[second]}"

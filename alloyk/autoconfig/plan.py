@@ -103,7 +103,7 @@ def plan_training(
         given: The user's settings, nested, as from `parse_overrides`; they are kept. They must have
             `data.path`.
         progress: Progress display of the measuring, see `alloyk.progress`.
-        held_out: Settings of `data` that say what is held out while measuring, where trainings
+        held_out: Settings of `data` that say what is held out while measuring, where training runs
             will each hold out something else.
 
     Raises:

@@ -29,7 +29,7 @@ from alloyk.runs.predictions import Predictions
 
 logger = logging.getLogger(__name__)
 
-# Keys that differ between trainings of one experiment.
+# Keys that differ between training runs of one experiment.
 SEED_KEYS = (("seed",), ("train", "devices"), ("train", "tensorboard"), ("data", "cache"))
 
 
@@ -185,7 +185,7 @@ def _seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _experiment(config: Mapping[str, Any]) -> str:
-    """A configuration without the keys that differ between trainings of one experiment."""
+    """A configuration without the keys that differ between training runs of one experiment."""
     config = copy.deepcopy(dict(config))
     for *above, key in SEED_KEYS:
         section = config

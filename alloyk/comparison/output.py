@@ -186,7 +186,7 @@ def _estimate_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable
 
 def _seed_table(comparison: Mapping[str, Any]) -> ComparisonTable:
     return ComparisonTable(
-        "Accuracy of trainings that differ by their seed only: mean and standard deviation.",
+        "Accuracy of training runs that differ by their seed only: mean and standard deviation.",
         [
             Column("Runs", "name"),
             Column("Seeds", "n", "d"),

@@ -41,7 +41,7 @@ STUDY: dict[str, Settings] = {
 
 ARCHITECTURES = tuple(STUDY)
 
-# Common to all trainings of the study, within its stated ranges.
+# Common to all training runs of the study, within its stated ranges.
 STUDY_TRAINING: Settings = {
     "preprocess": {"repair": False, "normalize": "min_max", "upright": False},
     "schedule": {"name": "constant"},
@@ -50,8 +50,8 @@ STUDY_TRAINING: Settings = {
 
 # Where the recipe `alloyk` departs from Table 1; the experiments are in docs/recipe.md.
 ALLOYK: dict[str, Settings] = {
-    # SGD at the table's rate learns little. At Adam's usual rate of 0.001, a step can move all the
-    # thousands of inputs of a unit together, and where training ends depends on the seed.
+    # SGD at the table's rate learns little. At Adam's usual rate of 0.001, one step can change all
+    # of a unit's thousands of weights at once, and the result depends on the seed.
     "fnn": {
         "optimizer": {
             "name": "adam",
@@ -60,9 +60,9 @@ ALLOYK: dict[str, Settings] = {
             "clip_norm": 1.0,
         },
     },
-    # Keras' default of 0.99 needs more steps than a short training has.
+    # Keras' default of 0.99 needs more steps than a short training run has.
     "resnet50": {"model": {"batch_norm_momentum": 0.9}},
-    # SGD without momentum makes little progress in a short training at the table's learning rate.
+    # SGD without momentum makes little progress in a short run at the table's learning rate.
     "resnet34": {
         "optimizer": {
             "name": "momentum",
@@ -73,7 +73,7 @@ ALLOYK: dict[str, Settings] = {
     },
     # RMSprop as in Tan and Le (2019, section 5): momentum 0.9, and the epsilon of 0.001 of their
     # published code. AdamW stayed near chance from scratch. With few epochs, the batch-norm
-    # averages must follow within one, and no block is dropped.
+    # averages must converge within one, and no block is dropped.
     "efficientnetb0": {
         "model": {"batch_norm_momentum": 0.9, "stochastic_depth": 0.0},
         "optimizer": {"momentum": 0.9, "epsilon": 0.001},

@@ -162,7 +162,7 @@ class MultitaskConfig(Section):
 
 
 class TrainConfig(Section):
-    """Length, batches, early stopping and hardware of a training."""
+    """Length, batches, early stopping and hardware of a training run."""
 
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=32, ge=1)

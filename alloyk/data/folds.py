@@ -1,5 +1,6 @@
 """Which images are held out: a fold of cross-validation, or everything under one condition."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ def fold_split(
 
     Args:
         table: As in `alloyk.data.split_table`.
-        fold: Number, from 1, and how many there are.
+        fold: 1-based index, and the number of folds.
         ratios: Shares of train, val and test; the first two divide what is not held out.
         group_by: As in `split_table`.
         seed: Seed of the draw; the same for all folds of one cross-validation.
@@ -61,7 +62,8 @@ def fold_split(
         A series of `"train"`, `"val"` and `"test"` with the table's index.
 
     Raises:
-        DataError: There are fewer groups than folds, or than train and val need of the rest.
+        DataError: A class has fewer groups than there are folds, or the rest too few for train and
+            val.
     """
     number, count = fold
     names = [f"fold {k + 1}" for k in range(count)]
@@ -74,12 +76,12 @@ def validation_split(
 ) -> "pd.Series":
     """Hold one fold of the training and validation images out for validation; test stays test.
 
-    Folds are stratified and grouped like any split; over all folds each of these images validates
-    once.
+    Folds are stratified and grouped like any split; over all folds each of these images is in
+    validation once.
 
     Args:
         table: As in `alloyk.data.split_table`, with `split`.
-        fold: Number, from 1, and how many there are.
+        fold: 1-based index, and the number of folds.
         group_by: As in `split_table`.
         seed: Seed of the draw; the same for all folds.
 
@@ -107,11 +109,23 @@ def condition_split(
 ) -> "pd.Series":
     """Hold all images under one condition out for testing; the rest as in `fold_split`.
 
+    Args:
+        table: As in `alloyk.data.split_table`.
+        column: Name of the column, in any case.
+        value: The condition, as the column has it; a number may be written in another way.
+        ratios: Shares of train, val and test; the first two divide what is not held out.
+        group_by: As in `split_table`.
+        seed: Seed of the draw.
+
+    Returns:
+        A series of `"train"`, `"val"` and `"test"` with the table's index.
+
     Raises:
         DataError: No such column or value; or the rest cannot be divided.
     """
     codes, values = condition_column(table, column)
-    equal = [name for name in values if number_in(name) == number_in(value)]
+    number = number_in(value)
+    equal = [name for name in values if math.isfinite(number) and number_in(name) == number]
     if value not in values and equal:
         value = equal[0]  # 5 for a column that says 5.0
     if value not in values:
@@ -120,14 +134,14 @@ def condition_split(
     unlearnt = sorted(set(table["label"]) - set(table["label"][~held_out]))
     if unlearnt:
         raise DataError(
-            f"training must keep images of every class, got none of {unlearnt[0]!r} without "
-            f"{column}={value}; leave another column out"
+            f"training must have every class, but all images of {unlearnt[0]!r} have "
+            f"{column}={value}; hold out another value or column"
         )
     return _hold_out(table, held_out, ratios, group_by, seed)
 
 
 def condition_column(table: "pd.DataFrame", column: str) -> tuple[np.ndarray, list[str]]:
-    """The conditions in a column of a data set, as `alloyk.data.binning.conditions_in`.
+    """The conditions in a column of a data set, as returned by `alloyk.data.binning.conditions_in`.
 
     Raises:
         DataError: There is no such column, or nothing varies in it.

@@ -1,4 +1,4 @@
-"""What the trainings of a cross-validation hold out, each in its turn."""
+"""What the training runs of a cross-validation hold out, each in its turn."""
 
 from dataclasses import replace
 

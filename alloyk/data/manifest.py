@@ -23,7 +23,7 @@ MANIFEST = "manifest.csv"
 # A column with more values does not name splits; looking at a million cells would take long.
 MAX_SPELLINGS = 10
 
-# An absolute path of Windows.
+# An absolute Windows path.
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
@@ -58,8 +58,8 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
         labelled: Whether the column `label` is required; where it is there, no cell may be empty.
 
     Returns:
-        Every column of the file, all cells as text as they stand there; and what was read
-        otherwise than it is written, a sentence each.
+        The table, with cells as text, and one sentence for each name or value that was
+        interpreted.
 
     Raises:
         DataError: Not a table, columns missing, cells empty, paths twice or outside the folder.
@@ -78,8 +78,8 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
         empty = table.index[table[name].str.strip() == ""]
         if len(empty):
             raise DataError(
-                f"{shown(file)} must have a {name} in every row, got none in {len(empty)} rows "
-                f"(first: row {empty[0] + 1}); fill them in"
+                f"{shown(file)} must have a {name} in every row, got none in "
+                f"{len(empty)} (first: row {empty[0] + 1}); fill them in"
             )
     table["path"], slashes = _with_slashes(file, table["path"])
     table["path"] = _checked_paths(file, table["path"])
@@ -87,7 +87,7 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
         if name in table.columns and (table[name].str.strip() == "").all():
             table = table.drop(columns=name)
     if "label" in table.columns:
-        _refuse_blank_labels(file, table["label"])
+        _refuse_padded_duplicates(file, table["label"])
     if "split" in table.columns:
         table["split"], spellings = _checked_splits(file, table["split"])
         notes += spellings
@@ -128,7 +128,7 @@ def _read_columns(file: Path) -> "pd.DataFrame":
 
 
 def _with_known_names(file: Path, table: "pd.DataFrame") -> "tuple[pd.DataFrame, list[str]]":
-    """Give known columns their name; where blanks surround it, they surround its cells too."""
+    """Rename known columns; if a header was padded with spaces, strip its cells too."""
     renamed = known_names(shown(file), list(table.columns))
     blank = [new for old, new in renamed.items() if old != old.strip()]
     table = table.rename(columns=renamed)
@@ -151,7 +151,7 @@ def _with_slashes(file: Path, paths: "pd.Series") -> "tuple[pd.Series, list[str]
     return paths.map(lambda path: turned.get(path, path)), [note]
 
 
-def _refuse_blank_labels(file: Path, labels: "pd.Series") -> None:
+def _refuse_padded_duplicates(file: Path, labels: "pd.Series") -> None:
     """Refuse labels that differ by surrounding blanks alone."""
     spellings: dict[str, list[str]] = {}
     for label in sorted(set(labels)):
@@ -159,7 +159,7 @@ def _refuse_blank_labels(file: Path, labels: "pd.Series") -> None:
     twice = [names for names in spellings.values() if len(names) > 1]
     if twice:
         raise DataError(
-            f"{shown(file)} must spell a label in one way, got "
+            f"{shown(file)} must spell each label the same way, got "
             f"{' and '.join(map(repr, twice[0]))}; remove the spaces"
         )
 
@@ -219,7 +219,7 @@ def check_manifest_files(
             (`flat.*`, `dark.*`, and the content of folders with these names) belong to no class.
 
     Returns:
-        The paths that leave the folder by a link.
+        The listed paths that lead outside the folder through a link.
 
     Raises:
         DataError: Files are missing, or images are not named.
@@ -227,7 +227,7 @@ def check_manifest_files(
     root = file.parent
     found = store_around(root)
     if found and (not found[1] or found[1] + table["path"].iloc[0] in found[0]):
-        _refuse_other_than_stored(file, table, *found, whole_folder=whole_folder)
+        _check_against_store(file, table, *found, whole_folder=whole_folder)
         return ()
     listed = {_file_of(root, path) for path in table["path"]}
     if whole_folder:
@@ -239,20 +239,20 @@ def check_manifest_files(
     missing = sorted(path for path in listed - there if not os.path.isfile(root / path))
     if missing:
         raise DataError(
-            f"{shown(file)} names {len(listed)} images, but {len(missing)} of them are not there "
-            f"({few(missing)}); restore them, or take their rows out"
+            f"{shown(file)} names {len(listed)} images, but {len(missing)} of them are missing "
+            f"({few(missing)}); restore them, or remove their rows"
         )
     unlisted = [path for path in tree.images if path not in listed] if whole_folder else []
     unlisted = [path for path in unlisted if not is_reference(path)]
     if unlisted:
         raise DataError(
             f"{len(unlisted)} images in {shown(root)} are not in its {file.name} "
-            f"({few(unlisted)}); add rows for them, or name {file.name} itself as the data set"
+            f"({few(unlisted)}); add rows for them, or pass {file.name} itself as the data set"
         )
     return tuple(links_out)
 
 
-def _refuse_other_than_stored(
+def _check_against_store(
     file: Path, table: "pd.DataFrame", store: ImageStore, prefix: str, *, whole_folder: bool
 ) -> None:
     """Compare a manifest with the images in shards."""
@@ -265,12 +265,12 @@ def _refuse_other_than_stored(
     if missing:
         raise DataError(
             f"{shown(file)} names {len(names)} images, but {len(missing)} of them are not in "
-            f"{shown(store.folder)} ({few(missing)}); restore {file.name}, or take their rows out"
+            f"{shown(store.folder)} ({few(missing)}); restore {file.name}, or remove their rows"
         )
     if whole_folder and not prefix and len(names) < len(store):
         raise DataError(
             f"{shown(store.folder)} has {len(store)} images, but {shown(file)} names only "
-            f"{len(names)}; restore it, or name {file.name} itself as the data set"
+            f"{len(names)}; restore {file.name}, or pass it as the data set"
         )
 
 
@@ -281,7 +281,7 @@ def _file_of(root: Path, path: str) -> str:
 
 
 def _files_beside(root: Path, listed: set[str]) -> tuple[set[str], list[str]]:
-    """Return the content of the listed files' folders, and the links in it to outside."""
+    """Return the listed files that exist, and those that link outside `root`, or their folders."""
     there, links_out, top = set(), [], os.path.realpath(root)
     for folder in sorted({path.rpartition("/")[0] for path in listed}):
         if not os.path.isdir(os.path.join(root, folder)):

@@ -21,6 +21,9 @@ METHODS = ("gradcam", "shap")
 EXPLAINERS = ("gradient", "partition")
 BACKGROUND_IMAGES = 50
 
+MapMaker = GradCAM | GradientSHAP | PartitionSHAP
+"""Makes the maps of a batch of images."""
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -112,6 +115,7 @@ def explain(
     if label is not None and label not in opened.classes:
         known = ", ".join(opened.classes)
         raise ConfigError(f"--class must be one of {known}, got {label!r}")
+    make_maps: MapMaker
     count = {} if samples is None else {"samples": samples}
     if method == "gradcam":
         make_maps = GradCAM(opened.network, layer)
@@ -121,47 +125,61 @@ def explain(
         background = background_images(opened, run, data, seed)
         make_maps = GradientSHAP(opened.network, background, seed=seed, **count)
 
-    raw = [read_image(path) for path in images]
-    probabilities = opened.classifier.predict(
-        raw, names=[str(path) for path in images]
-    ).probabilities
+    raw, paths = [read_image(path) for path in images], tuple(map(str, images))
+    probabilities = opened.classifier.predict(raw, names=list(paths)).probabilities
     seen = np.stack([opened.seen(image) for image in raw])
-    logits = opened.logits(seen)
     explained = probabilities.argmax(axis=1)
     if label is not None:
         explained = np.full(len(raw), opened.classes.index(label))
-
-    parts = []
-    with progress.task("explaining", len(seen)) as advance:
-        for first in range(0, len(seen), make_maps.batch):
-            part = slice(first, first + make_maps.batch)
-            parts.append(make_maps(seen[part], explained[part]).astype(np.float32))
-            advance(len(parts[-1]))
-    maps = np.concatenate(parts)
-    checked = slice(0, make_maps.checked_images)
-    rows = np.arange(len(raw))
-    reference = make_maps.reference(seen)
+    maps = _maps(make_maps, seen, explained, progress)
+    rows, reference = np.arange(len(raw)), make_maps.reference(seen)
     return Explanation(
         method=make_maps.name,
         classes=opened.classes,
         simulated=opened.simulated,
-        paths=tuple(str(path) for path in images),
+        paths=paths,
         labels=tuple(labels) if labels is not None else (None,) * len(raw),
         probabilities=probabilities,
         explained=explained,
         raw=raw,
         seen=seen,
         maps=maps,
-        log_odds=np.asarray(log_odds(logits))[rows, explained],
+        log_odds=np.asarray(log_odds(opened.logits(seen)))[rows, explained],
         reference=None if reference is None else reference[rows, explained],
         settings={**make_maps.settings, "seed": seed},
-        sanity=sanity_check(
-            opened.network,
-            lambda: make_maps(seen[checked], explained[checked]),
-            maps[checked],
-            draws=make_maps.draws,
-            seed=seed,
-        ),
+        sanity=_sanity(opened, make_maps, seen, explained, maps, seed),
+    )
+
+
+def _maps(
+    make_maps: MapMaker, seen: np.ndarray, explained: np.ndarray, progress: Progress
+) -> np.ndarray:
+    """The map of each image, made in batches."""
+    parts = []
+    with progress.task("explaining", len(seen)) as advance:
+        for first in range(0, len(seen), make_maps.batch):
+            part = slice(first, first + make_maps.batch)
+            parts.append(make_maps(seen[part], explained[part]).astype(np.float32))
+            advance(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _sanity(
+    opened: OpenedClassifier,
+    make_maps: MapMaker,
+    seen: np.ndarray,
+    explained: np.ndarray,
+    maps: np.ndarray,
+    seed: int,
+) -> dict:
+    """Whether the maps of the first images depend on the weights."""
+    first = slice(0, make_maps.checked_images)
+    return sanity_check(
+        opened.network,
+        lambda: make_maps(seen[first], explained[first]),
+        maps[first],
+        draws=make_maps.draws,
+        seed=seed,
     )
 
 

@@ -107,7 +107,7 @@ def fold_certainties(
 ) -> dict[str, Certainty]:
     """The certainty of each trial from the spread over its folds.
 
-    The trainings of two folds share most images, so that the variance of a mean over K folds is
+    The training runs of two folds share most images, so that the variance of a mean over K folds is
     taken as (1/K + 1/(K − 1)) times the variance between folds: the corrected t interval of
     [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366), with K − 1 degrees of
     freedom.

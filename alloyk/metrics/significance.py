@@ -151,7 +151,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """Welch's t-test of two sets of values, each from trainings with several seeds.
+    """Welch's t-test of two sets of values, each from training runs with several seeds.
 
     Returns:
         `difference` of the means, second minus first, its 95 % `interval` and the two-sided

@@ -151,18 +151,10 @@ def build_model(
         options["kernel_initializer"] = kernel_initializer
     if imagenet_input is None:
         imagenet_input = expects_unit_range(weights)
-    if (pretrained or imagenet_input) and architecture.imagenet_input is None:
-        raise AlloykError(
-            f"{name} has no published weights, got weights={weights}; use weights=none"
-        )
+    if pretrained or imagenet_input:
+        _check_published(name, architecture, weights, image_shape, imagenet_input)
     if weights is not None:
         check_weights(name, weights)
-
-    if imagenet_input and image_shape[-1] not in (1, 3):
-        raise AlloykError(
-            f"published weights take images of 1 or 3 channels, got {image_shape[-1]}; use "
-            "weights=none"
-        )
 
     seeds = SeedStream(seed)
     inputs = x = keras.Input(image_shape, name="image", dtype="float32")
@@ -189,6 +181,25 @@ def build_model(
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def _check_published(
+    name: str,
+    architecture: Architecture,
+    weights: str | Path | None,
+    image_shape: tuple[int, int, int],
+    imagenet_input: bool,
+) -> None:
+    """Raise AlloykError if a network, or images, cannot have published weights."""
+    if architecture.imagenet_input is None:
+        raise AlloykError(
+            f"{name} has no published weights, got weights={weights}; use weights=none"
+        )
+    if imagenet_input and image_shape[-1] not in (1, 3):
+        raise AlloykError(
+            f"published weights take images of 1 or 3 channels, got {image_shape[-1]}; use "
+            "weights=none"
+        )
 
 
 def _backbone_options(name: str, **options: float | None) -> dict[str, Any]:

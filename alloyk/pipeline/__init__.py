@@ -6,7 +6,7 @@ list → read and decode → gray, normalise, equalise, resize → (keep) → sh
 `batches` builds the epochs; `python_calls` drains in-flight callbacks before an error propagates.
 
 Every random choice depends only on the seed, the epoch and the position in the epoch. The same seed
-repeats a training exactly, and a training resumed at epoch 7 sees the same batches as an
+repeats a training run exactly, and a training run resumed at epoch 7 sees the same batches as an
 uninterrupted one.
 """
 

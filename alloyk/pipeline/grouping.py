@@ -104,7 +104,7 @@ class Grouping:
 def _traced(preprocessing: Any) -> Callable[[Any], Any]:
     """A function that preprocesses images of one size `(n, height, width, channels)`.
 
-    It is traced once for all data sets, both ways of reading, and one training after another with
+    It is traced once for all data sets, both ways of reading, and one run after another with
     the same preprocessing: tracing takes a second, and tf.data would optimize each copy of the
     large graph.
     """

@@ -1,7 +1,7 @@
 """The part of each batch that one of several devices or machines trains with.
 
-All parts together are exactly the images of the whole batch, augmented and mixed alike, so that a
-training does not depend on the number of devices.
+All parts together are exactly the images of the whole batch, augmented and mixed as on one device,
+so that the result does not depend on the number of devices.
 """
 
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ class Part(NamedTuple):
     """The devices of this process among the devices of all processes.
 
     Attributes:
-        first: Number of the first device of this process.
-        here: Devices of this process.
-        total: Devices of all processes.
+        first: Index of the first device of this process.
+        here: Number of devices of this process.
+        total: Number of devices of all processes.
     """
 
     first: int = 0
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     total: int = 1
 
     def bounds(self, size: Any, device: Any) -> tuple[Any, Any]:
-        """First image of a batch of `size` for a device, and the one after its last.
+        """Start and stop of a device's images in a batch of `size`.
 
         >>> [Part(total=4).bounds(10, device) for device in range(4)]
         [(0, 2), (2, 5), (5, 7), (7, 10)]
@@ -45,7 +45,7 @@ class PartBatches:
         targets: Tensors over all images.
         augmentation: `Augmentation` or None.
         part: The devices.
-        uneven: Whether there are batches that may divide unevenly over all devices.
+        uneven: Whether a batch may not divide evenly among the devices.
     """
 
     def __init__(
@@ -56,21 +56,20 @@ class PartBatches:
         self.mixup = augmentation.mixup if augmentation is not None else 0.0
 
     def batches(self, steps: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches from the image numbers and the seed of each whole batch.
+        """Batches from the image indices and the seed of each whole batch.
 
         Returns:
-            Images and targets. If batches may be uneven there is a third element: the weight of
-            each image, with which the mean over devices of their mean losses is the mean over the
-            batch.
+            Images and targets. If batches may be uneven there is a third element: per-image weights
+            that make the mean of the per-device mean losses equal the mean loss of the batch.
         """
         parts = steps.flat_map(self._of_each_device)
-        read = self.images.batches(parts.map(lambda numbers, *_: _one_at_least(numbers)))
+        read = self.images.batches(parts.map(lambda numbers, *_: _at_least_one(numbers)))
         together = tf.data.Dataset.zip(read, parts).map(lambda batch, rest: (batch, *rest))
         finished = together.map(self._finish, num_parallel_calls=AUTOTUNE, deterministic=True)
         return finished.prefetch(AUTOTUNE)
 
     def _of_each_device(self, batch: Any, key: Any) -> tf.data.Dataset:
-        """Image numbers, places in the batch, size and seed of the batch for each device."""
+        """Image indices, places in the batch, size and seed of the batch for each device."""
 
         def of_device(device: Any) -> Any:
             size = tf.size(batch)
@@ -86,7 +85,7 @@ class PartBatches:
 
     def _finish(self, batch: Any, numbers: Any, rows: Any, size: Any, key: Any) -> Any:
         count = tf.size(rows)
-        batch = batch[:count]  # without what `_one_at_least` added
+        batch = batch[:count]  # without what `_at_least_one` added
         if self.augmentation is not None and self.augmentation.active:
             batch = self.augmentation(batch, key, rows, size)
         truth = tf.nest.map_structure(lambda table: tf.gather(table, numbers), self.targets)
@@ -103,7 +102,7 @@ class PartBatches:
 def parts_in_order(
     images: Any, targets: Any, count: int, batch_size: int, part: Part
 ) -> tf.data.Dataset:
-    """Images and targets in order, over and over; for each batch one element per device here."""
+    """Images and targets in order, repeated; for each batch one element per local device."""
     targets = tf.nest.map_structure(tf.constant, targets)
     steps = -(-count // batch_size)
 
@@ -114,7 +113,7 @@ def parts_in_order(
         return tf.range(first + start, first + stop)
 
     numbers = tf.data.Dataset.range(steps * part.here).map(of_device).repeat()
-    read = images.batches(numbers.map(_one_at_least))
+    read = images.batches(numbers.map(_at_least_one))
 
     def finish(batch: Any, at: Any) -> Any:
         truth = tf.nest.map_structure(lambda table: tf.gather(table, at), targets)
@@ -123,6 +122,6 @@ def parts_in_order(
     return tf.data.Dataset.zip(read, numbers).map(finish)
 
 
-def _one_at_least(numbers: Any) -> Any:
-    """Image numbers to read; a device without an image in a batch reads the first one."""
+def _at_least_one(numbers: Any) -> Any:
+    """Image indices to read; a device without an image in a batch reads image 0 in its place."""
     return tf.cond(tf.size(numbers) > 0, lambda: numbers, lambda: tf.zeros([1], numbers.dtype))

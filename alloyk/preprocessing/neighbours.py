@@ -33,7 +33,7 @@ class Neighbours:
     """The pixels one and two steps away from each pixel, in eight directions.
 
     The image is mirrored at its edges. Each shifted copy is one slice with constant bounds and is
-    made once, because the size of the graph affects the start of every training.
+    made once, because the size of the graph affects the start of every training run.
 
     Args:
         images: `(batch, height, width)`.

@@ -19,7 +19,7 @@ HEADINGS = {
     "Seeds": ("seeds", "seed_tests"),
 }
 ONE_SEED = (
-    "Each run is one training, and another seed would give another accuracy: the tests tell "
+    "Each run has one seed, and another would give another accuracy: the tests tell "
     "whether two trained networks differ, not whether two architectures do."
 )
 
@@ -100,7 +100,7 @@ def _pictures(folder: Path, comparison: Mapping) -> dict[str, Picture]:
         "standalone_voting": ("Standalone against voting", f"Accuracy of each run: {runs}."),
         "table3": ("Average precision of each class", "As in the table above."),
         "pairs": ("Differences in accuracy", f"{pairs}."),
-        "seeds": ("Accuracy over seeds", "Accuracy of each training, by experiment."),
+        "seeds": ("Accuracy over seeds", "Accuracy of each training run, by experiment."),
     }
     return {
         name: Picture(title, f"{title}. {words}", (folder / f"{name}.png").read_bytes())

@@ -45,7 +45,7 @@ def limits(
     )
     if settings.seed is not None:
         found.append(
-            f"One training, seed {settings.seed}. The intervals describe the effect of other "
+            f"One training run, seed {settings.seed}. The intervals describe the effect of other "
             "plates, not of another seed: train with several seeds and compare."
         )
     thresholds = [row for row in metrics.get("abstention") or [] if row["threshold"] is not None]

@@ -190,7 +190,7 @@ def limits(data: SearchData) -> list[str]:
         if data.certainties and data.description.folds:
             found.append(
                 "The intervals are those of the mean over the folds, the same ones for all trials. "
-                "The trainings of two folds share most images, for which they are widened, by an "
+                "The runs of two folds share most images, for which they are widened, by an "
                 "approximation. Another seed of the training changes the results too."
             )
         elif data.certainties:

@@ -1,1 +1,1 @@
-"""A run folder: the files of one training, read and written as typed objects."""
+"""A run folder: the files of one training run, read and written as typed objects."""

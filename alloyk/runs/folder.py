@@ -130,7 +130,7 @@ class RunFolder:
         return self.path / f"explain_{method}"
 
     def part(self, name: str) -> "RunFolder":
-        """Return one of the trainings of a cross-validation."""
+        """Return one of the training runs of a cross-validation."""
         return RunFolder(self.path / name)
 
     @property
@@ -332,7 +332,7 @@ class RunFolder:
             )
         if self.cross_validation_file.is_file():
             return (
-                f"{name} is a cross-validation, which has a {model} in the folder of each training "
+                f"{name} is a cross-validation, which has a {model} in the folder of each fold "
                 f"only; name one of them, or evaluate {name} with --from-predictions"
             )
         if self.is_finished:

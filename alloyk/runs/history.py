@@ -1,4 +1,4 @@
-"""The history of a training: one row per epoch, as `history.csv` holds it."""
+"""The history of a training run: one row per epoch, as `history.csv` holds it."""
 
 import csv
 from pathlib import Path

@@ -10,10 +10,10 @@ from alloyk.imaging import shown
 
 
 class Planned(NamedTuple):
-    """Settings made once for a data set, from its training images, and used in every training.
+    """Settings made once for a data set, from its training images, and used in every training run.
 
     Attributes:
-        arch: Architecture where a training chooses none; empty if nothing was planned.
+        arch: Architecture where a training run chooses none; empty if nothing was planned.
         settings: Architecture → nested settings, weaker than what the user gives.
         text: The plan for `arch` as YAML, with a reason beside each value.
     """

@@ -150,7 +150,7 @@ def training_image_notes(run: str | Path, dataset: ImageDataset, paths: Sequence
 
 
 def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
-    """Require the very images that an interrupted training was started with.
+    """Require the very images that an interrupted training run was started with.
 
     Raises:
         AlloykError: An image was added, is missing, or has another content, label or split.

@@ -29,7 +29,7 @@ _COLUMNS = ("path", "label", "split", "sha256")
 
 @dataclass(frozen=True, eq=False)
 class SplitRecord:
-    """The images of a training.
+    """The images of a training run.
 
     Attributes:
         table: `path` as index; the columns `label`, `split` and `sha256`, and `plate_id`

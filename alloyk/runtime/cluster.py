@@ -1,4 +1,4 @@
-"""The workers of one training, as the environment variable `TF_CONFIG` describes them.
+"""The workers of one training run, as the environment variable `TF_CONFIG` describes them.
 
 Source: https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
 """

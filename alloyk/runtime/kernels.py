@@ -89,7 +89,7 @@ def _has_several_workers() -> bool:
     """Whether `TF_CONFIG` names several workers."""
     try:
         return cluster_from_environment() is not None
-    except ConfigError:  # which a training reports
+    except ConfigError:  # which a training run reports
         return False
 
 

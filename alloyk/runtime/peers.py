@@ -1,4 +1,4 @@
-"""Connections between the workers of one training: who is there, and who is lost.
+"""Connections between the workers of one training run: who is there, and who is lost.
 
 TensorFlow waits without end for a worker that does not start, and ignores SIGTERM meanwhile. So the
 workers meet here first, over plain TCP, on the chief's port of `TF_CONFIG`; the port is free again

@@ -1,4 +1,4 @@
-"""The state from which a killed training resumes exactly, and the weights of the best epoch."""
+"""The state from which a killed training run resumes exactly, and the weights of the best epoch."""
 
 import hashlib
 import json
@@ -75,7 +75,7 @@ class BestEpoch(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Write everything that a resumed training needs, at the end of every epoch and within it.
+    """Write everything that a resumed training run needs, at the end of every epoch and within it.
 
     The file holds every variable of the model (weights, batch-norm statistics, dropout seeds) and
     of the optimizer (slots, iteration, on which the schedule depends), the epoch, and the state of
@@ -85,16 +85,16 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: Folder of the file `state.npz`, replaced as a whole.
-        best: The `BestEpoch` of this training.
+        best: The `BestEpoch` of this training run.
         described: The experiment as text; a file of another experiment is refused when read.
         within: Batches after which the file is written within an epoch; None: not at all. All
-            workers of a training count alike.
+            workers of a training run count alike.
         steps: Batches per epoch.
         data: Identifies the images of the training. It is written within the first epoch, when
             there is no split record yet.
 
     Attributes:
-        kernels: TensorFlow's CPU kernels that this training has used; the current ones are last.
+        kernels: TensorFlow's CPU kernels that this run has used; the current ones are last.
         before: Batches of the current epoch that were trained before `restore`.
 
     Raises:
@@ -199,11 +199,11 @@ class Checkpoint(keras.callbacks.Callback):
         self._continue_kernels(header.get("kernels", []))
 
     def _continue_kernels(self, before: list[str]) -> None:
-        """Extend the list of kernels; warn if a resumed training is not exactly repeatable."""
+        """Extend the list of kernels; warn if a resumed training run is not exactly repeatable."""
         today = self.kernels[-1]
         if before and before[-1] != today:
             logger.warning(
-                "this training started with TensorFlow's %s kernels and resumes with %s: its "
+                "this training run started with TensorFlow's %s kernels and resumes with %s: its "
                 "result will differ slightly from an uninterrupted one; set %s to use the same",
                 before[-1], today, VARIABLE,
             )  # fmt: skip

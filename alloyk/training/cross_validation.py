@@ -1,6 +1,6 @@
 """Train once for each fold, or for each condition left out, and merge the test predictions.
 
-Each training is a run of its own, which `alloyk train` would make from the same configuration with
+Each fold is a run of its own, which `alloyk train` would make from the same configuration with
 `data.fold` or `data.leave_out`; the folder above them is a run too, whose `predictions.csv`
 holds every image once, predicted by a network that has not seen its plate.
 """
@@ -43,7 +43,7 @@ def cross_validate(
 
     Args:
         config: The experiment; its `data.fold` and `data.leave_out` are set here.
-        out: Folder of the cross-validation, with a folder for each training in it.
+        out: Folder of the cross-validation, with a folder for each training run in it.
         folds: Number of folds.
         leave_out: Column of the manifest of which each value is left out in turn, instead of folds.
         progress: Progress display, see `alloyk.progress`.
@@ -119,7 +119,7 @@ def _record_plan(out: Path, plan: dict, config: Config) -> None:
 
 
 def _write_out_of_fold(out: Path, plan: dict) -> None:
-    """Write the out-of-fold predictions, and the facts that all trainings share."""
+    """Write the out-of-fold predictions, and the facts that all training runs share."""
     folder = RunFolder(out)
     tables, probabilities, predicted, estimates, unlike = [], [], [], [], []
     for name in plan["parts"]:

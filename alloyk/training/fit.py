@@ -59,7 +59,7 @@ def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
 
 
 class _Callbacks(NamedTuple):
-    """The callbacks of a training whose order matters.
+    """The callbacks of a training run whose order matters.
 
     Attributes:
         first: Called before all others: the split record is written before a checkpoint.
@@ -78,7 +78,7 @@ class _Callbacks(NamedTuple):
 
 @dataclass(frozen=True)
 class _Training:
-    """What the phases of one training share; `epochs` is where it ends without a time budget."""
+    """What the phases of one run share; `epochs` is where it ends without a time budget."""
 
     config: Config
     network: keras.Model
@@ -268,7 +268,7 @@ def _callbacks(
     epochs: int,
     data: Callable[[], str],
 ) -> _Callbacks:
-    """The callbacks of a training; the history is cut to the checkpoint."""
+    """The callbacks of a training run; the history is cut to the checkpoint."""
     settings, folder = config.train, RunFolder(run)
     best = BestEpoch(
         folder.checkpoint_folder,

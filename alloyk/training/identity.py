@@ -1,4 +1,4 @@
-"""What a configuration and a checkpoint must have in common for a training to continue, as text."""
+"""What a configuration and a checkpoint must have in common for a run to continue, as text."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Release the memory of one training before the next one, in a search or a cross-validation."""
+"""Release the memory of one training run before the next one, in a search or a cross-validation."""
 
 import gc
 from collections.abc import Iterator

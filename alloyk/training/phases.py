@@ -1,4 +1,4 @@
-"""The phases of a training: with the backbone frozen, then without."""
+"""The phases of a training run: with the backbone frozen, then without."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Phase(NamedTuple):
 
 
 def phases_of(config: Config, until: int | None = None) -> list[Phase]:
-    """The phases of a training, in order."""
+    """The phases of a training run, in order."""
     epochs = EPOCHS_WITHOUT_END if config.train.time_budget_minutes else config.train.epochs
     frozen = min(config.model.freeze_epochs, epochs) if config.model.weights else 0
     end = epochs if until is None else min(until, epochs)

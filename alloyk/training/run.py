@@ -258,7 +258,7 @@ def _nothing_left_before_the_first_epoch(run: Path):
 
 
 def _refuse_other_images(run: Path, dataset: ImageDataset) -> None:
-    """Require the images that an interrupted training was started with."""
+    """Require the images that an interrupted training run was started with."""
     digest = data_of(RunFolder(run).checkpoint_folder)
     if digest is None:
         if _has_checkpoint(run):

@@ -1,4 +1,4 @@
-"""How long a training will take: measured before it starts, estimated again after each epoch."""
+"""How long a training run takes: measured before it starts, estimated again after each epoch."""
 
 import logging
 import time

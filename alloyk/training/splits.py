@@ -1,4 +1,4 @@
-"""The images of a training: its data set, its splits as batches want them, their statistics."""
+"""The images of a training run: its data set, its splits as batches want them, their statistics."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace

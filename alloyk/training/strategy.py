@@ -19,7 +19,7 @@ from alloyk.training.multi_worker import refuse_untested_keras, started_strategy
 
 @dataclass(frozen=True)
 class Distribution:
-    """The devices of a training.
+    """The devices of a training run.
 
     Attributes:
         strategy: TensorFlow's strategy for them.
@@ -44,7 +44,7 @@ class Distribution:
 
 
 def cluster_of(settings: TrainConfig) -> Cluster | None:
-    """The workers of a training; None if it runs in this process only.
+    """The workers of a training run; None if it runs in this process only.
 
     Raises:
         ConfigError: `multi-worker` is set without a description of several workers.
@@ -85,7 +85,7 @@ def _refuse_unsupported(settings: TrainConfig) -> None:
 
 @contextmanager
 def distribution_of(settings: TrainConfig, peers: Peers | None = None) -> Iterator[Distribution]:
-    """The devices of a training; with `peers`, TensorFlow's server runs inside the block."""
+    """The devices of a training run; with `peers`, TensorFlow's server runs inside the block."""
     if peers is None:
         yield local_distribution(settings)
         return
@@ -101,7 +101,7 @@ def local_devices() -> int:
 
 
 def local_distribution(settings: TrainConfig) -> Distribution:
-    """The devices of a training in this process only.
+    """The devices of a training run in this process only.
 
     Raises:
         AlloykError: There is no such device, or `multi-worker` is set.

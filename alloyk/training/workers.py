@@ -1,7 +1,7 @@
 """A run that several workers train together: they agree, start from one checkpoint, and end alike.
 
-The chief is an ordinary training, which writes the run. The other workers do the same steps in a
-folder of their own, which is deleted in the end: reading a variable that is kept apart on every
+The chief trains as usual and writes the run. The other workers do the same steps in a folder of
+their own, which is deleted in the end: reading a variable that is kept apart on every
 device needs all workers, so a checkpoint must be written on all of them or none.
 """
 

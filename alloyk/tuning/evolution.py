@@ -50,7 +50,7 @@ def members_of(
     """The members of a search, with defaults.
 
     Raises:
-        ConfigError: There cannot be such members, or a key cannot change during a training.
+        ConfigError: There cannot be such members, or a key cannot change during a training run.
     """
     if config.train.time_budget_minutes is not None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The cross-validated objective of a trial: one training for each fold, saved when it ends."""
+"""The cross-validated objective of a trial: one training run for each fold, saved when it ends."""
 
 import math
 import shutil

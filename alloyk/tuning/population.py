@@ -216,7 +216,7 @@ def _inside(one: Parameter, value: float) -> float | int:
 
 
 def refuse_fixed_keys(parameters: Sequence[Parameter]) -> None:
-    """Raise if a key of the space cannot change during a training.
+    """Raise if a key of the space cannot change during a training run.
 
     A key with one choice is a setting of all members, and may be any.
 

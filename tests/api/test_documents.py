@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """What a training leaves, without the training."""
+    """What a training run leaves, without the training."""
     return alloyk.evaluate(write_run(tmp_path_factory.mktemp("documents") / "run", data))
 
 

@@ -1,4 +1,4 @@
-"""A search and a cross-validation start from the same defaults as a training on the data set."""
+"""A search and a cross-validation start from the same defaults as a run on the data set."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ def counted(monkeypatch):
 
 
 def planned(plates, arch, settings):
-    """The plan that a training with these settings makes."""
+    """The plan that a training run with these settings makes."""
     return plan_training(configuration_overrides(settings, arch, plates))
 
 

@@ -121,11 +121,14 @@ def test_a_column_that_cannot_be_left_out_is_refused(column, message):
 def test_a_condition_that_is_the_class_is_refused():
     table = table_of()
     table["alloy"] = table["label"]
-    with pytest.raises(AlloykError, match="got none of '1050' without alloy=1050"):
+    with pytest.raises(AlloykError, match="all images of '1050' have alloy=1050; hold out"):
         condition_split(table, "alloy", "1050")
 
 
 def test_an_unknown_value_is_refused_with_those_there():
+    table = table_of().assign(detector=["A", "B"] * (len(table_of()) // 2))
+    with pytest.raises(AlloykError, match="must be one of A, B, got 'C'"):
+        condition_split(table, "detector", "C")
     with pytest.raises(AlloykError, match=r"must be one of 1\.0, 2\.0, 5\.0, got '3\.0'"):
         condition_split(table_of(), "thickness_mm", "3.0")
 

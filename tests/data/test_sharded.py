@@ -45,7 +45,7 @@ def test_images_labels_split_and_digests_are_those_of_the_folders(folders, packe
     shards, files = (load_dataset(folder) for folder in (packed, folders / "copied"))
     rows = [one.table.sort_values("path")[["path", "label", "split"]] for one in (shards, files)]
     assert rows[0].to_numpy().tolist() == rows[1].to_numpy().tolist()
-    for name in SPLITS:  # in one order, so that a training draws the same batches
+    for name in SPLITS:  # in one order, so that a training run draws the same batches
         assert list(shards.split(name)["path"]) == list(files.split(name)["path"])
     paths = files.table["path"]
     assert list(image_digests(shards.root, paths)) == list(image_digests(files.root, paths))

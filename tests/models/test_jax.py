@@ -111,7 +111,7 @@ def test_what_is_not_trained_on_jax_is_refused(radiographs, tmp_path):
     config.write_text(dump_yaml(settings))
     found = script("train_on_jax.py", config, "--runs", tmp_path, fails=True)
     assert found.stderr.splitlines()[-1] == (
-        "Error: augment.mixup must be 0 for a training on JAX; use `alloyk train`"
+        "Error: augment.mixup must be 0 for a training run on JAX; use `alloyk train`"
     )
     assert "Traceback" not in found.stderr
     assert not (tmp_path / "mixed-0").exists()

@@ -129,7 +129,7 @@ def test_origin_data_and_limits_are_told(run, html):
     for text in (
         "SHA-256", "ab12" * 16, "training 7, split 3", "keras 3.15.1", "Python 3.11.2", "x86_64",
         "train 700, val 150, test 150", "11,689,512", "Intended use", "Not intended", "64×48",
-        "All images are simulated", "One training, seed 7",
+        "All images are simulated", "One training run, seed 7",
     ):  # fmt: skip
         assert text in html, text
 

@@ -124,7 +124,7 @@ def test_the_commands_draw_the_same_figures_in_a_hostile_environment(tmp_path):
         )  # fmt: skip
     clean = pictures(tmp_path / "clean")
     assert {"loss.png", "confusion_matrix.png", "classes.png", "overview.png"} <= set(clean)
-    # The times of two trainings differ; they are drawn nowhere.
+    # The times of two training runs differ; they are drawn nowhere.
     assert pictures(tmp_path / "hostile") == clean
 
 

@@ -1,4 +1,4 @@
-"""The state that a training is resumed from."""
+"""The state that a training run is resumed from."""
 
 import keras
 import numpy as np
@@ -43,7 +43,7 @@ def test_other_kernels_are_said_and_recorded(checkpoint, tmp_path, caplog):
     second.restore()
     (record,) = caplog.records
     assert record.getMessage() == (
-        "this training started with TensorFlow's oneDNN kernels and resumes with Eigen: its "
+        "this training run started with TensorFlow's oneDNN kernels and resumes with Eigen: its "
         "result will differ slightly from an uninterrupted one; set TF_ENABLE_ONEDNN_OPTS to use "
         "the same"
     )

@@ -288,7 +288,7 @@ print(after[1], after[11])
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)  # 12 trainings
+@pytest.mark.timeout(3600)  # 12 training runs
 def test_memory_after_twelve_folds_is_that_after_two(tmp_path):
     # 35 MB of weights, of which a fold that is not released would leave at least one copy.
     settings = [

@@ -1,4 +1,4 @@
-"""One training by two processes on the loopback gives what one process gives."""
+"""One training run by two processes on the loopback gives what one process gives."""
 
 import json
 import os
@@ -102,7 +102,7 @@ def compare(one, two, atol):
 
 @pytest.fixture(scope="module")
 def divided(radiographs, tmp_path_factory):
-    """A training whose last batches divide unevenly or by one image, with clipping."""
+    """A training run whose last batches divide unevenly or by one image, with clipping."""
     settings = options(
         radiographs, "model.arch=cnn", "model.depth=1", "train.epochs=2",
         "data.ratios=[0.7,0.15,0.15]", *PLAIN_SGD, "optimizer.clip_norm=1.0",

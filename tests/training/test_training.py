@@ -277,7 +277,7 @@ def test_a_finished_run_is_not_overwritten(finished, radiographs):
 
 
 def test_a_run_that_is_still_training_is_not_resumed(radiographs, tmp_path, runner):
-    """Two trainings into the default folder get two folders, and each keeps its own."""
+    """Two training runs into the default folder get two folders, and each keeps its own."""
     settings = settled(*TINY, "model.arch=fnn", "train.epochs=2000")
     options = [option for setting in settings for option in ("--set", setting)]
     command = ["train", "--data", radiographs, *options]

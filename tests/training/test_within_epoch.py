@@ -1,4 +1,4 @@
-"""A checkpoint within an epoch: the resumed training has exactly the remaining batches."""
+"""A checkpoint within an epoch: the resumed training run has exactly the remaining batches."""
 
 import json
 import os

@@ -69,7 +69,7 @@ def test_the_objective_is_the_mean_over_folds_by_plate_without_the_test_images(
     undisturbed,
 ):
     settings = resolve_config(undisturbed / "best.yaml").data_settings()
-    tested = set(open_dataset(settings).split("test")["path"])  # as a training would test
+    tested = set(open_dataset(settings).split("test")["path"])  # as a training run would test
     rows = rows_of(undisturbed)
     assert len(rows) == 2
     for row in rows:

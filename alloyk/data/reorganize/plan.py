@@ -103,48 +103,41 @@ def plan_split(
             f"the mode must be copy for shards, got {mode}; leave out --mode, or leave out --shards"
         )
     root, table, notes = read_source(source)
-    if shards is not None:
-        record["shards"] = shards
-    if shards is not None and "split" in table.columns:
-        _refuse_target(root, target, mode)
-        _refuse_pages(root, table["path"].tolist())
-        record["group_by"] = (read_record(root) or {"group_by": "manifest"})["group_by"]
-        return SplitPlan(
-            root, target, mode, record, table, table["path"].tolist(), MANIFEST, tuple(notes),
-            shards=shards,
-        )  # fmt: skip
-    if "split" in table.columns:
+    old_paths, is_split = table["path"].tolist(), "split" in table.columns
+    if is_split and shards is None:
         raise DataError(
             f"{shown(source)} is split already (into {', '.join(sorted(set(table['split'])))}); "
             "train on it unchanged, or join its splits first"
         )
-    table = table.assign(split=split_table(table, ratios, group_by, seed))
-    notes += shared_group_notes(table, group_by)
-    record["group_by"] = group_name(table.columns, group_by)
-    old_paths = table["path"].tolist()
-    found = None if source.is_file() else manifest_in(source)
-    manifest = MANIFEST if _has_manifest(source) else None
-    if found and os.path.realpath(root) == os.path.realpath(target):
-        manifest = found.name
-    if source.is_file() and os.path.realpath(root) == os.path.realpath(target):
-        manifest = source.name
+    if is_split:
+        record["group_by"] = (read_record(root) or {"group_by": "manifest"})["group_by"]
+    else:
+        table = _split(table, ratios, group_by, seed)
+        notes += shared_group_notes(table, group_by)
+        record["group_by"] = group_name(table.columns, group_by)
+    manifest: str | None
     if mode == "manifest":
         target, manifest = _manifest_place(root, target)
         prefix = os.path.relpath(os.path.realpath(root), target)
         table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
     else:
-        _refuse_target(root, target, mode)
-        _refuse_pages(root, old_paths)
-        if mode == "move":
-            _refuse_links(root, old_paths)
-        table["path"] = _new_paths(table)
-    first = [name for name in ("path", "label", "split") if name in table.columns]
-    table = table[first + [name for name in table.columns if name not in first]]
+        _refuse_places(root, target, mode, old_paths)
+        manifest = _manifest_name(source, root, target)
+        table["path"] = old_paths if is_split else _new_paths(table)
     if shards is not None:
-        manifest = MANIFEST
+        record["shards"], manifest = shards, MANIFEST
     return SplitPlan(
         root, target, mode, record, table, old_paths, manifest, tuple(notes), shards=shards
     )
+
+
+def _split(
+    table: "pd.DataFrame", ratios: tuple[float, float, float], group_by: str | None, seed: int
+) -> "pd.DataFrame":
+    """The table with its column `split`, which follows path and label."""
+    table = table.assign(split=split_table(table, ratios, group_by, seed))
+    first = [name for name in ("path", "label", "split") if name in table.columns]
+    return table[first + [name for name in table.columns if name not in first]]
 
 
 def summary(plan: SplitPlan) -> str:
@@ -203,6 +196,14 @@ def _new_paths(table: "pd.DataFrame") -> list[str]:
     return (splits + "/" + table["label"] + "/" + paths).tolist()
 
 
+def _manifest_name(source: Path, root: Path, target: Path) -> str | None:
+    """Return the name of the manifest to write; in place it is the one that is there."""
+    if os.path.realpath(root) == os.path.realpath(target):
+        found = source if source.is_file() else manifest_in(source)
+        return found.name if found else None
+    return MANIFEST if _has_manifest(source) else None
+
+
 def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     """Return the folder and the name of the manifest to write."""
     file = target if target.suffix.lower() == ".csv" else target / MANIFEST
@@ -215,6 +216,14 @@ def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     if file.exists():
         raise DataError(f"{shown(file)} already exists; name another file, or delete it")
     return folder, file.name
+
+
+def _refuse_places(root: Path, target: Path, mode: str, paths: list[str]) -> None:
+    """Refuse a target that cannot take the files, and files that cannot go there."""
+    _refuse_target(root, target, mode)
+    _refuse_pages(root, paths)
+    if mode == "move":
+        _refuse_links(root, paths)
 
 
 def _refuse_target(root: Path, target: Path, mode: str) -> None:
