@@ -49,7 +49,7 @@ def classes_per_split(audited: Audited) -> Iterator[Finding]:
             f"{consequence}.",
             f"Add images of each class to {split}, or split again: `alloyk split` stratifies "
             "all splits by class.",
-            figures={"split": split, "missing": missing},
+            values={"split": split, "missing": missing},
         )
 
 
@@ -70,7 +70,7 @@ def unequal_classes(audited: Audited) -> Iterator[Finding]:
             f"smallest ({most}: {counts.max():,}, {least}: {counts.min():,}).",
             "Use balanced accuracy and recall per class. data.sampling=class_aware or "
             "loss.name=balanced_softmax help; more images of the smallest class help most.",
-            figures={name: int(count) for name, count in zip(names, counts, strict=True)},
+            values={name: int(count) for name, count in zip(names, counts, strict=True)},
         )
     if splits is None or not (splits == "test").any():
         return
@@ -98,7 +98,7 @@ def _too_few(names: np.ndarray, counts: np.ndarray, is_split: bool) -> Iterator[
             f"{counted(len(unusable), 'class')} with fewer than {needed} images{where}, which "
             f"training refuses: {_listed(unusable)}.",
             "Add images, or remove the class.",
-            figures=unusable,
+            values=unusable,
         )
     few_of = _below(FEW_TRAIN_IMAGES, names, counts)
     if few_of:
@@ -108,7 +108,7 @@ def _too_few(names: np.ndarray, counts: np.ndarray, is_split: bool) -> Iterator[
             f"{counted(len(few_of), 'class')} with fewer than {FEW_TRAIN_IMAGES} images{where}: "
             f"{_listed(few_of)}.",
             "Add images of more plates; with so few, results and comparisons are unreliable.",
-            figures=few_of,
+            values=few_of,
         )
 
 

@@ -5,7 +5,7 @@ reveals which detector took them, or when; if they are all of one class, it reve
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +46,11 @@ def defects(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             "fixed-defects",
             NOTE,
-            f"The same {_kinds(fixed)} are bad in {percent(COMMON)} of the images or more: "
+            f"The same {_bad(fixed)} in {percent(COMMON)} of the images or more: "
             f"{few(map(_named, fixed), 5)}.",
             "Set data.flat to flat frames so that they are repaired, or repair them before "
             "training; images of another detector have them at other positions.",
-            figures={"places": [list(place) for place in fixed]},
+            values={"places": [list(place) for place in fixed]},
         )
     if moving:
         yield _moving(audited, moving)
@@ -150,34 +150,36 @@ def _moving(audited: Audited, moving: dict[tuple[str, int, int], list[int]]) -> 
         moving, key=lambda place: _spread(_shares_by_class(audited, np.array(moving[place])))
     )
     place_shares = _shares_by_class(audited, np.array(moving[worst]))
-    figures = {"places": [list(place) for place in moving], "shares": shares}
+    values = {"places": [list(place) for place in moving], "shares": shares}
     if _follows_class(place_shares):
         return Finding(
             "defects-tell-class",
             FIX,
             f"{_named(worst).capitalize()} is bad far more often in some classes than in others"
-            f"{_by_class(place_shares)}; in all, {_kinds(moving)} are bad in some images and good "
+            f"{_by_class(place_shares)}; in all, {_bad(moving)} in some images and good "
             "in others.",
             "Repair them before training, or record all classes on one detector in mixed order; "
             "otherwise a network learns the defect instead of the metal.",
             audited.paths[rows].tolist(),
-            figures,
+            values,
         )
     return Finding(
         "defects-move",
         CHECK,
-        f"{_kinds(moving).capitalize()} are bad in some images and good in others "
+        f"{_bad(moving).capitalize()} in some images and good in others "
         f"({counted(len(rows))}; {few(map(_named, moving), 5)}){_by_class(shares)}.",
         "Check whether several detectors or settings were used; each must occur in all classes "
         "and splits, or the defects must be repaired before training.",
         audited.paths[rows].tolist(),
-        figures,
+        values,
     )
 
 
-def _kinds(places: Sequence[tuple[str, int, int]] | dict[tuple[str, int, int], list[int]]) -> str:
+def _bad(places: Collection[tuple[str, int, int]]) -> str:
+    """The number of places of each kind, with the verb: `2 rows and 1 pixel are bad`."""
     counts = Counter(kind for kind, _, _ in places)
-    return " and ".join(counted(count, kind) for kind, count in counts.items())
+    kinds = " and ".join(counted(count, kind) for kind, count in counts.items())
+    return f"{kinds} {'is' if len(places) == 1 else 'are'} bad"
 
 
 def _named(place: tuple[str, int, int]) -> str:

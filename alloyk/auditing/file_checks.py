@@ -60,7 +60,7 @@ def mixed(audited: Audited) -> Iterator[Finding]:
             "them to one shape if the distortion matters."
             if stretched
             else "All are resized to preprocess.image_size; nothing needs to be done.",
-            figures={"sizes": sizes.value_counts().to_dict()},
+            values={"sizes": sizes.value_counts().to_dict()},
         )
     for column, name, noun, advice in (
         (
@@ -81,7 +81,7 @@ def mixed(audited: Audited) -> Iterator[Finding]:
                 f"The images have {counted(measures[column].nunique(), noun)}: "
                 f"{_listed(measures[column])}.",
                 advice,
-                figures={noun: measures[column].value_counts().to_dict()},
+                values={noun: measures[column].value_counts().to_dict()},
             )
 
 

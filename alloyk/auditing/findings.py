@@ -28,7 +28,7 @@ class Finding:
         what: The finding in one sentence, with numbers.
         advice: The recommended action.
         images: All affected images, or pairs of images.
-        figures: The numbers of the sentence, for programs.
+        values: The numbers of the sentence, for programs.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Finding:
     what: str
     advice: str
     images: Sequence = ()
-    figures: dict | None = None
+    values: dict | None = None
 
 
 @dataclass(frozen=True, eq=False)

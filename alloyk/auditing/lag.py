@@ -42,7 +42,7 @@ def lag(audited: Audited) -> Iterator[Finding]:
         f"{counted(count, 'pair')} of consecutive images).",
         "Correct the lag, or wait longer or reset the detector between exposures; until then, "
         "record the classes in mixed order and keep consecutive images in one split.",
-        figures={"fraction": fraction, "pairs": count},
+        values={"fraction": fraction, "pairs": count},
     )
 
 

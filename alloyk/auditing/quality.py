@@ -70,7 +70,7 @@ def drift(audited: Audited) -> Iterator[Finding]:
             "the first quarter to the last.",
             "If classes were recorded one after the other, the drift reveals the class: mix their "
             "order, let tube and detector warm up, and take flat fields in between.",
-            figures={str(key): change for key, change in drifts.items()},
+            values={str(key): change for key, change in drifts.items()},
         )
 
 

@@ -98,7 +98,7 @@ def shortcuts(audited: Audited) -> Iterator[Finding]:
             f"{what} alone predicts the class in {percent(accuracy)} of the images "
             f"(chance: {percent(chosen.chance)}).",
             advice,
-            figures={"balanced_accuracy": accuracy, "chance": chosen.chance},
+            values={"balanced_accuracy": accuracy, "chance": chosen.chance},
         )
 
 
@@ -152,7 +152,7 @@ def equalization(audited: Audited) -> Iterator[Finding]:
     if effect is None or not effect.significant:
         return  # coarse block means do not predict the class, so nothing can be lost
     before, after, chance = effect.before, effect.after, effect.chance
-    figures = {"before": before, "after": after, "chance": chance}
+    values = {"before": before, "after": after, "chance": chance}
     result = (
         f"Means of 16 × 16 blocks predict the class in {percent(before)} of the images, and "
         f"after equalising in {percent(after)} (chance: {percent(chance)})"
@@ -164,7 +164,7 @@ def equalization(audited: Audited) -> Iterator[Finding]:
             f"{result}: equalising would erase most of the signal.",
             "Keep preprocess.equalize=false, or keep a bare reference (wedge or open beam "
             "without plate) in view, which preserves the level.",
-            figures=figures,
+            values=values,
         )
     else:
         yield Finding(
@@ -172,7 +172,7 @@ def equalization(audited: Audited) -> Iterator[Finding]:
             NOTE,
             f"{result}.",
             "Equalising preserves the signal in the block means; try it if the exposure varies.",
-            figures=figures,
+            values=values,
         )
 
 

@@ -253,7 +253,7 @@ def test_unreadable_and_truncated_files_are_named_with_the_reason(tmp_path):
     (finding,) = found(tmp_path)["unreadable"]
     assert finding.severity == "fix"
     assert sorted(finding.images) == ["1050/1050-003.png", "2017/empty.png", "2017/text.png"]
-    reasons = finding.figures["reasons"]
+    reasons = finding.values["reasons"]
     assert reasons["1050/1050-003.png"] == "the file is cut short"
     assert reasons["2017/empty.png"] == "the file is empty"
     assert (
@@ -269,9 +269,9 @@ def test_mixed_sizes_depths_and_modes_are_counted(tmp_path):
     tall = (radiograph(rng, size=64)[:, :32] // 64).astype(np.uint8)
     save(tmp_path / "1050" / "a-2.png", np.dstack([tall, 255 - tall, tall]))
     findings = found(tmp_path)
-    assert findings["mixed-sizes"][0].figures["sizes"] == {"48×48": 49, "64×32": 1}
+    assert findings["mixed-sizes"][0].values["sizes"] == {"48×48": 49, "64×32": 1}
     assert findings["mixed-sizes"][0].severity == "check"
-    assert findings["mixed-depths"][0].figures["depth"] == {"uint16": 48, "uint8": 2}
+    assert findings["mixed-depths"][0].values["depth"] == {"uint16": 48, "uint8": 2}
     assert findings["false-colour"][0].images == ["1050/a-2.png"]
 
 
@@ -420,10 +420,10 @@ def test_classes_that_differ_between_splits_and_unequal_classes(tmp_path):
         save(tmp_path / "train" / "6082" / f"x-{number}.png", radiograph(rng))
         save(tmp_path / "train" / "Al 6082" / f"y-{number}.png", radiograph(rng))
     findings = found(tmp_path)
-    missing = {f.figures["split"]: (f.severity, f.figures["missing"]) for f in
+    missing = {f.values["split"]: (f.severity, f.values["missing"]) for f in
                findings["classes-differ"]}  # fmt: skip
     assert missing == {"train": ("fix", ["5083"]), "test": ("check", ["6082", "Al 6082"])}
-    assert findings["imbalance"][0].figures == {"1050": 12, "2017": 12, "6082": 2, "Al 6082": 2}
+    assert findings["imbalance"][0].values == {"1050": 12, "2017": 12, "6082": 2, "Al 6082": 2}
 
 
 def test_labels_that_differ_by_signs_only(tmp_path):
@@ -449,8 +449,8 @@ def test_what_tells_the_class_without_the_metal_is_found(tmp_path, kind):
         save(tmp_path / label / f"x-{number}{suffix}", image)
     findings = found(tmp_path)
     (shortcut,) = findings[f"shortcut-{kind}"]
-    assert shortcut.figures["balanced_accuracy"] == pytest.approx(1, abs=0.03)
-    assert shortcut.figures["chance"] == 0.5
+    assert shortcut.values["balanced_accuracy"] == pytest.approx(1, abs=0.03)
+    assert shortcut.values["chance"] == 0.5
     others = {"size", "format", "border", "brightness"} - {kind}
     assert not {f"shortcut-{other}" for other in others} & set(findings)
 
@@ -487,7 +487,7 @@ def test_noisy_and_blurred_images_and_drift(tmp_path):
     findings = found(tmp_path)
     assert findings["low-snr"][0].images == ["1050/a_20.png"]
     assert findings["low-sharpness"][0].images == ["2017/b_30.png"]
-    drifts = findings["drift-snr"][0].figures
+    drifts = findings["drift-snr"][0].values
     assert set(drifts) == {"1050/a"}
     # Medians of the first and the last ten: 49 and 109 counts of noise.
     assert drifts["1050/a"] == pytest.approx(49 / 109 - 1, abs=0.08)
@@ -502,7 +502,7 @@ def test_a_drift_is_found_in_the_order_of_time_where_it_is_known(tmp_path):
     assert "drift-snr" not in found(tmp_path)
     with open(tmp_path / "manifest.csv", "w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "acquired"), *rows])
-    assert set(found(tmp_path)["drift-snr"][0].figures) == {"1050/a"}
+    assert set(found(tmp_path)["drift-snr"][0].values) == {"1050/a"}
 
 
 # --- The command ------------------------------------------------------------------------------
@@ -512,7 +512,7 @@ def test_real_castings_have_247_test_images_from_training(shared_data, runner):
     result = run(runner, shared_data / "castings", "--json", code=1)
     report = json.loads(result.stdout)
     (across,) = [f for f in report["findings"] if f["name"] == "duplicates-across-splits"]
-    assert across["figures"] == {"earlier": "train", "later": "test", "count": 247}
+    assert across["values"] == {"earlier": "train", "later": "test", "count": 247}
     copies = [copy for copy, _ in across["images"]]
     assert sum("class_1" in copy for copy in copies) == 229
     for copy, original in across["images"][::40]:
@@ -558,7 +558,7 @@ def test_unlabelled_folders_flat_or_split(tmp_path, runner):
     for name in ("train", "test"):
         shutil.copytree(tmp_path / "flat", tmp_path / "split" / name)
     report = json.loads(run(runner, tmp_path / "split", "--json", code=1).stdout)
-    assert [f["figures"]["count"] for f in report["findings"] if f["severity"] == "fix"] == [12]
+    assert [f["values"]["count"] for f in report["findings"] if f["severity"] == "fix"] == [12]
 
 
 @pytest.mark.parametrize("name", ["a b.png", "it's.png", 'say "x".png', "μ–铝.png", "a\nb.png"])
@@ -725,7 +725,7 @@ def _findings(root):
 def test_three_images_of_each_class_are_few(tmp_path):
     found = _findings(_noise_classes(tmp_path, {"a": 3, "b": 3, "c": 30}))
     assert found["few-images"].severity == "check"
-    assert found["few-images"].figures == {"a": 3, "b": 3}
+    assert found["few-images"].values == {"a": 3, "b": 3}
     assert "2 classes with fewer than 10 images: a (3), b (3)" in found["few-images"].what
     assert found["too-few-to-train"].severity == "fix"
     assert "2 classes with fewer than 4 images, which training" in found["too-few-to-train"].what

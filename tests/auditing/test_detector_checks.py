@@ -95,15 +95,18 @@ def test_clean_images_give_no_finding(tmp_path):
 def test_a_pixel_that_is_bad_everywhere_belongs_to_the_detector(tmp_path):
     finding = found(write(tmp_path, lambda image, *_: with_pixel(image)))["fixed-defects"]
     assert finding.severity == "note"
-    assert finding.figures == {"places": [["pixel", 20, 30]]}
+    assert finding.values == {"places": [["pixel", 20, 30]]}
 
 
 def test_a_defect_of_one_class_only_must_be_fixed(tmp_path):
     root = write(tmp_path, lambda i, label, _: with_row(i) if label == "2017" else i)
     finding = found(root)["defects-tell-class"]
     assert finding.severity == "fix"
-    assert finding.figures["shares"] == {"1050": 0.0, "2017": 1.0}
-    assert "Row 41 is bad in some classes only (2017: 100 %, 1050: 0 %)" in finding.what
+    assert finding.values["shares"] == {"1050": 0.0, "2017": 1.0}
+    assert (
+        "Row 41 is bad far more often in some classes than in others (2017: 100 %, 1050: 0 %)"
+        in finding.what
+    )
     assert len(finding.images) == 20
 
 
@@ -111,7 +114,7 @@ def test_defects_of_another_detector_move(tmp_path):
     root = write(tmp_path, lambda i, _, n: with_pixel(i, 10) if n % 2 else with_pixel(i, 50))
     finding = found(root)["defects-move"]
     assert finding.severity == "check"
-    assert {tuple(p) for p in finding.figures["places"]} == {("pixel", 10, 30), ("pixel", 50, 30)}
+    assert {tuple(p) for p in finding.values["places"]} == {("pixel", 10, 30), ("pixel", 50, 30)}
 
 
 def test_scattered_bad_pixels_are_noted(tmp_path):
@@ -124,7 +127,7 @@ def test_scattered_bad_pixels_are_noted(tmp_path):
 def test_a_border_is_reported_with_its_width_and_its_share(tmp_path):
     finding = found(write(tmp_path, lambda image, *_: with_border(image)))["border"]
     assert finding.severity == "check"
-    assert finding.figures["widths"] == [[3, 3, 3, 3]]
+    assert finding.values["widths"] == [[3, 3, 3, 3]]
     root = write(tmp_path / "b", lambda i, label, _: with_border(i) if label == "1050" else i)
     assert found(root)["border"].severity == "fix"
 
@@ -144,6 +147,6 @@ def test_images_that_lie_another_way_round_are_named(tmp_path, name):
         return TURNS[name](image) if label == "2017" and number < 6 else image
 
     finding = found(write(tmp_path, change))["mixed-orientations"]
-    assert finding.figures["turns"] == {name: 6}
+    assert finding.values["turns"] == {name: 6}
     assert sorted(finding.images) == [f"2017/{i:02}.png" for i in range(6)]
-    assert finding.figures["shares"] == {"1050": 0.0, "2017": 0.3}
+    assert finding.values["shares"] == {"1050": 0.0, "2017": 0.3}

@@ -64,8 +64,8 @@ def findings(root, **options):
 def test_a_ghost_of_the_image_before_is_measured(tmp_path, ghost):
     (finding,) = findings(write(tmp_path, at_random, ghost))
     assert finding.severity == "check"
-    assert finding.figures["fraction"] == pytest.approx(ghost, rel=0.25)
-    assert f"{100 * finding.figures['fraction']:.1f} % of its edges" in finding.what
+    assert finding.values["fraction"] == pytest.approx(ghost, rel=0.25)
+    assert f"{100 * finding.values['fraction']:.1f} % of its edges" in finding.what
 
 
 @pytest.mark.parametrize("where", [at_random, in_turns, moving(1), moving(-1), stepping])
@@ -97,7 +97,7 @@ def test_the_order_of_time_is_taken_where_it_is_known(tmp_path):
     with open(tmp_path / "manifest.csv", "w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "acquired"), *rows])
     (finding,) = findings(tmp_path)
-    assert finding.figures["fraction"] == pytest.approx(0.03, rel=0.25)
+    assert finding.values["fraction"] == pytest.approx(0.03, rel=0.25)
 
 
 def test_classes_taken_one_after_the_other_with_the_same_names(tmp_path):
@@ -107,7 +107,7 @@ def test_classes_taken_one_after_the_other_with_the_same_names(tmp_path):
         for path in part.glob("*/*.png"):
             path.rename(tmp_path / "data" / label / path.name)
     (finding,) = findings(tmp_path / "data")
-    assert finding.figures["fraction"] == pytest.approx(0.02, rel=0.25)
+    assert finding.values["fraction"] == pytest.approx(0.02, rel=0.25)
 
 
 def test_an_unreadable_image_and_few_images_are_no_error(tmp_path):

@@ -332,8 +332,8 @@ GOOD = [(f"{i}.png", "ab"[i % 2]) for i in range(20)]
         ([*GOOD, ("../x.png", "a")], None, r"got 1 outside \(\.\./x\.png\)"),
         ([*GOOD, ("a/../../x.png", "a")], None, "got 1 outside"),
         ([*GOOD, ("/etc/x.png", "a")], None, "got 1 outside"),
-        ([*GOOD, ("", "a")], None, r"a path in every row, got none in 1 rows \(first: row 21\)"),
-        ([*GOOD, ("x.png", "")], None, "a label in every row, got none in 1 rows"),
+        ([*GOOD, ("", "a")], None, r"a path in every row, got none in 1 \(first: row 21\)"),
+        ([*GOOD, ("x.png", "")], None, r"a label in every row, got none in 1 \(first"),
         ([(*r, "train") for r in GOOD], ("path", "label", "spilt"), None),
         (
             [(*r, s) for r, s in zip(GOOD, ["train", "vali"] * 10, strict=True)],
@@ -361,7 +361,7 @@ def test_missing_and_unlisted_files_are_named(tmp_path):
     for name in ("3.png", "4.png", "5.png", "6.png", "7.png"):
         (tmp_path / name).unlink()
     refused(tmp_path, r"names 20 images, but 5 of them .*\(3\.png, 4\.png, 5\.png and 2 more\)")
-    refused(tmp_path / "manifest.csv", "5 of them are not there")
+    refused(tmp_path / "manifest.csv", "5 of them are missing")
     touch(tmp_path, *(path for path, _ in GOOD), "7075/new.png", "flat.png", "flats/flat_01.png")
     refused(tmp_path, r"1 images in .* are not in its manifest.csv \(7075/new\.png\)")
     assert len(load_dataset(tmp_path / "manifest.csv").table) == 20

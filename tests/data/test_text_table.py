@@ -324,7 +324,7 @@ def test_a_manifest_in_capitals_is_no_other_file(tmp_path):
 
 def test_labels_that_differ_by_blanks_are_refused(tmp_path):
     rows = [(f"{i}.png", ["a", "a ", "b"][i % 3]) for i in range(30)]
-    with pytest.raises(DataError, match="must spell a label in one way, got 'a' and 'a '"):
+    with pytest.raises(DataError, match="must spell each label the same way, got 'a' and 'a '"):
         load_dataset(data_set(tmp_path / "a", ("path", "label"), rows))
 
 
