@@ -1,7 +1,7 @@
-"""Processes that do not import TensorFlow again: they are forked from a server that has.
+"""Processes that are forked from a server, so that the packages of a command are imported once.
 
-The import takes six seconds of the processor. Nothing of TensorFlow runs in the server, so that
-each process sets up its own devices, threads and random numbers.
+Nothing of TensorFlow is loaded in the server: each process chooses its own kernels, devices,
+threads and random numbers.
 """
 
 import multiprocessing

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from own_process import run_command, start
 
+from alloyk.runtime.kernels import VARIABLE
+
 
 def free_ports(count: int) -> list[int]:
     """Different ports that are free now."""
@@ -44,4 +46,13 @@ def start_worker(
 
 def _run(run: Callable[..., None], described: str, *arguments: str) -> None:
     os.environ["TF_CONFIG"] = described
+    run(*arguments)
+
+
+def run_with_kernels_of_workers(run: Callable[..., None], *arguments: object) -> None:
+    """One worker alone, with the CPU kernels that several workers use.
+
+    It is here because TensorFlow reads the variable when it is imported, as many tests do.
+    """
+    os.environ[VARIABLE] = "0"
     run(*arguments)

@@ -175,7 +175,7 @@ class TrainConfig(Section):
     mixed_precision: bool | Literal["auto"] = "auto"
     strategy: Literal["auto", "single", "mirrored", "multi-worker"] = "auto"
     devices: tuple[str, ...] | None = None
-    peer_timeout_seconds: Positive = 60.0
+    peer_timeout_seconds: Positive = 50.0
     checkpoint_steps: int | None = Field(default=5000, ge=1)
     tensorboard: bool = False
 

@@ -16,13 +16,12 @@ from keras.src.backend.tensorflow import trainer
 from own_process import run_command, start
 from PIL import Image
 from unrendered import use_one_pixel
-from workers import addresses, start_worker, tf_config
+from workers import addresses, run_with_kernels_of_workers, start_worker, tf_config
 
 from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import ConfigError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
-from alloyk.runtime.kernels import VARIABLE
 from alloyk.training.multi_worker import let_keras_fit_over_workers
 from alloyk.training.run import run_training
 from alloyk.training.strategy import choose_strategy, cluster_of, local_distribution
@@ -143,25 +142,21 @@ def test_two_replicas_learn_what_one_device_learns(divided, alone, tmp_path):
     compare(alone, tmp_path / "two", 1e-5)
 
 
-def run_on_eigen(run, *arguments):
-    """With the CPU kernels that several workers use."""
-    os.environ[VARIABLE] = "0"
-    run(*arguments)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("further", "run", "atol"),
     [
-        pytest.param(PLAIN_SGD, run_in_float64, 1e-8, id="sgd-float64"),
+        pytest.param(PLAIN_SGD, run_in_float64, 1e-6, id="sgd-float64"),
         pytest.param(PLAIN_SGD, run_command, 1e-2, id="sgd"),
-        pytest.param((), run_command, 1e-4, id="defaults"),
+        pytest.param((), run_in_float64, 1e-6, id="defaults-float64"),
+        pytest.param((), run_command, 1e-2, id="defaults"),
     ],
 )
 def test_resnet18_of_two_workers(tmp_path, further, run, atol):
-    """Twenty steps; batch norm amplifies rounding, most with SGD that is not clipped.
+    """Twenty steps; batch norm amplifies rounding.
 
-    In double precision nothing is left of the difference.
+    In double precision nothing is left of the difference: losses are recorded in float32. Other
+    CPU kernels change the loss of the first epoch by 0.03 to 0.05.
     """
     data = write_images(tmp_path / "data", 92)  # 64 of them for training
     settings = options(
@@ -170,7 +165,7 @@ def test_resnet18_of_two_workers(tmp_path, further, run, atol):
     )  # fmt: skip
     pair = Pair(tmp_path, "--run", tmp_path / "two", *settings, run=run)
     alone = start(
-        run_on_eigen, run, "train", "--run", tmp_path / "one", *settings,
+        run_with_kernels_of_workers, run, "train", "--run", tmp_path / "one", *settings,
         messages=tmp_path / "alone.txt",
     )  # fmt: skip
     assert pair.join() == [0, 0], pair.said()
@@ -258,6 +253,7 @@ def test_sigterm_ends_a_worker_that_waits_inside_tensorflow(resumable, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)  # twenty times up to 25 s of training and 50 s of waiting for a peer
 def test_twenty_random_kills_leave_a_run_that_resumes(resumable, tmp_path):
     rng, run = random.Random(0), tmp_path / "run"
     whole = Pair(tmp_path, "--run", tmp_path / "whole", *resumable)
