@@ -24,6 +24,9 @@ _NORMAL_MEDIAN = 0.67449  # of the absolute value of a normal deviate
 # Pixels that are converted at a time: strips of rows of a large image stay in the cache.
 STRIP_PIXELS = 2**18
 
+# Pixels that the noise is measured on: of a larger image some strips, evenly spaced.
+NOISE_PIXELS = 2**24
+
 
 def raw_statistics(image: np.ndarray) -> np.ndarray:
     """Measure a raw image.
@@ -86,11 +89,15 @@ def _strips(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
 def _noise_per_root(gray: np.ndarray, floor: float) -> float:
     """Noise deviation over the root of the level, of two directions the smaller one."""
     height, width = gray.shape
+    every = -(-gray.size // NOISE_PIXELS)
     found = []
     for down in (1, 0):
+        strips = list(_strips(down, height - down, width))[::every]
         # float32 is enough for a median, and half the memory.
-        values = np.empty((height - 2 * down, width - 2 * (1 - down)), np.float32)
-        for start, stop in _strips(down, height - down, width):
+        rows = sum(stop - start for start, stop in strips)
+        values = np.empty((rows, width - 2 * (1 - down)), np.float32)
+        done = 0
+        for start, stop in strips:
             block = gray[start - down : stop + down].astype(np.float64)
             before, middle, after = (
                 (block[:-2], block[1:-1], block[2:])
@@ -98,7 +105,9 @@ def _noise_per_root(gray: np.ndarray, floor: float) -> float:
                 else (block[:, :-2], block[:, 1:-1], block[:, 2:])
             )
             second = np.abs(middle - (before + after) / 2)
-            values[start - down : stop - down] = second / np.sqrt(np.maximum(middle, floor))
+            part = values[done : done + stop - start]
+            part[...] = second / np.sqrt(np.maximum(middle, floor))
+            done += len(part)
         found.append(float(np.median(values, overwrite_input=True)))
     return max(min(found) / _NORMAL_MEDIAN / math.sqrt(1.5), 1e-3)
 

@@ -49,6 +49,16 @@ def test_statistics_of_a_slope_with_known_noise():
     assert statistic("median", image) == pytest.approx((np.median(image) - low) / (high - low))
 
 
+def test_the_noise_of_a_large_image_is_that_of_strips_of_it(monkeypatch):
+    image = plate((640, 80))
+    whole = statistic("noise", image)
+    monkeypatch.setattr("alloyk.inference.raw_statistics.STRIP_PIXELS", 80 * 16)
+    assert statistic("noise", image) == whole
+    monkeypatch.setattr("alloyk.inference.raw_statistics.NOISE_PIXELS", image.size // 4)
+    assert statistic("noise", image) != whole
+    assert np.exp(statistic("noise", image)) == pytest.approx(2, rel=0.05)
+
+
 def test_defects_are_counted_and_move_no_other_statistic():
     image = plate()
     before = raw_statistics(image)
