@@ -124,7 +124,7 @@ def planned_once(
         architectures: Further architectures that it trains.
         held_out: As for `alloyk.autoconfig.plan_training`.
     """
-    from alloyk.autoconfig.plan import planned_again
+    from alloyk.autoconfig.plan import replanned
     from alloyk.config import overlay
     from alloyk.runs.planned import NOT_PLANNED, Planned
 
@@ -137,7 +137,7 @@ def planned_once(
         return NOT_PLANNED
     arch = plan.config.model.arch
     settings = {arch: plan.settings} | {
-        other: planned_again(plan, overlay(given, {"model": {"arch": other}})).settings
+        other: replanned(plan, overlay(given, {"model": {"arch": other}})).settings
         for other in architectures
         if other != arch
     }

@@ -263,7 +263,7 @@ def ensemble(
     from alloyk.voting.combine import ensemble_runs
 
     paths = [Path(run) for run in runs]
-    return Run(ensemble_runs(paths, vote, Path(out), weights=weights))
+    return Run(ensemble_runs(paths, vote, Path(out), weighting=weights))
 
 
 def tune(

@@ -13,7 +13,7 @@ import numpy as np
 from alloyk.auditing.blocks import ROWS
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL
 from alloyk.auditing.findings import CHECK, Audited, Finding, counted
-from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, in_order, series_in_order
+from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, sorted_rows, series_in_order
 
 # An edge is a second difference of block means above this many standard deviations of the others,
 # and above this fraction of the mean count.
@@ -53,7 +53,7 @@ def _orders(audited: Audited) -> Iterator[np.ndarray]:
     """Rows `(n, 2)` of an image and the next: within each series of a class, and over all."""
     within = series_in_order(audited, 2).values()
     yield np.concatenate([_consecutive(rows) for rows in within] or [np.empty((0, 2), int)])
-    yield _consecutive(in_order(audited, np.arange(len(audited))))
+    yield _consecutive(sorted_rows(audited, np.arange(len(audited))))
 
 
 def _consecutive(rows: np.ndarray) -> np.ndarray:

@@ -11,20 +11,22 @@ from alloyk.files import few
 from alloyk.imaging.header import parsed_time
 
 # An image is an outlier below this fraction of its class's median: a quarter of the dose, or edges
-# six times as wide (an image with the plate out of view has fewer edges, but is not blurred).
-BEHIND = {"snr": 0.5, "sharpness": 0.4}
+# six times as wide, as sharpness falls with the root of their width. It is this low because an
+# image with the plate out of view has fewer edges without being blurred.
+MIN_OF_MEDIAN = {"snr": 0.5, "sharpness": 0.4}
 
-# A drift is reported from this change between the first and the last quarter of a series …
+# A drift is reported from a rise by this fraction between the first and the last quarter of a
+# series, or a fall by 1 − 1 / 1.15 = 13 % …
 DRIFT = 0.15
-# … if the order explains it: Spearman's rank correlation with the position in the series, at this
-# many standard errors (1 / √(n − 1) without any trend).
+# … if the order explains it: if Spearman's rank correlation with the position in the series exceeds
+# this many standard errors; without a trend one is 1 / √(n − 1).
 STANDARD_ERRORS = 4
 MIN_IN_SERIES = 16
 
 QUANTITIES = {"snr": "signal-to-noise ratio", "sharpness": "sharpness", "mean": "mean brightness"}
 
 
-def behind(audited: Audited) -> Iterator[Finding]:
+def low_quality(audited: Audited) -> Iterator[Finding]:
     """Images much noisier or less sharp than those of their class."""
     for name, advice in (
         ("snr", "Look at them: short exposure, tube failure, wrong gain?"),
@@ -37,13 +39,14 @@ def behind(audited: Audited) -> Iterator[Finding]:
             if len(known) >= MIN_IN_SERIES:
                 typical[rows] = np.median(values[known])
         # A constant image has neither noise nor edges, and is a separate finding.
-        low = (values < BEHIND[name] * typical) & (audited.measure("high") > audited.measure("low"))
+        low = (values < MIN_OF_MEDIAN[name] * typical) & (audited.measure("high") > audited.measure("low"))
         if low.any():
             yield Finding(
                 f"low-{name}",
                 CHECK,
-                f"Less than {100 * BEHIND[name]:g} % of the {QUANTITIES[name]} usual in the class "
-                f"in {counted(int(low.sum()))}: {few(audited.paths[low])}.",
+                f"{QUANTITIES[name].capitalize()} below {100 * MIN_OF_MEDIAN[name]:g} % of the "
+                f"median{'' if audited.labels is None else ' of the class'} in "
+                f"{counted(int(low.sum()))}: {few(audited.paths[low])}.",
                 advice,
                 audited.paths[low].tolist(),
             )
@@ -66,7 +69,7 @@ def drift(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             f"drift-{name}",
             CHECK,
-            f"The {noun} drifts over {counted(len(drifts), 'sequence')} of images: {text} from "
+            f"The {noun} drifts over {counted(len(drifts), 'series')}: {text} from "
             "the first quarter to the last.",
             "If classes were recorded one after the other, the drift reveals the class: mix their "
             "order, let tube and detector warm up, and take flat fields in between.",
@@ -75,7 +78,7 @@ def drift(audited: Audited) -> Iterator[Finding]:
 
 
 def series_in_order(audited: Audited, fewest: int = 1) -> dict[str, np.ndarray]:
-    """Rows of each series of each class, in the order of time, otherwise of their names.
+    """Rows of each series of each class, sorted by time if it is known, otherwise by file name.
 
     The time is the column `acquired`, where every image has one. Numbers in names are compared as
     numbers. Each class is ordered separately: a step between two classes is not a drift.
@@ -93,13 +96,13 @@ def series_in_order(audited: Audited, fewest: int = 1) -> dict[str, np.ndarray]:
     codes, names = pd.factorize(keys)
     rows = np.flatnonzero(np.bincount(codes)[codes] >= fewest)
     members: dict[str, list[int]] = {}
-    for row in in_order(audited, rows).tolist():
+    for row in sorted_rows(audited, rows).tolist():
         members.setdefault(names[codes[row]], []).append(row)
     return {key: np.array(found) for key, found in sorted(members.items())}
 
 
-def in_order(audited: Audited, rows: np.ndarray) -> np.ndarray:
-    """Rows in the order of time if it is known, otherwise of the names; see `series_in_order`."""
+def sorted_rows(audited: Audited, rows: np.ndarray) -> np.ndarray:
+    """Rows sorted by time if it is known, otherwise by file name; see `series_in_order`."""
     times, paths = acquired_times(audited), audited.paths
     key = [(times[row], _natural(str(paths[row]))) for row in rows.tolist()]
     return rows[sorted(range(len(rows)), key=key.__getitem__)]
@@ -112,7 +115,7 @@ def acquired_times(audited: Audited) -> list[datetime.datetime]:
     return dated if len(dated) == len(audited) else [datetime.datetime.min] * len(audited)
 
 
-QUALITY_CHECKS = (behind, drift)
+QUALITY_CHECKS = (low_quality, drift)
 
 
 def _natural(path: str) -> list:

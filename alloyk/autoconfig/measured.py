@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from alloyk.autoconfig.plan import Choice, Plan, planned_again
+from alloyk.autoconfig.plan import Choice, Plan, replanned
 from alloyk.autoconfig.rules import BATCH_STEP
 from alloyk.autoconfig.step import StepNeed, measured_step
 from alloyk.errors import ConfigError
@@ -55,7 +55,7 @@ def _with_smaller_batch(
             f"{'train.batch_size' if by_user else 'preprocess.image_size'}"
         )
     smaller = Choice("train.batch_size", max(batch // 2, BATCH_STEP), f"a step took {found}")
-    return planned_again(plan, given, smaller)
+    return replanned(plan, given, smaller)
 
 
 def _lines(plan: Plan, need: StepNeed, start: float) -> tuple[str, ...]:

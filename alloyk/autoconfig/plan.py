@@ -26,7 +26,7 @@ GROUP_BY = "data.group_by"
 
 
 MADE_BY = "# Made by alloyk for"
-"""How a configuration begins that the rules have made."""
+"""First words of a configuration that the rules have made."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that rules have chosen, nested; what the user has set is not among them."""
+        """The settings that rules have chosen, nested, without those of the user."""
         planned: dict[str, Any] = {}
         for choice in self.choices:
             if choice.reason != BY_USER:
@@ -100,11 +100,11 @@ def plan_training(
     """Make a configuration for a data set.
 
     Args:
-        given: The user's settings, nested, as from `parse_overrides`; they are kept. They must have
-            `data.path`.
+        given: The user's settings, nested, as from `parse_overrides`, which are never changed. They
+            must have `data.path`.
         progress: Progress display of the measuring, see `alloyk.progress`.
-        held_out: Settings of `data` that say what is held out while measuring, where training runs
-            will each hold out something else.
+        held_out: Settings of `data` for measuring only, such as `fold`, where each later run holds
+            out another part.
 
     Raises:
         ConfigError: A setting is wrong, or there is no data set.
@@ -112,7 +112,7 @@ def plan_training(
     """
     config = resolve_config(None, overlay(given, {"data": dict(held_out or {})}))
     if config.data.path is None:
-        raise ConfigError("data.path must be set to make a configuration, got none; name DATA")
+        raise ConfigError("data.path must be set to make a configuration, got none; pass DATA")
     dataset, by = _grouped_dataset(config)
     fixed: tuple[Choice, ...] = ()
     if by:
@@ -123,8 +123,8 @@ def plan_training(
     return _apply_rules(given, found, fixed)
 
 
-def planned_again(plan: Plan, given: Mapping[str, Any], *fixed: Choice) -> Plan:
-    """The plan for the same fingerprint under other settings.
+def replanned(plan: Plan, given: Mapping[str, Any], *fixed: Choice) -> Plan:
+    """Apply the rules again to the same fingerprint, with other settings of the user.
 
     Args:
         plan: The plan.
@@ -160,7 +160,7 @@ def _grouped_dataset(config: Config) -> tuple[ImageDataset, str | None]:
         return dataset, None
     try:
         return open_dataset(replace(config.data_settings(), group_by=by)), by
-    except DataError:
+    except DataError:  # too few series for three splits: by image, as without series
         return dataset, None
 
 

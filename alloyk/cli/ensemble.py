@@ -17,7 +17,8 @@ import click
 )  # fmt: skip
 @click.option(
     "--weights", type=click.Choice(["equal", "validation"]), default="equal", show_default=True,
-    help="Equal weights, or those with the best result on the validation images.",
+    help="Equal weights, or weights by the validation images: soft votes minimise the log loss, hard "
+    "votes weigh members by their accuracy (SAMME).",
 )  # fmt: skip
 def ensemble(runs: tuple[Path, ...], vote: str, out: Path, weights: str) -> None:
     """Combine two or more runs into a voted classifier, and evaluate it as a run.

@@ -18,7 +18,7 @@ from alloyk.errors import DataError
 from alloyk.files import sync_folder
 from alloyk.imaging import shown
 
-# In the target folder while a move is unfinished; a folder, so that it appears in one rename.
+# Folder in the target while a move is unfinished, with the plan and the copy under way.
 JOURNAL = ".alloyk-split"
 # In the source folder meanwhile: names the target.
 POINTER = ".alloyk-split-to"
@@ -46,7 +46,7 @@ def read_journal(target: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read the plan of an unfinished move, {shown(file)}: {error}; "
-            f"no image is lost, they are in {shown(target)} or where they came from"
+            f"no image is lost: each is in {shown(target)} or at its original path"
         ) from error
 
 
@@ -59,7 +59,7 @@ def remove_journal(target: Path) -> None:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what is left of a journal that has done its work."""
+    """Remove what is left of a finished journal."""
     shutil.rmtree(target / f"{JOURNAL}.finished", ignore_errors=True)
 
 
@@ -68,7 +68,7 @@ def refuse_unfinished(folder: Path) -> None:
     for name in (JOURNAL, POINTER):
         if (folder / name).exists():
             raise DataError(
-                f"{shown(folder)} is half moved: `alloyk split --mode move` was interrupted; "
+                f"{shown(folder)} has an unfinished move: `alloyk split --mode move` was interrupted; "
                 "run the same command again to finish it"
             )
 
@@ -99,7 +99,7 @@ def move_files(
         except OSError as error:
             raise DataError(
                 f"cannot move {shown(source / old)} to {shown(target / new)}: {error.strerror}; "
-                "nothing is lost; fix it and run the same command again"
+                "nothing is lost; fix the cause and run the same command again"
             ) from error
         tick(1)
     for folder in folders:
@@ -110,10 +110,10 @@ def _move(old: Path, new: Path, scratch: Path) -> None:
     here, there = os.path.lexists(old), os.path.lexists(new)
     if there and here:
         if os.path.samefile(old, new) and os.stat(old).st_nlink < 2:
-            raise DataError(f"{shown(old)} and {shown(new)} are one file; name a plain folder")
+            raise DataError(f"{shown(old)} and {shown(new)} are the same file; pass a folder that no link leads to")
         if not filecmp.cmp(old, new, shallow=False):
             raise DataError(
-                f"both {shown(old)} and {shown(new)} are there, and they differ; "
+                f"both {shown(old)} and {shown(new)} exist, and they differ; "
                 "keep one of them, then run the same command again"
             )
         os.unlink(old)
@@ -133,7 +133,7 @@ def _rename_or_copy(old: Path, new: Path, scratch: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    # To another disk: the copy gets its name only when it is whole and on the disk.
+    # To another disk: the copy is renamed once it is complete and synced.
     shutil.copy2(old, scratch)
     with open(scratch, "rb") as file:
         os.fsync(file.fileno())
@@ -143,7 +143,7 @@ def _rename_or_copy(old: Path, new: Path, scratch: Path) -> None:
 
 
 def write_synced(file: Path, text: str | Iterable[str]) -> None:
-    """Write a text or its parts to a file, under its final name only when it is whole."""
+    """Write a text or its parts to a file, atomically and synced."""
     draft = file.with_name(f".{file.name}.draft")
     with open(draft, "w", encoding="utf-8", newline="") as stream:
         stream.writelines([text] if isinstance(text, str) else text)

@@ -39,8 +39,8 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "alloyk"
     except RuntimeError:  # a container's user that has no name and no HOME
         raise ConfigError(
-            "the embedded data set needs a folder to lie in, but the user has no home; set HOME or "
-            "XDG_CACHE_HOME, or give --data"
+            "the embedded data set needs a cache folder, but the home folder of the user is unknown; set "
+            "HOME or XDG_CACHE_HOME, or give --data"
         ) from None
 
 
@@ -49,8 +49,8 @@ def default_dataset(
 ) -> Path:
     """Folder of the simulated data set with these settings, made on first use.
 
-    The folder's name carries the version and all settings, so that another setting or a newer
-    simulator never meets old images.
+    The folder's name carries the version and all settings, so that images of other
+    settings or of an older version are never used.
 
     Raises:
         AlloykError: A setting is out of range, or the cache folder cannot be written.
@@ -98,7 +98,7 @@ def open_dataset(settings: DataSettings) -> ImageDataset:
 
 
 def readable_dataset(dataset: ImageDataset) -> ImageDataset:
-    """`without_unreadable`, for training.
+    """Drop unreadable images, and require that every split and class can still be used.
 
     Raises:
         AlloykError: A split or a class has nothing left.
@@ -110,9 +110,9 @@ def readable_dataset(dataset: ImageDataset) -> ImageDataset:
     empty += [name for name in ("val", "test") if not (left["split"] == name).any()]
     if empty:
         raise DataError(
-            f"every class in train, val and test of {shown(dataset.root)} must keep readable "
-            f"images, got none in {few(empty)} without the {len(readable.skipped)} unreadable "
-            "ones; restore images, or split again"
+            f"train must keep a readable image of every class of {shown(dataset.root)}, val and "
+            f"test at least one each, got none in {few(empty)} without the "
+            f"{len(readable.skipped)} unreadable images; restore images, or split again"
         )
     return readable
 
@@ -140,5 +140,5 @@ def without_unreadable(dataset: ImageDataset) -> ImageDataset:
 
 
 def skipped_notes(paths: Sequence[str]) -> list[str]:
-    """Log the number of images left out; `facts.json` has their names."""
+    """The note on the images left out, if any; `facts.json` has their paths."""
     return [f"{len(paths)} unreadable images were left out."] if paths else []

@@ -26,10 +26,10 @@ class BestEpoch(keras.callbacks.Callback):
     """Remember the best epoch and its weights; stop when it has not been beaten for a while.
 
     Args:
-        folder: Where the weights of the best epoch lie meanwhile.
+        folder: Where the weights of the best epoch are kept during training.
         monitor: `val_loss` (falling is better) or `val_accuracy` (rising).
         patience: Epochs without a better one before training stops; None never stops it.
-        start_from_epoch: Epoch from which the patience counts; the best may lie before.
+        start_from_epoch: Epoch from which the patience counts; the best may be an earlier one.
     """
 
     def __init__(self, folder: Path, *, monitor="val_loss", patience=None, start_from_epoch=0):
@@ -81,16 +81,17 @@ class Checkpoint(keras.callbacks.Callback):
     of the optimizer (slots, iteration, on which the schedule depends), the epoch, and the state of
     the other callbacks: those whose decisions depend on earlier epochs have `get_state()` and
     `set_state(state)` over JSON values. Order and augmentation depend on seed and epoch only.
-    Within an epoch it holds the number of its batches, and every variable of the metrics.
+    A file written within an epoch also holds the number of batches trained so far, and every
+    variable of the metrics.
 
     Args:
         folder: Folder of the file `state.npz`, replaced as a whole.
         best: The `BestEpoch` of this training run.
         described: The experiment as text; a file of another experiment is refused when read.
-        within: Batches after which the file is written within an epoch; None: not at all. All
-            workers of a training run count alike.
+        within: Batches after which the file is also written within an epoch; None writes it only
+            after each epoch. Must be equal on all workers.
         steps: Batches per epoch.
-        data: Identifies the images of the training. It is written within the first epoch, when
+        data: Returns a digest of the images; files written within the first epoch have it, because
             there is no split record yet.
 
     Attributes:
@@ -131,7 +132,7 @@ class Checkpoint(keras.callbacks.Callback):
         return self._read_header()["epochs_done"] if self.path.exists() else 0
 
     def steps_done(self) -> int:
-        """Number of batches completed in the next epoch in the file; 0 without a file."""
+        """Number of batches already trained of the unfinished epoch; 0 without a file."""
         return self._read_header().get("steps_done", 0) if self.path.exists() else 0
 
     def stopped(self) -> bool:
@@ -147,8 +148,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _refuse_another(self, differs: bool) -> None:
         if differs:
             raise AlloykError(
-                f"{self.path} must be of the configuration in config.yaml, got one written under "
-                "another configuration; undo the change there, or train into a new folder"
+                f"{self.path} must match config.yaml, got a checkpoint of another configuration; "
+                "undo the change in config.yaml, or train into a new folder"
             )
 
     def _variables(self):
@@ -200,14 +201,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _continue_kernels(self, before: list[str]) -> None:
         """Extend the list of kernels; warn if a resumed training run is not exactly repeatable."""
-        today = self.kernels[-1]
-        if before and before[-1] != today:
+        current = self.kernels[-1]
+        if before and before[-1] != current:
             logger.warning(
-                "this training run started with TensorFlow's %s kernels and resumes with %s: its "
+                "this run was last trained with TensorFlow's %s kernels and resumes with %s: its "
                 "result will differ slightly from an uninterrupted one; set %s to use the same",
-                before[-1], today, VARIABLE,
+                before[-1], current, VARIABLE,
             )  # fmt: skip
-        self.kernels = [name for name in before if name != today] + [today]
+        self.kernels = [name for name in before if name != current] + [current]
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -229,7 +230,7 @@ def epochs_in(folder: Path) -> int:
 
 
 def data_of(folder: Path) -> str | None:
-    """Return what identifies the images in a checkpoint within the first epoch; None otherwise."""
+    """Return the digest of the images in a checkpoint of the first epoch; None otherwise."""
     path = Path(folder) / "state.npz"
     if not path.exists() or epochs_in(folder):
         return None
@@ -238,7 +239,7 @@ def data_of(folder: Path) -> str | None:
 
 
 def kernels_used(folder: Path) -> tuple[str, ...]:
-    """Return the CPU kernels of the training whose checkpoint is in a folder, in order of use."""
+    """Return the CPU kernels of the run whose checkpoint is in a folder, in order of last use."""
     path = Path(folder) / "state.npz"
     with _reading(path), _arrays_of(path) as arrays:
         return tuple(json.loads(str(arrays["header"])).get("kernels", ()))
@@ -263,14 +264,14 @@ def _load_arrays(path: Path, prefix: str = "") -> list[np.ndarray]:
 
 @contextmanager
 def _arrays_of(path: Path) -> Iterator[Any]:
-    """Open an `.npz` file; numpy leaves one that is damaged open."""
+    """Open an `.npz` file, here because `np.load` does not close a damaged one."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         yield arrays
 
 
 @contextmanager
 def _reading(path: Path):
-    """Raise that a checkpoint is damaged if it cannot be read."""
+    """Report errors of reading as a damaged checkpoint."""
     try:
         yield
     # What NumPy raises on a file that is cut short or overwritten differs with the place.

@@ -1,4 +1,4 @@
-"""Combine finished runs into a voted classifier: a run like any other, without a history."""
+"""Combine finished runs into one that votes: a run like any other, without a training history."""
 
 import logging
 import shutil
@@ -34,7 +34,7 @@ def ensemble_runs(
     vote: str,
     out: Path,
     *,
-    weights: str = "equal",
+    weighting: str = "equal",
 ) -> Path:
     """Combine the predictions of runs on their test and validation images, and evaluate them.
 
@@ -46,26 +46,29 @@ def ensemble_runs(
         paths: Run folders, two or more, evaluated on the same test images.
         vote: `soft` or `hard`.
         out: Folder of the new run: absent or empty.
-        weights: `equal`; `validation` takes those that are best on the validation images,
-            which must then be the same for all members.
+        weighting: `equal`; or `validation`: for a soft vote the weights with the least log loss on
+            the validation images, which must then be the same for all members, for a hard vote
+            those of SAMME by the members' accuracy there.
 
     Returns:
         `out`, now a complete run.
 
     Raises:
         AlloykError: As `alloyk.comparison.runs.read_runs`; or `out` is not empty, or lies in a
-            run, or a member has no model.
+            run, or a member of a soft vote has no model.
     """
     out = Path(out)
     _refuse_used_folder(out)
     runs = read_runs(paths)
-    validation = _validation(paths, weights)
+    validation = _validation(paths, weighting)
     if vote == "soft":
         _refuse_without_models(runs)
-    shares = _weights(validation, vote) if weights == "validation" else None
-    shares = np.full(len(runs), 1 / len(runs)) if shares is None else shares
-    for run, share in zip(runs, shares, strict=True):
-        logger.info("%s: weight %.4f", run.name, share)
+    if weighting == "validation":
+        weights = _weights(validation, vote)
+    else:
+        weights = np.full(len(runs), 1 / len(runs))
+    for run, weight in zip(runs, weights, strict=True):
+        logger.info("%s: weight %.4f", run.name, weight)
 
     with unfinished_path(out) as unfinished:
         unfinished.mkdir()
@@ -75,11 +78,11 @@ def ensemble_runs(
             from alloyk.voting.soft_voting import save_soft_vote
 
             models = [run.folder.model_file for run in runs]
-            save_soft_vote(models, shares, written.model_file)
+            save_soft_vote(models, weights, written.model_file)
         for split, members in (("val", validation), ("test", runs)):
             if members:
-                _write_votes(written.predictions_file(split), members, vote, shares)
-        written.write_ensemble(_ensemble(runs, vote, weights, shares))
+                _write_votes(written.predictions_file(split), members, vote, weights)
+        written.write_ensemble(_ensemble(runs, vote, weighting, weights))
         _write_settings(written, runs[0])
         if runs[0].folder.split_file.exists():
             shutil.copy(runs[0].folder.split_file, unfinished)
@@ -88,14 +91,14 @@ def ensemble_runs(
     return out
 
 
-def _validation(paths: Sequence[Path], weights: str) -> list[Run]:
+def _validation(paths: Sequence[Path], weighting: str) -> list[Run]:
     """The members with their validation predictions; empty where these cannot be combined."""
     try:
         return read_runs(paths, split="val")
     except AlloykError as error:
-        if weights == "validation":
+        if weighting == "validation":
             raise
-        logger.info("no validation predictions of the vote: %s", error)
+        logger.info("predictions_val.csv is not written: %s", error)
         return []
 
 
@@ -153,12 +156,12 @@ def _write_votes(path: Path, members: Sequence[Run], vote: str, weights: np.ndar
     )
 
 
-def _ensemble(runs: Sequence[Run], vote: str, weights: str, shares: np.ndarray) -> Ensemble:
+def _ensemble(runs: Sequence[Run], vote: str, weighting: str, weights: np.ndarray) -> Ensemble:
     members = tuple(
-        Member(run.name, run.path.absolute(), round(float(share), 6))
-        for run, share in zip(runs, shares, strict=True)
+        Member(run.name, run.path.absolute(), round(float(weight), 6))
+        for run, weight in zip(runs, weights, strict=True)
     )
-    return Ensemble(vote=vote, members=members, weights=weights)
+    return Ensemble(vote=vote, members=members, weights=weighting)
 
 
 def _write_settings(written: RunFolder, first: Run) -> None:
@@ -166,7 +169,7 @@ def _write_settings(written: RunFolder, first: Run) -> None:
     data = first.settings.section("data")
     written.write_settings(
         {"data": dict(data)} if data else {},
-        f"A voted classifier, see {written.ensemble_file.name}. Below, the evaluated images.",
+        f"A voted classifier, see {written.ensemble_file.name}. `data` is the evaluated data set.",
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from alloyk.autoconfig import Choice, plan_training, step
 from alloyk.autoconfig.measured import with_measured_cost
-from alloyk.autoconfig.plan import planned_again
+from alloyk.autoconfig.plan import replanned
 from alloyk.autoconfig.step import OUT_OF_MEMORY, StepNeed, measured_step
 from alloyk.config import Config, resolve_config
 from alloyk.errors import ConfigError
@@ -41,7 +41,7 @@ def measured(data, memory, **train):
     given = {"data": {"path": str(data)}, "train": train, "model": {"arch": "resnet34"}}
     plan = plan_training(given)
     if "batch_size" not in train:
-        plan = planned_again(plan, given, Choice("train.batch_size", 32, "a test"))
+        plan = replanned(plan, given, Choice("train.batch_size", 32, "a test"))
     return with_measured_cost(plan, given, started=time.monotonic() - 10, memory_bytes=memory)
 
 

@@ -123,7 +123,7 @@ def test_weights_from_validation_go_into_predictions_and_model(members, tmp_path
         for name in ("predictions.csv", "model.keras", "config.yaml"):
             (copy / name).symlink_to(run / name)
         copies.append(copy)
-    out = ensemble_runs(copies, "soft", tmp_path / "out", weights="validation")
+    out = ensemble_runs(copies, "soft", tmp_path / "out", weighting="validation")
     described = yaml.safe_load((out / "ensemble.yaml").read_text())
     assert [member["weight"] for member in described["members"]] == [1.0, 0.0]
     alone = read_predictions(copies[0] / "predictions.csv")
@@ -145,7 +145,7 @@ def test_without_validation_predictions_the_vote_has_none(members, tmp_path, run
     assert "cnn: weight 0.5000" in result.stderr
     assert not (out / "predictions_val.csv").exists()
     with pytest.raises(AlloykError, match=r"cannot read predictions from .*predictions_val\.csv"):
-        ensemble_runs(copies, "hard", tmp_path / "other", weights="validation")
+        ensemble_runs(copies, "hard", tmp_path / "other", weighting="validation")
     with pytest.raises(AlloykError, match=r"model\.keras is missing; remove that run, or"):
         ensemble_runs(copies, "soft", tmp_path / "other")
     assert not (tmp_path / "other").exists()
