@@ -226,7 +226,7 @@ def write(run, dataset, train, val, chosen, numbers) -> None:
     raw = read_statistics([paths[n] for n in chosen])
     fitted = fit_novelty(train, raw, COARSE_SIDE**2)
     statistics = read_statistics([val_paths[n] for n in numbers])
-    write_detector(run / "model.keras", with_threshold(fitted, val, statistics))
+    write_detector(run / "model.keras", with_threshold(fitted, fitted.distances(val), statistics))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from alloyk.auditing.blocks import ROWS
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL
 from alloyk.auditing.findings import CHECK, Audited, Finding, counted
-from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, sorted_rows, series_in_order
+from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, series_in_order, sorted_rows
 
 # An edge is a second difference of block means above this many standard deviations of the others,
 # and above this fraction of the mean count.

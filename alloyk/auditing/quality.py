@@ -39,7 +39,9 @@ def low_quality(audited: Audited) -> Iterator[Finding]:
             if len(known) >= MIN_IN_SERIES:
                 typical[rows] = np.median(values[known])
         # A constant image has neither noise nor edges, and is a separate finding.
-        low = (values < MIN_OF_MEDIAN[name] * typical) & (audited.measure("high") > audited.measure("low"))
+        low = (values < MIN_OF_MEDIAN[name] * typical) & (
+            audited.measure("high") > audited.measure("low")
+        )
         if low.any():
             yield Finding(
                 f"low-{name}",

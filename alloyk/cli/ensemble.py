@@ -17,8 +17,8 @@ import click
 )  # fmt: skip
 @click.option(
     "--weights", type=click.Choice(["equal", "validation"]), default="equal", show_default=True,
-    help="Equal weights, or weights by the validation images: soft votes minimise the log loss, hard "
-    "votes weigh members by their accuracy (SAMME).",
+    help="Equal, or by the validation images: of a soft vote the weights with the least log loss, "
+    "of a hard vote those of SAMME, by accuracy.",
 )  # fmt: skip
 def ensemble(runs: tuple[Path, ...], vote: str, out: Path, weights: str) -> None:
     """Combine two or more runs into a voted classifier, and evaluate it as a run.

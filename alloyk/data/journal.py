@@ -68,8 +68,8 @@ def refuse_unfinished(folder: Path) -> None:
     for name in (JOURNAL, POINTER):
         if (folder / name).exists():
             raise DataError(
-                f"{shown(folder)} has an unfinished move: `alloyk split --mode move` was interrupted; "
-                "run the same command again to finish it"
+                f"{shown(folder)} has an unfinished move: `alloyk split --mode move` was "
+                "interrupted; run the same command again to finish it"
             )
 
 
@@ -110,7 +110,10 @@ def _move(old: Path, new: Path, scratch: Path) -> None:
     here, there = os.path.lexists(old), os.path.lexists(new)
     if there and here:
         if os.path.samefile(old, new) and os.stat(old).st_nlink < 2:
-            raise DataError(f"{shown(old)} and {shown(new)} are the same file; pass a folder that no link leads to")
+            raise DataError(
+                f"{shown(old)} and {shown(new)} are the same file; pass a folder "
+                "that no link leads to"
+            )
         if not filecmp.cmp(old, new, shallow=False):
             raise DataError(
                 f"both {shown(old)} and {shown(new)} exist, and they differ; "

@@ -39,8 +39,8 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "alloyk"
     except RuntimeError:  # a container's user that has no name and no HOME
         raise ConfigError(
-            "the embedded data set needs a cache folder, but the home folder of the user is unknown; set "
-            "HOME or XDG_CACHE_HOME, or give --data"
+            "the embedded data set needs a cache folder, but there is no home folder; set HOME or "
+            "XDG_CACHE_HOME, or give --data"
         ) from None
 
 

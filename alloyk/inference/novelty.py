@@ -122,13 +122,22 @@ class NoveltyDetector:
             features: `(n, d + c)` pooled features and coarse pictures.
             statistics: `(n, 7)` of the raw images.
         """
-        parts = (
-            self.neighbour_distances(features) / self.threshold,
-            self.feature_distances(features) / self.feature_threshold,
-            self.picture_distances(features) / self.picture_threshold,
-            self.raw_scores(statistics).max(axis=1),
-        )
-        return np.asarray(np.max(parts, axis=0))
+        return self.scores_at(self.distances(features), statistics)
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the three distances of images, from features `(n, d + c)`.
+
+        Returns:
+            `(n, 3)`: from the neighbour, of the features, of the coarse picture.
+        """
+        parts = (self.neighbour_distances, self.feature_distances, self.picture_distances)
+        return np.stack([part(features) for part in parts], axis=1)
+
+    def scores_at(self, distances: np.ndarray, statistics: np.ndarray) -> np.ndarray:
+        """Return the score `(n,)` of images with these distances `(n, 3)`; see `scores`."""
+        limits = (self.threshold, self.feature_threshold, self.picture_threshold)
+        raw = self.raw_scores(statistics).max(axis=1)
+        return np.asarray(np.maximum((distances / limits).max(axis=1), raw))
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Return the distance of each statistic `(n, 7)` from the middle of the training range.
@@ -203,7 +212,7 @@ def _whitening(values: np.ndarray, most: int | None = None) -> tuple[np.ndarray,
 
 def with_threshold(
     detector: NoveltyDetector,
-    features: np.ndarray,
+    distances: np.ndarray,
     statistics: np.ndarray,
     false_alarms: float = FALSE_ALARMS,
 ) -> NoveltyDetector:
@@ -216,18 +225,16 @@ def with_threshold(
 
     Args:
         detector: From `fit_novelty`.
-        features: `(n, d + c)` of validation images.
+        distances: `(n, 3)` of validation images, see `NoveltyDetector.distances`.
         statistics: `(n, 7)` of the same.
         false_alarms: The rate, in (0, 1).
     """
     share = false_alarms / (3 if len(detector.picture_mean) else 2)
+    neighbour, feature, picture = (_upper_quantile(one, share) for one in distances.T)
     chosen = replace(
-        detector,
-        threshold=_upper_quantile(detector.neighbour_distances(features), share),
-        feature_threshold=_upper_quantile(detector.feature_distances(features), share),
-        picture_threshold=_upper_quantile(detector.picture_distances(features), share),
+        detector, threshold=neighbour, feature_threshold=feature, picture_threshold=picture
     )
-    found = float((chosen.scores(features, statistics) >= 1).mean())
+    found = float((chosen.scores_at(distances, statistics) >= 1).mean())
     return replace(chosen, false_alarms=found)
 
 

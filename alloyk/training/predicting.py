@@ -22,6 +22,9 @@ from alloyk.training.splits import Split
 
 PREDICTION_BATCH = 64
 
+AT_ONCE = 2**14
+"""Images whose outputs are in memory together; features take some 3 kB each."""
+
 MIN_IMAGES = 20
 """Fewest training images to which a detector of unlike images is fitted."""
 
@@ -32,27 +35,53 @@ class SplitOutputs(NamedTuple):
     Attributes:
         probabilities: `(n, num_classes)` float64.
         estimates: Column → `(n,)` float64; none without further tasks.
-        features: `(n, d + c)` pooled features and coarse pictures; None if the network has no such
-            output.
+        distances: `(n, 3)` distances from the training images, see `NoveltyDetector.distances`;
+            None without a detector.
     """
 
     probabilities: np.ndarray
     estimates: dict[str, np.ndarray]
-    features: np.ndarray | None
+    distances: np.ndarray | None
 
 
 @pipeline.reading_errors()
-def predict_split(network: keras.Model, split: Split) -> SplitOutputs:
-    """Predict all images of a split."""
-    batches = pipeline.evaluation_batches(split.images, split.labels, batch_size=PREDICTION_BATCH)
-    outputs = network.predict(batches, verbose=0)  # which leaves the labels out
-    if not isinstance(outputs, dict):
-        outputs = {LOGITS: outputs}
+def predict_split(
+    network: keras.Model, split: Split, detector: NoveltyDetector | None = None
+) -> SplitOutputs:
+    """Predict all images of a split.
+
+    Args:
+        network: With `FEATURES` among its outputs, if there is a detector.
+        split: The split.
+        detector: Measures the distances from the training images.
+    """
+    parts: list[SplitOutputs] = []
+    for start in range(0, len(split), AT_ONCE):
+        numbers = np.arange(start, min(start + AT_ONCE, len(split)))
+        outputs = network.predict(_batches(split, numbers), verbose=0)
+        if not isinstance(outputs, dict):
+            outputs = {LOGITS: outputs}
+        parts.append(
+            SplitOutputs(
+                softmax(outputs[LOGITS].astype(np.float64), axis=1),
+                {name: outputs[name][:, 0].astype(np.float64) for name in split.values},
+                None if detector is None else detector.distances(outputs[FEATURES]),
+            )
+        )
+    probabilities, estimates, distances = zip(*parts, strict=True)
     return SplitOutputs(
-        softmax(outputs[LOGITS].astype(np.float64), axis=1),
-        {name: outputs[name][:, 0].astype(np.float64) for name in split.values},
-        outputs.get(FEATURES),
+        np.concatenate(probabilities),
+        {name: np.concatenate([one[name] for one in estimates]) for name in split.values},
+        None if detector is None else np.concatenate(distances),
     )
+
+
+def _batches(split: Split, numbers: np.ndarray) -> tf.data.Dataset:
+    """Batches of the images with these numbers."""
+    batched = tf.data.Dataset.from_tensor_slices(numbers).batch(PREDICTION_BATCH)
+    known = tf.data.experimental.assert_cardinality(-(-len(numbers) // PREDICTION_BATCH))
+    # A batch of images alone would be taken for images and labels.
+    return split.images.batches(batched).map(lambda images: (images,)).apply(known)
 
 
 @pipeline.reading_errors()
@@ -73,11 +102,7 @@ def fit_detector(
     if not has_features or len(train) < MIN_IMAGES:
         return None
     chosen = evenly_spaced(len(train))
-    numbers = tf.data.Dataset.from_tensor_slices(chosen).batch(PREDICTION_BATCH)
-    known = tf.data.experimental.assert_cardinality(-(-len(chosen) // PREDICTION_BATCH))
-    # A batch of images alone would be taken for images and labels.
-    batches = train.images.batches(numbers).map(lambda images: (images,)).apply(known)
-    features = network.predict(batches, verbose=0)[FEATURES]
+    features = network.predict(_batches(train, chosen), verbose=0)[FEATURES]
     paths = dataset.paths("train")
     chosen_paths = [paths[number] for number in chosen]
     statistics = read_statistics(chosen_paths, several(dataset.channels))

@@ -229,13 +229,13 @@ def complete_run(
     train, val, test = splits
     detector = fit_detector(featured, train, dataset)
     for name, split in (("val", val), ("test", test)):
-        found = predict_split(featured, split)
+        found = predict_split(featured, split, detector)
         unlike = None
-        if detector is not None and found.features is not None:
+        if detector is not None and found.distances is not None:
             statistics = read_statistics(dataset.paths(name), several(dataset.channels))
             if name == "val":
-                detector = with_threshold(detector, found.features, statistics)
-            unlike = detector.scores(found.features, statistics)
+                detector = with_threshold(detector, found.distances, statistics)
+            unlike = detector.scores_at(found.distances, statistics)
         write_predictions(
             folder.predictions_file(name), dataset.split(name), found.probabilities,
             dataset.classes, estimates=found.estimates, unlike=unlike,

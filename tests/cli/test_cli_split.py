@@ -373,9 +373,9 @@ def test_a_half_moved_data_set_is_not_taken_for_a_whole_one(runner, tmp_path, mo
     run(runner, source, out, "--mode", "move", code=1)
     monkeypatch.undo()
     for folder in (source, out):
-        with pytest.raises(AlloykError, match=r"half moved: .* run the same command again"):
+        with pytest.raises(AlloykError, match=r"an unfinished move: .* run the same command again"):
             load_dataset(folder)
-    refused(runner, "half moved", source, tmp_path / "elsewhere")
+    refused(runner, "an unfinished move", source, tmp_path / "elsewhere")
     refused(runner, "unfinished move", source, out, "--mode", "move", "--seed", "5")
     result = run(runner, source, out, "--mode", "move")
     assert "resuming an interrupted move" in result.stderr
@@ -409,7 +409,7 @@ def test_a_move_to_another_disk_is_safe_too(runner, tmp_path, monkeypatch):
 
 def test_two_different_files_for_one_place_are_both_kept(tmp_path):
     make(tmp_path, {"in/a.png": "old", "out/train/a.png": "new"})
-    with pytest.raises(AlloykError, match=r"both .* are there, and they differ"):
+    with pytest.raises(AlloykError, match=r"both .* exist, and they differ"):
         journal.move_files(tmp_path / "in", tmp_path / "out", [("a.png", "train/a.png")])
     assert images(tmp_path) == {"in/a.png": "old", "out/train/a.png": "new"}
     (tmp_path / "in/a.png").unlink()

@@ -106,7 +106,9 @@ def test_new_images_of_the_same_kind_are_called_unlike_as_often_as_stated():
     features, _ = correlated(2000)
     statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
     detector = fit_novelty(features, statistics)
-    detector = with_threshold(detector, correlated(1000, seed=11)[0], statistics[:1000])
+    detector = with_threshold(
+        detector, detector.distances(correlated(1000, seed=11)[0]), statistics[:1000]
+    )
     assert detector.false_alarms <= 0.01
     new = detector.scores(
         correlated(20000, seed=21)[0], np.tile(np.arange(float(len(NAMES))), (20000, 1))
@@ -153,7 +155,9 @@ def test_features_that_are_only_stronger_than_in_training_are_unlike():
     features, _ = correlated(2000, d=10)
     statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
     detector = fit_novelty(features, statistics, picture_size=6)
-    detector = with_threshold(detector, correlated(1000, seed=11, d=10)[0], statistics[:1000])
+    detector = with_threshold(
+        detector, detector.distances(correlated(1000, seed=11, d=10)[0]), statistics[:1000]
+    )
     strong = correlated(50, seed=21, d=10)[0]
     strong[:, :4] *= 5  # of the same direction: the neighbours are as near as before
     assert (detector.neighbour_distances(strong) < detector.threshold).all()
@@ -164,7 +168,9 @@ def test_all_distances_together_keep_the_false_alarm_rate():
     features, _ = correlated(2000, d=10)
     statistics = np.tile(np.arange(float(len(NAMES))), (2000, 1))
     detector = fit_novelty(features, statistics, picture_size=6)
-    detector = with_threshold(detector, correlated(1000, seed=11, d=10)[0], statistics[:1000])
+    detector = with_threshold(
+        detector, detector.distances(correlated(1000, seed=11, d=10)[0]), statistics[:1000]
+    )
     assert detector.false_alarms <= 0.01
     new = correlated(20000, seed=21, d=10)[0]
     scores = detector.scores(new, np.tile(np.arange(float(len(NAMES))), (20000, 1)))
@@ -179,7 +185,7 @@ def test_all_distances_together_keep_the_false_alarm_rate():
 def test_pictures_that_never_change_in_training_are_finite():
     features = np.ones((30, 8))
     detector = fit_novelty(features, np.zeros((1, len(NAMES))), picture_size=4)
-    detector = with_threshold(detector, features, np.zeros((30, len(NAMES))))
+    detector = with_threshold(detector, detector.distances(features), np.zeros((30, len(NAMES))))
     assert np.isfinite(detector.scores(features, np.zeros((30, len(NAMES))))).all()
     assert (
         detector.scores(features + np.r_[np.zeros(4), np.ones(4)], np.zeros((30, len(NAMES)))).min()
@@ -252,7 +258,10 @@ def run(tmp_path_factory):
     features = np.asarray(network(images)[FEATURES])
     statistics = np.stack([raw_statistics(image) for image in images])
     detector = fit_novelty(features[:50], statistics[:50], COARSE_SIDE**2)
-    write_detector(run / "model.keras", with_threshold(detector, features[50:], statistics[50:]))
+    write_detector(
+        run / "model.keras",
+        with_threshold(detector, detector.distances(features[50:]), statistics[50:]),
+    )
     return run
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     write_metadata(out, metadata)
     statistics = np.stack([raw_statistics(one) for one in raw])
     detector = fit_novelty(means[:100], statistics[:100], COARSE_SIDE**2)
-    write_detector(out, with_threshold(detector, means[100:], statistics[100:]))
+    write_detector(out, with_threshold(detector, detector.distances(means[100:]), statistics[100:]))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_other_kernels_are_said_and_recorded(checkpoint, tmp_path, caplog):
     second.restore()
     (record,) = caplog.records
     assert record.getMessage() == (
-        "this training run started with TensorFlow's oneDNN kernels and resumes with Eigen: its "
+        "this run was last trained with TensorFlow's oneDNN kernels and resumes with Eigen: its "
         "result will differ slightly from an uninterrupted one; set TF_ENABLE_ONEDNN_OPTS to use "
         "the same"
     )

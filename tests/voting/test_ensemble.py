@@ -141,7 +141,7 @@ def test_without_validation_predictions_the_vote_has_none(members, tmp_path, run
     out = tmp_path / "out"
     result = runner.invoke(main, ["ensemble", *copies, "--vote", "hard", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert "no validation predictions of the vote: cannot read predictions" in result.stderr
+    assert "predictions_val.csv is not written: cannot read predictions" in result.stderr
     assert "cnn: weight 0.5000" in result.stderr
     assert not (out / "predictions_val.csv").exists()
     with pytest.raises(AlloykError, match=r"cannot read predictions from .*predictions_val\.csv"):
