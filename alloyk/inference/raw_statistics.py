@@ -25,7 +25,7 @@ _NORMAL_MEDIAN = 0.67449  # of the absolute value of a normal deviate
 STRIP_PIXELS = 2**18
 
 # Pixels that the noise is measured on: of a larger image some strips, evenly spaced.
-NOISE_PIXELS = 2**24
+NOISE_PIXELS = 2**22
 
 
 def raw_statistics(image: np.ndarray) -> np.ndarray:
