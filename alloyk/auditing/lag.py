@@ -1,9 +1,9 @@
 """Lag of the detector: images that carry a fading ghost of the image before.
 
-A ghost shows where the image before has edges and this one has none. Likeness alone tells nothing:
-neighbouring images may show the same plate. But a ghost comes from the image before, never from the
-image after, while a scene without lag looks alike in both directions of time. So the fraction of
-the edges that is found in the next image is compared with that found backwards.
+A ghost shows where the image before has edges and this one has none. Similarity alone proves
+nothing: consecutive images may show the same plate. But a ghost appears in the later image only,
+while similarity without lag is the same in both directions of time. So the check measures how
+strongly the edges of each image reappear in the next, and subtracts the same in reverse order.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from alloyk.auditing.defects import MEDIAN_OF_NORMAL
 from alloyk.auditing.findings import CHECK, Audited, Finding, counted
 from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, series_in_order, sorted_rows
 
-# An edge is a second difference of block means above this many standard deviations of the others,
-# and above this fraction of the mean count.
+# An edge is a second difference of block means above this many robust standard deviations of all
+# those of the image, and above this fraction of its mean count.
 STRONG = 8.0
 MIN_EDGE = 0.02
 # The other image is empty where its second differences, up to two blocks around, are below this
@@ -30,15 +30,15 @@ LAG = 0.005
 
 
 def lag(audited: Audited) -> Iterator[Finding]:
-    """A ghost of the image before, in the order in which the images were taken."""
+    """A ghost of the image before, in the order of time if it is known, else of file names."""
     found = max((_ghost(audited, pairs) for pairs in _orders(audited)), key=lambda ghost: ghost[1])
-    fraction, errors, count = found
-    if errors < STANDARD_ERRORS or fraction < LAG:
+    fraction, z, count = found
+    if z < STANDARD_ERRORS or fraction < LAG:
         return
     yield Finding(
         "lag",
         CHECK,
-        f"Images carry a ghost of the image before: {100 * fraction:.1f} % of its edges (median of "
+        f"Images carry a ghost of the image before, {100 * fraction:.1f} % as strong (median of "
         f"{counted(count, 'pair')} of consecutive images).",
         "Correct the lag, or wait longer or reset the detector between exposures; until then, "
         "record the classes in mixed order and keep consecutive images in one split.",
@@ -61,10 +61,9 @@ def _consecutive(rows: np.ndarray) -> np.ndarray:
 
 
 def _ghost(audited: Audited, pairs: np.ndarray) -> tuple[float, float, int]:
-    """Median ghost over pairs, how many standard errors it is above 0, and the number of pairs.
+    """Median ghost over pairs, the z value of Wilcoxon's signed-rank test, and the number of pairs.
 
-    The standard errors are those of Wilcoxon's signed ranks, under which forwards less backwards is
-    as often positive as negative.
+    The null hypothesis is that forwards less backwards is symmetric about 0.
     """
     from scipy.stats import rankdata
 
@@ -75,19 +74,19 @@ def _ghost(audited: Audited, pairs: np.ndarray) -> tuple[float, float, int]:
     if len(found) < MIN_IN_SERIES:
         return 0.0, 0.0, len(found)
     ranks = rankdata(np.abs(found))
-    errors = float((ranks * np.sign(found)).sum() / np.sqrt(np.square(ranks).sum()))
-    return float(np.median(found)), errors, len(found)
+    z = float((ranks * np.sign(found)).sum() / np.sqrt(np.square(ranks).sum()))
+    return float(np.median(found)), z, len(found)
 
 
 def _differences(audited: Audited, pairs: np.ndarray) -> np.ndarray:
-    """For each pair, what the second has of the first's edges, less the reverse; NaN: unknown."""
+    """Ghost of the first image in the second less that of the second in the first, NaN: unknown."""
     means = np.abs(audited.measure("mean"))
     first, second = (
         _edges(audited.scan.thumbs[rows].astype(np.float32) * means[rows, None, None])
         for rows in pairs.T
     )
-    before, after = means[pairs.T]
-    return _carried(first, second, before) - _carried(second, first, after)
+    first_mean, second_mean = means[pairs.T]
+    return _carried(first, second, first_mean) - _carried(second, first, second_mean)
 
 
 def _edges(blocks: np.ndarray) -> np.ndarray:
@@ -99,7 +98,7 @@ def _edges(blocks: np.ndarray) -> np.ndarray:
 
 
 def _carried(edges: np.ndarray, other: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Fraction `(n,)` of the edges that the other image has where it has none of its own."""
+    """Relative height `(n,)` of edges in another image that has none there; NaN: unknown."""
     from scipy.ndimage import maximum_filter
 
     heights = np.abs(edges)

@@ -16,6 +16,7 @@ from alloyk.runs.folder import RunFolder
 COMPARISON = "comparison.json"
 """Everything in one file; it marks the folder of a comparison."""
 
+# `table2` and `table3` are named after the study's tables of the same content.
 FIGURES = ("table2", "table3", "pairs", "standalone_voting", "seeds")
 
 
@@ -65,7 +66,7 @@ def check_output_folder(folder: Path) -> None:
     """Require a folder that a comparison may be written to.
 
     Raises:
-        AlloykError: It is or lies in a run, or holds other files than an earlier comparison.
+        AlloykError: It is or lies in a run, or is neither empty nor an earlier comparison.
     """
     refuse_unless_made_by(Path(folder), COMPARISON, "comparison")
 
@@ -112,7 +113,7 @@ def _accuracy_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable
     shape = comparison["timed_shape"]
     timed = f" Milliseconds for one {'×'.join(map(str, shape))} image, one thread." if shape else ""
     return ComparisonTable(
-        f"Accuracy with 95 % interval over {over}, and loss of the last epoch, on "
+        f"Accuracy with 95 % interval (resampled {over}), and loss of the last epoch, on "
         f"{describe(comparison)}.{timed}",
         [
             Column("Run", "name"),
@@ -171,11 +172,11 @@ def _pair_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable:
 
 def _estimate_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable:
     return ComparisonTable(
-        "Numbers estimated beside the class, in their own unit: mean absolute error, root mean "
-        f"square error and R² with 95 % intervals over {over}.",
+        "Quantities estimated beside the class: mean absolute error and root mean square error, in "
+        f"the unit of the quantity, and R², with 95 % intervals (resampled {over}).",
         [
             Column("Run", "name"),
-            Column("Number", "column"),
+            Column("Quantity", "column"),
             Column("MAE", "mae", ".4g", "mae_interval"),
             Column("RMSE", "rmse", ".4g", "rmse_interval"),
             Column("R²", "r2", ".4f", "r2_interval"),
@@ -186,7 +187,7 @@ def _estimate_table(comparison: Mapping[str, Any], over: str) -> ComparisonTable
 
 def _seed_table(comparison: Mapping[str, Any]) -> ComparisonTable:
     return ComparisonTable(
-        "Accuracy of training runs that differ by their seed only: mean and standard deviation.",
+        "Accuracy of runs that differ by their seed only: mean and standard deviation.",
         [
             Column("Runs", "name"),
             Column("Seeds", "n", "d"),

@@ -13,19 +13,19 @@ from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from alloyk.targets import LOGITS, shared_columns
 
-# Below float32's smallest normal number a logarithm may be that of 0.
+# Just above float32's smallest normal number: smaller values may be flushed to 0.
 FLOOR = 1e-37
 
 
 def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> None:
     """Write a model from a raw image to the log of the members' weighted mean probability.
 
-    These are logits: their softmax is the mean. Each member keeps its own preprocessing. A member
-    of weight 0 is left out. Numbers that every member estimates beside the class are averaged with
-    the same weights.
+    These are logits: their softmax is the mean. Each member keeps its own preprocessing. The
+    network of a member of weight 0 is left out. Quantities that every member estimates, these too,
+    are averaged with the same weights.
 
     Args:
-        models: `model.keras` of each member, with the same classes.
+        models: `model.keras` of each member, with the same classes; the order is that of the first.
         weights: `(members,)`, sum 1.
         path: The file to write.
 
@@ -38,8 +38,8 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     if any(one.channels != channels for one in described):
         found = " and ".join(dict.fromkeys(str(one.channels or "none") for one in described))
         raise ModelError(
-            f"members of one vote must have the same data.channels, got {found}; vote with runs "
-            "of one setting"
+            f"members of one vote must have the same data.channels, got {found}; combine "
+            "runs with the same data.channels"
         )
     backends = {
         number: KerasBackend(model)
@@ -56,7 +56,7 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     for number, backend in backends.items():
         metadata, weight, member = described[number - 1], weights[number - 1], backend.model
         image = member.inputs[0]
-        # Called again: a loaded Sequential does not know its outputs by name.
+        # As a functional model: a loaded Sequential loses the names of its outputs.
         outputs = keras.Model(image, member(image), name=f"member_{number}")(raw)
         if isinstance(outputs, dict):
             for column, values in estimates.items():

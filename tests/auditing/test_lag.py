@@ -65,7 +65,7 @@ def test_a_ghost_of_the_image_before_is_measured(tmp_path, ghost):
     (finding,) = findings(write(tmp_path, at_random, ghost))
     assert finding.severity == "check"
     assert finding.values["fraction"] == pytest.approx(ghost, rel=0.25)
-    assert f"{100 * finding.values['fraction']:.1f} % of its edges" in finding.what
+    assert f"{100 * finding.values['fraction']:.1f} % as strong" in finding.what
 
 
 @pytest.mark.parametrize("where", [at_random, in_turns, moving(1), moving(-1), stepping])
