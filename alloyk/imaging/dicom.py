@@ -41,7 +41,7 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
         return _to_rgb8(pixels.apply_color_lut(array, dataset))
     if array.ndim == 3:
         return array[..., :3]
-    return _brighter_is_more(array, dataset)[..., None]
+    return _brighter_is_more(array, dataset, page or 0)[..., None]
 
 
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
@@ -161,7 +161,7 @@ def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
         ) from error
 
 
-def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset, page: int) -> np.ndarray:
     """Apply the modality transform to the stored values, then invert MONOCHROME1.
 
     The table (PS3.3 C.11.1) applies to the stored values. Inversion follows, because it concerns
@@ -174,11 +174,22 @@ def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray
         return _inverted(values, int(table.LUTDescriptor[2])) if turned else values
     if turned:
         array = _inverted(array, int(dataset.get("BitsStored") or 0))
-    slope = float(dataset.get("RescaleSlope", 1) or 1)
-    intercept = float(dataset.get("RescaleIntercept", 0) or 0)
+    slope, intercept = _rescale(dataset, page)
     if (slope, intercept) == (1.0, 0.0):
         return array
     return (array * slope + intercept).astype(np.float32)
+
+
+def _rescale(dataset: pydicom.Dataset, page: int) -> tuple[float, float]:
+    """Slope and intercept: of the frame, of all frames, or of the data set (PS3.3 C.7.6.16)."""
+    groups = [
+        *dataset.get("PerFrameFunctionalGroupsSequence", ())[page : page + 1],
+        *dataset.get("SharedFunctionalGroupsSequence", ())[:1],
+    ]
+    given = [one for group in groups for one in group.get("PixelValueTransformationSequence", ())]
+    found = next(iter(given), dataset)
+    slope, intercept = found.get("RescaleSlope", 1), found.get("RescaleIntercept", 0)
+    return float(slope or 1), float(intercept or 0)
 
 
 def _looked_up(array: np.ndarray, table: pydicom.Dataset, dataset: pydicom.Dataset) -> np.ndarray:

@@ -1,6 +1,7 @@
 """EDF, the ESRF data format, by fabio."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,9 +21,21 @@ def edf(file: BinaryIO) -> Frames:
         stored = image._frames[number] if number < len(image._frames) else None
         if getattr(stored, "incomplete_data", False):  # fabio fills with zeros
             raise ValueError(CUT_SHORT)
+        _refuse_small_block(frame.header, data)
         return data
 
     return Frames(int(image.nframes), int(height), int(width), get)
+
+
+def _refuse_small_block(header: Mapping[str, str], data: np.ndarray) -> None:
+    """Raise if the header gives fewer bytes than the image needs; fabio fills with zeros."""
+    given = {key.lower(): value for key, value in header.items()}
+    size = given.get("edf_binarysize", given.get("size", "")).strip()
+    if size.isdecimal() and "compression" not in given and int(size) < data.nbytes:
+        raise ValueError(
+            f"its header gives {size} bytes for {data.shape[0]} × {data.shape[1]} {data.dtype}, "
+            f"which need {data.nbytes}"
+        )
 
 
 def edf_header(file: BinaryIO) -> dict[str, str]:
@@ -39,5 +52,9 @@ def _opened(file: BinaryIO) -> Any:
 
     logging.getLogger("fabio").setLevel(logging.CRITICAL)
     image = EdfImage()
-    image.read(BytesIO(file.read()))
+    try:
+        image.read(BytesIO(file.read()))
+    # fabio fails with any error on a header that is incomplete.
+    except (KeyError, NameError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError("its header is damaged") from error
     return image

@@ -15,9 +15,16 @@ from alloyk.errors import DataError
 from alloyk.imaging.frames import Frames, bare_frames
 
 _RULE = (
-    "must give dtype (integers or floats), shape [height, width], and may give "
+    "must give dtype (integers or floats, without byte order), shape [height, width], and may give "
     "offset >= 0 and byte_order (little or big)"
 )
+
+
+SIDECAR = "raw.yaml"
+"""Name of the file that describes the raw files of its folder and the folders in it."""
+
+SIDECAR_FOLDERS = 4
+"""Folders above a raw file in which a sidecar is looked for, its own included."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,14 @@ class RawLayout:
         """
         try:
             unknown = set(found) - {"dtype", "shape", "offset", "byte_order"}
-            height, width = (int(side) for side in found["shape"])
+            height, width = (_whole(side) for side in found["shape"])
+            dtype = str(found["dtype"])
+            if dtype[:1] in "<>=|":  # the byte order has a key of its own
+                raise ValueError(dtype)
             layout = cls(
-                str(found["dtype"]),
+                dtype,
                 (height, width),
-                int(found.get("offset", 0)),
+                _whole(found.get("offset", 0)),
                 str(found.get("byte_order", "little")),
             )
             kind = layout.numbers.kind
@@ -63,12 +73,26 @@ class RawLayout:
             raise DataError(f"{name} {_RULE}, got {found}; correct it")
         return layout
 
+    def to_yaml(self) -> str:
+        """The layout as the text of a sidecar."""
+        return (
+            f"{{dtype: {self.dtype}, shape: [{self.shape[0]}, {self.shape[1]}], "
+            f"offset: {self.offset}, byte_order: {self.byte_order}}}\n"
+        )
+
     @property
     def numbers(self) -> np.dtype[Any]:
         """The number type with its byte order."""
         if self.byte_order not in ("little", "big"):
             raise ValueError(f"byte_order is {self.byte_order!r}")
         return np.dtype(self.dtype).newbyteorder(">" if self.byte_order == "big" else "<")
+
+
+def _whole(value: object) -> int:
+    """The value if it is a whole number; raises ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
 
 
 _ASSUMED: ContextVar["RawLayout | None"] = ContextVar("assumed raw layout", default=None)
@@ -116,13 +140,28 @@ def raw_layout(path: str | Path) -> RawLayout | None:
     Raises:
         DataError: A sidecar is invalid.
     """
+    described = sidecar_layout(path)
+    if described is not None:
+        return described
     folders = Path(os.path.abspath(path)).parents
-    places = [Path(f"{path}.yaml"), *(folder / "raw.yaml" for folder in folders[:4])]
-    for place in places:
-        if place.is_file():
-            return _sidecar(place)
     assumed = _ASSUMED.get()
     return assumed or next((_SETTINGS[str(f)] for f in folders if str(f) in _SETTINGS), None)
+
+
+def sidecar_layout(path: str | Path) -> RawLayout | None:
+    """Return the layout of a raw file that a sidecar on disk gives, or None.
+
+    Raises:
+        DataError: The sidecar is invalid.
+    """
+    folders = Path(os.path.abspath(path)).parents
+    for place in (
+        Path(f"{path}.yaml"),
+        *(folder / SIDECAR for folder in folders[:SIDECAR_FOLDERS]),
+    ):
+        if place.is_file():
+            return _sidecar(place)
+    return None
 
 
 def raw(file: BinaryIO) -> Frames:

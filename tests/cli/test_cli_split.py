@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from alloyk.cli import main
 from alloyk.data import journal, load_dataset
 from alloyk.errors import AlloykError
+from alloyk.imaging import read_image
 
 SPLITS = ("train", "val", "test")
 
@@ -416,3 +418,28 @@ def test_two_different_files_for_one_place_are_both_kept(tmp_path):
     (tmp_path / "out/train/a.png").unlink()
     with pytest.raises(AlloykError, match=r"a\.png is missing, and is not at"):
         journal.move_files(tmp_path / "in", tmp_path / "out", [("a.png", "train/a.png")])
+
+
+@pytest.mark.parametrize("more", [[], ["--shards", "2"], ["--mode", "move"]])
+@pytest.mark.parametrize("uniform", [True, False])
+def test_raw_files_keep_their_layout(tmp_path, runner, more, uniform):
+    source, target = tmp_path / "in", tmp_path / "out"
+    for label, first in (("1050", 1), ("2017", 100)):
+        (source / label).mkdir(parents=True)
+        for number in range(20):
+            path = source / label / f"{number}.raw"
+            np.full((2, 4 + number % 2), first + number, np.uint16).tofile(path)
+            shape = [2, 4 + number % 2]
+            if uniform:
+                shape = [1, 2]
+                np.full((1, 2), first + number, np.uint16).tofile(path)
+            Path(f"{path}.yaml").write_text(f"{{dtype: uint16, shape: {shape}}}")
+    # Another description lies above the target.
+    (tmp_path / "raw.yaml").write_text("{dtype: uint8, shape: [1, 2]}")
+    run(runner, source, target, *more)
+    dataset = load_dataset(target)
+    read = [read_image(path) for split in SPLITS for path in dataset.paths(split)]
+    expected = (1, 2) if uniform else (2, 5)
+    assert {image.shape[:2] for image in read} == {expected, (1, 2) if uniform else (2, 4)}
+    assert {int(image.max()) for image in read} == {*range(1, 21), *range(100, 120)}
+    assert all((image == image.flat[0]).all() for image in read)

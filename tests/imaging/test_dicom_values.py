@@ -49,6 +49,28 @@ def test_a_tiff_header_before_the_mark_does_not_hide_dicom(tmp_path):
     np.testing.assert_array_equal(read_image(path)[..., 0], STORED * 2.0 - 7)
 
 
+def test_slope_and_intercept_of_each_frame_are_applied(tmp_path):
+    """Enhanced multi-frame DICOM has them in functional groups (PS3.3 C.7.6.16.2.9)."""
+
+    def group(slope, intercept):
+        item, one = pydicom.Dataset(), pydicom.Dataset()
+        one.RescaleSlope, one.RescaleIntercept, one.RescaleType = slope, intercept, "US"
+        item.PixelValueTransformationSequence = [one]
+        return item
+
+    dataset = dicom_dataset(np.concatenate([STORED, STORED]), NumberOfFrames=2)
+    dataset.Rows = len(STORED)
+    dataset.SharedFunctionalGroupsSequence = [group("2", "-100")]
+    path = tmp_path / "a.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    np.testing.assert_array_equal(read_image(f"{path}[1]")[..., 0], STORED * 2.0 - 100)
+    dataset.SharedFunctionalGroupsSequence = [pydicom.Dataset()]
+    dataset.PerFrameFunctionalGroupsSequence = [group("2", "0"), group("3", "5")]
+    dataset.save_as(path, enforce_file_format=True)
+    np.testing.assert_array_equal(read_image(f"{path}[0]")[..., 0], STORED * 2.0)
+    np.testing.assert_array_equal(read_image(f"{path}[1]")[..., 0], STORED * 3.0 + 5)
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_a_table_of_values_is_looked_up_before_turning(tmp_path, photometric):
     table = (np.arange(256) ** 2 // 16).astype(np.uint16)  # 12 bit, not a line

@@ -259,3 +259,67 @@ def test_without_the_extra_the_message_names_it(tmp_path, monkeypatch, module, s
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(AlloykError, match=r'pip install "alloyk\[lab\]"'):
         read_image(path)
+
+
+def test_virtual_hdf5_is_read_from_its_sources_or_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    counts = np.arange(30, dtype=np.uint16).reshape(5, 6) + 1
+    with h5py.File(tmp_path / "part.h5", "w") as part:
+        part["data"] = counts
+    layout = h5py.VirtualLayout((5, 6), "u2")
+    layout[:] = h5py.VirtualSource("part.h5", "data", (5, 6))
+    with h5py.File(tmp_path / "master.h5", "w") as master:
+        master.create_virtual_dataset("data", layout)
+    np.testing.assert_array_equal(read_image(tmp_path / "master.h5")[..., 0], counts)
+    with pytest.raises(AlloykError, match=r"in other files \(part\.h5\), which are found"):
+        read_image((tmp_path / "master.h5").read_bytes())
+    (tmp_path / "part.h5").unlink()
+    with pytest.raises(AlloykError, match=r"in other files, of which part\.h5 is missing; put it"):
+        read_image(tmp_path / "master.h5")
+
+
+def test_frames_that_were_never_written_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "aborted.h5", "w") as file:
+        frames = file.create_dataset("data", (4, 5, 6), "u2", chunks=(1, 5, 6))
+        frames[:2] = 7
+    assert (read_image(tmp_path / "aborted.h5[1]") == 7).all()
+    with pytest.raises(AlloykError, match="a part of it was never written"):
+        read_image(tmp_path / "aborted.h5[2]")
+    with h5py.File(tmp_path / "empty.h5", "w") as file:
+        file.create_dataset("data", (5, 6), "u2")
+    with pytest.raises(AlloykError, match="a part of it was never written"):
+        read_image(tmp_path / "empty.h5")
+
+
+@pytest.mark.parametrize("default", [".", "/", "entry", b"entry"])
+def test_a_nexus_default_is_followed_and_ends(tmp_path, default):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["entry/data"] = np.full((5, 6), 3, np.uint16)
+        file.attrs["default"] = default
+        file["entry"].attrs["default"] = "."
+        file["entry"].attrs["signal"] = "data"
+    assert (read_image(tmp_path / "a.h5") == 3).all()
+
+
+def test_an_edf_header_that_gives_too_few_bytes_is_refused(tmp_path):
+    fabio = pytest.importorskip("fabio")
+    path = tmp_path / "a.edf"
+    fabio.edfimage.EdfImage(data=np.ones((40, 48), np.uint16)).write(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"EDF_BinarySize = 3840", b"EDF_BinarySize = 100 "))
+    with pytest.raises(AlloykError, match="gives 100 bytes for 40 × 48 uint16, which need 3840"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "sidecar",
+    ["{dtype: '>u2', shape: [4, 5]}", "{dtype: uint16, shape: [4.9, 5]}",
+     "{dtype: uint16, shape: '45'}", "{dtype: uint16, shape: [4, 5], offset: 0.5}"],
+)  # fmt: skip
+def test_a_layout_that_could_mean_two_things_is_refused(tmp_path, sidecar):
+    (tmp_path / "a.raw").write_bytes(bytes(40))
+    (tmp_path / "a.raw.yaml").write_text(sidecar)
+    with pytest.raises(AlloykError, match=r"must give dtype .* without byte order"):
+        read_image(tmp_path / "a.raw")

@@ -14,6 +14,7 @@ from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
 from alloyk.data.text_table import lines_of_table
 from alloyk.errors import DataError
 from alloyk.imaging import shown
+from alloyk.imaging.raw import SIDECAR, SIDECAR_FOLDERS, sidecar_layout
 from alloyk.imaging.store_writing import write_store
 from alloyk.progress import NO_PROGRESS, Advance, Progress
 
@@ -92,12 +93,31 @@ def _write_extras(plan: SplitPlan, folder: Path) -> None:
     """Write the manifest, the recipe and the record of the split."""
     if plan.manifest:
         journal.write_synced(folder / plan.manifest, lines_of_table(plan.table))
+    _write_raw_layouts(plan, folder)
     recipe = plan.source / _RECIPE
     if recipe.is_file() and not (folder / _RECIPE).exists():
         shutil.copy2(recipe, folder / _RECIPE)
     counts = plan.table["split"].value_counts()
     images = {name: int(counts.get(name, 0)) for name in SPLITS}
     journal.write_synced(folder / RECORD, json.dumps({**plan.record, "images": images}, indent=1))
+
+
+def _write_raw_layouts(plan: SplitPlan, folder: Path) -> None:
+    """Describe raw files in their new places as sidecars have done in the old ones."""
+    layouts = {}
+    for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
+        layout = sidecar_layout(plan.source / old) if old.lower().endswith(".raw") else None
+        if layout is not None:
+            layouts[new] = layout.to_yaml()
+    if len(set(layouts.values())) == 1 and all(
+        path.count("/") < SIDECAR_FOLDERS for path in layouts
+    ):
+        journal.write_synced(folder / SIDECAR, next(iter(layouts.values())))
+        return
+    for path, text in layouts.items():
+        sidecar = folder / f"{path}.yaml"
+        sidecar.parent.mkdir(parents=True, exist_ok=True)
+        journal.write_synced(sidecar, text)
 
 
 def _place_by_moving(plan: SplitPlan, advance: Advance) -> None:
