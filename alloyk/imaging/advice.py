@@ -10,6 +10,8 @@ _BY_CONTENT = {
     b"XIVI": f"VIV is not read; {_TO_TIFF}",
     b"###CBF": "CBF is not read; convert it to EDF or TIFF, for example with fabio-convert",
     b"NRRD": "NRRD is not read; convert it to TIFF, for example with Fiji",
+    b"\x1f\x8b": "it is compressed with gzip; decompress it",
+    b"BZh": "it is compressed with bzip2; decompress it",
 }
 
 # Zeiss TXRM is a compound file, as are old office documents.

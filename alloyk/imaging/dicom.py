@@ -10,11 +10,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import pydicom
 from pydicom import pixels
+from pydicom.encaps import get_frame
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from alloyk.errors import DataError
 from alloyk.imaging import dicom_decoders
+from alloyk.imaging.jpeg import whole_image
 from alloyk.imaging.limits import CUT_SHORT, native, refuse_bad_page, refuse_bad_size
 
 # pydicom reports every deviation from the standard; the user needs only the errors.
@@ -147,7 +149,15 @@ def _refuse_bad_header(dataset: pydicom.Dataset, page: int | None) -> None:
         refuse_bad_size(int(dataset.Rows) * _frames(dataset), int(dataset.Columns))
 
 
+def _refuse_damaged_jpeg(dataset: pydicom.Dataset, page: int) -> None:
+    """Raise ValueError if pixels of a baseline JPEG frame are missing; decoders fill them."""
+    if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:
+        frame = get_frame(dataset.PixelData, page, number_of_frames=_frames(dataset))
+        whole_image(frame.rstrip(b"\0"))
+
+
 def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
+    _refuse_damaged_jpeg(dataset, page)
     try:
         return np.asarray(pixels.pixel_array(dataset, index=page))
     except (RuntimeError, NotImplementedError) as error:

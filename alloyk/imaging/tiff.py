@@ -96,9 +96,25 @@ def _page_numbers(tiff: tifffile.TiffFile) -> list[int]:
     if not len(tiff.pages):
         raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
     _refuse_lost_pages(tiff)
+    _refuse_images_elsewhere(tiff)
     if len(tiff.pages) == 1:
         return [0]
     return [i for i, sheet in enumerate(tiff.pages) if not int(sheet.subfiletype) & 0b101] or [0]
+
+
+def _refuse_images_elsewhere(tiff: tifffile.TiffFile) -> None:
+    """Refuse files whose images are not in their pages: reading these would give other pixels."""
+    first = tiff.pages[0]
+    if tiff.is_stk:
+        raise DataError(
+            "it is a MetaMorph stack, which is not read; save its planes as pages, for example "
+            "with Fiji"
+        )
+    if int(first.subfiletype) & 1 and first.subifds:
+        raise DataError(
+            "its first page is a thumbnail of an image in a sub-page, which is not read; save the "
+            "image as a plain TIFF"
+        )
 
 
 def _refuse_lost_pages(tiff: tifffile.TiffFile) -> None:

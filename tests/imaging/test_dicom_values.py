@@ -9,7 +9,13 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
 
 from alloyk.errors import DataError
 from alloyk.imaging import decoded_pixels, image_format, image_size, page_count, read_image
@@ -148,3 +154,22 @@ def test_a_damaged_jpeg_2000_frame_is_named(tmp_path):
     path = Path(pydicom.__file__).parent / "data" / "test_files" / name
     with pytest.raises(DataError, match=r"compressed pixels are damaged \(.*\); replace or remove"):
         read_image(path)
+
+
+def test_a_baseline_jpeg_frame_without_its_middle_is_refused(tmp_path):
+    jpeg = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=90)
+    content = jpeg.getvalue()
+    for data, whole in ((content, True), (content[: len(content) // 2] + b"\xff\xd9", False)):
+        dataset = dicom_dataset(pixels)
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.PixelData = encapsulate([data])
+        path = tmp_path / f"{whole}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        if whole:
+            expected = np.asarray(Image.open(io.BytesIO(content)))
+            np.testing.assert_array_equal(read_image(path)[..., 0], expected)
+        else:
+            with pytest.raises(DataError, match="pixels are missing in its middle"):
+                read_image(path)

@@ -241,7 +241,11 @@ def test_a_raw_file_without_a_true_sidecar_says_what_to_write(tmp_path, sidecar,
 
 @pytest.mark.parametrize(
     ("head", "message"),
-    [(b"NRRD0005", "NRRD is not read; convert"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "TXRM")],
+    [
+        (b"NRRD0005", "NRRD is not read; convert"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "TXRM"),
+        (b"\x1f\x8b\x08", "it is compressed with gzip; decompress it"),
+    ],
 )
 def test_what_is_not_read_says_how_to_convert_it(head, message):
     with pytest.raises(AlloykError, match=message) as error:

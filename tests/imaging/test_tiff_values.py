@@ -256,3 +256,17 @@ def test_planes_and_tiles_count_as_decoded():
     assert decoded_pixels(tiff_of(48, 40)) == 48 * 40
     assert decoded_pixels(tiff_of(48, 40, (32997, 7)), page=2) == 7 * 48 * 40
     assert decoded_pixels(tiff_of(48, 40, (322, 512), (323, 256))) == 512 * 256
+
+
+def test_images_outside_of_the_pages_are_refused(tmp_path):
+    image = np.arange(40 * 48, dtype=np.uint16).reshape(40, 48)
+    with tifffile.TiffWriter(tmp_path / "thumbnail.tif") as tiff:
+        tiff.write(image[::4, ::4], subfiletype=1, subifds=1)
+        tiff.write(image)
+    with pytest.raises(DataError, match="its first page is a thumbnail of an image in a sub-page"):
+        read_image(tmp_path / "thumbnail.tif")
+    planes = np.zeros(6, "<u4")
+    extratags = [(33629, 5, 1, planes.tobytes(), True), (33628, 4, 2, (0, 0), True)]
+    tifffile.imwrite(tmp_path / "stack.tif", image, extratags=extratags, metadata=None)
+    with pytest.raises(DataError, match="it is a MetaMorph stack"):
+        read_image(tmp_path / "stack.tif")
