@@ -147,7 +147,7 @@ def target_of(column: str, values: np.ndarray) -> Target:
     mean, spread = float(known.mean()), float(known.std())
     if spread <= MIN_SPREAD * abs(mean):
         raise DataError(
-            f"model.tasks: the column {column} must vary, got {known[0]:g} for every training run "
+            f"model.tasks: the column {column} must vary, got {known[0]:g} for every training "
             "image; remove the task"
         )
     return Target(column, mean, spread)

@@ -243,7 +243,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(plates, tmp_path, monkeypatch)
     ("settings", "message"),
     [
         (["model.tasks=[alloy,thicknes]"], "'thicknes' needs a column .* did you mean thickness"),
-        (["model.tasks=[alloy,tube_voltage_kvp]"], "must vary, got 50 for every training run"),
+        (["model.tasks=[alloy,tube_voltage_kvp]"], "must vary, got 50 for every training image"),
         (
             ["model.tasks=[alloy,thickness]", "multitask.weights.thickness=-1"],
             "must be > 0, got -1",
