@@ -78,6 +78,7 @@ def predict(
     names: Sequence[str] | None = None,
     page: "PageChoice | None" = None,
     raw: "RawLayout | Mapping[str, Any] | None" = None,
+    hdf5_path: str | None = None,
     keep_going: bool = False,
     abstain: float | None = None,
     output: str | Path | None = None,
@@ -96,6 +97,7 @@ def predict(
             image; by default as in training.
         raw: Layout of raw files without a sidecar: `dtype`, `shape`, `offset` and
             `byte_order`; by default as in training.
+        hdf5_path: Path of the array of images inside HDF5 files; by default as in training.
         keep_going: Record an image that cannot be classified in `errors` of the result instead of
             raising.
         abstain: Error rate, such as 0.02: the class is left empty below the run's threshold for
@@ -129,7 +131,7 @@ def predict(
             raise OptionError("`address` needs `output`, and files without `names`")
         return _predict_on_cluster(
             Path(model), given, Path(output), address, workers, progress, keep_going=keep_going,
-            page=page, raw=layout, abstain=abstain,
+            page=page, raw=layout, hdf5_path=hdf5_path, abstain=abstain,
         )  # fmt: skip
     if output is not None or workers is not None:
         raise OptionError("`output` and `workers` need `address`")
@@ -137,8 +139,8 @@ def predict(
     if names is None and _are_paths(given):
         given = find_images([str(one) for one in given], channels=classifier.metadata.channels)
     return classifier.predict(
-        given, names=names, page=page, raw=layout, progress=progress, keep_going=keep_going,
-        abstain=abstain,
+        given, names=names, page=page, raw=layout, hdf5_path=hdf5_path, progress=progress,
+        keep_going=keep_going, abstain=abstain,
     )  # fmt: skip
 
 

@@ -108,6 +108,7 @@ def audit(
     series: str | None = None,
     page: "PageChoice | None" = None,
     raw: "RawLayout | Mapping[str, Any] | None" = None,
+    hdf5_path: str | None = None,
     address: str | None = None,
     workers: int | None = None,
     progress: Progress = NO_PROGRESS,
@@ -124,6 +125,8 @@ def audit(
             image of one plate.
         raw: Layout of raw files without a sidecar: `dtype`, `shape`, `offset` and
             `byte_order`.
+        hdf5_path: Path of the array of images inside HDF5 files; by default the NeXus default or
+            the only array of images.
         address: `HOST:PORT` of a Ray cluster that reads the images, or `local` to start one here.
         workers: Number of processes on the cluster; by default one per GPU, or without GPUs one
             per four processors.
@@ -151,8 +154,8 @@ def audit(
         _refuse_figures(Path(figures), data)
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
     audited = audit_dataset(
-        data, series=series, page=page, raw=layout, address=address, workers=workers,
-        progress=progress,
+        data, series=series, page=page, raw=layout, hdf5_path=hdf5_path, address=address,
+        workers=workers, progress=progress,
     )  # fmt: skip
     found = AuditResult(audited, tuple(find_all(audited)))
     if figures is not None:

@@ -14,7 +14,7 @@ from alloyk.auditing.scan import scan_images
 from alloyk.auditing.shortcuts import SHORTCUT_CHECKS
 from alloyk.auditing.source import read_for_audit, series_of
 from alloyk.data.image_paths import ImagePaths
-from alloyk.imaging import PageChoice, RawLayout
+from alloyk.imaging import FileSettings, PageChoice, RawLayout
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runtime.ray_cluster import refuse_missing_cluster, require_ray
 
@@ -35,6 +35,7 @@ def audit_dataset(
     series: str | None = None,
     page: PageChoice | None = None,
     raw: RawLayout | None = None,
+    hdf5_path: str | None = None,
     address: str | None = None,
     workers: int | None = None,
     progress: Progress = NO_PROGRESS,
@@ -48,6 +49,7 @@ def audit_dataset(
         page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
             image of one plate.
         raw: Layout of raw files without a sidecar.
+        hdf5_path: Path of the array of images inside HDF5 files.
         address: `HOST:PORT` of a Ray cluster that measures the images, or `local`; by default this
             process does.
         workers: Number of processes on the cluster.
@@ -60,12 +62,12 @@ def audit_dataset(
     if address is not None:
         require_ray("--address", "ray")
         refuse_missing_cluster(address)
-    root, table, notes = read_for_audit(Path(data), page=page, raw=raw)
+    root, table, notes = read_for_audit(Path(data), page=page, raw=raw, hdf5_path=hdf5_path)
     names, name, reliable = series_of(table, series)
     paths = ImagePaths(root.absolute(), table["path"].to_numpy(dtype=object))
     measured = None
     if address is not None:
-        measured = measure_on_cluster(paths, root, raw, address, workers)
+        measured = measure_on_cluster(paths, root, FileSettings(raw, hdf5_path), address, workers)
     with progress.task("reading", len(paths)) as advance:
         scan = scan_images(paths, advance, measured)
     simulated = (root / "simulation.yaml").is_file()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alloyk.auditing.measure import Measures
 from alloyk.auditing.scan import measure_images
-from alloyk.imaging import RawLayout, describe_raw
+from alloyk.imaging import FileSettings, describe_files
 from alloyk.inference.shards import named_shards
 from alloyk.runtime.cores import available_cores
 from alloyk.runtime.ray_cluster import ray_cluster, require_ray
@@ -22,15 +22,15 @@ class ShardMeasurer:
 
     Attributes:
         root: Folder of the data set.
-        raw: Layout of its raw files without a sidecar.
+        files: How its raw and HDF5 files are read.
     """
 
     root: Path
-    raw: RawLayout | None
+    files: FileSettings
 
     def __call__(self) -> Callable[[int, list[str]], list[Measures | str]]:
-        """Set the layout of raw files."""
-        describe_raw(self.root, self.raw)
+        """Set how raw and HDF5 files are read."""
+        describe_files(self.root, self.files)
         return _measures
 
 
@@ -39,14 +39,14 @@ def _measures(number: int, names: list[str]) -> list[Measures | str]:
 
 
 def measure_on_cluster(
-    paths: Sequence[Path], root: Path, raw: RawLayout | None, address: str, workers: int | None
+    paths: Sequence[Path], root: Path, files: FileSettings, address: str, workers: int | None
 ) -> Generator[tuple[int, list[Measures | str]], None, None]:
     """Yield (first row, measures from that row on), as they are ready.
 
     Args:
         paths: Image files, absolute, on storage that every machine sees.
         root: Folder of the data set.
-        raw: Layout of its raw files without a sidecar.
+        files: How its raw and HDF5 files are read.
         address: `HOST:PORT` of a Ray cluster, which has been checked, or `local`.
         workers: Number of processes, see `map_shards`.
 
@@ -57,5 +57,5 @@ def measure_on_cluster(
     names = [str(path) for path in paths]
     shards, place = named_shards(names, SHARD_IMAGES), Place.of(names, PACKAGES)
     with ray_cluster(ray, address, max(workers or 0, available_cores())):
-        for number, found in map_shards(ray, shards, ShardMeasurer(root, raw), place, workers):
+        for number, found in map_shards(ray, shards, ShardMeasurer(root, files), place, workers):
             yield number * SHARD_IMAGES, found

@@ -14,7 +14,7 @@ from alloyk.data.notes import split_notes
 from alloyk.data.reorganize.plan import read_source
 from alloyk.data.stacks import with_pages
 from alloyk.errors import AlloykError
-from alloyk.imaging import PageChoice, RawLayout, describe_raw, shown, without_page
+from alloyk.imaging import FileSettings, PageChoice, RawLayout, describe_files, shown, without_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,11 @@ NAME_BEFORE_LAST = "^(.*)_"
 
 
 def read_for_audit(
-    data: Path, *, page: PageChoice | None = None, raw: RawLayout | None = None
+    data: Path,
+    *,
+    page: PageChoice | None = None,
+    raw: RawLayout | None = None,
+    hdf5_path: str | None = None,
 ) -> "tuple[Path, pd.DataFrame, list[str]]":
     """Return folder, table and notes of a data set, of a flat folder, or of splits without classes.
 
@@ -32,12 +36,13 @@ def read_for_audit(
         data: The folder or manifest.
         page: As in `load_dataset`.
         raw: As in `load_dataset`.
+        hdf5_path: As in `load_dataset`.
 
     Raises:
         AlloykError: There are no images, or folders and manifest disagree.
     """
     root, table, notes = _read_files(data)
-    describe_raw(root, raw)
+    describe_files(root, FileSettings(raw, hdf5_path))
     return root, with_pages(root, table, page), notes
 
 

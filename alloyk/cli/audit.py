@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import address_option, cluster_workers_option, page_option, raw_option
+from alloyk.cli.options import (
+    address_option,
+    cluster_workers_option,
+    hdf5_path_option,
+    page_option,
+    raw_option,
+)
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -25,6 +31,7 @@ from alloyk.cli.terminal import PROGRESS
 @cluster_workers_option
 @page_option
 @raw_option
+@hdf5_path_option
 @click.pass_context
 def audit(
     ctx: click.Context, /, data: Path, as_json: bool, figures: Path | None, **options: Any

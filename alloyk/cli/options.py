@@ -54,6 +54,10 @@ raw_option = click.option(
     "--raw", type=RawLayout(),
     help='Layout of .raw files, such as "{dtype: uint16, shape: [2048, 2048]}".',
 )  # fmt: skip
+hdf5_path_option = click.option(
+    "--hdf5-path", metavar="PATH",
+    help="Path of the array of images inside HDF5 / NeXus files, such as entry/data/frames.",
+)  # fmt: skip
 address_option = click.option(
     "--address", metavar="CLUSTER",
     help="Process the images on a Ray cluster: HOST:PORT, or local to start one here.",

@@ -13,6 +13,7 @@ from alloyk.cli.options import (
     abstain_option,
     address_option,
     cluster_workers_option,
+    hdf5_path_option,
     page_option,
     raw_option,
 )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @cluster_workers_option
 @page_option
 @raw_option
+@hdf5_path_option
 def predict(
     model: Path,
     images: tuple[str, ...],
@@ -57,7 +59,7 @@ def predict(
     two need no TensorFlow. IMAGE is an image file, a folder, a quoted pattern, a manifest.csv, or -
     for one image's bytes on standard input. If an image cannot be classified, its row holds the
     error and the exit code is 1. FILE[2] selects one page of a stack and FILE[mean] the mean of all
-    pages. Without --page or --raw the settings of the training apply.
+    pages. Without --page, --raw or --hdf5-path the settings of the training apply.
 
     With --watch, --output is a .csv or .jsonl file that gets one row for each image below FOLDER,
     once it is completely written. The same command continues after a stop or a crash.
@@ -131,7 +133,7 @@ def _predict_here(
     classifier = load(model)
     several = len(names) > 1
     stream = classifier.stream(
-        _with_standard_input(names, _page_of_bytes(classifier, page)),
+        _with_standard_input(names, classifier, page, options["hdf5_path"]),
         names=names, page=page, progress=PROGRESS if several else NO_PROGRESS,
         keep_going=several, **options,
     )  # fmt: skip
@@ -204,14 +206,18 @@ def _name_ignored(names: list[str]) -> None:
     click.echo(f"Ignored {len(names)} non-image file{plural}: {few(map(shown, names))}", err=True)
 
 
-def _with_standard_input(names: list[str], page: Any) -> list[object]:
+def _with_standard_input(
+    names: list[str], classifier: "Classifier", page: Any, hdf5_path: str | None
+) -> list[object]:
     """Replace the name `-` by the pixels read from standard input."""
+    from alloyk.imaging import FileSettings
     from alloyk.inference import STANDARD_INPUT, image_from_bytes
 
     if STANDARD_INPUT not in names:
         return list(names)
     data = sys.stdin.buffer.read()
-    image = image_from_bytes(data, "on standard input", page)
+    files = FileSettings(hdf5_path=hdf5_path or classifier.metadata.hdf5_path)
+    image = image_from_bytes(data, "on standard input", _page_of_bytes(classifier, page), files)
     return [image if name == STANDARD_INPUT else name for name in names]
 
 

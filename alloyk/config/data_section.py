@@ -84,6 +84,7 @@ class DataConfig(Section):
     path: Path | None = None
     page: int | Literal["mean", "each"] | None = None
     raw: RawConfig | None = None
+    hdf5_path: str | None = Field(default=None, min_length=1)
     channels: ChannelsConfig | None = None
     simulate: SimulateConfig = SimulateConfig()
     ratios: tuple[Positive, Positive, Positive] = RATIOS
@@ -131,10 +132,10 @@ class DataConfig(Section):
             raise ValueError(_PAGE_RULE)
         return page
 
-    @field_validator("path", mode="before")
+    @field_validator("path", "hdf5_path", mode="before")
     @classmethod
     def _number_as_name(cls, value: Any) -> Any:
-        # A folder may be called 2017.
+        # A folder or an array may be called 2017.
         return str(value) if type(value) is int else value
 
     @field_validator("path")

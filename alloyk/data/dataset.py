@@ -38,9 +38,10 @@ from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import (
     ChannelChoice,
+    FileSettings,
     PageChoice,
     RawLayout,
-    describe_raw,
+    describe_files,
     image_files,
     image_stamp,
     raw_layout,
@@ -71,6 +72,7 @@ class ImageDataset:
         skipped: Paths of images that cannot be read and were left out.
         page: Pages to read from files with several.
         raw: Layout of raw files without a sidecar.
+        hdf5_path: Path of the array of images inside HDF5 files.
         channels: Which images are the channels of one sample.
     """
 
@@ -82,6 +84,7 @@ class ImageDataset:
     skipped: tuple[str, ...] = ()
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    hdf5_path: str | None = None
     channels: ChannelChoice | None = None
 
     @property
@@ -107,7 +110,7 @@ class ImageDataset:
     def fingerprint(self) -> str:
         """Return a hash of all paths, sizes, time stamps, labels and splits, 64 hex digits.
 
-        It includes the descriptions of raw files.
+        It includes the descriptions of raw files and the path inside HDF5 files.
 
         Raises:
             DataError: A file was removed after the data set was loaded.
@@ -116,7 +119,7 @@ class ImageDataset:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256((self.hdf5_path or "").encode())
         rows = self.table[["path", "label", "split"]].sort_values("path")
         for path, label, split in rows.itertuples(index=False, name=None):
             for file in image_files(self.root / path):
@@ -143,6 +146,7 @@ def load_dataset(
     leave_out: tuple[str, str] | None = None,
     page: PageChoice | None = None,
     raw: RawLayout | None = None,
+    hdf5_path: str | None = None,
     channels: ChannelChoice | None = None,
 ) -> ImageDataset:
     """Load a data set; give it the splits that it lacks.
@@ -161,13 +165,17 @@ def load_dataset(
         leave_out: Column and value of the condition to test on.
         page: Pages to read from files with several; None refuses them when they are read.
         raw: Layout of raw files without a sidecar.
+        hdf5_path: Path of the array of images inside HDF5 files; None reads the NeXus default or
+            the only array of images.
         channels: Which images are the channels of one sample; None if each image is one.
 
     Raises:
         DataError: One line that names what is missing, empty, misplaced, doubled or unknown.
     """
     ratios = checked_ratios(ratios)
-    root, table, given_by, notes = read_table(Path(data), page=page, raw=raw, channels=channels)
+    root, table, given_by, notes = read_table(
+        Path(data), page=page, raw=raw, hdf5_path=hdf5_path, channels=channels
+    )
     record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
@@ -197,7 +205,7 @@ def load_dataset(
     table = table[first + [name for name in table.columns if name not in first]]
     return ImageDataset(
         root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes),
-        page=page, raw=raw, channels=channels,
+        page=page, raw=raw, hdf5_path=hdf5_path, channels=channels,
     )  # fmt: skip
 
 
@@ -218,6 +226,7 @@ def read_table(
     labelled: bool = True,
     page: PageChoice | None = None,
     raw: RawLayout | None = None,
+    hdf5_path: str | None = None,
     channels: ChannelChoice | None = None,
 ) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     """Read a data set as it is, without drawing splits.
@@ -227,13 +236,14 @@ def read_table(
         labelled: False accepts a manifest without labels.
         page: As in `load_dataset`.
         raw: As in `load_dataset`.
+        hdf5_path: As in `load_dataset`.
         channels: As in `load_dataset`.
 
     Returns:
         The folder, the table, `"folders"` or `"manifest"`, and the notes.
     """
     root, table, given_by, notes = _read_files(data, labelled)
-    describe_raw(root, raw)
+    describe_files(root, FileSettings(raw, hdf5_path))
     table = with_header_settings(root, table)
     table, left_out = with_channels(with_pages(root, table, page), channels)
     return root, table, given_by, notes + left_out

@@ -92,6 +92,7 @@ def open_dataset(settings: DataSettings) -> ImageDataset:
         leave_out=parse_condition(settings.leave_out) if settings.leave_out else None,
         page=settings.page,
         raw=settings.raw,
+        hdf5_path=settings.hdf5_path,
         channels=settings.channels,
     )
     return readable_dataset(dataset) if settings.skip_unreadable else dataset

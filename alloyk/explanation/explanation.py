@@ -12,7 +12,7 @@ from alloyk.explanation.gradcam import AUTO, GradCAM, enlarged
 from alloyk.explanation.model_parts import OpenedClassifier, log_odds, open_classifier
 from alloyk.explanation.sanity import sanity_check
 from alloyk.explanation.shapley import GradientSHAP, PartitionSHAP
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import assume_files, read_image, shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import is_run_data, open_other_data, open_run_data
@@ -125,7 +125,8 @@ def explain(
         background = background_images(opened, run, data, seed)
         make_maps = GradientSHAP(opened.network, background, seed=seed, **count)
 
-    raw, paths = [read_image(path) for path in images], tuple(map(str, images))
+    with assume_files(opened.classifier.metadata.files):
+        raw, paths = [read_image(path) for path in images], tuple(map(str, images))
     probabilities = opened.classifier.predict(raw, names=list(paths)).probabilities
     seen = np.stack([opened.seen(image) for image in raw])
     explained = probabilities.argmax(axis=1)

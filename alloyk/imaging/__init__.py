@@ -4,8 +4,9 @@
 file or its header, `opening` names the file in every error, `formats` finds the
 format; `png`, `jpeg`, `pillow` (BMP too), `tiff` and `dicom` read one format each, `lab` those of
 laboratories (`numpy_files`, `edf`, `fits`, `his`, `hdf5`, `raw`). `limits` has the limits that they
-share, `pages` names the pages of a file, `channels` images of several files, `advice` says how to
-convert formats that are not read, `gray` converts colour to gray.
+share, `described` the settings of raw and HDF5 files, `pages` names the pages of a file, `channels`
+images of several files, `advice` says how to convert formats that are not read, `gray` converts
+colour to gray.
 """
 
 from alloyk.imaging.channels import ChannelChoice, channel_files, channel_name, several
@@ -15,6 +16,13 @@ from alloyk.imaging.contents import (
     image_length,
     image_stamp,
     open_image_file,
+)
+from alloyk.imaging.described import (
+    NO_SETTINGS,
+    FileSettings,
+    RawLayout,
+    assume_files,
+    describe_files,
 )
 from alloyk.imaging.formats import IMAGE_SUFFIXES
 from alloyk.imaging.messages import shown
@@ -28,7 +36,7 @@ from alloyk.imaging.pages import (
     split_page,
     without_page,
 )
-from alloyk.imaging.raw import RawLayout, assume_raw, describe_raw, raw_layout
+from alloyk.imaging.raw import raw_layout
 from alloyk.imaging.reading import (
     decoded_pixels,
     image_format,
@@ -40,15 +48,17 @@ from alloyk.imaging.reading import (
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "NO_SETTINGS",
     "ChannelChoice",
+    "FileSettings",
     "Page",
     "PageChoice",
     "RawLayout",
-    "assume_raw",
+    "assume_files",
     "channel_files",
     "channel_name",
     "decoded_pixels",
-    "describe_raw",
+    "describe_files",
     "image_bytes",
     "image_exists",
     "image_file",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError, ModelError
-from alloyk.imaging import PageChoice, RawLayout, shown
+from alloyk.imaging import FileSettings, PageChoice, RawLayout, shown
 from alloyk.imaging.gray import to_gray, with_channels
 from alloyk.inference.abstention import abstaining, run_thresholds, threshold_for
 from alloyk.inference.backends import BACKENDS, Backend, model_file
@@ -63,6 +63,7 @@ class Classifier:
         names: Sequence[str | None] | None = None,
         page: PageChoice | None = None,
         raw: RawLayout | None = None,
+        hdf5_path: str | None = None,
         progress: Progress = NO_PROGRESS,
         keep_going: bool = False,
         abstain: float | None = None,
@@ -77,6 +78,7 @@ class Classifier:
             page: Pages to read from files with several: a number from 0, `mean`, or `each` as
                 an image; by default as in training.
             raw: Layout of raw files without a sidecar; by default as in training.
+            hdf5_path: Path of the array of images inside HDF5 files; by default as in training.
             progress: Progress display, see `alloyk.progress`.
             keep_going: Whether an image that cannot be classified is recorded in
                 `Classification.errors` instead of raised.
@@ -91,8 +93,8 @@ class Classifier:
             ValueError: An array is not of the shape of an image.
         """
         stream = self.stream(
-            images, names=names, page=page, raw=raw, progress=progress, keep_going=keep_going,
-            abstain=abstain,
+            images, names=names, page=page, raw=raw, hdf5_path=hdf5_path, progress=progress,
+            keep_going=keep_going, abstain=abstain,
         )  # fmt: skip
         return stream.all()
 
@@ -103,6 +105,7 @@ class Classifier:
         names: Sequence[str | None] | None = None,
         page: PageChoice | None = None,
         raw: RawLayout | None = None,
+        hdf5_path: str | None = None,
         progress: Progress = NO_PROGRESS,
         keep_going: bool = False,
         abstain: float | None = None,
@@ -113,11 +116,11 @@ class Classifier:
             An iterable of results in the order of the images.
         """
         threshold = None if abstain is None else threshold_for(abstain, self.metadata, self.path)
-        layout = raw or self.metadata.raw
+        files = FileSettings(raw or self.metadata.raw, hdf5_path or self.metadata.hdf5_path)
         page = self.metadata.page if page is None else page
         given = as_items(images, names, self.channels)
-        items = with_pages(given, page, layout) if self.channels == 1 else all_channels(given)
-        return Stream(self, items, layout, progress, keep_going, threshold)
+        items = with_pages(given, page, files) if self.channels == 1 else all_channels(given)
+        return Stream(self, items, files, progress, keep_going, threshold)
 
     def batches(
         self, images: list[tuple[Item, np.ndarray]]
@@ -223,12 +226,12 @@ class Stream:
         self,
         classifier: Classifier,
         items: Sequence[Item],
-        layout: RawLayout | None,
+        files: FileSettings,
         progress: Progress,
         keep_going: bool,
         threshold: float | None,
     ) -> None:
-        self._classifier, self._items, self._layout = classifier, items, layout
+        self._classifier, self._items, self._files = classifier, items, files
         self._progress, self._keep_going, self._threshold = progress, keep_going, threshold
         metadata = classifier.metadata
         self.counts = UnlikeTraining(metadata.depths, metadata.brightest)
@@ -238,7 +241,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Classification]:
         with self._progress.task("classifying", len(self)) as advance:
-            for chunk in chunks(self._items, self._layout):
+            for chunk in chunks(self._items, self._files):
                 yield self.classified(chunk)
                 advance(len(chunk))
 
@@ -259,7 +262,7 @@ class Stream:
         answers = np.full((len(chunk), len(model.classes) + len(model.spreads) + scored), np.nan)
         errors: dict[int, str] = {}
         first = chunk[0].number if chunk else 0
-        read = zip(chunk, decoded(chunk, self._layout), strict=True) if chunk else ()
+        read = zip(chunk, decoded(chunk, self._files), strict=True) if chunk else ()
         for batch, counts in model.batches(self._usable(read, errors)):
             for item, row in zip(batch, model.answers(counts), strict=True):
                 self._record(item, row, answers[item.number - first], errors)

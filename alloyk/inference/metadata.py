@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alloyk import __version__
 from alloyk.errors import DataError, ModelError
-from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, shown
+from alloyk.imaging import ChannelChoice, FileSettings, PageChoice, RawLayout, shown
 from alloyk.inference.members import UNREADABLE, read_member, replace_member, write_member
 
 MEMBER = "alloyk.json"
@@ -30,6 +30,7 @@ class ModelMetadata:
         brightest: Smallest and largest maximum of a training image; None if not known.
         page: Pages that were read from training files with several.
         raw: Layout of raw training files.
+        hdf5_path: Path of the array of images inside HDF5 training files.
         channels: Which images were the channels of one training sample; None if each was one.
         thresholds: Target error rate → probability below which the classifier abstains for it.
         alloyk: Version that wrote the file.
@@ -43,9 +44,15 @@ class ModelMetadata:
     brightest: tuple[float, float] | None = None
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    hdf5_path: str | None = None
     channels: ChannelChoice | None = None
     thresholds: dict[float, float] = field(default_factory=dict)
     alloyk: str = __version__
+
+    @property
+    def files(self) -> FileSettings:
+        """How raw and HDF5 training files were read."""
+        return FileSettings(self.raw, self.hdf5_path)
 
 
 def write_metadata(model: Path, metadata: ModelMetadata) -> None:

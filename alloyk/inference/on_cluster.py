@@ -51,12 +51,14 @@ class Options(NamedTuple):
         abstain: As in `Classifier.predict`.
         page: The same.
         raw: The same.
+        hdf5_path: The same.
     """
 
     several: bool
     abstain: float | None = None
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    hdf5_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ class ShardClassifier:
 
     def rows(self, classifier: Classifier, number: int, names: list[str]) -> ShardRows:
         """The rows of one shard."""
-        several, abstain, page, raw = self.options
+        several, abstain, page, raw, hdf5_path = self.options
         stream = classifier.stream(
-            names, page=page, raw=raw, keep_going=several, abstain=abstain
+            names, page=page, raw=raw, hdf5_path=hdf5_path, keep_going=several, abstain=abstain
         )  # fmt: skip
         rows = Rows(stream, TABLES[self.kind](several, started=number > 0))
         text = "".join(rows)
@@ -138,7 +140,8 @@ def predict_on_cluster(
             "sources": _names_digest(place.folder, names),
             "options": {
                 "abstain": options.abstain, "threshold": threshold, "page": options.page,
-                "raw": asdict(options.raw) if options.raw else None, "images per shard": size,
+                "raw": asdict(options.raw) if options.raw else None,
+                "hdf5_path": options.hdf5_path, "images per shard": size,
             },
             "versions": place.versions,
         })  # fmt: skip

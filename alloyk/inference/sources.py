@@ -11,10 +11,11 @@ import numpy as np
 
 from alloyk.errors import AlloykError, DataError
 from alloyk.imaging import (
+    NO_SETTINGS,
     ChannelChoice,
+    FileSettings,
     PageChoice,
-    RawLayout,
-    assume_raw,
+    assume_files,
     channel_files,
     image_exists,
     image_size,
@@ -92,14 +93,14 @@ def as_items(images: Any, names: Sequence[str | None] | None, channels: int = 1)
 
 
 def with_pages(
-    items: Sequence[Item], page: PageChoice | None, raw: RawLayout | None = None
+    items: Sequence[Item], page: PageChoice | None, files: FileSettings = NO_SETTINGS
 ) -> list[Item]:
     """Replace each file of several pages by one page, their mean, or all pages.
 
     Args:
         items: Images; those that name a page, or are pixels, stay.
         page: What to take; None changes nothing.
-        raw: Layout of raw files without a sidecar.
+        files: How raw and HDF5 files are read.
     """
     if page is None:
         return list(items)
@@ -109,7 +110,7 @@ def with_pages(
             taken.append(item._replace(number=len(taken)))
             continue
         try:
-            with assume_raw(raw):
+            with assume_files(files):
                 count = page_count(item.source)
         except AlloykError:
             count = 1  # reading it gives the reason
@@ -150,17 +151,17 @@ def _as_image(array: np.ndarray, channels: int) -> np.ndarray:
     return image[..., : 1 if image.shape[2] < 3 else 3]  # without alpha
 
 
-def chunks(items: Sequence[Item], raw: RawLayout | None = None) -> Iterator[list[Item]]:
+def chunks(items: Sequence[Item], files: FileSettings = NO_SETTINGS) -> Iterator[list[Item]]:
     """Yield the items in order, as many at a time as are decoded together.
 
     Args:
         items: Images.
-        raw: Layout of raw files without a sidecar.
+        files: How raw and HDF5 files are read.
     """
     chunk: list[Item] = []
     pixels = 0
     for item in items:
-        with assume_raw(raw):
+        with assume_files(files):
             needed = _pixels_of(item)
         full = len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS
         if chunk and (full or item.shard != chunk[-1].shard):
@@ -182,11 +183,13 @@ def _pixels_of(item: Item) -> int:
     return height * width
 
 
-def decoded(items: Sequence[Item], raw: RawLayout | None = None) -> list[np.ndarray | AlloykError]:
+def decoded(
+    items: Sequence[Item], files: FileSettings = NO_SETTINGS
+) -> list[np.ndarray | AlloykError]:
     """Decode unread images, several at a time; an unreadable one is replaced by its error."""
 
     def read(item: Item) -> np.ndarray | AlloykError:
-        with assume_raw(raw):  # of its own thread
+        with assume_files(files):  # of its own thread
             return _pixels_or_error(item)
 
     if len(items) == 1:
@@ -303,12 +306,19 @@ def _in_manifest(file: Path) -> list[str]:
     return [os.path.join(file.parent, path) for path in table["path"]]
 
 
-def image_from_bytes(data: bytes, name: str, page: PageChoice | None = None) -> np.ndarray:
+def image_from_bytes(
+    data: bytes,
+    name: str,
+    page: PageChoice | None = None,
+    files: FileSettings = NO_SETTINGS,
+) -> np.ndarray:
     """Decode the bytes of one image file.
 
     Args:
         data: A whole file of any format that alloyk reads.
         name: Its name in error messages.
         page: The page, or `mean` of all of them, where there are several.
+        files: How HDF5 files are read.
     """
-    return read_image(data, name=name, page=None if page == "each" else page)
+    with assume_files(files):
+        return read_image(data, name=name, page=None if page == "each" else page)

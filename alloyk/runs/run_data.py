@@ -202,7 +202,10 @@ def refuse_missing_data(run: str | Path, remedy: str) -> None:
 
 def _reading(settings: DataSettings) -> dict[str, Any]:
     """How files become images: arguments of `read_table` and attributes of `ImageDataset`."""
-    return {"page": settings.page, "raw": settings.raw, "channels": settings.channels}
+    return {
+        "page": settings.page, "raw": settings.raw, "hdf5_path": settings.hdf5_path,
+        "channels": settings.channels,
+    }  # fmt: skip
 
 
 def _data_settings(folder: RunFolder, data: str | Path | None) -> DataSettings:

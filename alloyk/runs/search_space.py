@@ -12,8 +12,8 @@ RANGE_KEYS = {"min", "max", "step", "log"}
 FIXED_KEYS = frozenset(
     f"data.{name}"
     for name in (
-        "path", "page", "simulate", "ratios", "group_by", "split_seed", "fold", "leave_out",
-        "on_bad_image",
+        "path", "page", "raw", "hdf5_path", "simulate", "ratios", "group_by",
+        "split_seed", "fold", "leave_out", "on_bad_image",
     )
 )  # fmt: skip
 

@@ -102,6 +102,7 @@ class RunSettings:
             skip_unreadable=section.get("on_bad_image") == "skip",
             page=self._page(section.get("page")),
             raw=None if raw is None else RawLayout.of(raw, f"{shown(self.file)}: `data.raw`"),
+            hdf5_path=self._typed(section, "hdf5_path", str, "text"),
             channels=None
             if channels is None
             else ChannelChoice.of(channels, f"{shown(self.file)}: `data.channels`"),

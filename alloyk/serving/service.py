@@ -12,7 +12,7 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import assume_raw, decoded_pixels, image_size, read_image, shown
+from alloyk.imaging import assume_files, decoded_pixels, image_size, read_image, shown
 from alloyk.inference import Classifier
 from alloyk.inference.abstention import abstaining, threshold_for
 from alloyk.inference.sources import Item
@@ -145,7 +145,7 @@ class Service:
         options: Any = {"page": None if page == "each" else page, "name": shown(name)}
 
         def opened(read: Callable[..., Result]) -> Result:
-            with assume_raw(self._classifier.metadata.raw):
+            with assume_files(self._classifier.metadata.files):
                 return read(path, **options)
 
         size = await self._decoding(functools.partial(opened, image_size))

@@ -37,6 +37,7 @@ class FolderWatch:
         abstain: As in `Classifier.predict`.
         page: Page of a file with several, or `mean`; by default as in training.
         raw: Layout of raw files without a sidecar; by default as in training.
+        hdf5_path: Path of the array of images inside HDF5 files; by default as in training.
         settle_s: Seconds without a change after which a file is finished.
         patience_s: Seconds for which a finished file that cannot be read is tried again.
 
@@ -53,6 +54,7 @@ class FolderWatch:
         abstain: float | None = None,
         page: PageChoice | None = None,
         raw: RawLayout | None = None,
+        hdf5_path: str | None = None,
         settle_s: float = SETTLE_S,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -64,7 +66,10 @@ class FolderWatch:
                 "or mean"
             )
         self._classifier = classifier
-        self._abstain, self._page, self._raw = abstain, page, raw
+        self._stream = partial(
+            classifier.stream, page=page, raw=raw, hdf5_path=hdf5_path, abstain=abstain,
+            keep_going=True,
+        )  # fmt: skip
         self._arrivals = Arrivals(folder, settle_s, patience_s)
         empty = classifier.predict([], abstain=abstain)
         path, *others = header(empty, with_errors=True)
@@ -98,10 +103,7 @@ class FolderWatch:
         paths = [str(self._arrivals.folder / one.name) for one in ready]
         names = [one.name for one in ready]
         start = 0
-        stream = self._classifier.stream(
-            paths, names=names, page=self._page, raw=self._raw, abstain=self._abstain,
-            keep_going=True,
-        )  # fmt: skip
+        stream = self._stream(paths, names=names)
         for part in stream:
             arrivals = ready[start : start + len(part)]
             start += len(part)

@@ -26,6 +26,7 @@ class DataSettings:
         skip_unreadable: Whether unreadable images are left out instead of stopping.
         page: What is taken of a file with several pages.
         raw: Layout of raw files without a sidecar.
+        hdf5_path: Path of the array of images inside HDF5 files.
         channels: Which images are the channels of one sample.
     """
 
@@ -39,4 +40,5 @@ class DataSettings:
     skip_unreadable: bool = False
     page: PageChoice | None = None
     raw: RawLayout | None = None
+    hdf5_path: str | None = None
     channels: ChannelChoice | None = None

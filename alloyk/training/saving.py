@@ -45,6 +45,7 @@ def save_classifier(
         spreads={target.column: target.spread for target in targets},
         page=dataset.page,
         raw=dataset.raw,
+        hdf5_path=dataset.hdf5_path,
         channels=dataset.channels,
     )
     with whole_file(path) as unfinished:

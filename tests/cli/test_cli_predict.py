@@ -133,6 +133,35 @@ def test_one_image_on_standard_input(exported, runner, tmp_path):
     assert done.exit_code == 2
 
 
+def test_the_path_inside_an_hdf5_file(exported, runner, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("hdf5plugin")
+    image = raw_image(1)
+    np.save(tmp_path / "a.npy", image)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["entry/frames"], file["dark"] = image, image * 0
+    command = ["predict", str(exported[1])]
+    expected = rows_of(runner.invoke(main, [*command, str(tmp_path / "a.npy")]).stdout)
+    chosen = [*command, "--hdf5-path", "entry/frames"]
+    content = (tmp_path / "a.h5").read_bytes()
+    for done in (
+        runner.invoke(main, [*chosen, str(tmp_path / "a.h5")]),
+        runner.invoke(main, [*chosen, "-"], input=content),
+    ):
+        (row,) = rows_of(done.stdout)
+        assert {**row, "path": ""} == {**expected[0], "path": ""}
+    done = runner.invoke(main, [*command, str(tmp_path / "a.h5")])
+    assert done.exit_code == 1
+    assert "got dark, entry/frames; choose one with --hdf5-path" in done.stderr
+    (tmp_path / "data").mkdir()
+    (tmp_path / "a.h5").rename(tmp_path / "data" / "a.h5")
+    done = runner.invoke(main, ["audit", str(tmp_path / "data"), "--hdf5-path", "entry/frames"])
+    assert "cannot" not in done.stdout
+    done = runner.invoke(main, ["audit", str(tmp_path / "data"), "--hdf5-path", "entry"])
+    assert done.exit_code == 1
+    assert "which is a group" in done.stdout
+
+
 @pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
 def test_a_file_that_predict_did_not_write_is_kept(exported, runner, tmp_path, ending):
     image, out = tmp_path / "a.png", tmp_path / f"manifest{ending}"

@@ -12,7 +12,15 @@ from alloyk.data.reorganize.plan import plan_split
 from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.files import sha256
-from alloyk.imaging import RawLayout, assume_raw, describe_raw, page_paths, read_image
+from alloyk.imaging import (
+    NO_SETTINGS,
+    FileSettings,
+    RawLayout,
+    assume_files,
+    describe_files,
+    page_paths,
+    read_image,
+)
 from alloyk.runs.split_record import image_digests
 
 RNG = np.random.default_rng(7)
@@ -145,12 +153,34 @@ def test_raw_settings_of_a_data_set(tmp_path):
     assert dataset.fingerprint() != before
     plain = next(path for path in dataset.paths("train") if path.stem in "024")
     assert read_image(plain).dtype == np.int16
-    with assume_raw(RawLayout("uint16", (7, 9), byte_order="big")):
+    with assume_files(FileSettings(RawLayout("uint16", (7, 9), byte_order="big"))):
         np.testing.assert_array_equal(read_image(plain)[..., 0], image.byteswap().reshape(7, 9))
-    describe_raw(tmp_path / "data", None)
+    describe_files(tmp_path / "data", NO_SETTINGS)
     plain.write_bytes(bytes(126))  # which begins like no other format
     with pytest.raises(AlloykError, match=r"set data\.raw, or write a raw\.yaml"):
         read_image(plain)
+
+
+def test_the_path_inside_hdf5_files_of_a_data_set(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("hdf5plugin")
+    frames = RNG.integers(0, 60000, (2, 9, 7), dtype=np.uint16)
+    for label in ("1050", "2017"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(6):
+            with h5py.File(tmp_path / "data" / label / f"{number}.h5", "w") as file:
+                file["entry/frames"], file["2017"] = frames, frames[0]
+    settings = {"path": str(tmp_path / "data"), "page": "each"}
+    fingerprints, images = set(), {}
+    for inside in ("entry/frames", 2017):
+        settings["hdf5_path"] = inside
+        dataset = open_dataset(resolve_config(None, {"data": settings}).data_settings())
+        fingerprints.add(dataset.fingerprint())
+        images[inside] = [read_image(path)[..., 0] for path in dataset.paths("train")]
+    assert len(fingerprints) == 2
+    assert len(images["entry/frames"]) == 2 * len(images[2017])
+    np.testing.assert_array_equal(images["entry/frames"][:2], frames)
+    np.testing.assert_array_equal(images[2017][0], frames[0])
 
 
 @pytest.mark.parametrize(

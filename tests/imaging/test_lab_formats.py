@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import image_format, image_size, is_image_name, page_count, read_image
+from alloyk.imaging import (
+    FileSettings,
+    assume_files,
+    image_format,
+    image_size,
+    is_image_name,
+    page_count,
+    read_image,
+)
 
 fabio = pytest.importorskip("fabio")
 fits_files = pytest.importorskip("astropy.io.fits")
@@ -207,7 +215,8 @@ def test_nexus_default_and_ambiguous_hdf5(tmp_path):
     with h5py.File(path, "w") as file:
         file["entry/data/image"] = STACK[0]
         file["entry/raw/dark"] = STACK[1]
-    with pytest.raises(AlloykError, match="got entry/data/image, entry/raw/dark; save only the"):
+    message = r"got entry/data/image, entry/raw/dark; choose one with --hdf5-path \(data\.hdf5_path"
+    with pytest.raises(AlloykError, match=message):
         read_image(path)
     with h5py.File(path, "a") as file:
         file.attrs["default"] = "entry"
@@ -327,3 +336,58 @@ def test_a_layout_that_could_mean_two_things_is_refused(tmp_path, sidecar):
     (tmp_path / "a.raw.yaml").write_text(sidecar)
     with pytest.raises(AlloykError, match=r"must give dtype .* without byte order"):
         read_image(tmp_path / "a.raw")
+
+
+def with_several_arrays(path):
+    with h5py.File(path, "w") as file:
+        file["entry/data/frames"] = STACK
+        file["entry/raw/dark"] = STACK[1]
+        file["entry/title"] = "plate 7"
+        file["entry/time"] = np.arange(3.0)
+        file["entry/cube"] = np.zeros((2, 2, 3, 4))
+        file["entry/same"] = h5py.SoftLink("/entry/raw/dark")
+    return path
+
+
+@pytest.mark.parametrize("inside", ["entry/raw/dark", "/entry/raw/dark", "entry/same"])
+def test_the_array_at_the_path_is_read(tmp_path, inside):
+    path = with_several_arrays(tmp_path / "a.h5")
+    with assume_files(FileSettings(hdf5_path=inside)):
+        np.testing.assert_array_equal(read_image(path)[..., 0], STACK[1])
+        np.testing.assert_array_equal(read_image(path.read_bytes())[..., 0], STACK[1])
+    with assume_files(FileSettings(hdf5_path="entry/data/frames")):
+        assert page_count(path) == 3
+        np.testing.assert_array_equal(read_image(f"{path}[2]")[..., 0], STACK[2])
+
+
+@pytest.mark.parametrize(
+    ("inside", "fault"),
+    [
+        ("entry/data/image", "which does not exist"),
+        ("entry/data/frames/more", "which does not exist"),
+        ("entry/data", "which is a group"),
+        ("entry/title", "whose values are not integers or floats"),
+        ("entry/time", r"whose shape is \(3,\)"),
+        ("entry/cube", r"whose shape is \(2, 2, 3, 4\)"),
+    ],
+)
+def test_a_path_to_no_image_says_which_there_are(tmp_path, inside, fault):
+    path = with_several_arrays(tmp_path / "a.h5")
+    message = rf"a\.h5: --hdf5-path .* got {inside}, {fault}; the file has .*entry/data/frames"
+    with assume_files(FileSettings(hdf5_path=inside)), pytest.raises(AlloykError, match=message):
+        read_image(path)
+
+
+@pytest.mark.parametrize("of_group", [True, False])
+def test_the_only_signal_is_the_default(tmp_path, of_group):
+    path = with_several_arrays(tmp_path / "a.nxs")
+    with h5py.File(path, "a") as file:
+        if of_group:
+            file["entry/raw"].attrs["signal"] = "dark"
+        else:  # as before NeXus 3.1
+            file["entry/raw/dark"].attrs["signal"] = np.int32(1)
+    np.testing.assert_array_equal(read_image(path)[..., 0], STACK[1])
+    with h5py.File(path, "a") as file:
+        file["entry/data/frames"].attrs["signal"] = "1"
+    with pytest.raises(AlloykError, match="must contain one array of images or a NeXus default"):
+        read_image(path)

@@ -20,11 +20,12 @@ fits = pytest.importorskip("astropy.io.fits")
 h5py = pytest.importorskip("h5py")
 
 RAW = {"dtype": "uint16", "shape": [20, 24], "offset": 16, "byte_order": "big"}
+HDF5_PATH = "entry/data/image"
 FRAMES = 2
 SETTINGS = {
     "preprocess.image_size": 16, "model.arch": "fnn", "model.hidden_units": 16,
     "model.depth": 1, "train.epochs": 1, "train.batch_size": 16, "data.page": "each",
-    "data.raw": RAW, "preprocess.repair": False,
+    "data.raw": RAW, "data.hdf5_path": HDF5_PATH, "preprocess.repair": False,
 }  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def his(path, frames):
 def hdf5(path, frames):
     with h5py.File(path, "w") as file:
         file["entry/data/image"] = frames
+        file["entry/flat"] = frames * 0 + 9000
 
 
 WRITERS = {
@@ -78,7 +80,7 @@ def check_commands(folder: Path, suffixes) -> None:
     """Go through the commands with a data set of these formats."""
     data = write_set(folder / "data", suffixes)
     count = 2 * 4 * FRAMES * len(suffixes)
-    audited = alloyk.audit(data, page="each", raw=RAW)
+    audited = alloyk.audit(data, page="each", raw=RAW, hdf5_path=HDF5_PATH)
     unreadable = [found for found in audited.findings if found.name == "unreadable"]
     assert not unreadable
     planned = alloyk.split(data, folder / "sorted", ratios=(0.5, 0.25, 0.25), mode="link")
@@ -118,12 +120,12 @@ def test_a_broken_file_of_each_format_is_named(tmp_path):
         path = data / "1050" / f"{suffix[1:]}1{suffix}"
         path.write_bytes(path.read_bytes()[:-300])
         broken.append(path.name)
-    found = alloyk.audit(data, page="each", raw=RAW)
+    found = alloyk.audit(data, page="each", raw=RAW, hdf5_path=HDF5_PATH)
     (unreadable,) = [one for one in found.findings if one.name == "unreadable"]
     named = " ".join(unreadable.images)
     for name in broken:
         assert name in named
-    _, table, _, _ = read_table(data)
+    _, table, _, _ = read_table(data, hdf5_path=HDF5_PATH)
     taken = with_pages(data, table, "each")
     for name in broken:
         row = [path for path in taken["path"] if f"1050/{name}" in path][-1]
