@@ -93,7 +93,7 @@ def test_a_run_and_its_configuration_name_the_same_data(run, tmp_path):
         "ratios": [0.5, 0.25, 0.25], "fold": "2/3", "on_bad_image": "skip",
         "raw": {"dtype": "uint16", "shape": [8, 9], "offset": 4, "byte_order": "big"},
         "channels": {"column": "tube_voltage_kvp", "values": ["45", "60"], "by": "plate_id"},
-        "simulate": {"preset": "easy", "images": 7},
+        "hdf5_path": "entry/frames", "simulate": {"preset": "easy", "images": 7},
     }  # fmt: skip
     settings = []
     for held_out in ({}, {"fold": None, "leave_out": "plate_id=3"}):
