@@ -222,7 +222,7 @@ def by_pydicom(path: Path) -> tuple[np.ndarray | None, str]:
 
     head = path.read_bytes()[:132]
     if head[128:132] != b"DICM":
-        return None, "is not a"  # without the mark nothing says that it is DICOM
+        return None, "is not"  # without the mark nothing says that it is DICOM
     try:
         dataset = pydicom.dcmread(path)
     except Exception:

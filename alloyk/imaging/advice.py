@@ -1,5 +1,6 @@
 """Detector formats that are not read: how to recognise and convert each."""
 
+import re
 from pathlib import PurePath
 
 _TO_TIFF = "export 16-bit or 32-bit TIFF from the program that wrote it"
@@ -16,6 +17,19 @@ _BY_CONTENT = {
 
 # Zeiss TXRM is a compound file, as are old office documents.
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+# The first element of DICOM (group 2 or 8) without what must be before it: explicit value
+# representation in both byte orders, and implicit (PS3.5, 7.1).
+_KINDS = rb"(?:AE|CS|DA|DT|IS|LO|OB|PN|SH|SQ|TM|UI|UL|US)"
+_BARE_DICOM = re.compile(
+    rb"[\x02\x08]\0.\0" + _KINDS + rb"|\0[\x02\x08]\0." + _KINDS
+    + rb"|\x08\0.\0[\x02-\x40]\0\0\0[0-9A-Z\\._ ]{2}",
+    re.DOTALL,
+)  # fmt: skip
+_BARE_DICOM_ADVICE = (
+    "it is DICOM without its first 132 bytes (preamble and mark), which is not read; save it as a "
+    "DICOM file, for example with dcmconv of DCMTK"
+)
 
 _AS_RAW = (
     "has no header that alloyk reads; if its pixels are uncompressed, rename it to .raw and "
@@ -56,6 +70,8 @@ def how_to_convert(head: bytes, name: str) -> str | None:
         head: Its first bytes.
         name: Its name, or `""`.
     """
+    if _BARE_DICOM.match(head):
+        return _BARE_DICOM_ADVICE
     for mark, advice in _BY_CONTENT.items():
         if head.startswith(mark):
             return advice

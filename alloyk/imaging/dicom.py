@@ -12,12 +12,18 @@ import pydicom
 from pydicom import pixels
 from pydicom.encaps import get_frame
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from alloyk.errors import DataError
 from alloyk.imaging import dicom_decoders
 from alloyk.imaging.jpeg import whole_image
-from alloyk.imaging.limits import CUT_SHORT, native, refuse_bad_page, refuse_bad_size
+from alloyk.imaging.limits import (
+    CUT_SHORT,
+    native,
+    refuse_bad_page,
+    refuse_bad_size,
+    unusable_values,
+)
 
 # pydicom reports every deviation from the standard; the user needs only the errors.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -158,17 +164,53 @@ def _refuse_damaged_jpeg(dataset: pydicom.Dataset, page: int) -> None:
 
 def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
     _refuse_damaged_jpeg(dataset, page)
+    stored, below = dataset.get("BitsStored"), _bits_below(dataset)
     try:
-        return np.asarray(pixels.pixel_array(dataset, index=page))
+        if below:
+            dataset.BitsStored = stored + below
+        array = np.asarray(pixels.pixel_array(dataset, index=page))
+        return array >> below if below else array
     except (RuntimeError, NotImplementedError) as error:
-        name = dataset.file_meta.TransferSyntaxUID.name
-        if dicom_decoders.is_available(dataset.file_meta.TransferSyntaxUID):
-            raise ValueError(str(error).strip().rpartition("imagecodecs: ")[2]) from error
-        if "missing" not in str(error) and "plugin" not in str(error):
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if not _is_decodable(syntax):
+            raise DataError(
+                f"its compression ({syntax.name}) needs another decoder; save it uncompressed"
+            ) from error
+        _, *of_decoders = str(error).strip().splitlines()
+        if not of_decoders:
             raise
+        decoder, _, reason = of_decoders[-1].strip().partition(": ")
+        if decoder != "imagecodecs":  # of `dicom_decoders`, which give a sentence
+            reason = f"its compressed pixels are damaged ({reason})"
+        raise ValueError(reason) from error
+    finally:
+        if below:
+            dataset.BitsStored = stored
+
+
+def _bits_below(dataset: pydicom.Dataset) -> int:
+    """Return how many bits lie below each value in its word.
+
+    PS3.5, 8.1.1, has none since 2014, and pydicom takes the lowest bits whatever HighBit is.
+    """
+    stored, allocated = int(dataset.get("BitsStored") or 0), int(dataset.get("BitsAllocated") or 0)
+    high = int(dataset.get("HighBit", stored - 1))
+    if not stored or high == stored - 1:
+        return 0
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not stored <= high + 1 <= allocated or (syntax.is_compressed and syntax != RLELossless):
         raise DataError(
-            f"its compression ({name}) needs another decoder; save it uncompressed"
-        ) from error
+            f"its values must have HighBit {stored - 1}, one less than BitsStored, got {high}; "
+            "export it again"
+        )
+    return high + 1 - stored
+
+
+def _is_decodable(syntax: pydicom.uid.UID) -> bool:
+    try:
+        return bool(pixels.get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
 
 
 def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset, page: int) -> np.ndarray:
@@ -187,7 +229,11 @@ def _brighter_is_more(array: np.ndarray, dataset: pydicom.Dataset, page: int) ->
     slope, intercept = _rescale(dataset, page)
     if (slope, intercept) == (1.0, 0.0):
         return array
-    return (array * slope + intercept).astype(np.float32)
+    values = array * slope + intercept
+    unusable = unusable_values(values)  # before they become infinite in float32
+    if unusable:
+        raise DataError(unusable)
+    return values.astype(np.float32)
 
 
 def _rescale(dataset: pydicom.Dataset, page: int) -> tuple[float, float]:

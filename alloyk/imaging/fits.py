@@ -13,6 +13,8 @@ from alloyk.imaging.limits import CUT_SHORT
 
 FITS_MARK = b"SIMPLE  ="
 
+_BITPIX = (8, 16, 32, 64, -32, -64)  # FITS Standard 4.0, table 8
+
 
 def fits(file: BinaryIO) -> Frames:
     """Return the frames of a FITS file: its only image or stack, rows in their stored order.
@@ -68,6 +70,9 @@ def _only_image(file: BinaryIO) -> tuple[int, Any]:
         raise DataError(
             f"it must contain one image or stack, got {len(images)}; save each as a file"
         )
+    bits = images[0][1].header["BITPIX"]
+    if bits not in _BITPIX:
+        raise ValueError(f"its header gives numbers of an unknown kind (BITPIX {bits})")
     stored = images[0][1].fileinfo()
     if stored["datLoc"] + stored["datSpan"] > end:
         raise ValueError(CUT_SHORT)
@@ -84,9 +89,12 @@ def _opened(file: BinaryIO, compressed: bool = False) -> Any:
     if (file.seek(0, io.SEEK_END) - start) % 2880:  # FITS consists of such blocks
         raise ValueError(CUT_SHORT)
     file.seek(start)
-    return _astropy_fits().open(
-        file, memmap=False, lazy_load_hdus=False, disable_image_compression=compressed
-    )
+    try:
+        return _astropy_fits().open(
+            file, memmap=False, lazy_load_hdus=False, disable_image_compression=compressed
+        )
+    except OSError as error:
+        raise ValueError(f"its header is damaged ({error})") from error
 
 
 def _astropy_fits() -> Any:

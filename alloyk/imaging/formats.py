@@ -96,7 +96,8 @@ def kind_of(head: bytes, name: str = "") -> str:
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    if head.startswith(b"BM"):
+    # The length of BMP's second header is below 256; text has more there.
+    if head.startswith(b"BM") and not any(head[15:18]):
         return "bmp"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"

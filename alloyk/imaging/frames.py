@@ -53,11 +53,13 @@ def bare_frames(
     """Return uncompressed frames stored one after another.
 
     Raises:
-        ValueError: The file is too short for them.
+        ValueError: There are none, or the file is too short for them.
     """
     length = shape[0] * shape[1] * dtype.itemsize
     end = file.seek(0, io.SEEK_END)
-    if count < 1 or min(shape) < 1 or offset + count * length > end:
+    if count < 1 or min(shape) < 1:
+        raise ValueError(f"its header gives {count} frames of {shape[0]} × {shape[1]} pixels")
+    if offset + count * length > end:
         raise ValueError(
             f"{CUT_SHORT}: {count} frames of {shape[0]} × {shape[1]} {dtype.name} need "
             f"{offset + count * length} bytes, got {end}"

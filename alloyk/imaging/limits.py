@@ -35,11 +35,25 @@ def refuse_bad_page(page: int | None, pages: int) -> None:
     """Raise if there are several pages and none is chosen, or if the page does not exist."""
     if page is None and pages > 1:
         raise DataError(
-            f"it must have one page, got {pages}; name one as FILE[0], their mean as FILE[mean], "
-            "or save each as a file"
+            f"it must have one page, got {pages}; choose with --page (data.page), or name one as "
+            "FILE[0], their mean as FILE[mean]"
         )
     if page is not None and not 0 <= page < pages:
         raise DataError(f"the page must be 0 to {pages - 1}, got {page}; choose another")
+
+
+def unusable_values(image: np.ndarray) -> str:
+    """Return what is wrong with the values of an image, which must fit into float32; or `""`."""
+    if image.dtype.kind != "f" or not image.size:
+        return ""
+    bad = image.size - int(np.isfinite(image).sum())
+    if bad:
+        return f"{bad} of its values are NaN or infinite; repair or remove it"
+    limit = np.finfo(np.float32).max
+    if image.dtype.itemsize > 4 and max(image.max(), -image.min()) > limit:
+        large = int((np.abs(image) > limit).sum())
+        return f"{large} of its values are beyond ±{limit:.2g}, the range of float32; rescale it"
+    return ""
 
 
 def oriented(image: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,25 +1,112 @@
 """NumPy's `.npy` and `.npz`."""
 
-from typing import BinaryIO
+import functools
+import io
+import math
+import re
+import zipfile
+from collections.abc import Callable
+from typing import IO, Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from alloyk.errors import DataError
 from alloyk.imaging.frames import Frames, frames_of_array
+from alloyk.imaging.limits import CUT_SHORT
+
+
+class _Stored:
+    """An array of a file, of which only what is used is read.
+
+    Attributes:
+        shape: Its shape, from the header.
+        dtype: Its number type.
+    """
+
+    def __init__(self, file: IO[bytes], length: int, read: Callable[[int, int], bytes]) -> None:
+        """Read the header of a `.npy` file.
+
+        Args:
+            file: The file, at its beginning.
+            length: Its length in bytes.
+            read: Returns the bytes from a place in the file on, and as many as the second argument.
+
+        Raises:
+            ValueError: The header is damaged, or gives more values than there are.
+        """
+        self.shape, self._is_fortran, self.dtype = _header(file)
+        self._start, self._read = file.tell(), read
+        needed, rest = math.prod(self.shape) * self.dtype.itemsize, length - self._start
+        if needed > rest and not self.dtype.hasobject:
+            raise ValueError(
+                f"{CUT_SHORT}: its header gives {' × '.join(map(str, self.shape))} "
+                f"{self.dtype.name}, which need {needed} bytes, got {rest}"
+            )
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        first, shape = 0, self.shape
+        if isinstance(place, int) and not self._is_fortran:
+            first, shape, place = place, self.shape[1:], ...
+        length = math.prod(shape) * self.dtype.itemsize
+        data = self._read(self._start + first * length, length)
+        order: Any = "F" if self._is_fortran else "C"
+        return np.asarray(np.frombuffer(data, self.dtype).reshape(shape, order=order)[place])
 
 
 def npy(file: BinaryIO) -> Frames:
-    """Return the images of a `.npy` file."""
-    start = file.tell()
-    array = np.load(file, allow_pickle=False)
-    file.seek(start)
-    return frames_of_array(array)
+    """Return the images of a `.npy` file.
+
+    Raises:
+        DataError: Its array is not numeric, or of another shape than images have.
+        ValueError: It is damaged or cut short.
+    """
+
+    def read(start: int, length: int) -> bytes:
+        file.seek(start)
+        return file.read(length)
+
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return frames_of_array(_Stored(file, length, read))
 
 
 def npz(file: BinaryIO) -> Frames:
-    """Return the images of a `.npz` archive of one array."""
-    with np.load(file, allow_pickle=False) as archive:
-        names = archive.files
-        if len(names) != 1:
-            raise DataError(f"it must contain one array, got {', '.join(names)}; save one as .npy")
-        return frames_of_array(archive[names[0]])
+    """Return the images of a `.npz` archive of one array.
+
+    Raises:
+        DataError: There are several arrays, or as for `.npy`.
+        ValueError: It is damaged or cut short.
+    """
+    archive = zipfile.ZipFile(file)
+    names = archive.namelist()
+    if len(names) != 1:
+        arrays = ", ".join(name.removesuffix(".npy") for name in names) or "none"
+        raise DataError(f"it must contain one array, got {arrays}; save one as .npy")
+
+    @functools.cache
+    def content() -> bytes:
+        return archive.read(names[0])  # all of it: the checksum is at its end
+
+    with archive.open(names[0]) as member:
+        return frames_of_array(
+            _Stored(
+                member,
+                archive.getinfo(names[0]).file_size,
+                lambda start, length: content()[start : start + length],
+            )
+        )
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the order is Fortran's, and number type."""
+    version = npy_format.read_magic(file)
+    size = file.read(2 if version == (1, 0) else 4)
+    text = file.read(int.from_bytes(size, "little"))
+    # Python 2 wrote 9L for 9, of which NumPy warns.
+    found = io.BytesIO(size + re.sub(rb"(?<=\d)L", b" ", text))
+    if version == (1, 0):
+        shape, is_fortran, dtype = npy_format.read_array_header_1_0(found)
+    else:
+        shape, is_fortran, dtype = npy_format.read_array_header_2_0(found)
+    return shape, is_fortran, dtype

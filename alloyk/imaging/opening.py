@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
         return error.strerror
     if "cannot identify image" in why:  # Pillow names an object in memory here
         return "its header is damaged"
-    if "image file is truncated" in why:
+    if "image file is truncated" in why or why == "Truncated File Read":
         return CUT_SHORT
     return why
 

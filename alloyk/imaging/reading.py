@@ -14,6 +14,7 @@ from alloyk.imaging import jpeg, png
 from alloyk.imaging.channels import channel_files
 from alloyk.imaging.formats import Format, format_of
 from alloyk.imaging.gray import to_gray
+from alloyk.imaging.limits import unusable_values
 from alloyk.imaging.messages import shown
 from alloyk.imaging.opening import named, with_open_image
 from alloyk.imaging.pages import CHANNELS, Page, split_page
@@ -48,7 +49,7 @@ def read_image(
     Raises:
         AlloykError: The file is missing, damaged, cut short, not an image, empty, larger than
             Pillow's limit against decompression bombs, has several pages and none was chosen, or
-            has NaN or infinite values.
+            has values that are NaN, infinite or beyond the range of float32.
     """
     if not isinstance(source, bytes) and page is None:
         files = channel_files(source)
@@ -61,12 +62,9 @@ def read_image(
         image = with_open_image(source, _channels, name)
     else:
         image = with_open_image(source, lambda file, kind: format_of(kind).read(file, page), name)
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        bad = image.size - int(np.isfinite(image).sum())
-        raise DataError(
-            f"cannot use the image {named(source, name)}: {bad} of its values are NaN or "
-            "infinite; repair or remove it"
-        )
+    unusable = unusable_values(image)
+    if unusable:
+        raise DataError(f"cannot use the image {named(source, name)}: {unusable}")
     return image
 
 
@@ -157,7 +155,11 @@ def _mean(file: BinaryIO, kind: str) -> np.ndarray:
                 f"{image.shape[:2]}; choose a page"
             )
         total += image
-    return (total / count).astype(np.float32)
+    total /= count
+    unusable = unusable_values(total)  # before they become infinite in float32
+    if unusable:
+        raise DataError(unusable)
+    return total.astype(np.float32)
 
 
 _WITH_COLOURS = ("png", "jpeg", "bmp", "dicom")

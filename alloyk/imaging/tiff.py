@@ -95,6 +95,7 @@ def pages(file: BinaryIO) -> int:
 def _page_numbers(tiff: tifffile.TiffFile) -> list[int]:
     if not len(tiff.pages):
         raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
+    _refuse_missing_tags(tiff.pages[0])
     _refuse_lost_pages(tiff)
     _refuse_images_elsewhere(tiff)
     if len(tiff.pages) == 1:
@@ -142,6 +143,10 @@ def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:
     plane = (page or 0) if planes > 1 else 0
     if planes == 1:
         sheet = tiff.pages[numbers[page or 0]]
+        _refuse_missing_tags(sheet)
+    if isinstance(sheet.bitspersample, tuple):
+        bits = "-".join(map(str, sheet.bitspersample))
+        raise DataError(f"its samples must have one number of bits, got {bits}; save it as RGB")
     for height, width in _decoded_sizes(sheet):
         refuse_bad_size(height, width)
     if sheet.dtype is None or sheet.dtype.kind not in "uifb":
@@ -199,6 +204,13 @@ def _refuse_damaged_tags(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> N
         if code in _ESSENTIAL and code not in sheet.tags:
             name = tifffile.TIFF.TAGS.get(code, str(code))
             raise ValueError(f"{CUT_SHORT} or damaged: its tag {name} cannot be read")
+
+
+def _refuse_missing_tags(sheet: tifffile.TiffPage) -> None:
+    """Raise if a required tag is missing (TIFF 6.0, part 1), which tifffile would guess."""
+    for name in ("ImageWidth", "ImageLength", "PhotometricInterpretation"):
+        if name not in sheet.tags:
+            raise ValueError(f"its header lacks the tag {name}")
 
 
 def _refuse_missing_decoder(sheet: tifffile.TiffPage) -> None:

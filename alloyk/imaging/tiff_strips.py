@@ -10,6 +10,7 @@ import tifffile
 from alloyk.imaging.limits import CUT_SHORT
 
 _UNCOMPRESSED = 1
+_BILEVEL = (2, 3, 4)  # compressions of facsimile
 _JPEG_NAMES = ("JPEG", "ALT_JPEG", "JPEG_LOSSY", "OJPEG")
 
 
@@ -34,8 +35,21 @@ def refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
         sheet.databytecounts = _known_lengths(sheet, offsets, counts, end)
     else:
         sheet.databytecounts = _found_lengths(sheet, offsets, counts, end)
+    _refuse_lost_bits(file, sheet)
     if getattr(sheet.compression, "name", "") in _JPEG_NAMES:
         _refuse_jpeg_without_end(file, sheet)
+
+
+def _refuse_lost_bits(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
+    """Raise if samples have more bits than 1, the default of BitsPerSample, and it is missing."""
+    if "BitsPerSample" in sheet.tags or sheet.compression in _BILEVEL:
+        return
+    file.seek(sheet.dataoffsets[0])
+    strip = file.read(sheet.databytecounts[0])
+    if sheet.compression != _UNCOMPRESSED:
+        strip = tifffile.TIFF.DECOMPRESSORS[sheet.compression](strip)
+    if len(strip) != _bytes_of_chunk(sheet, 0):
+        raise ValueError("its header lacks the tag BitsPerSample")
 
 
 def _known_lengths(
@@ -69,6 +83,8 @@ def _found_lengths(
     sheet: tifffile.TiffPage, offsets: list[int], counts: list[int], end: int
 ) -> tuple[int, ...]:
     """Return each strip's length, up to the next strip or the end if the tags have none."""
+    if not {"StripByteCounts", "TileByteCounts"} & {tag.name for tag in sheet.tags}:
+        counts = [0] * len(offsets)  # tifffile gives those without compression
     # The directory may follow the pixels and also ends them.
     limits = sorted({*offsets, end} | ({sheet.offset} if sheet.offset > max(offsets) else set()))
     lengths = []

@@ -27,6 +27,7 @@ from alloyk.imaging import (
     shown,
     split_page,
 )
+from alloyk.imaging.limits import unusable_values
 from alloyk.imaging.pages import CHANNELS
 from alloyk.imaging.store import has_store, store_around, stored
 
@@ -206,9 +207,8 @@ def _pixels_or_error(item: Item) -> np.ndarray | AlloykError:
             return read_image(item.source)
         except AlloykError as error:
             return error
-    if not np.isfinite(item.source).all():
-        return DataError(f"cannot use {item}: it holds NaN or infinite values")
-    return item.source
+    unusable = unusable_values(item.source)
+    return DataError(f"cannot use {item}: {unusable}") if unusable else item.source
 
 
 def find_images(

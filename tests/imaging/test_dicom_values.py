@@ -15,6 +15,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    RLELossless,
 )
 
 from alloyk.errors import DataError
@@ -173,3 +174,65 @@ def test_a_baseline_jpeg_frame_without_its_middle_is_refused(tmp_path):
         else:
             with pytest.raises(DataError, match="pixels are missing in its middle"):
                 read_image(path)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.02])
+def test_a_cut_run_length_coded_frame_is_damaged_and_needs_no_other_decoder(tmp_path, share):
+    path = tmp_path / "a.dcm"
+    dataset = dicom_dataset(np.repeat(STORED, 9, axis=1).astype(np.uint16))
+    dataset.compress(RLELossless)
+    dataset.save_as(path, enforce_file_format=True)
+    whole = read_image(path)
+    (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame[: int(len(frame) * share) // 2 * 2]])
+    dataset.save_as(path, enforce_file_format=True)
+    with pytest.raises(DataError, match=r"a\.dcm: its compressed pixels are damaged \(.*RLE"):
+        read_image(path)
+    assert whole.shape == (8, 54, 1)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [11, 13, 15])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_values_above_the_lowest_bits_are_read(tmp_path, high, signed, syntax):
+    """PS3.5, 8.1.1, before 2014: a value of 12 bits ends at HighBit; other bits do not belong."""
+    values = np.random.default_rng(8).integers(0, 4096, (8, 6)).astype(np.int64)
+    below = high - 11
+    word = (values << below) | (2**below - 1)
+    path = tmp_path / "a.dcm"
+    dataset = dicom_dataset(word.astype(np.uint16))
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, high, int(signed)
+    dataset.save_as(path, enforce_file_format=True)
+    expected = np.where(signed & (values >= 2048), values - 4096, values)
+    np.testing.assert_array_equal(read_image(path)[..., 0], expected)
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.save_as(path, enforce_file_format=True)
+    turned = -1 - expected if signed else 4095 - expected
+    np.testing.assert_array_equal(read_image(path)[..., 0], turned)
+
+
+@pytest.mark.parametrize("high", [7, 16])
+def test_an_impossible_high_bit_is_refused(tmp_path, high):
+    path = tmp_path / "a.dcm"
+    dataset = dicom_dataset(STORED.astype(np.uint16), BitsStored=12, HighBit=high)
+    dataset.save_as(path, enforce_file_format=True)
+    with pytest.raises(DataError, match=rf"must have HighBit 11, .*, got {high}; export it again"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("start", [132, None])
+@pytest.mark.parametrize(("implicit", "little"), [(False, True), (False, False), (True, True)])
+def test_dicom_without_its_mark_is_told_apart_from_other_files(tmp_path, start, implicit, little):
+    dataset = dicom_dataset(STORED)
+    if start:  # with the file meta information, as where the first block was lost
+        dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    else:  # as the first programs wrote it
+        del dataset.file_meta
+        dataset.save_as(tmp_path / "a.dcm", implicit_vr=implicit, little_endian=little)
+    content = (tmp_path / "a.dcm").read_bytes()[start or 0 :]
+    with pytest.raises(
+        DataError, match=r"it is DICOM without its first 132 bytes .*; save it as a"
+    ):
+        read_image(content)

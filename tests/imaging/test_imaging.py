@@ -27,7 +27,14 @@ from pydicom.uid import (
 )
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import IMAGE_SUFFIXES, image_size, is_image_name, plain_format, read_image
+from alloyk.imaging import (
+    IMAGE_SUFFIXES,
+    image_size,
+    is_image_file,
+    is_image_name,
+    plain_format,
+    read_image,
+)
 
 RNG = np.random.default_rng(7)
 GRAY8 = RNG.integers(0, 256, (9, 7), dtype=np.uint8)
@@ -223,6 +230,14 @@ def test_orientation_is_applied_as_pillow_does(tmp_path, orientation, suffix):
     assert image_size(path) == expected.shape
 
 
+@pytest.mark.parametrize("name", ["a.bmp", "a"])
+def test_text_that_begins_like_bmp_is_not_one(tmp_path, name):
+    (tmp_path / name).write_bytes(b"BMtext is not an image, but text\n" * 20)
+    with pytest.raises(AlloykError, match="it is not a PNG, JPEG, BMP"):
+        read_image(tmp_path / name)
+    assert is_image_file(tmp_path / name) == (name == "a.bmp")
+
+
 def test_bmp_is_read_and_a_cut_one_never_changes_its_pixels(tmp_path):
     path = tmp_path / "a.bmp"
     Image.fromarray(RGB8).save(path)
@@ -365,7 +380,8 @@ def test_a_tiff_of_several_pages_needs_a_choice(tmp_path, options):
     stack = RNG.integers(0, 65536, (3, 9, 7), dtype=np.uint16)
     tifffile.imwrite(path, stack, photometric="minisblack", **options)
     with pytest.raises(
-        AlloykError, match=r"a\.tif: it must have one page, got 3; name one as FILE\[0\]"
+        AlloykError,
+        match=r"a\.tif: it must have one page, got 3; choose with --page \(data\.page\)",
     ):
         read_image(path)
     np.testing.assert_array_equal(read_image(path, page=2)[..., 0], stack[2])

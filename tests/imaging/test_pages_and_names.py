@@ -73,7 +73,9 @@ def test_a_page_and_the_mean_of_all_are_named_in_the_path(tmp_path, kind):
     assert image_size(f"{path}[mean]") == stack.shape[1:]
     with pytest.raises(AlloykError, match=r"the page must be 0 to 2, got 3"):
         read_image(f"{path}[3]")
-    with pytest.raises(AlloykError, match=r"name one as FILE\[0\], their mean as FILE\[mean\]"):
+    with pytest.raises(
+        AlloykError, match=r"\(data\.page\), or name one as FILE\[0\], their mean as FILE\[mean\]"
+    ):
         read_image(path)
 
 
@@ -111,7 +113,9 @@ def test_a_value_beyond_the_type_prints_no_warning(tmp_path, recwarn):
     path = tmp_path / "a.dcm"
     dataset = dicom_dataset(STACK[0, :8, :6], RescaleSlope="1e38", RescaleIntercept="0")
     dataset.save_as(path, enforce_file_format=True)
-    with pytest.raises(AlloykError, match="NaN or infinite"):
+    with pytest.raises(
+        AlloykError, match=r"values are beyond ±3\.4e\+38, the range of float32; rescale"
+    ):
         read_image(path)
     assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
     assert pydicom.dcmread(path).Rows == 8

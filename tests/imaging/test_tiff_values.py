@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from alloyk.errors import AlloykError, DataError
-from alloyk.imaging import decoded_pixels, read_image
+from alloyk.imaging import decoded_pixels, image_size, page_count, read_image
 
 RNG = np.random.default_rng(11)
 
@@ -270,3 +270,57 @@ def test_images_outside_of_the_pages_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "stack.tif", image, extratags=extratags, metadata=None)
     with pytest.raises(DataError, match="it is a MetaMorph stack"):
         read_image(tmp_path / "stack.tif")
+
+
+def without_tag(path, code):
+    """Turn a tag of the first page into a private one."""
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    places = [start + 2 + 12 * number for number in range(count)]
+    (place,) = [place for place in places if struct.unpack_from("<H", content, place)[0] == code]
+    struct.pack_into("<H", content, place, 65000)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(256, "ImageWidth"), (257, "ImageLength"), (258, "BitsPerSample"),
+     (262, "PhotometricInterpretation")],
+)  # fmt: skip
+def test_a_missing_tag_is_named(tmp_path, compression, code, name):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, extremes("u2"), compression=compression, metadata=None)
+    without_tag(path, code)
+    for read in (read_image,) if code == 258 else (read_image, image_size, page_count):
+        with pytest.raises(AlloykError, match=rf"a\.tif: its header lacks the tag {name};"):
+            read(path)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+def test_one_bit_is_the_default(tmp_path, compression):
+    path = tmp_path / "a.tif"
+    bits = RNG.integers(0, 2, (9, 16), dtype=np.uint8)
+    tifffile.imwrite(path, bits.astype(bool), photometric="minisblack", compression=compression)
+    with tifffile.TiffFile(path) as tiff:
+        assert "BitsPerSample" not in tiff.pages[0].tags
+    np.testing.assert_array_equal(read_image(path)[..., 0], 255 * bits)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+def test_strips_are_found_without_their_lengths(tmp_path, compression):
+    array = extremes("u2")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, compression=compression, rowsperstrip=5, metadata=None)
+    without_tag(path, 279)
+    np.testing.assert_array_equal(read_image(path)[..., 0], array)
+
+
+def test_packed_colours_of_unequal_bits_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((9, 7, 3), "u1"), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["BitsPerSample"].overwrite((5, 6, 5))
+    with pytest.raises(DataError, match="must have one number of bits, got 5-6-5; save it as RGB"):
+        read_image(path)

@@ -132,9 +132,9 @@ def test_an_array_that_is_no_image_is_refused(classifier, shape):
 
 def test_what_is_no_number_is_refused_by_name(classifier):
     good, bad = np.zeros((4, 4)), np.full((4, 4), np.inf)
-    with pytest.raises(AlloykError, match=r"cannot use image 1 \(counted from 0\): it holds NaN"):
+    with pytest.raises(AlloykError, match=r"cannot use image 1 \(counted from 0\): 16 of its values"):
         classifier.predict([good, bad])
-    with pytest.raises(AlloykError, match="cannot use plate 7: it holds NaN"):
+    with pytest.raises(AlloykError, match="cannot use plate 7: 16 of its values are NaN"):
         classifier.predict([good, bad], names=["plate 6", "plate 7"])
     with pytest.raises(ValueError, match="must hold numbers, got dtype <U1"):
         classifier.predict([np.full((4, 4), "a")])
@@ -195,6 +195,14 @@ def test_what_is_held_in_memory_is_bounded_by_pixels(tmp_path, classifier, monke
     together = [len(chunk) for chunk in sources.chunks(sources.as_items(paths, None))]
     assert together == [3, 1, 4, 1]  # 72 + 100 + 9 pixels, 400 alone, then by number
     assert len(classifier.predict(paths)) == 9
+
+
+@pytest.mark.parametrize(("value", "fault"), [(np.nan, "NaN or inf"), (1e39, "beyond ±3.4e")])
+def test_pixels_that_do_not_fit_into_float32_are_refused(classifier, value, fault):
+    image = np.full((20, 24), 100.0)
+    image[3, 4] = value
+    found = classifier.predict([image], names=["a"], keep_going=True)
+    assert f"cannot use a: 1 of its values are {fault}" in found.errors[0]
 
 
 def write_described(tmp_path, monkeypatch, **metadata):
