@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from experiments import Settings
+from experiments import EARLIER_DEFAULT, Settings
 
 TEST_IMAGES = 1500
 VALIDATION_IMAGES = 450
@@ -20,7 +20,7 @@ class Plan(NamedTuple):
         page: Page of `docs/` with the table.
         preset: Of the simulator.
         networks: Trained unless others are asked for.
-        base: Settings of every training run, over `experiments.PLATES`.
+        base: Settings of every training run, over `experiments.plates`.
         changes: Experiment → settings that differ. The first one is compared with all others.
         measures: Columns of the table: `accuracy`, `macro_f1`, or `recall CLASS`. The first one
             is given for each seed, with its difference from the first experiment.
@@ -48,15 +48,17 @@ RECIPE_CHANGES: dict[str, Settings] = {
         "optimizer.learning_rate": 0.001,
         "optimizer.clip_norm": 1.0,
     },
-    "no-augmentation": dict.fromkeys(
-        ("augment.rotation_deg", "augment.shift", "augment.crop", "augment.defects"), 0
-    ),
+    "no-augmentation": {
+        f"augment.{change}": 0
+        for change in ("rotation_deg", "shift", "crop", "response", "defects")
+    },
     "min-max": {"preprocess.normalize": "min_max"},
     "log": {"preprocess.normalize": "log"},
-    "equalized": {"preprocess.equalize": True},
+    "not-equalized": {"preprocess.equalize": False},
     "batch-norm-0.99": {"model.batch_norm_momentum": 0.99},
     "no-warm-up": {"schedule.warmup_epochs": 0},
-    "constant-rate": {"schedule.name": "constant"},
+    "not-held": {"schedule.hold_fraction": 0},
+    "constant-rate": {"schedule.hold_fraction": 1},
     "half-rate": {"optimizer.learning_rate": "half"},
     "double-rate": {"optimizer.learning_rate": "double"},
     "batch-16": {"train.batch_size": 16},
@@ -107,7 +109,7 @@ def long_tail(imbalance: float) -> Plan:
         page="long_tail.md",
         preset="alloys5",
         networks=("cnn",),
-        base=SMALL_CNN,
+        base=SMALL_CNN | EARLIER_DEFAULT,
         changes=LONG_TAIL_CHANGES,
         measures=("macro_f1", "accuracy", "recall 1050", "recall 6082", "recall 5083"),
         simulator={"imbalance": imbalance, "class_order": FIVE_ALLOYS},
@@ -120,7 +122,7 @@ def representation(layout: str) -> Plan:
         page="preprocessing.md",
         preset="study",
         networks=("cnn",),
-        base=SMALL_CNN,
+        base=SMALL_CNN | {"preprocess.equalize": False},
         changes=REPRESENTATION_CHANGES,
         simulator={"set": {"layout.name": layout}},
     )
@@ -132,7 +134,7 @@ def voltages(preset: str) -> Plan:
         page="five_alloys.md",
         preset=preset,
         networks=("cnn",),
-        base=SMALL_CNN,
+        base=SMALL_CNN | EARLIER_DEFAULT,
         changes=VOLTAGE_CHANGES,
         measures=("accuracy", "macro_f1"),
         simulator={"set": {"tube.channels_kvp": VOLTAGES_KVP}},

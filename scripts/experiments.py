@@ -6,24 +6,48 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 
-# What the recipe `alloyk` adds for simulated plates at 64×64; the rest comes from the recipe of
-# the architecture.
-PLATES = {
-    "preprocess.image_size": 64,
-    "preprocess.upright": True,
-    "augment.rotation_deg": 5,
-    "augment.shift": 0.04,
-    "augment.crop": 0.06,
-    "augment.defects": 0.0005,
-}
-
-# Of every network. A step of the dense network takes a small part of the time of the others', and
-# it learns slowly: it gets three times as many.
-EPOCHS, EPOCHS_OF = 16, {"fnn": 48}
+# A training run has as many steps as one of the embedded default, whatever its number of images.
+DEFAULT = yaml.safe_load((ROOT / "alloyk/config/default.yaml").read_text(encoding="utf-8"))
+DEFAULT_IMAGES = 0.70 * DEFAULT["data"]["simulate"]["images"]
+WARMUP_SHARE = 0.1
 
 Settings = dict[str, object]
+
+# What differed in an earlier embedded default, with which some results were made.
+EARLIER_DEFAULT: Settings = {
+    "preprocess.equalize": False,
+    "augment.response": 0,
+    "schedule.hold_fraction": 0,
+    "schedule.warmup_epochs": 2,
+}
+
+
+def plates(network: str, images: int) -> Settings:
+    """The embedded default for a number of training images, without its data set.
+
+    Args:
+        network: Some need more steps (`alloyk.config.recipes.RELATIVE_LENGTH`).
+        images: The fewer they are, the more epochs.
+    """
+    from alloyk.config.recipes import RELATIVE_LENGTH
+
+    epochs = round(DEFAULT["train"]["epochs"] * DEFAULT_IMAGES / images)
+    epochs *= RELATIVE_LENGTH.get(network, 1)
+    sections = {key: DEFAULT[key] for key in ("preprocess", "augment", "schedule")}
+    settings = {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in values.items()
+    }
+    return {
+        **settings,
+        "train.epochs": epochs,
+        "schedule.warmup_epochs": round(WARMUP_SHARE * epochs, 1),
+    }
 
 
 def simulated(folder: Path, **options: object) -> Path:

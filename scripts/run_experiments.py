@@ -19,16 +19,7 @@ import sys
 from pathlib import Path
 
 from experiment_plans import PLANS, TEST_IMAGES, VALIDATION_IMAGES, Plan
-from experiments import (
-    EPOCHS,
-    EPOCHS_OF,
-    PLATES,
-    ROOT,
-    Settings,
-    environment,
-    simulated,
-    train,
-)
+from experiments import ROOT, Settings, environment, plates, simulated, train
 
 # Seeds of the simulated plates: other plates for a test set of its own.
 PLATES_SEED, TEST_PLATES_SEED = 7, 8
@@ -99,8 +90,7 @@ def settings_of(
         "data.path": str(data),
         "data.ratios": [count / sum(counts) for count in counts],
         "model.arch": network,
-        "train.epochs": EPOCHS_OF.get(network, EPOCHS),
-        **PLATES,
+        **plates(network, images),
         **plan.base,
         **plan.changes[name],
     }

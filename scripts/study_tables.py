@@ -184,9 +184,9 @@ def votes_table(results: Results, architectures: Sequence[str]) -> str:
 def variants_table(results: Results, names: Sequence[str]) -> str:
     """Rows on other data sets, or with other settings, beside the row from which they differ."""
     lines = [
-        "### One thing changed, %",
+        "### Other data and other settings, %",
         "",
-        "| row | accuracy | the same without the change | reference ceiling |",
+        "| row | accuracy | of the row without the change | reference ceiling |",
         "|---|---|---|---|",
     ]
     header = len(lines)
