@@ -3,8 +3,8 @@
 Pixel data cannot contain an end marker (FF is escaped). So the decoder gets the file with zeros in
 place of the end; if it reads them, pixels are missing. Files with several scans or restart markers
 have several segments of pixels. libjxl's parser, which repacks JPEG losslessly, counts their
-coefficients. Files that it does not support (CMYK) are decoded twice, with and without padding
-after each segment.
+coefficients. Files that it does not support (CMYK, some progressive ones) are decoded twice, with
+and without padding after each segment.
 """
 
 import io
@@ -23,9 +23,13 @@ _SCAN, _RESTART_INTERVAL, _APP1, _APP14, _COMMENT = 0xDA, 0xDD, 0xE1, 0xEE, 0xFE
 _END = b"\xff\xd9"
 _PIECE_END = re.compile(rb"\xff[\x01-\xfe]")
 
-# More bits than libjpeg reads ahead, and a tail that a complete image does not reach.
+# Bytes that libjpeg reads ahead; with more, missing blocks could be decoded from them. And the end
+# of a complete image, of which the last bytes may be padding.
+_READ_AHEAD = 8
+_TAIL = 16
+
+# Between the segments of a file with several: more than a block takes.
 _FILLING = 64
-_TAIL = 256
 
 
 class _Header(NamedTuple):
@@ -86,8 +90,9 @@ def _opened(data: bytes) -> Image.Image:
 
 def _decoded_to_the_end(data: bytes, header: _Header, *, reduced: bool) -> Image.Image:
     # A short image has no separate tail.
-    tail = header.end - _TAIL if header.end - header.scan > 2 * _TAIL else 0
-    file = _WatchedFile(data[: header.end] + bytes(_FILLING), tail)
+    pixels = data[: header.end].rstrip(b"\xff")  # which may be padded
+    tail = len(pixels) - _TAIL if len(pixels) - header.scan > 2 * _TAIL else 0
+    file = _WatchedFile(pixels + bytes(_READ_AHEAD), tail)
     image = Image.open(file)
     refuse_bad_size(image.height, image.width)
     if reduced:
@@ -129,9 +134,15 @@ def _is_one_piece(data: bytes, header: _Header) -> bool:
 
 
 def _is_known_to_libjxl(header: _Header) -> bool:
-    """Return whether the image is 8-bit, Huffman-coded, with one or three channels."""
+    """Return whether the image is 8-bit, Huffman-coded, with one or three channels.
+
+    libjxl refuses complete progressive files with restart markers and subsampled colours.
+    """
     frames = [header.segments.get(m, b"") for m in (_BASELINE, _SEQUENTIAL, _PROGRESSIVE)]
     frame = next((frame for frame in frames if len(frame) > 5), b"")
+    is_subsampled = len(set(frame[7::3])) > 1
+    if is_subsampled and {_PROGRESSIVE, _RESTART_INTERVAL} <= header.segments.keys():
+        return False
     return frame[:1] == b"\x08" and frame[5] in (1, 3)
 
 
@@ -184,7 +195,8 @@ def _filled(data: bytes, header: _Header) -> bytes:
         if found is None:
             break
         at, marker = found.start(), data[found.start() + 1]
-        parts += [data[position:at], filling if in_pixels else b""]
+        piece = data[position:at]
+        parts += [piece.rstrip(b"\xff"), filling] if in_pixels else [piece]
         length = 0
         if not (0xD0 <= marker <= 0xD9 or marker == 0x01):
             length = int.from_bytes(data[at + 2 : at + 4])

@@ -47,6 +47,36 @@ def test_jpeg_without_its_middle_is_refused(tmp_path, array, options):
     assert accepted <= 1
 
 
+@pytest.mark.parametrize("array", [GRAY, COLOUR], ids=["gray", "colour"])
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_few_bytes_missing_in_the_middle_of_jpeg_are_found(array, optimize):
+    content = jpeg_bytes(np.tile(array, (3, 4) + (1,) * (array.ndim - 2)), optimize=optimize,
+                         **({"subsampling": 0} if array.ndim == 3 else {}))  # fmt: skip
+    accepted = 0
+    draw = np.random.default_rng(2)
+    for _ in range(50):
+        lost = int(draw.integers(4, 41))
+        first = int(draw.integers(content.index(b"\xff\xda") + 20, len(content) - 2 - lost))
+        try:
+            read_image(content[:first] + content[first + lost :])
+        except AlloykError:
+            continue
+        accepted += 1
+    # The rest have as many codes by chance; a third and more were accepted before.
+    assert accepted <= 8
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("options", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 3}, {}])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_every_complete_jpeg_is_read(subsampling, options, progressive):
+    content = jpeg_bytes(COLOUR, progressive=progressive, subsampling=subsampling, **options)
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(read_image(content), expected)
+    padded = content[:-2] + b"\xff" * 40 + content[-2:]
+    np.testing.assert_array_equal(read_image(padded), expected)
+
+
 def test_jpeg_with_comments_profiles_and_fill_bytes_is_whole():
     content = jpeg_bytes(COLOUR, comment="x" * 300, icc_profile=b"y" * 900, progressive=True)
     assert read_image(content).shape == COLOUR.shape
