@@ -13,6 +13,9 @@ from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from alloyk.targets import LOGITS, shared_columns
 
+# How the images of all members are read.
+_READING = ("channels", "page", "raw", "hdf5_path")
+
 # Just above float32's smallest normal number: smaller values may be flushed to 0.
 FLOOR = 1e-37
 
@@ -30,17 +33,12 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
         path: The file to write.
 
     Raises:
-        ModelError: Two members use flat frames of detectors of different sizes, or differ in their
-            channels.
+        ModelError: Two members use flat frames of detectors of different sizes, or differ in how
+            their images are read.
     """
     described = [read_metadata(model) for model in models]
+    reading = {key: _common_setting(described, key) for key in _READING}
     classes, channels = described[0].classes, described[0].channels
-    if any(one.channels != channels for one in described):
-        found = " and ".join(dict.fromkeys(str(one.channels or "none") for one in described))
-        raise ModelError(
-            f"members of one vote must have the same data.channels, got {found}; combine "
-            "runs with the same data.channels"
-        )
     backends = {
         number: KerasBackend(model)
         for number, (model, weight) in enumerate(zip(models, weights, strict=True), start=1)
@@ -77,10 +75,20 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
     voted.save(unfinished)
     simulated = any(one.simulated for one in described)
     spreads = {column: described[0].spreads[column] for column in together}
-    write_metadata(
-        unfinished, ModelMetadata(classes, LOGITS, simulated, spreads, channels=channels)
-    )
+    write_metadata(unfinished, ModelMetadata(classes, LOGITS, simulated, spreads, **reading))
     unfinished.replace(path)
+
+
+def _common_setting(described: Sequence[ModelMetadata], key: str) -> Any:
+    """The value of a setting of `data`, which must be that of all members."""
+    found = [getattr(one, key) for one in described]
+    if any(one != found[0] for one in found):
+        values = " and ".join(dict.fromkeys(str("none" if v is None else v) for v in found))
+        raise ModelError(
+            f"members of one vote must have the same data.{key}, got {values}; combine runs with "
+            f"the same data.{key}"
+        )
+    return found[0]
 
 
 def _common_size(backends: Iterable[KerasBackend]) -> tuple[int | None, int | None]:

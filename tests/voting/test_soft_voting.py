@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from alloyk.errors import ModelError
+from alloyk.imaging import RawLayout
 from alloyk.inference import load
 from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from alloyk.voting.soft_voting import save_soft_vote
@@ -12,7 +14,7 @@ from alloyk.voting.soft_voting import save_soft_vote
 COLUMN = "thickness_mm"
 
 
-def write_member(path, seed, classes=("1050", "2017", "5083"), *, estimates=True):
+def write_member(path, seed, classes=("1050", "2017", "5083"), *, estimates=True, **reading):
     """A model from the mean of a raw image to logits, and to a thickness."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((None, None, 1), name="raw_image")
@@ -22,7 +24,9 @@ def write_member(path, seed, classes=("1050", "2017", "5083"), *, estimates=True
     outputs = {"logits": logits, COLUMN: thickness} if estimates else logits
     keras.Model(image, outputs, name="classifier").save(path)
     spreads = {COLUMN: 1.5 + seed} if estimates else {}
-    write_metadata(path, ModelMetadata(classes, "logits", simulated=bool(seed), spreads=spreads))
+    write_metadata(
+        path, ModelMetadata(classes, "logits", simulated=bool(seed), spreads=spreads, **reading)
+    )
     return path
 
 
@@ -94,3 +98,16 @@ def test_a_probability_of_0_stays_a_number(tmp_path):
     save_soft_vote([tmp_path / "sure.keras"], np.ones(1), tmp_path / "vote.keras")
     found = load(tmp_path / "vote.keras").predict(np.full((4, 4), 200, dtype=np.uint8))
     np.testing.assert_allclose(found.probabilities, [softmax([200, -200])], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("page", "mean"), ("raw", RawLayout("uint16", (9, 7))), ("hdf5_path", "entry/frames")],
+)
+def test_a_vote_reads_files_as_its_members_do(tmp_path, key, value):
+    one, two = (write_member(tmp_path / f"{seed}.keras", seed, **{key: value}) for seed in range(2))
+    save_soft_vote([one, two], np.array([0.5, 0.5]), tmp_path / "vote.keras")
+    assert getattr(read_metadata(tmp_path / "vote.keras"), key) == value
+    other = write_member(tmp_path / "other.keras", 2)
+    with pytest.raises(ModelError, match=rf"same data\.{key}, got .* and none; combine runs"):
+        save_soft_vote([one, other], np.array([0.5, 0.5]), tmp_path / "vote.keras")
