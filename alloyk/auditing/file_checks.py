@@ -30,13 +30,16 @@ def unreadable(audited: Audited) -> Iterator[Finding]:
         for row, error in audited.scan.errors.items()
     }
     if reasons:
-        named = [f"{shown(path)} ({reason})" for path, reason in reasons.items()]
+        alike: dict[str, list[str]] = {}
+        for path, reason in reasons.items():
+            alike.setdefault(reason, []).append(path)
+        named = [f"{few(paths)} ({reason})" for reason, paths in alike.items()]
         yield Finding(
             "unreadable",
             FIX,
             f"{counted(len(reasons))} cannot be read: {few(named, 5)}.",
-            "Restore them from the source, or delete them; `data.on_bad_image=skip` trains "
-            "without them.",
+            "Follow the advice in brackets, if any; restore the others from the source, or delete "
+            "them. `data.on_bad_image=skip` trains without them.",
             list(reasons),
             {"reasons": reasons},
         )
@@ -199,8 +202,9 @@ FILE_CHECKS = (unreadable, mixed, clipped, empty, coloured, inverted, unused_fra
 
 
 def _reason(error: str, path: Path) -> str:
-    """The middle of `cannot read the image PATH: WHY; ADVICE`."""
-    return error.partition(f"{shown(path)}: ")[2].rpartition("; ")[0] or error
+    """The end of `cannot use the image PATH: WHY; ADVICE`, without advice to replace the file."""
+    reason = error.partition(f"{shown(path)}: ")[2] or error
+    return reason.removesuffix("; replace or remove it")
 
 
 def _constant(audited: Audited) -> np.ndarray:

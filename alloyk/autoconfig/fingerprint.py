@@ -169,8 +169,8 @@ def _measured(dataset: ImageDataset, progress: Progress) -> Audited:
     if scan.errors:
         first = min(scan.errors)
         raise DataError(
-            f"{scan.errors[first]} ({counted(len(scan.errors))} of {len(paths):,} measured); "
-            "restore it, or set data.on_bad_image=skip"
+            f"{scan.errors[first]} ({counted(len(scan.errors))} of {len(paths):,} measured); set "
+            "data.on_bad_image=skip to train without them"
         )
     names, name, reliable = series_of(table, None)
     return Audited(root, table, scan, names, name, reliable)

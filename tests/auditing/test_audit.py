@@ -594,13 +594,24 @@ def test_what_is_no_data_set_is_an_error_of_one_line(tmp_path, runner):
         assert message in result.stderr
 
 
+def test_the_option_that_chooses_a_page_is_named_once(tmp_path):
+    stack = [Image.new("I;16", (20, 20), level) for level in (5, 6)]
+    for number in range(4):
+        stack[0].save(tmp_path / f"{number}.tif", save_all=True, append_images=stack[1:])
+    (finding,) = found(tmp_path)["unreadable"]
+    assert "0.tif, 1.tif, 2.tif and 1 more (it must have one page, got 2; choose" in finding.what
+    assert finding.what.count("--page (data.page)") == 1
+
+
 def test_no_readable_image_at_all(tmp_path, runner):
     data = tmp_path / "data"
     data.mkdir()
     for name in ("a.png", "b.tif"):
         (data / name).write_text("no image")
     result = run(runner, data, "--figures", tmp_path / "look", code=1)
-    assert "2 images cannot be read: a.png (it is not a PNG" in " ".join(result.stdout.split())
+    assert "2 images cannot be read: a.png, b.tif (it is not a PNG" in " ".join(
+        result.stdout.split()
+    )
     assert [path.name for path in (tmp_path / "look").iterdir()] == ["classes.png"]
     run(runner, tmp_path, "--json", code=1)
 

@@ -100,5 +100,5 @@ def test_an_unreadable_image_is_named(tmp_path):
     data = write_images(tmp_path, {"1050": 20, "2017": 20})
     for number in range(20):
         (data / "1050" / f"{number:04}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"1050/0.*restore it, or set data.on_bad_image=skip"):
+    with pytest.raises(DataError, match=r"1050/0.*set data.on_bad_image=skip to"):
         plan_training(given(data))
