@@ -35,14 +35,15 @@ class Grouping:
 
     Attributes:
         alone: Preprocesses images of one size, `(n, height, width, channels)` float32.
+        output_shape: Of a preprocessed image, `(height, width, channels)`.
     """
 
     def __init__(self, preprocessing: Any) -> None:
         self.alone = _traced(preprocessing)
-        self._output_shape = tuple(preprocessing.output_shape[1:])
+        self.output_shape = tuple(preprocessing.output_shape[1:])
         # Between the layers, each channel is an image.
         limits = [layer.most_together for layer in preprocessing.layers]
-        limits = [limit // self._output_shape[-1] for limit in limits if limit is not None]
+        limits = [limit // self.output_shape[-1] for limit in limits if limit is not None]
         self._most = min(limits, default=GROUP_NUMBERS)
 
     def is_for(self, sizes: np.ndarray) -> bool:
@@ -51,7 +52,7 @@ class Grouping:
         Args:
             sizes: `(n, 2)` int, height and width; 0 if unknown.
         """
-        sides = np.vstack([sizes, self._output_shape[:2]])
+        sides = np.vstack([sizes, self.output_shape[:2]])
         even = (sides % SIDE_STEP == 0).all() and (sides >= MIN_SIDE).all()
         return bool(even and (sizes.prod(axis=1) <= GROUPED_PIXELS).all() and self._most > 1)
 
@@ -68,15 +69,15 @@ class Grouping:
         images = tf.cond(
             tf.reduce_any(shapes > 0),
             lambda: self._in_groups(numbers, shapes),
-            lambda: tf.reshape(numbers, (-1, *self._output_shape)),
+            lambda: tf.reshape(numbers, (-1, *self.output_shape)),
         )
-        return tf.ensure_shape(images, (None, *self._output_shape))
+        return tf.ensure_shape(images, (None, *self.output_shape))
 
     def _in_groups(self, numbers: Any, shapes: Any) -> Any:
         order, edges = self._groups(shapes)
         count = tf.size(edges) - 1
         parts = tf.TensorArray(
-            tf.float32, count, infer_shape=False, element_shape=(None, *self._output_shape)
+            tf.float32, count, infer_shape=False, element_shape=(None, *self.output_shape)
         )
 
         def body(group: Any, parts: Any) -> tuple[Any, Any]:

@@ -34,6 +34,7 @@ _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 _PNG_HEAD_BYTES = 24  # up to its size
 
 BATCHES_AT_ONCE = 2  # files of one batch are read while those of another are decoded
+AT_ONCE = os.cpu_count() or 1  # images of a batch
 
 # TensorFlow's text of an error raised in Python: its class and its first line.
 _OUR_ERROR = re.compile(r"\balloyk\.errors\.(\w+): (.*)")
@@ -130,20 +131,16 @@ class _FilesOfBatch:
             read_files, [paths], types, stateful=False
         )
         contents, numbers = (tf.ensure_shape(one, (None,)) for one in (contents, numbers))
-        self._files = tf.data.Dataset.from_tensor_slices((paths, contents, numbers))
+        self._files = paths, contents, numbers
         self._count = tf.size(paths, out_type=tf.int64)
         self._grouping, self._size = grouping, size
 
     def one_by_one(self):
         """A dataset of one element, the preprocessed images."""
-        by_its_decoder = self._read(lambda *file: self._preprocessed(self._decoded(*file)))
-        by_read_image = self._read(lambda path, *_: self._preprocessed(_read(path, self._size)))
-        # A batch that lost an image to an error is dropped.
-        first, second = (
-            images.batch(self._count, drop_remainder=True)
-            for images in (by_its_decoder, by_read_image)
-        )
-        return first.ignore_errors().concatenate(second).take(1)
+        batch = tf.data.Dataset.from_tensors(self._files)
+        by_its_decoder = batch.map(self._each(lambda *file: self._decoded(*file)))
+        by_read_image = batch.map(self._each(lambda path, *_: _read(path, self._size)))
+        return by_its_decoder.ignore_errors().concatenate(by_read_image).take(1)
 
     def for_groups(self):
         """A dataset of one element, what `Grouping.together` takes."""
@@ -155,13 +152,28 @@ class _FilesOfBatch:
         def finished(images):
             return tf.reshape(images, (self._count, -1)), tf.zeros((self._count, 3), tf.int32)
 
-        most = tf.where(self._grouped, self._count, 0)
-        first = self._read(raw, most).padded_batch(self._count, drop_remainder=True)
+        files = tf.data.Dataset.from_tensor_slices(self._files)
+        files = files.take(tf.where(self._grouped, self._count, 0))
+        images = files.map(raw, num_parallel_calls=AUTOTUNE, deterministic=True)
+        # A batch that lost an image to an error is dropped.
+        first = images.padded_batch(self._count, drop_remainder=True)
         return first.ignore_errors().concatenate(self.one_by_one().map(finished)).take(1)
 
-    def _read(self, function, most=None):
-        files = self._files if most is None else self._files.take(most)
-        return files.map(function, num_parallel_calls=AUTOTUNE, deterministic=True)
+    def _each(self, read):
+        """A function that reads and preprocesses the files of a batch, `(n, h, w, channels)`.
+
+        A dataset of the single files would take more time, as one is made for each batch.
+        """
+        shape = self._grouping.output_shape
+
+        def preprocessed(file):
+            image = tf.ensure_shape(read(*file), (*self._size, None))
+            return tf.ensure_shape(self._grouping.alone(image[None])[0], shape)
+
+        signature = tf.TensorSpec(shape, tf.float32)
+        return lambda *files: tf.map_fn(
+            preprocessed, files, parallel_iterations=AT_ONCE, fn_output_signature=signature
+        )
 
     def _decoded(self, path, content, number):
         def branch(decode):
@@ -169,9 +181,6 @@ class _FilesOfBatch:
 
         branches = [branch(decode) for decode in _DECODERS.values()]
         return tf.switch_case(number, [*branches, lambda: _read(path, self._size)])
-
-    def _preprocessed(self, image):
-        return self._grouping.alone(tf.ensure_shape(image, (*self._size, None))[None])[0]
 
 
 def preprocessed_batches(
