@@ -8,7 +8,7 @@ import numpy as np
 
 from alloyk.auditing.findings import CHECK, Audited, Finding, counted
 from alloyk.files import few
-from alloyk.imaging.header import parsed_time
+from alloyk.imaging.times import are_comparable, parsed_time
 
 # An image is an outlier below this fraction of its class's median: a quarter of the dose, or edges
 # six times as wide, as sharpness falls with the root of their width. It is this low because an
@@ -111,10 +111,15 @@ def sorted_rows(audited: Audited, rows: np.ndarray) -> np.ndarray:
 
 
 def acquired_times(audited: Audited) -> list[datetime.datetime]:
-    """The times of the column `acquired`; all equal if it does not date every image."""
+    """The times of the column `acquired`; all equal if they do not order all images.
+
+    They do not where an image has none, or where only some have a time zone.
+    """
     times = [parsed_time(str(cell)) for cell in audited.table.get("acquired", ())]
     dated = [time for time in times if time is not None]
-    return dated if len(dated) == len(audited) else [datetime.datetime.min] * len(audited)
+    if len(dated) < len(audited) or not are_comparable(dated):
+        return [datetime.datetime.min] * len(audited)
+    return dated
 
 
 QUALITY_CHECKS = (low_quality, drift)

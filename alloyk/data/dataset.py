@@ -244,8 +244,8 @@ def read_table(
     """
     root, table, given_by, notes = _read_files(data, labelled)
     describe_files(root, FileSettings(raw, hdf5_path))
-    table = with_header_settings(root, table)
-    table, left_out = with_channels(with_pages(root, table, page), channels)
+    table = with_header_settings(root, with_pages(root, table, page))
+    table, left_out = with_channels(table, channels)
     return root, table, given_by, notes + left_out
 
 

@@ -4,7 +4,7 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -78,6 +78,22 @@ def header(file: BinaryIO) -> pydicom.Dataset:
     if meta is None:
         return pydicom.dcmread(file, stop_before_pixels=True)
     return _inflated_header(file.read(), meta)
+
+
+def parts_of_frames(dataset: pydicom.Dataset) -> list[list[pydicom.Dataset]]:
+    """Return, for each frame, where its settings may be, the most specific first.
+
+    These are the macros of the frame, those that all frames share (PS3.3 C.7.6.16), and the data
+    set. Without macros of frames, the list has one entry, for all of them.
+    """
+    shared = _macros(dataset.get("SharedFunctionalGroupsSequence", ())[:1])
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or [None]
+    return [[*_macros([frame] if frame else []), *shared, dataset] for frame in frames]
+
+
+def _macros(groups: Iterable[pydicom.Dataset]) -> list[pydicom.Dataset]:
+    elements = [element for group in groups for element in group]
+    return [item for element in elements if element.VR == "SQ" for item in element.value]
 
 
 def _whole(file: BinaryIO) -> pydicom.Dataset:

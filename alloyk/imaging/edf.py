@@ -38,9 +38,10 @@ def _refuse_small_block(header: Mapping[str, str], data: np.ndarray) -> None:
         )
 
 
-def edf_header(file: BinaryIO) -> dict[str, str]:
-    """Return the header of the first frame."""
-    return dict(_opened(file).header)
+def edf_headers(file: BinaryIO) -> list[dict[str, str]]:
+    """Return the header of each frame."""
+    image = _opened(file)
+    return [dict(image.get_frame(number).header) for number in range(image.nframes)]
 
 
 def _opened(file: BinaryIO) -> Any:

@@ -49,14 +49,11 @@ def fits(file: BinaryIO) -> Frames:
     return Frames(stack[0] if stack else 1, height, width, get)
 
 
-def fits_header(file: BinaryIO) -> Any:
-    """Return the header of the image, by keyword; what it lacks, of the first part of the file."""
+def fits_headers(file: BinaryIO) -> list[dict[str, Any]]:
+    """Return the headers that apply to the image, by keyword: its own, then the file's first."""
     parts = _opened(file)
-    merged = dict(parts[0].header)
-    for part in parts:
-        if _is_image(part):
-            return merged | dict(part.header)
-    return merged
+    image = next((part for part in parts if _is_image(part)), parts[0])
+    return [dict(image.header), dict(parts[0].header)]
 
 
 def _only_image(file: BinaryIO) -> tuple[int, Any]:

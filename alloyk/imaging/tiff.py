@@ -1,9 +1,8 @@
 """TIFF by tifffile and imagecodecs."""
 
 import logging
-import math
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -15,9 +14,8 @@ from alloyk.imaging.limits import (
     native,
     oriented,
     oriented_size,
-    refuse_bad_page,
-    refuse_bad_size,
 )
+from alloyk.imaging.tiff_pages import Frame, chosen, decoded_sizes, page_numbers, planes_of
 from alloyk.imaging.tiff_strips import refuse_missing_pixels
 
 # tifffile logs problems before it raises; the user needs only the error.
@@ -30,23 +28,18 @@ _ESSENTIAL = {
     339,
 }  # fmt: skip
 
+# Make, Model, DateTime, ExposureTime, the Exif directory.
+_EXPOSURE = (271, 272, 306, 33434, 34665)
+
 _MAX_CHANNELS = 4  # RGB and alpha, or CMYK
 
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
 
-class _Frame(NamedTuple):
-    """One image of a TIFF file: a page, and its position in a page of several images."""
-
-    page: tifffile.TiffPage
-    plane: int
-    planes: int
-
-
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of one page as `(height, width, 1 or 3)`, at their stored depth."""
     with tifffile.TiffFile(file) as tiff:
-        frame = _chosen(tiff, page)
+        frame = chosen(tiff, page)
         sheet = frame.page
         _refuse_damaged_tags(tiff, sheet)
         _refuse_missing_decoder(sheet)
@@ -59,7 +52,7 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
 def read_samples(file: BinaryIO) -> np.ndarray:
     """Return the samples of the only page as they are stored, `(height, width, samples)`."""
     with tifffile.TiffFile(file) as tiff:
-        frame = _chosen(tiff, 0)
+        frame = chosen(tiff, 0)
         sheet = frame.page
         _refuse_damaged_tags(tiff, sheet)
         _refuse_missing_decoder(sheet)
@@ -75,111 +68,31 @@ def read_samples(file: BinaryIO) -> np.ndarray:
 def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     """Return `(height, width)` of one page from the header."""
     with tifffile.TiffFile(file) as tiff:
-        sheet = _chosen(tiff, page).page
+        sheet = chosen(tiff, page).page
         return oriented_size(sheet.imagelength, sheet.imagewidth, _orientation(sheet))
 
 
 def decoded_pixels(file: BinaryIO, page: int | None) -> int:
     """Return how many pixels are decoded to read one page: every plane, and whole tiles."""
     with tifffile.TiffFile(file) as tiff:
-        return max(height * width for height, width in _decoded_sizes(_chosen(tiff, page).page))
+        return max(height * width for height, width in decoded_sizes(chosen(tiff, page).page))
 
 
 def pages(file: BinaryIO) -> int:
     """Return the number of images in the file; without thumbnails and masks."""
     with tifffile.TiffFile(file) as tiff:
-        numbers = _page_numbers(tiff)
-        return len(numbers) if len(numbers) > 1 else _planes(tiff, tiff.pages[numbers[0]])
+        numbers = page_numbers(tiff)
+        return len(numbers) if len(numbers) > 1 else planes_of(tiff, tiff.pages[numbers[0]])
 
 
-def _page_numbers(tiff: tifffile.TiffFile) -> list[int]:
-    if not len(tiff.pages):
-        raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
-    _refuse_missing_tags(tiff.pages[0])
-    _refuse_lost_pages(tiff)
-    _refuse_images_elsewhere(tiff)
-    if len(tiff.pages) == 1:
-        return [0]
-    return [i for i, sheet in enumerate(tiff.pages) if not int(sheet.subfiletype) & 0b101] or [0]
-
-
-def _refuse_images_elsewhere(tiff: tifffile.TiffFile) -> None:
-    """Refuse files whose images are not in their pages: reading these would give other pixels."""
-    first = tiff.pages[0]
-    if tiff.is_stk:
-        raise DataError(
-            "it is a MetaMorph stack, which is not read; save its planes as pages, for example "
-            "with Fiji"
-        )
-    if int(first.subfiletype) & 1 and first.subifds:
-        raise DataError(
-            "its first page is a thumbnail of an image in a sub-page, which is not read; save the "
-            "image as a plain TIFF"
-        )
-
-
-def _refuse_lost_pages(tiff: tifffile.TiffFile) -> None:
-    """Refuse a file whose last page names a next one: tifffile ends there without an error."""
-    if tiff.is_ndpi or tiff.is_lsm:
-        return  # their offsets are not those of the standard
-    layout, file = tiff.tiff, tiff.filehandle
-    last = tiff.pages[-1].offset
-    file.seek(last)
-    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
-    file.seek(last + layout.tagnosize + count * layout.tagsize)
-    following = file.read(layout.offsetsize)
-    if len(following) < layout.offsetsize:
-        return  # files cut right there have lost nothing else
-    (offset,) = struct.unpack(layout.offsetformat, following)
-    if offset and offset not in {page.offset for page in tiff.pages}:
-        raise ValueError(f"{CUT_SHORT}: it has {len(tiff.pages)} pages and announces another")
-
-
-def _chosen(tiff: tifffile.TiffFile, page: int | None) -> _Frame:
-    numbers = _page_numbers(tiff)
-    sheet = tiff.pages[numbers[0]]
-    planes = _planes(tiff, sheet) if len(numbers) == 1 else 1
-    refuse_bad_page(page, max(len(numbers), planes))
-    plane = (page or 0) if planes > 1 else 0
-    if planes == 1:
-        sheet = tiff.pages[numbers[page or 0]]
-        _refuse_missing_tags(sheet)
-    if isinstance(sheet.bitspersample, tuple):
-        bits = "-".join(map(str, sheet.bitspersample))
-        raise DataError(f"its samples must have one number of bits, got {bits}; save it as RGB")
-    for height, width in _decoded_sizes(sheet):
-        refuse_bad_size(height, width)
-    if sheet.dtype is None or sheet.dtype.kind not in "uifb":
-        raise DataError(
-            f"its samples must be real numbers, got {sheet.dtype}; convert it to integers or floats"
-        )
-    return _Frame(sheet, plane, planes)
-
-
-def _decoded_sizes(sheet: tifffile.TiffPage) -> list[tuple[int, int]]:
-    """Return height and width of what is decoded at once: the planes, and a tile if there are."""
-    sizes = [(sheet.imagelength * (sheet.imagedepth or 1), sheet.imagewidth)]
-    if sheet.is_tiled:
-        sizes.append((sheet.tilelength * sheet.tiledepth, sheet.tilewidth))
-    return sizes
-
-
-def _planes(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> int:
-    """Return the number of images in one page.
-
-    ImageJ, and tifffile with `truncate=True`, write a stack as one page followed by the pixels of
-    the others; some 3-D writers use the tag ImageDepth.
-    """
-    if sheet.imagedepth > 1:
-        return int(sheet.imagedepth)
-    if tiff.is_imagej:
-        return int((tiff.imagej_metadata or {}).get("images", 1))
-    if tiff.is_shaped and tiff.shaped_metadata:
-        described = tiff.shaped_metadata[0]
-        values = math.prod(described.get("shape", ()))
-        if described.get("truncated") and sheet.size:
-            return max(1, int(values // sheet.size))
-    return 1
+def tags_of_pages(file: BinaryIO) -> list[dict[str, Any]]:
+    """Return the tags about the exposure of each page, by tifffile's names."""
+    with tifffile.TiffFile(file) as tiff:
+        sheets = [tiff.pages[number] for number in page_numbers(tiff)]
+        return [
+            {tag.name: tag.value for tag in map(sheet.tags.get, _EXPOSURE) if tag is not None}
+            for sheet in sheets
+        ]
 
 
 def _orientation(sheet: tifffile.TiffPage) -> int:
@@ -206,13 +119,6 @@ def _refuse_damaged_tags(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> N
             raise ValueError(f"{CUT_SHORT} or damaged: its tag {name} cannot be read")
 
 
-def _refuse_missing_tags(sheet: tifffile.TiffPage) -> None:
-    """Raise if a required tag is missing (TIFF 6.0, part 1), which tifffile would guess."""
-    for name in ("ImageWidth", "ImageLength", "PhotometricInterpretation"):
-        if name not in sheet.tags:
-            raise ValueError(f"its header lacks the tag {name}")
-
-
 def _refuse_missing_decoder(sheet: tifffile.TiffPage) -> None:
     compression = getattr(sheet.compression, "name", sheet.compression)
     try:
@@ -226,7 +132,7 @@ def _refuse_missing_decoder(sheet: tifffile.TiffPage) -> None:
         ) from None
 
 
-def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
+def _samples(file: BinaryIO, frame: Frame) -> np.ndarray:
     """Return the stored numbers `(height, width, samples)`, of the type and shape in the tags."""
     sheet = frame.page
     if frame.planes > 1 and sheet.imagedepth == 1:
@@ -252,7 +158,7 @@ def _samples(file: BinaryIO, frame: _Frame) -> np.ndarray:
     return array if axes.endswith("S") else array[..., None]
 
 
-def _plane_behind_page(file: BinaryIO, frame: _Frame) -> np.ndarray:
+def _plane_behind_page(file: BinaryIO, frame: Frame) -> np.ndarray:
     sheet = frame.page
     if not sheet.is_contiguous:
         raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.imaging import read_image, shown
-from alloyk.imaging.header import parsed_time
+from alloyk.imaging.times import parsed_time
 from alloyk.preprocessing.flat_frames import load_flat_frames
 from alloyk.preprocessing.layers import build_preprocessing
 from alloyk.targets.cells import numbers_in

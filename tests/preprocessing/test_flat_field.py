@@ -13,6 +13,7 @@ from alloyk.errors import AlloykError
 from alloyk.exporting import export_run
 from alloyk.exporting import exporter as export
 from alloyk.imaging import read_image
+from alloyk.imaging.times import parsed_time
 from alloyk.inference import load
 from alloyk.inference.latency import Speed
 from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
@@ -214,6 +215,22 @@ def test_of_several_sessions_the_frames_nearest_to_the_images_are_used(tmp_path,
         found = load_flat_frames(tmp_path, "flats", acquired=times)
         np.testing.assert_allclose(found.flat, expected, rtol=1e-5)
         assert said in caplog.text
+
+
+def test_sessions_are_compared_in_utc_and_never_without_a_zone(tmp_path, caplog):
+    fabio = pytest.importorskip("fabio")
+    (tmp_path / "flats").mkdir()
+    for name, time, level in (("a", "11:05:00Z", 8000), ("b", "13:05:00Z", 5000)):
+        frame = np.full((20, 24), level, np.uint16)
+        flat = fabio.edfimage.EdfImage(data=frame, header={"date": f"2026-03-14T{time}"})
+        flat.write(str(tmp_path / f"flats/{name}.edf"))
+    image = parsed_time("2026-03-14T13:00:00+02:00")
+    found = load_flat_frames(tmp_path, "flats", acquired=[image])
+    np.testing.assert_allclose(found.flat, 8000, rtol=1e-5)
+    assert "that of 2026-03-14 11:05 UTC is used" in caplog.text
+    found = load_flat_frames(tmp_path, "flats", acquired=[image.replace(tzinfo=None)])
+    np.testing.assert_allclose(found.flat, 6500, rtol=1e-5)
+    assert "give their time zone and others do not" in caplog.text
 
 
 def test_attenuation_is_the_negative_logarithm():

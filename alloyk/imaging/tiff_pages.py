@@ -1,0 +1,127 @@
+"""The pages of a TIFF file, and the images in them."""
+
+import math
+import struct
+from typing import NamedTuple
+
+import tifffile
+
+from alloyk.errors import DataError
+from alloyk.imaging.limits import CUT_SHORT, refuse_bad_page, refuse_bad_size
+
+
+class Frame(NamedTuple):
+    """One image of a TIFF file: a page, and its position in a page of several images."""
+
+    page: tifffile.TiffPage
+    plane: int
+    planes: int
+
+
+def page_numbers(tiff: tifffile.TiffFile) -> list[int]:
+    """Return the numbers of the pages with images, without thumbnails and masks.
+
+    Raises:
+        DataError: The images are not in pages.
+        ValueError: A page or a required tag is missing.
+    """
+    if not len(tiff.pages):
+        raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
+    _refuse_missing_tags(tiff.pages[0])
+    _refuse_lost_pages(tiff)
+    _refuse_images_elsewhere(tiff)
+    if len(tiff.pages) == 1:
+        return [0]
+    return [i for i, sheet in enumerate(tiff.pages) if not int(sheet.subfiletype) & 0b101] or [0]
+
+
+def _refuse_images_elsewhere(tiff: tifffile.TiffFile) -> None:
+    """Refuse files whose images are not in their pages: reading these would give other pixels."""
+    first = tiff.pages[0]
+    if tiff.is_stk:
+        raise DataError(
+            "it is a MetaMorph stack, which is not read; save its planes as pages, for example "
+            "with Fiji"
+        )
+    if int(first.subfiletype) & 1 and first.subifds:
+        raise DataError(
+            "its first page is a thumbnail of an image in a sub-page, which is not read; save the "
+            "image as a plain TIFF"
+        )
+
+
+def _refuse_lost_pages(tiff: tifffile.TiffFile) -> None:
+    """Refuse a file whose last page names a next one: tifffile ends there without an error."""
+    if tiff.is_ndpi or tiff.is_lsm:
+        return  # their offsets are not those of the standard
+    layout, file = tiff.tiff, tiff.filehandle
+    last = tiff.pages[-1].offset
+    file.seek(last)
+    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(last + layout.tagnosize + count * layout.tagsize)
+    following = file.read(layout.offsetsize)
+    if len(following) < layout.offsetsize:
+        return  # files cut right there have lost nothing else
+    (offset,) = struct.unpack(layout.offsetformat, following)
+    if offset and offset not in {page.offset for page in tiff.pages}:
+        raise ValueError(f"{CUT_SHORT}: it has {len(tiff.pages)} pages and announces another")
+
+
+def chosen(tiff: tifffile.TiffFile, page: int | None) -> Frame:
+    """Return an image of a file by its number; None for the only one.
+
+    Raises:
+        DataError: It does not exist, was not chosen, or is of a kind that is not read.
+        ValueError: As `page_numbers`.
+    """
+    numbers = page_numbers(tiff)
+    sheet = tiff.pages[numbers[0]]
+    planes = planes_of(tiff, sheet) if len(numbers) == 1 else 1
+    refuse_bad_page(page, max(len(numbers), planes))
+    plane = (page or 0) if planes > 1 else 0
+    if planes == 1:
+        sheet = tiff.pages[numbers[page or 0]]
+        _refuse_missing_tags(sheet)
+    if isinstance(sheet.bitspersample, tuple):
+        bits = "-".join(map(str, sheet.bitspersample))
+        raise DataError(f"its samples must have one number of bits, got {bits}; save it as RGB")
+    for height, width in decoded_sizes(sheet):
+        refuse_bad_size(height, width)
+    if sheet.dtype is None or sheet.dtype.kind not in "uifb":
+        raise DataError(
+            f"its samples must be real numbers, got {sheet.dtype}; convert it to integers or floats"
+        )
+    return Frame(sheet, plane, planes)
+
+
+def decoded_sizes(sheet: tifffile.TiffPage) -> list[tuple[int, int]]:
+    """Return height and width of what is decoded at once: the planes, and a tile if there are."""
+    sizes = [(sheet.imagelength * (sheet.imagedepth or 1), sheet.imagewidth)]
+    if sheet.is_tiled:
+        sizes.append((sheet.tilelength * sheet.tiledepth, sheet.tilewidth))
+    return sizes
+
+
+def planes_of(tiff: tifffile.TiffFile, sheet: tifffile.TiffPage) -> int:
+    """Return the number of images in one page.
+
+    ImageJ, and tifffile with `truncate=True`, write a stack as one page followed by the pixels of
+    the others; some 3-D writers use the tag ImageDepth.
+    """
+    if sheet.imagedepth > 1:
+        return int(sheet.imagedepth)
+    if tiff.is_imagej:
+        return int((tiff.imagej_metadata or {}).get("images", 1))
+    if tiff.is_shaped and tiff.shaped_metadata:
+        described = tiff.shaped_metadata[0]
+        values = math.prod(described.get("shape", ()))
+        if described.get("truncated") and sheet.size:
+            return max(1, int(values // sheet.size))
+    return 1
+
+
+def _refuse_missing_tags(sheet: tifffile.TiffPage) -> None:
+    """Raise if a required tag is missing (TIFF 6.0, part 1), which tifffile would guess."""
+    for name in ("ImageWidth", "ImageLength", "PhotometricInterpretation"):
+        if name not in sheet.tags:
+            raise ValueError(f"its header lacks the tag {name}")
