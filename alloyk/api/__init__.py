@@ -8,9 +8,10 @@ from alloyk.api.configuration import configure
 from alloyk.api.inference import bench, build_model, export, load, predict
 from alloyk.api.preparation import audit, simulate, split
 from alloyk.api.review import compare, evaluate, explain, report, stress
+from alloyk.api.search import tune
 from alloyk.api.serving import serve
 from alloyk.api.setups import ceiling, plan
-from alloyk.api.training import cross_validate, ensemble, train, tune
+from alloyk.api.training import cross_validate, ensemble, train
 
 __all__ = [
     "audit",

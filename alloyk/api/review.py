@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alloyk.api.settings import path_if
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -64,7 +65,7 @@ def evaluate(
         from alloyk.evaluation import evaluate_run
 
         folder = Path(out) if out else Run(run).evaluation_folder(split)
-        evaluate_run(Path(run), out=out and Path(out), split=split)
+        evaluate_run(Path(run), out=path_if(out), split=split)
         return Run(folder)
     _load_tensorflow(run)
     from alloyk.evaluation.split_predictions import evaluate_split
@@ -167,7 +168,7 @@ def explain(
     from alloyk.inference import find_images
 
     given = [images] if isinstance(images, str | Path) else images
-    paths, labels = find_images([str(one) for one in given]) if given else [], None
+    paths: Sequence[str | Path] = find_images([str(one) for one in given]) if given else []
     _load_tensorflow(run)
     from alloyk.explanation.explanation import explain as explain_run
     from alloyk.explanation.image_selection import chosen_images
@@ -176,6 +177,7 @@ def explain(
     folder = Path(out) if out else Run(run).explanation_folder(method)
     check_output_folder(folder, run)
 
+    labels = None
     if not given:
         paths, labels = chosen_images(run, data=data, count=each)
     explanation = explain_run(

@@ -1,4 +1,4 @@
-"""The result of a hyperparameter search."""
+"""Search for better settings: `tune` and its result."""
 
 import csv
 import json
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alloyk.api.settings import Settings, configuration_overrides, path_if
+from alloyk.errors import OptionError
 from alloyk.notebook import html_table
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.search_folder import SearchFolder
@@ -66,6 +68,102 @@ class SearchResult:
     def _repr_html_(self) -> str:
         head, *rows = csv.reader(self.trials_text.splitlines())
         return html_table(f"search {self.folder}", head, rows)
+
+
+def tune(
+    config: str | Path | None = None,
+    *,
+    search: str = "grid",
+    space: str | Path | Mapping[str, Any] | None = None,
+    over: Mapping[str, Sequence[Any]] | Sequence[str] = (),
+    trials: int | None = None,
+    folds: int | None = None,
+    time_budget: float | None = None,
+    workers: int = 1,
+    population: int | None = None,
+    generation_epochs: int | None = None,
+    burn_in: int | None = None,
+    address: str | None = None,
+    out: str | Path | None = None,
+    arch: str | None = None,
+    data: str | Path | None = None,
+    set: Settings = (),
+    progress: Progress = NO_PROGRESS,
+) -> SearchResult:
+    """Search for better settings, as `alloyk tune` does.
+
+    With `data` and no `config`, what is neither set nor searched is chosen once for all trials,
+    as by `configure`.
+
+    Args:
+        config: YAML file of the experiment around which to search.
+        search: `grid` for every combination, `random`, `bayesian`, `hyperband`, or `pbt` for
+            Population-Based Training, which finds a schedule of settings.
+        space: Dotted key to choices or to `{min, max, step or log}`, or a YAML file of that;
+            `when` makes a key conditional.
+        over: Keys and their choices, added to `space`; a key may be in one of both.
+        trials: Maximum number of trials; by default the whole grid, 10 at random, 20
+            of a Bayesian search, or as many as Hyperband needs.
+        folds: Compare trials by the mean over this many folds of the training and validation
+            images, by plate, not by the validation split; not for `pbt`.
+        time_budget: Minutes after which no further epoch starts; the same call resumes.
+        workers: Number of parallel processes. To add more, make the same call with the same
+            `out`.
+        population: Number of members of `pbt`; by default 8.
+        generation_epochs: Epochs after which the worst members of `pbt` copy the best ones; by
+            default a tenth of `train.epochs`.
+        burn_in: Epochs of `pbt` before which no member copies another one; by default 0.
+        address: `HOST:PORT` of a Ray cluster for `pbt`; by default `local`: Ray is started here.
+        out: Folder of the search; an existing search in it is resumed. By default
+            `saved_models/tune-<arch>`, numbered.
+        arch: Architecture, such as `resnet18`.
+        data: Data set: a folder or a `manifest.csv`.
+        set: Further settings, for example `{"train.epochs": 20}`.
+        progress: Progress display, see `alloyk.progress`.
+
+    Returns:
+        The trials and the best configuration.
+
+    Raises:
+        ConfigError: Nothing to search over, or options contradict each other.
+        AlloykError: The space is wrong, or the folder holds another search.
+
+    Example:
+        >>> import alloyk
+        >>> found = alloyk.tune(over={"model.dropout": [0.1, 0.3]})  # doctest: +SKIP
+        >>> alloyk.train(found.best)  # doctest: +SKIP
+    """
+    if not (space or over):
+        raise OptionError("nothing to search over; give `space` or `over`")
+    _refuse_options_of_others(
+        search, trials, folds, population=population, generation_epochs=generation_epochs,
+        burn_in=burn_in, address=address,
+    )  # fmt: skip
+    overrides = configuration_overrides(set, arch, data)
+    best = run_search(
+        search, space, over, path_if(out), path_if(config), overrides,
+        max_trials=trials, time_budget_min=time_budget, workers=workers, progress=progress,
+        folds=folds,
+        population=population, generation_epochs=generation_epochs, burn_in=burn_in or 0,
+        address=address,
+    )  # fmt: skip
+    return SearchResult(best.parent)
+
+
+def _refuse_options_of_others(
+    search: str, trials: int | None, folds: int | None, **options: object
+) -> None:
+    """Raise for options that a search does not have."""
+    if search == "pbt" and folds is not None:
+        raise OptionError(
+            f"`folds` must not be given with {search}, whose members copy each other's weights; "
+            "choose another search"
+        )
+    if search == "pbt" and trials is not None:
+        raise OptionError(f"`trials` must not be given with {search}; give `population`")
+    given = [name for name, value in options.items() if value is not None]
+    if search != "pbt" and given:
+        raise OptionError(f"`{given[0]}` is for `search`=pbt only, got {search}")
 
 
 def run_search(

@@ -1,6 +1,7 @@
 """Convert `set=` of the Python functions to the `KEY=VALUE` strings of `--set`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Settings = Mapping[str, Any] | Iterable[str]
@@ -22,6 +23,11 @@ def as_strings(settings: Settings) -> list[str]:
 
         return [f"{key}={as_yaml(value)}" for key, value in settings.items()]
     return list(settings)
+
+
+def path_if(given: str | Path | None) -> Path | None:
+    """Return an option as a path, if it is given."""
+    return Path(given) if given else None
 
 
 def configuration_overrides(
