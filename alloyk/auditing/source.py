@@ -80,8 +80,9 @@ def series_of(table: "pd.DataFrame", series: str | None) -> tuple[np.ndarray, st
     Raises:
         AlloykError: The regular expression is wrong, or does not match every file name.
     """
-    if series is not None:
-        return group_column(table, series).to_numpy(dtype=object), series, True
+    groups = group_column(table, series)
+    if series is not None and groups is not None:
+        return groups.to_numpy(dtype=object), series, True
     if PLATE in table.columns:
         return table[PLATE].astype(str).to_numpy(dtype=object), PLATE, True
     pattern = re.compile(NAME_BEFORE_LAST)

@@ -58,9 +58,8 @@ from alloyk.cli.terminal import PROGRESS
 @simulator_set_option
 @click.option("--list-keys", is_flag=True, help="Print every KEY with its value, and exit.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one per core]")
-@click.pass_context
 def simulate(
-    ctx: click.Context, out: Path | None, bits: str, list_keys: bool, settings: tuple[str, ...],
+    out: Path | None, bits: str, list_keys: bool, settings: tuple[str, ...],
     **options: Any,
 ) -> None:  # fmt: skip
     """Write a labelled set of simulated radiographs into the new folder OUT.
@@ -78,7 +77,7 @@ def simulate(
       alloyk simulate again --from radiographs/simulation.yaml
     """
     if options["recipe"]:
-        _refuse_other_options(ctx)
+        _refuse_other_options(click.get_current_context())
     if list_keys:
         _print_keys(options, settings)
         return

@@ -62,7 +62,7 @@ def compare_runs(
     for run in runs:
         logger.info("%s: metrics and intervals", run.name)
         rows.append(_row(run, resamples, seed))
-        if timing and run.folder.model_file.is_file():
+        if shape is not None and run.folder.model_file.is_file():
             logger.info("%s: time for one image", run.name)
             seconds = single_thread_latency(run.path, shape)
             rows[-1]["inference_ms"] = round(1000 * seconds, 3)
@@ -161,7 +161,7 @@ def _seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     for number, run in enumerate(runs):
         if run.settings.values and run.ensemble is None:
             groups.setdefault(_experiment(run.settings.values), []).append(number)
-    found = []
+    found: list[dict[str, Any]] = []
     names = _common_names([[runs[i].name for i in numbers] for numbers in groups.values()])
     for name, numbers in zip(names, groups.values(), strict=True):
         accuracies = [rows[i]["accuracy"] for i in numbers]
@@ -186,13 +186,13 @@ def _seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def _experiment(config: Mapping[str, Any]) -> str:
     """A configuration without the keys that differ between training runs of one experiment."""
-    config = copy.deepcopy(dict(config))
+    compared: dict[str, Any] = copy.deepcopy(dict(config))
     for *above, key in SEED_KEYS:
-        section = config
+        section = compared
         for part in above:
             section = section.get(part) or {}
         section.pop(key, None)
-    return json.dumps(config, sort_keys=True, default=str)
+    return json.dumps(compared, sort_keys=True, default=str)
 
 
 def _common_names(groups: Sequence[Sequence[str]]) -> list[str]:

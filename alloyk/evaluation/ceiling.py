@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alloyk import __version__
 from alloyk.data.source import cache_folder
@@ -100,16 +100,12 @@ def _cached(parameters: Any, image_size: int, shares: dict[str, float]) -> Ceili
     settings = [__version__, parameters.model_dump(mode="json"), image_size, shares]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     file = cache_folder() / "ceilings" / f"{digest}.json"
-    found: Ceiling
-    try:
-        found = read_json(file)  # type: ignore[assignment]
-    except AlloykError:
-        found = {}
-    if found:
-        return found
+    with suppress(AlloykError):
+        if found := cast("Ceiling", read_json(file)):
+            return found
     from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
 
-    found = reference_ceiling(parameters, image_size, shares=shares).as_dict()
+    found = cast("Ceiling", reference_ceiling(parameters, image_size, shares=shares).as_dict())
     found["notes"] = caveats(parameters, image_size)
     with suppress(AlloykError):  # a cache that cannot be written costs a second next time
         write_json(file, found)

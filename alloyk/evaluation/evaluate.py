@@ -7,7 +7,7 @@ alone, so that no figure can contradict a table.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from alloyk.errors import AlloykError, ModelError
 from alloyk.evaluation.baselines import baseline_metrics
@@ -128,7 +128,8 @@ def write_evaluation(
     if history is None:
         metrics["undefined"]["train"] = _why_no_history(run, facts)
     parts = _fold_predictions(facts, predictions)
-    metrics["folds"] = fold_spread(parts) if parts else None
+    folds = fold_spread(parts) if parts else None
+    metrics["folds"] = folds
     tables = breakdown_tables(
         predictions, resamples=max(2, resamples // FEWER_RESAMPLES), seed=seed
     )
@@ -136,8 +137,8 @@ def write_evaluation(
     with files_together(out.path, stale_files()) as unfinished:
         written = RunFolder(unfinished)
         save_figures(written.figures_folder, pictures)
-        if parts and facts.cross_validation:
-            write_spread(written.folds_file, metrics["folds"], facts.cross_validation["held_out"])
+        if folds and facts.cross_validation:
+            write_spread(written.folds_file, folds, facts.cross_validation["held_out"])
         if tables:
             write_breakdowns(written.breakdown_file, tables)
         written.report_file.write_text(
@@ -204,7 +205,7 @@ def split_metrics(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Metrics:
     """The part of `metrics.json` that needs predictions only, intervals included.
 
     Args:
@@ -219,7 +220,7 @@ def split_metrics(
     plates, why = _plates(predictions, resamples, seed)
     regression, further, unknown = regression_metrics(predictions, resamples=resamples, seed=seed)
     missing |= {**unknown, **({"plates": why} if why else {})}
-    return {
+    found = {
         **metrics,
         "confidence_intervals": {**intervals, **further},
         "undefined": {**metrics["undefined"], **missing},
@@ -235,6 +236,7 @@ def split_metrics(
         "abstention": abstention(predictions, validation, resamples=resamples, seed=seed),
         "unlike": unlike_metrics(predictions, validation),
     }
+    return cast("Metrics", found)
 
 
 def _plates(

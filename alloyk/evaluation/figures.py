@@ -79,12 +79,13 @@ def draw_figures(
             pictures[f"estimated_{plain_name(column)}.png"] = plots.plot_estimates(
                 predictions, column, errors, names, subtitle=subtitle
             )
-    if history is not None:
+    train = metrics["train"]
+    if history is not None and train is not None:
         for quantity in CURVES:
             pictures[f"{quantity}.png"] = plots.plot_history(
                 history,
                 quantity,
-                best_epoch=metrics["train"]["best_epoch"],
+                best_epoch=train["best_epoch"],
                 subtitle="simulated" if metrics["simulated"] else "",
                 ceiling=metrics["ceiling"],
             )
@@ -109,7 +110,8 @@ def draw_folds(
     """
     subtitle = metrics["evaluated"] + (", simulated" if metrics["simulated"] else "")
     shares = {name: shown for name, shown in SUMMARY_METRICS.items() if name != "log_loss"}
-    pictures["folds.png"] = plots.plot_folds(metrics["folds"], shares, subtitle=subtitle)
+    if metrics["folds"] is not None:
+        pictures["folds.png"] = plots.plot_folds(metrics["folds"], shares, subtitle=subtitle)
     for name, curves in (
         ("pr_curve.png", plots.precision_recall_curves),
         ("roc_curve.png", plots.roc_curves),

@@ -15,6 +15,7 @@ from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
+from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import refuse_channels
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_foreign_folder, refuse_in_data
@@ -123,7 +124,11 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
     table = dataset.table if split == ALL else dataset.split(split)
     if table.empty:
         raise DataError(f"{shown(dataset.root)} has no images in {split}; choose another --split")
-    seen = [] if own and split != ALL else training_image_notes(folder.path, dataset, table["path"])
+    seen = (
+        []
+        if own and split != ALL
+        else training_image_notes(folder.path, dataset, list(table["path"]))
+    )
     if seen and split == "test":
         raise DataError(
             f"--data must have no image that {shown(folder.path)} was trained on, got "
@@ -195,7 +200,8 @@ def _preprocessing(classifier: Classifier) -> Any:
         classifier.metadata, classifier.path, "a baseline",
         "evaluate the baseline of a model of one of its channels",
     )  # fmt: skip
-    layers = classifier.backend.model.layers
+    backend = classifier.backend
+    layers = backend.model.layers if isinstance(backend, KerasBackend) else []
     if [layer.name for layer in layers[:1]] != ["preprocessing"]:
         raise ModelError(
             f"a baseline needs a run with one preprocessing, but {shown(classifier.path)} is a "

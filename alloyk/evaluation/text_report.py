@@ -151,14 +151,15 @@ def _references(metrics: Metrics) -> list[str]:
 def _further(metrics: Metrics) -> list[str]:
     """Lines on folds, plates, calibration and abstention, where `metrics` has them."""
     lines = []
-    if metrics.get("folds"):
+    folds = metrics.get("folds")
+    if folds:
         lines.append("")
         for name, shown in SUMMARY_METRICS.items():
-            spread = metrics["folds"]["figures"][name]
+            spread = folds["figures"][name]
             if spread["sd"] is not None:
                 lines.append(f"{shown:<18} {spread['mean']:>9.4f}  ± {spread['sd']:.4f} over folds")
-    if metrics.get("plates"):
-        plates = metrics["plates"]
+    plates = metrics.get("plates")
+    if plates:
         between = _interval(plates["interval"])
         lines.append(f"{'accuracy per plate':<18} {plates['accuracy']:>9.4f}  {between}".rstrip())
     if metrics.get("calibration"):

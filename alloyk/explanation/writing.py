@@ -168,15 +168,16 @@ def _overview(explanation: Explanation, over_seen: np.ndarray) -> Axes:
         decided = explanation.probabilities[i].argmax()
         predicted = display_name(explanation.classes[decided])
         label = explanation.labels[i]
-        wrong = label is not None and label != explanation.classes[decided]
-        caption = f"{display_name(label)} → {predicted}" if wrong else predicted
+        caption = predicted
+        if label is not None and label != explanation.classes[decided]:
+            caption = f"{display_name(label)} → {predicted}"
         probability = explanation.probabilities[i, decided]
         captions.append(f"{i + 1}: {caption}\np = {probability:.3f}")
     drawn = len(captions)
     rest = f", the first {drawn} of {len(explanation)}" if drawn < len(explanation) else ""
     subtitle = "Each image as the network sees it, each map scaled by itself; true → predicted"
     return plots.plot_overview(
-        explanation.seen[:drawn],
+        list(explanation.seen[:drawn]),
         over_seen[:drawn],
         captions,
         signed=explanation.signed,
@@ -202,9 +203,9 @@ def format_decisions(explanation: Explanation) -> str:
         decided = explanation.probabilities[i].argmax()
         taken = display_name(explanation.classes[decided])
         label = explanation.labels[i]
-        wrong = label is not None and label != explanation.classes[decided]
         line = f"{i + 1:>3}  {taken} {explanation.probabilities[i, decided]:.4f}  {shown(path)}"
-        line += f"  (true class {display_name(label)})" if wrong else ""
+        if label is not None and label != explanation.classes[decided]:
+            line += f"  (true class {display_name(label)})"
         lines.append(line + ("  empty map" if not explanation.maps[i].any() else ""))
     return "\n".join(lines)
 

@@ -180,7 +180,7 @@ def write_file(
     """Write a file that has not been compared yet; return what it was quantised from, if it was."""
     logger.info(f"converting to {file_format}")
     if chosen.scheme is None:
-        chosen.write(subject.original.backend.full_model, path, subject.input_shape)
+        chosen.write(subject.model, path, subject.input_shape)
         describe(path, subject.original)
         return None
     float_file = FloatFile.of(subject)

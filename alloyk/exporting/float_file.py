@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from alloyk.exporting.quantization import (
     range_for,
 )
 from alloyk.exporting.subject import Subject, logger
-from alloyk.inference.backends import KerasBackend
 from alloyk.runs.folder import RunFolder
 
 
@@ -43,8 +42,7 @@ class FloatFile:
         """Convert the run's model."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "float32.tflite"
-            backend = cast(KerasBackend, subject.original.backend)
-            write_tflite(backend.full_model, path, subject.timed_shape)
+            write_tflite(subject.model, path, subject.timed_shape)
             return cls(subject, path.read_bytes())
 
     @cached_property

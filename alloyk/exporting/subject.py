@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from alloyk.errors import ConfigError, DataError, ModelError
 from alloyk.exporting.agreement import Outputs, Shape, classify
 from alloyk.imaging import read_image, shown
 from alloyk.inference import Classifier, load
+from alloyk.inference.backends import KerasBackend
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import Predictions
@@ -43,6 +45,11 @@ class Subject:
     shapes: Counter[tuple[int, ...]]
     progress: Progress = NO_PROGRESS
     _expected: Outputs | None = None
+
+    @property
+    def model(self) -> Any:
+        """The Keras model with all its outputs."""
+        return cast(KerasBackend, self.original.backend).full_model
 
     def names(self, split: str = "test") -> list[str]:
         """Paths of the images of a split, relative to the data set."""

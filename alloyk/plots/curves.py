@@ -1,6 +1,6 @@
 """Precision-recall and ROC curves of each class against the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,12 @@ def roc_curves(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray] |
 
 @in_house_style
 def plot_precision_recall(
-    curves: list, metrics: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
+    curves: list,
+    metrics: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    subtitle: str = "",
+    ax: Axes | None = None,
 ) -> Axes:
     """Precision over recall of each class, its average precision in the legend.
 
@@ -71,7 +76,12 @@ def plot_precision_recall(
 
 @in_house_style
 def plot_roc(
-    curves: list, metrics: dict, names: Sequence[str], *, subtitle: str = "", ax: Axes | None = None
+    curves: list,
+    metrics: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    subtitle: str = "",
+    ax: Axes | None = None,
 ) -> Axes:
     """True over false positive rate of each class, its AUC in the legend.
 
@@ -91,7 +101,7 @@ def plot_roc(
     return ax
 
 
-def _labels(metrics: dict, names: Sequence[str], metric: str, short: str) -> list[str]:
+def _labels(metrics: Mapping[str, Any], names: Sequence[str], metric: str, short: str) -> list[str]:
     """Legend labels: each class with its metric."""
     values = [metrics["per_class"][label][metric] for label in metrics["classes"]]
     return [

@@ -27,7 +27,7 @@ def reference_blocks(metrics: Metrics) -> list[Block]:
     if not ceiling and not baselines:
         return []
     interval = metrics["confidence_intervals"].get("accuracy")
-    rows = [["this run", with_interval(metrics["accuracy"], interval), ""]]
+    rows: list[list[Cell | str]] = [["this run", with_interval(metrics["accuracy"], interval), ""]]
     for name, baseline in baselines.items():
         cell = with_interval(baseline["accuracy"], baseline["interval"])
         rows.append([f"{name} baseline", cell, baseline["what"]])
@@ -38,7 +38,7 @@ def reference_blocks(metrics: Metrics) -> list[Block]:
     value, error = ceiling["accuracy"], ceiling["error"]
     cell = Cell(f"{value:.4f}", value, f"± {error:.4f} (Monte Carlo)")
     rows.append(["reference ceiling", cell, "ideal classifier under the simulator's own model"])
-    by_class = [
+    by_class: list[list[Cell | str]] = [
         [display_name(label), number(ceiling["recall"].get(label)), number(of_class["recall"])]
         for label, of_class in metrics["per_class"].items()
     ]

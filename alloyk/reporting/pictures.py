@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alloyk.alloys import display_name
 from alloyk.reporting.page import Picture
-from alloyk.runs.metrics import Metrics
+from alloyk.runs.metrics import ClassMetric, Metrics
 
 # The order on the page; other files of the folder follow.
 ORDER = (
@@ -62,7 +62,7 @@ def _confusions(metrics: Metrics) -> str:
     return f"Confusion matrix. Images of {'; of '.join(texts)}{more}."
 
 
-def _per_class(metric: str, name: str) -> Callable[[Metrics], str]:
+def _per_class(metric: ClassMetric, name: str) -> Callable[[Metrics], str]:
     def describe(metrics: Metrics) -> str:
         values = [
             f"{display_name(label)} "
@@ -75,8 +75,8 @@ def _per_class(metric: str, name: str) -> Callable[[Metrics], str]:
 
 
 def _reliability(metrics: Metrics) -> str:
-    calibration = metrics.get("calibration") or {}
-    error = calibration.get("expected_calibration_error")
+    calibration = metrics.get("calibration")
+    error = calibration.get("expected_calibration_error") if calibration else None
     text = "Accuracy over confidence"
     return text + ("." if error is None else f"; expected calibration error {error:.4f}.")
 
@@ -92,14 +92,16 @@ def _coverage(metrics: Metrics) -> str:
 def _ceiling(metrics: Metrics) -> str:
     values = {"this run": metrics["accuracy"]}
     values |= {f"{k} baseline": v["accuracy"] for k, v in (metrics.get("controls") or {}).items()}
-    if metrics.get("ceiling"):
-        values["reference ceiling, simulated"] = metrics["ceiling"]["accuracy"]
+    ceiling = metrics.get("ceiling")
+    if ceiling:
+        values["reference ceiling, simulated"] = ceiling["accuracy"]
     return f"Accuracies: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}."
 
 
 def _history(quantity: str) -> Callable[[Metrics], str]:
     def describe(metrics: Metrics) -> str:
-        best = (metrics.get("train") or {}).get("best_epoch")
+        train = metrics.get("train")
+        best = train.get("best_epoch") if train else None
         text = f"{quantity} in training and validation over epochs"
         return text + ("." if best is None else f"; the best epoch is {best}.")
 

@@ -10,10 +10,10 @@ import numpy as np
 from alloyk.alloys import display_name
 from alloyk.metrics.fold_spread import SUMMARY_METRICS
 from alloyk.reporting.page import Block, Cell, Table, Text, count, number, with_interval
-from alloyk.runs.metrics import ClassMetrics, Interval, Metrics
+from alloyk.runs.metrics import ClassMetric, ClassMetrics, Interval, Metrics
 from alloyk.runs.predictions import Predictions
 
-PER_CLASS = {
+PER_CLASS: dict[ClassMetric, str] = {
     "precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "F1",
     "average_precision": "AP", "roc_auc": "AUC",
 }  # fmt: skip
@@ -118,7 +118,7 @@ def fold_tables(metrics: Metrics, held_out: Mapping[str, str]) -> list[Block]:
         ]
         for k, (name, images) in enumerate(zip(folds["names"], folds["images"], strict=True))
     ]
-    footer = [
+    footer: list[list[Cell | str]] = [
         [title, "", count(None), *(number(one[name]) for one in spread)]
         for name, title in (("mean", "mean"), ("sd", "standard deviation"))
     ]

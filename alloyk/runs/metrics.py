@@ -5,10 +5,15 @@ back are the same object, and a type checker knows the type of each key. A file 
 version may lack some of them.
 """
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 Interval = list[float]
 """`[low, high]` at 95 %."""
+
+
+ClassMetric: TypeAlias = Literal[
+    "precision", "recall", "specificity", "f1", "average_precision", "roc_auc"
+]
 
 
 class ClassMetrics(TypedDict):

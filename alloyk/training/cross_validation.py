@@ -134,6 +134,7 @@ def _write_out_of_fold(out: Path, plan: dict) -> None:
     table = pd.concat(tables, ignore_index=True).fillna("")
     together = pd.concat(probabilities, ignore_index=True)
     classes = list(together.columns)
+    estimated = pd.concat(estimates, ignore_index=True)
     known = [scores for scores in unlike if scores is not None]
     write_predictions(
         folder.predictions_file(),
@@ -141,7 +142,7 @@ def _write_out_of_fold(out: Path, plan: dict) -> None:
         together.to_numpy(),
         classes,
         predicted=pd.concat(predicted, ignore_index=True).tolist(),
-        estimates=dict(pd.concat(estimates, ignore_index=True)),
+        estimates={str(column): values.to_numpy() for column, values in estimated.items()},
         unlike=np.concatenate(known) if len(known) == len(unlike) else None,
     )
     facts = [folder.part(name).facts for name in plan["parts"]]

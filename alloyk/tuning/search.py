@@ -11,7 +11,7 @@ import logging
 import multiprocessing
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -314,7 +314,7 @@ def _write_trials(
                 if one is None
                 else (one.value, one.low, one.high, "yes" if one.tied else "no")
             )
-            own = trial.folds or [""] * folds
+            own: Sequence[object] = trial.folds or [""] * folds
             row = (trial.name, trial.result, *values, *compared, *own, trial.epochs, trial.seconds,
                    trial.error)  # fmt: skip
             writer.writerow(["" if cell is None else cell for cell in row])

@@ -71,7 +71,7 @@ def fit_baselines(
         if measured.mean() < MIN_MEASURED:
             raise DataError(
                 f"the {name} baseline needs a plate's edge and a wedge that gets thicker to the "
-                f"right in half of the training images, got {measured.sum()} of {len(measured)} in "
+                f"right in half of the training images, got {measured.sum()} of {measured.size} in "
                 f"{shown(trained_on.root)}; it is made for the step layout"
             )
         classifier.fit(features[measured], labels[measured])

@@ -51,7 +51,7 @@ def plot_contact_sheet(simulator: Simulator, planned: Iterable[PlannedImage]) ->
     chosen = examples(planned)
     columns = max(len(ones) for ones in chosen.values())
     figure = Figure(figsize=(0.6 + 2.2 * columns, 6.4 * len(chosen)), layout="constrained")
-    sheets = np.atleast_1d(figure.subfigures(len(chosen), 1))
+    sheets = np.atleast_1d(np.asarray(figure.subfigures(len(chosen), 1)))
     for sheet, (label, ones) in zip(sheets, chosen.items(), strict=True):
         sheet.suptitle(f"Al {label}, simulated")
         axes = sheet.subplots(

@@ -90,8 +90,8 @@ def expected_image(
     signal, variance = (
         _paint(nodes, *curves, texture)
         for curves in (
-            (bare.signal, behind.signal, slopes and slopes.signal),
-            (bare.variance, behind.variance, slopes and slopes.variance),
+            (bare.signal, behind.signal, slopes.signal if slopes else None),
+            (bare.variance, behind.variance, slopes.variance if slopes else None),
         )
     )
     photons = open_beam_photons(beam, image_size, now.tube_voltage_kvp) * now.output
@@ -142,7 +142,7 @@ def _paint(
     image[above] = nodes.lookup(bare, above)
     uncovered = (1 - scene.covered) * image[edge]
     with_plate = nodes.lookup(behind, below)
-    if texture is not None:
+    if slope is not None and texture is not None:
         with_plate *= np.exp(nodes.lookup(slope, below) * texture[below])
     image[below] = with_plate
     image[edge] *= scene.covered

@@ -116,7 +116,7 @@ class MultitaskNetwork(keras.Model):
     def loss_weights(self) -> dict[str, float]:
         """Current weight of each task's loss: the fixed weight, or the learned e^(−s)."""
         weights = self.fixed_weights
-        if weights is None:
+        if self.log_variances is not None:
             weights = ops.convert_to_numpy(ops.exp(-self.log_variances)).tolist()
         names = (ALLOY, *(target.column for target in self.targets))
         return dict(zip(names, weights, strict=True))
