@@ -5,11 +5,11 @@
 Of the network's pooled features: Mahalanobis (Lee et al., 2018), relative Mahalanobis (Ren et al.,
 2021), both with a mean of each class, the Mahalanobis distance from the mean of all in the leading
 directions, and the distance to the tenth neighbour of normalised features (Sun et al., 2022); and
-the Mahalanobis distance of the coarse picture, the preprocessed image in 8 × 8 means. Each is
+the Mahalanobis distance of the coarse image, the preprocessed image in 8 × 8 means. Each is
 fitted to training images and gets its threshold from the first half of validation, for 1 % of false
 alarms, which are counted on the second half and on the test images. What they should flag is made
-from validation images by changes that are not in `alloyk stress`: pieces shuffled, halves swapped,
-two images mixed, a quarter covered, turned by 45°, a gamma of 3, squares of 8 pixels averaged.
+from validation images by changes that are not in `alloyk stress`: patches shuffled, quadrants
+swapped, two images mixed, a quarter occluded, rotated by 45°, a gamma of 3, averaged over 8 × 8 pixels.
 Prints the share flagged and the area under the ROC curve.
 
 `--write` puts the chosen detector into the `model.keras` of a run whose version had none.
@@ -71,8 +71,9 @@ def coarse(image, rng, other):
 
 
 SURROGATES = {
-    "pieces shuffled": shuffled, "halves swapped": swapped, "two mixed": mixed,
-    "a quarter covered": covered, "turned 45°": turned, "gamma 3": gamma, "8 × 8 averaged": coarse,
+    "patches shuffled": shuffled, "quadrants swapped": swapped, "two mixed": mixed,
+    "a quarter occluded": covered, "rotated 45°": turned, "gamma 3": gamma,
+    "8 × 8 averaged": coarse,
 }  # fmt: skip
 
 
@@ -131,7 +132,7 @@ def leading_directions(features, labels) -> Callable:
     return detector(features).feature_distances
 
 
-def coarse_picture(features, labels) -> Callable:
+def coarse_image(features, labels) -> Callable:
     return detector(features).picture_distances
 
 
@@ -140,7 +141,7 @@ DISTANCES = {
     "relative Mahalanobis": relative_mahalanobis,
     "leading directions": leading_directions,
     "tenth neighbour": neighbour,
-    "coarse picture": coarse_picture,
+    "coarse image": coarse_image,
 }
 
 

@@ -26,11 +26,11 @@ class Run:
 
     Attributes:
         folder: Its folder.
-        name: Its name beside the others.
+        name: Its name, distinct among the compared runs.
         predictions: Predictions for the compared split.
         facts: Its facts.
         settings: Its configuration.
-        ensemble: Its members; None where the run is no vote.
+        ensemble: Its members; None if the run is not an ensemble.
     """
 
     folder: RunFolder
@@ -65,8 +65,7 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
 
     Raises:
         AlloykError: There are fewer than two runs, one is given twice, files are missing or
-            damaged, or runs have other classes or were evaluated on other images; the message
-            names both runs and the images.
+            damaged, or the runs have different classes or were evaluated on different images.
     """
     paths = [Path(path) for path in paths]
     if len(paths) < 2:
@@ -78,7 +77,7 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
                 f"each run must be given once, got {shown(paths[number])} twice; remove one"
             )
     runs = [read_run(path, split) for path in paths]
-    names = _names_apart(real)
+    names = _distinct_names(real)
     runs = [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
     return [runs[0], *(_aligned(runs[0], run, split) for run in runs[1:])]
 
@@ -98,10 +97,10 @@ def read_run(path: Path, split: str = "test") -> Run:
     )
 
 
-def _names_apart(paths: list[Path]) -> list[str]:
+def _distinct_names(paths: list[Path]) -> list[str]:
     """Return the last parts of the paths, as many as make the names distinct.
 
-    >>> _names_apart([Path("/a/x/cnn"), Path("/a/y/cnn")])
+    >>> _distinct_names([Path("/a/x/cnn"), Path("/a/y/cnn")])
     ['x/cnn', 'y/cnn']
     """
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
@@ -127,9 +126,9 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
     missing = [path for path in needed if path not in place]
     further = sorted(set(place) - set(needed))
     if missing or further:
-        lacks = [f"it lacks {len(missing)} ({few(missing)})"] if missing else []
-        has = [f"it has {len(further)} more ({few(further)})"] if further else []
-        raise ModelError(f"{both}: {' and '.join(lacks + has)}; {remedy}")
+        lacks = [f"lacks {len(missing)} ({few(missing)})"] if missing else []
+        has = [f"has {len(further)} more ({few(further)})"] if further else []
+        raise ModelError(f"{both}: {other.name} {' and '.join(lacks + has)}; {remedy}")
     predictions = other.predictions.select(np.array([place[path] for path in needed]))
     predictions = _with_classes(predictions, first.predictions.classes)
     for column in first.predictions.table:
@@ -138,7 +137,7 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
             differ = needed[(ours != theirs).to_numpy()]
             if len(differ):
                 raise ModelError(
-                    f"{both}: {len(differ)} with equal paths have another {column} "
+                    f"{both}: {len(differ)} images with the same path have a different {column} "
                     f"({few(differ)}); {remedy}"
                 )
     _refuse_other_files(first, other, list(needed), f"{both}: ", remedy)
@@ -170,6 +169,6 @@ def _refuse_other_files(first: Run, other: Run, names: list[str], both: str, rem
     differ = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
     if len(differ):
         raise ModelError(
-            f"{both}{len(differ)} with equal paths had another content when {other.name} was "
-            f"trained ({few(differ)}); {remedy}"
+            f"{both}{len(differ)} images with the same path had different content when "
+            f"{other.name} was trained ({few(differ)}); {remedy}"
         )

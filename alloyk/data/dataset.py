@@ -103,7 +103,7 @@ class ImageDataset:
         return ImagePaths(self.root.absolute(), self.split(name)["path"].to_numpy(dtype=object))
 
     def labels(self, name: str) -> np.ndarray:
-        """Return the class numbers of one split, `(images,)` int64, in the order of `split`."""
+        """Return the class indices of one split, `(images,)` int64, in the order of `split`."""
         number = {label: i for i, label in enumerate(self.classes)}
         return np.array([number[label] for label in self.split(name)["label"]], dtype=np.int64)
 

@@ -4,7 +4,7 @@ Three distances. That of the network's pooled features, each scaled to length 1,
 nearest training image (Sun et al., 2022, https://arxiv.org/abs/2204.06507) finds images that the
 network sees differently. That of the features as they are from the mean of training (Mahalanobis,
 in the directions in which they vary most) finds what is stronger than anything in training, such as
-a thicker plate. That of a coarse picture of the preprocessed image from the mean of training
+a thicker plate. That of a coarse image of the preprocessed image from the mean of training
 (Mahalanobis) finds scenes that the network has learned to ignore. Their thresholds are quantiles
 over the validation images. Compared by `scripts/compare_novelty.py`.
 
@@ -26,7 +26,7 @@ from alloyk.inference.raw_statistics import MARGINS, NAMES
 
 MEMBER = "alloyk_novelty.npz"
 FEATURES = "features"
-"""Name of the model output that holds the pooled features, then the coarse picture."""
+"""Name of the model output that holds the pooled features, then the coarse image."""
 
 FALSE_ALARMS = 0.01
 """Target false-alarm rate on images like the training images."""
@@ -70,10 +70,10 @@ class NoveltyDetector:
             of c channels `(7 · c,)`, channel after channel.
         highest: The same, largest.
         false_alarms: Share of the validation images that score 1 or more.
-        picture_mean: `(c,)` mean coarse picture of training; empty in files of earlier versions.
-        picture_whitening: `(c, c)` float32, makes the variance of coarse pictures 1 in all
+        picture_mean: `(c,)` mean coarse image of training; empty in files of earlier versions.
+        picture_whitening: `(c, c)` float32, makes the variance of coarse images 1 in all
             directions.
-        picture_threshold: Distance of the coarse picture that scores 1.
+        picture_threshold: Distance of the coarse image that scores 1.
         feature_mean: `(d,)` mean of the pooled features of training; empty in files of earlier
             versions.
         feature_whitening: `(d, k)` float32, makes the variance of the features 1 in each of their
@@ -110,7 +110,7 @@ class NoveltyDetector:
         return _lengths(pooled, self.feature_mean, self.feature_whitening)
 
     def picture_distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the Mahalanobis distance `(n,)` of the coarse pictures in `(n, d + c)`."""
+        """Return the Mahalanobis distance `(n,)` of the coarse images in `(n, d + c)`."""
         width = self.bank.shape[1]
         pictures = features[:, width : width + len(self.picture_mean)]
         return _lengths(pictures, self.picture_mean, self.picture_whitening)
@@ -119,7 +119,7 @@ class NoveltyDetector:
         """Return the score `(n,)` of images.
 
         Args:
-            features: `(n, d + c)` pooled features and coarse pictures.
+            features: `(n, d + c)` pooled features and coarse images.
             statistics: `(n, 7)` of the raw images.
         """
         return self.scores_at(self.distances(features), statistics)
@@ -128,7 +128,7 @@ class NoveltyDetector:
         """Return the three distances of images, from features `(n, d + c)`.
 
         Returns:
-            `(n, 3)`: from the neighbour, of the features, of the coarse picture.
+            `(n, 3)`: from the neighbour, of the features, of the coarse image.
         """
         parts = (self.neighbour_distances, self.feature_distances, self.picture_distances)
         return np.stack([part(features) for part in parts], axis=1)
@@ -173,9 +173,9 @@ def fit_novelty(
     """Make a detector from training images, with placeholder thresholds of 1.
 
     Args:
-        features: `(m, d + c)` pooled features and coarse pictures.
+        features: `(m, d + c)` pooled features and coarse images.
         statistics: `(m, 7)` raw statistics.
-        picture_size: c, numbers in a coarse picture.
+        picture_size: c, numbers in a coarse image.
     """
     width = features.shape[1] - picture_size
     pooled, pictures = np.split(features.astype(np.float64), [width], axis=1)

@@ -19,7 +19,7 @@ FLOOR = np.finfo(np.float64).eps  # as in scikit-learn's log_loss
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Accuracy over confidence, in bins of equal width.
+    """Accuracy against confidence, in bins of equal width.
 
     The confidence of an image is the probability of the class in `predicted`.
 

@@ -1,6 +1,6 @@
 """Input of the detector of unlike images, as an additional output of a network.
 
-The pooled features, and a coarse picture of the preprocessed image, which keeps what the network
+The pooled features, and a coarse image of the preprocessed image, which keeps what the network
 ignores.
 """
 
@@ -16,11 +16,11 @@ HEAD_LAYERS = ("hidden", LOGITS)
 """Layers whose input is the pooled features; the first that a network has is used."""
 
 COARSE_SIDE = 8
-"""Rows and columns of the coarse picture."""
+"""Rows and columns of the coarse image."""
 
 
 def with_features(model: keras.Model, name: str) -> keras.Model | None:
-    """Return a model with pooled features and coarse picture as an additional output.
+    """Return a model with pooled features and coarse image as an additional output.
 
     Layers and weights are shared with `model`.
 
@@ -39,7 +39,7 @@ def with_features(model: keras.Model, name: str) -> keras.Model | None:
         return None
     pooled = _pooled(last)
     if pooled is not None:
-        features = ops.concatenate([pooled, coarse_picture(last.inputs[0])], axis=-1)
+        features = ops.concatenate([pooled, coarse_image(last.inputs[0])], axis=-1)
         ending = keras.Model(last.inputs[0], {**_by_name(last.output), name: features})
     else:
         inner = with_features(last, name)
@@ -52,7 +52,7 @@ def with_features(model: keras.Model, name: str) -> keras.Model | None:
     return keras.Model(image, ending(x), name=f"{model.name}_with_{name}")
 
 
-def coarse_picture(images: Any) -> Any:
+def coarse_image(images: Any) -> Any:
     """Mean of each of 8 × 8 equal parts of images `(batch, height, width, channels)`.
 
     Returns:

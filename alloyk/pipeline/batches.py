@@ -40,7 +40,7 @@ def training_batches(
 
     Args:
         images: `KeptImages` or `StreamedImages`.
-        labels: `(n,)` int class numbers.
+        labels: `(n,)` int class indices.
         batch_size: Images per batch; the last one of an epoch may be smaller.
         seed: Int; order and augmentation depend on it and on the epoch's number only.
         epochs: Number of the last epoch, plus one.

@@ -1,4 +1,4 @@
-"""Reliability of probabilities, and error rate over coverage."""
+"""Reliability of probabilities, and error rate against coverage."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ def plot_reliability(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Accuracy over confidence; a calibrated classifier lies on the diagonal.
+    """Accuracy against confidence; a calibrated classifier lies on the diagonal.
 
     Args:
         reliability: From `alloyk.metrics.calibration.reliability`.
@@ -52,7 +52,7 @@ def plot_reliability(
 
 @in_house_style
 def plot_coverage(coverage: Coverage, *, subtitle: str = "", ax: Axes | None = None) -> Axes:
-    """Error rate and its upper bound over coverage, the most confident images first.
+    """Error rate and its upper bound against coverage, the most confident images first.
 
     Args:
         coverage: From `alloyk.metrics.selective.accuracy_over_coverage`.

@@ -58,7 +58,7 @@ def plot_precision_recall(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Precision over recall of each class, its average precision in the legend.
+    """Precision against recall of each class, its average precision in the legend.
 
     Args:
         curves: Result of `precision_recall_curves`.
@@ -83,7 +83,7 @@ def plot_roc(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """True over false positive rate of each class, its AUC in the legend.
+    """True against false positive rate of each class, its AUC in the legend.
 
     Args:
         curves: Result of `roc_curves`.

@@ -29,7 +29,7 @@ def plot_estimates(
     subtitle: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Estimated over true value of each image; exact estimates lie on the diagonal.
+    """Estimated against true value of each image; exact estimates lie on the diagonal.
 
     Args:
         predictions: The predictions; images without a true value are left out.

@@ -1,4 +1,4 @@
-"""The reference ceiling over one or two set-up parameters."""
+"""The reference ceiling against one or two set-up parameters."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -10,7 +10,7 @@ def mix_pairs(images: Any, labels: Any, seed: Any, alpha: float) -> tuple[Any, A
 
     Args:
         images: `(batch, height, width, 1)` float32.
-        labels: `(batch,)` int class numbers.
+        labels: `(batch,)` int class indices.
         seed: `(2,)` int tensor.
         alpha: That of `mixing`.
 

@@ -77,14 +77,14 @@ def _per_class(metric: ClassMetric, name: str) -> Callable[[Metrics], str]:
 def _reliability(metrics: Metrics) -> str:
     calibration = metrics.get("calibration")
     error = calibration.get("expected_calibration_error") if calibration else None
-    text = "Accuracy over confidence"
+    text = "Accuracy against confidence"
     return text + ("." if error is None else f"; expected calibration error {error:.4f}.")
 
 
 def _coverage(metrics: Metrics) -> str:
     wrong = 1 - metrics["accuracy"]
     return (
-        "Share of misclassified images over the share of images classified, the most confident "
+        "Share of misclassified images against the share of images classified, the most confident "
         f"first; with all images classified it is {100 * wrong:.2f} %. Dashed: its upper bound."
     )
 
@@ -111,9 +111,9 @@ def _history(quantity: str) -> Callable[[Metrics], str]:
 _KNOWN = {
     "confusion_matrix": ("Confusion matrix, images; rows are true", _confusions),
     "confusion_matrix_normalized": ("Confusion matrix, % of each true class", _confusions),
-    "pr_curve": ("Precision over recall", _per_class("average_precision", "Average precision")),
+    "pr_curve": ("Precision against recall", _per_class("average_precision", "Average precision")),
     "roc_curve": ("ROC", _per_class("roc_auc", "Area under the ROC curve")),
-    "reliability": ("Reliability: accuracy over confidence", _reliability),
+    "reliability": ("Reliability: accuracy against confidence", _reliability),
     "coverage": ("Errors that remain when abstaining on uncertain images", _coverage),
     "breakdown": ("Accuracy by condition", None),
     "mistakes": ("The most confident mistakes", None),

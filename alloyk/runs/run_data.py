@@ -153,7 +153,7 @@ def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
     """Require the very images that an interrupted training run was started with.
 
     Raises:
-        AlloykError: An image was added, is missing, or has another content, label or split.
+        AlloykError: An image was added, is missing, or has different content, label or split.
     """
     folder = RunFolder(run)
     record = folder.split_record
@@ -169,7 +169,7 @@ def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
     changes = {
         "were added": now.index.difference(before.index),
         "are missing": before.index.difference(now.index),
-        "have another content": both.index[both["sha256"] != digests],
+        "have different content": both.index[both["sha256"] != digests],
         **{
             f"have another {name}": both.index[both[name] != now.loc[both.index, name].astype(str)]
             for name in columns
@@ -280,7 +280,7 @@ def _change_notes(
 def _refuse_changed(
     folder: RunFolder, path: Path, dataset: ImageDataset, needed: "pd.DataFrame", which: str
 ) -> None:
-    """Stop when a needed image is missing or has another content.
+    """Stop when a needed image is missing or has different content.
 
     Args:
         folder: The run.
@@ -296,7 +296,7 @@ def _refuse_changed(
         changed = needed.index[digests != needed["sha256"].to_numpy()]
     for paths, what in (
         (missing, "are missing"),
-        (changed, "have another content than in training"),
+        (changed, "have different content than in training"),
     ):
         if len(paths):
             run = shown(folder.path)

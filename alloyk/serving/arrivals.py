@@ -1,7 +1,7 @@
-"""Finished image files that arrive in a folder.
+"""Image files that arrive in a folder, once they are complete.
 
-The folder is listed again and again: a network share reports no events. A file counts as finished
-when its size and time of modification have not changed for a while.
+The folder is polled, because network shares do not report file-system events. A file counts as
+complete when its size and modification time have not changed for a while.
 """
 
 import os
@@ -14,7 +14,7 @@ from alloyk.errors import DataError
 from alloyk.imaging import is_image_file, is_image_name, shown
 
 SETTLE_S = 2.0
-"""Seconds without a change after which a file counts as finished."""
+"""Seconds without a change after which a file counts as complete."""
 
 PATIENCE_S = 30.0
 """Seconds for which a file that cannot be read is tried again before its error is final."""
@@ -33,7 +33,7 @@ class Arrival(NamedTuple):
     Attributes:
         name: Path relative to the folder, with `/`.
         size: Bytes.
-        modified_ns: Time of modification, in nanoseconds since 1970.
+        modified_ns: Modification time, in nanoseconds since 1970.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Arrival(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A file that is not done, since when it has been in this state, and when to try it."""
+    """A pending file, the time its state was first seen, and the time of the next attempt."""
 
     state: Arrival
     since: float
@@ -50,19 +50,19 @@ class _Waiting(NamedTuple):
 
 
 class Arrivals:
-    """The image files below a folder that are finished and not yet done.
+    """The image files below a folder that are complete and not yet processed.
 
     Hidden files and folders are ignored, and so are files whose name is not that of an image, such
-    as `plate.png.part`. A file that is written again counts as another one.
+    as `plate.png.part`. A file that is rewritten counts as a new one.
 
     Args:
         folder: The folder; its subfolders are included.
-        settle_s: Seconds without a change after which a file is finished.
-        patience_s: Seconds for which a finished file that cannot be read is tried again.
-        clock: Seconds, increasing.
+        settle_s: Seconds without a change after which a file is complete.
+        patience_s: Seconds for which a complete file that cannot be read is tried again.
+        clock: A monotonic clock, in seconds.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: `folder` is not a folder.
     """
 
     def __init__(
@@ -74,21 +74,24 @@ class Arrivals:
     ) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise DataError(f"the folder to watch must exist, but {shown(folder)} does not")
+            raise DataError(
+                f"the folder to watch must be an existing folder, got {shown(folder)}; check "
+                "the path"
+            )
         self._settle_s, self._patience_s, self._clock = settle_s, patience_s, clock
         self._scan_s = 0.0
-        self._done: dict[str, Arrival] = {}
+        self._processed: dict[str, Arrival] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._unnamed: dict[str, tuple[Arrival, bool]] = {}
 
-    def mark_done(self, arrival: Arrival) -> None:
+    def mark_processed(self, arrival: Arrival) -> None:
         """Do not return this state of the file again."""
-        self._done[arrival.name] = arrival
+        self._processed[arrival.name] = arrival
         self._waiting.pop(arrival.name, None)
 
     def is_final(self, arrival: Arrival, *, failed: bool) -> bool:
-        """Whether the result for a file that was read can be kept; if not, it is returned again."""
-        if self.has_changed(arrival):  # what was read may be half of one and the other
+        """Return whether the result for a file is final; if not, `ready` returns the file again."""
+        if self.has_changed(arrival):  # what was read may mix the old and the new content
             return False
         return not failed or self._postpone(arrival) >= self._patience_s
 
@@ -97,7 +100,7 @@ class Arrivals:
         return max(poll_s, self._scan_s / _SCAN_SHARE)
 
     def _postpone(self, arrival: Arrival) -> float:
-        """Return the file again later; report for how many seconds it has been finished."""
+        """Schedule another attempt; return the seconds for which the file has been complete."""
         now = self._clock()
         waiting = self._waiting.get(arrival.name)
         if waiting is None or waiting.state != arrival:
@@ -106,7 +109,7 @@ class Arrivals:
         return now - waiting.since - self._settle_s
 
     def has_changed(self, arrival: Arrival) -> bool:
-        """Whether the file is now in another state; a file that is gone was read whole."""
+        """Return whether the file has changed since; False if it was deleted after it was read."""
         try:
             status = os.stat(self.folder / arrival.name)
         except OSError:
@@ -114,11 +117,11 @@ class Arrivals:
         return _state(arrival.name, status) != arrival
 
     def ready(self) -> list[Arrival]:
-        """List the folder; return the files that are finished, the oldest first."""
+        """List the folder; return the files that are complete, the oldest first."""
         before, now = time.monotonic(), self._clock()
         waiting: dict[str, _Waiting] = {}
         for state in self._listed():
-            if self._is_done(state):
+            if self._is_processed(state):
                 continue
             known = self._waiting.get(state.name)
             if known is None or known.state != state:
@@ -126,19 +129,19 @@ class Arrivals:
             waiting[state.name] = known
         self._waiting = waiting
         self._scan_s = time.monotonic() - before
-        finished = [one.state for one in waiting.values() if one.due <= now]
-        return sorted(finished, key=lambda state: (state.modified_ns, state.name))
+        complete = [one.state for one in waiting.values() if one.due <= now]
+        return sorted(complete, key=lambda state: (state.modified_ns, state.name))
 
-    def _is_done(self, state: Arrival) -> bool:
-        done = self._done.get(state.name)
-        if done is None or done.size != state.size:
+    def _is_processed(self, state: Arrival) -> bool:
+        before = self._processed.get(state.name)
+        if before is None or before.size != state.size:
             return False
-        # A file server may round the time once its cache is written; a file that is written again
-        # within this time was never finished.
-        return abs(done.modified_ns - state.modified_ns) <= self._settle_s * 1e9
+        # A file server may round the modification time when it flushes its cache. A file modified
+        # again within `settle_s` was never complete.
+        return abs(before.modified_ns - state.modified_ns) <= self._settle_s * 1e9
 
     def _listed(self) -> Iterator[Arrival]:
-        """Every image file; a folder that cannot be listed now may be there at the next call."""
+        """Every image file. A folder that cannot be listed is tried again at the next call."""
         pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(self.folder),))]
         while pending:
             prefix, above = pending.pop()
@@ -154,7 +157,7 @@ class Arrivals:
                 try:
                     if entry.is_dir():
                         real = os.path.realpath(entry.path)
-                        if real not in above:  # a link in a circle
+                        if real not in above:  # a symlink cycle
                             pending.append((name + "/", (*above, real)))
                     elif entry.is_file():
                         state = _state(name, entry.stat())
@@ -164,7 +167,7 @@ class Arrivals:
                     continue
 
     def _is_image(self, state: Arrival) -> bool:
-        """Decide by the name; open a file without suffix once only."""
+        """Decide by the name; open a file without suffix, or with a number as its suffix."""
         name = os.path.basename(state.name)
         suffix = os.path.splitext(name)[1]
         if is_image_name(name) or (suffix and not suffix[1:].isdigit()):

@@ -93,7 +93,7 @@ class LiveFolder:
         failed = "error" in answer
         if not await asyncio.to_thread(self._arrivals.is_final, arrival, failed=failed):
             return
-        self._arrivals.mark_done(arrival)
+        self._arrivals.mark_processed(arrival)
         self._count += 1
         self._seen.append(Seen(self._count, path, answer))
 

@@ -76,7 +76,7 @@ class FolderWatch:
         self._columns = [path, SIZE, MODIFIED, *others]
         self._journal = Journal(output, self._columns, check=partial(self._check, Path(output)))
         for row in self._journal.rows:
-            self._arrivals.mark_done(_arrival(row, self._journal.path))
+            self._arrivals.mark_processed(_arrival(row, self._journal.path))
         self.count = len(self._journal.rows)
         self._journal.rows = []
 
@@ -115,7 +115,7 @@ class FolderWatch:
                 rows = list(self._rows(part, arrivals))
                 self._journal.append([rows[n] for n in kept])
                 for n in kept:
-                    self._arrivals.mark_done(arrivals[n])
+                    self._arrivals.mark_processed(arrivals[n])
                 self.count += len(kept)
                 yield part.select(kept)
         for note in stream.notes:

@@ -66,12 +66,12 @@ def compile_network(
     Args:
         config: The experiment.
         network: From `build_network`.
-        labels: `(n,)` int class numbers of the training split, for losses that weigh classes.
+        labels: `(n,)` int class indices of the training split, for losses that weight classes.
         num_classes: Number of classes.
         steps: Batches per epoch.
 
     Returns:
-        Callbacks of the schedule: none, or one with state.
+        `[ReduceOnPlateau]` for the schedule `plateau`, otherwise an empty list.
     """
     loss = config.loss.model_dump()
     optimizer = config.optimizer.model_dump()
@@ -111,5 +111,5 @@ def compile_network(
 
 def paced_schedule_of(network: keras.Model) -> PacedSchedule | None:
     """The schedule that a time budget paces; None without a time budget."""
-    schedule = network.optimizer._learning_rate  # Keras has no public way to the schedule
+    schedule = network.optimizer._learning_rate  # Keras has no public accessor
     return schedule if isinstance(schedule, PacedSchedule) else None

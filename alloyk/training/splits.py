@@ -22,7 +22,7 @@ class Split:
 
     Attributes:
         images: Where batches of preprocessed images come from.
-        labels: `(n,)` int class numbers.
+        labels: `(n,)` int class indices.
         values: Column of a task beside the alloy → `(n,)` float64, NaN where not known.
     """
 

@@ -187,21 +187,25 @@ def drop_rows(run, count, name="predictions.csv"):
 def test_other_test_images_are_refused_with_their_names(runs):
     drop_rows(runs[3], 4)
     differ = "same test images, but those of vgg16-2 differ from those of cnn"
-    refused(runs, rf"{differ}: it lacks 4 \(86\.png, .*1 more")
-    refused(runs[::-1], r"those of vgg16 differ from those of vgg16-2: it has 4 more \(86\.png")
+    refused(runs, rf"{differ}: \S+ lacks 4 \(86\.png, .*1 more")
+    refused(runs[::-1], r"those of vgg16 differ from those of vgg16-2: vgg16 has 4 more \(86\.png")
 
 
 def test_another_label_or_plate_of_an_image_is_refused(runs):
     text = (runs[3] / "predictions.csv").read_text()
     (runs[3] / "predictions.csv").write_text(text.replace(",P7\n", ",Q7\n"))
-    refused(runs, r"3 with equal paths have another plate_id \(21\.png, 22\.png, 23\.png\)")
+    refused(
+        runs, r"3 images with the same path have a different plate_id \(21\.png, 22\.png, 23\.png\)"
+    )
 
 
 def test_equal_names_of_other_images_are_refused(runs):
     for run, five in zip(runs[:2], "ab", strict=True):
         rows = [f"4.png,1050,test,{'c' * 64}", f"5.png,1050,test,{five * 64}"]
         (run / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows, ""]))
-    refused(runs[:2], r"1 with equal paths had another content when cnn-2 was .* \(5\.png\)")
+    refused(
+        runs[:2], r"1 images with the same path had different content when cnn-2 was .* \(5\.png\)"
+    )
     shutil.copy(runs[0] / "split.csv", runs[1])
     assert len(read_runs(runs[:2])) == 2
     (runs[1] / "split.csv").unlink()

@@ -23,7 +23,7 @@ from alloyk.inference.novelty import (
 )
 from alloyk.inference.raw_statistics import NAMES, raw_statistics
 from alloyk.inference.tables import format_csv, format_json
-from alloyk.models.pooled import COARSE_SIDE, coarse_picture
+from alloyk.models.pooled import COARSE_SIDE, coarse_image
 
 RNG = np.random.default_rng
 
@@ -193,10 +193,10 @@ def test_pictures_that_never_change_in_training_are_finite():
     )
 
 
-def test_the_coarse_picture_is_the_mean_of_equal_parts():
+def test_the_coarse_image_is_the_mean_of_equal_parts():
     images = RNG(0).random((2, 24, 36, 3)).astype(np.float32)
     expected = resize(images.mean(axis=-1).transpose(1, 2, 0), (8, 8), pixels=(24, 36))
-    found = np.asarray(coarse_picture(images)).reshape(2, 8, 8)
+    found = np.asarray(coarse_image(images)).reshape(2, 8, 8)
     np.testing.assert_allclose(found, expected.transpose(2, 0, 1), atol=1e-6)
 
 
@@ -210,7 +210,7 @@ def resize(image, size, pixels):
 
 
 def test_a_detector_of_an_earlier_version_is_read(tmp_path):
-    """Its files lack the coarse picture; the network now gives one all the same."""
+    """Its files lack the coarse image; the network now gives one all the same."""
     content = io.BytesIO()
     np.savez(
         content, bank=np.eye(4, dtype=np.float16), threshold=0.5, lowest=np.zeros(6),

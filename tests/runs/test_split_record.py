@@ -230,7 +230,7 @@ def test_a_test_image_overwritten_by_one_of_the_same_size_and_time_stops(data, t
     taught, tested = dataset.paths("train")[0], dataset.paths("test")[0]
     shutil.copy2(taught, tested)
     n = len(dataset.split("test"))
-    with pytest.raises(AlloykError, match=f"1 of the {n} test images .* have another content"):
+    with pytest.raises(AlloykError, match=f"1 of the {n} test images .* have different content"):
         open_run_data(run)
     open_run_data(run, split=None)
 
@@ -324,7 +324,7 @@ def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):
         (lambda data, paths: remove(data, paths[0]), r"1 in .* are missing"),
         (
             lambda data, paths: shutil.copy(folder(data) / paths[1], folder(data) / paths[0]),
-            "1 in .* have another content",
+            "1 in .* have different content",
         ),
     ],
 )
@@ -407,7 +407,7 @@ def test_an_evaluation_judges_the_test_images_of_the_training_or_none(trained, t
 
     kept = (trained / "predictions.csv").read_bytes()
     Image.fromarray(raw_image(100)).save(tmp_path / "three" / before[0])
-    with pytest.raises(AlloykError, match=r"1 of the 18 test images .* have another content"):
+    with pytest.raises(AlloykError, match=r"1 of the 18 test images .* have different content"):
         evaluate_split(trained)
     assert (trained / "predictions.csv").read_bytes() == kept
 

@@ -22,12 +22,12 @@ def main() -> None:
     from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
     from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold, write_detector
     from alloyk.inference.raw_statistics import raw_statistics
-    from alloyk.models.pooled import COARSE_SIDE, coarse_picture
+    from alloyk.models.pooled import COARSE_SIDE, coarse_image
 
     image = keras.Input((40, 48, 1), name="image")
     scaled = keras.layers.Rescaling(1 / 9000, offset=-1.0)(image)
     features = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(scaled))
-    scored = keras.ops.concatenate([features, coarse_picture(scaled)], axis=-1)
+    scored = keras.ops.concatenate([features, coarse_image(scaled)], axis=-1)
     dense = keras.layers.Dense(len(CLASSES))
     logits = dense(features)
     model = keras.Model(image, {"logits": logits, FEATURES: scored})

@@ -78,7 +78,7 @@ def test_a_file_is_ready_once_it_has_not_changed_for_a_while(folder):
     (ready,) = arrivals.ready()
     assert (ready.name, ready.size) == ("a.png", 23)
     assert arrivals.ready() == [ready]  # not done
-    arrivals.mark_done(ready)
+    arrivals.mark_processed(ready)
     assert arrivals.ready() == []
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_is_written_again_is_another_image(folder):
     arrivals.ready()
     clock.now = 2
     (first,) = arrivals.ready()
-    arrivals.mark_done(first)
+    arrivals.mark_processed(first)
     later = first.modified_ns + 2 * 10**9
     os.utime(folder / "a.png", ns=(later, later))  # as a server that rounds to 2 s
     clock.now = 10

@@ -217,7 +217,7 @@ def test_data_that_has_gone_or_changed_is_refused(source, tmp_path):
     image = next((data / "train").rglob("*.png"))
     content = image.read_bytes()
     image.write_bytes(next((data / "test").rglob("*.png")).read_bytes())
-    with pytest.raises(AlloykError, match=r"1 in \S+ have another content"):
+    with pytest.raises(AlloykError, match=r"1 in \S+ have different content"):
         alloyk.train(quantize_from=run, run=tmp_path / "new")
     image.write_bytes(content)
     data.rename(tmp_path / "elsewhere")
