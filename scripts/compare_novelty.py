@@ -9,8 +9,8 @@ the Mahalanobis distance of the coarse image, the preprocessed image in 8 × 8 m
 fitted to training images and gets its threshold from the first half of validation, for 1 % of false
 alarms, which are counted on the second half and on the test images. What they should flag is made
 from validation images by changes that are not in `alloyk stress`: patches shuffled, quadrants
-swapped, two images mixed, a quarter occluded, rotated by 45°, a gamma of 3, averaged over 8 × 8 pixels.
-Prints the share flagged and the area under the ROC curve.
+swapped, two images mixed, a quarter occluded, rotated by 45°, a gamma of 3, averaged over 8 × 8
+pixels. Prints the share flagged and the area under the ROC curve.
 
 `--write` puts the chosen detector into the `model.keras` of a run whose version had none.
 """

@@ -2,7 +2,7 @@
 
 Each fold is a run of its own, which `alloyk train` would make from the same configuration with
 `data.fold` or `data.leave_out`; the folder above them is a run too, whose `predictions.csv`
-holds every image once, predicted by a network that has not seen its plate.
+holds every image once, predicted by a network that was not trained on it.
 """
 
 import logging

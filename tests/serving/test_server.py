@@ -396,7 +396,7 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(tmp_path, runner):
         f"Error: cannot listen on 127.0.0.1, port {port}: Address already"
     )
     for arguments, message in (
-        (["--watch", str(tmp_path / "x")], "the folder to watch must exist"),
+        (["--watch", str(tmp_path / "x")], "the folder to watch must be an existing folder"),
         (["--abstain", "0.3"], "the error rate for abstaining must be one"),
         (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid"),
     ):

@@ -125,7 +125,7 @@ def test_a_folder_that_is_gone_for_a_while_is_waited_for(folder):
     assert arrivals.ready() == []
     (folder.parent / "away").rename(folder)
     assert len(arrivals.ready()) == 1
-    with pytest.raises(DataError, match="the folder to watch must exist"):
+    with pytest.raises(DataError, match="the folder to watch must be an existing folder"):
         Arrivals(folder / "nowhere", 0.0)
 
 
