@@ -48,7 +48,7 @@ def open_classifier(run: str | Path) -> OpenedClassifier:
 
     Raises:
         ModelError: It is not a model of alloyk, is a SavedModel, a `.tflite` or an `.onnx` file,
-            whose layers are not accessible, or is a voted classifier.
+            whose layers are not accessible, or is an ensemble.
     """
     return opened(load(run))
 

@@ -41,7 +41,7 @@ class Classifier:
         input_shape: `(height, width, channels)` of the images it takes, None where any will do.
         channels: Number of channels of a sample; 1 if each image is one.
         detector: Scores images by how unlike those of training they are; None where the model has
-            none: a vote, or a file of an earlier version.
+            none: an ensemble, or a file of an earlier version.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:

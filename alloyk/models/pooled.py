@@ -32,7 +32,7 @@ def with_features(model: keras.Model, name: str) -> keras.Model | None:
     Returns:
         A model from the same image to a dictionary: `logits`, other named outputs of
         `model`, and `name`, `(batch, d + COARSE_SIDE ** 2)`. None if `model` is not such a chain,
-        as a vote is not.
+        as an ensemble is not.
     """
     *before, last = [one for one in model.layers if not isinstance(one, keras.layers.InputLayer)]
     if not isinstance(last, keras.Model):

@@ -63,7 +63,7 @@ def provenance_blocks(run: RunFolder, facts: Facts, settings: RunSettings) -> li
 
 
 def kind_of_model(run: RunFolder, settings: RunSettings) -> str:
-    """Return the architecture, or the members of a vote; empty where neither is known."""
+    """Return the architecture, or the members of an ensemble; empty where neither is known."""
     ensemble = run.ensemble
     if ensemble:
         return f"{ensemble.vote} vote of {', '.join(ensemble.names)}"

@@ -11,7 +11,7 @@ from alloyk.imaging import shown
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a vote.
+    """A member of an ensemble.
 
     Attributes:
         run: Its name.

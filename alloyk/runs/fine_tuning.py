@@ -16,7 +16,7 @@ def refuse_unsuitable(run: str | Path) -> None:
     folder = RunFolder(run)
     name, above = shown(folder.path), RunFolder(folder.path.absolute().parent)
     if folder.ensemble is not None:
-        found = "a vote; fine-tune its members"
+        found = "an ensemble; fine-tune its members"
     elif folder.cross_validation:
         found = "a cross-validation; train one network with `alloyk train`"
     elif folder.path.name in above.cross_validation.get("parts", {}):

@@ -54,7 +54,7 @@ class RunFolder:
         page_file: `report.html`.
         breakdown_file: `breakdown.csv`, the metrics by condition.
         folds_file: `folds.csv`, the metrics of each fold.
-        ensemble_file: `ensemble.yaml`, of a vote only.
+        ensemble_file: `ensemble.yaml`, of an ensemble only.
         cross_validation_file: `cross_validation.json`, of a cross-validation only.
         figures_folder: `figures`.
         checkpoint_folder: `checkpoint`, while the run is trained.
@@ -198,7 +198,7 @@ class RunFolder:
 
     @property
     def history(self) -> History | None:
-        """The history of the training; None where there is none, as for a vote."""
+        """The history of the training; None where there is none, as for an ensemble."""
         return read_history(self.history_file)
 
     @property
@@ -236,7 +236,7 @@ class RunFolder:
 
     @property
     def ensemble(self) -> Ensemble | None:
-        """Who votes, and how; None where the run is no vote."""
+        """The members and how they vote; None if the run is not an ensemble."""
         if not self.ensemble_file.is_file():
             return None
         return Ensemble.from_yaml(read_yaml(self.ensemble_file), self.ensemble_file)

@@ -55,7 +55,7 @@ def gradcam_of(classifier: Classifier) -> Callable[[np.ndarray, int], Picture] |
     try:
         parts = opened(classifier)
         maps_of: Any = GradCAM(parts.network)
-    except AlloykError:  # no feature map, or a vote
+    except AlloykError:  # no feature map, or an ensemble
         return None
 
     def draw(image: np.ndarray, number: int) -> Picture:

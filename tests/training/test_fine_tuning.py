@@ -191,7 +191,7 @@ def nothing(source, folder):
     [
         (unfinished, "cnn, without metrics.json; finish it with"),
         (without_model, "has no model.keras, because its training did not end"),
-        (vote, "got .*cnn, a vote; fine-tune its members"),
+        (vote, "got .*cnn, an ensemble; fine-tune its members"),
         (cross_validation, "got .*cnn, a cross-validation; train one network"),
         (fold, "got .*cnn, a fold of a cross-validation"),
         (fine_tuned, "got .*cnn, already fine-tuned from /runs/first"),
