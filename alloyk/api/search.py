@@ -11,10 +11,11 @@ from alloyk.api.settings import Settings, configuration_overrides, path_if
 from alloyk.errors import OptionError
 from alloyk.notebook import html_table
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.search_folder import SearchFolder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from alloyk.runs.search_folder import SearchFolder
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,18 @@ class SearchResult:
     @property
     def best(self) -> Path:
         """The best configuration, a YAML file that `alloyk.train` takes."""
-        return SearchFolder(self.folder).best_file
+        return self._files.best_file
 
     @property
     def lineage(self) -> Path | None:
         """The schedule that Population-Based Training has found, for `alloyk.train(replay=…)`."""
-        path = SearchFolder(self.folder).lineage_file
+        path = self._files.lineage_file
         return path if path.is_file() else None
 
     @property
     def page(self) -> Path:
         """The report, one self-contained HTML file; `report` makes it again."""
-        return SearchFolder(self.folder).page_file
+        return self._files.page_file
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write the report, as `alloyk.report` does; return the file."""
@@ -54,16 +55,18 @@ class SearchResult:
         """One row per trial: its number, the monitored metric, and the value of each key."""
         import pandas as pd
 
-        return pd.read_csv(self._trials_file, dtype={"trial": str})
+        return pd.read_csv(self._files.trials_file, dtype={"trial": str})
 
     @property
     def trials_text(self) -> str:
         """The same table as CSV text."""
-        return self._trials_file.read_text(encoding="utf-8")
+        return self._files.trials_file.read_text(encoding="utf-8")
 
     @property
-    def _trials_file(self) -> Path:
-        return SearchFolder(self.folder).trials_file
+    def _files(self) -> "SearchFolder":
+        from alloyk.runs.search_folder import SearchFolder
+
+        return SearchFolder(self.folder)
 
     def _repr_html_(self) -> str:
         head, *rows = csv.reader(self.trials_text.splitlines())
@@ -185,6 +188,7 @@ def run_search(
     """
     from alloyk.api.configuration import planned_once
     from alloyk.config import combine, resolve_config
+    from alloyk.runs.search_folder import SearchFolder
     from alloyk.runtime.tensorflow import load_tensorflow
     from alloyk.tuning.space import architectures_in, read_space
 

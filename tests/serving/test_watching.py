@@ -337,7 +337,7 @@ def test_wrong_use_is_refused(tmp_path, folder, classifier, runner):
         ],
     )
     assert done.exit_code == 1
-    assert done.stderr.endswith("does not\n")
+    assert done.stderr.endswith("check the path\n")
     with pytest.raises(ConfigError, match="a watched file must give one image"):
         FolderWatch(classifier, folder, tmp_path / "a.csv", page="each")
 
