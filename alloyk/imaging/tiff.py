@@ -4,6 +4,7 @@ import logging
 import struct
 from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -144,6 +145,8 @@ def _samples(file: BinaryIO, frame: Frame) -> np.ndarray:
             raise DataError(
                 f"this kind of TIFF is not supported ({error}); save it as gray or RGB"
             ) from error
+        if _are_swapped(sheet):
+            array = array.byteswap()
     if array.shape != sheet.shape or array.dtype != sheet.dtype:
         raise ValueError(
             f"it decodes to {array.dtype} {array.shape}, but its tags give {sheet.dtype} "
@@ -156,6 +159,13 @@ def _samples(file: BinaryIO, frame: Frame) -> np.ndarray:
     if axes.startswith("S"):  # colours stored as planes
         return np.moveaxis(array, 0, -1)
     return array if axes.endswith("S") else array[..., None]
+
+
+def _are_swapped(sheet: tifffile.TiffPage) -> bool:
+    """Return whether imagecodecs swapped the bytes of samples, as it does those of 24 bit."""
+    if sheet.bitspersample != 24 or sheet.dtype.kind != "u":
+        return False
+    return int(imagecodecs.packints_decode(b"\0\0\1", ">u4", 24)[0]) != 1
 
 
 def _plane_behind_page(file: BinaryIO, frame: Frame) -> np.ndarray:

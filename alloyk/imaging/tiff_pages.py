@@ -9,6 +9,12 @@ import tifffile
 from alloyk.errors import DataError
 from alloyk.imaging.limits import CUT_SHORT, refuse_bad_page, refuse_bad_size
 
+# SampleFormat of TIFF 6.0 and its supplements.
+_KINDS = {
+    1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers",
+    6: "complex floats",
+}  # fmt: skip
+
 
 class Frame(NamedTuple):
     """One image of a TIFF file: a page, and its position in a page of several images."""
@@ -87,11 +93,32 @@ def chosen(tiff: tifffile.TiffFile, page: int | None) -> Frame:
         raise DataError(f"its samples must have one number of bits, got {bits}; save it as RGB")
     for height, width in decoded_sizes(sheet):
         refuse_bad_size(height, width)
+    _refuse_other_numbers(sheet, tiff.byteorder)
+    return Frame(sheet, plane, planes)
+
+
+def _refuse_other_numbers(sheet: tifffile.TiffPage, byteorder: str) -> None:
+    """Raise if samples are of a kind that is not read, or that readers read in different ways."""
+    kind = _KINDS.get(int(sheet.sampleformat), "other numbers")
     if sheet.dtype is None or sheet.dtype.kind not in "uifb":
         raise DataError(
-            f"its samples must be real numbers, got {sheet.dtype}; convert it to integers or floats"
+            "its samples must be unsigned integers of 1 to 32 or 64 bit, signed ones of 8, 16, 32 "
+            f"or 64 bit, or floats, got {kind} of {sheet.bitspersample} bit; save it with 16 or 32 "
+            "bit"
         )
-    return Frame(sheet, plane, planes)
+    if sheet.dtype.kind == "f" or sheet.bitspersample in (8, 16, 32, 64):
+        return
+    if sheet.predictor != 1:  # it is defined for whole bytes; libtiff refuses these too
+        raise DataError(
+            f"samples of {sheet.bitspersample} bit must be without a predictor, got predictor "
+            f"{int(sheet.predictor)}; save it without, or with 16 bit"
+        )
+    # By TIFF 6.0 they are bytes, the highest first; libtiff, and so GDAL, take the file's order.
+    if sheet.bitspersample == 24 and byteorder == "<":
+        raise DataError(
+            "the byte order of its 24-bit samples is not certain, as programs differ for "
+            "little-endian files; save it with 32 bit, or big-endian"
+        )
 
 
 def decoded_sizes(sheet: tifffile.TiffPage) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import tifffile
 
+from alloyk.errors import DataError
 from alloyk.imaging.limits import CUT_SHORT
 
 _UNCOMPRESSED = 1
@@ -29,6 +30,11 @@ def refuse_missing_pixels(file: BinaryIO, sheet: tifffile.TiffPage) -> None:
             f"it has {len(offsets)} strips of pixels, but its header requires {needed}"
         )
     counts += [0] * (len(offsets) - len(counts))
+    if any(not offset and not count for offset, count in zip(offsets, counts, strict=False)):
+        raise DataError(
+            "parts of its pixels were never written (a sparse TIFF, such as GDAL's); save it with "
+            "all its pixels, for example with gdal_translate"
+        )
     if any(not 0 < offset < end for offset in offsets):
         raise ValueError(CUT_SHORT)
     if sheet.compression == _UNCOMPRESSED:

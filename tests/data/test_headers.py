@@ -142,6 +142,12 @@ def test_tiff_settings_whatever_the_type_of_the_pixels(tmp_path, dtype):
     assert header_settings(path) == {"acquired": "2026-03-14T10:15:02"}
 
 
+def test_settings_of_many_samples_print_nothing(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8, 128), np.uint16), planarconfig="contig")
+    assert header_settings(tmp_path / "a.tif") == {}
+    assert not caplog.text
+
+
 def test_tiff_exposure_and_zone_of_exif():
     exif = Image.Exif()
     exif[306] = "2026:03:14 10:15:02"

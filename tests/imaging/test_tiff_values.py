@@ -151,12 +151,13 @@ def packed(values, bits):
     return int(text, 2).to_bytes(len(text) // 8, "big")
 
 
-def bare_tiff(rows, width, bits, photometric, extra=()):
+def bare_tiff(rows, width, bits, photometric, extra=(), predictor=1, sample_format=1):
     """A TIFF written from the standard alone: packed rows, one strip, big-endian."""
     pixels = b"".join(rows)
     tags = [(256, 4, 1, width), (257, 4, 1, len(rows)), (258, 3, 1, bits << 16),
             (259, 3, 1, 1 << 16), (262, 3, 1, photometric << 16), (273, 4, 1, 8),
-            (277, 3, 1, 1 << 16), (278, 4, 1, len(rows)), (279, 4, 1, len(pixels))]  # fmt: skip
+            (277, 3, 1, 1 << 16), (278, 4, 1, len(rows)), (279, 4, 1, len(pixels)),
+            (317, 3, 1, predictor << 16), (339, 3, 1, sample_format << 16)]  # fmt: skip
     behind = 8 + len(pixels) + 2 + 12 * (len(tags) + len(extra)) + 4
     values = b""
     for code, content in extra:
@@ -176,6 +177,47 @@ def test_packed_detector_samples_are_unpacked(bits):
     np.testing.assert_array_equal(image[..., 0], values)
     turned = read_image(bare_tiff([packed(row, bits) for row in values], 7, bits, 0))
     np.testing.assert_array_equal(turned[..., 0], 2**bits - 1 - values)
+
+
+def test_24_bit_samples_of_big_endian_files_and_no_others_are_read():
+    values = np.array([[0xA0E030, 1, 2], [3, 0xFFFFFF, 0x123456]])
+    big = bare_tiff([packed(row, 24) for row in values], 3, 24, 1)
+    np.testing.assert_array_equal(read_image(big)[..., 0], values)
+    little = io.BytesIO()
+    tifffile.imwrite(little, values.astype("<u4"), byteorder="<", bitspersample=24)
+    with pytest.raises(AlloykError, match="byte order of its 24-bit samples is not certain"):
+        read_image(little.getvalue())
+
+
+@pytest.mark.parametrize("bits", [4, 10, 12, 14, 24])
+def test_packed_samples_with_a_predictor_are_refused(bits):
+    rows = [packed(row, bits) for row in np.ones((6, 8), int)]
+    content = bare_tiff(rows, 8, bits, 1, predictor=2)
+    with pytest.raises(AlloykError, match=rf"samples of {bits} bit must be without a predictor"):
+        read_image(content)
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "kind"),
+    [(12, True, "signed integers of 12 bit"), (33, False, "unsigned integers of 33 bit")],
+)
+def test_numbers_that_are_not_read_are_named(bits, signed, kind):
+    rows = [packed(row, bits) for row in np.ones((6, 8), int)]
+    content = bare_tiff(rows, 8, bits, 1, sample_format=2 if signed else 1)
+    with pytest.raises(AlloykError, match=f"signed ones of 8, 16, 32 or 64 bit, .* got {kind}"):
+        read_image(content)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_strips_that_were_never_written_are_named(tmp_path, compression):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((8, 8), np.uint16), compression=compression, rowsperstrip=4)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name in ("StripOffsets", "StripByteCounts"):
+            tag = tiff.pages[0].tags[name]
+            tag.overwrite((tag.value[0], 0))
+    with pytest.raises(AlloykError, match=r"never written \(a sparse TIFF"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
