@@ -74,6 +74,30 @@ def format_of(kind: str) -> Format:
     )
 
 
+def kind_of_file(file: BinaryIO) -> str:
+    """Return the format of a file at its beginning, as `kind_of` from its first bytes.
+
+    HDF5 may have bytes of another program before its mark, 512, 1024, 2048, … of them.
+    """
+    head = file.read(HEAD_BYTES)
+    try:
+        return kind_of(head, str(getattr(file, "name", "")))
+    except ValueError:
+        place = HEAD_BYTES
+        while len(head) >= HEAD_BYTES and len(mark := _bytes_at(file, place)) == len(lab.HDF5_MARK):
+            if mark == lab.HDF5_MARK:
+                return "hdf5"
+            place *= 2
+        raise
+    finally:
+        file.seek(0)
+
+
+def _bytes_at(file: BinaryIO, place: int) -> bytes:
+    file.seek(place)
+    return file.read(len(lab.HDF5_MARK))
+
+
 def kind_of(head: bytes, name: str = "") -> str:
     """Return the format, such as `"png"`, `"tiff"` or `"dicom"`, from the first bytes of a file.
 

@@ -20,12 +20,14 @@ class Frames:
         height: Height in pixels.
         width: Width in pixels.
         get: Function that reads an image by its number, `(height, width)` or `(height, width, 3)`.
+        close: Closes what was opened to read them.
     """
 
     count: int
     height: int
     width: int
     get: Callable[[int], np.ndarray]
+    close: Callable[[], None] = lambda: None
 
 
 def frames_of_array(array: Any) -> Frames:

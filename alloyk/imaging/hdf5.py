@@ -1,16 +1,16 @@
 """HDF5 and NeXus by h5py."""
 
-import itertools
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from alloyk.errors import DataError
 from alloyk.imaging.described import file_settings
-from alloyk.imaging.frames import Frames, frames_of_array, missing_package
+from alloyk.imaging.frames import Frames, frames_of_array
+from alloyk.imaging.hdf5_sources import WrittenData
+from alloyk.imaging.hdf5_tree import attribute, entry_at, opened, walk
 
 _OPTION = "--hdf5-path (data.hdf5_path)"
 _NUMBERS = "buif"
@@ -23,80 +23,29 @@ def hdf5(file: BinaryIO) -> Frames:
     Without both the only array of images is read.
 
     Raises:
-        DataError: It has no such array, or the array is in other files, which are missing.
+        DataError: It has no such array, or a link to it leads to nothing. Reading an image raises
+            it if a part of the image was never written.
     """
     name = getattr(file, "name", None)
     path = os.fspath(name) if isinstance(name, str | os.PathLike) else None
-    image = _chosen_image(opened(file), file_settings(path).hdf5_path)
-    if image.external:
-        raise DataError(
-            "its array is stored outside of HDF5, in other files; save the images into the file"
-        )
-    if image.is_virtual:
-        image = _with_sources(image, path)
-    frames = frames_of_array(image)
+    archive, data = opened(file), WrittenData()
+
+    def close() -> None:
+        data.close()
+        archive.close()
+
+    try:
+        image = _chosen_image(archive, file_settings(path).hdf5_path)
+        frames = frames_of_array(image)
+    except BaseException:
+        close()
+        raise
 
     def get(number: int) -> np.ndarray:
-        _refuse_unwritten(image, number if frames.count > 1 else None)
+        data.require(image, number if frames.count > 1 else None)
         return frames.get(number)
 
-    return replace(frames, get=get)
-
-
-def _with_sources(image: Any, path: str | None) -> Any:
-    """Open the file of a virtual array by its path, as HDF5 needs to find the other files.
-
-    HDF5 gives zeros for the data of a file that is missing, so each is looked for first.
-    """
-    names = sorted({source.file_name for source in image.virtual_sources()} - {"."})
-    if path is None or not Path(path).is_file():
-        raise DataError(
-            f"its array is in other files ({', '.join(names)}), which are found only from a file "
-            "on disk; save the images into one file"
-        )
-    folder = Path(path).parent
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"its array is in other files, of which {missing[0]} is missing; put it into "
-            f"{folder}, or save the images into one file"
-        )
-    import h5py
-
-    return h5py.File(path, "r")[image.name]
-
-
-def _refuse_unwritten(image: Any, number: int | None) -> None:
-    """Raise if a part of an image was never written, as after an interrupted measurement.
-
-    HDF5 gives the fill value, mostly 0, for it.
-    """
-    if image.is_virtual or 0 in image.shape:
-        return
-    if image.chunks is None:
-        written = image.id.get_storage_size() > 0
-    else:
-        starts = [
-            range(0, side, step) for side, step in zip(image.shape, image.chunks, strict=True)
-        ]
-        if number is not None:
-            starts[0] = range(number - number % image.chunks[0], number + 1, image.chunks[0])
-        written = all(
-            image.id.get_chunk_info_by_coord(place).byte_offset is not None
-            for place in itertools.product(*starts)
-        )
-    if not written:
-        raise DataError("a part of it was never written; measure it again, or leave it out")
-
-
-def opened(file: BinaryIO) -> Any:
-    """Return the `h5py.File`."""
-    try:
-        import h5py
-        import hdf5plugin  # noqa: F401 - registers decoders
-    except ImportError as error:
-        raise missing_package("HDF5", "h5py and hdf5plugin") from error
-    return h5py.File(file, "r")
+    return replace(frames, get=get, close=close)
 
 
 def _chosen_image(archive: Any, path: str | None) -> Any:
@@ -104,20 +53,24 @@ def _chosen_image(archive: Any, path: str | None) -> Any:
     image = _nexus_default(archive) if path is None else _at(archive, path)
     if image is not None:
         return image
-    found = _arrays(archive)
+    found, broken = _arrays(archive)
+    if len(found) < 2 and broken:
+        raise DataError(
+            f"{broken[0]}" + (f", or choose {found[0]} with {_OPTION}" if found else "")
+        )
     if len(found) != 1:
         raise DataError(
             f"it must contain one array of images or a NeXus default, got {_few(found)}"
             + (f"; choose one with {_OPTION}" if found else "; save the images into it")
         )
-    return archive[found[0]]
+    return entry_at(archive, found[0])
 
 
 def _at(archive: Any, path: str) -> Any:
     """Return the array of images at a path inside the file."""
     import h5py
 
-    image = archive.get(path)
+    image = entry_at(archive, "/" + path)
     if image is None:
         fault = "which does not exist"
     elif not isinstance(image, h5py.Dataset):
@@ -130,37 +83,44 @@ def _at(archive: Any, path: str) -> Any:
         return image
     raise DataError(
         f"{_OPTION} must name an array (height, width) or (frames, height, width), got {path}, "
-        f"{fault}; the file has {_few(_arrays(archive))}"
+        f"{fault}; the file has {_few(_arrays(archive)[0])}"
     )
 
 
 def _nexus_default(archive: Any) -> Any:
     """Return the default data of NeXus, or None.
 
-    `default` leads from group to group, and `signal` of the last one names the data set. Without
-    them it is the only data set that a group's `signal` names, or that has `signal=1` itself, as
-    before NeXus 3.1.
+    `default` leads from group to group, or to the data set, and `signal` of the last one names the
+    data set. Without them it is the only data set that a group's `signal` names, or that has
+    `signal=1` itself, as before NeXus 3.1.
+
+    Raises:
+        DataError: The default is not an image, but the file has others.
     """
     import h5py
 
-    group, visited = archive, set()
-    while group.name not in visited:
-        visited.add(group.name)
-        default = _text(group.attrs.get("default"))
-        if default and isinstance(group.get(default), h5py.Group):
-            group = group[default]
-    marked = _signal_of(group)
-    if marked is not None:
+    entry, visited = archive, set()
+    while isinstance(entry, h5py.Group) and hash(entry.id) not in visited:
+        visited.add(hash(entry.id))
+        default = attribute(entry, "default")
+        following = entry_at(entry, default) if default else None
+        entry = entry if following is None else following
+    marked = entry if isinstance(entry, h5py.Dataset) else _signal_of(entry)
+    if marked is not None and (_is_image(marked) or not (others := _arrays(archive)[0])):
         return marked
-    found: dict[Any, Any] = {}
-
-    def look(name: str, entry: Any) -> None:
-        is_marked = isinstance(entry, h5py.Dataset) and _text(entry.attrs.get("signal")) == "1"
-        signal = entry if is_marked else _signal_of(entry)
+    if marked is not None:
+        raise DataError(
+            f"its NeXus default {marked.name} must be an image, got the shape {marked.shape} and "
+            f"the type {marked.dtype}; choose one of {_few(others)} with {_OPTION}"
+        )
+    found: dict[int, Any] = {}
+    for _, place in walk(archive):
+        if isinstance(place, DataError):
+            continue
+        is_marked = isinstance(place, h5py.Dataset) and attribute(place, "signal") == "1"
+        signal = place if is_marked else _signal_of(place)
         if signal is not None and _is_image(signal):
-            found[signal.id.__hash__()] = signal
-
-    group.visititems(look)
+            found[hash(signal.id)] = signal
     return next(iter(found.values())) if len(found) == 1 else None
 
 
@@ -168,21 +128,21 @@ def _signal_of(group: Any) -> Any:
     """Return the data set that the attribute `signal` of a group names, or None."""
     import h5py
 
-    signal = _text(group.attrs.get("signal"))
-    entry = group.get(signal) if signal and isinstance(group, h5py.Group) else None
+    signal = attribute(group, "signal") if isinstance(group, h5py.Group) else ""
+    entry = entry_at(group, signal) if signal else None
     return entry if isinstance(entry, h5py.Dataset) else None
 
 
-def _arrays(archive: Any) -> list[str]:
-    """Return the paths of all arrays of images, sorted; of links to one the first."""
-    found: dict[Any, str] = {}
-
-    def look(name: str, entry: Any) -> None:
-        if _is_image(entry):
-            found.setdefault(entry.id.__hash__(), name)
-
-    archive.visititems(look)
-    return sorted(found.values())
+def _arrays(archive: Any) -> tuple[list[str], list[DataError]]:
+    """Return the paths of all arrays of images, sorted, and what is wrong with broken links."""
+    found: list[str] = []
+    broken: list[DataError] = []
+    for path, entry in walk(archive):
+        if isinstance(entry, DataError):
+            broken.append(entry)
+        elif _is_image(entry):
+            found.append(path)
+    return sorted(found), broken
 
 
 def _is_image(entry: Any) -> bool:
@@ -194,12 +154,3 @@ def _is_image(entry: Any) -> bool:
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more if names else "none"
-
-
-def _text(value: Any) -> str:
-    """An attribute as text; empty if it is none."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, np.generic | np.ndarray) and value.size == 1:
-        return _text(value.item())
-    return str(value) if isinstance(value, str | int) else ""

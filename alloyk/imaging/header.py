@@ -193,29 +193,27 @@ def _hdf5(file: BinaryIO) -> list[_Found]:
     """Read what NeXus defines: `NXsource`, `NXdetector` and the start of the `NXentry`."""
     import h5py
 
-    from alloyk.imaging.hdf5 import opened
+    from alloyk.imaging.hdf5_tree import attribute, opened, walk
 
     groups: dict[str, Any] = {}
 
-    def look(name: str, entry: Any) -> None:
-        if isinstance(entry, h5py.Group):
-            groups.setdefault(text(entry.attrs.get("NX_class", "")), entry)
+    with opened(file) as archive:
+        for _, entry in walk(archive):
+            if isinstance(entry, h5py.Group):
+                groups.setdefault(attribute(entry, "NX_class"), entry)
 
-    archive = opened(file)
-    archive.visititems(look)
+        def value(kind: str, *names: str) -> Any:
+            group = groups.get(kind, {})
+            return next((group[name] for name in names if name in group), None)
 
-    def value(kind: str, *names: str) -> Any:
-        group = groups.get(kind, {})
-        return next((group[name] for name in names if name in group), None)
-
-    source, detector = "NXsource", "NXdetector"
-    columns = {
-        "tube_voltage_kvp": _with_unit(value(source, "voltage"), KILOVOLTS),
-        "tube_current_ma": _with_unit(value(source, "current"), MILLIAMPERES),
-        "exposure_s": _with_unit(value(detector, "count_time"), SECONDS, "s"),
-        "detector": _values(value(detector, "local_name", "description", "type")),
-        "acquired": _values(value("NXentry", "start_time")),
-    }
+        source, detector = "NXsource", "NXdetector"
+        columns = {
+            "tube_voltage_kvp": _with_unit(value(source, "voltage"), KILOVOLTS),
+            "tube_current_ma": _with_unit(value(source, "current"), MILLIAMPERES),
+            "exposure_s": _with_unit(value(detector, "count_time"), SECONDS, "s"),
+            "detector": _values(value(detector, "local_name", "description", "type")),
+            "acquired": _values(value("NXentry", "start_time")),
+        }
     frames = max(map(len, columns.values()))
     return [
         {

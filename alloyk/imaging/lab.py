@@ -6,6 +6,7 @@ raw need no extra; EDF needs fabio, FITS astropy, HDF5 h5py and hdf5plugin:
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import BinaryIO
 
 import numpy as np
@@ -27,6 +28,8 @@ _READERS: dict[str, Callable[[BinaryIO], Frames]] = {
     "npy": npy, "npz": npz, "edf": edf, "fits": fits, "his": his, "hdf5": hdf5, "raw": raw,
 }  # fmt: skip
 
+HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+
 _EDF_KEYS = (b"edf_", b"headerid", b"byteorder", b"dim_1")
 
 
@@ -36,7 +39,7 @@ def lab_kind(head: bytes) -> str | None:
         return "npy"
     if head.startswith(b"PK\x03\x04") and b".npy" in head:
         return "npz"
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+    if head.startswith(HDF5_MARK):
         return "hdf5"
     if head.startswith(HIS_MARK):
         return "his"
@@ -50,16 +53,16 @@ def lab_kind(head: bytes) -> str | None:
 
 def read(file: BinaryIO, page: int | None, *, kind: str) -> np.ndarray:
     """Return one image `(height, width, 1 or 3)`, at its stored depth."""
-    frames = _READERS[kind](file)
-    refuse_bad_page(page, frames.count)
-    return _image(frames, page or 0)
+    with closing(_READERS[kind](file)) as frames:
+        refuse_bad_page(page, frames.count)
+        return _image(frames, page or 0)
 
 
 def read_all(file: BinaryIO, *, kind: str) -> Iterator[np.ndarray]:
     """Yield every image of the file, which is opened once."""
-    frames = _READERS[kind](file)
-    for number in range(frames.count):
-        yield _image(frames, number)
+    with closing(_READERS[kind](file)) as frames:
+        for number in range(frames.count):
+            yield _image(frames, number)
 
 
 def _image(frames: Frames, number: int) -> np.ndarray:
@@ -76,12 +79,13 @@ def _image(frames: Frames, number: int) -> np.ndarray:
 
 def size(file: BinaryIO, page: int | None, *, kind: str) -> tuple[int, int]:
     """Return `(height, width)`."""
-    frames = _READERS[kind](file)
-    refuse_bad_page(page, frames.count)
-    refuse_bad_size(frames.height, frames.width)
-    return frames.height, frames.width
+    with closing(_READERS[kind](file)) as frames:
+        refuse_bad_page(page, frames.count)
+        refuse_bad_size(frames.height, frames.width)
+        return frames.height, frames.width
 
 
 def pages(file: BinaryIO, *, kind: str) -> int:
     """Return the number of images in the file."""
-    return _READERS[kind](file).count
+    with closing(_READERS[kind](file)) as frames:
+        return frames.count

@@ -10,7 +10,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError, DataError
 from alloyk.imaging.contents import open_image_file
-from alloyk.imaging.formats import HEAD_BYTES, IMAGE_SUFFIXES, kind_of
+from alloyk.imaging.formats import IMAGE_SUFFIXES, kind_of_file
 from alloyk.imaging.limits import CUT_SHORT
 from alloyk.imaging.messages import shown
 
@@ -24,7 +24,7 @@ def with_open_image(
 
     Args:
         source: Path of the file, without a page; or its bytes.
-        read: Gets the file at its beginning, and its format as `kind_of` returns it.
+        read: Gets the file at its beginning, and its format as `kind_of_file` returns it.
         name: Name in errors; by default that of the file.
 
     Raises:
@@ -32,11 +32,10 @@ def with_open_image(
     """
     try:
         with binary_file(source) as file:
-            head = file.read(HEAD_BYTES)
-            file.seek(0)
+            kind = kind_of_file(file)
             # NumPy's warnings of casts are not for the user; errstate is local to the thread.
             with np.errstate(all="ignore"):
-                return read(file, kind_of(head, str(getattr(file, "name", ""))))
+                return read(file, kind)
     except FileNotFoundError:
         raise DataError(f"no image at {named(source, name)}; check the path") from None
     except AlloykError as error:
@@ -77,7 +76,7 @@ def is_image_file(path: str | Path) -> bool:
         return False
     try:
         with binary_file(path) as file:
-            kind_of(file.read(HEAD_BYTES))
+            kind_of_file(file)
     except (OSError, ValueError, AlloykError):
         return False
     return True
