@@ -1,30 +1,47 @@
 """EDF, the ESRF data format, by fabio."""
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from alloyk.errors import DataError
 from alloyk.imaging.frames import Frames, missing_package
 from alloyk.imaging.limits import CUT_SHORT
 
 
 def edf(file: BinaryIO) -> Frames:
-    """Return the frames of an EDF file."""
+    """Return the frames of an EDF file; a block with `Dim_3` has several.
+
+    Raises:
+        DataError: The frames differ in size.
+        ValueError: The header is damaged, or the file is cut short.
+    """
     image = _opened(file)
-    height, width = image.shape[-2:]
+    blocks = [image.get_frame(number) for number in range(image.nframes)]
+    sizes = {block.shape[-2:] for block in blocks}
+    if len(sizes) > 1:
+        listed = " and ".join(f"{height} × {width}" for height, width in sorted(sizes))
+        raise DataError(f"its frames must have one size, got {listed}; save each size as a file")
+    ((height, width),) = sizes
+    places = [(block, plane) for block in blocks for plane in range(_planes(block))]
 
     def get(number: int) -> np.ndarray:
-        frame = image.get_frame(number) if image.nframes > 1 else image
-        data = np.asarray(frame.data)
-        stored = image._frames[number] if number < len(image._frames) else None
-        if getattr(stored, "incomplete_data", False):  # fabio fills with zeros
+        block, plane = places[number]
+        data = np.asarray(block.data)
+        if getattr(block, "incomplete_data", False):  # fabio fills with zeros
             raise ValueError(CUT_SHORT)
-        _refuse_small_block(frame.header, data)
-        return data
+        _refuse_small_block(block.header, data)
+        return data.reshape(-1, *data.shape[-2:])[plane]
 
-    return Frames(int(image.nframes), int(height), int(width), get)
+    return Frames(len(places), int(height), int(width), get)
+
+
+def _planes(block: Any) -> int:
+    """Return the number of images in a block, from the dimensions above the second."""
+    return math.prod(int(length) for length in block.shape[:-2])
 
 
 def _refuse_small_block(header: Mapping[str, str], data: np.ndarray) -> None:
@@ -33,7 +50,7 @@ def _refuse_small_block(header: Mapping[str, str], data: np.ndarray) -> None:
     size = given.get("edf_binarysize", given.get("size", "")).strip()
     if size.isdecimal() and "compression" not in given and int(size) < data.nbytes:
         raise ValueError(
-            f"its header gives {size} bytes for {data.shape[0]} × {data.shape[1]} {data.dtype}, "
+            f"its header gives {size} bytes for {' × '.join(map(str, data.shape))} {data.dtype}, "
             f"which need {data.nbytes}"
         )
 
@@ -41,7 +58,8 @@ def _refuse_small_block(header: Mapping[str, str], data: np.ndarray) -> None:
 def edf_headers(file: BinaryIO) -> list[dict[str, str]]:
     """Return the header of each frame."""
     image = _opened(file)
-    return [dict(image.get_frame(number).header) for number in range(image.nframes)]
+    blocks = [image.get_frame(number) for number in range(image.nframes)]
+    return [dict(block.header) for block in blocks for _ in range(_planes(block))]
 
 
 def _opened(file: BinaryIO) -> Any:

@@ -22,8 +22,8 @@ IMAGE_SUFFIXES = frozenset(
     | lab.LAB_SUFFIXES
 )
 
-HEAD_BYTES = 512
-"""What `kind_of` needs of a file: EDF may have its keyword late; DICOM's is at 128."""
+HEAD_BYTES = 8192
+"""What `kind_of` needs of a file: EDF may have its keywords late; DICOM's mark is at 128."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def lab_kind(head: bytes) -> str | None:
     """Return the format according to the first bytes of a file, or None."""
     if head.startswith(b"\x93NUMPY"):
         return "npy"
-    if head.startswith(b"PK\x03\x04") and b".npy" in head:
+    if head.startswith(b"PK\x03\x04") and b".npy" in head[:512]:
         return "npz"
     if head.startswith(HDF5_MARK):
         return "hdf5"

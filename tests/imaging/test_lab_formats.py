@@ -322,6 +322,28 @@ def test_a_nexus_default_is_followed_and_ends(tmp_path, default):
     assert (read_image(tmp_path / "a.h5") == 3).all()
 
 
+def edf(array, before=""):
+    """A block of an EDF file, written by hand."""
+    dims = "".join(f"Dim_{n} = {side} ;\n" for n, side in enumerate(array.shape[::-1], 1))
+    text = f"{{\n{before}ByteOrder = LowByteFirst ;\nDataType = UnsignedShort ;\n{dims}"
+    text += f"Size = {array.nbytes} ;\n"
+    return (text + " " * (-(len(text) + 2) % 512) + "}\n").encode() + array.astype("<u2").tobytes()
+
+
+def test_edf_with_late_keywords_a_third_dimension_or_frames_of_two_sizes():
+    pytest.importorskip("fabio")
+    frames = np.arange(5 * 20 * 24, dtype=np.uint16).reshape(5, 20, 24)
+    late = edf(frames[0], before=f"Title = {'x' * 700} ;\n")
+    np.testing.assert_array_equal(read_image(late)[..., 0], frames[0])
+    stack = edf(frames[:2]) + edf(frames[2:])
+    assert page_count(stack) == 5
+    for page in range(5):
+        np.testing.assert_array_equal(read_image(stack, page=page)[..., 0], frames[page])
+    np.testing.assert_allclose(read_image(stack, page="mean")[..., 0], frames.mean(axis=0))
+    with pytest.raises(AlloykError, match="its frames must have one size, got 10 × 24 and 20 × 24"):
+        read_image(edf(frames[0]) + edf(frames[1][:10]), page=0)
+
+
 def test_an_edf_header_that_gives_too_few_bytes_is_refused(tmp_path):
     fabio = pytest.importorskip("fabio")
     path = tmp_path / "a.edf"
