@@ -1,9 +1,9 @@
 """Review runs: evaluate, compare, explain, stress and report them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import path_if
 from alloyk.errors import OptionError
@@ -12,6 +12,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 if TYPE_CHECKING:
     from alloyk.api.results import Comparison, ExplanationResult
     from alloyk.api.run import Run
+    from alloyk.imaging import PageChoice, RawLayout
     from alloyk.robustness.bench import StressResult
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,9 @@ def explain(
     samples: int | None = None,
     data: str | Path | None = None,
     seed: int = 0,
+    page: "PageChoice | None" = None,
+    raw: "RawLayout | Mapping[str, Any] | None" = None,
+    hdf5_path: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> "ExplanationResult":
     """Show the image regions that drove a prediction, as `alloyk explain` does.
@@ -142,6 +146,10 @@ def explain(
         samples: SHAP's points or evaluations per image; by default 200, partition 1000.
         data: Where the run's data set is now.
         seed: Seed of SHAP's samples and of the sanity check.
+        page: Pages to read from files with several: a number from 0, `mean`, or `each` as an
+            image; by default as in training.
+        raw: Layout of raw files without a sidecar, as of `predict`; by default as in training.
+        hdf5_path: Path of the array of images inside HDF5 files; by default as in training.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:
@@ -165,8 +173,10 @@ def explain(
         raise OptionError("`layer` belongs to `method` gradcam")
     if out is None and run.is_file():
         raise OptionError("`out` must be given if RUN is a file")
+    from alloyk.imaging import FileSettings, RawLayout
     from alloyk.inference import find_images
 
+    files = FileSettings(RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw, hdf5_path)
     given = [images] if isinstance(images, str | Path) else images
     paths: Sequence[str | Path] = find_images([str(one) for one in given]) if given else []
     _load_tensorflow(run)
@@ -182,7 +192,7 @@ def explain(
         paths, labels = chosen_images(run, data=data, count=each)
     explanation = explain_run(
         run, paths, method=method, explainer=explainer, label=label, labels=labels, layer=layer,
-        samples=samples, data=data, seed=seed, progress=progress,
+        samples=samples, data=data, seed=seed, page=page, files=files, progress=progress,
     )  # fmt: skip
     return ExplanationResult(explanation, write_explanation(explanation, folder, run))
 

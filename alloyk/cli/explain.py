@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import data_option, out_folder_option
+from alloyk.cli.options import (
+    data_option,
+    hdf5_path_option,
+    out_folder_option,
+    page_option,
+    raw_option,
+)
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -42,12 +48,17 @@ from alloyk.cli.terminal import PROGRESS
     "--seed", default=0, show_default=True, type=click.IntRange(0),
     help="Seed of shap's samples and of the sanity check.",
 )  # fmt: skip
+@page_option
+@raw_option
+@hdf5_path_option
 def explain(run: Path, images: tuple[str, ...], **options: Any) -> None:
     """Show the image regions that drove a prediction of RUN.
 
     IMAGE is an image file, a folder or a quoted pattern; without it, the most and the least
-    confident test image of each class are explained. As a sanity check the maps are repeated with
-    shuffled weights: a map that does not change shows the image, not what was learned.
+    confident test image of each class are explained. FILE[2] selects one page of a stack. Without
+    --page, --raw or --hdf5-path the settings of the training apply. As a sanity check the maps are
+    repeated with shuffled weights: a map that does not change shows the image, not what was
+    learned.
 
     \b
     Examples:

@@ -12,7 +12,15 @@ from alloyk.explanation.gradcam import AUTO, GradCAM, enlarged
 from alloyk.explanation.model_parts import OpenedClassifier, log_odds, open_classifier
 from alloyk.explanation.sanity import sanity_check
 from alloyk.explanation.shapley import GradientSHAP, PartitionSHAP
-from alloyk.imaging import assume_files, read_image, shown
+from alloyk.imaging import (
+    NO_SETTINGS,
+    FileSettings,
+    PageChoice,
+    assume_files,
+    read_image,
+    shown,
+)
+from alloyk.inference.sources import as_items, with_pages
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import is_run_data, open_other_data, open_run_data
@@ -89,6 +97,8 @@ def explain(
     samples: int | None = None,
     data: str | Path | None = None,
     seed: int = 0,
+    page: PageChoice | None = None,
+    files: FileSettings = NO_SETTINGS,
     progress: Progress = NO_PROGRESS,
 ) -> Explanation:
     """Map the evidence for a class in each image, and check that maps depend on the weights.
@@ -105,6 +115,8 @@ def explain(
         data: For SHAP's gradient explainer: the data set whose training images are the background;
             by default the run's own.
         seed: Seed of SHAP's samples, of the background images and of the sanity check.
+        page: Pages to read from files with several; by default as in training.
+        files: How raw and HDF5 files are read; what it leaves open, as in training.
         progress: Progress display, see `alloyk.progress`.
 
     Raises:
@@ -125,8 +137,11 @@ def explain(
         background = background_images(opened, run, data, seed)
         make_maps = GradientSHAP(opened.network, background, seed=seed, **count)
 
-    with assume_files(opened.classifier.metadata.files):
-        raw, paths = [read_image(path) for path in images], tuple(map(str, images))
+    metadata = opened.classifier.metadata
+    with assume_files(metadata.files), assume_files(files):
+        items = with_pages(as_items(images, None), metadata.page if page is None else page)
+        paths = tuple(str(item.source) for item in items)
+        raw = [read_image(path) for path in paths]
     probabilities = opened.classifier.predict(raw, names=list(paths)).probabilities
     seen = np.stack([opened.seen(image) for image in raw])
     explained = probabilities.argmax(axis=1)

@@ -220,7 +220,8 @@ def find_images(
 
     With `channels`, a manifest, or a folder with one, gives its samples. Any other folder gives
     every image below it, sorted; a pattern (`*`, `?`, `[…]`, `**` for any depth) those that match,
-    sorted; a manifest its column `path`. `-`, for standard input, stays.
+    sorted; a manifest its column `path`. `-`, for standard input, stays, and so do a page of a
+    file (`FILE[2]`) and files as channels (`FILE|FILE`).
 
     Args:
         arguments: Files, folders, patterns, manifests and `-`.
@@ -246,7 +247,7 @@ def find_images(
             others = [os.path.join(argument, name) for name in tree.others]
         elif has_samples(argument):
             some = _in_manifest(Path(argument))
-        elif argument == STANDARD_INPUT or all(map(image_exists, channel_files(argument))):
+        elif argument == STANDARD_INPUT or all(map(_is_there, channel_files(argument))):
             some = [argument]
         elif glob.has_magic(argument):
             matches = [p for p in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(p)]
@@ -257,11 +258,24 @@ def find_images(
         if not some:
             raise DataError(
                 f"no image in {shown(argument)}; needs PNG, JPEG, BMP, TIFF or other images"
+                + (_BRACKETS if "[" in argument and not os.path.isdir(argument) else "")
             )
         if others:
             ignored(others)
         found += some
     return found
+
+
+_BRACKETS = (
+    "; FILE[0] needs an existing FILE, and in a pattern [ab] is one of the characters a and b: "
+    "write [[] for a bracket in a name"
+)
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is a file of this name, or one that it names a page of."""
+    file, page = split_page(name)
+    return image_exists(file) and (page is None or not os.path.isdir(file))
 
 
 def has_samples(argument: str) -> bool:

@@ -7,6 +7,7 @@ import datetime
 import glob
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import is_image_name, read_image, shown
+from alloyk.imaging import (
+    assume_files,
+    is_image_file,
+    page_count,
+    read_image,
+    shown,
+    split_page,
+)
+from alloyk.imaging.described import file_settings
 from alloyk.imaging.gray import to_gray
 from alloyk.imaging.header import header_settings
 from alloyk.preprocessing.frame_sessions import of_nearest_session
@@ -107,6 +116,7 @@ def load_flat_frames(
         root: Folder of the data set; relative names are searched for there first.
         flat: An image file, a folder of them, or a pattern such as `_calibration/flat_*.png`; or
             several of these, called steps: one without and the others with an absorber in the beam.
+            All pages of a file with several are averaged; `FILE[2]` is one of them.
         dark: The same for the dark frames; None if the detector has no dark signal. From frames
             of several exposure times, the dark signal is interpolated to those of the images and
             of the flat frames.
@@ -118,7 +128,19 @@ def load_flat_frames(
         AlloykError: A frame is missing or of another size, the flat is not brighter than the dark,
             steps are alike, exposure times are missing, or too many pixels are dead.
     """
-    names = [flat] if isinstance(flat, str) else list(flat)
+    # Frames outside of the data set are read by its settings too.
+    with assume_files(file_settings(root / "frame")):
+        return _load(root, [flat] if isinstance(flat, str) else flat, dark, exposure_s, acquired)
+
+
+def _load(
+    root: Path,
+    names: Sequence[str],
+    dark: str | None,
+    exposure_s: float | None,
+    acquired: Sequence[datetime.datetime],
+) -> FlatFrames:
+    """`load_flat_frames`, with the settings of the data set."""
     found = [_found_frames(root, name, "data.flat", acquired) for name in names]
     dark_signal = None
     if dark is not None:
@@ -281,25 +303,28 @@ def _found_frames(
 
 
 def _mean_of(paths: Sequence[Path], key: str) -> np.ndarray:
-    """Mean of frames, float32 `(h, w)`."""
-    total = np.zeros(0)
+    """Mean of frames, float32 `(h, w)`; every page of a file counts as one."""
+    total, count = np.zeros(0), 0
     for path in paths:
-        frame = to_gray(read_image(path))[..., 0].astype(np.float64)
+        pages = page_count(path) if split_page(path)[1] is None else 1
+        image = read_image(path, page="mean") if pages > 1 else read_image(path)
+        frame = to_gray(image)[..., 0].astype(np.float64) * pages
         if total.size and frame.shape != total.shape:
             raise AlloykError(
                 f"the frames of {key} must have one size, got {_size(total)} in {shown(paths[0])} "
                 f"and {_size(frame)} in {shown(path)}"
             )
         total = total + frame if total.size else frame
-    return (total / len(paths)).astype(np.float32)
+        count += pages
+    return (total / count).astype(np.float32)
 
 
 def _frame_paths(root: Path, name: str) -> list[Path]:
-    for path in (root / name, Path(name)):
-        if path.is_file():
+    for path, folder in ((root / name, glob.escape(str(root))), (Path(name), "")):
+        if Path(split_page(path)[0]).is_file():
             return [path]
-        names = glob.glob(glob.escape(str(path)) + "/*" if path.is_dir() else str(path))
-        found = sorted(Path(name) for name in names if is_image_name(Path(name).name))
+        pattern = f"{glob.escape(str(path))}/*" if path.is_dir() else os.path.join(folder, name)
+        found = sorted(Path(one) for one in glob.glob(pattern) if is_image_file(one))
         if found:
             return found
     return []

@@ -1,5 +1,6 @@
 """`alloyk explain` on a run: which images, which files, what is refused, nothing half-written."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -15,7 +16,8 @@ from alloyk.cli import main
 from alloyk.errors import AlloykError
 from alloyk.explanation import most_and_least_confident
 from alloyk.explanation.model_parts import open_classifier
-from alloyk.inference.metadata import ModelMetadata, write_metadata
+from alloyk.imaging import read_image
+from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from alloyk.reporting import write_report
 from alloyk.runs.predictions import Predictions, read_predictions
 
@@ -97,6 +99,28 @@ def test_the_network_has_one_input_and_logits_however_it_was_saved(run, tmp_path
     write_metadata(tmp_path / "model.keras", ModelMetadata(CLASSES, "logits", simulated=False))
     opened = open_classifier(tmp_path / "model.keras")
     assert opened.logits(np.zeros((2, 32, 32), np.float32)).shape == (2, 3)
+
+
+def test_pages_are_read_as_in_training_or_as_asked_for(runner, run, data, tmp_path):
+    plates = [read_image(path) for path in sorted(data.glob("test/1050/*.png"))]
+    stack = np.stack([plate[..., 0] for plate in plates if plate.shape == plates[0].shape][:3])
+    np.save(tmp_path / "stack.npy", stack)
+    metadata = read_metadata(run / "model.keras")
+    keras.saving.load_model(run / "model.keras").save(run / "model.keras")  # without metadata
+    write_metadata(run / "model.keras", dataclasses.replace(metadata, page="mean"))
+
+    def explained(*given):
+        out = tmp_path / f"why{len(list(tmp_path.iterdir()))}"
+        result = runner.invoke(main, ["explain", str(run), *given, "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        record = json.loads((out / "explanation.json").read_text())
+        return [image["path"] for image in record["images"]]
+
+    file = str(tmp_path / "stack.npy")
+    assert explained(file) == [f"{file}[mean]"]
+    assert explained(file, "--page", "1") == [f"{file}[1]"]
+    assert explained(file, "--page", "each") == [f"{file}[{n}]" for n in range(len(stack))]
+    assert explained(f"{file}[0]") == [f"{file}[0]"]
 
 
 def test_chosen_images_a_class_and_a_layer(runner, run, data, tmp_path):

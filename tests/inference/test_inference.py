@@ -347,6 +347,31 @@ def test_files_and_patterns_keep_their_order(tmp_path, monkeypatch):
         find_images(["empty"])
 
 
+def test_pages_and_channels_are_named_as_in_a_manifest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("stack.npy", np.ones((3, 8, 9), np.uint16))
+    np.save("two.npy", np.ones((2, 8, 9), np.uint16))
+    for name in ("plate1.png", "plate2.png", "plate[1].png"):
+        save(tmp_path / name, 1)
+    names = ["stack.npy[0]", "stack.npy[mean]", "stack.npy[channels]", "stack.npy[1]|two.npy[0]"]
+    assert find_images(names) == names
+    assert find_images(["stack.npy[9]"]) == ["stack.npy[9]"]  # reading tells how many it has
+    assert find_images(["plate[12].png"]) == ["plate1.png", "plate2.png"]
+    assert find_images(["plate[1].png"]) == ["plate[1].png"]  # a name before a pattern
+    (tmp_path / "plate.npy[2]").touch()
+    np.save("plate.npy", np.ones((3, 8, 9), np.uint16))
+    assert find_images(["plate.npy[2]"]) == ["plate.npy[2]"]  # a name before a page
+    with pytest.raises(AlloykError, match=r"no image in gone\.npy\[0\]; .*FILE\[0\] needs an exis"):
+        find_images(["gone.npy[0]"])
+    (tmp_path / "day[3]").mkdir()
+    save(tmp_path / "day[3]" / "a.png", 1)
+    with pytest.raises(
+        AlloykError, match=r"no image in day.*: write \[\[\] for a bracket in a name"
+    ):
+        find_images(["day[3]/*.png"])
+    assert find_images(["day[[]3]/*.png"]) == ["day[3]/a.png"]
+
+
 def test_tables_hold_the_same():
     found = Classification(
         ("a, b.png", "c.png"), ("1050", "2017"), np.array([[0.75, 0.25], [1 / 3, 2 / 3]]), CLASSES

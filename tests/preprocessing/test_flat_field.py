@@ -12,7 +12,7 @@ from alloyk.config import parse_overrides, resolve_config
 from alloyk.errors import AlloykError
 from alloyk.exporting import export_run
 from alloyk.exporting import exporter as export
-from alloyk.imaging import read_image
+from alloyk.imaging import FileSettings, RawLayout, describe_files, read_image
 from alloyk.imaging.times import parsed_time
 from alloyk.inference import load
 from alloyk.inference.latency import Speed
@@ -74,6 +74,50 @@ def test_a_file_a_folder_and_no_dark_frame_will_do(tmp_path, frames, monkeypatch
     (tmp_path / "flats" / "frames.csv").write_text("not an image")
     monkeypatch.chdir(tmp_path)
     np.testing.assert_allclose(load_flat_frames(tmp_path / "a", "flats").flat, frames[0], rtol=1e-6)
+
+
+def test_pages_of_a_file_are_frames(tmp_path, frames):
+    """Every page counts as one, also beside files of a single frame."""
+    flats = [read_image(tmp_path / f"_calibration/flat_{n}.png")[..., 0] for n in range(3)]
+    (tmp_path / "cal").mkdir()
+    np.save(tmp_path / "cal/two.npy", np.stack(flats[:2]))
+    np.save(tmp_path / "cal/one.npy", flats[2])
+    for name in ("cal", "cal/*.npy"):
+        np.testing.assert_allclose(load_flat_frames(tmp_path, name).flat, frames[0], rtol=1e-6)
+    for name in ("cal/two.npy", "cal/two.npy[mean]"):
+        expected = np.mean(flats[:2], axis=0)
+        np.testing.assert_allclose(load_flat_frames(tmp_path, name).flat, expected, rtol=1e-6)
+    one = load_flat_frames(tmp_path, "cal/two.npy[1]", "_calibration/dark_*.png")
+    np.testing.assert_array_equal(one.flat, flats[1])
+
+
+def test_patterns_are_found_below_a_folder_with_brackets(tmp_path, frames):
+    folder = tmp_path / "day [3]"
+    (tmp_path / "_calibration").rename(tmp_path / "moved")
+    folder.mkdir()
+    (tmp_path / "moved").rename(folder / "_calibration")
+    np.testing.assert_allclose(loaded(folder).flat, frames[0], rtol=1e-6)
+
+
+def test_frames_without_a_suffix_are_found(tmp_path, frames):
+    for number, file in enumerate(sorted((tmp_path / "_calibration").glob("flat_*"))):
+        file.rename(tmp_path / f"_calibration/IM{number}")
+    (tmp_path / "_calibration/IMPRINT").write_text("not an image")
+    found = load_flat_frames(tmp_path, "_calibration/IM*")
+    np.testing.assert_allclose(found.flat, frames[0], rtol=1e-6)
+
+
+def test_frames_outside_of_the_data_set_are_read_by_its_settings(tmp_path, frames):
+    data, cal = tmp_path / "data", tmp_path / "cal"
+    cal.mkdir()
+    flat = read_image(tmp_path / "_calibration/flat_0.png")[..., 0]
+    flat.tofile(cal / "flat.raw")
+    describe_files(data, FileSettings(RawLayout("uint16", flat.shape)))
+    try:
+        found = load_flat_frames(data, str(cal / "flat.raw"))
+    finally:
+        describe_files(data, FileSettings())
+    np.testing.assert_array_equal(found.flat, flat)
 
 
 def test_a_hot_and_an_overly_sensitive_pixel_are_dead_too(tmp_path):
