@@ -34,7 +34,7 @@ def edf(file: BinaryIO) -> Frames:
         if getattr(block, "incomplete_data", False):  # fabio fills with zeros
             raise ValueError(CUT_SHORT)
         _refuse_small_block(block.header, data)
-        return data.reshape(-1, *data.shape[-2:])[plane]
+        return np.asarray(data.reshape(-1, *data.shape[-2:])[plane])
 
     return Frames(len(places), int(height), int(width), get)
 

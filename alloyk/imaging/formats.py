@@ -83,8 +83,8 @@ def kind_of_file(file: BinaryIO) -> str:
     try:
         return kind_of(head, str(getattr(file, "name", "")))
     except ValueError:
-        place = HEAD_BYTES
-        while len(head) >= HEAD_BYTES and len(mark := _bytes_at(file, place)) == len(lab.HDF5_MARK):
+        place = 512
+        while len(mark := _bytes_at(file, place)) == len(lab.HDF5_MARK):
             if mark == lab.HDF5_MARK:
                 return "hdf5"
             place *= 2

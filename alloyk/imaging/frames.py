@@ -42,6 +42,8 @@ def frames_of_array(array: Any) -> Frames:
     if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3)):
         return Frames(1, shape[0], shape[1], lambda number: np.asarray(array[...]))
     if len(shape) == 3:
+        if not shape[0]:
+            raise DataError(f"it has no pages (shape {shape}); remove it")
         return Frames(shape[0], shape[1], shape[2], lambda number: np.asarray(array[number]))
     raise DataError(
         "its shape must be (height, width), (height, width, 3) or (frames, height, width), got "

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -15,6 +16,10 @@ from alloyk.imaging.limits import CUT_SHORT
 from alloyk.imaging.messages import shown
 
 Result = TypeVar("Result")
+
+# What decoders quote of a damaged file: escaped bytes and what follows them.
+_DUMP = re.compile(r"(?:\\x[0-9a-f]{2}.{0,2}){3}.*")
+_LONGEST_REASON = 200
 
 
 def with_open_image(
@@ -95,7 +100,8 @@ def _reason(error: Exception) -> str:
         return "its header is damaged"
     if "image file is truncated" in why or why == "Truncated File Read":
         return CUT_SHORT
-    return why
+    why = _DUMP.sub("…", "".join(c if c.isprintable() else "·" for c in why))
+    return why if len(why) <= _LONGEST_REASON else why[:_LONGEST_REASON] + "…"
 
 
 def binary_file(source: str | Path | bytes) -> BinaryIO:

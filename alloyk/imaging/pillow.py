@@ -19,7 +19,7 @@ from alloyk.imaging.limits import (
 # is set once, because warnings.catch_warnings is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG = 0x0112
 
 
 def read_jpeg(file: BinaryIO, page: int | None) -> np.ndarray:
@@ -61,5 +61,13 @@ def _turned_array(image: Image.Image) -> np.ndarray:
     return oriented(pillow_array(image), _orientation(image))
 
 
+def orientation(image: Image.Image) -> int:
+    """Return the orientation in the EXIF or XMP of an image; 1, upright, if it cannot be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # of almost any type, by the kind of damage
+        return 1
+
+
 def _orientation(image: Image.Image) -> int:
-    return image.getexif().get(ORIENTATION_TAG, 1) if "exif" in image.info else 1
+    return orientation(image) if "exif" in image.info else 1

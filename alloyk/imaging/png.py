@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from alloyk.errors import DataError
 from alloyk.imaging.limits import (
     CUT_SHORT,
     native,
@@ -22,7 +23,7 @@ from alloyk.imaging.limits import (
     refuse_bad_page,
     refuse_bad_size,
 )
-from alloyk.imaging.pillow import ORIENTATION_TAG
+from alloyk.imaging.pillow import orientation
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
@@ -54,6 +55,8 @@ _INERT_PARTS = frozenset(
 )
 
 _TEXT_PARTS = (b"tEXt", b"zTXt", b"iTXt")
+_ANIMATION = b"acTL"
+_BEGINNING_READ = (*_TEXT_PARTS, _ANIMATION)
 _TURNING_KEYS = (b"Raw profile type ", b"XML:com.adobe.xmp")
 _KEY_BYTES = 20
 
@@ -83,12 +86,12 @@ def read(file: BinaryIO, page: int | None) -> np.ndarray:
     data = file.read()
     header, parts = _taken_apart(data)
     refuse_bad_size(header.height, header.width)
+    _refuse_animation(parts)
     if (header.colour, header.depth) not in _DECODERS:
         raise ValueError(f"colour type {header.colour} with {header.depth} bits does not exist")
     array = _decoded(header, b"".join(parts[b"IDAT"]))
     if header.colour == _PALETTE:
-        palette = np.frombuffer(b"".join(parts.get(b"PLTE", [])), np.uint8)
-        array = palette.reshape(-1, 3)[array[..., 0]]
+        array = _looked_up(array[..., 0], b"".join(parts.get(b"PLTE", [])))
     if _may_be_turned(parts):
         array = oriented(array, _orientation(io.BytesIO(data)))
     return array
@@ -103,11 +106,12 @@ def size(file: BinaryIO, page: int | None) -> tuple[int, int]:
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        begin = file.read(min(length, _KEY_BYTES)) if name in _TEXT_PARTS else b""
+        begin = file.read(min(length, _KEY_BYTES)) if name in _BEGINNING_READ else b""
         parts.setdefault(name, []).append(memoryview(begin))
         file.seek(length - len(begin) + 4, io.SEEK_CUR)
-    orientation = _orientation(file) if _may_be_turned(parts) else 1
-    return oriented_size(image.height, image.width, orientation)
+    _refuse_animation(parts)
+    turned = _orientation(file) if _may_be_turned(parts) else 1
+    return oriented_size(image.height, image.width, turned)
 
 
 def plain_depth(file: BinaryIO) -> int | None:
@@ -138,7 +142,22 @@ def _may_be_turned(parts: dict[bytes, list[memoryview]]) -> bool:
 
 def _orientation(file: BinaryIO) -> int:
     file.seek(0)
-    return int(Image.open(file).getexif().get(ORIENTATION_TAG, 1))
+    return orientation(Image.open(file))
+
+
+def _refuse_animation(parts: dict[bytes, list[memoryview]]) -> None:
+    """Raise if there are images after the first, which PNG readers show alone (PNG 3, 11.3.6)."""
+    control = parts.get(_ANIMATION)
+    frames = int.from_bytes(control[0][:4]) if control else 1
+    if frames > 1:
+        raise DataError(f"it is an animation of {frames} images; save each as a file")
+
+
+def _looked_up(index: np.ndarray, palette: bytes) -> np.ndarray:
+    colours = len(palette) // 3
+    if len(palette) % 3 or index.max(initial=0) >= colours:
+        raise ValueError(f"its pixels exceed the {colours} colours of its palette")
+    return np.asarray(np.frombuffer(palette, np.uint8).reshape(-1, 3)[index])
 
 
 def _taken_apart(

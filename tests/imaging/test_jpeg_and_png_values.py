@@ -1,6 +1,8 @@
 """JPEG without its middle, and PNG whose orientation lies in a text part."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -127,3 +129,69 @@ def test_png_with_another_text_part_stays_plain(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(GRAY).save(path, pnginfo=text)
     assert plain_format(path) == "png8"
+
+
+def with_chunk(image, name, content):
+    """A PNG file with a chunk after its header."""
+    plain = io.BytesIO()
+    image.save(plain, "PNG")
+    data, body = plain.getvalue(), name + content
+    chunk = struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:33] + chunk + data[33:]
+
+
+def exif(orientation):
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found.tobytes().removeprefix(b"Exif\0\0")
+
+
+@pytest.mark.parametrize("cut", [0, 3, 7, 12, None])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # as in use
+def test_orientation_that_cannot_be_read_is_ignored(cut, suffix):
+    image = Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10))
+    content = exif(6)[:cut]
+    data = with_chunk(image, b"eXIf", content)
+    if suffix == "jpg":
+        file = io.BytesIO()
+        image.save(file, "JPEG", exif=b"Exif\0\0" + content)
+        data = file.getvalue()
+    size = (10, 8) if cut is None else (8, 10)
+    assert read_image(data).shape[:2] == image_size(data) == size
+
+
+@pytest.mark.parametrize("text", [b"\0broken", b"\0" + zlib.compress(b"\nexif\n 10\nzz")])
+def test_a_profile_in_a_text_part_that_cannot_be_read_is_ignored(text):
+    image = Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10))
+    data = with_chunk(image, b"zTXt", b"Raw profile type exif\0" + text)
+    assert read_image(data).shape[:2] == image_size(data) == (8, 10)
+
+
+def test_an_animation_is_refused_and_one_image_of_it_is_read():
+    image = Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10))
+    for read in (read_image, image_size):
+        with pytest.raises(AlloykError, match="it is an animation of 3 images; save each"):
+            read(with_chunk(image, b"acTL", struct.pack(">II", 3, 0)))
+    alone = with_chunk(image, b"acTL", struct.pack(">II", 1, 0))
+    np.testing.assert_array_equal(read_image(alone)[..., 0], np.asarray(image))
+
+
+def test_the_first_image_of_mpo_is_read():
+    first, second = (Image.fromarray(np.full((8, 10), value, np.uint8)) for value in (50, 200))
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(read_image(file.getvalue()), np.full((8, 10, 1), 50))
+
+
+def test_a_pixel_beyond_the_palette_is_named():
+    image = Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10)).convert("P")
+    file = io.BytesIO()
+    image.save(file, "PNG", bits=8)
+    data = file.getvalue()
+    start = data.index(b"PLTE") - 4
+    (length,) = struct.unpack(">I", data[start : start + 4])
+    body = b"PLTE" + data[start + 8 : start + 20]
+    short = struct.pack(">I", 12) + body + struct.pack(">I", zlib.crc32(body))
+    with pytest.raises(AlloykError, match="its pixels exceed the 4 colours of its palette"):
+        read_image(data[:start] + short + data[start + 12 + length :])

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import warnings
 import zipfile
 
@@ -461,6 +462,62 @@ def test_the_order_of_fortran_and_new_versions_are_read():
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, STACK[0], version=version)
         np.testing.assert_array_equal(read_image(buffer.getvalue())[..., 0], STACK[0])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_pages_in_any_order_and_damage_behind_the_page(save, order):
+    stack = np.asarray(np.arange(5 * 40 * 60, dtype=np.uint16).reshape(5, 40, 60), order=order)
+    file = io.BytesIO()
+    save(file, stack)
+    for page in (3, 0, 4):
+        np.testing.assert_array_equal(read_image(file.getvalue(), page=page)[..., 0], stack[page])
+    mean = read_image(file.getvalue(), page="mean")
+    np.testing.assert_allclose(mean[..., 0], stack.mean(axis=0))
+    broken = bytearray(file.getvalue())
+    broken[-200] ^= 0xFF  # in the last page
+    with pytest.raises(AlloykError):
+        read_image(bytes(broken), page=0)
+
+
+def test_a_page_of_npz_takes_the_memory_of_a_page():
+    stack = np.zeros((200, 500, 500), np.uint8)
+    stack[7] = 3
+    file = io.BytesIO()
+    np.savez_compressed(file, stack)
+    content = file.getvalue()
+    tracemalloc.start()
+    try:
+        assert read_image(content, page=7).min() == 3
+        assert tracemalloc.get_traced_memory()[1] < 10e6  # the stack has 50 MB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("page", [None, 0, "mean", "channels"])
+def test_an_array_without_pages_says_so(page):
+    file = io.BytesIO()
+    np.save(file, np.zeros((0, 4, 5)))
+    with pytest.raises(AlloykError, match=r"it has no pages \(shape \(0, 4, 5\)\); remove it"):
+        read_image(file.getvalue(), page=page)
+    with pytest.raises(AlloykError, match="it has no pages"):
+        page_count(file.getvalue())
+
+
+def test_reasons_of_damaged_files_are_short_and_readable():
+    array = io.BytesIO()
+    np.savez_compressed(array, np.arange(800, dtype=np.uint16).reshape(20, 40))
+    broken = bytearray(array.getvalue())
+    broken[27] = 2  # a name of 521 bytes
+    with pytest.raises(AlloykError) as caught:
+        read_image(bytes(broken))
+    assert len(str(caught.value)) < 300
+    assert "\\x" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    plain = io.BytesIO()
+    np.save(plain, np.zeros((4, 5)))
+    with pytest.raises(AlloykError, match="its header is damaged; replace or remove it"):
+        read_image(plain.getvalue().replace(b"(4, 5)", b"(4, \xe9\x15"))
 
 
 @pytest.mark.parametrize("page", [0, "mean"])
