@@ -11,8 +11,8 @@ import numpy as np
 from alloyk.alloys import display_name
 from alloyk.auditing.findings import Audited, counted
 from alloyk.auditing.leaks import similar_pairs
+from alloyk.auditing.measure import audited_image
 from alloyk.auditing.quality import series_in_order
-from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
 from alloyk.plots import new_axes, readable_names, save_figure
 from alloyk.plots.style import COLORS, GRAY, Axes, Figure, add_legend, finish, in_house_style
@@ -94,7 +94,7 @@ def plot_intensities(audited: Audited) -> Axes | None:
     for number, (label, members) in enumerate(drawn.items()):
         total = np.zeros(BINS)
         for row in members:
-            gray = to_gray(read_image(audited.root / audited.paths[row]))
+            gray = to_gray(audited_image(audited.root / audited.paths[row]))
             total += np.histogram(gray, edges)[0] / gray.size
         ax.stairs(
             100 * total / len(members), edges, color=COLORS[number % len(COLORS)], linewidth=1.4
@@ -167,7 +167,7 @@ def plot_examples(audited: Audited) -> Axes | None:
     figure = Figure(figsize=(2.0 * len(titles) + 0.9, 2.0 * len(drawn) + 0.9), layout="constrained")
     axes = figure.subplots(len(drawn), len(titles), squeeze=False)
     for number, (label, members) in enumerate(drawn.items()):
-        raw = read_image(audited.root / audited.paths[members[0]])
+        raw = audited_image(audited.root / audited.paths[members[0]])
         batch = tf.constant(raw[None].astype(np.float32))
         ready = plain(batch)
         shown = [
@@ -198,7 +198,7 @@ def plot_pairs(audited: Audited, pairs) -> Axes | None:
     places = figure.subplots(rows, columns, squeeze=False).reshape(-1, 2)
     for place, (*members, similarity) in zip(places, some, strict=False):
         for ax, member in zip(place, members, strict=True):
-            raw = read_image(audited.root / audited.paths[member])
+            raw = audited_image(audited.root / audited.paths[member])
             name = readable_names([audited.paths[member]], width=34, lines=2)[0]
             _show(ax, _displayable(raw), name, vmin=0, vmax=1)
         place[0].set_ylabel(f"{similarity:.2f}", fontsize=9)

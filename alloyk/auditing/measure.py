@@ -9,8 +9,9 @@ from PIL import Image
 
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL, Defects, find_defects
 from alloyk.errors import AlloykError
-from alloyk.imaging import channel_files, image_format, read_image, shown
+from alloyk.imaging import channel_files, image_format, read_image, shown, split_page
 from alloyk.imaging.gray import to_gray
+from alloyk.imaging.pages import CHANNELS
 
 THUMB = 16
 """Side of the thumbnail that represents the scene."""
@@ -91,13 +92,23 @@ def measure_image(path: str | Path) -> Measures:
         AlloykError: The file cannot be read.
     """
     try:
-        first = channel_files(path)[0]
-        return measure_array(read_image(first), image_format(first))
+        return measure_array(audited_image(path), image_format(path))
     except MemoryError:
         raise AlloykError(
             f"cannot read the image {shown(path)}: it does not fit into memory; cut it into "
             "smaller images"
         ) from None
+
+
+def audited_image(path: str | Path) -> np.ndarray:
+    """Read an image `(height, width, 1 or 3)`; of a sample of several channels the first one.
+
+    Raises:
+        AlloykError: The file cannot be read.
+    """
+    first = channel_files(path)[0]
+    image = read_image(first)
+    return image[..., :1] if split_page(first)[1] == CHANNELS else image
 
 
 def measure_array(image: np.ndarray, file_format: str) -> Measures:

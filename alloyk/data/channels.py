@@ -4,6 +4,8 @@ Rows of one plate (or one pose) become a single row, with one file for each chos
 column; its path lists these files.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +13,9 @@ import numpy as np
 from alloyk.data.names import PLATE, column_called
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import ChannelChoice, channel_name
+from alloyk.imaging import ChannelChoice, channel_name, split_page
 from alloyk.imaging.channels import SEPARATOR
+from alloyk.imaging.pages import CHANNELS
 from alloyk.targets.cells import number_in
 
 if TYPE_CHECKING:
@@ -71,6 +74,30 @@ def with_channels(
     if choice.count == 1:
         return used.iloc[rows[:, 0]].reset_index(drop=True), notes
     return _joined(used, rows, by), notes
+
+
+def refuse_channels(root: Path, paths: Iterable[str]) -> None:
+    """Refuse rows that name images of several channels.
+
+    Such an image would be taken for colour, or have more channels than the network.
+
+    Args:
+        root: The folder that the paths are relative to.
+        paths: Path of each sample.
+
+    Raises:
+        DataError: A row names `FILE[channels]`.
+    """
+    refused = [
+        path
+        for path in paths
+        if path.endswith(f"[{CHANNELS}]") and split_page(root / path)[1] == CHANNELS
+    ]
+    if refused:
+        raise DataError(
+            f"{len(refused)} rows name images of several channels ({few(refused)}), but a row must "
+            "name one channel; give each page a row, and join them by data.channels"
+        )
 
 
 def _column(table: "pd.DataFrame", name: str, setting: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloyk.data.channels import with_channels
+from alloyk.data.channels import refuse_channels, with_channels
 from alloyk.data.discovery import (
     common_folder,
     existing_folder,
@@ -176,6 +176,7 @@ def load_dataset(
     root, table, given_by, notes = read_table(
         Path(data), page=page, raw=raw, hdf5_path=hdf5_path, channels=channels
     )
+    refuse_channels(root, table["path"])
     record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloyk.data import PLATE, SPLITS, ImageDataset, group_name
+from alloyk.data.channels import refuse_channels
 from alloyk.data.dataset import read_record, read_table
 from alloyk.data.notes import shared_group_notes, taken_notes
 from alloyk.data.source import data_path, open_dataset, skipped_notes, without_unreadable
@@ -110,6 +111,7 @@ def open_other_data(run: str | Path, data: str | Path, *, whole: bool = False) -
         return open_dataset(settings)
     path = data_path(settings.path, settings.simulate)
     root, table, _, notes = read_table(path, **_reading(settings))
+    refuse_channels(root, table["path"])
     if "split" not in table.columns:
         table = table.assign(split="")
     classes = tuple(sorted(set(table["label"])))

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.exposure import equalize_hist
 
+import alloyk
 from alloyk.auditing import audit_dataset, blocks, find_all, similarity
 from alloyk.auditing.measure import measure_array, measure_image
 from alloyk.auditing.similarity import near_duplicates
@@ -273,6 +274,22 @@ def test_mixed_sizes_depths_and_modes_are_counted(tmp_path):
     assert findings["mixed-sizes"][0].severity == "check"
     assert findings["mixed-depths"][0].values["depth"] == {"uint16": 48, "uint8": 2}
     assert findings["false-colour"][0].images == ["1050/a-2.png"]
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6])
+def test_of_several_channels_the_first_is_checked_and_drawn(tmp_path, channels, unrendered):
+    rng = np.random.default_rng(0)
+    lines = ["path,label"]
+    for number in range(4):
+        stack = np.stack([radiograph(rng) // (n + 1) for n in range(channels)])
+        np.save(tmp_path / f"{number}.npy", stack)
+        lines.append(f"{number}.npy[channels],{'ab'[number % 2]}")
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    audited = alloyk.audit(tmp_path / "m.csv", figures=tmp_path / "figures").audited
+    assert set(audited.measure("mode")) == {"gray"}
+    first = np.load(tmp_path / "0.npy")[0]
+    assert audited.measure("mean")[0] == pytest.approx(first.mean())
+    assert (tmp_path / "figures" / "examples.png").is_file()
 
 
 def test_saturated_empty_and_featureless_images_are_found(tmp_path):

@@ -43,6 +43,17 @@ def test_without_a_choice_nothing_changes():
     assert with_channels(rows, None)[0] is rows
 
 
+def test_rows_of_several_channels_are_refused_by_name(tmp_path):
+    """Two channels ended in a traceback, three were taken for colour, of six three were used."""
+    for number in range(4):
+        np.save(tmp_path / f"{number}.npy", np.ones((2, 8, 9), np.uint16))
+    lines = [f"{number}.npy[channels],{'ab'[number % 2]}" for number in range(4)]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label", *lines]))
+    message = r"^4 rows name images of several channels \(0\.npy\[.* join them by data\.channels$"
+    with pytest.raises(AlloykError, match=message):
+        load_dataset(tmp_path / "m.csv")
+
+
 def test_poses_tell_the_samples_of_one_plate_apart():
     columns = ("path", "label", "plate_id", "pose_id", "kv")
     rows = [(f"{pose}_{kv}.png", "a", "1", pose, kv) for pose in "xy" for kv in ("40", "50")]
