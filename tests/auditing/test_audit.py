@@ -277,7 +277,7 @@ def test_mixed_sizes_depths_and_modes_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [2, 3, 6])
-def test_of_several_channels_the_first_is_checked_and_drawn(tmp_path, channels, unrendered):
+def test_of_several_channels_the_first_is_checked_and_drawn(tmp_path, channels):
     rng = np.random.default_rng(0)
     lines = ["path,label"]
     for number in range(4):
