@@ -3,43 +3,19 @@
 pydicom's own decoders come first; these serve what Pillow cannot decode.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
-import numpy as np
 from pydicom import pixels, uid
 from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.pixels.decoders.base import DecodeRunner
 
-from alloyk.imaging.limits import CUT_SHORT
-
-_END = b"\xff\xd9"
-
-
-def _complete(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a JPEG decoder that raises if pixels are missing, where `decode` fills them.
-
-    A complete frame gives the same pixels with bits left over before its end marker.
-    """
-
-    def decoded(source: bytes) -> Any:
-        body, end, rest = source.rpartition(_END)
-        if not end or rest.strip(b"\0\xff"):
-            raise ValueError(CUT_SHORT)
-        image = decode(source)
-        for filling in (b"\x55", b"\xaa"):
-            if not np.array_equal(image, decode(body + 64 * filling + end)):
-                raise ValueError("pixels are missing in its middle")
-        return image
-
-    return decoded
-
+from alloyk.imaging.jpeg_other import complete
 
 _DECODERS = {
-    uid.JPEGExtended12Bit: _complete(imagecodecs.jpeg8_decode),
-    uid.JPEGLossless: _complete(imagecodecs.ljpeg_decode),
-    uid.JPEGLosslessSV1: _complete(imagecodecs.ljpeg_decode),
+    uid.JPEGExtended12Bit: complete(imagecodecs.jpeg8_decode),
+    uid.JPEGLossless: complete(imagecodecs.ljpeg_decode),
+    uid.JPEGLosslessSV1: complete(imagecodecs.ljpeg_decode),
     uid.JPEGLSLossless: imagecodecs.jpegls_decode,
     uid.JPEGLSNearLossless: imagecodecs.jpegls_decode,
     uid.JPEG2000Lossless: imagecodecs.jpeg2k_decode,

@@ -53,7 +53,7 @@ def format_of(kind: str) -> Format:
     if kind == "png":
         return Format(png.read, png.size)
     if kind == "jpeg":
-        return Format(pillow.read_jpeg, pillow.size)
+        return Format(pillow.read_jpeg, pillow.size_of_jpeg)
     if kind == "bmp":
         return Format(pillow.read_bmp, pillow.size)
     if kind == "tiff":

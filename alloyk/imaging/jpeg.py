@@ -20,6 +20,8 @@ from alloyk.imaging.limits import CUT_SHORT, refuse_bad_size
 # Markers (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, table B.1).
 _BASELINE, _SEQUENTIAL, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _SCAN, _RESTART_INTERVAL, _APP1, _APP14, _COMMENT = 0xDA, 0xDD, 0xE1, 0xEE, 0xFE
+_STARTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_NUMBER_OF_LINES = b"\xff\xdc\0\x04"
 _END = b"\xff\xd9"
 _PIECE_END = re.compile(rb"\xff[\x01-\xfe]")
 
@@ -32,7 +34,19 @@ _TAIL = 16
 _FILLING = 64
 
 
-class _Header(NamedTuple):
+class Frame(NamedTuple):
+    """What the start of a frame says (T.81, B.2.2); `height` 0 is given behind the first scan."""
+
+    marker: int
+    depth: int
+    height: int
+    width: int
+    channels: int
+
+
+class Header(NamedTuple):
+    """What is before the pixels of a JPEG file."""
+
     all_segments: list[tuple[int, bytes]]  # before the first scan, as (marker, content)
     scan: int  # where the first scan begins
     end: int  # where the end marker is
@@ -42,6 +56,42 @@ class _Header(NamedTuple):
         """The last segment of each marker."""
         return dict(self.all_segments)
 
+    @property
+    def frame(self) -> Frame:
+        """The first start of a frame, also that of JPEG-LS (T.87).
+
+        Raises:
+            ValueError: There is none.
+        """
+        for marker, content in self.all_segments:
+            if (marker in _STARTS or marker == 0xF7) and len(content) >= 6:
+                return Frame(marker, *struct.unpack(">BHHB", content[:6]))
+        raise ValueError("its header is damaged: it gives no size")
+
+    @property
+    def exif(self) -> bytes:
+        """The EXIF, or `b""`."""
+        found = (content for marker, content in self.all_segments if marker == _APP1)
+        return next((content for content in found if content.startswith(b"Exif\0\0")), b"")
+
+
+def with_height(data: bytes) -> bytes:
+    """Return a file whose header has the height, which DNL may give behind the first scan.
+
+    Raises:
+        ValueError: The file has no size or no end.
+    """
+    header = header_of(data)
+    start, height = 2, data.find(_NUMBER_OF_LINES, header.scan)
+    if header.frame.height or not 0 <= height < header.end:
+        return data
+    for marker, content in header.all_segments:
+        start = data.index(bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2), start)
+        if marker == header.frame.marker:
+            break
+    lines = data[height + 4 : height + 6]
+    return data[: start + 5] + lines + data[start + 7 : height] + data[height + 6 :]
+
 
 def whole_image(data: bytes) -> Image.Image:
     """Return a decoded JPEG image with all its pixels.
@@ -49,17 +99,17 @@ def whole_image(data: bytes) -> Image.Image:
     Raises:
         ValueError: Pixels are missing, or left over.
     """
-    header = _header(data)
+    header = header_of(data)
     if _is_one_piece(data, header):
         return _decoded_to_the_end(data, header, reduced=False)
     image = _opened(data)
     image.load()
     whole = _is_repackable(data, header) if _is_known_to_libjxl(header) else None
     if whole is None:
-        filled = _opened(_filled(data, header))
+        filled = _opened(with_filling(data, header))
         filled.load()
         whole = np.array_equal(np.asarray(image), np.asarray(filled))
-    if not whole or _lacks_scans(data, header):
+    if not whole or lacks_scans(data, header):
         raise ValueError("pixels are missing in its middle")
     return image
 
@@ -69,7 +119,7 @@ def is_plain(data: bytes) -> bool:
 
     The pixels are checked by decoding at an eighth of the size, which takes a third of the time.
     """
-    header = _header(data)
+    header = header_of(data)
     segments = header.segments
     frame = segments.get(_BASELINE) or segments.get(_SEQUENTIAL)
     if frame is None or segments.keys() & {_APP1, _APP14} or not _is_one_piece(data, header):
@@ -88,7 +138,7 @@ def _opened(data: bytes) -> Image.Image:
     return image
 
 
-def _decoded_to_the_end(data: bytes, header: _Header, *, reduced: bool) -> Image.Image:
+def _decoded_to_the_end(data: bytes, header: Header, *, reduced: bool) -> Image.Image:
     # A short image has no separate tail.
     pixels = data[: header.end].rstrip(b"\xff")  # which may be padded
     tail = len(pixels) - _TAIL if len(pixels) - header.scan > 2 * _TAIL else 0
@@ -125,7 +175,7 @@ class _WatchedFile(io.BytesIO):
         return super().read(limit if size is None or size < 0 else min(size, limit))
 
 
-def _is_one_piece(data: bytes, header: _Header) -> bool:
+def _is_one_piece(data: bytes, header: Header) -> bool:
     """Return whether all pixels are in one scan without restart markers."""
     frame = header.segments.get(_BASELINE) or header.segments.get(_SEQUENTIAL)
     if frame is None or _RESTART_INTERVAL in header.segments:
@@ -133,7 +183,7 @@ def _is_one_piece(data: bytes, header: _Header) -> bool:
     return len(frame) > 5 and data[header.scan + 4] == frame[5]  # as many channels
 
 
-def _is_known_to_libjxl(header: _Header) -> bool:
+def _is_known_to_libjxl(header: Header) -> bool:
     """Return whether the image is 8-bit, Huffman-coded, with one or three channels.
 
     libjxl refuses complete progressive files with restart markers and subsampled colours.
@@ -146,7 +196,7 @@ def _is_known_to_libjxl(header: _Header) -> bool:
     return frame[:1] == b"\x08" and frame[5] in (1, 3)
 
 
-def _is_repackable(data: bytes, header: _Header) -> bool:
+def _is_repackable(data: bytes, header: Header) -> bool:
     """Return whether libjxl finds exactly all coefficients of the pixels."""
     import imagecodecs
 
@@ -165,7 +215,7 @@ def _is_repackable(data: bytes, header: _Header) -> bool:
     return True
 
 
-def _lacks_scans(data: bytes, header: _Header) -> bool:
+def lacks_scans(data: bytes, header: Header) -> bool:
     """Return whether a progressive file ends before its last bits (T.81, G.1.1.1.1)."""
     if _PROGRESSIVE not in header.segments:
         return False
@@ -183,7 +233,7 @@ def _lacks_scans(data: bytes, header: _Header) -> bool:
     return any(any(coefficients) for coefficients in missing.values())
 
 
-def _filled(data: bytes, header: _Header) -> bytes:
+def with_filling(data: bytes, header: Header) -> bytes:
     """Return the file with padding after each segment of pixels.
 
     Complete segments ignore it; an incomplete one takes pixels from it.
@@ -208,8 +258,12 @@ def _filled(data: bytes, header: _Header) -> bytes:
     return b"".join([*parts, data[position:]])
 
 
-def _header(data: bytes) -> _Header:
-    """Return what comes before the first scan, and the ends; raise if the file has no end."""
+def header_of(data: bytes) -> Header:
+    """Return what comes before the first scan, and the ends.
+
+    Raises:
+        ValueError: The file has no end, or its markers are damaged.
+    """
     position, segments = 2, list[tuple[int, bytes]]()
     while position + 4 <= len(data):
         marker = data[position + 1]
@@ -220,7 +274,7 @@ def _header(data: bytes) -> _Header:
             end = data.find(_END, position)
             if end < 0:
                 raise ValueError(CUT_SHORT)
-            return _Header(segments, position, end)
+            return Header(segments, position, end)
         if marker == 0xFF:  # padding
             position += 1
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without content

@@ -4,7 +4,7 @@ import warnings
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from alloyk.imaging import jpeg
 from alloyk.imaging.limits import (
@@ -25,8 +25,31 @@ _ORIENTATION_TAG = 0x0112
 def read_jpeg(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of a JPEG file; raise if its end is missing."""
     refuse_bad_page(page, 1)
-    image = jpeg.whole_image(file.read())
-    return _turned_array(image)
+    data = jpeg.with_height(file.read())
+    header = jpeg.header_of(data)
+    refuse_bad_size(header.frame.height, header.frame.width)
+    if _is_readable(header.frame):
+        return _turned_array(jpeg.whole_image(data))
+    from alloyk.imaging import jpeg_other
+
+    return oriented(jpeg_other.read(data, header, header.frame), _orientation_in(header.exif))
+
+
+def size_of_jpeg(file: BinaryIO, page: int | None) -> tuple[int, int]:
+    """Return `(height, width)` of a JPEG file from its header."""
+    try:
+        return size(file, page)
+    except UnidentifiedImageError:
+        file.seek(0)
+    header = jpeg.header_of(jpeg.with_height(file.read()))
+    frame = header.frame
+    refuse_bad_size(frame.height, frame.width)
+    return oriented_size(frame.height, frame.width, _orientation_in(header.exif))
+
+
+def _is_readable(frame: jpeg.Frame) -> bool:
+    """Return whether Pillow reads a kind of JPEG: it has not hierarchical JPEG or JPEG-LS."""
+    return frame.depth == 8 and frame.marker in (0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA)
 
 
 def read_bmp(file: BinaryIO, page: int | None) -> np.ndarray:
@@ -66,6 +89,15 @@ def orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # of almost any type, by the kind of damage
+        return 1
+
+
+def _orientation_in(exif: bytes) -> int:
+    found = Image.Exif()
+    try:
+        found.load(exif)
+        return int(found.get(_ORIENTATION_TAG, 1))
+    except Exception:  # as in `orientation`
         return 1
 
 

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -195,3 +196,69 @@ def test_a_pixel_beyond_the_palette_is_named():
     short = struct.pack(">I", 12) + body + struct.pack(">I", zlib.crc32(body))
     with pytest.raises(AlloykError, match="its pixels exceed the 4 colours of its palette"):
         read_image(data[:start] + short + data[start + 12 + length :])
+
+
+DEEP = np.add.outer(20 * np.arange(40), 30 * np.arange(60)).astype(np.uint16)
+OTHER_JPEG = {  # name: values, options of the writer
+    "12 bit": (DEEP, {"bitspersample": 12, "level": 98}),
+    "lossless 10 bit": (DEEP // 4, {"bitspersample": 10, "lossless": True}),
+    "lossless 12 bit": (DEEP, {"bitspersample": 12, "lossless": True}),
+    "lossless 16 bit": (DEEP * 20, {"bitspersample": 16, "lossless": True}),
+    "lossless 8 bit": ((DEEP // 16).astype(np.uint8), {"lossless": True}),
+    "LS 8 bit": ((DEEP // 16).astype(np.uint8), None),
+    "LS 16 bit": (DEEP * 20, None),
+    "LS colour": (np.dstack([DEEP // 16, DEEP // 32, DEEP // 64]).astype(np.uint8), None),
+}
+
+
+def other_jpeg(kind):
+    values, options = OTHER_JPEG[kind]
+    if options is None:
+        return values, bytes(imagecodecs.jpegls_encode(values))
+    return values, bytes(imagecodecs.jpeg8_encode(values, **options))
+
+
+@pytest.mark.parametrize("kind", OTHER_JPEG)
+def test_jpeg_of_other_kinds_equals_a_second_reader(kind):
+    values, data = other_jpeg(kind)
+    image = read_image(data)
+    assert image.dtype == values.dtype
+    assert image_size(data) == values.shape[:2]
+    np.testing.assert_allclose(image.squeeze(), values, atol=4 if kind == "12 bit" else 0)
+    if kind.startswith("lossless"):  # the image was written and read by libjpeg
+        np.testing.assert_array_equal(image[..., 0], imagecodecs.jpegsof3_decode(data))
+        np.testing.assert_array_equal(image[..., 0], imagecodecs.ljpeg_decode(data))
+    turned = data[:2] + app1(b"Exif\0\0" + exif(6)) + data[2:]
+    np.testing.assert_array_equal(read_image(turned), np.rot90(image, -1))
+    assert image_size(turned) == values.shape[1::-1]
+
+
+@pytest.mark.parametrize("kind", OTHER_JPEG)
+def test_jpeg_of_other_kinds_without_its_middle_or_end_is_refused(kind):
+    data = other_jpeg(kind)[1]
+    half = len(data) // 2
+    for broken in (data[:half], data[:half] + data[-2:], data[: half - 40] + data[half:]):
+        with pytest.raises(AlloykError):
+            read_image(broken)
+
+
+def app1(content):
+    return b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+
+
+def test_jpeg_with_its_height_behind_the_pixels_is_read():
+    data = jpeg_bytes(GRAY)
+    start = data.index(b"\xff\xc0") + 5
+    lines = data[start : start + 2]
+    moved = data[:start] + b"\0\0" + data[start + 2 : -2] + b"\xff\xdc\0\x04" + lines + data[-2:]
+    np.testing.assert_array_equal(read_image(moved), read_image(data))
+    assert image_size(moved) == GRAY.shape
+    assert plain_format(moved) is None
+    with pytest.raises(AlloykError, match="no pixels"):
+        read_image(data[:start] + b"\0\0" + data[start + 2 :])
+
+
+def test_a_kind_of_jpeg_that_is_not_read_is_named():
+    data = jpeg_bytes(GRAY).replace(b"\xff\xc0", b"\xff\xc5")
+    with pytest.raises(AlloykError, match=r"\(SOF5, 8 bit, 1 channels\) is not read; convert it"):
+        read_image(data)
