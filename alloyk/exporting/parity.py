@@ -234,9 +234,9 @@ def _accuracy_shortfall(parity: Parity, loss: float) -> list[str]:
     found = parity.accuracy.difference * POINTS
     bound = "unknown" if least is None else f"{least * POINTS:+.3g}"
     text = (
-        f"the accuracy must be shown to lose at most {loss * POINTS:g} points, got a lower bound "
-        f"of {bound} over {parity.plates:,} {what} (found: {found:+.3g})"
+        f"the loss of accuracy must be at most {loss * POINTS:g} points with 95 % confidence, "
+        f"got a lower bound of {bound} over {parity.plates:,} {what} (measured: {found:+.3g})"
     )
     if found >= -loss * POINTS:
-        text += f", too few {what} to tell: more test images, or a wider --margin, may show it"
+        text += f"; these {what} are too few to decide: use more test images, or a larger --margin"
     return [text]

@@ -5,7 +5,7 @@ and more. In a strip of rows they are small. Layers compute the same numbers, bi
 whole image and in strips: means over an image are means of the means of its rows.
 
 By default an image is visited as a whole, which is fastest for small ones and in batches. Strips
-are for what is traced within `looped`.
+are used in graphs that are traced within `looped`.
 """
 
 from collections.abc import Callable, Iterator
@@ -75,8 +75,8 @@ def sum_rows(visit: Visit, images: Any, shape: tuple) -> Any:
     """Sum of the results of all strips.
 
     Args:
-        visit: Returns a tensor of `shape` float32; only sums that are exact, such as counts, do
-            not depend on the strips.
+        visit: Returns a float32 tensor of `shape`; only exact sums, such as counts, do not depend
+            on the strips.
         images: `(batch, height, width, …)`, for their size.
         shape: Shape of the result.
     """
@@ -105,13 +105,13 @@ def rows_around(images: Any, start: Any, stop: Any, margin: int) -> tuple[Any, A
     """The rows `start - margin` to `stop + margin - 1` of images in strips, mirrored at the edges.
 
     Returns:
-        The rows, and their places before mirroring, `(stop - start + 2 · margin,)` int32.
+        The rows, and their indices before mirroring, `(stop - start + 2 · margin,)` int32.
     """
     last = ops.shape(images)[1] - 1
     places = start - margin + ops.arange(stop - start + 2 * margin, dtype="int32")
     # At most to the other edge, if there are fewer rows than the margin.
-    before, behind = ops.minimum(-places, last), last - ops.minimum(places - last, last)
-    mirrored = ops.where(places < 0, before, ops.where(places > last, behind, places))
+    before, after = ops.minimum(-places, last), last - ops.minimum(places - last, last)
+    mirrored = ops.where(places < 0, before, ops.where(places > last, after, places))
     return ops.take(images, mirrored, axis=1), places
 
 

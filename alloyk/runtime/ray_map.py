@@ -1,10 +1,10 @@
-"""One function over many shards of a list, by processes of a Ray cluster.
+"""Apply one function to many shards of a list, in processes of a Ray cluster.
 
-Plain actors rather than Ray Data: Ray Data has no resume by shard, and keeps the order of rows only
-by holding back what is ready. Here a shard is one call that is done wholly or not at all, and needs
-Ray's core alone.
+Plain actors rather than Ray Data, which cannot resume by shard, and keeps the order of rows only
+by holding back what is ready. Here a shard is one call, completed entirely or not at all, and only
+Ray Core is needed.
 
-Light to import: a process of Ray loads this module before it knows its environment.
+Light to import: a Ray process loads this module before its environment variables are set.
 """
 
 import logging
@@ -25,11 +25,11 @@ from alloyk.runtime.ray_cluster import (
 )
 
 MAX_TRIES = 3
-"""A shard that has ended as many processes ends the command."""
+"""After this many failed tries of one shard, the command fails."""
 PROCESSORS = 4
-"""Processors of one process: decoding and a model use several threads."""
+"""CPUs of one process: decoding and a model use several threads."""
 ENVIRONMENT = ("OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS", "ALLOYK_CHOSE_CPU_KERNELS")
-"""Variables that change how a process computes, which Ray or its machine may set otherwise."""
+"""Variables that change how a process computes; Ray or its machine may set other values."""
 
 Work = Callable[[int, Any], Any]
 """Takes the number and the content of a shard."""
@@ -52,9 +52,9 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, paths: Sequence[str], packages: Iterable[str]) -> "Place":
-        """What processes need that read these files with these packages.
+        """The requirements of processes that read these files with these packages.
 
-        They must see the folders of about a thousand of the files, if those are here.
+        They must see the folders of about a thousand of the files, as far as these exist here.
         """
         relative = any(not os.path.isabs(path) for path in paths)
         some = paths[:: max(1, len(paths) // 1000)]
@@ -105,7 +105,7 @@ class _Process:
         self._work: Work = _not_started
 
     def start(self, place: Place, make: Callable[[], Work]) -> str | None:
-        """Make the function; return what keeps this machine from that."""
+        """Make the function; return why this machine cannot, or None if it can."""
         problem = place.missing()
         if problem is not None:
             return problem
@@ -131,9 +131,10 @@ def map_shards(
     place: Place,
     workers: int | None = None,
 ) -> Generator[tuple[int, Any], None, None]:
-    """Apply a function to shards; yield the number and the result of each as they are ready.
+    """Apply a function to shards; yield the number and result of each as it becomes ready.
 
-    A shard whose process dies is done again by another one, `MAX_TRIES` times in all.
+    A shard is tried again in another process if its process dies or the function raises anything
+    but `AlloykError`, up to `MAX_TRIES` tries in all.
 
     Args:
         ray: The module, connected to a cluster.
@@ -141,22 +142,22 @@ def map_shards(
         make: Makes the function of a shard's number and content, once in each process. It is
             pickled.
         place: What each process must find.
-        workers: Number of processes; by default one for each GPU, or without any one for every
-            `PROCESSORS` processors.
+        workers: Number of processes; by default one per GPU, or, if the cluster has none, one per
+            `PROCESSORS` CPUs.
 
     Raises:
-        AlloykError: No process could start, a shard ended too many of them, or the function raised
-            it.
+        AlloykError: No process could start, a shard failed too often, or the function raised this
+            error.
         ConfigError: There are fewer processors than `workers`.
     """
-    crew = _Crew(ray, make, place, workers)
+    crew = _WorkerPool(ray, make, place, workers)
     try:
         yield from crew.results(iter(shards))
     finally:
         crew.end()
 
 
-class _Crew:
+class _WorkerPool:
     """The processes, and what each of them does."""
 
     def __init__(self, ray: Any, make: Any, place: Place, workers: int | None) -> None:
@@ -169,24 +170,26 @@ class _Crew:
         self._starting: dict[Any, Any] = {}
         self._working: dict[Any, tuple[Any, Shard]] = {}
         self._free: list[Any] = []
-        self._again: deque[Shard] = deque()
+        self._retries: deque[Shard] = deque()
         self._tries: dict[int, int] = {}
-        self._problem = f"none was ready within {START_LIMIT_S:g} s; are processors free?"
+        self._problem = (
+            f"no answer within {START_LIMIT_S:g} s; check that the cluster has free CPUs"
+        )
         self._idle_since = time.monotonic()
         for _ in range(workers):
             self._start()
 
     def results(self, shards: Iterator[Shard]) -> Iterator[tuple[int, Any]]:
         following = next(shards, None)
-        while following or self._again or self._working:
-            while self._free and (self._again or following):
-                shard = self._again.popleft() if self._again else following
+        while following or self._retries or self._working:
+            while self._free and (self._retries or following):
+                shard = self._retries.popleft() if self._retries else following
                 assert shard is not None
                 if shard is following:
                     following = next(shards, None)
                 process = self._free.pop()
                 self._working[process.work.remote(shard.number, shard.content)] = (process, shard)
-            self._refuse_nobody()
+            self._require_worker()
             done, _ = self._ray.wait([*self._starting, *self._working], timeout=POLL_S)
             for one in done:
                 if one in self._starting:
@@ -195,7 +198,7 @@ class _Crew:
                     yield from self._answer(one)
 
     def end(self) -> None:
-        """End all processes, those of a cluster that stays included."""
+        """End all processes, also on a cluster that keeps running."""
         working = (process for process, _ in self._working.values())
         for process in (*self._free, *self._starting.values(), *working):
             self._ray.kill(process)
@@ -215,7 +218,7 @@ class _Crew:
             return
         self._ray.kill(process)
         self._problem = problem
-        _logger.warning("a worker has not started: %s", problem)
+        _logger.warning("a worker failed to start: %s", problem)
 
     def _answer(self, reference: Any) -> Iterator[tuple[int, Any]]:
         """The result of a shard; nothing if it has to be done again."""
@@ -229,33 +232,33 @@ class _Crew:
                 self._free.append(process)
                 raise cause from None
             self._ray.kill(process)
-            self._take_back(shard, why(self._ray, error))
+            self._retry(shard, why(self._ray, error))
             return
         self._free.append(process)
         yield shard.number, result
 
-    def _take_back(self, shard: Shard, problem: str) -> None:
+    def _retry(self, shard: Shard, problem: str) -> None:
         tries = self._tries[shard.number] = self._tries.get(shard.number, 0) + 1
         if tries == MAX_TRIES:
             raise AlloykError(
-                f"{shard.name} must be done within {MAX_TRIES} tries, got from the last: "
+                f"{shard.name} must succeed within {MAX_TRIES} tries, got from the last one: "
                 f"{problem}; check these files, or give the workers more memory"
             )
-        _logger.warning("a worker has ended early: %s; %s again", problem, shard.name)
-        self._again.append(shard)
+        _logger.warning("a worker ended early: %s; retrying %s", problem, shard.name)
+        self._retries.append(shard)
         self._start()
 
-    def _refuse_nobody(self) -> None:
-        """Raise if no process works, and none is going to."""
+    def _require_worker(self) -> None:
+        """Raise if no process is working and none is about to."""
         if self._working:
             return
         late = time.monotonic() - self._idle_since > START_LIMIT_S
         if late or not (self._starting or self._free):
-            raise AlloykError(f"one worker or more must start, got none: {self._problem}")
+            raise AlloykError(f"at least one worker must start, got none: {self._problem}")
 
 
 def _shares(ray: Any, workers: int | None) -> tuple[int, dict[str, float]]:
-    """The number of processes, and what each of them takes of the cluster."""
+    """The number of processes, and what each of them takes from the cluster."""
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     gpus = ray.cluster_resources().get("GPU", 0)
     if workers is None:

@@ -18,13 +18,13 @@ from alloyk.training.losses.multitask import MultitaskNetwork
 from alloyk.training.splits import Split
 
 FIRST_IMAGES = 320
-"""Training images, evenly spaced, that the ranges of activations are first taken from."""
+"""Training images, evenly spaced, on which the initial ranges of activations are measured."""
 
 FIRST_BATCH = 32
 
 
 def fine_tuning_of(config: Config) -> "FineTuning | None":
-    """The fine-tuning that a configuration asks for; None if it trains from scratch."""
+    """The fine-tuning that a configuration asks for; None for any other training run."""
     if config.quantize.run is None:
         return None
     weights = None
@@ -44,7 +44,8 @@ class FineTuning:
         weights: Weights of the tasks' losses; None learns them, from those of the run.
 
     Attributes:
-        plain: The network itself, which `start` gives fake quantisation; it learns too.
+        plain: The network itself. `start` returns a version with fake quantisation that shares its
+            weights, so training that version trains this one.
 
     Raises:
         ModelError: The run cannot be fine-tuned.
@@ -60,7 +61,7 @@ class FineTuning:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts of the fine-tuned run that are those of the saved network, or of its origin."""
+        """Facts of the fine-tuned run: where it comes from, and the size of the saved network."""
         return {
             "fine_tuned_from": self.run.path.absolute(),
             "parameters": keras.Model(self.plain.inputs, self.plain.output).count_params(),

@@ -129,7 +129,7 @@ def run_on_ray(
                 problem = _answer(ray, one)
                 if problem is not None:
                     problems.append(problem)
-                    _logger.warning("a worker has ended early: %s", problem)
+                    _logger.warning("a worker ended early: %s", problem)
     if len(problems) == len(actors):
         raise AlloykError(f"a worker must stay until the search ends, got: {problems[0]}")
 
@@ -164,7 +164,7 @@ def _started(ray: Any, workers: int) -> list[Any]:
             del actors[one]
     started = [actors[one] for one in done if one in actors]
     if not started:
-        raise AlloykError(f"one worker or more must start, got none: {problems[-1]}")
+        raise AlloykError(f"at least one worker must start, got none: {problems[-1]}")
     if problems:
         _logger.warning("%d of %d workers have started: %s", len(started), workers, problems[-1])
     return started
