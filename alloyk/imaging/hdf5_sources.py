@@ -150,28 +150,6 @@ class WrittenData:
         return self._files[path]
 
 
-def source_files(image: Any) -> list[Path]:
-    """Return the existing files that a virtual array names, and those that they name."""
-    data, found = WrittenData(), {}
-    todo = [image]
-    try:
-        while todo:
-            array = todo.pop()
-            if not array.is_virtual or not array.size:
-                continue
-            for part in data._parts(array, [np.arange(side) for side in array.shape]):
-                try:
-                    source = data._source(array, part)
-                except DataError:
-                    continue
-                if (key := (source.file.filename, source.name)) not in found:
-                    found[key] = source
-                    todo.append(source)
-        return sorted({Path(file) for file, _ in found})
-    finally:
-        data.close()
-
-
 def _candidates(archive: Any, name: str) -> Iterator[Path]:
     """Yield where HDF5 looks for the file of a source, in its order."""
     path = Path(name)

@@ -159,6 +159,35 @@ def walk(group: Any) -> Iterator[tuple[str, Any]]:
     yield from below(group, "")
 
 
+def other_files(file: BinaryIO) -> list[str]:
+    """Return the files that arrays and links of a file are in, as it names them, sorted."""
+    import h5py
+
+    found: set[str] = set()
+
+    def look(group: Any) -> None:
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                found.add(link.filename)
+            elif isinstance(link, h5py.HardLink):
+                entry = group[name]
+                if hash(entry.id) in seen:
+                    continue
+                seen.add(hash(entry.id))
+                if isinstance(entry, h5py.Group):
+                    look(entry)
+                elif isinstance(entry, h5py.Dataset):
+                    found.update(name for name, _, _ in entry.external or ())
+                    if entry.is_virtual:
+                        found.update(source.file_name for source in entry.virtual_sources())
+
+    with opened(file) as archive:
+        seen = {hash(archive.id)}
+        look(archive)
+    return sorted(found - {"."})
+
+
 def attribute(entry: Any, name: str) -> str:
     """Return an attribute as text; empty if there is none, or it is no text or number.
 

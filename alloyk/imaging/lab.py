@@ -20,9 +20,11 @@ from alloyk.imaging.limits import native, refuse_bad_page, refuse_bad_size
 from alloyk.imaging.numpy_files import npy, npz
 from alloyk.imaging.raw import raw
 
-LAB_SUFFIXES = frozenset(
-    {".npy", ".npz", ".edf", ".fits", ".fit", ".fts", ".his", ".raw", ".h5", ".hdf5", ".nxs"}
-)
+HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs"})
+
+LAB_SUFFIXES = HDF5_SUFFIXES | {
+    ".npy", ".npz", ".edf", ".fits", ".fit", ".fts", ".his", ".raw",
+}  # fmt: skip
 
 _READERS: dict[str, Callable[[BinaryIO], Frames]] = {
     "npy": npy, "npz": npz, "edf": edf, "fits": fits, "his": his, "hdf5": hdf5, "raw": raw,

@@ -12,6 +12,7 @@ import numpy as np
 from alloyk.errors import AlloykError, DataError
 from alloyk.imaging.contents import open_image_file
 from alloyk.imaging.formats import IMAGE_SUFFIXES, kind_of_file
+from alloyk.imaging.lab import HDF5_SUFFIXES
 from alloyk.imaging.limits import CUT_SHORT
 from alloyk.imaging.messages import shown
 
@@ -85,6 +86,28 @@ def is_image_file(path: str | Path) -> bool:
     except (OSError, ValueError, AlloykError):
         return False
     return True
+
+
+def files_beside(path: str | Path) -> list[str]:
+    """Return the other files that an image file takes its images from, as it names them, sorted.
+
+    Only HDF5 does so. Empty if the file cannot be read, or h5py is not installed.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in IMAGE_SUFFIXES - HDF5_SUFFIXES:
+        return []
+
+    def names(file: BinaryIO, kind: str) -> list[str]:
+        if kind != "hdf5":
+            return []
+        from alloyk.imaging.hdf5_tree import other_files
+
+        return other_files(file)
+
+    try:
+        return with_open_image(path, names)
+    except AlloykError:
+        return []
 
 
 def named(source: str | Path | bytes, name: str = "") -> str:

@@ -443,3 +443,32 @@ def test_raw_files_keep_their_layout(tmp_path, runner, more, uniform):
     assert {image.shape[:2] for image in read} == {expected, (1, 2) if uniform else (2, 4)}
     assert {int(image.max()) for image in read} == {*range(1, 21), *range(100, 120)}
     assert all((image == image.flat[0]).all() for image in read)
+
+
+@pytest.mark.parametrize("kind", ["virtual", "link"])
+def test_hdf5_files_that_need_other_files_stay_in_their_place(tmp_path, runner, kind):
+    """The copies found no data, and a move broke the originals too."""
+    h5py = pytest.importorskip("h5py")
+    data = tmp_path / "data"
+    for label in "ab":
+        (data / label).mkdir(parents=True)
+        for number in range(4):
+            name = f"{label}/{number}.h5"
+            with h5py.File(data / name, "w") as file:
+                if kind == "link":
+                    file["data"] = h5py.ExternalLink(f"../../scans/{number}.h5", "/data")
+                    continue
+                layout = h5py.VirtualLayout((8, 9), "u2")
+                source = h5py.VirtualSource(f"../../scans/{number}.h5", "data", (8, 9))
+                layout[:] = source
+                file.create_virtual_dataset("data", layout)
+    for options in ([], ["--mode", "move"], ["--shards", "2"]):
+        result = runner.invoke(main, ["split", str(data), str(tmp_path / "out"), *options])
+        assert result.exit_code == 1
+        assert "8 HDF5 files (a/0.h5, " in result.stderr
+        assert "(a/0.h5 from ../../scans/0.h5), which they would not find" in result.stderr
+        assert not (tmp_path / "out").exists()
+    table = data / "split.csv"
+    result = runner.invoke(main, ["split", str(data), str(table), "--mode", "manifest"])
+    assert result.exit_code == 0, result.stderr
+    assert table.read_text().count(".h5") == 8

@@ -20,6 +20,7 @@ from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page
+from alloyk.imaging.opening import files_beside
 from alloyk.settings.data import RATIOS
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def plan_split(
         table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
     else:
         _refuse_places(root, target, mode, old_paths)
+        _refuse_parts(root, old_paths, in_shards=shards is not None)
         manifest = _manifest_name(source, root, target)
         table["path"] = old_paths if is_split else _new_paths(table)
     if shards is not None:
@@ -257,6 +259,30 @@ def _refuse_pages(root: Path, paths: list[str]) -> None:
         raise DataError(
             f"{len(pages)} rows name a page of a file ({few(pages)}), and only whole files can go "
             "into folders; use --mode manifest"
+        )
+
+
+def _refuse_parts(root: Path, paths: list[str], *, in_shards: bool) -> None:
+    """Refuse HDF5 files whose images are in other files, which they find from their own place.
+
+    Args:
+        root: The folder that the paths are relative to.
+        paths: The files.
+        in_shards: Whether they go into shards, from where no other file is found.
+    """
+    parts = {}
+    for path in paths:
+        others = [
+            name for name in files_beside(root / path) if in_shards or not os.path.isabs(name)
+        ]
+        if others:
+            parts[path] = others
+    if parts:
+        first, others = next(iter(parts.items()))
+        raise DataError(
+            f"{len(parts)} HDF5 files ({few(parts)}) take images from other files ({first} from "
+            f"{few(others)}), which they would not find from a new place; use --mode manifest, or "
+            "save the images into one file"
         )
 
 
