@@ -5,8 +5,8 @@ file or its header, `opening` names the file in every error, `formats` finds the
 format; `png`, `jpeg`, `pillow` (BMP too), `tiff` and `dicom` read one format each, `lab` those of
 laboratories (`numpy_files`, `edf`, `fits`, `his`, `hdf5`, `raw`). `limits` has the limits that they
 share, `described` the settings of raw and HDF5 files, `pages` names the pages of a file, `channels`
-images of several files, `advice` says how to convert formats that are not read, `gray` converts
-colour to gray.
+images of several files, `header` has the settings of the exposure and `times` compares their times,
+`advice` says how to convert formats that are not read, `gray` converts colour to gray.
 """
 
 from alloyk.imaging.channels import ChannelChoice, channel_files, channel_name, several

@@ -178,7 +178,15 @@ def _refuse_damaged_jpeg(dataset: pydicom.Dataset, page: int) -> None:
         whole_image(frame.rstrip(b"\0"))
 
 
+def _refuse_bad_syntax(dataset: pydicom.Dataset) -> None:
+    """Raise ValueError if the transfer syntax is missing or not a UID, which would be quoted."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if not syntax or not syntax.is_valid:
+        raise ValueError(f"its TransferSyntaxUID is {'damaged' if syntax else 'missing'}")
+
+
 def _frame(dataset: pydicom.Dataset, page: int) -> np.ndarray:
+    _refuse_bad_syntax(dataset)
     _refuse_damaged_jpeg(dataset, page)
     stored, below = dataset.get("BitsStored"), _bits_below(dataset)
     try:

@@ -21,6 +21,8 @@ def edf(file: BinaryIO) -> Frames:
     """
     image = _opened(file)
     blocks = [image.get_frame(number) for number in range(image.nframes)]
+    if any(len(block.shape) < 2 for block in blocks):
+        raise ValueError("its header is damaged: it gives no height")
     sizes = {block.shape[-2:] for block in blocks}
     if len(sizes) > 1:
         listed = " and ".join(f"{height} × {width}" for height, width in sorted(sizes))

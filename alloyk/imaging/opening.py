@@ -45,7 +45,8 @@ def with_open_image(
     except FileNotFoundError:
         raise DataError(f"no image at {named(source, name)}; check the path") from None
     except AlloykError as error:
-        raise DataError(f"cannot use the image {named(source, name)}: {error}") from error
+        why = _printable(str(error))
+        raise DataError(f"cannot use the image {named(source, name)}: {why}") from error
     except MemoryError as error:
         raise DataError(
             f"cannot read the image {named(source, name)}: it does not fit into memory; close "
@@ -123,8 +124,12 @@ def _reason(error: Exception) -> str:
         return "its header is damaged"
     if "image file is truncated" in why or why == "Truncated File Read":
         return CUT_SHORT
-    why = _DUMP.sub("…", "".join(c if c.isprintable() else "·" for c in why))
+    why = _DUMP.sub("…", _printable(why))
     return why if len(why) <= _LONGEST_REASON else why[:_LONGEST_REASON] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "·" for c in text)
 
 
 def binary_file(source: str | Path | bytes) -> BinaryIO:

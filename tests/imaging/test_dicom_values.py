@@ -236,3 +236,16 @@ def test_dicom_without_its_mark_is_told_apart_from_other_files(tmp_path, start, 
         DataError, match=r"it is DICOM without its first 132 bytes .*; save it as a"
     ):
         read_image(content)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # as in use
+def test_a_damaged_transfer_syntax_is_not_quoted(tmp_path):
+    path = tmp_path / "a.dcm"
+    dicom_dataset(STORED).save_as(path, enforce_file_format=True)
+    data = path.read_bytes()
+    syntax = data.index(b"1.2.840.10008.1.2.1\0")
+    with pytest.raises(DataError, match="its TransferSyntaxUID is damaged; replace or remove"):
+        read_image(data[:syntax] + b"1.2\xe9840.10008.1.2.1\0" + data[syntax + 20 :])
+    path.write_bytes(data.replace(b"\x02\0\x10\0UI", b"\x02\0\x11\0UI"))
+    with pytest.raises(DataError, match="its TransferSyntaxUID is missing; replace or remove"):
+        read_image(path)

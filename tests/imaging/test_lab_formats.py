@@ -341,6 +341,8 @@ def test_edf_with_late_keywords_a_third_dimension_or_frames_of_two_sizes():
     for page in range(5):
         np.testing.assert_array_equal(read_image(stack, page=page)[..., 0], frames[page])
     np.testing.assert_allclose(read_image(stack, page="mean")[..., 0], frames.mean(axis=0))
+    with pytest.raises(AlloykError, match="its header is damaged: it gives no height"):
+        read_image(edf(frames[0]).replace(b"Dim_2", b"Dam_2"))
     with pytest.raises(AlloykError, match="its frames must have one size, got 10 × 24 and 20 × 24"):
         read_image(edf(frames[0]) + edf(frames[1][:10]), page=0)
 
