@@ -7,6 +7,7 @@ import shutil
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from skimage.exposure import equalize_hist
 import alloyk
 from alloyk.auditing import audit_dataset, blocks, find_all, similarity
 from alloyk.auditing.measure import measure_array, measure_image
+from alloyk.auditing.quality import sorted_rows
 from alloyk.auditing.similarity import near_duplicates
 from alloyk.cli import main
 from alloyk.data import split_table
@@ -520,6 +522,26 @@ def test_a_drift_is_found_in_the_order_of_time_where_it_is_known(tmp_path):
     with open(tmp_path / "manifest.csv", "w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "acquired"), *rows])
     assert set(found(tmp_path)["drift-snr"][0].values) == {"1050/a"}
+
+
+@pytest.mark.parametrize(
+    ("zones", "order"), [(("Z", "+02:00"), [1, 0, 3, 2]), (("Z", ""), [0, 1, 2, 3])]
+)
+def test_images_are_in_the_order_of_utc_or_of_names_if_zones_are_missing(zones, order):
+    hours = ("12", "13", "14", "15")  # UTC: 12, 11, 14, 13
+    times = [f"2026-03-01T{hour}:00:00{zones[n % 2]}" for n, hour in enumerate(hours)]
+    table = pd.DataFrame({"path": [f"a/{n}.png" for n in range(4)], "acquired": times})
+    assert sorted_rows(FakeAudited(table), np.arange(4)).tolist() == order
+
+
+class FakeAudited:
+    """The names and times of images."""
+
+    def __init__(self, table):
+        self.table, self.paths = table, table["path"].to_numpy()
+
+    def __len__(self):
+        return len(self.table)
 
 
 # --- The command ------------------------------------------------------------------------------
