@@ -36,6 +36,8 @@ class Format:
         pages: Number of pages or frames.
         decoded_pixels: Pixels that are decoded at once for a page; None for those of the page.
         read_all: Every page, where opening the file again for each is slow; None otherwise.
+        total: The sum of all pages, float64, where adding one after another is slow; None for
+            formats without, and if it returns None for the file.
         read_samples: The samples of the only page as they are stored, where `read` makes gray or
             RGB of them; None otherwise.
     """
@@ -46,6 +48,7 @@ class Format:
     decoded_pixels: Callable[[BinaryIO, int | None], int] | None = None
     read_all: Callable[[BinaryIO], Iterator[np.ndarray]] | None = None
     read_samples: Callable[[BinaryIO], np.ndarray] | None = None
+    total: Callable[[BinaryIO], np.ndarray | None] | None = None
 
 
 def format_of(kind: str) -> Format:
@@ -71,6 +74,7 @@ def format_of(kind: str) -> Format:
         partial(lab.size, kind=kind),
         partial(lab.pages, kind=kind),
         read_all=partial(lab.read_all, kind=kind),
+        total=partial(lab.total, kind=kind),
     )
 
 

@@ -21,6 +21,8 @@ class Frames:
         width: Width in pixels.
         get: Function that reads an image by its number, `(height, width)` or `(height, width, 3)`.
         close: Closes what was opened to read them.
+        total: Function that returns the sum of all images, `(height, width)` float64, where
+            reading one after another would decode each many times; None otherwise.
     """
 
     count: int
@@ -28,6 +30,7 @@ class Frames:
     width: int
     get: Callable[[int], np.ndarray]
     close: Callable[[], None] = lambda: None
+    total: Callable[[], np.ndarray] | None = None
 
 
 def frames_of_array(array: Any) -> Frames:

@@ -1,5 +1,6 @@
 """HDF5 and NeXus by h5py."""
 
+import itertools
 import os
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -45,7 +46,27 @@ def hdf5(file: BinaryIO) -> Frames:
         data.require(image, number if frames.count > 1 else None)
         return frames.get(number)
 
-    return replace(frames, get=get, close=close)
+    def total() -> np.ndarray:
+        data.require(image, None)
+        return _sum_by_chunks(image)
+
+    across = frames.count > 1 and image.chunks is not None and image.chunks[0] > 1
+    by_chunks = across and image.dtype.kind in "iuf"
+    return replace(frames, get=get, close=close, total=total if by_chunks else None)
+
+
+def _sum_by_chunks(image: Any) -> np.ndarray:
+    """Return the sum of all frames, float64, in their order; each chunk is decoded once."""
+    frames, *sides = (
+        [slice(first, min(first + step, side)) for first in range(0, side, step)]
+        for side, step in zip(image.shape, image.chunks, strict=True)
+    )
+    total = np.zeros(image.shape[1:])
+    for rows, columns in itertools.product(*sides):
+        for some in frames:
+            for part in image[some, rows, columns]:
+                total[rows, columns] += part
+    return total
 
 
 def _chosen_image(archive: Any, path: str | None) -> Any:

@@ -67,6 +67,15 @@ def read_all(file: BinaryIO, *, kind: str) -> Iterator[np.ndarray]:
             yield _image(frames, number)
 
 
+def total(file: BinaryIO, *, kind: str) -> np.ndarray | None:
+    """Return the sum of all images, `(height, width, 1)` float64; None to add them one by one."""
+    with closing(_READERS[kind](file)) as frames:
+        if frames.total is None:
+            return None
+        refuse_bad_size(frames.height, frames.width)
+        return frames.total()[..., None]
+
+
 def _image(frames: Frames, number: int) -> np.ndarray:
     refuse_bad_size(frames.height, frames.width)
     image = native(np.asarray(frames.get(number)))

@@ -143,11 +143,24 @@ def plain_format(source: str | Path | bytes) -> str | None:
 
 def _mean(file: BinaryIO, kind: str) -> np.ndarray:
     """Return the mean of all pages, float32; a single page unchanged."""
-    count, images = _all_pages(file, format_of(kind))
-    first = next(images)
+    form = format_of(kind)
+    count, images = _all_pages(file, form)
     if count == 1:
-        return first
-    total = first.astype(np.float64)
+        return next(images)
+    total = form.total(file) if form.total else None
+    if total is None:
+        file.seek(0)
+        total = _sum(images)
+    total /= count
+    unusable = unusable_values(total)  # before they become infinite in float32
+    if unusable:
+        raise DataError(unusable)
+    return total.astype(np.float32)
+
+
+def _sum(images: Iterator[np.ndarray]) -> np.ndarray:
+    """Return the sum of pages, float64."""
+    total = next(images).astype(np.float64)
     for image in images:
         if image.shape != total.shape:
             raise DataError(
@@ -155,11 +168,7 @@ def _mean(file: BinaryIO, kind: str) -> np.ndarray:
                 f"{image.shape[:2]}; choose a page"
             )
         total += image
-    total /= count
-    unusable = unusable_values(total)  # before they become infinite in float32
-    if unusable:
-        raise DataError(unusable)
-    return total.astype(np.float32)
+    return total
 
 
 _WITH_COLOURS = ("png", "jpeg", "bmp", "dicom")

@@ -291,3 +291,32 @@ def test_attribute_in_another_encoding_is_no_error(folder):
             for name in ("default", "signal"):
                 entry.attrs.create(name, np.array(b"\xff\xb5mA", kind), dtype=kind)
     np.testing.assert_array_equal(read_image(folder / "src.h5", page=1)[..., 0], COUNTS[1])
+
+
+@pytest.mark.parametrize("dtype", ["u2", ">u2", "f4", "f8"])
+def test_mean_decodes_each_chunk_once(tmp_path, monkeypatch, dtype):
+    frames = np.random.default_rng(0).normal(1000, 30, (7, 25, 20)).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", data=frames, chunks=(4, 10, 20), compression="gzip")
+    parts = []
+    read = h5py.Dataset.__getitem__
+
+    def counted(array, place, **options):
+        parts.append(place)
+        return read(array, place, **options)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", counted)
+    mean = read_image(tmp_path / "a.h5[mean]")
+    assert len(parts) == 2 * 3  # of frames and of rows
+    total = np.zeros((25, 20))
+    for frame in frames:
+        total += frame
+    np.testing.assert_array_equal(mean[..., 0], (total / 7).astype(np.float32))
+
+
+def test_mean_of_chunks_that_were_not_all_written_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("data", SHAPE, "u2", chunks=(2, 24, 20))
+        data[:4] = COUNTS[:4]
+    with pytest.raises(AlloykError, match="a part of it was never written"):
+        read_image(tmp_path / "a.h5[mean]")
