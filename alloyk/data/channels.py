@@ -13,9 +13,9 @@ import numpy as np
 from alloyk.data.names import PLATE, column_called
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import ChannelChoice, channel_name, split_page
+from alloyk.imaging import ChannelChoice, channel_name
 from alloyk.imaging.channels import SEPARATOR
-from alloyk.imaging.pages import CHANNELS
+from alloyk.imaging.pages import CHANNELS, names_channels
 from alloyk.targets.cells import number_in
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def refuse_channels(root: Path, paths: Iterable[str]) -> None:
         DataError: A row names `FILE[channels]`.
     """
     refused = [
-        path
-        for path in paths
-        if path.endswith(f"[{CHANNELS}]") and split_page(root / path)[1] == CHANNELS
+        path for path in paths if path.endswith(f"[{CHANNELS}]") and names_channels(root / path)
     ]
     if refused:
         raise DataError(

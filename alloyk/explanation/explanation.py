@@ -20,7 +20,7 @@ from alloyk.imaging import (
     read_image,
     shown,
 )
-from alloyk.inference.sources import as_items, with_pages
+from alloyk.inference.sources import as_items, refuse_channels, with_pages
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import is_run_data, open_other_data, open_run_data
@@ -142,6 +142,8 @@ def explain(
         items = with_pages(as_items(images, None), metadata.page if page is None else page)
         paths = tuple(str(item.source) for item in items)
         raw = [read_image(path) for path in paths]
+    for path, image in zip(paths, raw, strict=True):
+        refuse_channels(path, image)
     probabilities = opened.classifier.predict(raw, names=list(paths)).probabilities
     seen = np.stack([opened.seen(image) for image in raw])
     explained = probabilities.argmax(axis=1)

@@ -33,6 +33,16 @@ def split_page(path: str | Path) -> tuple[str | Path, Page | None]:
     return found[1], "mean" if found[2] == "mean" else int(found[2])
 
 
+def names_channels(path: str | Path) -> bool:
+    """Return whether a name stands for an image of several channels.
+
+    >>> [names_channels(name) for name in ("a.tif", "a.tif[2]", "a.tif[channels]", "a.tif|b.tif")]
+    [False, False, True, True]
+    """
+    files = channel_files(path)
+    return len(files) > 1 or split_page(files[0])[1] == CHANNELS
+
+
 def image_file(path: str | Path) -> Path:
     """Return the file that an image is in, without the page; of several channels that of the first.
 

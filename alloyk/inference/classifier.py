@@ -19,7 +19,15 @@ from alloyk.inference.metadata import ModelMetadata, read_metadata
 from alloyk.inference.novelty import FEATURES, read_detector
 from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
 from alloyk.inference.results import Classification, joined
-from alloyk.inference.sources import Item, all_channels, as_items, chunks, decoded, with_pages
+from alloyk.inference.sources import (
+    Item,
+    all_channels,
+    as_items,
+    chunks,
+    decoded,
+    refuse_channels,
+    with_pages,
+)
 from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.targets import LOGITS
@@ -148,6 +156,8 @@ class Classifier:
         if self.channels > 1:
             self._refuse_other_channels(image, str(item))
             return image
+        if isinstance(item.source, str):
+            refuse_channels(item.source, image)
         return with_channels(image, self.input_shape[2])
 
     def _refuse_other_channels(self, image: np.ndarray, name: str) -> None:

@@ -28,7 +28,7 @@ from alloyk.imaging import (
     split_page,
 )
 from alloyk.imaging.limits import unusable_values
-from alloyk.imaging.pages import CHANNELS
+from alloyk.imaging.pages import CHANNELS, names_channels
 from alloyk.imaging.store import has_store, store_around, stored
 
 STANDARD_INPUT = "-"
@@ -135,6 +135,19 @@ def all_channels(items: Sequence[Item]) -> list[Item]:
         else item
         for item in items
     ]
+
+
+def refuse_channels(path: str, image: np.ndarray) -> None:
+    """Refuse an image `(height, width, channels)` of several for a model that takes one.
+
+    Raises:
+        DataError: The name is `FILE[channels]` or `FILE|FILE`, and not for a single channel.
+    """
+    if image.shape[2] > 1 and names_channels(path):
+        raise DataError(
+            f"{shown(path)} must have one channel for this model, got {image.shape[2]}; name a "
+            "single page or file"
+        )
 
 
 def _as_image(array: np.ndarray, channels: int) -> np.ndarray:

@@ -121,6 +121,11 @@ def test_pages_are_read_as_in_training_or_as_asked_for(runner, run, data, tmp_pa
     assert explained(file, "--page", "1") == [f"{file}[1]"]
     assert explained(file, "--page", "each") == [f"{file}[{n}]" for n in range(len(stack))]
     assert explained(f"{file}[0]") == [f"{file}[0]"]
+    out = tmp_path / "refused"
+    result = runner.invoke(main, ["explain", str(run), f"{file}[channels]", "--out", str(out)])
+    assert result.exit_code == 1
+    assert "must have one channel for this model" in result.stderr
+    assert not out.exists()
 
 
 def test_chosen_images_a_class_and_a_layer(runner, run, data, tmp_path):

@@ -117,6 +117,18 @@ def test_paths_and_arrays_say_the_same(tmp_path, classifier):
     assert len(classifier.predict([])) == 0
 
 
+def test_several_channels_are_refused_by_a_model_of_one(tmp_path, classifier):
+    """Three of them were taken for colour, and of two or four some were used."""
+    for pages in (2, 3):
+        np.save(tmp_path / "a.npy", np.full((pages, 8, 9), 101, np.uint16))
+        for name in ("a.npy[channels]", "|".join(["a.npy[0]"] * pages)):
+            message = rf"a\.npy.* must have one channel for this model, got {pages}; name a single"
+            with pytest.raises(AlloykError, match=message):
+                classifier.predict(str(tmp_path / name))
+    np.save(tmp_path / "a.npy", np.full((8, 9), 101, np.uint16))
+    assert classifier.predict(str(tmp_path / "a.npy[channels]")).labels == ("1050",)
+
+
 def test_alpha_does_not_count(classifier):
     image = np.dstack([np.full((4, 4), 101.0)] * 3 + [np.zeros((4, 4))])
     np.testing.assert_allclose(
