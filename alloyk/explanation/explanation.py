@@ -217,7 +217,8 @@ def background_images(
             "--explainer partition"
         )
     if data is not None and not config.is_file():
-        dataset = load_dataset(data)
+        known = opened.classifier.metadata
+        dataset = load_dataset(data, page=known.page, raw=known.raw, hdf5_path=known.hdf5_path)
     elif data is None or is_run_data(run, data):
         dataset = open_run_data(run, data, split=None)
     else:

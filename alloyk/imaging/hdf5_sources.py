@@ -126,9 +126,10 @@ class WrittenData:
         archive = image.file if part.file == "." else self._file(image.file, part.file)
         array = entry_at(archive, "/" + part.array)
         if not isinstance(array, h5py.Dataset):
+            place = "the file" if part.file == "." else Path(str(archive.filename)).name
+            fault = "does not exist" if array is None else "is not an array"
             raise DataError(
-                f"its array is made of others, of which {part.array} does not exist in "
-                f"{Path(str(archive.filename)).name if part.file != '.' else 'the file'}; {_AGAIN}"
+                f"its array is made of others, of which {part.array} {fault} in {place}; {_AGAIN}"
             )
         return array
 

@@ -201,10 +201,12 @@ def attribute(entry: Any, name: str) -> str:
 
 def as_text(value: Any) -> str:
     """Return a value of HDF5 as text; see `attribute`."""
+    if isinstance(value, str):  # h5py keeps bytes that are not UTF-8 as surrogates
+        value = value.encode("utf-8", "surrogateescape")
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.generic | np.ndarray) and value.size == 1:
         return as_text(value.item())
-    if isinstance(value, bool | float) and value == int(value):
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
-    return str(value) if isinstance(value, str | int) else ""
+    return str(value) if isinstance(value, int) else ""

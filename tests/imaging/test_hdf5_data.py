@@ -77,6 +77,7 @@ def test_frames_mapped_in_part_are_refused(folder):
     ("name", "array", "message"),
     [
         ("src.h5", "entry/none", r"entry/none does not exist in src\.h5"),
+        ("src.h5", "/", r"/ is not an array in src\.h5"),
         (".", "none", r"none does not exist in the file"),
         (".", "data", r"mapped to itself at /data"),
         ("gone.h5", "data", r"in other files, of which gone\.h5 is missing; put it into"),
@@ -282,6 +283,24 @@ def test_default_that_is_no_image_names_the_others(folder):
     message = r"default /entry/sum must be an image, got the shape \(5,\) .* of data with --hdf5-pa"
     with pytest.raises(AlloykError, match=message):
         read_image(folder / "src.h5", page=0)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, [1.0, 2.0], b"\xff"])
+def test_attribute_that_is_no_name_is_no_default(folder, value):
+    with h5py.File(folder / "src.h5", "a") as file:
+        file.attrs["default"] = value
+        file["data"].attrs["signal"] = value
+    np.testing.assert_array_equal(read_image(folder / "src.h5", page=1)[..., 0], COUNTS[1])
+
+
+def test_sources_in_the_same_file_are_read_from_bytes_too(folder):
+    with h5py.File(folder / "src.h5", "a") as file:
+        layout = h5py.VirtualLayout((2, 24, 20), "u2")
+        layout[:] = h5py.VirtualSource(".", "data", SHAPE)[3:]
+        file.create_virtual_dataset("last", layout)
+    for given in (folder / "src.h5", (folder / "src.h5").read_bytes()):
+        with assume_files(FileSettings(hdf5_path="last")):
+            np.testing.assert_array_equal(read_image(given, page=1)[..., 0], COUNTS[4])
 
 
 def test_attribute_in_another_encoding_is_no_error(folder):
