@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from alloyk.errors import DataError
 from alloyk.imaging.described import file_settings
 from alloyk.imaging.frames import Frames, frames_of_array
 from alloyk.imaging.hdf5_sources import WrittenData
-from alloyk.imaging.hdf5_tree import attribute, entry_at, opened, walk
+from alloyk.imaging.hdf5_tree import Entry, attribute, entry_at, opened, walk
 
 _OPTION = "--hdf5-path (data.hdf5_path)"
 _NUMBERS = "buif"
@@ -71,14 +72,19 @@ def _sum_by_chunks(image: Any) -> np.ndarray:
 
 def _chosen_image(archive: Any, path: str | None) -> Any:
     """Return the array at a path; without one the default of NeXus, or the only array."""
-    image = _nexus_default(archive) if path is None else _at(archive, path)
+    if path is not None:
+        return _at(archive, path)
+    image = _nexus_default(archive)
     if image is not None:
         return image
-    found, broken = _arrays(archive)
+    entries = list(walk(archive))
+    image = _only_marked(entries)
+    if image is not None:
+        return image
+    found, broken = _arrays(entries)
     if len(found) < 2 and broken:
-        raise DataError(
-            f"{broken[0]}" + (f", or choose {found[0]} with {_OPTION}" if found else "")
-        )
+        choice = f", or choose {found[0]} with {_OPTION}" if found else ""
+        raise DataError(f"{broken[0]}{choice}")
     if len(found) != 1:
         raise DataError(
             f"it must contain one array of images or a NeXus default, got {_few(found)}"
@@ -104,7 +110,7 @@ def _at(archive: Any, path: str) -> Any:
         return image
     raise DataError(
         f"{_OPTION} must name an array (height, width) or (frames, height, width), got {path}, "
-        f"{fault}; the file has {_few(_arrays(archive)[0])}"
+        f"{fault}; the file has {_few(_arrays(walk(archive))[0])}"
     )
 
 
@@ -112,8 +118,7 @@ def _nexus_default(archive: Any) -> Any:
     """Return the default data of NeXus, or None.
 
     `default` leads from group to group, or to the data set, and `signal` of the last one names the
-    data set. Without them it is the only data set that a group's `signal` names, or that has
-    `signal=1` itself, as before NeXus 3.1.
+    data set.
 
     Raises:
         DataError: The default is not an image, but the file has others.
@@ -127,19 +132,29 @@ def _nexus_default(archive: Any) -> Any:
         following = entry_at(entry, default) if default else None
         entry = entry if following is None else following
     marked = entry if isinstance(entry, h5py.Dataset) else _signal_of(entry)
-    if marked is not None and (_is_image(marked) or not (others := _arrays(archive)[0])):
+    if marked is not None and (_is_image(marked) or not (others := _arrays(walk(archive))[0])):
         return marked
     if marked is not None:
         raise DataError(
             f"its NeXus default {marked.name} must be an image, got the shape {marked.shape} and "
             f"the type {marked.dtype}; choose one of {_few(others)} with {_OPTION}"
         )
+    return None
+
+
+def _only_marked(entries: Iterable[Entry]) -> Any:
+    """Return the only image that a group's `signal` names, or that has `signal=1` itself, or None.
+
+    The latter is from before NeXus 3.1.
+    """
+    import h5py
+
     found: dict[int, Any] = {}
-    for _, place in walk(archive):
-        if isinstance(place, DataError):
+    for _, entry in entries:
+        if isinstance(entry, DataError):
             continue
-        is_marked = isinstance(place, h5py.Dataset) and attribute(place, "signal") == "1"
-        signal = place if is_marked else _signal_of(place)
+        is_marked = isinstance(entry, h5py.Dataset) and attribute(entry, "signal") == "1"
+        signal = entry if is_marked else _signal_of(entry)
         if signal is not None and _is_image(signal):
             found[hash(signal.id)] = signal
     return next(iter(found.values())) if len(found) == 1 else None
@@ -154,11 +169,11 @@ def _signal_of(group: Any) -> Any:
     return entry if isinstance(entry, h5py.Dataset) else None
 
 
-def _arrays(archive: Any) -> tuple[list[str], list[DataError]]:
+def _arrays(entries: Iterable[Entry]) -> tuple[list[str], list[DataError]]:
     """Return the paths of all arrays of images, sorted, and what is wrong with broken links."""
     found: list[str] = []
     broken: list[DataError] = []
-    for path, entry in walk(archive):
+    for path, entry in entries:
         if isinstance(entry, DataError):
             broken.append(entry)
         elif _is_image(entry):

@@ -9,6 +9,9 @@ import numpy as np
 from alloyk.errors import DataError
 from alloyk.imaging.frames import missing_package
 
+Entry = tuple[str, Any]
+"""Path in a file, and the group, the array, or the `DataError` of a broken link."""
+
 _LINKS = 32  # to follow one after another
 
 
@@ -131,7 +134,7 @@ def _in_other_file(group: Any, part: str, link: Any, place: str) -> Any:
         ) from None
 
 
-def walk(group: Any) -> Iterator[tuple[str, Any]]:
+def walk(group: Any) -> Iterator[Entry]:
     """Yield path and entry of everything below a group, each once, in the order of the paths.
 
     An entry that several links lead to has the first of its paths. A link that leads to nothing
@@ -141,7 +144,7 @@ def walk(group: Any) -> Iterator[tuple[str, Any]]:
 
     seen = {hash(group.id)}
 
-    def below(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    def below(group: Any, prefix: str) -> Iterator[Entry]:
         for name in sorted(group):
             path = prefix + name
             try:
