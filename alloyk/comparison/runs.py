@@ -1,4 +1,4 @@
-"""Read the finished runs of a comparison, name them apart, and align their images."""
+"""Read the finished runs of a comparison, give them distinct names, and align their images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from alloyk.runs.history import History
 from alloyk.runs.predictions import KEY_COLUMNS, Predictions
 from alloyk.runs.settings import RunSettings
 
-# Columns that describe how a run was made, not its images.
+# Columns that are compared separately (path, label), or that describe the run, not its images.
 OWN_COLUMNS = {*KEY_COLUMNS, "split", "fold"}
 
 
@@ -137,7 +137,7 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
             differ = needed[(ours != theirs).to_numpy()]
             if len(differ):
                 raise ModelError(
-                    f"{both}: {len(differ)} images with the same path have a different {column} "
+                    f"{both}: images with the same path but a different {column}: {len(differ)} "
                     f"({few(differ)}); {remedy}"
                 )
     _refuse_other_files(first, other, list(needed), f"{both}: ", remedy)
@@ -169,6 +169,6 @@ def _refuse_other_files(first: Run, other: Run, names: list[str], both: str, rem
     differ = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
     if len(differ):
         raise ModelError(
-            f"{both}{len(differ)} images with the same path had different content when "
-            f"{other.name} was trained ({few(differ)}); {remedy}"
+            f"{both}images with the same path but different content when {other.name} was "
+            f"trained: {len(differ)} ({few(differ)}); {remedy}"
         )

@@ -52,8 +52,9 @@ class _Waiting(NamedTuple):
 class Arrivals:
     """The image files below a folder that are complete and not yet processed.
 
-    Hidden files and folders are ignored, and so are files whose name is not that of an image, such
-    as `plate.png.part`. A file that is rewritten counts as a new one.
+    Hidden files and folders are ignored, and so are files with the suffix of another type, such as
+    `plate.png.part`. A file without a suffix, or with a number as its suffix, is opened to decide.
+    A file that is rewritten counts as a new one.
 
     Args:
         folder: The folder; its subfolders are included.
@@ -109,7 +110,7 @@ class Arrivals:
         return now - waiting.since - self._settle_s
 
     def has_changed(self, arrival: Arrival) -> bool:
-        """Return whether the file has changed since; False if it was deleted after it was read."""
+        """Return whether the file now differs from `arrival`; False if it has been deleted."""
         try:
             status = os.stat(self.folder / arrival.name)
         except OSError:
@@ -157,7 +158,7 @@ class Arrivals:
                 try:
                     if entry.is_dir():
                         real = os.path.realpath(entry.path)
-                        if real not in above:  # a symlink cycle
+                        if real not in above:  # not a symlink cycle
                             pending.append((name + "/", (*above, real)))
                     elif entry.is_file():
                         state = _state(name, entry.stat())
@@ -167,7 +168,7 @@ class Arrivals:
                     continue
 
     def _is_image(self, state: Arrival) -> bool:
-        """Decide by the name; open a file without suffix, or with a number as its suffix."""
+        """Decide by the name; open a file without a suffix, or with a number as its suffix."""
         name = os.path.basename(state.name)
         suffix = os.path.splitext(name)[1]
         if is_image_name(name) or (suffix and not suffix[1:].isdigit()):

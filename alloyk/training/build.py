@@ -80,7 +80,7 @@ def compile_network(
     plateau_options = {
         key: schedule.pop(key) for key in ("factor", "patience", "min_delta") if plateau
     }
-    # A recipe's warm-up must not forbid a short training run.
+    # Capped: a recipe's warm-up may be longer than a short training run, which is an error.
     warmup = min(schedule.pop("warmup_epochs"), config.train.epochs / 2)
     learning_rate = build_schedule(
         schedule.pop("name"),
