@@ -119,7 +119,7 @@ def test_too_few_images_end_at_float16(run, tmp_path):
         "8-bit weights", "8-bit weights, 16-bit activations", "float16 weights",
     ]  # fmt: skip
     assert load(report.path).classes
-    assert "int8 (0.5 MB): failed: the accuracy must be shown" in format_report(report)
+    assert "int8 (0.5 MB): failed: the loss of accuracy must be" in format_report(report)
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_file_gets_thresholds_of_its_own_where_the_run_s_do_not_hold(exports, 
 
 
 def test_too_few_test_images_prove_no_half_point(run, tmp_path):
-    message = r"shown to lose at most 0\.5 points, got a lower bound of -[\d.]+ over 18 images"
+    message = r"0\.5 points with 95 % confidence, got a lower bound of -[\d.]+ over 18 images"
     with pytest.raises(AlloykError, match=message):
         export_run(run, "tflite-w8", tmp_path / "small.tflite")
     assert not list(tmp_path.iterdir())

@@ -165,6 +165,6 @@ def test_other_test_images_are_refused(members, tmp_path):
         rows = list(csv.reader(file))
     with (copy / "predictions.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows[:-1])
-    with pytest.raises(AlloykError, match="those of cnn differ from those of fnn: it lacks 1"):
+    with pytest.raises(AlloykError, match="those of cnn differ from those of fnn: cnn lacks 1"):
         ensemble_runs([members[1], copy], "hard", tmp_path / "out")
     assert not (tmp_path / "out").exists()
