@@ -252,11 +252,11 @@ def _part(entry: Any, shape: tuple[int, ...]) -> _Part:
     )
 
 
-def _blocks(entry: Any, shape: tuple[int, ...], axis: int, wanted: np.ndarray) -> Iterator[_Part]:
+def _blocks(entry: Any, shape: tuple[int, ...], axis: int, indices: np.ndarray) -> Iterator[_Part]:
     """Yield the mappings of a source whose name has the number of the block, as `part_%b.h5`."""
     start, stride, _, block = _regular(entry.vspace)[axis]
     places = _selected(entry.vspace, shape)
-    for number in np.unique((wanted[wanted >= start] - start) // stride):
+    for number in np.unique((indices[indices >= start] - start) // stride):
         indices = start + number * stride + np.arange(block)
         places[axis] = indices[indices < shape[axis]]
         file, array = _named(entry.file_name, number), _named(entry.dset_name, number)
@@ -286,10 +286,10 @@ def _in_source(part: _Part, source: Any, places: Places, exists: np.ndarray) -> 
         DataError: The source is smaller than what is mapped.
     """
     mapped, selected = _of_equal_size(part, source)
-    hits = [np.isin(wanted, own) for wanted, own in zip(places, mapped, strict=True)]
+    hits = [np.isin(asked, own) for asked, own in zip(places, mapped, strict=True)]
     orders = [
-        np.searchsorted(own, wanted[hit])
-        for own, wanted, hit in zip(mapped, places, hits, strict=True)
+        np.searchsorted(own, asked[hit])
+        for own, asked, hit in zip(mapped, places, hits, strict=True)
     ]
     exists[np.ix_(*map(np.flatnonzero, hits))] |= (
         True if part.mask is None else part.mask[np.ix_(*orders)]

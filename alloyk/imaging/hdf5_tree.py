@@ -13,6 +13,8 @@ Entry = tuple[str, Any]
 """Path in a file, and the group, the array, or the `DataError` of a broken link."""
 
 _LINKS = 32  # to follow one after another
+_WRITES = "is writing, or did not close,"
+_WAIT = "read it when the measurement has ended"
 
 
 def opened(file: BinaryIO) -> Any:
@@ -35,10 +37,6 @@ def opened(file: BinaryIO) -> Any:
         if _is_written(error):
             raise DataError(f"a program {_WRITES} it; {_WAIT}") from error
         raise
-
-
-_WRITES = "is writing, or did not close,"
-_WAIT = "read it when the measurement has ended"
 
 
 def _is_written(error: OSError) -> bool:
