@@ -252,11 +252,11 @@ def _part(entry: Any, shape: tuple[int, ...]) -> _Part:
     )
 
 
-def _blocks(entry: Any, shape: tuple[int, ...], axis: int, indices: np.ndarray) -> Iterator[_Part]:
+def _blocks(entry: Any, shape: tuple[int, ...], axis: int, asked: np.ndarray) -> Iterator[_Part]:
     """Yield the mappings of a source whose name has the number of the block, as `part_%b.h5`."""
     start, stride, _, block = _regular(entry.vspace)[axis]
     places = _selected(entry.vspace, shape)
-    for number in np.unique((indices[indices >= start] - start) // stride):
+    for number in np.unique((asked[asked >= start] - start) // stride):
         indices = start + number * stride + np.arange(block)
         places[axis] = indices[indices < shape[axis]]
         file, array = _named(entry.file_name, number), _named(entry.dset_name, number)

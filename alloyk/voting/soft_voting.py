@@ -85,8 +85,8 @@ def _common_setting(described: Sequence[ModelMetadata], key: str) -> Any:
     if any(one != found[0] for one in found):
         values = " and ".join(dict.fromkeys(str("none" if v is None else v) for v in found))
         raise ModelError(
-            f"members of one vote must have the same data.{key}, got {values}; combine runs with "
-            f"the same data.{key}"
+            f"members of an ensemble must have the same data.{key}, got {values}; combine "
+            f"runs with the same data.{key}"
         )
     return found[0]
 
@@ -97,8 +97,8 @@ def _common_size(backends: Iterable[KerasBackend]) -> tuple[int | None, int | No
     if len(frames) > 1:
         sizes = " and ".join(sorted(f"{height}x{width}" for height, width in frames))
         raise ModelError(
-            "members of one vote must take the same raw images, but their flat-field corrections "
-            f"take frames of {sizes}; vote with runs of one detector"
+            "members of an ensemble must take the same raw images, but their flat-field "
+            f"corrections take frames of {sizes}; vote with runs of one detector"
         )
     height, width = frames.pop() if frames else (None, None)
     return height, width
