@@ -1,16 +1,18 @@
-"""Five distances that tell whether an image is unlike those of training, on one run.
+"""Six distances that tell whether an image is unlike those of training, on one run.
 
     .venv/bin/python scripts/compare_novelty.py RUN [--images 600] [--write]
 
 Of the network's pooled features: Mahalanobis (Lee et al., 2018), relative Mahalanobis (Ren et al.,
 2021), both with a mean of each class, the Mahalanobis distance from the mean of all in the leading
-directions, and the distance to the tenth neighbour of normalised features (Sun et al., 2022); and
-the Mahalanobis distance of the coarse image, the preprocessed image in 8 × 8 means. Each is
+directions, and the distance to the tenth neighbour of normalised features (Sun et al., 2022); the
+Mahalanobis distance of the coarse image, the preprocessed image in 8 × 8 means; and the distance of
+the wedge curve to the nearest of training, in units of the spread among neighbours. Each is
 fitted to training images and gets its threshold from the first half of validation, for 1 % of false
 alarms, which are counted on the second half and on the test images. What they should flag is made
 from validation images by changes that are not in `alloyk stress`: patches shuffled, quadrants
 swapped, two images mixed, a quarter occluded, rotated by 45°, a gamma of 3, averaged over 8 × 8
-pixels. Prints the share flagged and the area under the ROC curve.
+pixels; of a run on simulated plates also plates of 1.5, 3.5 and 7 mm, where training has others.
+Prints the share flagged and the area under the ROC curve.
 
 `--write` puts the chosen detector into the `model.keras` of a run whose version had none.
 """
@@ -22,6 +24,8 @@ from pathlib import Path
 import numpy as np
 
 FALSE_ALARMS = 0.01
+CURVE_SIZE = 3
+OTHER_PLATES_MM = (1.5, 3.5, 7.0)
 DIRECTIONS = 64
 
 
@@ -114,14 +118,15 @@ def relative_mahalanobis(features, labels) -> Callable:
 def pooled(features):
     from alloyk.models.pooled import COARSE_SIDE
 
-    return features[:, : -(COARSE_SIDE**2)]
+    return features[:, : -(COARSE_SIDE**2 + CURVE_SIZE)]
 
 
 def detector(features):
     from alloyk.inference.novelty import fit_novelty
     from alloyk.models.pooled import COARSE_SIDE
 
-    return fit_novelty(features, np.zeros((1, 6)), COARSE_SIDE**2)
+    network, curves = features[:, :-CURVE_SIZE], features[:, -CURVE_SIZE:]
+    return fit_novelty(network, np.zeros((1, 6)), COARSE_SIDE**2, curves)
 
 
 def neighbour(features, labels) -> Callable:
@@ -133,7 +138,13 @@ def leading_directions(features, labels) -> Callable:
 
 
 def coarse_image(features, labels) -> Callable:
-    return detector(features).picture_distances
+    known = detector(features)
+    return lambda new: known.picture_distances(new[:, :-CURVE_SIZE])
+
+
+def wedge_curve(features, labels) -> Callable:
+    known = detector(features)
+    return lambda new: known.curve_distances(new[:, -CURVE_SIZE:])
 
 
 DISTANCES = {
@@ -142,11 +153,12 @@ DISTANCES = {
     "leading directions": leading_directions,
     "tenth neighbour": neighbour,
     "coarse image": coarse_image,
+    "wedge curve": wedge_curve,
 }
 
 
 class Features:
-    """Pooled features and raw statistics of raw images, by a run's `model.keras`."""
+    """Pooled features, coarse image and wedge curve of raw images, by a run's `model.keras`."""
 
     def __init__(self, run: Path):
         import keras
@@ -159,8 +171,11 @@ class Features:
         self.model, self.name = with_features(model, FEATURES), FEATURES
 
     def __call__(self, images):
+        from alloyk.inference.wedge_curve import wedge_curve
+
         batch = np.stack(images).astype(np.float32)[..., None]
-        return self.model.predict(batch, batch_size=64, verbose=0)[self.name]
+        found = self.model.predict(batch, batch_size=64, verbose=0)[self.name]
+        return np.concatenate([found, [wedge_curve(image) for image in images]], axis=1)
 
 
 def gray_images(dataset, split, numbers):
@@ -169,6 +184,21 @@ def gray_images(dataset, split, numbers):
 
     paths = dataset.paths(split)
     return [to_gray(read_image(paths[n]))[..., 0].astype(np.float64) for n in numbers]
+
+
+def other_plates(root: Path, count: int) -> dict[str, list]:
+    """Images of plates of other thicknesses, if the data set in `root` was simulated."""
+    from alloyk.robustness.simulated import SETUPS, setups_of, simulated_images
+
+    if not setups_of(root):
+        return {}
+    return {
+        f"plates of {mm:g} mm": [
+            image[..., 0].astype(np.float64)
+            for image in simulated_images(root, SETUPS["other thickness"], mm, count, seed=1)[0]
+        ]
+        for mm in OTHER_PLATES_MM
+    }
 
 
 def main() -> None:
@@ -196,6 +226,8 @@ def main() -> None:
         name: features([change(image, rng, few[-1 - n]) for n, image in enumerate(few)])
         for name, change in SURROGATES.items()
     }
+    others = other_plates(dataset.root, arguments.images)
+    strange |= {name: features(images) for name, images in others.items()}
     print("| unlike | " + " | ".join(f"{name}, % (AUC)" for name in DISTANCES) + " |")
     print("|---|" + "---|" * len(DISTANCES))
     found = {}
@@ -208,7 +240,7 @@ def main() -> None:
         for images in strange.values():
             far = distance(images)
             truth = np.r_[np.zeros(len(clean)), np.ones(len(far))]
-            area = roc_auc_score(truth, np.r_[clean, far])
+            area = roc_auc_score(truth, np.minimum(np.r_[clean, far], 1e9))
             column.append(f"{100 * (far > limit).mean():.1f} ({area:.3f})")
         found[name] = column
     for n, row in enumerate(["validation, second half", "test images", *strange]):
@@ -219,15 +251,23 @@ def main() -> None:
 
 def write(run, dataset, train, val, chosen, numbers) -> None:
     """Put a detector into the run's `model.keras`, fitted as training fits it."""
-    from alloyk.inference.novelty import fit_novelty, with_threshold, write_detector
+    from alloyk.inference.novelty import (
+        MAX_CURVES,
+        evenly_spaced,
+        fit_novelty,
+        with_threshold,
+        write_detector,
+    )
     from alloyk.models.pooled import COARSE_SIDE
-    from alloyk.training.predicting import read_statistics
+    from alloyk.training.predicting import read_measurements
 
     paths, val_paths = dataset.paths("train"), dataset.paths("val")
-    raw = read_statistics([paths[n] for n in chosen])
-    fitted = fit_novelty(train, raw, COARSE_SIDE**2)
-    statistics = read_statistics([val_paths[n] for n in numbers])
-    write_detector(run / "model.keras", with_threshold(fitted, fitted.distances(val), statistics))
+    raw = read_measurements([paths[n] for n in chosen]).statistics
+    curves = read_measurements([paths[n] for n in evenly_spaced(len(paths), MAX_CURVES)]).curves
+    train, val = train[:, :-CURVE_SIZE], val[:, :-CURVE_SIZE]
+    fitted = fit_novelty(train, raw, COARSE_SIDE**2, curves)
+    measured = read_measurements([val_paths[n] for n in numbers])
+    write_detector(run / "model.keras", with_threshold(fitted, fitted.distances(val), *measured))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from alloyk.inference.raw_statistics import MARGINS, raw_statistics
+from alloyk.inference.wedge_curve import wedge_curve
 
 HERE = Path(__file__).resolve().parent
 MODEL, DESCRIPTION, DETECTOR, CHECKSUMS = "model.tflite", "model.json", "unlike.npz", "SHA256SUMS"
 
 # ITU-R BT.601-7: red, green and blue to gray.
 LUMA = (0.299, 0.587, 0.114)
+
+FAR = 100.0
+"""Largest score that a wedge curve gives, and that of an image without one."""
 
 NEIGHBOUR = 10
 """Which nearest training image the distance from training is measured to."""
@@ -114,7 +118,19 @@ class Classifier:
         middle = (known["highest"] + known["lowest"]) / 2
         half = (known["highest"] - known["lowest"]) / 2
         raw = np.abs(raw_statistics(gray) - middle) / (half + np.array(MARGINS))
-        return float(max(distance, *others, raw.max()))
+        return float(max(distance, *others, raw.max(), self._curve(wedge_curve(gray[..., 0]))))
+
+    def _curve(self, curve: np.ndarray) -> float:
+        """The distance of a wedge curve from the nearest of training, in units of the limit."""
+        known = self._detector or {}
+        if not len(known["curve_bank"]):
+            return 0.0
+        if not np.isfinite(curve).all():
+            return FAR
+        logarithms = np.log(np.maximum(curve, 1e-6))
+        whitened = (logarithms - known["curve_mean"]) @ known["curve_whitening"]
+        squares = ((whitened - known["curve_bank"].astype(np.float64)) ** 2).sum(axis=1)
+        return min(float(np.sqrt(squares.min())) / float(known["curve_threshold"]), FAR)
 
     def _mahalanobis(self, name: str, values: np.ndarray) -> float:
         """The distance of features or picture from their mean, in units of the limit."""

@@ -15,9 +15,9 @@ from alloyk.imaging import FileSettings, PageChoice, RawLayout, shown
 from alloyk.imaging.gray import to_gray, with_channels
 from alloyk.inference.abstention import abstaining, run_thresholds, threshold_for
 from alloyk.inference.backends import BACKENDS, Backend, model_file
+from alloyk.inference.measurements import curve_of, statistics_of
 from alloyk.inference.metadata import ModelMetadata, read_metadata
 from alloyk.inference.novelty import FEATURES, read_detector
-from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
 from alloyk.inference.results import Classification, joined
 from alloyk.inference.sources import (
     Item,
@@ -201,14 +201,16 @@ class Classifier:
             probabilities = powers / powers.sum(axis=1, keepdims=True)
         answers = [probabilities, *(outputs[name] for name in self.spreads)]
         if self.detector is not None:
-            by_channel = self.channels > 1
-            statistics = np.stack(
-                [
-                    statistics_of_channels(image) if by_channel else raw_statistics(_gray(image))
-                    for image in images
-                ]
+            statistics, curves = [], []
+            for image in images:
+                raw = image if self.channels > 1 else _gray(image)
+                statistics.append(statistics_of(raw))
+                if self.detector.judges_curves:
+                    curves.append(curve_of(raw))
+            scores = self.detector.scores(
+                outputs[FEATURES], np.stack(statistics), np.stack(curves) if curves else None
             )
-            answers.append(self.detector.scores(outputs[FEATURES], statistics)[:, None])
+            answers.append(scores[:, None])
         return np.concatenate(answers, axis=1)
 
 

@@ -1,12 +1,15 @@
-"""Whether an image is unlike all training images: by its raw statistics, picture and features.
+"""Whether an image is unlike all training images: by its raw counts, picture and features.
 
-Three distances. That of the network's pooled features, each scaled to length 1, from the tenth
+Four distances. That of the network's pooled features, each scaled to length 1, from the tenth
 nearest training image (Sun et al., 2022, https://arxiv.org/abs/2204.06507) finds images that the
 network sees differently. That of the features as they are from the mean of training (Mahalanobis,
 in the directions in which they vary most) finds what is stronger than anything in training, such as
 a thicker plate. That of a coarse image of the preprocessed image from the mean of training
-(Mahalanobis) finds scenes that the network has learned to ignore. Their thresholds are quantiles
-over the validation images. Compared by `scripts/compare_novelty.py`.
+(Mahalanobis) finds scenes that the network has learned to ignore. That of the raw image's wedge
+curve from the nearest training image finds plates between those of training, of which the network
+keeps only what separates its classes; it exists where training images have a wedge and a plate's
+edge. Their thresholds are quantiles over the validation images. Compared by
+`scripts/compare_novelty.py`.
 
 NumPy only: a `.tflite` file needs nothing else.
 """
@@ -23,6 +26,7 @@ import numpy as np
 
 from alloyk.inference.members import UNREADABLE, read_member, write_member
 from alloyk.inference.raw_statistics import MARGINS, NAMES
+from alloyk.inference.wedge_curve import NAMES as CURVE
 
 MEMBER = "alloyk_novelty.npz"
 FEATURES = "features"
@@ -43,12 +47,25 @@ MAX_DIRECTIONS = 32
 MAX_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
 
+MAX_CURVES = 4096
+"""Training images, evenly spaced, whose wedge curves are kept: three numbers each."""
+
+MIN_MEASURED = 0.9
+"""Share of the training images whose wedge curve must be measurable for curves to be judged."""
+
+LOCAL = 15
+"""Neighbours within which the spread of wedge curves is measured."""
+
+LOCAL_ROUNDS = 4
+"""How often neighbours are found anew in units of that spread."""
+
 BLOCK = 4096
 """Images that are compared with all kept ones at once."""
 
 LATER = (
     "picture_mean", "picture_whitening", "picture_threshold",
     "feature_mean", "feature_whitening", "feature_threshold",
+    "curve_bank", "curve_mean", "curve_whitening", "curve_threshold",
 )  # fmt: skip
 """Fields that files of earlier versions lack."""
 
@@ -57,6 +74,13 @@ FIRST_NAMES = NAMES[:6]
 
 ANY = 1e9
 """End of the range of a statistic that a file of an earlier version lacks: any value is in it."""
+
+FAR = 100.0
+"""Score of an image whose wedge curve cannot be measured though those of training could, and the
+largest that a wedge curve gives."""
+
+CURVES_AT_ONCE = 64
+"""Images whose wedge curves are compared with all kept ones at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +103,11 @@ class NoveltyDetector:
         feature_whitening: `(d, k)` float32, makes the variance of the features 1 in each of their
             leading directions.
         feature_threshold: Distance of the features from their mean that scores 1.
+        curve_bank: `(k, 3)` float32, whitened logarithms of the wedge curves of training images;
+            empty in files of earlier versions and where there is no wedge.
+        curve_mean: `(3,)` their mean before whitening.
+        curve_whitening: `(3, 3)` float32, makes the variance among neighbours 1 in all directions.
+        curve_threshold: Distance of the wedge curve from the nearest one that scores 1.
     """
 
     bank: np.ndarray
@@ -92,6 +121,12 @@ class NoveltyDetector:
     feature_mean: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     feature_threshold: float = 1.0
+    curve_bank: np.ndarray = field(default_factory=lambda: np.zeros((0, len(CURVE)), np.float32))
+    curve_mean: np.ndarray = field(default_factory=lambda: np.zeros(len(CURVE), np.float32))
+    curve_whitening: np.ndarray = field(
+        default_factory=lambda: np.eye(len(CURVE), dtype=np.float32)
+    )
+    curve_threshold: float = 1.0
 
     def neighbour_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images."""
@@ -115,14 +150,39 @@ class NoveltyDetector:
         pictures = features[:, width : width + len(self.picture_mean)]
         return _lengths(pictures, self.picture_mean, self.picture_whitening)
 
-    def scores(self, features: np.ndarray, statistics: np.ndarray) -> np.ndarray:
+    @property
+    def judges_curves(self) -> bool:
+        """Whether the wedge curves of images are compared with those of training."""
+        return len(self.curve_bank) > 0
+
+    def curve_distances(self, curves: np.ndarray) -> np.ndarray:
+        """Return the distance `(n,)` of wedge curves `(n, 3)` from the nearest of training.
+
+        Infinite where a curve could not be measured; 0 if the detector does not judge curves.
+        """
+        if not self.judges_curves:
+            return np.zeros(len(curves))
+        whitened = (_logarithms(curves) - self.curve_mean) @ self.curve_whitening
+        bank = self.curve_bank.astype(np.float64)
+        found = np.full(len(curves), np.inf)
+        measured = np.flatnonzero(np.isfinite(whitened).all(axis=1))
+        for start in range(0, len(measured), CURVES_AT_ONCE):
+            block = measured[start : start + CURVES_AT_ONCE]
+            difference = whitened[block, None] - bank
+            found[block] = np.sqrt((difference**2).sum(axis=2).min(axis=1))
+        return found
+
+    def scores(
+        self, features: np.ndarray, statistics: np.ndarray, curves: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the score `(n,)` of images.
 
         Args:
             features: `(n, d + c)` pooled features and coarse images.
             statistics: `(n, 7)` of the raw images.
+            curves: `(n, 3)` wedge curves of the raw images; None leaves them out.
         """
-        return self.scores_at(self.distances(features), statistics)
+        return self.scores_at(self.distances(features), statistics, curves)
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Return the three distances of images, from features `(n, d + c)`.
@@ -133,11 +193,19 @@ class NoveltyDetector:
         parts = (self.neighbour_distances, self.feature_distances, self.picture_distances)
         return np.stack([part(features) for part in parts], axis=1)
 
-    def scores_at(self, distances: np.ndarray, statistics: np.ndarray) -> np.ndarray:
+    def scores_at(
+        self, distances: np.ndarray, statistics: np.ndarray, curves: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the score `(n,)` of images with these distances `(n, 3)`; see `scores`."""
         limits = (self.threshold, self.feature_threshold, self.picture_threshold)
-        raw = self.raw_scores(statistics).max(axis=1)
-        return np.asarray(np.maximum((distances / limits).max(axis=1), raw))
+        scores = np.maximum(
+            (distances / limits).max(axis=1), self.raw_scores(statistics).max(axis=1)
+        )
+        if curves is None:
+            return np.asarray(scores)
+        return np.asarray(
+            np.maximum(scores, np.minimum(self.curve_distances(curves) / self.curve_threshold, FAR))
+        )
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Return the distance of each statistic `(n, 7)` from the middle of the training range.
@@ -147,12 +215,6 @@ class NoveltyDetector:
         middle, half = (self.highest + self.lowest) / 2, (self.highest - self.lowest) / 2
         margins = np.tile(MARGINS, len(half) // len(MARGINS))
         return np.asarray(np.abs(statistics - middle) / (half + margins))
-
-    def reasons(self, statistics: np.ndarray) -> list[str]:
-        """Name the statistics `(7,)` of one image that are outside the range of training."""
-        outside = self.raw_scores(statistics[None])[0] >= 1
-        names = NAMES * (len(outside) // len(NAMES))
-        return list(dict.fromkeys(name for name, far in zip(names, outside, strict=True) if far))
 
 
 def _lengths(values: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> np.ndarray:
@@ -167,8 +229,16 @@ def _normalised(features: np.ndarray) -> np.ndarray:
     return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
 
+def _logarithms(curves: np.ndarray) -> np.ndarray:
+    """Logarithms of wedge curves `(n, 3)`, which are positive but for odd images."""
+    return np.log(np.maximum(curves.astype(np.float64), 1e-6))
+
+
 def fit_novelty(
-    features: np.ndarray, statistics: np.ndarray, picture_size: int = 0
+    features: np.ndarray,
+    statistics: np.ndarray,
+    picture_size: int = 0,
+    curves: np.ndarray | None = None,
 ) -> NoveltyDetector:
     """Make a detector from training images, with placeholder thresholds of 1.
 
@@ -176,12 +246,14 @@ def fit_novelty(
         features: `(m, d + c)` pooled features and coarse images.
         statistics: `(m, 7)` raw statistics.
         picture_size: c, numbers in a coarse image.
+        curves: `(k, 3)` wedge curves of training images, which may be more; None if they are not
+            to be judged.
     """
     width = features.shape[1] - picture_size
     pooled, pictures = np.split(features.astype(np.float64), [width], axis=1)
     mean, whitening = _whitening(pictures)
     feature_mean, feature_whitening = _whitening(pooled, MAX_DIRECTIONS)
-    return NoveltyDetector(
+    detector = NoveltyDetector(
         bank=_normalised(pooled).astype(np.float16),
         threshold=1.0,
         lowest=statistics.min(axis=0),
@@ -190,6 +262,36 @@ def fit_novelty(
         picture_whitening=whitening.astype(np.float32),
         feature_mean=feature_mean.astype(np.float32),
         feature_whitening=feature_whitening.astype(np.float32),
+    )
+    return detector if curves is None else _with_curves(detector, curves)
+
+
+def _with_curves(detector: NoveltyDetector, curves: np.ndarray) -> NoveltyDetector:
+    """Add the wedge curves `(k, 3)` of training images, if enough of them could be measured.
+
+    Along a curve of plates of one kind the images differ by the tolerance of the plates; the unit
+    of distance is the spread among neighbours, as in local Mahalanobis distances.
+    """
+    from scipy.spatial import KDTree
+
+    found = _logarithms(curves)
+    found = found[np.isfinite(found).all(axis=1)]
+    if len(found) < max(MIN_MEASURED * len(curves), LOCAL + 1):
+        return detector
+    mean = found.mean(axis=0)
+    whitening = np.diag(1 / np.maximum(found.std(axis=0), 1e-9))
+    for _ in range(LOCAL_ROUNDS):
+        whitened = (found - mean) @ whitening
+        _, places = KDTree(whitened).query(whitened, LOCAL + 1)
+        near = found[places[:, 1:]]
+        spread = (near - near.mean(axis=1, keepdims=True)).reshape(-1, len(CURVE))
+        variances, directions = np.linalg.eigh(spread.T @ spread / len(spread))
+        whitening = directions / np.sqrt(variances + 1e-4 * variances.mean() + 1e-18)
+    return replace(
+        detector,
+        curve_bank=((found - mean) @ whitening).astype(np.float32),
+        curve_mean=mean.astype(np.float32),
+        curve_whitening=whitening.astype(np.float32),
     )
 
 
@@ -214,27 +316,41 @@ def with_threshold(
     detector: NoveltyDetector,
     distances: np.ndarray,
     statistics: np.ndarray,
+    curves: np.ndarray | None = None,
     false_alarms: float = FALSE_ALARMS,
 ) -> NoveltyDetector:
     """Set the thresholds of the distances for a false-alarm rate.
 
-    Each gets an equal share of it: with two distances, the threshold is the
-    ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n distances, which bounds the rate of both together
-    on average over validation splits; the largest one if there are too few images for that. The
-    raw statistics add false alarms of their own: `false_alarms` of the result has them too.
+    Wedge curves, where they are judged, get half of it, because nothing else finds plates between
+    those of training; the distances share the rest equally. With two distances alone, the
+    threshold of each is the ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n distances, which bounds
+    the rate of both together on average over validation splits; the largest one if there are too
+    few images for that. The raw statistics add false alarms of their own: `false_alarms` of the
+    result has them too. Wedge curves are left out if more validation images than their share have
+    none.
 
     Args:
         detector: From `fit_novelty`.
         distances: `(n, 3)` of validation images, see `NoveltyDetector.distances`.
         statistics: `(n, 7)` of the same.
+        curves: `(n, 3)` wedge curves of the same; None leaves them out.
         false_alarms: The rate, in (0, 1).
     """
-    share = false_alarms / (3 if len(detector.picture_mean) else 2)
+    curve_limit = math.inf
+    if curves is not None and detector.judges_curves:
+        curve_limit = _upper_quantile(detector.curve_distances(curves), false_alarms / 2)
+    judged = math.isfinite(curve_limit)
+    share = false_alarms / (3 if len(detector.picture_mean) else 2) / (2 if judged else 1)
     neighbour, feature, picture = (_upper_quantile(one, share) for one in distances.T)
     chosen = replace(
-        detector, threshold=neighbour, feature_threshold=feature, picture_threshold=picture
+        detector,
+        threshold=neighbour,
+        feature_threshold=feature,
+        picture_threshold=picture,
+        curve_threshold=curve_limit if judged else 1.0,
+        curve_bank=detector.curve_bank if judged else detector.curve_bank[:0],
     )
-    found = float((chosen.scores_at(distances, statistics) >= 1).mean())
+    found = float((chosen.scores_at(distances, statistics, curves) >= 1).mean())
     return replace(chosen, false_alarms=found)
 
 
@@ -294,8 +410,9 @@ def read_detector(model: Path) -> NoveltyDetector | None:
             values["highest"] = _with_all_statistics(values["highest"], names, ANY)
     except UNREADABLE:
         return None
-    for name in ("threshold", "false_alarms", "picture_threshold", "feature_threshold"):
-        values.update({name: float(values[name])} if name in values else {})
+    for one in fields(NoveltyDetector):
+        if one.type is float and one.name in values:
+            values[one.name] = float(values[one.name])
     return NoveltyDetector(**values)
 
 

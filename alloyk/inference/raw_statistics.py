@@ -57,12 +57,6 @@ def raw_statistics(image: np.ndarray) -> np.ndarray:
     return np.array([*sizes, math.log(noise), _defect_share(gray, noise, floor), place])
 
 
-def statistics_of_channels(image: np.ndarray) -> np.ndarray:
-    """Measure each channel of a raw image `(height, width, c)`, `(7 · c,)` one after the other."""
-    channels = [np.ascontiguousarray(one) for one in np.moveaxis(image, -1, 0)]
-    return np.concatenate([raw_statistics(one) for one in channels])
-
-
 def percentiles(values: np.ndarray, percents: tuple[float, ...]) -> list[float]:
     """Return `np.percentile` of the values as float64, without converting all of them.
 

@@ -14,8 +14,14 @@ from alloyk import pipeline
 from alloyk.data import ImageDataset
 from alloyk.imaging import read_image, several
 from alloyk.imaging.gray import to_gray
-from alloyk.inference.novelty import FEATURES, NoveltyDetector, evenly_spaced, fit_novelty
-from alloyk.inference.raw_statistics import raw_statistics, statistics_of_channels
+from alloyk.inference.measurements import curve_of, statistics_of
+from alloyk.inference.novelty import (
+    FEATURES,
+    MAX_CURVES,
+    NoveltyDetector,
+    evenly_spaced,
+    fit_novelty,
+)
 from alloyk.models.pooled import COARSE_SIDE
 from alloyk.targets import LOGITS
 from alloyk.training.splits import Split
@@ -105,17 +111,37 @@ def fit_detector(
     features = network.predict(_batches(train, chosen), verbose=0)[FEATURES]
     paths = dataset.paths("train")
     chosen_paths = [paths[number] for number in chosen]
-    statistics = read_statistics(chosen_paths, several(dataset.channels))
-    return fit_novelty(features, statistics, COARSE_SIDE**2)
+    by_channel = several(dataset.channels)
+    measured = read_measurements(chosen_paths, by_channel)
+    of_curves = [paths[number] for number in evenly_spaced(len(paths), MAX_CURVES)]
+    return fit_novelty(
+        features,
+        measured.statistics,
+        COARSE_SIDE**2,
+        read_measurements(of_curves, by_channel).curves,
+    )
 
 
-def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """Return `raw_statistics` of each file, `(n, 7)`; of each channel with `by_channel`."""
+class Measurements(NamedTuple):
+    """What is measured on the raw images of a split.
 
-    def measured(path: Path) -> np.ndarray:
-        if by_channel:
-            return statistics_of_channels(read_image(path))
-        return raw_statistics(to_gray(read_image(path)))
+    Attributes:
+        statistics: `raw_statistics`, `(n, 7)`; of images of c channels `(n, 7 · c)`.
+        curves: `wedge_curve`, `(n, 3)`; of several channels that of their mean.
+    """
+
+    statistics: np.ndarray
+    curves: np.ndarray
+
+
+def read_measurements(paths: Sequence[Path], by_channel: bool = False) -> Measurements:
+    """Measure the raw image of each file; each channel for itself with `by_channel`."""
+
+    def measured(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        image = read_image(path)
+        raw = image if by_channel else to_gray(image)
+        return statistics_of(raw), curve_of(raw)
 
     with ThreadPool() as pool:
-        return np.stack(pool.map(measured, paths))
+        statistics, curves = zip(*pool.map(measured, paths), strict=True)
+    return Measurements(np.stack(statistics), np.stack(curves))

@@ -35,7 +35,7 @@ from alloyk.runtime.peers import Peers
 from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
 from alloyk.training.fine_tuning import fine_tuning_of
 from alloyk.training.fit import set_up_keras, train_network
-from alloyk.training.predicting import fit_detector, predict_split, read_statistics
+from alloyk.training.predicting import fit_detector, predict_split, read_measurements
 from alloyk.training.replay import replay
 from alloyk.training.saving import save_classifier, training_facts
 from alloyk.training.splits import Split, load_splits, open_training_data, targets_for
@@ -232,10 +232,10 @@ def complete_run(
         found = predict_split(featured, split, detector)
         unlike = None
         if detector is not None and found.distances is not None:
-            statistics = read_statistics(dataset.paths(name), several(dataset.channels))
+            measured = read_measurements(dataset.paths(name), several(dataset.channels))
             if name == "val":
-                detector = with_threshold(detector, found.distances, statistics)
-            unlike = detector.scores_at(found.distances, statistics)
+                detector = with_threshold(detector, found.distances, *measured)
+            unlike = detector.scores_at(found.distances, *measured)
         write_predictions(
             folder.predictions_file(name), dataset.split(name), found.probabilities,
             dataset.classes, estimates=found.estimates, unlike=unlike,

@@ -1,7 +1,6 @@
 """Noise statistics, wedge curves, and the controls that rest on them."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,10 @@ import pytest
 from alloyk.errors import AlloykError
 from alloyk.evaluation.baselines import baseline_metrics
 from alloyk.evaluation.baselines.noise_statistics import noise_features
-from alloyk.evaluation.baselines.wedge_curve import wedge_features
 from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions, write_predictions
-from alloyk.simulator.dataset.recipe import make_recipe
-from alloyk.simulator.dataset.render import Simulator
-from alloyk.simulator.dataset.simulation import simulate_arrays, simulate_dataset
+from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.simulator.settings.presets import preset_parameters
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -55,76 +51,6 @@ def test_images_without_noise_or_too_small():
     assert np.isfinite(noise_features(np.zeros((1, 24, 24)))).all()
     with pytest.raises(ValueError, match=r"24 pixels or more.*got 24x20"):
         noise_features(np.zeros((1, 24, 20)))
-
-
-def one_image(label, thickness_mm, size=96, **changes):
-    """An image with almost no noise, plates and pose exact but for `changes` of the latter."""
-    recipe = make_recipe(
-        "easy", images=1, image_size=size, alloys=(label,),
-        overrides={"plate.thicknesses_mm": thickness_mm, "plate.thickness_law": "exact",
-                   "exposure.photons_per_mm2": 1e7},
-    )  # fmt: skip
-    (planned,) = recipe.plan()
-    still = replace(planned.now, wedge_shift_mm=0.0, wedge_rotation_deg=0.0, plate_edge_mm=0.0)
-    return Simulator(recipe).image(replace(planned, now=replace(still, **changes)))
-
-
-# Millimetres of wedge that attenuate alike, of 60 mm of field with a ramp of 10 mm over 50 mm.
-@pytest.mark.parametrize(
-    ("label", "thickness_mm", "expected_mm"),
-    [("1050", 1, 1.01), ("1050", 2, 2.02), ("1050", 5, 5.05), ("2017", 1, 1.40), ("2017", 2, 2.80),
-     ("2017", 5, 7.0)],
-)  # fmt: skip
-def test_equivalent_thickness_is_that_of_the_wedge(label, thickness_mm, expected_mm):
-    """1050 is worth itself; 2017 as much as the reference contrasts behind the wedge say."""
-    thickness, _ = wedge_features(one_image(label, thickness_mm))
-    assert thickness * 60 / 5 == pytest.approx(expected_mm, rel=0.035)
-
-
-def test_effective_attenuation_tells_copper_from_thickness():
-    """Copper stops soft photons: at one worth behind the wedge, 2017 is darker in the open beam."""
-    curve = np.array([wedge_features(one_image("1050", mm)) for mm in (1.3, 1.4, 1.5)])
-    thickness, attenuation = wedge_features(one_image("2017", 1))
-    of_1050 = np.interp(thickness, *curve.T)
-    assert attenuation / of_1050 == pytest.approx(1.009, abs=0.004)
-
-
-@pytest.mark.parametrize(
-    "pose",
-    [
-        {"wedge_shift_mm": 7.0}, {"wedge_shift_mm": -7.0}, {"wedge_rotation_deg": 6.0},
-        {"wedge_rotation_deg": -6.0}, {"plate_edge_mm": 15.0}, {"plate_edge_mm": -15.0},
-        {"output": 0.8},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_pose_and_output_do_not_move_the_equivalent_thickness(pose):
-    straight = wedge_features(one_image("2017", 2))[0]
-    assert wedge_features(one_image("2017", 2, **pose))[0] == pytest.approx(straight, rel=0.03)
-
-
-def test_images_without_wedge_or_plate_give_no_numbers():
-    rng = np.random.default_rng(0)
-    for image in (
-        np.zeros((64, 64)),
-        np.full((64, 64), 100.0),
-        rng.integers(0, 4000, (64, 64)),
-        np.concatenate([np.full((32, 64), 900.0), np.full((32, 64), 300.0)]),
-        np.zeros((1, 64)),
-    ):
-        assert np.isnan(wedge_features(image)).all()
-
-
-def test_two_numbers_come_close_to_the_ceiling_of_two_alloys():
-    images, table = simulate_arrays("study", images=240, image_size=64, seed=3)
-    found = np.stack([wedge_features(image) for image in images])
-    assert np.isfinite(found).all(axis=1).mean() > 0.95
-    thickness_mm = found[:, 0] * 60 / 5
-    of_1050 = (table["label"] == "1050").to_numpy()
-    nominal = table["thickness_mm"].to_numpy()
-    for thickness in (1.0, 2.0, 5.0):
-        here = of_1050 & (nominal == thickness)
-        assert np.nanmedian(thickness_mm[here]) == pytest.approx(1.02 * thickness, rel=0.03)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from alloyk.cli import main
 from alloyk.errors import ConfigError, OptionError
 from alloyk.exporting.bundle import export_bundle, write_bundle
 from alloyk.inference import load
+from alloyk.inference.novelty import FAR, fit_novelty, read_detector, write_detector
 from alloyk.inference.tables import CSVTable
+from alloyk.inference.wedge_curve import wedge_curve
 
 MODEL = Path(__file__).parents[1] / "serving" / "tiny.tflite"
 
@@ -79,6 +82,40 @@ def script(bundle, environment, *arguments):
     return subprocess.run(
         [*map(str, command), *map(str, arguments)], capture_output=True, text=True, check=False
     )
+
+
+def test_the_script_judges_wedge_curves_as_alloyk_does(tmp_path, environment):
+    folder, pictures = tmp_path / "device", tmp_path / "images"
+    folder.mkdir()
+    pictures.mkdir()
+    shutil.copy(MODEL, folder / "model.tflite")
+    rng = np.random.default_rng(0)
+    curves = np.stack([wedge_curve(stepped(rng.uniform(0.4, 0.5), rng)) for _ in range(200)])
+    known = read_detector(MODEL)
+    fitted = fit_novelty(np.ones((20, 6)), np.zeros((1, 7)), curves=curves)
+    added = {name: getattr(fitted, name) for name in ("curve_bank", "curve_mean")}
+    added |= {"curve_whitening": fitted.curve_whitening, "curve_threshold": 0.02}
+    with pytest.warns(UserWarning, match="Duplicate name"):  # the last one counts
+        write_detector(folder / "model.tflite", replace(known, **added))
+    write_bundle(folder, (40, 48, 1))
+    for number, contrast in enumerate((0.45, 0.7)):
+        Image.fromarray(stepped(contrast, rng)).save(pictures / f"{number}.png")
+    Image.fromarray(raw_image(3)).save(pictures / "2.png")
+    images = sorted(map(str, pictures.iterdir()))
+    done = script(folder, environment, *images)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    expected = load(folder / "model.tflite").predict(images).unlike
+    np.testing.assert_allclose([float(row["unlike"]) for row in rows], expected, rtol=1e-4)
+    assert expected[1] > expected[0]
+    assert expected[2] == FAR  # no wedge
+
+
+def stepped(contrast, rng):
+    """A plate across the lower half of a wedge, 40 × 48."""
+    rows, columns = np.mgrid[:40, :48]
+    level = 12000 * np.exp(-columns / 40 - contrast * (rows >= 20))
+    return rng.poisson(level).astype(np.uint16)
 
 
 @pytest.mark.parametrize("abstain", [None, 0.05])

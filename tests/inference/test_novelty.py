@@ -14,8 +14,11 @@ from alloyk.exporting import export_run
 from alloyk.inference import load
 from alloyk.inference.novelty import (
     BLOCK,
+    FAR,
     FEATURES,
+    LOCAL,
     MAX_DIRECTIONS,
+    detector_content,
     fit_novelty,
     read_detector,
     with_threshold,
@@ -226,14 +229,87 @@ def test_a_detector_of_an_earlier_version_is_read(tmp_path):
     np.testing.assert_allclose(detector.scores(features, statistics), [2**0.5 / 0.5, 4])
 
 
-def test_a_raw_statistic_outside_training_is_named():
+def wedge_curves(count, seed=0, contrasts=(0.4, 0.9)):
+    """Curves of plates of two kinds, each as thick as it is dark, with small tolerances."""
+    kind = RNG(seed).integers(0, 2, count)
+    logarithms = np.log(np.array(contrasts))[kind] + 0.01 * RNG(seed + 1).standard_normal(count)
+    curves = np.exp(np.stack([logarithms - 1.5, logarithms, np.full(count, 1.6)], axis=1))
+    return curves * np.exp(1e-3 * RNG(seed + 2).standard_normal(curves.shape))
+
+
+def with_curves(curves, validation):
+    """A detector with thresholds, of features that say nothing."""
+    features = correlated(1000)[0]
+    nothing = np.zeros((1000, len(NAMES)))
+    detector = fit_novelty(features, nothing, curves=curves)
+    new = correlated(len(validation), seed=11)[0]
+    return with_threshold(detector, detector.distances(new), nothing[: len(new)], validation)
+
+
+def test_the_curve_distance_is_that_to_the_nearest_of_training_in_units_of_the_local_spread():
+    curves = wedge_curves(3000)
+    detector = fit_novelty(correlated(50)[0], np.zeros((1, len(NAMES))), curves=curves)
+    # Along a kind of plate the tolerance is ten times the noise, across it is the noise.
+    along = np.log(wedge_curves(3000, seed=9)) @ detector.curve_whitening
+    search = NearestNeighbors(n_neighbors=1).fit(np.log(curves) @ detector.curve_whitening)
+    expected = search.kneighbors(along)[0][:, 0]
+    found = detector.curve_distances(wedge_curves(3000, seed=9))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    thicker = wedge_curves(500, seed=9, contrasts=(0.6, 0.6))
+    assert detector.curve_distances(thicker).min() > 10 * found.max()
+
+
+def test_plates_between_those_of_training_are_unlike_by_their_curves_alone():
+    detector = with_curves(wedge_curves(2000), wedge_curves(1000, seed=5))
+    assert detector.false_alarms <= 0.01
+    features, nothing = correlated(1000, seed=21)[0], np.zeros((1000, len(NAMES)))
+    same = detector.scores(features, nothing, wedge_curves(1000, seed=31))
+    assert (same >= 1).mean() == pytest.approx(0.01, abs=0.01)
+    between = wedge_curves(1000, seed=41, contrasts=(0.6, 0.6))
+    assert (detector.scores(features, nothing, between) >= 1).all()
+    assert (detector.scores(features, nothing) >= 1).mean() < 0.02
+
+
+def test_an_image_without_a_curve_is_unlike_only_where_training_has_them():
+    missing = np.full((1, 3), np.nan)
+    one = correlated(1, seed=21)[0], np.zeros((1, len(NAMES))), missing
+    assert with_curves(wedge_curves(500), wedge_curves(400, seed=5)).scores(*one) == FAR
+
+    some = wedge_curves(500)
+    some[:100] = np.nan
+    assert with_curves(some, wedge_curves(400, seed=5)).scores(*one) < FAR
+    validation = wedge_curves(400, seed=5)
+    validation[:20] = np.nan
+    assert with_curves(wedge_curves(500), validation).scores(*one) < FAR
+    assert with_curves(wedge_curves(LOCAL), wedge_curves(400, seed=5)).scores(*one) < FAR
+
+
+def test_a_detector_with_curves_is_the_same_when_read(tmp_path):
+    detector = with_curves(wedge_curves(500), wedge_curves(400, seed=5))
+    with zipfile.ZipFile(tmp_path / "model.keras", "w"):
+        pass
+    write_detector(tmp_path / "model.keras", detector)
+    curves = np.concatenate([wedge_curves(50, seed=7), np.full((1, 3), np.nan)])
+    read = read_detector(tmp_path / "model.keras")
+    np.testing.assert_array_equal(read.curve_distances(curves), detector.curve_distances(curves))
+    assert read.curve_threshold == detector.curve_threshold
+    assert len(detector_content(detector)) < 60_000
+
+
+def test_equal_curves_are_finite():
+    curves = np.tile([0.2, 0.9, 5.0], (100, 1))
+    detector = with_curves(curves, curves)
+    scores = detector.scores(correlated(100)[0], np.zeros((100, len(NAMES))), curves)
+    assert np.isfinite(scores).all()
+
+
+def test_a_raw_statistic_outside_training_is_unlike():
     features, _ = correlated(200)
     statistics = np.stack([raw_statistics(plate(seed=seed)) for seed in range(20)])
     detector = fit_novelty(features, statistics)
     four_times = raw_statistics(4 * plate(seed=30))
-    assert "level" in detector.reasons(four_times)
-    assert detector.raw_scores(four_times[None]).max() >= 1
-    assert detector.reasons(raw_statistics(plate(seed=31))) == []
+    assert detector.raw_scores(four_times[None])[0, NAMES.index("level")] >= 1
+    assert detector.raw_scores(raw_statistics(plate(seed=31))[None]).max() < 1
 
 
 def test_an_inverted_image_is_told_by_the_place_of_its_median():
@@ -241,8 +317,9 @@ def test_an_inverted_image_is_told_by_the_place_of_its_median():
     features, _ = correlated(200)
     wedge = [plate(seed=seed) ** 2 / 4000 for seed in range(21)]  # the median is below the middle
     detector = fit_novelty(features, np.stack([raw_statistics(image) for image in wedge[:20]]))
-    assert detector.reasons(raw_statistics(wedge[20])) == []
-    assert "median" in detector.reasons(raw_statistics(5000 - wedge[20]))
+    assert detector.raw_scores(raw_statistics(wedge[20])[None]).max() < 1
+    inverted = raw_statistics(5000 - wedge[20])[None]
+    assert detector.raw_scores(inverted)[0, NAMES.index("median")] >= 1
 
 
 @pytest.fixture(scope="module")

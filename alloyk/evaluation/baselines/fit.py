@@ -12,8 +12,8 @@ import numpy as np
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.evaluation.baselines.noise_statistics import MIN_SIDE, noise_features
-from alloyk.evaluation.baselines.wedge_curve import wedge_features
 from alloyk.imaging import read_image, shown
+from alloyk.inference.wedge_curve import wedge_curve
 from alloyk.pipeline import keep_images
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
@@ -136,7 +136,8 @@ def _wedge_curves(paths: Sequence[Path]) -> np.ndarray:
     """Logarithms of the two numbers of each raw image."""
 
     def measure(path: Path) -> np.ndarray:
-        return wedge_features(read_image(path).mean(axis=-1))
+        thickness, contrast, _ = wedge_curve(read_image(path).mean(axis=-1))
+        return np.array([thickness, contrast / thickness])
 
     with ThreadPool() as pool, np.errstate(invalid="ignore"):
         return np.log(np.array(pool.map(measure, paths)))
