@@ -18,6 +18,7 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.files import writing
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
+from alloyk.training.identity import difference
 
 logger = logging.getLogger(__name__)
 
@@ -142,13 +143,13 @@ class Checkpoint(keras.callbacks.Callback):
     def _read_header(self):
         with _reading(self.path), _arrays_of(self.path) as arrays:
             header = json.loads(str(arrays["header"]))
-        self._refuse_another(header["described"] != self.described)
+        self._refuse_another(difference(header["described"], self.described))
         return header
 
-    def _refuse_another(self, differs: bool) -> None:
+    def _refuse_another(self, differs: str | None) -> None:
         if differs:
             raise AlloykError(
-                f"{self.path} must match config.yaml, got a checkpoint of another configuration; "
+                f"{self.path} must match config.yaml, got a checkpoint with {differs}; "
                 "undo the change in config.yaml, or train into a new folder"
             )
 
@@ -190,7 +191,8 @@ class Checkpoint(keras.callbacks.Callback):
         """Restore the model, its optimizer and the other callbacks from the file."""
         header = self._read_header()
         variables, arrays = self._variables(), _load_arrays(self.path)
-        self._refuse_another([tuple(v.shape) for v in variables] != [a.shape for a in arrays])
+        fits = [tuple(v.shape) for v in variables] == [a.shape for a in arrays]
+        self._refuse_another(None if fits else "the weights of another network")
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         for callback, state in zip(self.stateful, header["callbacks"], strict=True):

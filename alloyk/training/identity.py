@@ -1,24 +1,19 @@
 """What a configuration and a checkpoint must have in common for a run to continue, as text."""
 
+import json
 from typing import Any
+
+from pydantic import ValidationError
 
 from alloyk.config import Config
 from alloyk.runs.lineage import CHANGEABLE
 
 
 def identity(config: Config) -> str:
-    """The configuration without the path of its data, which `refuse_changed_data` checks.
-
-    Settings that earlier checkpoints do not have count only if they are set.
-    """
-    newer = ("time_budget_minutes", "average_weights")
-    unset = {name for name in newer if getattr(config.train, name) is None}
+    """The configuration without the path of its data, which `refuse_changed_data` checks."""
     # None of them changes the result.
     where = {"strategy", "peer_timeout_seconds", "checkpoint_steps"}
-    excluded: dict[str, Any] = {"data": {"path"}, "train": unset | where}
-    if config.quantize.run is None:
-        excluded["quantize"] = True
-    return config.model_dump_json(exclude=excluded)
+    return config.model_dump_json(exclude={"data": {"path"}, "train": where})
 
 
 def lasting_identity(config: Config) -> str:
@@ -33,3 +28,37 @@ def lasting_identity(config: Config) -> str:
         else:
             names.setdefault(section, {})[name] = True
     return config.model_dump_json(exclude=names)
+
+
+def difference(recorded: str, current: str) -> str | None:
+    """What differs between a checkpoint's text and that of a configuration; None if nothing does.
+
+    A setting that the checkpoint's version did not have counts with its default.
+
+    >>> now = identity(Config())
+    >>> difference(now, now)
+    >>> difference(now.replace('"seed":0', '"seed":1', 1), now)
+    'seed 1, not 0'
+    """
+    if recorded == current:
+        return None
+    try:
+        before, now = (_settings(json.loads(text)) for text in (recorded, current))
+    except (ValueError, ValidationError):
+        return "settings of another version of alloyk"
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            return f"{key} {before.get(key)}, not {now.get(key)}"
+    return None
+
+
+def _settings(described: Any) -> dict[str, Any]:
+    """Dotted key → value, with the default of each setting that is not described."""
+    sections = Config.model_validate(described).model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for section, value in sections.items():
+        if isinstance(value, dict):
+            found |= {f"{section}.{name}": one for name, one in value.items()}
+        else:
+            found[section] = value
+    return found

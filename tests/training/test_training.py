@@ -208,8 +208,9 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
     with pytest.raises(KeyboardInterrupt):
         run_training(config, run)
     monkeypatch.undo()
-    for setting in ("train.batch_size=4", "train.epochs=1"):
-        with pytest.raises(AlloykError, match="got a checkpoint of another configuration"):
+    for setting, what in (("train.batch_size=4", "8, not 4"), ("train.epochs=1", "3, not 1")):
+        name = setting.split("=")[0]
+        with pytest.raises(AlloykError, match=f"got a checkpoint with {name} {what}; undo"):
             run_training(configured(data, setting), run, resume=True)
 
     def refused(file, content, message):

@@ -1,0 +1,45 @@
+"""A checkpoint and a configuration belong together, whatever version wrote the checkpoint."""
+
+import json
+
+import pytest
+
+from alloyk.config import Config
+from alloyk.training.identity import difference, identity, lasting_identity
+
+
+def recorded(**changes):
+    """The text of a checkpoint, with changed or, if None, missing settings; `__` for a dot."""
+    described = json.loads(identity(Config()))
+    for key, value in changes.items():
+        section, name = key.split("__")
+        if value is None:
+            del described[section][name]
+        else:
+            described[section][name] = value
+    return json.dumps(described)
+
+
+@pytest.mark.parametrize("described", [identity, lasting_identity])
+def test_a_configuration_is_its_own(described):
+    assert difference(described(Config()), described(Config())) is None
+
+
+def test_a_setting_of_a_later_version_has_its_default():
+    now = identity(Config())
+    assert difference(recorded(data__hdf5_path=None, train__average_weights=None), now) is None
+    changed = identity(Config.model_validate({"train": {"average_weights": 0.99}}))
+    assert (
+        difference(recorded(train__average_weights=None), changed)
+        == "train.average_weights None, not 0.99"
+    )
+
+
+def test_what_differs_is_named():
+    found = difference(recorded(train__batch_size=16), identity(Config()))
+    assert found == "train.batch_size 16, not 32"
+
+
+@pytest.mark.parametrize("text", ['{"data": {"shelf": 3}}', "[]", "", '{"seed": "many"}'])
+def test_settings_that_this_version_does_not_know_differ(text):
+    assert "another version" in difference(text, identity(Config()))
