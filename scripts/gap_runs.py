@@ -1,0 +1,81 @@
+"""What docs/five_alloys.md needs of finished runs on `hard5`: predictions, and ceilings.
+
+    python scripts/gap_runs.py OUT [--voting efficientnetb0] [--plates 600] [--views 8]
+
+OUT is the folder of `scripts/export_table.py`, with its data set and a run of each architecture.
+Copies the test predictions of each run to docs/results/gap_hard5/; simulates other plates of the
+same preset, several images of each, in OUT/views, and has the run `--voting` classify them; and
+computes the reference ceiling at the exposure of one and of several images. A few minutes.
+`scripts/gap_tables.py` makes the tables.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+from experiments import ROOT, simulated
+from gap_tables import CEILINGS, NETWORKS, RESULTS, VIEWS
+
+EXPOSURE = "exposure.photons_per_mm2"
+VIEWS_SEED = 11
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--voting", default="efficientnetb0")
+    parser.add_argument("--plates", type=int, default=600)
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--results", type=Path, default=ROOT / RESULTS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    import alloyk
+
+    options = parse_arguments()
+    (options.results / NETWORKS).mkdir(parents=True, exist_ok=True)
+    for predictions in sorted(options.out.glob("*/predictions.csv")):
+        run = alloyk.RunFolder(predictions.parent)
+        facts = json.loads(run.facts_file.read_text(encoding="utf-8"))
+        name = run.path.name + ("-jax" if "jax" in facts["packages"] else "")
+        keep(predictions, options.results / NETWORKS / f"{name}.csv", ["path"])
+    views = simulated(
+        options.out / "views", preset="hard5", images=options.plates * options.views,
+        image_size=64, images_per_plate=options.views, seed=VIEWS_SEED,
+    )  # fmt: skip
+    judged = options.out / "views-judged"
+    alloyk.evaluate(options.out / options.voting, data=views, split="all", out=judged)
+    (predictions,) = judged.glob("predictions*.csv")
+    keep(predictions, options.results / VIEWS, ["plate_id"])
+    ceilings = {}
+    count = 1
+    while count <= options.views:
+        ceilings[count] = ceiling(count)
+        count *= 2
+    text = json.dumps({"voting": options.voting, "ceilings": ceilings}, indent=1)
+    (options.results / CEILINGS).write_text(text + "\n", encoding="utf-8")
+
+
+def keep(predictions: Path, target: Path, keys: list[str]) -> None:
+    """Write the label and the probabilities of each row, to four decimals."""
+    table = pd.read_csv(predictions, dtype={"label": str})
+    probabilities = [name for name in table if name.startswith("p_")]
+    table[[*keys, "label", *probabilities]].to_csv(
+        target, index=False, float_format="%.4f", lineterminator="\n"
+    )
+
+
+def ceiling(exposures: int) -> list[float]:
+    """The reference ceiling and its Monte Carlo error at that many times the preset's exposure."""
+    import alloyk
+    from alloyk.simulator.settings.presets import preset_parameters
+
+    photons = exposures * preset_parameters("hard5").exposure.photons_per_mm2
+    found = alloyk.ceiling(preset="hard5", image_size=64, set={EXPOSURE: photons})
+    return [found.accuracy, found.error]
+
+
+if __name__ == "__main__":
+    main()
