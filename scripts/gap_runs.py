@@ -61,7 +61,7 @@ def main() -> None:
 def keep(predictions: Path, target: Path, keys: list[str]) -> None:
     """Write the label and the probabilities of each row, to four decimals."""
     table = pd.read_csv(predictions, dtype={"label": str})
-    probabilities = [name for name in table if name.startswith("p_")]
+    probabilities = [name for name in table if str(name).startswith("p_")]
     table[[*keys, "label", *probabilities]].to_csv(
         target, index=False, float_format="%.4f", lineterminator="\n"
     )
