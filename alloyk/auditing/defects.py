@@ -65,8 +65,8 @@ def find_defects(gray: np.ndarray, differences: np.ndarray, noise: float) -> Def
     down = _parts(gray.shape[0]) @ gray
     level = abs(float(across.mean())) or 1.0
     noise = max(noise, QUANTUM * float(np.ptp(gray)), 1e-6)
-    top, bottom = _border(np.median(across, axis=0), level)
-    left, right = _border(np.median(down, axis=0), level)
+    top, bottom = _border(gray, np.median(across, axis=0), level)
+    left, right = _border(gray.T, np.median(down, axis=0), level)
     rows, columns = _lines(across, noise), _lines(down, noise)
     pixels = _pixels(gray, differences, noise)
     keep = ~(np.isin(pixels[:, 0], rows) | np.isin(pixels[:, 1], columns))
@@ -91,16 +91,25 @@ def _lines(profiles: np.ndarray, noise: float) -> tuple[int, ...]:
     return tuple((np.flatnonzero(large) + 1).tolist())
 
 
-def _border(profile: np.ndarray, level: float) -> tuple[int, int]:
-    """Width of the border at both ends of a profile, up to its last large step."""
+def _border(gray: np.ndarray, profile: np.ndarray, level: float) -> tuple[int, int]:
+    """Width of the border at top and bottom, up to the last large step of the rows' profile.
+
+    A border is as bright along its whole length; open beam beside an object shows the scene.
+    """
     reach = max(2, int(BORDER_REACH * len(profile)))
     found = []
-    for end in (profile[: 2 * reach], profile[::-1][: 2 * reach]):
+    for side in (slice(None), slice(None, None, -1)):
+        end = profile[side][: 2 * reach]
         steps = np.abs(np.diff(end))
         large = np.flatnonzero(steps[:reach] > BORDER_STEP * level)
         # The profile must be smooth after the step; otherwise the scene itself is steep.
         calm = len(large) and float(np.median(steps[large[-1] + 1 :])) < BORDER_STEP * level / 10
-        found.append(int(large[-1]) + 1 if calm else 0)
+        width = int(large[-1]) + 1 if calm else 0
+        if width:
+            along = np.median(gray[side][:width], axis=0)
+            low, high = np.percentile(along, (10, 90))
+            width = width if high - low < BORDER_STEP * level else 0
+        found.append(width)
     return found[0], found[1]
 
 

@@ -124,6 +124,15 @@ def test_scattered_bad_pixels_are_noted(tmp_path):
     assert set(found(write(tmp_path, change))) == {"scattered-defects"}
 
 
+def test_open_beam_beside_the_wedge_is_no_border():
+    """The plate's shadow reaches through it."""
+    rows, columns = np.mgrid[:64, :64]
+    image = 9000 * np.exp(-columns / 30)
+    image[:, 58:] = 9000
+    image = np.random.default_rng(0).poisson(np.where(rows < 30, image, image / 4))
+    assert defects_of(image.astype(np.float64)).border == (0, 0, 0, 0)
+
+
 def test_a_border_is_reported_with_its_width_and_its_share(tmp_path):
     finding = found(write(tmp_path, lambda image, *_: with_border(image)))["border"]
     assert finding.severity == "check"
