@@ -105,10 +105,10 @@ class Classifier:
     def _unlike(self, features: np.ndarray, gray: np.ndarray) -> float:
         """The distance from the training images, in units of the limit."""
         known = self._detector or {}
-        bank = known["bank"].astype(np.float32)
-        pooled, picture = np.split(features, [bank.shape[1]])
-        length = np.maximum(np.linalg.norm(pooled), 1e-12)
-        products = (pooled / length) @ bank.T
+        bank, directions = (known[name].astype(np.float32) for name in ("bank", "bank_directions"))
+        pooled, picture = np.split(features, [len(directions) or bank.shape[1]])
+        unit = pooled / np.maximum(np.linalg.norm(pooled), 1e-12)
+        products = (unit @ directions if directions.size else unit) @ bank.T
         nearest = np.sort(products)[-min(NEIGHBOUR, len(products))]
         distance = np.sqrt(max(2 - 2 * float(nearest), 0)) / float(known["threshold"])
         others = [

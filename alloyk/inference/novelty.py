@@ -44,6 +44,10 @@ VARIANCE_FLOOR = 1e-3
 MAX_DIRECTIONS = 32
 """Principal directions of the pooled features that the Mahalanobis distance uses."""
 
+BANK_DIRECTIONS = 64
+"""Directions in which the features of training images are kept; what is outside is less than 1 % of
+their length squared."""
+
 MAX_IMAGES = 1000
 """Training images, evenly spaced, that are kept."""
 
@@ -65,7 +69,7 @@ BLOCK = 4096
 LATER = (
     "picture_mean", "picture_whitening", "picture_threshold",
     "feature_mean", "feature_whitening", "feature_threshold",
-    "curve_bank", "curve_mean", "curve_whitening", "curve_threshold",
+    "curve_bank", "curve_mean", "curve_whitening", "curve_threshold", "bank_directions",
 )  # fmt: skip
 """Fields that files of earlier versions lack."""
 
@@ -88,7 +92,8 @@ class NoveltyDetector:
     """Scores images by how unlike those of training they are; 1 or more is *unlike*.
 
     Attributes:
-        bank: `(m, d)` float16, pooled features of training images, each of length 1.
+        bank: `(m, k)` float16, pooled features of training images, each scaled to length 1, in
+            `bank_directions`.
         threshold: Distance of the features from the neighbour that scores 1.
         lowest: `(7,)` smallest of each of `raw_statistics.NAMES` over training images; of images
             of c channels `(7 · c,)`, channel after channel.
@@ -103,6 +108,8 @@ class NoveltyDetector:
         feature_whitening: `(d, k)` float32, makes the variance of the features 1 in each of their
             leading directions.
         feature_threshold: Distance of the features from their mean that scores 1.
+        bank_directions: `(d, k)` float16, orthonormal; empty if the bank has all d, as in files of
+            earlier versions.
         curve_bank: `(k, 3)` float32, whitened logarithms of the wedge curves of training images;
             empty in files of earlier versions and where there is no wedge.
         curve_mean: `(3,)` their mean before whitening.
@@ -121,6 +128,7 @@ class NoveltyDetector:
     feature_mean: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     feature_threshold: float = 1.0
+    bank_directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
     curve_bank: np.ndarray = field(default_factory=lambda: np.zeros((0, len(CURVE)), np.float32))
     curve_mean: np.ndarray = field(default_factory=lambda: np.zeros(len(CURVE), np.float32))
     curve_whitening: np.ndarray = field(
@@ -129,15 +137,26 @@ class NoveltyDetector:
     curve_threshold: float = 1.0
 
     def neighbour_distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images."""
-        pooled, bank = features[:, : self.bank.shape[1]], self.bank.astype(np.float32).T
+        """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images.
+
+        With the bank in k directions, features and training images count as at right angles outside
+        of them.
+        """
+        pooled, bank = features[:, : self.width], self.bank.astype(np.float32).T
+        directions = self.bank_directions.astype(np.float32)
         place = min(NEIGHBOUR, len(self.bank)) - 1
         nearest = np.empty(len(features))
         for start in range(0, len(features), BLOCK):
             block = slice(start, start + BLOCK)
-            products = _normalised(pooled[block]) @ bank
+            unit = _normalised(pooled[block])
+            products = (unit @ directions if directions.size else unit) @ bank
             nearest[block] = -np.partition(-products, place, axis=1)[:, place]
         return np.asarray(np.sqrt(np.maximum(2 - 2 * nearest, 0)))
+
+    @property
+    def width(self) -> int:
+        """Number d of pooled features."""
+        return len(self.bank_directions) or int(self.bank.shape[1])
 
     def feature_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the Mahalanobis distance `(n,)` of the pooled features in `(n, d + c)`."""
@@ -146,8 +165,7 @@ class NoveltyDetector:
 
     def picture_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the Mahalanobis distance `(n,)` of the coarse images in `(n, d + c)`."""
-        width = self.bank.shape[1]
-        pictures = features[:, width : width + len(self.picture_mean)]
+        pictures = features[:, self.width : self.width + len(self.picture_mean)]
         return _lengths(pictures, self.picture_mean, self.picture_whitening)
 
     @property
@@ -253,8 +271,13 @@ def fit_novelty(
     pooled, pictures = np.split(features.astype(np.float64), [width], axis=1)
     mean, whitening = _whitening(pictures)
     feature_mean, feature_whitening = _whitening(pooled, MAX_DIRECTIONS)
+    unit = _normalised(pooled)
+    directions = np.zeros((0, 0))
+    if width > BANK_DIRECTIONS:
+        directions = np.linalg.svd(unit, full_matrices=False)[2][:BANK_DIRECTIONS].T
     detector = NoveltyDetector(
-        bank=_normalised(pooled).astype(np.float16),
+        bank=(unit @ directions if directions.size else unit).astype(np.float16),
+        bank_directions=directions.astype(np.float16),
         threshold=1.0,
         lowest=statistics.min(axis=0),
         highest=statistics.max(axis=0),

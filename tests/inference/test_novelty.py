@@ -98,6 +98,19 @@ def test_the_distance_is_that_to_the_tenth_neighbour_by_scikit_learn():
     )  # kept as float16
 
 
+def test_features_outside_the_directions_of_the_bank_are_far():
+    """Of 200 numbers, training varies in 64; what new images have elsewhere is not lost."""
+    spread = np.zeros((300, 200))
+    spread[:, :64] = 1 + 0.1 * RNG(0).standard_normal((300, 64))
+    detector = fit_novelty(spread, np.zeros((1, len(NAMES))))
+    assert detector.bank.shape == (300, 64)
+    search = NearestNeighbors(n_neighbors=10).fit(normalize(spread))
+    new = spread[:20] + np.r_[np.zeros(64), np.full(136, 0.5)]
+    expected = search.kneighbors(normalize(new))[0][:, -1]
+    assert expected.min() > 0.5
+    np.testing.assert_allclose(detector.neighbour_distances(new), expected, atol=5e-3)
+
+
 def test_many_images_have_the_distances_of_few():
     detector = fit_novelty(correlated(40)[0], np.zeros((1, len(NAMES))))
     new = correlated(BLOCK + 20, seed=7)[0]
