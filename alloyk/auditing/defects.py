@@ -20,6 +20,8 @@ PARTS = 3
 # A border is a step of this fraction of the mean count, within this fraction of the side.
 BORDER_STEP = 0.15
 BORDER_REACH = 0.08
+# Scattered light in a border may follow the scene beside it by this fraction.
+BORDER_GLARE = 0.25
 # Without noise, this fraction of the image's range is used instead.
 QUANTUM = 2e-3
 MEDIAN_OF_NORMAL = 0.6745
@@ -94,7 +96,8 @@ def _lines(profiles: np.ndarray, noise: float) -> tuple[int, ...]:
 def _border(gray: np.ndarray, profile: np.ndarray, level: float) -> tuple[int, int]:
     """Width of the border at top and bottom, up to the last large step of the rows' profile.
 
-    A border is as bright along its whole length; open beam beside an object shows the scene.
+    A border is as bright along its whole length, or nearly so; open beam beside an object shows the
+    scene.
     """
     reach = max(2, int(BORDER_REACH * len(profile)))
     found = []
@@ -106,11 +109,18 @@ def _border(gray: np.ndarray, profile: np.ndarray, level: float) -> tuple[int, i
         calm = len(large) and float(np.median(steps[large[-1] + 1 :])) < BORDER_STEP * level / 10
         width = int(large[-1]) + 1 if calm else 0
         if width:
-            along = np.median(gray[side][:width], axis=0)
-            low, high = np.percentile(along, (10, 90))
-            width = width if high - low < BORDER_STEP * level else 0
+            border, inside = gray[side][:width], gray[side][width : 2 * width]
+            spread = _spread(np.median(border, axis=0))
+            limit = max(BORDER_STEP * level, BORDER_GLARE * _spread(np.median(inside, axis=0)))
+            width = width if spread < limit else 0
         found.append(width)
     return found[0], found[1]
+
+
+def _spread(values: np.ndarray) -> float:
+    """Range of the values without the lowest and the highest tenth."""
+    low, high = np.percentile(values, (10, 90))
+    return float(high - low)
 
 
 def _pixels(gray: np.ndarray, differences: np.ndarray, noise: float) -> np.ndarray:

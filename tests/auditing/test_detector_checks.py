@@ -133,6 +133,21 @@ def test_open_beam_beside_the_wedge_is_no_border():
     assert defects_of(image.astype(np.float64)).border == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("glare", [0.08, 0.15])
+def test_a_border_may_follow_the_scene_a_little(glare):
+    """Light scattered into the shadow of a collimator."""
+    image = radiograph(np.random.default_rng(1)).astype(np.float64)
+    image[:3] = 60 + glare * image[:3]
+    assert defects_of(image).border == (3, 0, 0, 0)
+
+
+def test_a_white_border_may_be_noisy():
+    rng = np.random.default_rng(1)
+    image = radiograph(rng).astype(np.float64)
+    image[:, :1] = rng.normal(16383, 500, (len(image), 1))
+    assert defects_of(image).border == (0, 0, 1, 0)
+
+
 def test_a_border_is_reported_with_its_width_and_its_share(tmp_path):
     finding = found(write(tmp_path, lambda image, *_: with_border(image)))["border"]
     assert finding.severity == "check"
