@@ -54,11 +54,15 @@ def difference(recorded: str, current: str) -> str | None:
 
 def _settings(described: Any) -> dict[str, Any]:
     """Dotted key → value, with the default of each setting that is not described."""
-    sections = Config.model_validate(described).model_dump(mode="json")
     found: dict[str, Any] = {}
-    for section, value in sections.items():
-        if isinstance(value, dict):
-            found |= {f"{section}.{name}": one for name, one in value.items()}
+
+    def collect(value: Any, key: str) -> None:
+        if isinstance(value, dict) and value:
+            for name, one in value.items():
+                collect(one, f"{key}.{name}")
         else:
-            found[section] = value
+            found[key] = value
+
+    for section, value in Config.model_validate(described).model_dump(mode="json").items():
+        collect(value, section)
     return found

@@ -40,6 +40,20 @@ def test_what_differs_is_named():
     assert found == "train.batch_size 16, not 32"
 
 
+def test_a_setting_inside_a_setting_is_named_alone():
+    simulated = Config.model_validate({"data": {"simulate": {"preset": "study", "images": 60}}})
+    now = identity(simulated)
+    changed = now.replace('"images":60', '"images":90')
+    assert difference(changed, now) == "data.simulate.images 90, not 60"
+
+
+def test_settings_inside_one_that_is_not_set_differ():
+    raw = {"dtype": "uint16", "shape": [8, 8]}
+    texts = [identity(Config.model_validate({"data": data})) for data in ({"raw": raw}, {})]
+    assert difference(*texts).startswith("data.raw")
+    assert difference(*texts[::-1]).startswith("data.raw")
+
+
 @pytest.mark.parametrize("text", ['{"data": {"shelf": 3}}', "[]", "", '{"seed": "many"}'])
 def test_settings_that_this_version_does_not_know_differ(text):
     assert "another version" in difference(text, identity(Config()))
