@@ -90,7 +90,10 @@ class Classifier:
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
         """The image `(height, width, channels)` float32 as the model takes it."""
-        counts = np.asarray(image, np.float32)
+        with np.errstate(over="ignore"):  # beyond the range: refused as infinite
+            counts = np.asarray(image, np.float32)
+        if bad := int((~np.isfinite(counts)).sum()):
+            raise ValueError(f"{bad} of its values are NaN, infinite or beyond ±3.4e+38")
         counts = counts[..., None] if counts.ndim == 2 else counts
         height, width, channels = self.size
         if counts.shape[:2] != (height, width):

@@ -153,6 +153,21 @@ def test_what_cannot_be_read_gets_a_row_and_the_rest_is_done(bundle, environment
     assert rows[1]["predicted"]
 
 
+def test_an_image_with_values_that_are_no_counts_is_refused(bundle, environment, tmp_path):
+    paths = []
+    for number, value in enumerate((np.nan, np.inf, -np.inf)):
+        image = raw_image(number).astype(np.float32)
+        image[3, 4] = value
+        paths.append(tmp_path / f"{number}.tif")
+        Image.fromarray(image).save(paths[-1])
+    done = script(bundle, environment, *paths)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    reason = "ValueError: 1 of its values are NaN, infinite or beyond ±3.4e+38"
+    assert [row["error"] for row in rows] == [reason] * 3
+    assert done.returncode == 1
+    assert "Warning" not in done.stderr
+
+
 def test_every_file_has_its_checksum_and_a_changed_one_is_refused(
     bundle, environment, images, tmp_path
 ):
