@@ -1,9 +1,9 @@
 """Predict a split with a trained network, and fit the detector of unlike images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import keras
 import numpy as np
@@ -25,6 +25,8 @@ from alloyk.inference.novelty import (
 from alloyk.models.pooled import COARSE_SIDE
 from alloyk.targets import LOGITS
 from alloyk.training.splits import Split
+
+Measured = TypeVar("Measured")
 
 PREDICTION_BATCH = 64
 
@@ -118,7 +120,7 @@ def fit_detector(
         features,
         measured.statistics,
         COARSE_SIDE**2,
-        read_measurements(of_curves, by_channel).curves,
+        read_curves(of_curves, by_channel),
     )
 
 
@@ -137,11 +139,26 @@ class Measurements(NamedTuple):
 def read_measurements(paths: Sequence[Path], by_channel: bool = False) -> Measurements:
     """Measure the raw image of each file; each channel for itself with `by_channel`."""
 
-    def measured(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        image = read_image(path)
-        raw = image if by_channel else to_gray(image)
+    def measured(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return statistics_of(raw), curve_of(raw)
 
-    with ThreadPool() as pool:
-        statistics, curves = zip(*pool.map(measured, paths), strict=True)
+    statistics, curves = zip(*_of_each(paths, by_channel, measured), strict=True)
     return Measurements(np.stack(statistics), np.stack(curves))
+
+
+def read_curves(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
+    """The wedge curves `(n, 3)` of `read_measurements`, without the slower statistics."""
+    return np.stack(_of_each(paths, by_channel, curve_of))
+
+
+def _of_each(
+    paths: Sequence[Path], by_channel: bool, measure: Callable[[np.ndarray], Measured]
+) -> list[Measured]:
+    """What is measured on the raw image of each file."""
+
+    def measured(path: Path) -> Measured:
+        image = read_image(path)
+        return measure(image if by_channel else to_gray(image))
+
+    with ThreadPool() as pool:
+        return pool.map(measured, paths)
