@@ -140,13 +140,18 @@ class TFLiteBackend:
         )
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return the outputs of raw images."""
+        """Return the outputs of raw images; NaN for one whose counts are too large for float32."""
         outputs: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
         for image in images:
             raw = np.asarray(image[None], np.float32)
             self._interpreter.set_tensor(self._input["index"], raw)
             del raw  # a large image is held once, by the interpreter
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except RuntimeError:  # an index that such an image makes is out of bounds
+                for name, output in self._outputs.items():
+                    outputs[name].append(np.full(output["shape"][1:], np.nan, np.float32))
+                continue
             for name, output in self._outputs.items():
                 outputs[name].append(self._interpreter.get_tensor(output["index"])[0])
         return {name: np.stack(values) for name, values in outputs.items()}
@@ -177,19 +182,24 @@ class ONNXBackend:
             (self._input,) = self._session.get_inputs()
         except Exception as error:  # ONNX Runtime has a type for each of its many reasons
             raise ModelError(_cannot_load(path, error)) from error
-        self._names = [output.name for output in self._session.get_outputs()]
+        self._outputs = self._session.get_outputs()
+        self._refused = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
         self.input_shape: tuple[int | None, ...] = tuple(self._input.shape[1:])
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return the outputs of raw images."""
-        found = [
-            self._session.run(None, {self._input.name: np.asarray(image[None], np.float32)})
-            for image in images
-        ]
+        """Return the outputs of raw images; NaN for one whose counts are too large for float32."""
+        found = [self._answer(np.asarray(image[None], np.float32)) for image in images]
         return {
-            name: np.concatenate(values)
-            for name, values in zip(self._names, zip(*found, strict=True), strict=True)
+            output.name: np.concatenate(values)
+            for output, values in zip(self._outputs, zip(*found, strict=True), strict=True)
         }
+
+    def _answer(self, raw: np.ndarray) -> list[np.ndarray]:
+        """Each output `(1, …)` of an image `(1, height, width, channels)`."""
+        try:
+            return list(self._session.run(None, {self._input.name: raw}))
+        except self._refused:  # an index that such an image makes is out of bounds
+            return [np.full((1, *output.shape[1:]), np.nan) for output in self._outputs]
 
 
 BACKENDS: dict[str, Callable[[Path, int | None], Backend]] = {

@@ -323,7 +323,7 @@ class Stream:
             return
         message = (
             f"{shown(self._classifier.path)} gave no number for {item} ({row.tolist()}): its "
-            "weights or the image hold NaN or infinity"
+            "weights hold NaN or infinity, or the counts are too large for float32"
         )
         if not self._keep_going:
             raise ModelError(message)

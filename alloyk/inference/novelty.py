@@ -243,7 +243,7 @@ def _lengths(values: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> np.
 
 def _normalised(features: np.ndarray) -> np.ndarray:
     """Features `(n, d)`, each scaled to length 1."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
+    length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
 

@@ -100,10 +100,12 @@ def _noise_per_root(gray: np.ndarray, floor: float) -> float:
             )
             second = np.abs(middle - (before + after) / 2)
             part = values[done : done + stop - start]
-            part[...] = second / np.sqrt(np.maximum(middle, floor))
+            with np.errstate(over="ignore"):  # of counts near the end of float32
+                part[...] = second / np.sqrt(np.maximum(middle, floor))
             done += len(part)
         found.append(float(np.median(values, overwrite_input=True)))
-    return max(min(found) / _NORMAL_MEDIAN / math.sqrt(1.5), 1e-3)
+    least = min(*found, float(np.finfo(np.float32).max))
+    return max(least / _NORMAL_MEDIAN / math.sqrt(1.5), 1e-3)
 
 
 def _defect_share(gray: np.ndarray, noise: float, floor: float) -> float:

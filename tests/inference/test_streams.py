@@ -5,12 +5,15 @@ import gc
 import io
 import json
 import tracemalloc
+import warnings
 import weakref
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_run import raw_image
 
 from alloyk.cli import main
 from alloyk.errors import AlloykError, ConfigError
@@ -21,6 +24,7 @@ from alloyk.inference.results import joined
 from alloyk.inference.tables import TABLES, format_csv
 
 CLASSES = ("1050", "2017")
+TINY = Path(__file__).parents[1] / "serving" / "tiny.tflite"
 
 
 class LogitIsMean:
@@ -190,3 +194,39 @@ def test_an_error_ends_a_stream_that_shall_not_go_on(tmp_path, model):
     (tmp_path / "images" / "00001.png").write_bytes(b"no image")
     with pytest.raises(AlloykError, match=r"00001\.png: it is not a PNG"):
         list(load(model).stream(paths))
+
+
+def test_an_image_that_an_interpreter_cannot_compute_gets_a_row(monkeypatch):
+    """Counts of 1e38 overflow inside a model: an index is NaN, and the interpreter stops."""
+    model = load(TINY)
+    interpreter = model.backend._interpreter
+    counts = []
+
+    class Stopping:
+        def __getattr__(self, name):
+            return getattr(interpreter, name)
+
+        def invoke(self):
+            counts.append(1)
+            if len(counts) == 2:
+                raise RuntimeError("gather index out of bounds")
+            interpreter.invoke()
+
+    monkeypatch.setattr(model.backend, "_interpreter", Stopping())
+    images = [raw_image(number) for number in range(3)]
+    found = model.predict(images, names=["a", "b", "c"], keep_going=True)
+    assert list(found.errors) == [1]
+    assert "gave no number for b" in found.errors[1]
+    assert "the counts are too large for float32" in found.errors[1]
+    assert np.isfinite(found.probabilities[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("largest", [1e38, 3.4e38, -3.4e38])
+def test_very_large_counts_give_numbers_and_no_warning(largest):
+    image = (raw_image(0) / 60000 * largest).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load(TINY).predict([image])
+    assert np.isfinite(found.probabilities).all()
+    assert np.isfinite(found.unlike).all()
+    assert found.unlike[0] >= 1
