@@ -251,13 +251,8 @@ def main() -> None:
 
 def write(run, dataset, train, val, chosen, numbers) -> None:
     """Put a detector into the run's `model.keras`, fitted as training fits it."""
-    from alloyk.inference.novelty import (
-        MAX_CURVES,
-        evenly_spaced,
-        fit_novelty,
-        with_threshold,
-        write_detector,
-    )
+    from alloyk.inference.novelty import MAX_CURVES, evenly_spaced, fit_novelty, with_threshold
+    from alloyk.inference.novelty_file import write_detector
     from alloyk.models.pooled import COARSE_SIDE
     from alloyk.training.predicting import read_curves, read_measurements
 

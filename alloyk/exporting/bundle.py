@@ -13,7 +13,7 @@ from alloyk.exporting.proof import proof_folder
 from alloyk.exporting.result import ExportReport
 from alloyk.files import sha256, size_of, unfinished_path
 from alloyk.inference.metadata import SIGNATURE, ModelMetadata, read_metadata, refuse_channels
-from alloyk.inference.novelty import detector_content, read_detector
+from alloyk.inference.novelty_file import detector_content, read_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
 from alloyk.runs.folder import RunFolder

@@ -30,7 +30,7 @@ from alloyk.inference.metadata import (
     replace_metadata,
     write_metadata,
 )
-from alloyk.inference.novelty import write_detector
+from alloyk.inference.novelty_file import write_detector
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
 from alloyk.runs.fine_tuning import fine_tuning_command

@@ -16,7 +16,8 @@ from alloyk.errors import ModelError, reason
 from alloyk.imaging import shown
 from alloyk.inference.members import ONNX_SUFFIX
 from alloyk.inference.metadata import SIGNATURE
-from alloyk.inference.novelty import FEATURES, has_detector
+from alloyk.inference.novelty import FEATURES
+from alloyk.inference.novelty_file import has_detector
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS

@@ -17,7 +17,8 @@ from alloyk.inference.abstention import abstaining, run_thresholds, threshold_fo
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.measurements import curve_of, statistics_of
 from alloyk.inference.metadata import ModelMetadata, read_metadata
-from alloyk.inference.novelty import FEATURES, read_detector
+from alloyk.inference.novelty import FEATURES
+from alloyk.inference.novelty_file import read_detector
 from alloyk.inference.results import Classification, joined
 from alloyk.inference.sources import (
     Item,

@@ -14,21 +14,14 @@ edge. Their thresholds are quantiles over the validation images. Compared by
 NumPy only: a `.tflite` file needs nothing else.
 """
 
-import io
 import math
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from alloyk.inference.members import UNREADABLE, read_member, write_member
-from alloyk.inference.raw_statistics import MARGINS, NAMES
+from alloyk.inference.raw_statistics import MARGINS
 from alloyk.inference.wedge_curve import NAMES as CURVE
 
-MEMBER = "alloyk_novelty.npz"
 FEATURES = "features"
 """Name of the model output that holds the pooled features, then the coarse image."""
 
@@ -65,19 +58,6 @@ LOCAL_ROUNDS = 4
 
 BLOCK = 4096
 """Images that are compared with all kept ones at once."""
-
-LATER = (
-    "picture_mean", "picture_whitening", "picture_threshold",
-    "feature_mean", "feature_whitening", "feature_threshold",
-    "curve_bank", "curve_mean", "curve_whitening", "curve_threshold", "bank_directions",
-)  # fmt: skip
-"""Fields that files of earlier versions lack."""
-
-FIRST_NAMES = NAMES[:6]
-"""The raw statistics of files that do not name theirs."""
-
-ANY = 1e9
-"""End of the range of a statistic that a file of an earlier version lacks: any value is in it."""
 
 FAR = 100.0
 """Score of an image whose wedge curve cannot be measured though those of training could, and the
@@ -392,56 +372,3 @@ def evenly_spaced(count: int, most: int = MAX_IMAGES) -> np.ndarray:
     array([0, 3, 6, 9])
     """
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-
-
-def detector_content(detector: NoveltyDetector) -> bytes:
-    """The detector as the bytes of an `.npz` file."""
-    values: dict[str, Any] = {
-        one.name: np.asarray(getattr(detector, one.name)) for one in fields(detector)
-    }
-    content = io.BytesIO()
-    np.savez_compressed(content, statistics=np.array(NAMES), **values)
-    return content.getvalue()
-
-
-def write_detector(model: Path, detector: NoveltyDetector) -> None:
-    """Add the detector to a model file or a SavedModel folder."""
-    write_member(model, MEMBER, detector_content(detector))
-
-
-def has_detector(model: Path) -> bool:
-    """Whether a `.keras` file holds a detector; False where the file cannot be read."""
-    try:
-        with zipfile.ZipFile(model) as archive:
-            return MEMBER in archive.namelist()
-    except (OSError, zipfile.error):
-        return False
-
-
-def read_detector(model: Path) -> NoveltyDetector | None:
-    """Return the detector of a model file; None where there is none, or none that can be read."""
-    try:
-        content = read_member(model, MEMBER)
-        with np.load(io.BytesIO(content)) as archive:
-            values: dict[str, Any] = {
-                one.name: archive[one.name]
-                for one in fields(NoveltyDetector)
-                if one.name in archive or one.name not in LATER
-            }
-            names = archive["statistics"].tolist() if "statistics" in archive else FIRST_NAMES
-            values["lowest"] = _with_all_statistics(values["lowest"], names, -ANY)
-            values["highest"] = _with_all_statistics(values["highest"], names, ANY)
-    except UNREADABLE:
-        return None
-    for one in fields(NoveltyDetector):
-        if one.type is float and one.name in values:
-            values[one.name] = float(values[one.name])
-    return NoveltyDetector(**values)
-
-
-def _with_all_statistics(ends: np.ndarray, names: Sequence[str], missing: float) -> np.ndarray:
-    """Ends of the ranges of all `NAMES`, channel after channel, from those of `names`."""
-    by_channel = ends.reshape(-1, len(names))
-    found = np.full((len(by_channel), len(NAMES)), missing)
-    found[:, [NAMES.index(name) for name in names]] = by_channel
-    return found.ravel()

@@ -12,7 +12,8 @@ from alloyk import __version__
 from alloyk.data import ImageDataset
 from alloyk.files import whole_file
 from alloyk.inference.metadata import ModelMetadata, write_metadata
-from alloyk.inference.novelty import NoveltyDetector, write_detector
+from alloyk.inference.novelty import NoveltyDetector
+from alloyk.inference.novelty_file import write_detector
 from alloyk.inference.training_counts import measured_counts
 from alloyk.runs.facts import Facts
 from alloyk.runtime.kernels import describe_kernels

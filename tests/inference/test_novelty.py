@@ -18,12 +18,10 @@ from alloyk.inference.novelty import (
     FEATURES,
     LOCAL,
     MAX_DIRECTIONS,
-    detector_content,
     fit_novelty,
-    read_detector,
     with_threshold,
-    write_detector,
 )
+from alloyk.inference.novelty_file import detector_content, read_detector, write_detector
 from alloyk.inference.raw_statistics import NAMES, raw_statistics
 from alloyk.inference.tables import format_csv, format_json
 from alloyk.models.pooled import COARSE_SIDE, coarse_image
