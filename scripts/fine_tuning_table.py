@@ -1,19 +1,24 @@
 """Compare int8 files of runs made after training with those made after fine-tuning, as one table.
 
     .venv/bin/python scripts/fine_tuning_table.py RUN... [--out DIR] [--set KEY=VALUE ...]
+        [--plates 12000]
 
 Fine-tunes each RUN with fake quantisation into DIR/<run>-int8 (unless it is there; an interrupted
 fine-tuning is resumed) and makes int8 files of both: calibrated (the lowest and highest value of
 each activation over 300 images), with mean ranges (those of batches of 32 of these images), and of
 the fine-tuned run also with the ranges it has learned. Every file is compared on RUN's whole test
 split with the float model of RUN, and the last one with the fine-tuned float model too, whether it
-would pass or not. Writes DIR/fine_tuning.json and DIR/fine_tuning.md.
+would pass or not. With `--plates`, the runs must be of one simulated data set: every file also
+classifies that many images of other plates of its kind, enough to tell half a point from nothing.
+Writes DIR/fine_tuning.json and DIR/fine_tuning.md.
 """
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+PLATES_SEED = 21
 
 HEADER = (
     "run", "file", "passes", "decisions that differ", "max \\|Δp\\|", "mean \\|Δp\\|",
@@ -26,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path("fine_tuning"))
+    parser.add_argument("--plates", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
@@ -85,6 +91,36 @@ def compared(source: Any, files: dict[str, Path]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def on_other_plates(source: Any, files: dict[str, Path], plates: int, out: Path) -> list[str]:
+    """Lines of a table: the accuracy of each file, and what it differs by from the two floats."""
+    import numpy as np
+
+    import alloyk
+    from alloyk.runs.run_data import open_run_data
+
+    data = out / f"plates-{plates}"
+    if not (data / "manifest.csv").is_file():
+        recipe = open_run_data(source.path, split=None).root / "simulation.yaml"
+        alloyk.simulate(data, recipe=recipe, images=plates, seed=PLATES_SEED)
+    images = sorted(data.glob("*/*.png"))
+    labels = np.array([image.parent.name for image in images])
+    right = {
+        name: np.array(alloyk.load(file).predict(images).labels) == labels
+        for name, file in files.items()
+    }
+    floats = [name for name in files if name.startswith("float32")]
+    lines = ["| file | accuracy, % | " + " | ".join(f"minus {name}" for name in floats) + " |"]
+    lines.append("|---" * (2 + len(floats)) + "|")
+    for name, one in right.items():
+        cells = [name, f"{100 * one.mean():.2f}"]
+        for other in floats:
+            difference = 100 * (one.astype(float) - right[other])
+            half = 1.96 * difference.std() / len(difference) ** 0.5
+            cells.append(f"{difference.mean():+.2f} ± {half:.2f}" if name != other else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def row_of(run: str, name: str, one: dict[str, Any]) -> list[str]:
     """A row of the table."""
     accuracy, error = one["accuracy"], one["calibration_error"]
@@ -119,6 +155,10 @@ def main() -> None:
         found[f"{last}, against float32, fine-tuned"] = compared(tuned, {last: files[last]})[last]
         results[str(path)] = found
         lines += ["| " + " | ".join(row_of(path.name, *one)) + " |" for one in found.items()]
+        if arguments.plates:
+            plates = on_other_plates(source, files, arguments.plates, arguments.out)
+            (arguments.out / f"{path.name}-plates.md").write_text("\n".join(plates) + "\n")
+            print("\n".join(plates))
         (arguments.out / "fine_tuning.json").write_text(json.dumps(results, indent=1))
         (arguments.out / "fine_tuning.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
