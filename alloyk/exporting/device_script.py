@@ -31,7 +31,7 @@ MODEL, DESCRIPTION, DETECTOR, CHECKSUMS = "model.tflite", "model.json", "unlike.
 LUMA = (0.299, 0.587, 0.114)
 
 FAR = 100.0
-"""Largest score that a wedge curve gives, and that of an image without one."""
+"""Largest score that a wedge curve gives."""
 
 NEIGHBOUR = 10
 """Which nearest training image the distance from training is measured to."""
@@ -129,7 +129,7 @@ class Classifier:
         if not len(known["curve_bank"]):
             return 0.0
         if not np.isfinite(curve).all():
-            return FAR
+            return float(known["missing_curve_score"])
         logarithms = np.log(np.maximum(curve, 1e-6))
         whitened = (logarithms - known["curve_mean"]) @ known["curve_whitening"]
         squares = ((whitened - known["curve_bank"].astype(np.float64)) ** 2).sum(axis=1)

@@ -95,6 +95,8 @@ class NoveltyDetector:
         curve_mean: `(3,)` their mean before whitening.
         curve_whitening: `(3, 3)` float32, makes the variance among neighbours 1 in all directions.
         curve_threshold: Distance of the wedge curve from the nearest one that scores 1.
+        missing_curve_score: Score of an image whose wedge curve cannot be measured: `FAR`, or 0
+            where that happens to images like those of training.
     """
 
     bank: np.ndarray
@@ -115,6 +117,7 @@ class NoveltyDetector:
         default_factory=lambda: np.eye(len(CURVE), dtype=np.float32)
     )
     curve_threshold: float = 1.0
+    missing_curve_score: float = FAR
 
     def neighbour_distances(self, features: np.ndarray) -> np.ndarray:
         """Return the distance `(n,)`, 0 to 2, of features `(n, d + c)` from training images.
@@ -201,9 +204,9 @@ class NoveltyDetector:
         )
         if curves is None:
             return np.asarray(scores)
-        return np.asarray(
-            np.maximum(scores, np.minimum(self.curve_distances(curves) / self.curve_threshold, FAR))
-        )
+        far = self.curve_distances(curves) / self.curve_threshold
+        by_curve = np.where(np.isfinite(far), np.minimum(far, FAR), self.missing_curve_score)
+        return np.asarray(np.maximum(scores, by_curve))
 
     def raw_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Return the distance of each statistic `(n, 7)` from the middle of the training range.
@@ -329,8 +332,8 @@ def with_threshold(
     threshold of each is the ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n distances, which bounds
     the rate of both together on average over validation splits; the largest one if there are too
     few images for that. The raw statistics add false alarms of their own: `false_alarms` of the
-    result has them too. Wedge curves are left out if more validation images than their share have
-    none.
+    result has them too. An image
+    without a wedge curve scores 0, not `FAR`, if more validation images than their share have none.
 
     Args:
         detector: From `fit_novelty`.
@@ -339,10 +342,16 @@ def with_threshold(
         curves: `(n, 3)` wedge curves of the same; None leaves them out.
         false_alarms: The rate, in (0, 1).
     """
-    curve_limit = math.inf
+    by_curve = np.zeros(0)
     if curves is not None and detector.judges_curves:
-        curve_limit = _upper_quantile(detector.curve_distances(curves), false_alarms / 2)
-    judged = math.isfinite(curve_limit)
+        by_curve = detector.curve_distances(curves)
+    measured = by_curve[np.isfinite(by_curve)]
+    judged = len(measured) > 0
+    limit, missing = 1.0, FAR
+    if judged:
+        limit = _upper_quantile(by_curve, false_alarms / 2)
+        if not math.isfinite(limit):
+            limit, missing = _upper_quantile(measured, false_alarms / 2), 0.0
     share = false_alarms / (3 if len(detector.picture_mean) else 2) / (2 if judged else 1)
     neighbour, feature, picture = (_upper_quantile(one, share) for one in distances.T)
     chosen = replace(
@@ -350,7 +359,8 @@ def with_threshold(
         threshold=neighbour,
         feature_threshold=feature,
         picture_threshold=picture,
-        curve_threshold=curve_limit if judged else 1.0,
+        curve_threshold=limit,
+        missing_curve_score=missing,
         curve_bank=detector.curve_bank if judged else detector.curve_bank[:0],
     )
     found = float((chosen.scores_at(distances, statistics, curves) >= 1).mean())

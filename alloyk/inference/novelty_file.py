@@ -18,7 +18,8 @@ MEMBER = "alloyk_novelty.npz"
 LATER = (
     "picture_mean", "picture_whitening", "picture_threshold",
     "feature_mean", "feature_whitening", "feature_threshold",
-    "curve_bank", "curve_mean", "curve_whitening", "curve_threshold", "bank_directions",
+    "curve_bank", "curve_mean", "curve_whitening", "curve_threshold", "missing_curve_score",
+    "bank_directions",
 )  # fmt: skip
 """Fields that files of earlier versions lack."""
 

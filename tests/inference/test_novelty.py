@@ -289,10 +289,20 @@ def test_an_image_without_a_curve_is_unlike_only_where_training_has_them():
     some = wedge_curves(500)
     some[:100] = np.nan
     assert with_curves(some, wedge_curves(400, seed=5)).scores(*one) < FAR
-    validation = wedge_curves(400, seed=5)
-    validation[:20] = np.nan
-    assert with_curves(wedge_curves(500), validation).scores(*one) < FAR
     assert with_curves(wedge_curves(LOCAL), wedge_curves(400, seed=5)).scores(*one) < FAR
+
+
+def test_curves_are_judged_though_some_of_validation_have_none():
+    validation = wedge_curves(1000, seed=5)
+    validation[:20] = np.nan
+    detector = with_curves(wedge_curves(2000), validation)
+    assert detector.false_alarms <= 0.01
+    one = correlated(1, seed=21)[0], np.zeros((1, len(NAMES)))
+    assert detector.scores(*one, np.full((1, 3), np.nan)) < 1
+    between = wedge_curves(1, seed=41, contrasts=(0.6, 0.6))
+    assert detector.scores(*one, between) >= 1
+    none = with_curves(wedge_curves(2000), np.full((400, 3), np.nan))
+    assert not none.judges_curves
 
 
 def test_a_detector_with_curves_is_the_same_when_read(tmp_path):
@@ -304,6 +314,7 @@ def test_a_detector_with_curves_is_the_same_when_read(tmp_path):
     read = read_detector(tmp_path / "model.keras")
     np.testing.assert_array_equal(read.curve_distances(curves), detector.curve_distances(curves))
     assert read.curve_threshold == detector.curve_threshold
+    assert read.missing_curve_score == FAR
     assert len(detector_content(detector)) < 60_000
 
 
