@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from alloyk.errors import ModelError, reason
@@ -129,6 +130,7 @@ def write_onnx(classifier: keras.Model, path: Path, image_shape: tuple[int, int,
         ModelError: The converter is not installed, or cannot convert the model.
     """
     try:
+        import onnx
         import tf2onnx
     except ImportError as error:
         raise ModelError(
@@ -140,12 +142,37 @@ def write_onnx(classifier: keras.Model, path: Path, image_shape: tuple[int, int,
     try:
         with held_output():
             tf2onnx.convert.from_function(
-                classify, classify.input_signature, opset=OPSET, output_path=str(path)
+                classify,
+                classify.input_signature,
+                opset=OPSET,
+                custom_op_handlers={"Erfc": (_write_erfc, [])},
+                output_path=str(path),
             )
+        onnx.checker.check_model(str(path))  # of unknown operators tf2onnx says nothing
     except Exception as error:  # of many types
         raise ModelError(
             f"tf2onnx cannot convert this model: {reason(error)}; choose another --format"
         ) from error
+
+
+def _write_erfc(graph: Any, node: Any, name: str, arguments: list[Any]) -> None:
+    """Write the complementary error function, of GELU, as 1 − erf(x): ONNX has erf only.
+
+    Args:
+        graph: tf2onnx's.
+        node: The operator `Erfc`.
+        name: Its name.
+        arguments: Unused.
+    """
+    one = graph.make_const(f"{name}__one", np.ones((), np.float32))
+    (value,), (result,) = node.input, node.output
+    shape, kind = graph.get_shape(result), graph.get_dtype(result)
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", [value], name=f"{name}__erf", shapes=[shape], dtypes=[kind])
+    graph.make_node(
+        "Sub", [one.output[0], erf.output[0]], outputs=[result], name=name,
+        shapes=[shape], dtypes=[kind],
+    )  # fmt: skip
 
 
 FORMATS = {

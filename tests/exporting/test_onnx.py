@@ -4,18 +4,23 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import tensorflow as tf
 from tiny_run import CLASSES, raw_image, write_dataset, write_run
 
 from alloyk.errors import ModelError
 from alloyk.exporting import export_run
 from alloyk.exporting import exporter as export
+from alloyk.exporting.conversion import write_onnx
 from alloyk.inference import load
 from alloyk.inference.latency import Speed
 from alloyk.inference.members import _onnx_props, read_member, replace_member, write_member
 from alloyk.inference.metadata import read_metadata
+from alloyk.models.classifier import ACTIVATIONS
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,31 @@ def test_it_takes_raw_images_and_agrees(exported):
     assert np.abs(found.probabilities - expected.probabilities).max() <= 1e-4
     with pytest.raises(Exception, match=r"must have the size 40x48 .* got 40x47"):
         load(report.path).predict(raw_image(0, (40, 47)))
+
+
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS.values())))
+def test_every_activation_is_converted(activation, tmp_path):
+    keras.utils.set_random_seed(0)
+    x = image = keras.Input((6, 5, 1))
+    x = keras.layers.Conv2D(4, 3, activation=activation)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(3, kernel_initializer="he_normal")(x))
+    write_onnx(model, tmp_path / "model.onnx", (6, 5, 1))
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    proto = onnx.load(str(tmp_path / "model.onnx"))
+    assert {node.domain for node in proto.graph.node} == {""}
+    for scale in (0.1, 1, 30):
+        raw = scale * np.random.default_rng(1).standard_normal((1, 6, 5, 1)).astype(np.float32)
+        (found,) = session.run(None, {session.get_inputs()[0].name: raw})
+        expected = keras.ops.softmax(model(raw))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_operator_that_onnx_lacks_is_refused(tmp_path):
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Lambda(tf.math.lgamma)(image))
+    with pytest.raises(ModelError, match=r"^tf2onnx cannot convert this model: .*Lgamma"):
+        write_onnx(model, tmp_path / "model.onnx", (4,))
 
 
 def test_it_has_standard_operators_only(exported):
