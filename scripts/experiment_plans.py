@@ -26,6 +26,7 @@ class Plan(NamedTuple):
             is given for each seed, with its difference from the first experiment.
         simulator: Options of `alloyk.simulate` for training and validation images.
         balanced_test: Test on plates made without `imbalance`, instead of a part of the data set.
+        baselines: Controls of `alloyk evaluate`, `noise` or `classical`, in columns of their own.
     """
 
     page: str
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     measures: tuple[str, ...] = ("accuracy",)
     simulator: Mapping[str, Any] = MappingProxyType({})
     balanced_test: bool = False
+    baselines: tuple[str, ...] = ()
 
 
 # What decides convergence, most valuable first.
@@ -91,6 +93,8 @@ REPRESENTATION_CHANGES: dict[str, Settings] = {
     "full-scale": {"preprocess.normalize": "full_scale"},
     "robust-equalized": {"preprocess.equalize": True},
     "min-max-equalized": {"preprocess.normalize": "min_max", "preprocess.equalize": True},
+    # The histogram has 256 levels: equalised after rounding to 8 bit, not before.
+    "robust-equalized-8-bit": {"preprocess.equalize": True, "preprocess.levels": 256},
 }
 
 VOLTAGES_KVP = [40, 45, 50]
@@ -125,6 +129,7 @@ def representation(layout: str) -> Plan:
         base=SMALL_CNN | {"preprocess.equalize": False},
         changes=REPRESENTATION_CHANGES,
         simulator={"set": {"layout.name": layout}},
+        baselines=("noise", "classical") if layout == "step" else ("noise",),
     )
 
 

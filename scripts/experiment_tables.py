@@ -20,6 +20,8 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 Result = dict[str, Any]
 
+BASELINE_TITLES = {"noise": "mean accuracy from noise alone", "classical": "of the wedge curve"}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -74,6 +76,7 @@ def table(plan: Plan, results: list[Result]) -> str:
         "mean",
         f"minus `{base_name}`, 95 % interval over seeds",
         *(f"mean {title(measure)}" for measure in others),
+        *(BASELINE_TITLES.values() if plan.baselines else ()),
         "reference ceiling of the accuracy",
     ]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
@@ -91,6 +94,7 @@ def table(plan: Plan, results: list[Result]) -> str:
                 f"{statistics.fmean(measured(measure, one) for one in some.values()):.4f}"
                 for measure in others
             ),
+            *(baseline_of(name, some.values()) for name in BASELINE_TITLES if plan.baselines),
             ceiling_of(some.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -106,6 +110,12 @@ def ceiling_of(results: Iterable[Result]) -> str:
     """The reference ceiling of an experiment, which all of its seeds share."""
     found = next((one["ceiling"] for one in results if one.get("ceiling")), None)
     return f"{found['accuracy']:.3f} ± {found['error']:.3f}" if found else ""
+
+
+def baseline_of(name: str, results: Iterable[Result]) -> str:
+    """The mean accuracy of a control over the runs that have it; a dash if there is none."""
+    found = [one["baselines"][name] for one in results if name in (one.get("baselines") or {})]
+    return f"{statistics.fmean(found):.4f}" if found else "–"
 
 
 def title(measure: str) -> str:

@@ -71,7 +71,16 @@ def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> 
     if plan.balanced_test:
         tested = balanced_test(plan, work / stem, work)
     about = {"arch": network, "experiment": name, "seed": seed, "training_images": images}
+    if plan.baselines:
+        evaluate_baselines(plan, work / stem)
     keep(work / stem, tested, settings, about, target)
+
+
+def evaluate_baselines(plan: Plan, run: Path) -> None:
+    """Evaluate the controls of a plan beside a run, into its folder."""
+    command = [sys.executable, "-m", "alloyk", "evaluate", str(run)]
+    command += [f"--{name}-control" for name in plan.baselines]
+    subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def settings_of(
@@ -153,6 +162,9 @@ def keep(
         "n": len(rows),
         "correct": sum(label == predicted for _, label, predicted in rows),
         "ceiling": metrics.get("ceiling"),
+        "baselines": {
+            name: one["accuracy"] for name, one in (metrics.get("baselines") or {}).items()
+        },
         "best_epoch": training["best_epoch"],
         "seconds": training["seconds"],
         "kernels": facts.get("cpu_kernels"),

@@ -59,6 +59,19 @@ def test_macro_f1_and_recall_of_a_class_and_the_ceiling(tmp_path):
     assert "No experiment of the plan `long_tail_100` is finished yet." in text
 
 
+def test_controls_have_columns_of_their_own(tmp_path):
+    rows = [("1050", "1050")] * 3 + [("2017", "1050")]
+    folder = tmp_path / "results" / "representation_step"
+    controls = ({"noise": 0.5, "classical": 0.9}, {"noise": 0.7, "classical": 0.8})
+    for seed, found in enumerate(controls):
+        write_result(folder, "robust", seed, rows, baselines=found)
+    write_result(folder, "log", 0, rows)
+    text = pages(tmp_path / "results", tmp_path / "docs")["preprocessing.md"]
+    assert "mean accuracy from noise alone | of the wedge curve | reference ceiling" in text
+    assert "| `robust` | 0.7500, 0.7500 | 0.7500 |  | 0.6000 | 0.8500 |  |" in text
+    assert "| `log` | 0.7500 | 0.7500 | +0.0000 | – | – |  |" in text
+
+
 def test_every_plan_lists_its_trainings():
     command = [sys.executable, SCRIPTS / "run_experiments.py"]
     wrong = subprocess.run(
