@@ -163,7 +163,7 @@ def keep(
         "correct": sum(label == predicted for _, label, predicted in rows),
         "ceiling": metrics.get("ceiling"),
         "baselines": {
-            name: one["accuracy"] for name, one in (metrics.get("baselines") or {}).items()
+            name: one["accuracy"] for name, one in (metrics.get("controls") or {}).items()
         },
         "best_epoch": training["best_epoch"],
         "seconds": training["seconds"],
