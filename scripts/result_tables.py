@@ -1,0 +1,28 @@
+"""Write every table and figure of docs/ that is made of committed results, in about 20 seconds.
+
+    python scripts/result_tables.py [--check]
+
+Runs each of `SCRIPTS`; `--check` writes nothing, and fails if a page is not what its script would
+write.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("experiment_tables.py", "gap_tables.py", "stress_tables.py", "study_tables.py")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    options = ["--check"] if parser.parse_args().check else []
+    for name in SCRIPTS:
+        command = [sys.executable, str(Path(__file__).with_name(name)), *options]
+        subprocess.run(command, check=True)
+        print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
