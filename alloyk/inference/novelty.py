@@ -332,8 +332,8 @@ def with_threshold(
     threshold of each is the ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n distances, which bounds
     the rate of both together on average over validation splits; the largest one if there are too
     few images for that. The raw statistics add false alarms of their own: `false_alarms` of the
-    result has them too. An image
-    without a wedge curve scores 0, not `FAR`, if more validation images than their share have none.
+    result has them too. An image without a wedge curve scores 0, not `FAR`, if more validation
+    images than their share have none.
 
     Args:
         detector: From `fit_novelty`.
