@@ -28,7 +28,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--plates", type=int, default=600)
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--results", type=Path, default=ROOT / RESULTS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    model = options.out / options.voting / "model.keras"
+    if not model.is_file():
+        parser.error(f"OUT must be a folder of scripts/export_table.py, got one without {model}")
+    return options
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ nothing, and fails if the page is not what it would write.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,10 @@ NOTE = (
 
 def main() -> None:
     options = page_options(__doc__, ROOT / RESULTS, ROOT / "docs" / "five_alloys.md")
-    described = json.loads((options.results / CEILINGS).read_text(encoding="utf-8"))
+    file = options.results / CEILINGS
+    if not file.is_file():
+        sys.exit(f"{file} does not exist; make the results with scripts/gap_runs.py")
+    described = json.loads(file.read_text(encoding="utf-8"))
     ceilings = {int(count): values for count, values in described["ceilings"].items()}
     text = "\n".join(
         [

@@ -6,9 +6,10 @@
 
 `PLAN` is one of `experiment_plans.PLANS`. Each run has a folder in `--work`. It is resumed if it
 was interrupted, and skipped if its result is there. A result in `--results`/PLAN is
-`<network>-<images>-<experiment>-<seed>.json` (settings, history, test accuracy, ceiling, seconds,
-kernels) with the test predictions beside it as `.csv`. `scripts/experiment_tables.py` makes the
-tables of the pages from them. One run of resnet18 takes about ten minutes on two cores.
+`<network>-<images>-<experiment>-<seed>.json` (settings, history, test accuracy, ceiling, the
+plan's controls, seconds, kernels) with the test predictions beside it as `.csv`.
+`scripts/experiment_tables.py` makes the tables of the pages from them. One run
+of resnet18 takes about ten minutes on two cores.
 """
 
 import argparse

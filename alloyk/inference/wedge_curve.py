@@ -20,9 +20,8 @@ NAMES = ("equivalent_thickness", "contrast", "wedge_slope")
 MIN_SIDE = 16
 """Minimum number of pixels along each side."""
 
-MAX_BLOCKS = 64
-"""Larger images are reduced: blocks along the shorter side are at least this many, less than twice
-as many."""
+MIN_BLOCKS = 64
+"""A larger image is reduced to this many blocks along its shorter side, or up to twice as many."""
 
 SAMPLES = 3
 """Rows and columns of each block whose median is taken."""
@@ -94,7 +93,7 @@ def wedge_curve(image: np.ndarray) -> np.ndarray:
 
 def _reduced(image: np.ndarray) -> np.ndarray:
     """Medians of blocks, float64, of a few pixels each: the time is the same for every size."""
-    step = min(image.shape) // MAX_BLOCKS
+    step = min(image.shape) // MIN_BLOCKS
     if step < 2:
         return image.astype(np.float64)
     places = np.unique(np.linspace(0, step - 1, SAMPLES).round().astype(int))
