@@ -22,11 +22,13 @@ class Plan(NamedTuple):
         networks: Trained unless others are asked for.
         base: Settings of every training run, over `experiments.plates`.
         changes: Experiment → settings that differ. The first one is compared with all others.
-        measures: Columns of the table: `accuracy`, `macro_f1`, or `recall CLASS`. The first one
-            is given for each seed, with its difference from the first experiment.
+        measures: Columns of the table: `accuracy`, `macro_f1`, `recall CLASS`, or `mae COLUMN` of
+            a number that the network estimates. The first one is given for each seed, with its
+            difference from the first experiment.
         simulator: Options of `alloyk.simulate` for training and validation images.
         balanced_test: Test on plates made without `imbalance`, instead of a part of the data set.
         baselines: Controls of `alloyk evaluate`, `noise` or `classical`, in columns of their own.
+        votes: Keep the probabilities, and add a table of the soft votes of training runs.
     """
 
     page: str
@@ -38,6 +40,7 @@ class Plan(NamedTuple):
     simulator: Mapping[str, Any] = MappingProxyType({})
     balanced_test: bool = False
     baselines: tuple[str, ...] = ()
+    votes: bool = False
 
 
 # What decides convergence, most valuable first.
@@ -146,6 +149,19 @@ def voltages(preset: str) -> Plan:
     )
 
 
+def thickness_task(preset: str) -> Plan:
+    """The alloy alone, or with the plate's thickness as a second task; three times the steps."""
+    return Plan(
+        page="five_alloys.md",
+        preset=preset,
+        networks=("cnn",),
+        base={"train.epochs": 15, "schedule.warmup_epochs": 1.5},
+        changes={"alloy": {}, "alloy-and-thickness": {"model.tasks": ["alloy", "thickness"]}},
+        measures=("accuracy", "macro_f1", "mae true_thickness_mm"),
+        votes=True,
+    )
+
+
 # Name of the plan and of its folder in docs/results/ → plan.
 PLANS: dict[str, Plan] = {
     "recipe": Plan("recipe.md", "study", ("resnet18", "efficientnetb0"), {}, RECIPE_CHANGES),
@@ -153,6 +169,8 @@ PLANS: dict[str, Plan] = {
     "long_tail_100": long_tail(100),
     "voltages": voltages("alloys5"),
     "voltages_hard2": voltages("hard2"),
+    "alloys5": thickness_task("alloys5"),
+    "hard2": thickness_task("hard2"),
     "representation_step": representation("step"),
     "representation_full": representation("full"),
 }

@@ -7,18 +7,30 @@ Takes a few seconds. `--check` writes nothing, and fails if a page is not what i
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from experiment_plans import PLANS, SEARCH, SEARCH_PLAN, Plan
 from experiments import ROOT
-from result_pages import JAX_MARK, JAX_NOTE, replace_tables, student_interval
+from result_pages import (
+    JAX_MARK,
+    JAX_NOTE,
+    decided,
+    percent,
+    probabilities,
+    replace_tables,
+    student_interval,
+)
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 Result = dict[str, Any]
+
+TEXT = {"path": str, "label": str, "predicted": str}
 
 BASELINE_TITLES = {"noise": "mean accuracy from noise alone", "classical": "of the wedge curve"}
 
@@ -43,7 +55,7 @@ def read_results(folder: Path) -> list[Result]:
     found = []
     for file in sorted(folder.glob("*.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
-        result["rows"] = pd.read_csv(file.with_suffix(".csv"), dtype=str)
+        result["rows"] = pd.read_csv(file.with_suffix(".csv"), dtype=TEXT)
         found.append(result)
     return found
 
@@ -58,6 +70,8 @@ def tables(name: str, plan: Plan, results: list[Result]) -> str:
             one for one in results if (one["arch"], one["training_images"]) == (network, images)
         ]
         parts.append(f"### `{name}`: {network}, {images:,} training images\n\n{table(plan, here)}")
+    if plan.votes:
+        parts += votes_tables(name, plan, results)
     if any(mark(one) for one in results):
         parts.append(f"{JAX_NOTE}\n")
     return "\n".join(parts)
@@ -90,15 +104,45 @@ def table(plan: Plan, results: list[Result]) -> str:
             ", ".join(f"{value:.4f}{mark(some[seed])}" for seed, value in values.items()),
             f"{statistics.fmean(values.values()):.4f}",
             interval([values[seed] - measured(first, base[seed]) for seed in common]),
-            *(
-                f"{statistics.fmean(measured(measure, one) for one in some.values()):.4f}"
-                for measure in others
-            ),
+            *(mean_of(measured(measure, one) for one in some.values()) for measure in others),
             *(baseline_of(name, some.values()) for name in BASELINE_TITLES if plan.baselines),
             ceiling_of(some.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def votes_tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
+    """A table for each number of training images: soft votes of seeds, then of all runs."""
+    titles = "| soft vote of | training runs | accuracy, % (95 % interval) | mean of the runs, % |"
+    tables = []
+    for images in sorted({one["training_images"] for one in results}):
+        here = [one for one in results if one["training_images"] == images]
+        groups = [
+            (f"`{experiment}`, {network}", [
+                one for one in here if (one["arch"], one["experiment"]) == (network, experiment)
+            ])
+            for network in sorted({one["arch"] for one in here})
+            for experiment in plan.changes
+        ]  # fmt: skip
+        rows = [
+            f"| {voters} | {len(some)} | {percent(soft_vote(some))} "
+            f"| {100 * statistics.fmean(measured('accuracy', one) for one in some):.1f} |"
+            for voters, some in [*groups, ("all", here)]
+            if len(some) > 1
+        ]
+        if rows:
+            lines = [f"### `{name}`: votes, {images:,} training images", "", titles]
+            tables.append("\n".join([*lines, "|---|---|---|---|", *rows]) + "\n")
+    return tables
+
+
+def soft_vote(results: list[Result]) -> np.ndarray:
+    """Whether the mean of the probabilities decides right `(n,)`, on the same test images."""
+    first = results[0]["rows"]
+    assert all(one["rows"]["path"].equals(first["path"]) for one in results)
+    together = np.mean([probabilities(one["rows"]) for one in results], axis=0)
+    return np.asarray(decided(first, together) == first["label"].to_numpy())
 
 
 def mark(result: Result) -> str:
@@ -121,14 +165,18 @@ def baseline_of(name: str, results: Iterable[Result]) -> str:
 def title(measure: str) -> str:
     """Of a column.
 
-    >>> title("macro_f1"), title("recall 5083")
-    ('macro F1', 'recall 5083')
+    >>> title("macro_f1"), title("recall 5083"), title("mae true_thickness_mm")
+    ('macro F1', 'recall 5083', 'absolute error of `true_thickness_mm`')
     """
+    if measure.startswith("mae "):
+        return f"absolute error of `{measure.removeprefix('mae ')}`"
     return measure.replace("macro_f1", "macro F1")
 
 
 def measured(measure: str, result: Result) -> float:
-    """A measure of the test images of a training run."""
+    """A measure of the test images of a run; NaN where the network does not estimate it."""
+    if measure.startswith("mae "):
+        return float((result.get("mae") or {}).get(measure.removeprefix("mae "), math.nan))
     truth, decided = result["rows"]["label"], result["rows"]["predicted"]
     if measure == "accuracy":
         return float(accuracy_score(truth, decided))
@@ -136,6 +184,16 @@ def measured(measure: str, result: Result) -> float:
         return float(f1_score(truth, decided, average="macro"))
     label = measure.removeprefix("recall ")
     return float(recall_score(truth, decided, labels=[label], average="macro"))
+
+
+def mean_of(values: Iterable[float]) -> str:
+    """The mean to four decimals, or a dash.
+
+    >>> mean_of([0.5, 0.7]), mean_of([math.nan])
+    ('0.6000', '–')
+    """
+    mean = statistics.fmean(values)
+    return "–" if math.isnan(mean) else f"{mean:.4f}"
 
 
 def interval(differences: list[float]) -> str:

@@ -13,8 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from experiments import ROOT
-from result_pages import JAX_MARK, page_options, replace_tables
-from scipy.stats import binomtest
+from result_pages import (
+    JAX_MARK,
+    decided,
+    page_options,
+    percent,
+    probabilities,
+    replace_tables,
+)
 
 RESULTS = Path("docs/results/gap_hard5")
 NETWORKS, VIEWS, CEILINGS = "networks", "views.csv", "ceilings.json"
@@ -92,30 +98,9 @@ def read(file: Path) -> pd.DataFrame:
     return pd.read_csv(file, dtype={"label": str, "plate_id": str})
 
 
-def probabilities(table: pd.DataFrame) -> np.ndarray:
-    """`(n, classes)` of a table."""
-    return table[[name for name in table if str(name).startswith("p_")]].to_numpy()
-
-
-def decided(table: pd.DataFrame, values: np.ndarray) -> np.ndarray:
-    """The label `(n,)` of the largest probability in each row `(n, classes)`."""
-    labels = [str(name).removeprefix("p_") for name in table if str(name).startswith("p_")]
-    return np.array(labels)[values.argmax(axis=1)]
-
-
 def right(table: pd.DataFrame) -> np.ndarray:
     """Whether each decision `(n,)` is right."""
     return np.asarray(decided(table, probabilities(table)) == table["label"].to_numpy())
-
-
-def percent(found: np.ndarray) -> str:
-    """Accuracy with Wilson's interval.
-
-    >>> percent(np.array([True] * 9 + [False]))
-    '90.0 [59.6, 98.2]'
-    """
-    interval = binomtest(int(found.sum()), len(found)).proportion_ci(method="wilson")
-    return f"{100 * found.mean():.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def gap(found: np.ndarray, ceiling: list[float]) -> str:

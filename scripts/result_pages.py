@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 JAX_MARK = "\\*"
@@ -55,3 +58,24 @@ def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
     error = statistics.stdev(values) / math.sqrt(len(values))
     half = float(student.ppf(0.975, len(values) - 1)) * error
     return mean, mean - half, mean + half
+
+
+def probabilities(table: pd.DataFrame) -> np.ndarray:
+    """`(n, classes)` of a table."""
+    return table[[name for name in table if str(name).startswith("p_")]].to_numpy()
+
+
+def decided(table: pd.DataFrame, values: np.ndarray) -> np.ndarray:
+    """The label `(n,)` of the largest probability in each row `(n, classes)`."""
+    labels = [str(name).removeprefix("p_") for name in table if str(name).startswith("p_")]
+    return np.array(labels)[values.argmax(axis=1)]
+
+
+def percent(found: np.ndarray) -> str:
+    """Accuracy with Wilson's interval.
+
+    >>> percent(np.array([True] * 9 + [False]))
+    '90.0 [59.6, 98.2]'
+    """
+    interval = binomtest(int(found.sum()), len(found)).proportion_ci(method="wilson")
+    return f"{100 * found.mean():.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 from experiment_plans import PLANS, TEST_IMAGES, VALIDATION_IMAGES, Plan
 from experiments import ROOT, Settings, environment, plates, simulated, train
 
@@ -74,7 +75,7 @@ def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> 
     about = {"arch": network, "experiment": name, "seed": seed, "training_images": images}
     if plan.baselines:
         evaluate_baselines(plan, work / stem)
-    keep(work / stem, tested, settings, about, target)
+    keep(work / stem, tested, settings, about, target, probabilities=plan.votes)
 
 
 def evaluate_baselines(plan: Plan, run: Path) -> None:
@@ -130,7 +131,13 @@ def balanced_test(plan: Plan, run: Path, work: Path) -> Path:
 
 
 def keep(
-    run: Path, tested: Path, settings: Settings, about: dict[str, object], target: Path
+    run: Path,
+    tested: Path,
+    settings: Settings,
+    about: dict[str, object],
+    target: Path,
+    *,
+    probabilities: bool = False,
 ) -> None:
     """Write the result of a finished run.
 
@@ -140,6 +147,7 @@ def keep(
         settings: Of the training.
         about: Network, experiment, seed and number of training images.
         target: The files to write, without their endings.
+        probabilities: Keep them too, to four decimals.
     """
     from alloyk import RunFolder
 
@@ -152,20 +160,27 @@ def keep(
     [predictions] = (
         tested.glob("predictions*.csv") if tested != run else [result.predictions_file()]
     )
-    with predictions.open(newline="", encoding="utf-8") as file:
-        rows = [[row["path"], row["label"], row["predicted"]] for row in csv.DictReader(file)]
+    rows = pd.read_csv(predictions, dtype={"label": str, "predicted": str})
+    kept_columns = ["path", "label", "predicted"]
+    if probabilities:
+        kept_columns += [name for name in rows if str(name).startswith("p_")]
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(target.name + ".csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([["path", "label", "predicted"], *rows])
+    rows[kept_columns].to_csv(
+        target.with_name(target.name + ".csv"),
+        index=False,
+        float_format="%.4f",
+        lineterminator="\n",
+    )
     kept = {
         **about,
         "settings": {key: value for key, value in settings.items() if key != "data.path"},
         "n": len(rows),
-        "correct": sum(label == predicted for _, label, predicted in rows),
+        "correct": int((rows["label"] == rows["predicted"]).sum()),
         "ceiling": metrics.get("ceiling"),
         "baselines": {
             name: one["accuracy"] for name, one in (metrics.get("controls") or {}).items()
         },
+        "mae": {column: one["mae"] for column, one in (metrics.get("regression") or {}).items()},
         "best_epoch": training["best_epoch"],
         "seconds": training["seconds"],
         "kernels": facts.get("cpu_kernels"),

@@ -72,6 +72,28 @@ def test_controls_have_columns_of_their_own(tmp_path):
     assert "| `log` | 0.7500 | 0.7500 | +0.0000 | – | – |  |" in text
 
 
+def test_votes_of_seeds_and_the_error_of_a_number(tmp_path):
+    folder = tmp_path / "results" / "alloys5"
+    # Three images of two classes; each seed is wrong in another one, and unsure where it is wrong.
+    certain, unsure = 0.9, 0.45
+    for seed in range(2):
+        write_result(folder, "alloy", seed, [])
+        lines = ["path,label,predicted,p_1050,p_2017"]
+        for image in range(3):
+            p = unsure if image == seed else certain
+            lines.append(f"i{image},1050,{'1050' if p > 0.5 else '2017'},{p},{1 - p}")
+        (folder / f"resnet18-2550-alloy-{seed}.csv").write_text("\n".join(lines) + "\n")
+    second_task = {"true_thickness_mm": 0.0312}
+    write_result(folder, "alloy-and-thickness", 0, [], mae=second_task)
+    both = folder / "resnet18-2550-alloy-and-thickness-0"
+    both.with_suffix(".csv").write_text((folder / "resnet18-2550-alloy-0.csv").read_text())
+    text = pages(tmp_path / "results", tmp_path / "docs")["five_alloys.md"]
+    assert "absolute error of `true_thickness_mm`" in text
+    assert "| `alloy` | 0.6667, 0.6667 | 0.6667 |  | 0.4000 | – |  |" in text
+    assert "| `alloy-and-thickness` | 0.6667 | 0.6667 | +0.0000 | 0.4000 | 0.0312 |  |" in text
+    assert "| `alloy`, resnet18 | 2 | 100.0 [43.9, 100.0] | 66.7 |" in text
+
+
 def test_every_plan_lists_its_trainings():
     command = [sys.executable, SCRIPTS / "run_experiments.py"]
     wrong = subprocess.run(
@@ -88,7 +110,9 @@ def test_every_plan_lists_its_trainings():
     assert len(names) == 8
 
 
-@pytest.mark.parametrize("plan", ["long_tail_10", "representation_full", "recipe", "voltages"])
+@pytest.mark.parametrize(
+    "plan", ["long_tail_10", "representation_full", "recipe", "voltages", "alloys5"]
+)
 def test_the_settings_of_every_experiment_are_a_valid_configuration(plan, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import run_experiments
