@@ -19,7 +19,13 @@ from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.locks import locked_path
 from alloyk.pipeline.python_calls import PYTHON_CALLS
-from alloyk.pipeline.reading import AUTOTUNE, Digests, preprocessed_batches, reading_errors
+from alloyk.pipeline.reading import (
+    AUTOTUNE,
+    Digests,
+    preprocessed_batches,
+    reading_errors,
+    untuned,
+)
 from alloyk.runtime.memory import total_memory_bytes
 
 
@@ -51,7 +57,8 @@ class KeptImages:
             images = tf.numpy_function(rows, [batch], tf.float32, stateful=False)
             return tf.ensure_shape(images, (None, *self.array.shape[1:]))
 
-        return numbers.map(fetch, num_parallel_calls=AUTOTUNE, deterministic=True)
+        images = numbers.map(fetch, num_parallel_calls=AUTOTUNE, deterministic=True)
+        return images.with_options(untuned())
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from alloyk.pipeline.grouping import Grouping
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 
 AUTOTUNE = tf.data.AUTOTUNE
+"""As many calls as the machine has cores, under `untuned`."""
 
 # TensorFlow's decoders by file format: `plain_format` names a format only for files of which they
 # return exactly the values of `read_image`, in half the time (scripts/bench_pipeline.py).
@@ -213,8 +214,8 @@ def preprocessed_batches(
         files = _FilesOfBatch(paths, read_files, grouping, size)
         return files.for_groups() if in_groups else files.one_by_one()
 
+    options = untuned()
     # tf.data's fusion of map and batch fails with two of them in one function.
-    options = tf.data.Options()
     options.experimental_optimization.map_and_batch_fusion = False
     images = batches.interleave(
         together,
@@ -225,6 +226,18 @@ def preprocessed_batches(
     if not in_groups:
         return images
     return images.map(grouping.together, num_parallel_calls=AUTOTUNE, deterministic=True)
+
+
+def untuned():
+    """Options of tf.data with which an iterator ends at once.
+
+    Where tf.data tunes itself, TensorFlow 2.21 ends an iterator, in three of four cases, only when
+    its tuning wakes up next: after 0.6, 1.3, 2.6, 5.1, 10, 20 or 41 s. A pass over validation
+    images that takes 1.6 s took 2.6 s (`scripts/bench_pipeline.py --part end`).
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 @contextmanager

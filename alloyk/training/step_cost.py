@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
+from alloyk.pipeline.reading import untuned
 from alloyk.runtime.memory import peak_memory_bytes
 from alloyk.training.build import build_network, compile_network
 
@@ -48,7 +49,7 @@ def measure_step(network: keras.Model, element_spec: Any, batch_size: int) -> St
     batches = iter(
         tf.data.Dataset.from_generator(
             lambda: (batch for _ in range(STEPS + 1)), output_signature=element_spec
-        )
+        ).with_options(untuned())
     )
     network.make_train_function()
     seconds = []
