@@ -25,6 +25,7 @@ from alloyk.training.callbacks import (
     StopOnNaN,
 )
 from alloyk.training.checkpoint import BestEpoch, Checkpoint
+from alloyk.training.fused_batch_norm import fused_batch_norm
 from alloyk.training.identity import identity, lasting_identity
 from alloyk.training.losses.multitask import error_name
 from alloyk.training.phases import Phase, phases_of
@@ -247,9 +248,10 @@ def train_network(
     training = _Training(
         config, network, train, val, num_classes, distribution, callbacks, clock, epochs
     )
-    for phase in phases_of(config, until):
-        if not training.train_phase(phase):
-            break
+    with fused_batch_norm(network):
+        for phase in phases_of(config, until):
+            if not training.train_phase(phase):
+                break
     if distribution.peers is not None:  # without devices of other workers, which may have ended
         network = build_network(config, standardization, num_classes, targets)
     callbacks.best.restore(network)

@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 import keras
 
+from alloyk.training import fused_optimizers
+
 
 class Optimizer(NamedTuple):
     """What `build_optimizer` knows about a name.
 
     Attributes:
-        build: Keras' class.
+        build: The class, of `alloyk.training.fused_optimizers`.
         options: Names of its options; their defaults are in `alloyk.config.choices`.
     """
 
@@ -20,11 +22,11 @@ class Optimizer(NamedTuple):
 _ADAM = ("beta_1", "beta_2", "epsilon")
 
 OPTIMIZERS = {
-    "adam": Optimizer(keras.optimizers.Adam, _ADAM),
-    "adamw": Optimizer(keras.optimizers.AdamW, _ADAM),
-    "sgd": Optimizer(keras.optimizers.SGD, ()),
-    "momentum": Optimizer(keras.optimizers.SGD, ("momentum", "nesterov")),
-    "rmsprop": Optimizer(keras.optimizers.RMSprop, ("rho", "momentum", "epsilon")),
+    "adam": Optimizer(fused_optimizers.Adam, _ADAM),
+    "adamw": Optimizer(fused_optimizers.AdamW, _ADAM),
+    "sgd": Optimizer(fused_optimizers.SGD, ()),
+    "momentum": Optimizer(fused_optimizers.SGD, ("momentum", "nesterov")),
+    "rmsprop": Optimizer(fused_optimizers.RMSprop, ("rho", "momentum", "epsilon")),
 }
 # Variables of batch norm, every bias, and the learned weights of tasks. Anchored, because a layer
 # may be called beta.

@@ -1,0 +1,118 @@
+"""Fused batch norm and optimizers: the same numbers as Keras' own, and saved files stay Keras'."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alloyk.training import fused_optimizers
+from alloyk.training.fused_batch_norm import fused_batch_norm
+from alloyk.training.optimizers import build_optimizer
+
+RNG = np.random.default_rng(0)
+OPTIONS = {
+    "adam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+    "adamw": {"beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-5},
+    "sgd": {},
+    "momentum": {"momentum": 0.9, "nesterov": False},
+    "rmsprop": {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3},
+}
+CASES = [
+    *OPTIONS.items(),
+    ("momentum", {"momentum": 0.8, "nesterov": True}),
+    ("rmsprop", {"rho": 0.95, "momentum": 0.0, "epsilon": 1e-7}),
+]
+
+
+def network():
+    """Convolution and batch norm, and batch norm of a vector, which has no fused operator."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((6, 5, 2))
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(image)
+    x = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-3)(x)
+    x = keras.layers.Activation("relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(image, keras.layers.Dense(3)(x))
+
+
+def trained(model, optimizer, steps=5):
+    """The weights after some steps on the same batches, and the loss of each step."""
+    rng = np.random.default_rng(2)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    losses = []
+    for _ in range(steps):
+        images = rng.normal(3, 2, (7, 6, 5, 2)).astype(np.float32)
+        losses.append(model.train_on_batch(images, rng.integers(0, 3, 7)))
+    return model.get_weights(), losses
+
+
+def optimizer_of(name, options):
+    rate = keras.optimizers.schedules.CosineDecay(0.02, 10)
+    return build_optimizer(name, rate, weight_decay=0.01, clip_norm=1.0, **options)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_training_gives_the_numbers_of_kerass_own(name, options, monkeypatch):
+    model = network()
+    applied = []
+    step = type(optimizer_of(name, options)).fused_step
+    monkeypatch.setattr(
+        type(optimizer_of(name, options)), "fused_step",
+        lambda *given: (applied.append(given), step(*given))[1],
+    )  # fmt: skip
+    with fused_batch_norm(model):
+        fused, losses = trained(model, optimizer_of(name, options))
+    # The step may be traced more than once.
+    assert len(applied) % len(model.trainable_variables) == 0
+    assert applied
+    monkeypatch.setattr(fused_optimizers.Fused, "can_fuse", lambda *_: False)
+    own, own_losses = trained(network(), optimizer_of(name, options))
+    np.testing.assert_allclose(losses, own_losses, rtol=1e-5)
+    for ours, theirs in zip(fused, own, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-5)
+
+
+def test_batch_norm_and_its_moving_averages_against_float64():
+    layer = keras.layers.BatchNormalization(momentum=0.75, epsilon=0.01)
+    images = RNG.normal(100, 3, (4, 3, 5, 2)).astype(np.float32)
+    model = keras.Sequential([keras.Input((3, 5, 2)), layer])
+    layer.gamma.assign([2.0, 0.5])
+    layer.beta.assign([1.0, -1.0])
+    with fused_batch_norm(model):
+        found = layer(images, training=True)
+    exact = images.astype(np.float64)
+    mean, variance = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
+    expected = (exact - mean) / np.sqrt(variance + 0.01) * [2.0, 0.5] + [1.0, -1.0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(layer.moving_mean, 0.25 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * variance, rtol=1e-4)
+
+
+def test_layers_are_kerass_own_again_after_training_and_in_a_saved_file(tmp_path):
+    model = network()
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    with fused_batch_norm(model):
+        assert all("call" in vars(one) for one in norms)
+        model.save(tmp_path / "network.keras")
+    assert not any("call" in vars(one) for one in norms)
+    with zipfile.ZipFile(tmp_path / "network.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    found = [one for one in config["config"]["layers"] if one["class_name"].startswith("Batch")]
+    assert [one["module"] for one in found] == ["keras.layers"] * 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"trainable": False}, {"synchronized": True}, {"dtype": "bfloat16"}]
+)
+def test_other_layers_are_computed_by_keras(change, monkeypatch):
+    monkeypatch.setattr(tf.raw_ops, "FusedBatchNormV3", None)
+    layer = keras.layers.BatchNormalization(**change)
+    model = keras.Sequential([keras.Input((3, 5, 2)), layer])
+    with fused_batch_norm(model):
+        found = layer(np.ones((2, 3, 5, 2), np.float32), training=True)
+        inference = layer(np.ones((2, 3, 5, 2), np.float32))
+    assert found.shape == inference.shape == (2, 3, 5, 2)
