@@ -39,12 +39,15 @@ MAX_BATCH, BATCH_SHARE, BATCH_STEP = 32, 0.05, 4
 # Optimizer steps: at least MIN_STEPS, otherwise STEPS_PER_ROOT · √images.
 MIN_STEPS, STEPS_PER_ROOT, MAX_EPOCHS = 1500, 40, 300
 WARMUP_SHARE = 0.1
+# Of the steps after warm-up, before the rate falls.
+HOLD_FRACTION = 0.6
 
 # Augmentation: strength 1 up to the first number of training images per class, falling with the
 # logarithm to WEAKEST at the second and beyond.
 FEW_PER_CLASS, MANY_PER_CLASS, WEAKEST = 100, 2500, 0.3
 ROTATION_DEG, SHIFT, CROP, BRIGHTNESS, CONTRAST = 10.0, 0.08, 0.12, 0.05, 0.1
-BAD_PIXELS = 0.0005
+# Drift of the detector, and bad pixels: both may come after training.
+RESPONSE, BAD_PIXELS = 0.05, 0.0005
 
 # A scene is common if this share of the images shows it.
 COMMON_SCENE = 0.8
@@ -198,10 +201,16 @@ def steps_for(images: int) -> int:
 
 
 def schedule(found: Fingerprint, config: Config) -> Iterator[Setting]:
-    """Warm-up and patience, as shares of the epochs."""
+    """Warm-up, time at the full learning rate, and patience, as shares of the epochs."""
     epochs = config.train.epochs
     warmup = round(WARMUP_SHARE * epochs, 1)
     yield "schedule.warmup_epochs", warmup, f"{100 * WARMUP_SHARE:.0f} % of the training"
+    if config.schedule.name == "cosine":
+        yield (
+            "schedule.hold_fraction",
+            HOLD_FRACTION,
+            "some networks converge late, and need the full rate until then (docs/recipe.md)",
+        )
     if config.train.time_budget_minutes is not None:
         return
     patience = max(5, math.ceil(epochs / 4))
@@ -237,6 +246,7 @@ def augmentation(found: Fingerprint, config: Config) -> Iterator[Setting]:
     conclusion = "carries no class" if free else "may carry the class"
     scene = f"common scene in {percent(found.scene)}, of these {percent(found.turned)} turned"
     yield "augment.orientation", free, f"{scene}: orientation {conclusion}"
+    yield "augment.response", RESPONSE, "drift of the detector: gradient, vignette, gain, offset"
     yield "augment.defects", BAD_PIXELS, "single bad pixels that repair misses"
 
 

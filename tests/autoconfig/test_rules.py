@@ -111,7 +111,19 @@ def test_the_dense_network_gets_six_times_the_steps():
 def test_a_time_budget_leaves_epochs_and_patience_to_the_clock():
     train = {"time_budget_minutes": 5}
     assert chosen(rules.length, train=train) == {}
-    assert set(chosen(rules.schedule, train=train)) == {"schedule.warmup_epochs"}
+    kept = {"schedule.warmup_epochs", "schedule.hold_fraction"}
+    assert set(chosen(rules.schedule, train=train)) == kept
+
+
+def test_the_rate_is_held_by_the_schedule_that_can_hold_it():
+    assert chosen(rules.schedule)["schedule.hold_fraction"] == 0.6
+    constant = {"schedule": {"name": "constant"}}
+    assert "schedule.hold_fraction" not in chosen(rules.schedule, **constant)
+
+
+def test_drift_of_the_detector_is_augmented_however_many_images_there_are():
+    responses = {chosen(rules.augmentation, with_train(n))["augment.response"] for n in (20, 10**5)}
+    assert responses == {0.05}
 
 
 def test_the_rate_falls_with_the_batch_by_the_law_of_the_optimizer():
