@@ -18,7 +18,7 @@ import numpy as np
 from alloyk.errors import AlloykError
 from alloyk.files import writing
 from alloyk.runtime.kernels import VARIABLE, describe_kernels
-from alloyk.training.identity import difference
+from alloyk.training.identity import OF_ANOTHER_VERSION, difference
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +148,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _refuse_another(self, differs: str | None) -> None:
         if differs:
+            another = differs == OF_ANOTHER_VERSION
+            advice = "resume with that version" if another else "undo the change in config.yaml"
             raise AlloykError(
-                f"{self.path} must match config.yaml, got a checkpoint with {differs}; "
-                "undo the change in config.yaml, or train into a new folder"
+                f"{self.path} must match config.yaml, got a checkpoint with {differs}; {advice}, "
+                "or train into a new folder"
             )
 
     def _variables(self):

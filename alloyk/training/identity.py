@@ -8,6 +8,9 @@ from pydantic import ValidationError
 from alloyk.config import Config
 from alloyk.runs.lineage import CHANGEABLE
 
+OF_ANOTHER_VERSION = "settings of another version of alloyk"
+"""The difference of a checkpoint whose settings this version does not know."""
+
 
 def identity(config: Config) -> str:
     """The configuration without the path of its data, which `refuse_changed_data` checks."""
@@ -45,7 +48,7 @@ def difference(recorded: str, current: str) -> str | None:
     try:
         before, now = (_settings(json.loads(text)) for text in (recorded, current))
     except (ValueError, ValidationError):
-        return "settings of another version of alloyk"
+        return OF_ANOTHER_VERSION
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             return f"{key} {before.get(key)}, not {now.get(key)}"

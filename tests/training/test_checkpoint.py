@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from alloyk.config import Config
+from alloyk.errors import AlloykError
 from alloyk.runtime import kernels
 from alloyk.training.checkpoint import BestEpoch, Checkpoint, kernels_used
+from alloyk.training.identity import identity
 
 
 @pytest.fixture
@@ -59,3 +62,17 @@ def test_a_first_epoch_without_a_number_does_not_stay_the_best(checkpoint):
     for epoch, loss in enumerate((float("nan"), 3.0, float("nan"), 2.0, 4.0)):
         first.best.on_epoch_end(epoch, {"loss": loss})
     assert (first.best.best_epoch, first.best.best) == (3, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("described", "advice"),
+    [('{"data": {"shelf": 3}}', "resume with that version"), ('{"seed": 3}', "undo the change")],
+)
+def test_a_checkpoint_of_other_settings_says_what_to_do(checkpoint, described, advice):
+    first = checkpoint("1")
+    first.described = described
+    first.on_epoch_end(0)
+    second = checkpoint("1")
+    second.described = identity(Config())
+    with pytest.raises(AlloykError, match=f"{advice}.*, or train into a new folder"):
+        second.epochs_done()
