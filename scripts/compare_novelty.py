@@ -122,7 +122,7 @@ def pooled(features):
 
 
 def detector(features):
-    from alloyk.inference.novelty import fit_novelty
+    from alloyk.inference.novelty_fitting import fit_novelty
     from alloyk.models.pooled import COARSE_SIDE
 
     network, curves = features[:, :-CURVE_SIZE], features[:, -CURVE_SIZE:]
@@ -204,7 +204,7 @@ def other_plates(root: Path, count: int) -> dict[str, list]:
 def main() -> None:
     from sklearn.metrics import roc_auc_score
 
-    from alloyk.inference.novelty import evenly_spaced
+    from alloyk.inference.novelty_fitting import evenly_spaced
     from alloyk.runs.run_data import open_run_data
     from alloyk.runtime.tensorflow import load_tensorflow
 
@@ -251,8 +251,13 @@ def main() -> None:
 
 def write(run, dataset, train, val, chosen, numbers) -> None:
     """Put a detector into the run's `model.keras`, fitted as training fits it."""
-    from alloyk.inference.novelty import MAX_CURVES, evenly_spaced, fit_novelty, with_threshold
     from alloyk.inference.novelty_file import write_detector
+    from alloyk.inference.novelty_fitting import (
+        MAX_CURVES,
+        evenly_spaced,
+        fit_novelty,
+        with_threshold,
+    )
     from alloyk.models.pooled import COARSE_SIDE
     from alloyk.training.predicting import read_curves, read_measurements
 

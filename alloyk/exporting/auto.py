@@ -34,7 +34,7 @@ from alloyk.exporting.subject import logger, open_subject
 from alloyk.files import unfinished_path
 from alloyk.inference.backends import TFLiteBackend
 from alloyk.inference.metadata import PROBABILITIES
-from alloyk.inference.novelty import evenly_spaced
+from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_run_file
 from alloyk.runs.fine_tuning import fine_tuning_command

@@ -14,7 +14,7 @@ from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.backends import model_file
 from alloyk.inference.latency import Speed, measured_speed
-from alloyk.inference.novelty import evenly_spaced
+from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.json_file import read_json

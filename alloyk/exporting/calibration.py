@@ -13,7 +13,7 @@ from alloyk.errors import DataError
 from alloyk.exporting.agreement import as_input
 from alloyk.files import sha256
 from alloyk.imaging import read_image, shown
-from alloyk.inference.novelty import evenly_spaced
+from alloyk.inference.novelty_fitting import evenly_spaced
 
 IMAGES = 300
 """Images of one draw, if the training split has twice as many."""

@@ -15,7 +15,7 @@ NumPy only: a `.tflite` file needs nothing else.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,31 +30,6 @@ FALSE_ALARMS = 0.01
 
 NEIGHBOUR = 10
 """k of the k-th nearest neighbour."""
-
-VARIANCE_FLOOR = 1e-3
-"""Minimum variance in any direction that a Mahalanobis distance uses, over the mean variance."""
-
-MAX_DIRECTIONS = 32
-"""Principal directions of the pooled features that the Mahalanobis distance uses."""
-
-BANK_DIRECTIONS = 64
-"""Directions in which the features of training images are kept; what is outside is less than 1 % of
-their length squared."""
-
-MAX_IMAGES = 1000
-"""Training images, evenly spaced, that are kept."""
-
-MAX_CURVES = 4096
-"""Training images, evenly spaced, whose wedge curves are kept: three numbers each."""
-
-MIN_MEASURED = 0.9
-"""Share of the training images whose wedge curve must be measurable for curves to be judged."""
-
-LOCAL = 15
-"""Neighbours within which the spread of wedge curves is measured."""
-
-LOCAL_ROUNDS = 4
-"""How often neighbours are found anew in units of that spread."""
 
 BLOCK = 4096
 """Images that are compared with all kept ones at once."""
@@ -131,7 +106,7 @@ class NoveltyDetector:
         nearest = np.empty(len(features))
         for start in range(0, len(features), BLOCK):
             block = slice(start, start + BLOCK)
-            unit = _normalised(pooled[block])
+            unit = unit_length(pooled[block])
             products = (unit @ directions if directions.size else unit) @ bank
             nearest[block] = -np.partition(-products, place, axis=1)[:, place]
         return np.asarray(np.sqrt(np.maximum(2 - 2 * nearest, 0)))
@@ -163,7 +138,7 @@ class NoveltyDetector:
         """
         if not self.judges_curves:
             return np.zeros(len(curves))
-        whitened = (_logarithms(curves) - self.curve_mean) @ self.curve_whitening
+        whitened = (log_curves(curves) - self.curve_mean) @ self.curve_whitening
         bank = self.curve_bank.astype(np.float64)
         found = np.full(len(curves), np.inf)
         measured = np.flatnonzero(np.isfinite(whitened).all(axis=1))
@@ -224,161 +199,12 @@ def _lengths(values: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> np.
     return np.asarray(np.sqrt((whitened**2).sum(axis=1)))
 
 
-def _normalised(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray) -> np.ndarray:
     """Features `(n, d)`, each scaled to length 1."""
     length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
 
-def _logarithms(curves: np.ndarray) -> np.ndarray:
+def log_curves(curves: np.ndarray) -> np.ndarray:
     """Logarithms of wedge curves `(n, 3)`, which are positive but for odd images."""
     return np.log(np.maximum(curves.astype(np.float64), 1e-6))
-
-
-def fit_novelty(
-    features: np.ndarray,
-    statistics: np.ndarray,
-    picture_size: int = 0,
-    curves: np.ndarray | None = None,
-) -> NoveltyDetector:
-    """Make a detector from training images, with placeholder thresholds of 1.
-
-    Args:
-        features: `(m, d + c)` pooled features and coarse images.
-        statistics: `(m, 7)` raw statistics.
-        picture_size: c, numbers in a coarse image.
-        curves: `(k, 3)` wedge curves of training images, which may be more; None if they are not
-            to be judged.
-    """
-    width = features.shape[1] - picture_size
-    pooled, pictures = np.split(features.astype(np.float64), [width], axis=1)
-    mean, whitening = _whitening(pictures)
-    feature_mean, feature_whitening = _whitening(pooled, MAX_DIRECTIONS)
-    unit = _normalised(pooled)
-    directions = np.zeros((0, 0))
-    if width > BANK_DIRECTIONS:
-        directions = np.linalg.svd(unit, full_matrices=False)[2][:BANK_DIRECTIONS].T
-    detector = NoveltyDetector(
-        bank=(unit @ directions if directions.size else unit).astype(np.float16),
-        bank_directions=directions.astype(np.float16),
-        threshold=1.0,
-        lowest=statistics.min(axis=0),
-        highest=statistics.max(axis=0),
-        picture_mean=mean.astype(np.float32),
-        picture_whitening=whitening.astype(np.float32),
-        feature_mean=feature_mean.astype(np.float32),
-        feature_whitening=feature_whitening.astype(np.float32),
-    )
-    return detector if curves is None else _with_curves(detector, curves)
-
-
-def _with_curves(detector: NoveltyDetector, curves: np.ndarray) -> NoveltyDetector:
-    """Add the wedge curves `(k, 3)` of training images, if enough of them could be measured.
-
-    Along a curve of plates of one kind the images differ by the tolerance of the plates; the unit
-    of distance is the spread among neighbours, as in local Mahalanobis distances.
-    """
-    from scipy.spatial import KDTree
-
-    found = _logarithms(curves)
-    found = found[np.isfinite(found).all(axis=1)]
-    if len(found) < max(MIN_MEASURED * len(curves), LOCAL + 1):
-        return detector
-    mean = found.mean(axis=0)
-    whitening = np.diag(1 / np.maximum(found.std(axis=0), 1e-9))
-    for _ in range(LOCAL_ROUNDS):
-        whitened = (found - mean) @ whitening
-        _, places = KDTree(whitened).query(whitened, LOCAL + 1)
-        near = found[places[:, 1:]]
-        spread = (near - near.mean(axis=1, keepdims=True)).reshape(-1, len(CURVE))
-        variances, directions = np.linalg.eigh(spread.T @ spread / len(spread))
-        whitening = directions / np.sqrt(variances + 1e-4 * variances.mean() + 1e-18)
-    return replace(
-        detector,
-        curve_bank=((found - mean) @ whitening).astype(np.float32),
-        curve_mean=mean.astype(np.float32),
-        curve_whitening=whitening.astype(np.float32),
-    )
-
-
-def _whitening(values: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `(c,)` of values `(m, c)`, and the matrix that whitens them.
-
-    The matrix is `(c, k)`: k is c, or at most `most`, the directions of the largest variances.
-    """
-    mean = values.mean(axis=0)
-    centred = values - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred / len(values))
-    if not len(variances):
-        return mean, directions
-    # Noise of few images or of rounding must not become the measure of a direction.
-    floor = max(VARIANCE_FLOOR * float(variances.mean()), 1e-12)
-    first = max(len(variances) - most, 0) if most is not None else 0
-    scale = np.sqrt(np.maximum(variances[first:], 0) + floor)
-    return mean, directions[:, first:] / scale
-
-
-def with_threshold(
-    detector: NoveltyDetector,
-    distances: np.ndarray,
-    statistics: np.ndarray,
-    curves: np.ndarray | None = None,
-    false_alarms: float = FALSE_ALARMS,
-) -> NoveltyDetector:
-    """Set the thresholds of the distances for a false-alarm rate.
-
-    Wedge curves, where they are judged, get half of it, because nothing else finds plates between
-    those of training; the distances share the rest equally. With two distances alone, the
-    threshold of each is the ⌈(n + 1)(1 − rate / 2)⌉-th smallest of the n distances, which bounds
-    the rate of both together on average over validation splits; the largest one if there are too
-    few images for that. The raw statistics add false alarms of their own: `false_alarms` of the
-    result has them too. An image without a wedge curve scores 0, not `FAR`, if more validation
-    images than their share have none.
-
-    Args:
-        detector: From `fit_novelty`.
-        distances: `(n, 3)` of validation images, see `NoveltyDetector.distances`.
-        statistics: `(n, 7)` of the same.
-        curves: `(n, 3)` wedge curves of the same; None leaves them out.
-        false_alarms: The rate, in (0, 1).
-    """
-    by_curve = np.zeros(0)
-    if curves is not None and detector.judges_curves:
-        by_curve = detector.curve_distances(curves)
-    measured = by_curve[np.isfinite(by_curve)]
-    judged = len(measured) > 0
-    limit, missing = 1.0, FAR
-    if judged:
-        limit = _upper_quantile(by_curve, false_alarms / 2)
-        if not math.isfinite(limit):
-            limit, missing = _upper_quantile(measured, false_alarms / 2), 0.0
-    share = false_alarms / (3 if len(detector.picture_mean) else 2) / (2 if judged else 1)
-    neighbour, feature, picture = (_upper_quantile(one, share) for one in distances.T)
-    chosen = replace(
-        detector,
-        threshold=neighbour,
-        feature_threshold=feature,
-        picture_threshold=picture,
-        curve_threshold=limit,
-        missing_curve_score=missing,
-        curve_bank=detector.curve_bank if judged else detector.curve_bank[:0],
-    )
-    found = float((chosen.scores_at(distances, statistics, curves) >= 1).mean())
-    return replace(chosen, false_alarms=found)
-
-
-def _upper_quantile(distances: np.ndarray, share: float) -> float:
-    """A distance that at most this share of new images exceeds on average."""
-    place = min(math.ceil((len(distances) + 1) * (1 - share)), len(distances))
-    # The next number, because a score of exactly 1 is unlike.
-    limit = np.nextafter(np.float32(np.sort(distances)[place - 1]), np.float32(np.inf))
-    return max(float(limit), 1e-12)
-
-
-def evenly_spaced(count: int, most: int = MAX_IMAGES) -> np.ndarray:
-    """Numbers of at most `most` of `count` images, evenly spaced.
-
-    >>> evenly_spaced(10, 4)
-    array([0, 3, 6, 9])
-    """
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

@@ -12,7 +12,7 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
-from alloyk.inference.novelty import evenly_spaced
+from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.inference.sources import Item
 
 # Images of the training split that are measured, evenly spaced.

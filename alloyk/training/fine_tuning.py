@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from alloyk.config import Config
 from alloyk.inference.backends import KerasBackend
-from alloyk.inference.novelty import evenly_spaced
+from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.models.quantization_aware import observe_ranges, quantization_aware
 from alloyk.runs.fine_tuning import refuse_unsuitable
 from alloyk.runs.folder import RunFolder

@@ -15,13 +15,8 @@ from alloyk.data import ImageDataset
 from alloyk.imaging import read_image, several
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.measurements import curve_of, statistics_of
-from alloyk.inference.novelty import (
-    FEATURES,
-    MAX_CURVES,
-    NoveltyDetector,
-    evenly_spaced,
-    fit_novelty,
-)
+from alloyk.inference.novelty import FEATURES, NoveltyDetector
+from alloyk.inference.novelty_fitting import MAX_CURVES, evenly_spaced, fit_novelty
 from alloyk.models.pooled import COARSE_SIDE
 from alloyk.targets import LOGITS
 from alloyk.training.splits import Split

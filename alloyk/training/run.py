@@ -17,7 +17,8 @@ from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import writing
 from alloyk.imaging import several, shown
-from alloyk.inference.novelty import FEATURES, with_threshold
+from alloyk.inference.novelty import FEATURES
+from alloyk.inference.novelty_fitting import with_threshold
 from alloyk.locks import is_empty, locked_folder
 from alloyk.models.pooled import with_features
 from alloyk.models.quantization_aware import activation_ranges_of

@@ -13,7 +13,7 @@ import keras
 
 from alloyk import pipeline
 from alloyk.errors import ConfigError
-from alloyk.inference.novelty import MAX_IMAGES
+from alloyk.inference.novelty_fitting import MAX_IMAGES
 from alloyk.training.schedules import PacedSchedule
 
 TAIL_SECONDS = 9.0

@@ -20,8 +20,9 @@ from alloyk.cli import main
 from alloyk.errors import ConfigError, OptionError
 from alloyk.exporting.bundle import export_bundle, write_bundle
 from alloyk.inference import load
-from alloyk.inference.novelty import FAR, fit_novelty
+from alloyk.inference.novelty import FAR
 from alloyk.inference.novelty_file import read_detector, write_detector
+from alloyk.inference.novelty_fitting import fit_novelty
 from alloyk.inference.tables import CSVTable
 from alloyk.inference.wedge_curve import wedge_curve
 

@@ -12,16 +12,9 @@ from tiny_run import raw_image, write_dataset, write_run
 
 from alloyk.exporting import export_run
 from alloyk.inference import load
-from alloyk.inference.novelty import (
-    BLOCK,
-    FAR,
-    FEATURES,
-    LOCAL,
-    MAX_DIRECTIONS,
-    fit_novelty,
-    with_threshold,
-)
+from alloyk.inference.novelty import BLOCK, FAR, FEATURES
 from alloyk.inference.novelty_file import detector_content, read_detector, write_detector
+from alloyk.inference.novelty_fitting import LOCAL, MAX_DIRECTIONS, fit_novelty, with_threshold
 from alloyk.inference.raw_statistics import NAMES, raw_statistics
 from alloyk.inference.tables import format_csv, format_json
 from alloyk.models.pooled import COARSE_SIDE, coarse_image

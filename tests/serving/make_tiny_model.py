@@ -20,8 +20,9 @@ def main() -> None:
 
     from alloyk.exporting.conversion import write_tflite
     from alloyk.inference.metadata import PROBABILITIES, ModelMetadata, write_metadata
-    from alloyk.inference.novelty import FEATURES, fit_novelty, with_threshold
+    from alloyk.inference.novelty import FEATURES
     from alloyk.inference.novelty_file import write_detector
+    from alloyk.inference.novelty_fitting import fit_novelty, with_threshold
     from alloyk.inference.raw_statistics import raw_statistics
     from alloyk.models.pooled import COARSE_SIDE, coarse_image
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alloyk.inference.novelty import FEATURES, fit_novelty
+from alloyk.inference.novelty import FEATURES
+from alloyk.inference.novelty_fitting import fit_novelty
 from alloyk.models import build_model
 from alloyk.models.pooled import COARSE_SIDE, with_features
 from alloyk.pipeline import KeptImages
