@@ -13,6 +13,7 @@ ignored; the head of an alloyk file is loaded if its shapes match.
 """
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
 
     Raises:
         AlloykError: The file does not exist, is a pickle or of an unknown type, the download
-            failed, or names or shapes differ. The model is then unchanged.
+            failed, or names or shapes differ, or the activation of a `.keras` file. The model is
+            then unchanged.
     """
     check_weights(model.name, weights)
     kind = _kind(weights)
@@ -108,6 +110,8 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
             ) from error
     backbone = model.get_layer("backbone")
     _check_fit(backbone, arrays, origin=f"{weights}", name=model.name)
+    if kind == ".keras":
+        _check_activation(backbone, Path(weights))
     for layer in backbone.layers:
         if layer.weights:
             layer.set_weights(arrays[layer.name])
@@ -159,6 +163,32 @@ def _check_fit(backbone, arrays, *, origin, name):
         f"weights must fit {name}, got {origin}: {problem}; choose the architecture of the file, "
         "or another file"
     )
+
+
+def _check_activation(backbone, path):
+    """Refuse a file whose backbone was trained with another activation."""
+    with zipfile.ZipFile(path) as archive:
+        trained = dict(_activations(json.loads(archive.read("config.json"))))
+    for layer in backbone.layers:
+        own = layer.get_config().get("activation")
+        if trained.get(layer.name, own) != own:
+            raise AlloykError(
+                f"weights must be trained with the activation of the network, {own}, got "
+                f"{trained[layer.name]} in {path}; set model.activation={trained[layer.name]}, or "
+                "choose another file"
+            )
+
+
+def _activations(config):
+    """Name and activation of each layer within a saved configuration."""
+    if isinstance(config, list):
+        for one in config:
+            yield from _activations(one)
+    elif isinstance(config, dict):
+        if isinstance(config.get("activation"), str) and "name" in config:
+            yield config["name"], config["activation"]
+        for one in config.values():
+            yield from _activations(one)
 
 
 def _shapes(arrays):

@@ -319,3 +319,14 @@ def test_weights_that_are_not_there_are_named(weights, message):
 def test_small_networks_have_no_imagenet_weights():
     with pytest.raises(AlloykError, match="cnn has no published weights, got weights=imagenet"):
         build_model("cnn", (32, 32, 1), 2, weights="imagenet")
+
+
+@pytest.mark.parametrize("name", ["cnn", "fnn", "resnet18", "resnet50"])
+def test_a_file_of_another_activation_is_refused(name, tmp_path):
+    source = build_model(name, (32, 32, 1), 2, activation="gelu")
+    source.save(tmp_path / "m.keras")
+    with pytest.raises(
+        AlloykError, match=r"network, relu, got gelu in .*; set model.activation=gelu"
+    ):
+        build_model(name, (32, 32, 1), 2, activation="relu", weights=tmp_path / "m.keras")
+    build_model(name, (32, 32, 1), 3, activation="gelu", weights=tmp_path / "m.keras")
