@@ -22,6 +22,7 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import plain_format, read_image
 from alloyk.pipeline import (
     KeptImages,
+    Part,
     StreamedImages,
     evaluation_batches,
     keep_images,
@@ -129,6 +130,20 @@ def test_evaluation_drops_nothing_and_keeps_the_order():
     assert numbers_of(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     found = [batch.tolist() for _, batch in batches.as_numpy_iterator()]
     assert found == [[0, 7, 4, 1], [8, 5, 2, 9], [6, 3]]
+
+
+def test_no_batches_wait_for_tf_data_to_tune_itself(files, preprocessing):
+    labels = np.zeros(len(files), int)
+    for images in (
+        keep_images(files, preprocessing),
+        StreamedImages(files, preprocessing),
+    ):
+        for batches in (
+            train(images, labels),
+            evaluation_batches(images, labels, batch_size=4),
+            evaluation_batches(images, labels, batch_size=4, part=Part(total=2)),
+        ):
+            assert batches.options().autotune.enabled is False
 
 
 def test_kept_streamed_and_mapped_images_are_the_same(files, preprocessing, tmp_path):
