@@ -201,7 +201,7 @@ def steps_for(images: int) -> int:
 
 
 def schedule(found: Fingerprint, config: Config) -> Iterator[Setting]:
-    """Warm-up, time at the full learning rate, and patience, as shares of the epochs."""
+    """Warm-up, and the time at the full learning rate."""
     epochs = config.train.epochs
     warmup = round(WARMUP_SHARE * epochs, 1)
     yield "schedule.warmup_epochs", warmup, f"{100 * WARMUP_SHARE:.0f} % of the training"
@@ -211,11 +211,22 @@ def schedule(found: Fingerprint, config: Config) -> Iterator[Setting]:
             HOLD_FRACTION,
             "some networks converge late, and need the full rate until then (docs/recipe.md)",
         )
+
+
+def stopping(found: Fingerprint, config: Config) -> Iterator[Setting]:
+    """Early stopping, only while the learning rate falls; not with a time budget."""
     if config.train.time_budget_minutes is not None:
         return
+    epochs = config.train.epochs
     patience = max(5, math.ceil(epochs / 4))
     yield "train.patience", patience, "a quarter of the epochs without a lower validation loss"
-    yield "train.start_from_epoch", epochs // 2, "the second half, in which the rate falls"
+    start, reason = epochs // 2, "the second half"
+    if config.schedule.name == "cosine":
+        held = config.schedule.hold_fraction
+        warmup = min(config.schedule.warmup_epochs, epochs / 2)
+        start = int(warmup + held * (epochs - warmup))
+        reason = "from there on the rate falls"
+    yield "train.start_from_epoch", start, reason
 
 
 def learning_rate(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -279,7 +290,7 @@ def cache(found: Fingerprint, config: Config, memory_bytes: float = math.inf) ->
 
 
 RULES: tuple[Rule, ...] = (
-    network, split, image_size, stem, intensities, batch, length, schedule, learning_rate,
+    network, split, image_size, stem, intensities, batch, length, schedule, stopping, learning_rate,
     augmentation, loss,
 )  # fmt: skip
 """In order: a rule sees what the rules before it have chosen."""

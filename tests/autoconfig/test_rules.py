@@ -121,6 +121,15 @@ def test_the_rate_is_held_by_the_schedule_that_can_hold_it():
     assert "schedule.hold_fraction" not in chosen(rules.schedule, **constant)
 
 
+def test_a_training_run_is_not_stopped_before_the_rate_falls():
+    held = {"schedule": {"name": "cosine", "warmup_epochs": 3, "hold_fraction": 0.6}}
+    found = chosen(rules.stopping, train={"epochs": 33}, **held)
+    assert found == {"train.patience": 9, "train.start_from_epoch": 21}
+    constant = {"schedule": {"name": "constant"}}
+    assert chosen(rules.stopping, train={"epochs": 33}, **constant)["train.start_from_epoch"] == 16
+    assert chosen(rules.stopping, train={"time_budget_minutes": 5}) == {}
+
+
 def test_drift_of_the_detector_is_augmented_however_many_images_there_are():
     responses = {chosen(rules.augmentation, with_train(n))["augment.response"] for n in (20, 10**5)}
     assert responses == {0.05}
