@@ -26,7 +26,7 @@ def main() -> None:
     print(f"{'':16s} {'size':>5s} {'Keras, ms':>10s} {'fused, ms':>10s} {'ratio':>6s}")
     for arch in options.arch:
         for size in options.image_size:
-            plain, fused = kerass_own(arch, size), bench(arch, size)
+            plain, fused = keras_alone(arch, size), bench(arch, size)
             turns = [
                 [1000 * one.bare_seconds(STEPS) / STEPS for one in (plain, fused)]
                 for _ in range(options.turns)
@@ -42,7 +42,7 @@ def bench(arch: str, size: int):
     return Bench(arch, size, images=64)
 
 
-def kerass_own(arch: str, size: int):
+def keras_alone(arch: str, size: int):
     """The bench of a network whose training step is traced with Keras' own operators."""
     from alloyk.training import fused_optimizers
 

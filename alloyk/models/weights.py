@@ -167,8 +167,13 @@ def _check_fit(backbone, arrays, *, origin, name):
 
 def _check_activation(backbone, path):
     """Refuse a file whose backbone was trained with another activation."""
-    with zipfile.ZipFile(path) as archive:
-        trained = dict(_activations(json.loads(archive.read("config.json"))))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            trained = dict(_activations(json.loads(archive.read("config.json"))))
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise AlloykError(
+            f"cannot read the configuration in {path} ({error}); give another file"
+        ) from error
     for layer in backbone.layers:
         own = layer.get_config().get("activation")
         if trained.get(layer.name, own) != own:

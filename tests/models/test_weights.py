@@ -321,6 +321,17 @@ def test_small_networks_have_no_imagenet_weights():
         build_model("cnn", (32, 32, 1), 2, weights="imagenet")
 
 
+def test_a_file_without_its_configuration_is_refused(tmp_path):
+    build_model("cnn", (32, 32, 1), 2).save(tmp_path / "whole.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.keras") as whole,
+        zipfile.ZipFile(tmp_path / "m.keras", "w") as part,
+    ):
+        part.writestr("model.weights.h5", whole.read("model.weights.h5"))
+    with pytest.raises(AlloykError, match=r"cannot read the configuration in .*m\.keras"):
+        build_model("cnn", (32, 32, 1), 2, weights=tmp_path / "m.keras")
+
+
 @pytest.mark.parametrize("name", ["cnn", "fnn", "resnet18", "resnet50"])
 def test_a_file_of_another_activation_is_refused(name, tmp_path):
     source = build_model(name, (32, 32, 1), 2, activation="gelu")

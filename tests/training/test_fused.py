@@ -56,7 +56,7 @@ def optimizer_of(name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_training_gives_the_numbers_of_kerass_own(name, options, monkeypatch):
+def test_training_gives_the_numbers_of_keras_alone(name, options, monkeypatch):
     model = network()
     applied = []
     step = type(optimizer_of(name, options)).fused_step
@@ -92,7 +92,7 @@ def test_batch_norm_and_its_moving_averages_against_float64():
     np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * variance, rtol=1e-4)
 
 
-def test_layers_are_kerass_own_again_after_training_and_in_a_saved_file(tmp_path):
+def test_layers_are_those_of_keras_again_after_training_and_in_a_saved_file(tmp_path):
     model = network()
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     with fused_batch_norm(model):
