@@ -13,12 +13,16 @@ import statistics
 from contextlib import nullcontext
 from unittest.mock import patch
 
+from alloyk.config.recipes import ARCHITECTURES
+
 STEPS = 10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arch", nargs="+", default=["resnet18", "efficientnetb0"])
+    parser.add_argument(
+        "--arch", nargs="+", choices=ARCHITECTURES, default=["resnet18", "efficientnetb0"]
+    )
     parser.add_argument("--image-size", type=int, nargs="+", default=[64])
     parser.add_argument("--turns", type=int, default=6)
     options = parser.parse_args()

@@ -17,6 +17,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from alloyk.config.recipes import ARCHITECTURES
+
 HOST = "/host:CPU"
 # oneDNN's operators are called like those they replace, after this.
 ONEDNN = "_MklNative"
@@ -37,7 +39,7 @@ class Operator(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--arch", choices=ARCHITECTURES, default="resnet18")
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
