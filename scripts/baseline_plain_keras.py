@@ -24,12 +24,14 @@ import argparse  # noqa: E402 - the clock starts before any import
 import json  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+ARCHITECTURES = ("resnet18", "efficientnetb0")
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--arch", choices=["resnet18", "efficientnetb0"], default="resnet18")
+    parser.add_argument("--arch", choices=ARCHITECTURES, default="resnet18")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=30)

@@ -27,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from alloyk.config.recipes import ARCHITECTURES
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 GB = 1e9
@@ -40,7 +42,7 @@ STORAGE = {"one NVMe disk": 6 * GB, "NFS over 10 Gbit/s": 1.1 * GB, "one hard di
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--arch", choices=ARCHITECTURES, default="resnet18")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16, help="images of one worker")

@@ -26,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from alloyk.config.recipes import ARCHITECTURES
+
 KERNELS = {"eigen": "0", "onednn": "1"}
 # Of the embedded default, alloyk/config/default.yaml.
 AUGMENTATION = {"rotation_deg": 5, "shift": 0.04, "crop": 0.06, "defects": 0.0005}
@@ -34,7 +36,9 @@ MATRIX_SIDE = 2048
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", nargs="+", default=["resnet18", "efficientnetb0"])
+    parser.add_argument(
+        "--arch", nargs="+", choices=ARCHITECTURES, default=["resnet18", "efficientnetb0"]
+    )
     parser.add_argument("--image-size", type=int, nargs="+", default=[96])
     parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=list(KERNELS))
     parser.add_argument("--images", type=int, default=512)

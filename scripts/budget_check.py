@@ -14,13 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+from alloyk.config.recipes import ARCHITECTURES
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--budgets", nargs="+", type=float, default=[2, 5, 20])
-    parser.add_argument("--arch")
+    parser.add_argument("--arch", choices=ARCHITECTURES)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

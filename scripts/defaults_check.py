@@ -28,6 +28,7 @@ import numpy as np
 
 SCRIPTS = Path(__file__).resolve().parent
 WAYS = ("alloyk", "plain", "forest")
+SETS = ("castings", "threatobjects", "fishbones")
 TREES = 300
 DRAWS = 10_000
 
@@ -36,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--sets", nargs="+", default=["castings", "threatobjects", "fishbones"])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=96)

@@ -23,6 +23,8 @@ import pandas as pd
 from experiment_plans import PLANS, TEST_IMAGES, VALIDATION_IMAGES, Plan
 from experiments import ROOT, Settings, environment, plates, simulated, train
 
+from alloyk.config.recipes import ARCHITECTURES
+
 # Seeds of the simulated plates: other plates for a test set of its own.
 PLATES_SEED, TEST_PLATES_SEED = 7, 8
 
@@ -30,7 +32,9 @@ PLATES_SEED, TEST_PLATES_SEED = 7, 8
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("plan", choices=PLANS)
-    parser.add_argument("--networks", nargs="+", help="by default those of the plan")
+    parser.add_argument(
+        "--networks", nargs="+", choices=ARCHITECTURES, help="by default those of the plan"
+    )
     parser.add_argument("--only", nargs="+", metavar="EXPERIMENT", help="by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--training-images", type=int, default=2550)

@@ -13,6 +13,7 @@ import argparse
 import keras
 import numpy as np
 
+from alloyk.config.recipes import ARCHITECTURES
 from alloyk.explanation.gradcam import GradCAM, enlarged
 from alloyk.explanation.shapley import GradientSHAP
 from alloyk.models import build_model
@@ -91,14 +92,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--arch", default="cnn,resnet18")
+    parser.add_argument("--arch", nargs="+", choices=ARCHITECTURES, default=["cnn", "resnet18"])
     options = parser.parse_args()
     images, labels, on_plate = plates(options.images, seed=0)
     order = np.random.default_rng(0).permutation(len(images))
     images, labels, on_plate = images[order], labels[order], on_plate[order]
     test = slice(0, SHOWN)
     train = slice(SHOWN, None)
-    for arch in options.arch.split(","):
+    for arch in options.arch:
         network = trained(arch, images[train], labels[train], options.epochs)
         report(
             "alloys", arch, network, images[test], labels[test], on_plate[test], images[train][:50]

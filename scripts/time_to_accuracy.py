@@ -23,6 +23,8 @@ import sys
 import time
 from pathlib import Path
 
+from baseline_plain_keras import ARCHITECTURES
+
 SCRIPTS = Path(__file__).resolve().parent
 RATIOS = (0.5667, 0.1, 0.3333)  # of 4,500 images: 2,550, 450 and 1,500
 
@@ -30,7 +32,7 @@ RATIOS = (0.5667, 0.1, 0.3333)  # of 4,500 images: 2,550, 450 and 1,500
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--arch", nargs="+", default=["resnet18", "efficientnetb0"])
+    parser.add_argument("--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=4500)
     parser.add_argument("--target", type=float, default=0.99)
