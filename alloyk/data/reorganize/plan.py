@@ -15,12 +15,12 @@ from alloyk.data.discovery import existing_folder, find_images, inside, is_refer
 from alloyk.data.manifest import MANIFEST, manifest_in
 from alloyk.data.names import SPLITS
 from alloyk.data.notes import shared_group_notes
+from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
 from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import shown, split_page
-from alloyk.imaging.opening import files_beside
+from alloyk.imaging import shown
 from alloyk.settings.data import RATIOS
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def plan_split(
         prefix = os.path.relpath(os.path.realpath(root), target)
         table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
     else:
-        _refuse_places(root, target, mode, old_paths)
-        _refuse_parts(root, old_paths, in_shards=shards is not None)
+        refuse_places(root, target, mode, old_paths)
+        refuse_parts(root, old_paths, in_shards=shards is not None)
         manifest = _manifest_name(source, root, target)
         table["path"] = old_paths if is_split else _new_paths(table)
     if shards is not None:
@@ -218,86 +218,6 @@ def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     if file.exists():
         raise DataError(f"{shown(file)} already exists; name another file, or delete it")
     return folder, file.name
-
-
-def _refuse_places(root: Path, target: Path, mode: str, paths: list[str]) -> None:
-    """Refuse a target that cannot take the files, and files that cannot go there."""
-    _refuse_target(root, target, mode)
-    _refuse_pages(root, paths)
-    if mode == "move":
-        _refuse_links(root, paths)
-
-
-def _refuse_target(root: Path, target: Path, mode: str) -> None:
-    here, there = os.path.realpath(root), os.path.realpath(target)
-    if here == there:
-        if mode != "move":
-            raise DataError(
-                f"{shown(target)} is the source itself, which can be split in place only by "
-                f"--mode move or --mode manifest; found {mode}"
-            )
-        return
-    if inside(there, here):
-        raise DataError(
-            f"{shown(target)} lies inside {shown(root)}, whose classes are its folders; name a "
-            "folder beside it, or the source itself to split it in place"
-        )
-    if target.exists() and not target.is_dir():
-        raise DataError(f"OUT must be a new folder, got the file {shown(target)}; name another")
-    # A move that was killed before its journal was whole may have left a draft of it.
-    passed = (f"{journal.JOURNAL}.draft",) if mode == "move" else ()
-    if target.is_dir() and set(os.listdir(target)).difference(passed):
-        raise DataError(
-            f"OUT must be a new or empty folder, but {shown(target)} is not empty; name another, "
-            "or empty it"
-        )
-
-
-def _refuse_pages(root: Path, paths: list[str]) -> None:
-    pages = [path for path in paths if split_page(root / path)[1] is not None]
-    if pages:
-        raise DataError(
-            f"{len(pages)} rows name a page of a file ({few(pages)}), and only whole files can go "
-            "into folders; use --mode manifest"
-        )
-
-
-def _refuse_parts(root: Path, paths: list[str], *, in_shards: bool) -> None:
-    """Refuse HDF5 files whose images are in other files, which they find from their own place.
-
-    Args:
-        root: The folder that the paths are relative to.
-        paths: The files.
-        in_shards: Whether they go into shards, from where no other file is found.
-    """
-    parts = {}
-    for path in paths:
-        others = [
-            name for name in files_beside(root / path) if in_shards or not os.path.isabs(name)
-        ]
-        if others:
-            parts[path] = others
-    if parts:
-        first, others = next(iter(parts.items()))
-        raise DataError(
-            f"{len(parts)} HDF5 files ({few(parts)}) take images from other files ({first} from "
-            f"{few(others)}), which they would not find from a new place; use --mode manifest, or "
-            "save the images into one file"
-        )
-
-
-def _refuse_links(root: Path, paths: list[str]) -> None:
-    top = os.path.realpath(root)
-    folders = {path.rpartition("/")[0] for path in paths}
-    links = sorted(
-        f for f in folders if os.path.realpath(root / f) != os.path.normpath(f"{top}/{f}")
-    )
-    links += [path for path in paths if os.path.islink(root / path)]
-    if links:
-        raise DataError(
-            f"{len(links)} entries of {shown(root)} are links ({few(links)}), and moving a link "
-            "breaks it; use --mode copy or --mode link"
-        )
 
 
 # --- Moves that were begun before -------------------------------------------------------------
