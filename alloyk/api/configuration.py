@@ -51,7 +51,7 @@ def configure(
     """
     from alloyk.autoconfig import plan_training
     from alloyk.files import whole_file
-    from alloyk.runtime.memory import total_memory_bytes
+    from alloyk.runtime.memory import usable_memory_bytes
     from alloyk.runtime.tensorflow import load_tensorflow
 
     started = time.monotonic()
@@ -62,7 +62,7 @@ def configure(
     load_tensorflow(plan.config.model.arch, plan.config.preprocess.image_size)
     from alloyk.autoconfig.measured import with_measured_cost
 
-    plan = with_measured_cost(plan, given, started=started, memory_bytes=total_memory_bytes())
+    plan = with_measured_cost(plan, given, started=started, memory_bytes=usable_memory_bytes())
     if out is not None:
         with whole_file(Path(out)) as unfinished:
             unfinished.write_text(plan.to_yaml(), encoding="utf-8")

@@ -44,9 +44,9 @@ def _with_smaller_batch(
     plan: Plan, given: Mapping[str, Any], need: StepNeed, memory_bytes: float
 ) -> Plan:
     batch = plan.config.train.batch_size
-    whole = f"{memory_bytes / 1e9:.1f} GB"
-    peak = need.peak_bytes
-    amount = f"{peak / 1e9:.1f} GB of {whole}" if math.isfinite(peak) else f"more than the {whole}"
+    amount = "more than there is"  # the memory of a GPU, too
+    if math.isfinite(need.peak_bytes):
+        amount = f"{need.peak_bytes / 1e9:.1f} GB of {memory_bytes / 1e9:.1f} GB"
     found = f"{amount} with {batch} images"
     by_user = "batch_size" in given.get("train", {})
     if by_user or batch <= BATCH_STEP:

@@ -15,7 +15,7 @@ from alloyk.data import ImageDataset
 from alloyk.data.source import open_dataset
 from alloyk.errors import ConfigError, DataError
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runtime.memory import total_memory_bytes
+from alloyk.runtime.memory import usable_memory_bytes
 from alloyk.settings.assignments import nest
 from alloyk.settings.dialect import dump_inline
 
@@ -141,7 +141,7 @@ def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[C
     for choice in fixed:
         planned = combine(planned, nest({choice.key: choice.value}, Config))
     reasons = {choice.key: choice.reason for choice in fixed}
-    rules: tuple[Rule, ...] = (*RULES, partial(cache, memory_bytes=total_memory_bytes()))
+    rules: tuple[Rule, ...] = (*RULES, partial(cache, memory_bytes=usable_memory_bytes()))
     for rule in rules:
         config = resolve_config(None, given, planned)
         for key, value, reason in rule(found, config):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from alloyk.auditing.findings import counted, percent
+from alloyk.auditing.shortcuts import EqualizationEffect
 from alloyk.autoconfig.fingerprint import Fingerprint
 from alloyk.config import Config
 from alloyk.config.recipes import RELATIVE_LENGTH
@@ -53,8 +54,11 @@ RESPONSE, BAD_PIXELS = 0.05, 0.0005
 COMMON_SCENE = 0.8
 # Orientation carries no class if fewer images show a common scene, or more show it turned.
 FREE_ORIENTATION = 0.5
-# Equalised if the block means then predict the class better by this many standard errors.
+# Equalised if the block means then predict the class better by this many standard errors …
 BETTER_BY_ERRORS = 3
+# … or if a common scene leaves the class little of the range, and equalising does not erase the
+# class: of what block means know above chance, this share is left.
+LEFT_OF_CLASS = 0.5
 LONG_TAIL = 3.0
 
 CACHED_SHARE = 0.25
@@ -66,7 +70,7 @@ def network(found: Fingerprint, config: Config) -> Iterator[Setting]:
     yield (
         "model.arch",
         NETWORK,
-        "among the best of eight networks on real radiographs (docs/recipe.md)",
+        "trains fast and reliably; a choice, not a measurement",
     )
 
 
@@ -79,7 +83,10 @@ def split(found: Fingerprint, config: Config) -> Iterator[Setting]:
 
 
 def image_size(found: Fingerprint, config: Config) -> Iterator[Setting]:
-    """The side from the median side and the sharpness; never larger than the images."""
+    """The side from the median side and the sharpness.
+
+    Not larger than the images, except up to the smallest side that the network takes.
+    """
     short, long = found.short_side, max(found.height, found.width)
     least = APPLICATIONS_SIDE if config.model.arch in APPLICATIONS else 8
     side, reason = side_for(short, found.sharpness)
@@ -130,25 +137,45 @@ def intensities(found: Fingerprint, config: Config) -> Iterator[Setting]:
     yield "preprocess.repair", True, f"{bad}; later detectors may have some"
     if not config.data.attenuation:
         yield "preprocess.normalize", "robust", "two percentiles: single pixels do not move it"
-    effect = found.equalizing
-    if effect is None:
-        yield "preprocess.equalize", False, "too few images to see what equalising would erase"
-    else:
-        gain = effect.after - effect.before
-        better = gain > BETTER_BY_ERRORS * effect.error and effect.significant
-        yield (
-            "preprocess.equalize",
-            better,
-            f"block means predict the class in {percent(effect.before)}, equalised in "
-            f"{percent(effect.after)}",
-        )
     common = found.scene >= COMMON_SCENE
     reason = f"{percent(found.scene)} of the images show a common scene"
+    effect = found.equalizing
+    if config.data.channel_count > 1:
+        yield "preprocess.equalize", False, "the channels would lose their ratio"
+    elif effect is None:
+        yield "preprocess.equalize", False, "too few images to see what equalising would erase"
+    else:
+        left = f"block means predict the class in {percent(effect.before)}, equalised in "
+        left += percent(effect.after)
+        yield (
+            "preprocess.equalize",
+            equalizing_helps(effect, common),
+            f"{reason}; {left}" if common else left,
+        )
     yield (
         "preprocess.upright",
         common and 0 < found.turned < FREE_ORIENTATION,
         f"{reason}, {percent(found.turned)} of these turned",
     )
+
+
+def equalizing_helps(effect: EqualizationEffect, common_scene: bool) -> bool:
+    """Whether to equalise, from what block means know of the class before and after.
+
+    A common scene, such as a wedge, takes most of an image's range: large networks then learn the
+    small differences of the class late or not at all, unless the image is equalised (docs/study.md,
+    rows `earlier`).
+
+    >>> plate = EqualizationEffect(before=0.9, after=0.83, chance=0.5, error=0.02, significant=True)
+    >>> equalizing_helps(plate, common_scene=True), equalizing_helps(plate, common_scene=False)
+    (True, False)
+    """
+    if not effect.significant:
+        return False
+    if effect.after - effect.before > BETTER_BY_ERRORS * effect.error:
+        return True
+    known, left = effect.before - effect.chance, effect.after - effect.chance
+    return common_scene and left >= LEFT_OF_CLASS * known
 
 
 def batch(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -181,7 +208,7 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     times = RELATIVE_LENGTH.get(config.model.arch, 1)
     steps = times * steps_for(found.train)
     per_epoch = math.ceil(found.train / config.train.batch_size)
-    epochs = min(math.ceil(steps / per_epoch), MAX_EPOCHS)
+    epochs = min(math.ceil(steps / per_epoch), times * MAX_EPOCHS)
     reason = (
         f"{epochs * per_epoch:,} steps of {per_epoch:,} per epoch; {found.train:,} images need "
         f"about {steps:,}"
@@ -283,7 +310,7 @@ def loss(found: Fingerprint, config: Config) -> Iterator[Setting]:
 def cache(found: Fingerprint, config: Config, memory_bytes: float = math.inf) -> Iterator[Setting]:
     """Preprocessed images in memory, or on disk if they are large."""
     count = sum(found.images.values())
-    needed = 4 * count * math.prod(config.preprocess.image_size)
+    needed = 4 * count * math.prod(config.preprocess.image_size) * config.data.channel_count
     where = "memory" if needed <= CACHED_SHARE * memory_bytes else "disk"
     size = f"{needed / 1e9:.1f} GB" if needed >= 1e8 else f"{needed / 1e6:.0f} MB"
     yield "data.cache", where, f"{counted(count)} preprocessed: {size}"

@@ -78,6 +78,9 @@ def _measure(config: Config, class_counts: list[int]) -> dict[str, Any]:
         return {"problem": str(error)}
     except (MemoryError, tf.errors.ResourceExhaustedError):
         return OUT_OF_MEMORY._asdict()
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), "")
+        return {"problem": f"could not measure a training step: {type(error).__name__}: {first}"}
     return {**cost._asdict(), "took": time.monotonic() - started}
 
 
@@ -87,8 +90,12 @@ def main() -> None:
     config = Config.model_validate(given["config"])
     from alloyk.runtime.tensorflow import load_tensorflow
 
-    load_tensorflow(config.model.arch, config.preprocess.image_size)
-    sys.stdout.write(json.dumps(_measure(config, given["classes"])) + "\n")
+    try:
+        load_tensorflow(config.model.arch, config.preprocess.image_size)
+        found = _measure(config, given["classes"])
+    except ConfigError as error:
+        found = {"problem": str(error)}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from alloyk.inference.members import ONNX_SUFFIX
 from alloyk.inference.metadata import SIGNATURE
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_file import has_detector
+from alloyk.runtime.cores import available_cores
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow
 from alloyk.targets import LOGITS
@@ -127,7 +127,7 @@ class TFLiteBackend:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+        threads = threads or min(MAX_THREADS, available_cores())
         try:
             with held_output():
                 self._interpreter = Interpreter(str(path), num_threads=threads)
@@ -172,7 +172,7 @@ class ONNXBackend:
                 "install it with `pip install alloyk[onnx]`, or give another model file"
             ) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+        options.intra_op_num_threads = threads or min(MAX_THREADS, available_cores())
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:

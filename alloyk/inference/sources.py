@@ -30,6 +30,7 @@ from alloyk.imaging import (
 from alloyk.imaging.limits import unusable_values
 from alloyk.imaging.pages import CHANNELS, names_channels
 from alloyk.imaging.store import has_store, store_around, stored
+from alloyk.runtime.cores import available_cores
 
 STANDARD_INPUT = "-"
 
@@ -210,7 +211,7 @@ def decoded(
         return [read(items[0])]
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(len(items), (os.cpu_count() or 1) + 4)) as pool:
+    with ThreadPoolExecutor(min(len(items), available_cores() + 4)) as pool:
         return list(pool.map(read, items))
 
 

@@ -26,7 +26,7 @@ from alloyk.pipeline.reading import (
     reading_errors,
     untuned,
 )
-from alloyk.runtime.memory import total_memory_bytes
+from alloyk.runtime.memory import usable_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def keep_images(
             cannot be written.
     """
     shape = (len(paths), *preprocessing.output_shape[1:])
-    _refuse_too_many(shape, folder)
     if folder is None:
+        _refuse_too_many(shape, None)
         return KeptImages(_fill(np.empty(shape, np.float32), paths, preprocessing, digests))
     described = json.dumps(
         [__version__, key, [str(path) for path in paths], preprocessing.get_config()],
@@ -122,6 +122,7 @@ def keep_images(
         with locked_path(target, wait=True):
             kept = _kept_before(target, shape)  # another process may have written it meanwhile
             if kept is None:
+                _refuse_too_many(shape, folder)
                 with whole_file(target) as unfinished:
                     array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
                     _fill(array, paths, preprocessing, digests).flush()
@@ -142,7 +143,7 @@ def _refuse_too_many(shape, folder: Path | None) -> None:
     """Raise if the images do not fit: a full disk or memory would kill the process."""
     needed = 4 * math.prod(shape)
     if folder is None:
-        room, where = total_memory_bytes(), "this machine"
+        room, where = usable_memory_bytes(), "this machine"
         advice = "set data.cache=disk, or data.cache=none to read them in every epoch"
     else:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -150,8 +151,8 @@ def _refuse_too_many(shape, folder: Path | None) -> None:
         advice = "set XDG_CACHE_HOME to a folder on another disk, or set data.cache=none"
     if needed > room:
         raise AlloykError(
-            f"{shape[0]} preprocessed images need {needed / 1e9:.1f} GB, but {where} has "
-            f"{room / 1e9:.1f} GB; {advice}"
+            f"preprocessed images must fit into the {room / 1e9:.1f} GB of {where}, got {shape[0]} "
+            f"that need {needed / 1e9:.1f} GB; {advice}"
         )
 
 

@@ -17,6 +17,7 @@ from alloyk.imaging import image_bytes, plain_format, read_image, shown
 from alloyk.imaging.contents import open_image_file
 from alloyk.pipeline.grouping import Grouping
 from alloyk.pipeline.python_calls import PYTHON_CALLS
+from alloyk.runtime.cores import available_cores
 
 AUTOTUNE = tf.data.AUTOTUNE
 """As many calls as the machine has cores, under `untuned`."""
@@ -35,7 +36,7 @@ _PLAIN_SUFFIXES = (b".png", b".jpg", b".jpeg", b".jpe")
 _PNG_HEAD_BYTES = 24  # up to its size
 
 BATCHES_AT_ONCE = 2  # files of one batch are read while those of another are decoded
-AT_ONCE = os.cpu_count() or 1  # images of a batch
+PARALLEL_IMAGES = available_cores()  # of a batch
 
 # TensorFlow's text of an error raised in Python: its class and its first line.
 _OUR_ERROR = re.compile(r"\balloyk\.errors\.(\w+): (.*)")
@@ -173,7 +174,7 @@ class _FilesOfBatch:
 
         signature = tf.TensorSpec(shape, tf.float32)
         return lambda *files: tf.map_fn(
-            preprocessed, files, parallel_iterations=AT_ONCE, fn_output_signature=signature
+            preprocessed, files, parallel_iterations=PARALLEL_IMAGES, fn_output_signature=signature
         )
 
     def _decoded(self, path, content, number):

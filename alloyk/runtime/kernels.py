@@ -41,8 +41,8 @@ def choose_kernels(arch: str | None = None, image_size: tuple[int, int] | None =
     """
     if "tensorflow" in sys.modules or _is_set_by_user():
         return
-    one = not _has_several_workers()
-    onednn = prefer_onednn(cpu_flags(), arch, image_size) if one else False
+    several = _has_several_workers()
+    onednn = False if several else prefer_onednn(cpu_flags(), arch, image_size)
     if onednn is None:
         for name in (VARIABLE, OURS):
             os.environ.pop(name, None)

@@ -15,7 +15,8 @@ from alloyk.runtime.kernels import choose_kernels
 from alloyk.runtime.native_output import held_output
 
 BACKEND = "KERAS_BACKEND"
-LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
+# Limits on training, and another way to hold variables.
+REMOVED = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
 
 
 def load_tensorflow(arch: str | None = None, image_size: tuple[int, int] | None = None) -> None:
@@ -80,7 +81,7 @@ def _set_up_keras() -> None:
 @contextmanager
 def _keras_environment() -> Iterator[None]:
     """The environment in which Keras is imported; the user's is back after the block."""
-    before = {name: os.environ.pop(name, None) for name in (BACKEND, *LIMITS)}
+    before = {name: os.environ.pop(name, None) for name in (BACKEND, *REMOVED)}
     os.environ[BACKEND] = "tensorflow"
     try:
         yield

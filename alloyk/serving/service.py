@@ -18,6 +18,7 @@ from alloyk.inference.abstention import abstaining, threshold_for
 from alloyk.inference.sources import Item
 from alloyk.inference.tables import objects
 from alloyk.inference.training_counts import UnlikeTraining
+from alloyk.runtime.cores import available_cores
 from alloyk.serving.batching import Batches
 from alloyk.serving.budget import Budget
 from alloyk.serving.limits import BusyError, Limits
@@ -60,7 +61,7 @@ class Service:
         self._batches = Batches(classifier, limits.requests)
         self._pixels = Budget(2 * limits.pixels)
         self._gradcam = gradcam_of(classifier)
-        self._decoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "alloyk-decode")
+        self._decoders = ThreadPoolExecutor(min(4, available_cores()), "alloyk-decode")
         self.live = None if watch is None else LiveFolder(watch, self._classify_file)
         self._watching: asyncio.Task[None] | None = None
         # Clients need not know where the model and the folder are.

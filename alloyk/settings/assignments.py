@@ -49,6 +49,21 @@ def parse_assignments(settings: Iterable[str], option: str = "--set") -> dict[st
     return values
 
 
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key → value of nested settings; an empty mapping is a value.
+
+    >>> flatten({"seed": 0, "train": {"epochs": 3}, "multitask": {"weights": {}}})
+    {'seed': 0, 'train.epochs': 3, 'multitask.weights': {}}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def nest(values: Mapping[str, Any], model: type[Section]) -> dict[str, Any]:
     """Nested dictionary of dotted keys, as deep as the sections of `model` go.
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from alloyk.training.optimizers import without_loss_scaling
+
 
 class AveragedWeights(keras.callbacks.Callback):
     """Give the model the averaged weights from validation until the epoch's weights are saved.
@@ -21,7 +23,8 @@ class AveragedWeights(keras.callbacks.Callback):
         self.restored = Restored(self)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        averages = self.model.optimizer._model_variables_moving_average  # as Keras' SwapEMAWeights
+        optimizer = without_loss_scaling(self.model.optimizer)
+        averages = optimizer._model_variables_moving_average  # as Keras' SwapEMAWeights
         variables = self.model.trainable_variables
         self._trained = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
         for variable, average in zip(variables, averages, strict=True):

@@ -14,7 +14,7 @@ from alloyk.targets import Target, weights_of
 from alloyk.training.losses import build_loss
 from alloyk.training.losses.mixed import MixedAccuracy, MixedLoss
 from alloyk.training.losses.multitask import MultitaskNetwork
-from alloyk.training.optimizers import build_optimizer
+from alloyk.training.optimizers import build_optimizer, without_loss_scaling
 from alloyk.training.plateau import ReduceOnPlateau
 from alloyk.training.schedules import PacedSchedule, build_schedule
 
@@ -109,7 +109,10 @@ def compile_network(
     return [ReduceOnPlateau(learning_rate, start_epoch=math.ceil(warmup), **plateau_options)]
 
 
-def paced_schedule_of(network: keras.Model) -> PacedSchedule | None:
-    """The schedule that a time budget paces; None without a time budget."""
-    schedule = network.optimizer._learning_rate  # Keras has no public accessor
-    return schedule if isinstance(schedule, PacedSchedule) else None
+def paced_schedule_of(network: keras.Model) -> PacedSchedule:
+    """The schedule that a time budget paces, of a network that was compiled with one."""
+    optimizer = without_loss_scaling(network.optimizer)
+    schedule = optimizer._learning_rate  # Keras has no public accessor
+    if not isinstance(schedule, PacedSchedule):
+        raise TypeError(f"a time budget needs a `PacedSchedule`, got {type(schedule).__name__}")
+    return schedule

@@ -92,14 +92,22 @@ class AfterFirstEpoch(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """End training with an error when the loss is no longer a number."""
+    """End training with an error when the loss is no longer a number.
+
+    Args:
+        before: As of `EpochReport`.
+    """
 
     # The running mean of the loss stays NaN, so looking now and then misses nothing.
     EVERY_BATCHES = 50
 
+    def __init__(self, before: Callable[[], int] = lambda: 0) -> None:
+        super().__init__()
+        self.before = before
+
     def on_train_batch_end(self, batch, logs=None):
         if batch % self.EVERY_BATCHES == 0:
-            self._check(logs, f"batch {batch + 1}")
+            self._check(logs, f"batch {self.before() + batch + 1}")
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
@@ -164,14 +172,21 @@ class EpochReport(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self._trained = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def close(self) -> None:
+        """End the display of an epoch, also of one that fails."""
         self._task.close()
-        seconds = getattr(self, "_trained", time.perf_counter()) - self._started
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.close()
+        trained = getattr(self, "_trained", time.perf_counter())
+        seconds = trained - self._started
         shown = ("loss", "accuracy", "val_loss", "val_accuracy")
         further = tuple(name for name in logs if name.startswith("val_mae_"))
         values = "  ".join(f"{name} {logs[name]:.4f}" for name in shown + further if name in logs)
         rate = self.images * self._batches / self.steps / seconds
         if self.left is not None:
             rest = 0 if self.epochs is None else self.epochs - epoch - 1
-            self._time_left = f", {self.left(rest, time.perf_counter() - self._started)} left"
+            # A resumed epoch has fewer batches than the next one.
+            whole = seconds * self.steps / self._batches + time.perf_counter() - trained
+            self._time_left = f", {self.left(rest, whole)} left"
         logger.info("%s  %s  %.0f images/s%s", self._label(epoch), values, rate, self._time_left)

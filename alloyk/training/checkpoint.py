@@ -275,12 +275,20 @@ def _arrays_of(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def _reading(path: Path):
-    """Report errors of reading as a damaged checkpoint."""
+    """Report errors of reading; a file that can be read but not understood is damaged."""
     try:
         yield
+    except OSError as error:
+        if error.errno is None:  # raised by NumPy on what it read
+            raise _damaged(path, error) from error
+        raise AlloykError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     # What NumPy raises on a file that is cut short or overwritten differs with the place.
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise AlloykError(
-            f"the checkpoint {path} is damaged ({' '.join(str(error).split())}), so the training "
-            "cannot be resumed; train into a new folder"
-        ) from error
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> AlloykError:
+    return AlloykError(
+        f"the checkpoint {path} is damaged ({' '.join(str(error).split())}), so the training "
+        "cannot be resumed; train into a new folder"
+    )

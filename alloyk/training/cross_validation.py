@@ -5,6 +5,7 @@ Each fold is a run of its own, which `alloyk train` would make from the same con
 holds every image once, predicted by a network that was not trained on it.
 """
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.predictions import write_predictions
-from alloyk.training.memory import networks_released
+from alloyk.training.identity import difference
+from alloyk.training.release import networks_released
 from alloyk.training.run import run_training
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def cross_validate(
         **({"planned": planned._asdict()} if planned.arch else {}),
     }
     if out.exists() and not out.is_dir():
-        raise AlloykError(f"--out must be a folder, {shown(out)} is a file; choose another --out")
+        raise AlloykError(f"--out must be a folder, got {shown(out)}, a file; choose another")
     with locked_folder(out):
         _record_plan(out, plan, config)
         planned.write_text(RunFolder(out).plan_file)
@@ -102,20 +104,30 @@ def _record_plan(out: Path, plan: dict, config: Config) -> None:
     folder = RunFolder(out)
     file = folder.cross_validation_file
     if file.exists():
-        if folder.cross_validation != plan:
+        differs = _difference(folder.cross_validation, plan)
+        if differs:
             raise AlloykError(
-                f"{shown(out)} holds another cross-validation; choose another --out, or give the "
-                "settings that it was started with"
+                f"{shown(out)} holds another cross-validation, with {differs}; choose another "
+                "--out, or give the settings that it was started with"
             )
         return
     if not is_empty(out):
         raise AlloykError(
-            f"{shown(out)} is not empty and holds no cross-validation; choose another --out"
+            f"--out must be a new or empty folder, got {shown(out)} with other files; choose "
+            "another"
         )
     folder.write_cross_validation(plan)
     write_config(
         config, folder.config_file, f"# Cross-validated; {file.name} lists what was held out.\n"
     )
+
+
+def _difference(recorded: dict, plan: dict) -> str | None:
+    """What differs between a recorded cross-validation and a new one; None if nothing does."""
+    for key in ("folds", "leave_out", "parts"):
+        if recorded.get(key) != plan[key]:
+            return f"{key} {recorded.get(key)}, not {plan[key]}"
+    return difference(json.dumps(recorded.get("config")), json.dumps(plan["config"]))
 
 
 def _write_out_of_fold(out: Path, plan: dict) -> None:

@@ -1,6 +1,7 @@
 """Train a network from scratch or from a checkpoint."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +67,7 @@ class _Callbacks(NamedTuple):
         first: Called before all others: the split record is written before a checkpoint.
         best: The best epoch so far.
         watching: Without state.
+        report: One of these, which shows the progress.
         checkpoint: Called after these, because it saves the state of the others.
         last: Called when the checkpoint of an epoch is complete.
     """
@@ -73,6 +75,7 @@ class _Callbacks(NamedTuple):
     first: list[keras.callbacks.Callback]
     best: BestEpoch
     watching: list[keras.callbacks.Callback]
+    report: EpochReport
     checkpoint: Checkpoint
     last: list[keras.callbacks.Callback]
 
@@ -107,13 +110,14 @@ class _Training:
             return True
         if checkpoint.stopped():
             return False
+        done = max(phase.first, done)
         if steps:
-            self._fit(Phase(done, done + 1, phase.frozen), done, stateful, steps)
+            self._fit(phase, done, done + 1, stateful, steps)
             done += 1
-            if done == phase.end or checkpoint.stopped():
+            if checkpoint.stopped():
                 return True
-            checkpoint.restore()  # Keras ends `fit` with averaged weights
-        self._fit(phase, max(phase.first, done), stateful)
+        if done < phase.end:
+            self._fit(phase, done, phase.end, stateful)
         return True
 
     def _compile(self, phase: Phase, restored: bool) -> list[keras.callbacks.Callback]:
@@ -140,23 +144,25 @@ class _Training:
         self,
         phase: Phase,
         start: int,
+        end: int,
         stateful: list[keras.callbacks.Callback],
         skipped: int = 0,
     ) -> None:
-        """Train from the epoch `start` to a phase's end, without the `skipped` first batches."""
+        """Train from the epoch `start` to `end`, without the `skipped` first batches."""
         config, val, distribution = self.config, self.val, self.distribution
         batches = distribution.batches(
-            lambda part: _training_batches(config, self.train, start, phase.end, part, skipped)
+            lambda part: _training_batches(config, self.train, start, end, part, skipped)
         )
-        if self.clock.cost is None and distribution.is_one_device:
-            self.clock.measure(self.network, batches.element_spec, self.epochs - start)
+        if distribution.is_one_device:
+            last = min(phase.end, self.epochs)
+            self.clock.measure(phase, self.network, batches.element_spec, last - start)
         averaged = [AveragedWeights()] if config.train.average_weights is not None else []
         together = _evenly(PREDICTION_BATCH, len(val), distribution.part.total)
         self.network.fit(
             batches,
             steps_per_epoch=self.steps - skipped,
             initial_epoch=start,
-            epochs=phase.end,
+            epochs=end,
             validation_data=distribution.batches(
                 lambda part: pipeline.evaluation_batches(
                     val.images, val.labels, batch_size=together, values=val.values, part=part
@@ -177,6 +183,8 @@ class _Training:
             shuffle=False,  # done by the pipeline
             verbose=0,
         )
+        if averaged:
+            self.callbacks.checkpoint.restore()  # Keras ends `fit` with averaged weights
 
 
 @pipeline.reading_errors()
@@ -248,7 +256,7 @@ def train_network(
     training = _Training(
         config, network, train, val, num_classes, distribution, callbacks, clock, epochs
     )
-    with fused_batch_norm(network):
+    with fused_batch_norm(network), closing(callbacks.report):
         for phase in phases_of(config, until):
             if not training.train_phase(phase):
                 break
@@ -284,20 +292,21 @@ def _callbacks(
     )  # fmt: skip
     history = HistoryFile(folder.history_file, errors=[error_name(t.column) for t in targets])
     history.keep_until(checkpoint.epochs_done())
+    report = EpochReport(
+        None if settings.time_budget_minutes else epochs,
+        clock.work.steps,
+        len(train),
+        progress,
+        clock.left,
+        before=lambda: checkpoint.before,
+    )
     watching = [
-        StopOnNaN(),
+        StopOnNaN(before=lambda: checkpoint.before),
         history,
-        EpochReport(
-            None if settings.time_budget_minutes else epochs,
-            clock.work.steps,
-            len(train),
-            progress,
-            clock.left,
-            before=lambda: checkpoint.before,
-        ),
+        report,
         *([keras.callbacks.TensorBoard(folder.tensorboard_folder)] if settings.tensorboard else []),
     ]
-    return _Callbacks([], best, watching, checkpoint, [])
+    return _Callbacks([], best, watching, report, checkpoint, [])
 
 
 def _training_batches(

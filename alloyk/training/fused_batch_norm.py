@@ -1,4 +1,4 @@
-"""Batch norm in training by one operator of TensorFlow, where Keras makes a dozen."""
+"""Batch norm in training as one operator of TensorFlow; Keras makes a dozen of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ def fused_batch_norm(network: keras.Model) -> Iterator[None]:
     """Compute batch norm in less time while a network is trained (`scripts/bench_fused.py`).
 
     The layers stay those of Keras, and so do saved files: only their training step is replaced,
-    by the same computation. With another backend, statistics over several devices, other types
-    than float32, and layers that TensorFlow's operator is not for, it is Keras' own.
+    by the same computation. Keras' own step is used on another backend, on several devices, for
+    other types than float32, and where a layer normalises what TensorFlow's operator cannot.
     """
     layers = [layer for layer in network._flatten_layers() if _is_for(layer)]
     for layer in layers:

@@ -7,23 +7,30 @@ from pydantic import ValidationError
 
 from alloyk.config import Config
 from alloyk.runs.lineage import CHANGEABLE
+from alloyk.settings.assignments import flatten
 
 OF_ANOTHER_VERSION = "settings of another version of alloyk"
 """The difference of a checkpoint whose settings this version does not know."""
 
 
+FREE = {
+    "data": {"path", "cache"},
+    "train": {"strategy", "devices", "peer_timeout_seconds", "checkpoint_steps", "tensorboard"},
+}
+"""Settings that may differ when a run is resumed: where its images are, which
+`refuse_changed_data` checks, and where and how it runs."""
+
+
 def identity(config: Config) -> str:
-    """The configuration without the path of its data, which `refuse_changed_data` checks."""
-    # None of them changes the result.
-    where = {"strategy", "peer_timeout_seconds", "checkpoint_steps"}
-    return config.model_dump_json(exclude={"data": {"path"}, "train": where})
+    """The settings that must not change when a run is resumed."""
+    return config.model_dump_json(exclude=FREE)
 
 
 def lasting_identity(config: Config) -> str:
-    """The settings that stay the same while others change between epochs; neither has the seed."""
+    """The settings that must stay the same in all parts of a schedule, see `Lineage`."""
     names: dict[str, Any] = {
-        "seed": True, "data": {"path": True}, "train": {"checkpoint_steps": True}, "quantize": True,
-    }  # fmt: skip
+        section: dict.fromkeys(keys, True) for section, keys in FREE.items()
+    } | {"seed": True, "quantize": True}
     for key in CHANGEABLE:
         section, name = key.split(".")
         if name == "*":
@@ -56,16 +63,5 @@ def difference(recorded: str, current: str) -> str | None:
 
 
 def _settings(described: Any) -> dict[str, Any]:
-    """Dotted key → value, with the default of each setting that is not described."""
-    found: dict[str, Any] = {}
-
-    def collect(value: Any, key: str) -> None:
-        if isinstance(value, dict) and value:
-            for name, one in value.items():
-                collect(one, f"{key}.{name}")
-        else:
-            found[key] = value
-
-    for section, value in Config.model_validate(described).model_dump(mode="json").items():
-        collect(value, section)
-    return found
+    """Dotted key → value, without `FREE`, with the default of what is not described."""
+    return flatten(Config.model_validate(described).model_dump(mode="json", exclude=FREE))

@@ -33,6 +33,11 @@ OPTIMIZERS = {
 NOT_DECAYED = (r"(^|/)(bias|gamma|beta|log_variances)(:\d+)?$",)
 
 
+def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer around which Keras scales the loss in mixed precision, otherwise itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def build_optimizer(
     name: str,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,

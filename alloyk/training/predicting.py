@@ -18,6 +18,7 @@ from alloyk.inference.measurements import curve_of, statistics_of
 from alloyk.inference.novelty import FEATURES, NoveltyDetector
 from alloyk.inference.novelty_fitting import MAX_CURVES, evenly_spaced, fit_novelty
 from alloyk.models.pooled import COARSE_SIDE
+from alloyk.runtime.cores import available_cores
 from alloyk.targets import LOGITS
 from alloyk.training.splits import Split
 
@@ -25,7 +26,7 @@ Measured = TypeVar("Measured")
 
 PREDICTION_BATCH = 64
 
-AT_ONCE = 2**14
+CHUNK_IMAGES = 2**14
 """Images whose outputs are in memory together; features take some 3 kB each."""
 
 MIN_IMAGES = 20
@@ -59,8 +60,8 @@ def predict_split(
         detector: Measures the distances from the training images.
     """
     parts: list[SplitOutputs] = []
-    for start in range(0, len(split), AT_ONCE):
-        numbers = np.arange(start, min(start + AT_ONCE, len(split)))
+    for start in range(0, len(split), CHUNK_IMAGES):
+        numbers = np.arange(start, min(start + CHUNK_IMAGES, len(split)))
         outputs = network.predict(_batches(split, numbers), verbose=0)
         if not isinstance(outputs, dict):
             outputs = {LOGITS: outputs}
@@ -82,7 +83,9 @@ def predict_split(
 def _batches(split: Split, numbers: np.ndarray) -> tf.data.Dataset:
     """Batches of the images with these numbers."""
     batched = tf.data.Dataset.from_tensor_slices(numbers).batch(PREDICTION_BATCH)
-    known = tf.data.experimental.assert_cardinality(-(-len(numbers) // PREDICTION_BATCH))
+    known = tf.data.experimental.assert_cardinality(
+        pipeline.steps_per_epoch(len(numbers), PREDICTION_BATCH)
+    )
     # A batch of images alone would be taken for images and labels.
     return split.images.batches(batched).map(lambda images: (images,)).apply(known)
 
@@ -155,5 +158,5 @@ def _of_each(
         image = read_image(path)
         return measure(image if by_channel else to_gray(image))
 
-    with ThreadPool() as pool:
+    with ThreadPool(available_cores()) as pool:
         return pool.map(measured, paths)

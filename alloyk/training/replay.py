@@ -10,7 +10,7 @@ from alloyk.config import resolve_config
 from alloyk.runs.lineage import Lineage
 from alloyk.training.checkpoint import epochs_in, weights_digest
 from alloyk.training.fit import set_up_keras
-from alloyk.training.memory import networks_released
+from alloyk.training.release import networks_released
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from alloyk.files import writing
 from alloyk.imaging import several, shown
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_fitting import with_threshold
-from alloyk.locks import is_empty, locked_folder
+from alloyk.locks import LOCK_FILE, is_empty, locked_folder
 from alloyk.models.pooled import with_features
 from alloyk.models.quantization_aware import activation_ranges_of
 from alloyk.preprocessing.for_dataset import preprocessing_for
@@ -249,12 +249,19 @@ def complete_run(
 
 @contextmanager
 def _nothing_left_before_the_first_epoch(run: Path):
-    """Remove the written files if the block fails before the first checkpoint."""
+    """Remove the written files if the block fails before the first checkpoint.
+
+    The folder itself is left to `locked_folder`, which knows whether it was there before.
+    """
     try:
         yield
     except BaseException:
         if not _has_checkpoint(run):
-            shutil.rmtree(run)
+            for path in run.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK_FILE:
+                    path.unlink(missing_ok=True)
         raise
 
 

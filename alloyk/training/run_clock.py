@@ -5,9 +5,11 @@ import time
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from alloyk.config import Config
 from alloyk.training.build import paced_schedule_of
+from alloyk.training.phases import Phase
 from alloyk.training.step_cost import StepCost, measure_step
 from alloyk.training.time_budget import START_SECONDS, TimeBudget, Workload
 
@@ -24,7 +26,7 @@ class RunClock:
     Attributes:
         work: The numbers of images.
         started: When the run began.
-        cost: What a training step takes; None before `measure`.
+        cost: What a training step of the phase takes; None before `measure`.
         budget: The time budget, if there is one.
     """
 
@@ -35,14 +37,15 @@ class RunClock:
             self.start_seconds = time.monotonic() - started
         self.started = time.monotonic() if started is None else started
         self.cost: StepCost | None = None
+        self._phase: Phase | None = None
         self.budget: TimeBudget | None = None
 
     def budget_for(self, config: Config, network: keras.Model) -> list[TimeBudget]:
         """The callback that keeps the time budget of a compiled network; none without one."""
-        schedule = paced_schedule_of(network)
         minutes = config.train.time_budget_minutes
-        if schedule is None or minutes is None:
+        if minutes is None:
             return []
+        schedule = paced_schedule_of(network)
         before, self.budget = self.budget, TimeBudget(
             60 * minutes, schedule, self.work, started=self.started,
             start_seconds=self.start_seconds,
@@ -51,22 +54,38 @@ class RunClock:
             self.budget.set_state(before.get_state())
         return [self.budget]
 
-    def measure(self, network: keras.Model, element_spec: Any, epochs: int) -> None:
-        """Measure a step of the compiled network, and log how long the run will take.
+    def measure(self, phase: Phase, network: keras.Model, element_spec: Any, epochs: int) -> None:
+        """Measure a step of the compiled network, and log how long the phase will take.
+
+        Does nothing if a step of this phase has been measured before.
+
+        Args:
+            phase: What is about to be trained.
+            network: The network, compiled for it.
+            element_spec: That of its batches.
+            epochs: Epochs of the phase that are left.
 
         Raises:
-            ConfigError: Not one epoch fits into the time budget.
+            ConfigError: Not one epoch fits into the time budget of a run that begins.
         """
+        if phase == self._phase:
+            return
+        self._phase = phase
         self.cost = cost = measure_step(network, element_spec, self.work.batch_size)
-        memory = f"{cost.seconds:.2f} s per batch, at most {cost.peak_bytes / 1e9:.1f} GB of memory"
+        memory = f"{cost.seconds:.2f} s per batch"
+        if not tf.config.list_physical_devices("GPU"):
+            memory += f", at most {cost.peak_bytes / 1e9:.1f} GB of memory"
         if self.budget is None:
-            seconds = self.work.seconds(epochs, cost.seconds, self.start_seconds)
+            seconds = epochs * self.work.epoch_seconds(cost.seconds)
+            if not phase.frozen:
+                seconds += self.work.tail_seconds(cost.seconds, self.start_seconds)
             logger.info(
-                "%d epochs of %d batches: about %s (%s)",
-                epochs, self.work.steps, duration(seconds), memory,
+                "%d epochs of %d batches%s: about %s (%s)",
+                epochs, self.work.steps, " with a frozen backbone" if phase.frozen else "",
+                duration(seconds), memory,
             )  # fmt: skip
             return
-        self.budget.require_one_epoch(cost.seconds)
+        self.budget.take_step_seconds(cost.seconds)
         logger.info(
             "time budget of %s, %s of it left for training (%s)",
             duration(self.budget.seconds), duration(self.budget.left), memory,

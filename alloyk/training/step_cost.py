@@ -77,10 +77,9 @@ def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
     network = build_network(config, [], len(class_counts))
     steps = pipeline.steps_per_epoch(len(labels), config.train.batch_size)
     compile_network(config, network, labels, len(class_counts), steps)
-    size = config.preprocess.image_size
     mixed = bool(config.augment.mixup)
     spec = (
-        tf.TensorSpec((None, *size, 1), tf.float32),
+        tf.TensorSpec((None, *network.input_shape[1:]), tf.float32),
         tf.TensorSpec((None, 3), tf.float32) if mixed else tf.TensorSpec((None,), tf.int32),
     )
     with fused_batch_norm(network):

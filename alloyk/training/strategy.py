@@ -15,6 +15,7 @@ from alloyk.files import few
 from alloyk.runtime.cluster import VARIABLE, Cluster, cluster_from_environment
 from alloyk.runtime.peers import Peers
 from alloyk.training.multi_worker import refuse_untested_keras, started_strategy
+from alloyk.training.optimizers import without_loss_scaling
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,15 @@ def choose_strategy(devices: tuple[str, ...] | None, name: str = "auto") -> tf.d
         name: `single`, `mirrored`, or `auto` for mirrored where there are several devices.
 
     Raises:
-        AlloykError: There is no such device, where TensorFlow would take another one, or their
-            number does not fit the strategy.
+        AlloykError: A device does not exist (TensorFlow would take another one without a word), or
+            their number does not fit the strategy.
     """
     there = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices()]
     absent = [name for name in devices or () if name not in there]
     if absent:
         raise AlloykError(
-            f"train.devices: there is no {few(absent)} here; found {', '.join(there)}: name these, "
-            "or leave train.devices out"
+            f"train.devices must name devices of this machine, got {few(absent)}; use "
+            f"{', '.join(there)}, or leave train.devices out"
         )
     names = devices or [gpu.name.split(":", 1)[1] for gpu in tf.config.list_logical_devices("GPU")]
     if name == "single":
@@ -171,7 +172,7 @@ def synchronize_batch_norm(network: keras.Model, synchronized: bool) -> None:
 
 def clip_over_all_devices(optimizer: keras.optimizers.Optimizer) -> None:
     """Clip the gradient of the whole batch; Keras clips that of each device before the sum."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed precision
+    optimizer = without_loss_scaling(optimizer)
     norm = optimizer.global_clipnorm
     if norm is None:
         return

@@ -56,10 +56,15 @@ class Workload:
         fixed = TAIL_SECONDS * min(max(start_seconds / START_SECONDS, 1.0), 3.0)
         return predicted / self.batch_size * step_seconds / 3 + fixed
 
+    def epoch_seconds(self, step_seconds: float) -> float:
+        """Estimated time of an epoch with its validation."""
+        return self.steps * step_seconds + self.validation_seconds(step_seconds)
+
     def seconds(self, epochs: int, step_seconds: float, start_seconds: float) -> float:
         """Estimated time from the first step to the end of the run."""
-        epoch = self.steps * step_seconds + self.validation_seconds(step_seconds)
-        return epochs * epoch + self.tail_seconds(step_seconds, start_seconds)
+        return epochs * self.epoch_seconds(step_seconds) + self.tail_seconds(
+            step_seconds, start_seconds
+        )
 
 
 class TimeBudget(keras.callbacks.Callback):
@@ -127,10 +132,15 @@ class TimeBudget(keras.callbacks.Callback):
         """Seconds of training left."""
         return self.seconds - self.reserve - self.spent
 
-    def require_one_epoch(self, step_seconds: float) -> None:
-        """Raise if not even one epoch fits; see `require_one_epoch`."""
+    def take_step_seconds(self, step_seconds: float) -> None:
+        """Begin with a measured step; raise if not one epoch fits, unless training has begun.
+
+        Raises:
+            ConfigError: See `require_one_epoch`.
+        """
         self.step_seconds = step_seconds
-        require_one_epoch(self.seconds, self.work, self.spent, step_seconds, self.start_seconds)
+        if self._first is None:
+            require_one_epoch(self.seconds, self.work, self.spent, step_seconds, self.start_seconds)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self._first is None:

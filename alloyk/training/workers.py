@@ -22,13 +22,12 @@ from alloyk.errors import AlloykError, LostError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
 from alloyk.runtime.peers import Peers, meet, refuse_differences
+from alloyk.settings.assignments import flatten
+from alloyk.training.identity import FREE
 from alloyk.training.strategy import local_devices
 
-NOT_COMPARED = {
-    "data": {"path", "cache"},
-    "train": {"strategy", "devices", "peer_timeout_seconds", "tensorboard"},
-}
-"""Settings that may differ between workers."""
+MAY_DIFFER = {**FREE, "train": FREE["train"] - {"checkpoint_steps"}}
+"""Settings that may differ between workers, which write checkpoints together."""
 
 WAIT_FOR_LOSS_S = 5.0
 
@@ -68,29 +67,14 @@ def _advice(failure: str) -> str:
 
 def _described(config: Config) -> dict[str, Any]:
     """What must be the same on all workers."""
-    settings = json.loads(config.model_dump_json(exclude=NOT_COMPARED))
+    settings = json.loads(config.model_dump_json(exclude=MAY_DIFFER))
     return {
         "the version of alloyk": __version__,
         "the version of TensorFlow": installed.version("tensorflow"),
         "the version of Keras": installed.version("keras"),
         "the number of devices": local_devices(),
-        **_flat(settings),
+        **flatten(settings),
     }
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of nested settings.
-
-    >>> _flat({"seed": 0, "train": {"epochs": 3}})
-    {'seed': 0, 'train.epochs': 3}
-    """
-    flat = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def agree_on_data(peers: Peers, dataset: ImageDataset) -> None:

@@ -34,8 +34,8 @@ from alloyk.runs.search_records import (
 from alloyk.runs.search_space import Parameter
 from alloyk.training.checkpoint import weights_digest
 from alloyk.training.fit import set_up_keras, train_network
-from alloyk.training.memory import networks_released
 from alloyk.training.predicting import predict_split
+from alloyk.training.release import networks_released
 from alloyk.training.splits import Split, load_splits, open_training_data
 from alloyk.tuning.folds import fold_folder, over_folds
 from alloyk.tuning.loop import Outcome, Suggestions, TimeIsUp, run_trials

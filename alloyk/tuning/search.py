@@ -238,7 +238,10 @@ def _default_folder(arch: str, description: Mapping) -> Path:
 def _take_folder(out: Path, description: Mapping) -> None:
     """Keep a folder to one search: raise if it holds anything else."""
     if out.exists() and not (out / SEARCH_FILE).exists() and not is_empty(out):
-        raise AlloykError(f"{shown(out)} is not empty and holds no search; choose another --out")
+        raise AlloykError(
+            f"--out must be a new or empty folder, got {shown(out)} with other files; choose "
+            "another"
+        )
     with search_lock(out):
         refuse_another_search(out, description)
         write_description(out, description)

@@ -84,7 +84,7 @@ def test_a_process_that_runs_out_of_memory_halves_the_batch_as_well(data, monkey
     plan = measured(data, 8e9)
     assert plan.config.train.batch_size == 8
     reason = next(one.reason for one in plan.choices if one.key == "train.batch_size")
-    assert reason == "a step took more than the 8.0 GB with 16 images"
+    assert reason == "a step took more than there is with 16 images"
 
 
 def tiny(**settings):
@@ -108,8 +108,23 @@ def test_a_step_that_cannot_run_is_an_error(monkeypatch):
         return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
 
     monkeypatch.setattr("subprocess.run", run)
-    with pytest.raises(ConfigError, match=r"^train\.devices: there is no GPU:7 here"):
+    with pytest.raises(ConfigError, match=r"^train\.devices must name devices .* got GPU:7"):
         measured_step(tiny(train={"devices": ["GPU:7"]}), [20, 20])
+
+    def broken(config, class_counts):
+        raise ValueError("no such shape\n  * argument")
+
+    monkeypatch.setattr("alloyk.training.step_cost.measure_configuration", broken)
+    with pytest.raises(ConfigError, match="training step: ValueError: no such shape"):
+        measured_step(tiny(), [20, 20])
+
+
+def test_a_step_of_several_channels_is_measured():
+    from alloyk.training.step_cost import measure_configuration
+
+    channels = {"column": "voltage", "values": ["40", "50"]}
+    config = tiny(data={"path": "plates", "channels": channels})
+    assert measure_configuration(config, [20, 20]).seconds > 0
 
 
 def test_a_time_budget_too_short_is_refused_and_another_is_stated(data):

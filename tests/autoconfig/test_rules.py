@@ -96,6 +96,18 @@ def test_epochs_give_the_steps_within_one_epoch(images):
     assert 0 <= epochs * per_epoch - rules.steps_for(images) < per_epoch
 
 
+@pytest.mark.parametrize("arch", ["cnn", "fnn"])
+def test_more_images_mean_fewer_steps_by_the_rounding_of_an_epoch_at_most(arch):
+    before = 0
+    for images in range(20, 2000):
+        batch = rules.batch_for(images)
+        given = {"train": {"batch_size": batch}, "model": {"arch": arch}}
+        per_epoch = math.ceil(images / batch)
+        steps = chosen(rules.length, with_train(images), **given)["train.epochs"] * per_epoch
+        assert steps >= before - per_epoch
+        before = max(before, steps - per_epoch)
+
+
 def test_the_dense_network_gets_six_times_the_steps():
     found = with_train(8400)
     usual = chosen(rules.length, found, model={"arch": "cnn"})["train.epochs"]
@@ -152,12 +164,27 @@ def test_a_long_tail_is_sampled_by_class_unless_a_loss_balances_it():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "equalize"), [(0.8, 0.95, True), (0.8, 0.81, False), (0.8, 0.5, False)]
-)
-def test_equalising_is_chosen_where_it_helps_significantly(before, after, equalize):
+    ("scene", "before", "after", "equalize"),
+    [
+        (0.7, 0.8, 0.95, True), (0.7, 0.8, 0.81, False), (0.7, 0.8, 0.5, False),
+        (0.9, 0.9, 0.83, True), (0.9, 0.8, 0.64, False), (0.9, 0.8, 0.5, False),
+    ],
+)  # fmt: skip
+def test_equalising_is_chosen_where_it_helps_or_a_common_scene_takes_the_range(
+    scene, before, after, equalize
+):
     effect = EqualizationEffect(before, after, chance=0.5, error=0.02, significant=True)
-    found = replace(FOUND, equalizing=effect)
+    found = replace(FOUND, equalizing=effect, scene=scene)
     assert chosen(rules.intensities, found)["preprocess.equalize"] is equalize
+    unsure = replace(FOUND, equalizing=replace(effect, significant=False), scene=scene)
+    assert chosen(rules.intensities, unsure)["preprocess.equalize"] is False
+
+
+def test_several_channels_are_not_equalised():
+    effect = EqualizationEffect(0.7, 0.95, chance=0.5, error=0.02, significant=True)
+    data = {"path": "plates", "channels": {"column": "voltage", "values": ["40", "50"]}}
+    found = replace(FOUND, equalizing=effect)
+    assert chosen(rules.intensities, found, data=data)["preprocess.equalize"] is False
 
 
 def test_images_without_a_common_scene_are_turned_in_training():
@@ -175,6 +202,9 @@ def test_images_that_do_not_fit_into_memory_are_kept_on_disk():
         return next(rules.cache(FOUND, config, memory))[1]
 
     assert (where(4.1 * needed), where(3.9 * needed)) == ("memory", "disk")
+    two = {"path": "plates", "channels": {"column": "voltage", "values": ["40", "50"]}}
+    config = resolve_config(None, {"data": two})
+    assert (where(8.1 * needed), where(7.9 * needed)) == ("memory", "disk")
 
 
 def test_a_drawn_split_is_part_of_the_plan_and_a_given_one_is_not():

@@ -206,15 +206,21 @@ def test_a_damaged_cache_file_is_made_anew(files, preprocessing, tmp_path):
         np.testing.assert_array_equal(kept.array, whole)
 
 
+def test_a_complete_cache_file_needs_no_room(files, preprocessing, tmp_path, monkeypatch):
+    whole = np.array(keep_images(files, preprocessing, folder=tmp_path).array)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    np.testing.assert_array_equal(keep_images(files, preprocessing, folder=tmp_path).array, whole)
+
+
 def test_no_room_for_the_cache_is_said_before_anything_is_read(
     tmp_path, preprocessing, monkeypatch
 ):
     paths = [tmp_path / "absent.png"] * 10_000
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-    with pytest.raises(AlloykError, match=r"10000 preprocessed images need 0\.0 GB, .* XDG_CACHE"):
+    with pytest.raises(AlloykError, match=r"into the 0\.0 GB of .*, got 10000 .* XDG_CACHE"):
         keep_images(paths, preprocessing, folder=tmp_path / "cache")
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    with pytest.raises(AlloykError, match=r"this machine has 0\.0 GB; set data\.cache=disk"):
+    with pytest.raises(AlloykError, match=r"0\.0 GB of this machine, got .*; set data\.cache=disk"):
         keep_images(paths, preprocessing)
     monkeypatch.undo()
     (tmp_path / "file").write_text("in the way")

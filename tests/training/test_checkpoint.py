@@ -1,5 +1,7 @@
 """The state that a training run is resumed from."""
 
+import errno
+
 import keras
 import numpy as np
 import pytest
@@ -76,3 +78,15 @@ def test_a_checkpoint_of_other_settings_says_what_to_do(checkpoint, described, a
     second.described = identity(Config())
     with pytest.raises(AlloykError, match=f"{advice}.*, or train into a new folder"):
         second.epochs_done()
+
+
+def test_a_checkpoint_that_the_system_cannot_read_is_not_called_damaged(checkpoint, monkeypatch):
+    one = checkpoint("1")
+    one.path.write_bytes(b"")
+
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("alloyk.training.checkpoint._arrays_of", stale)
+    with pytest.raises(AlloykError, match=r"^cannot read the checkpoint .*: Stale file handle$"):
+        one.epochs_done()

@@ -185,6 +185,10 @@ def test_it_resumes_where_it_was_interrupted(data, trained, tmp_path, monkeypatc
     first = (tmp_path / "cv" / "fold_1" / "metrics.json").stat().st_mtime_ns
     assert not (tmp_path / "cv" / "predictions.csv").exists()
     monkeypatch.setattr(cross_validation, "run_training", fake)
+    file = tmp_path / "cv" / "cross_validation.json"
+    plan = json.loads(file.read_text())
+    del plan["config"]["train"]["average_weights"]  # as a version wrote it that lacked the setting
+    file.write_text(json.dumps(plan))
     caplog.clear()
     cross_validate(configuration(data), tmp_path / "cv", folds=3)
     assert trained == [("fold_1", False), ("fold_2", True), ("fold_3", False)]
@@ -219,7 +223,7 @@ def test_a_fold_is_the_run_that_train_would_make(three_folds):
 def test_another_cross_validation_in_the_folder_is_left_alone(data, three_folds, trained, change):
     out, _ = three_folds
     config = configuration(data, seed=change.pop("seed", 0))
-    with pytest.raises(AlloykError, match="holds another cross-validation; choose another --out"):
+    with pytest.raises(AlloykError, match="holds another cross-validation, with "):
         cross_validate(config, out, **{"folds": 3, **change})
     assert not trained
 
@@ -227,7 +231,7 @@ def test_another_cross_validation_in_the_folder_is_left_alone(data, three_folds,
 def test_a_folder_with_something_else_is_left_alone(data, trained, tmp_path):
     (tmp_path / "cv").mkdir()
     (tmp_path / "cv" / "mine.txt").write_text("x")
-    with pytest.raises(AlloykError, match="is not empty and holds no cross-validation"):
+    with pytest.raises(AlloykError, match="must be a new or empty folder"):
         cross_validate(configuration(data), tmp_path / "cv", folds=3)
     assert not trained
 

@@ -35,6 +35,19 @@ def test_a_setting_of_a_later_version_has_its_default():
     )
 
 
+def test_where_a_run_goes_on_is_free():
+    elsewhere = Config.model_validate(
+        {
+            "data": {"path": "b", "cache": "disk"},
+            "train": {"devices": ["CPU:0"], "tensorboard": True},
+        }
+    )
+    for described in (identity, lasting_identity):
+        assert difference(described(Config()), described(elsewhere)) is None
+    # As a version wrote it that recorded them.
+    assert difference(recorded(train__devices=["GPU:0"]), identity(Config())) is None
+
+
 def test_what_differs_is_named():
     found = difference(recorded(train__batch_size=16), identity(Config()))
     assert found == "train.batch_size 16, not 32"

@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from alloyk.config import resolve_config
 from alloyk.errors import ConfigError
 from alloyk.training.averaging import AveragedWeights
+from alloyk.training.build import build_network, compile_network, paced_schedule_of
+from alloyk.training.optimizers import without_loss_scaling
 from alloyk.training.schedules import PacedSchedule, build_schedule
 from alloyk.training.step_cost import measure_step
 from alloyk.training.time_budget import (
@@ -98,7 +101,7 @@ def test_a_slower_machine_later_on_is_followed(clock):
 
 def test_tracing_in_the_first_validation_does_not_count_as_its_duration(clock):
     budget = TimeBudget(300, PacedSchedule(cosine(), 100), WORK, started=clock.now)
-    budget.require_one_epoch(0.3)
+    budget.take_step_seconds(0.3)
     before = budget.reserve
     run_epochs(budget, clock, 0.3, 20.0, most=1)
     assert budget.reserve == pytest.approx(before, rel=0.1)
@@ -116,6 +119,32 @@ def test_a_resumed_run_counts_only_the_time_it_ran(clock):
     assert second.spent == pytest.approx(first.spent - 5000)
     run_epochs(second, clock, 0.1, 0.1)
     assert 100 < second.spent < 120
+
+
+def test_a_resumed_run_need_not_have_time_for_a_whole_epoch(clock):
+    budget = TimeBudget(120, PacedSchedule(cosine(), 100), WORK, started=clock.now)
+    with pytest.raises(ConfigError, match="must be at least"):
+        budget.take_step_seconds(20.0)
+    budget.set_state({"spent": 100.0, "first": 9.0, "validation": 0.1})
+    budget.take_step_seconds(20.0)
+
+
+def test_the_optimizer_of_mixed_precision_is_paced_too():
+    config = resolve_config(
+        None,
+        {
+            "data": {"path": "plates"}, "model": {"arch": "fnn"},
+            "preprocess": {"image_size": [8, 8]}, "train": {"time_budget_minutes": 5},
+        },
+    )  # fmt: skip
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        network = build_network(config, [], 2)
+        compile_network(config, network, np.array([0, 1]), 2, steps=10)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert without_loss_scaling(network.optimizer) is not network.optimizer
+    assert paced_schedule_of(network).share == 0
 
 
 def test_a_budget_too_short_for_one_epoch_names_the_smallest(clock):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from alloyk.data.source import readable_dataset
 from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
 from alloyk.runs.predictions import read_predictions
+from alloyk.training.callbacks import EpochReport
 from alloyk.training.checkpoint import Checkpoint, _save_arrays
 from alloyk.training.phases import Phase, phases_of
 from alloyk.training.run import run_training
@@ -244,7 +246,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
 
 
 def test_a_device_that_is_not_there_is_named(radiographs, tmp_path):
-    with pytest.raises(AlloykError, match=r"no GPU:7 here; found CPU:0"):
+    with pytest.raises(AlloykError, match=r"must name devices of this machine, got GPU:7; use CPU:0"):
         run_training(configured(radiographs, "train.devices=[GPU:7]"), tmp_path / "run")
 
 
@@ -311,6 +313,17 @@ def test_a_file_in_the_way_is_named(radiographs, tmp_path):
         run_training(configured(radiographs), tmp_path / "file" / "run")
 
 
+def test_a_failed_start_leaves_a_linked_run_folder_as_it_was(radiographs, tmp_path):
+    data = shutil.copytree(radiographs, tmp_path / "data")
+    sorted((data / "1050").iterdir())[3].write_bytes(b"x")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    with pytest.raises(AlloykError, match="cannot read the image"):
+        run_training(configured(data), tmp_path / "run")
+    assert (tmp_path / "run").is_symlink()
+    assert not list((tmp_path / "disk").iterdir())
+
+
 def backbone_of(network):
     return network.get_layer("cnn").get_layer("backbone").get_weights()
 
@@ -337,6 +350,34 @@ def test_frozen_backbone_stays_and_is_trained_afterwards(
     assert any((one != two).any() for one, two in zip(before, thawed, strict=True))
 
 
+def test_averaged_weights_of_a_frozen_phase_do_not_start_the_next_one(
+    finished, radiographs, tmp_path, monkeypatch, caplog
+):
+    """Killed between the phases, a run ends with the weights of an undisturbed one."""
+    caplog.set_level("INFO")
+    settings = (
+        f"model.weights={finished / 'model.keras'}", "model.freeze_epochs=1", "train.epochs=2",
+        "train.average_weights=0.9",
+    )  # fmt: skip
+    config = configured(radiographs, *settings)
+    undisturbed = run_training(config, tmp_path / "undisturbed")
+    assert "1 epochs of 6 batches with a frozen backbone: about" in caplog.text
+    assert "1 epochs of 6 batches: about" in caplog.text
+    on_epoch_end = Checkpoint.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(config, tmp_path / "run")
+    monkeypatch.undo()
+    run_training(config, tmp_path / "run", resume=True)
+    for one, two in zip(weights_of(undisturbed), weights_of(tmp_path / "run"), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize(
     ("frozen", "expected"),
     [(0, [Phase(0, 3, False)]), (1, [Phase(0, 1, True), Phase(1, 3, False)]),
@@ -350,7 +391,10 @@ def test_phases_of_a_frozen_and_a_trained_backbone(radiographs, frozen, expected
 
 def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
     try:
-        settings = ("train.mixed_precision=true", "train.epochs=2", "train.tensorboard=true")
+        settings = (
+            "train.mixed_precision=true", "train.epochs=2", "train.tensorboard=true",
+            "train.average_weights=0.9",
+        )  # fmt: skip
         run = run_training(configured(radiographs, *settings), tmp_path / "run")
     finally:
         keras.config.set_dtype_policy("float32")
@@ -393,3 +437,21 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
     (tmp_path / "state.part").symlink_to("/dev/full")
     with pytest.raises(AlloykError, match=r"^cannot write .*state\.npz: No space left on device$"):
         _save_arrays(tmp_path / "state.npz", [np.zeros(100_000)])
+
+
+def test_the_time_left_of_an_epoch_that_was_resumed_counts_whole_epochs(monkeypatch):
+    seen = []
+    now = iter([100.0, 110.0, 112.0, 112.0])  # begin, trained, end of validation
+    monkeypatch.setattr(
+        "alloyk.training.callbacks.time", SimpleNamespace(perf_counter=lambda: next(now))
+    )
+    report = EpochReport(
+        3, 200, 1600, left=lambda epochs, seconds: seen.append((epochs, seconds)) or "",
+        before=lambda: 195,
+    )  # fmt: skip
+    report.on_epoch_begin(0)
+    for batch in range(5):
+        report.on_train_batch_end(batch)
+    report.on_test_begin()
+    report.on_epoch_end(0, {"loss": 1.0})
+    assert seen == [(2, 10 * 200 / 5 + 2)]

@@ -132,7 +132,7 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         run_search("grid", space, tmp_path / "s", overrides=overrides)
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "mine.txt").write_text("")
-    with pytest.raises(AlloykError, match="not empty and holds no search"):
+    with pytest.raises(AlloykError, match="must be a new or empty folder"):
         run_search("grid", space, tmp_path / "t", overrides=overrides)
 
 

@@ -42,7 +42,8 @@ class MultitaskLoss(keras.losses.Loss):
     ):
         super().__init__(name="multitask")
         if (weights is None) == (log_variances is None):
-            raise ValueError("Give either weights or log_variances")
+            found = "neither" if weights is None else "both"
+            raise ValueError(f"one of `weights` and `log_variances` must be given, got {found}")
         self.class_loss, self.targets = class_loss, tuple(targets)
         self.weights, self.log_variances = weights, log_variances
 
