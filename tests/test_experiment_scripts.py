@@ -37,6 +37,15 @@ def test_a_missing_data_set_is_a_usage_error(tmp_path):
     assert f"FOLDER_OF_SETS must have a folder castings, got {tmp_path}" in found.stderr
 
 
+def test_images_of_a_plate_are_a_power_of_two(tmp_path):
+    (tmp_path / "efficientnetb0").mkdir()
+    (tmp_path / "efficientnetb0" / "model.keras").touch()
+    command = [sys.executable, SCRIPTS / "gap_runs.py", tmp_path, "--views", "6"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "--views must be a power of two, got 6" in found.stderr
+
+
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """Commands that were run in place of trainings; each leaves the files of a finished one."""
