@@ -6,7 +6,8 @@
 Prints a row for each architecture, image size and set of TensorFlow's CPU kernels:
 
 - bare: images/s of the training step alone, on one batch in memory
-- train: images/s of `fit` as `alloyk train` runs it: shuffled, augmented, with all callbacks
+- train: images/s of `fit` as `alloyk train` runs it: shuffled, augmented as the embedded
+  default, with checkpoints and history, without the report of each epoch
 - ratio: train over bare
 - predict: images/s of prediction in batches
 - GFLOP: operations of one training image, three times those of the forward pass
@@ -26,11 +27,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from experiments import DEFAULT
+
 from alloyk.config.recipes import ARCHITECTURES
 
 KERNELS = {"eigen": "0", "onednn": "1"}
-# Of the embedded default, alloyk/config/default.yaml.
-AUGMENTATION = {"rotation_deg": 5, "shift": 0.04, "crop": 0.06, "defects": 0.0005}
 MATRIX_SIDE = 2048
 
 
@@ -73,7 +74,7 @@ def measure(workers, rates, arch, size, options):
     """Measure one network in all workers, in turns, and print its rows."""
     task = {"do": "build", "arch": arch, "size": size, "images": options.images}
     flop = {name: ask(worker, task) for name, worker in workers.items()}
-    found = {name: [] for name in workers}
+    found: dict[str, list] = {name: [] for name in workers}
     for _ in range(options.turns):
         for name, worker in workers.items():
             found[name].append(ask(worker, {"do": "turn"}))
@@ -120,7 +121,7 @@ def work():
         elif task["do"] == "build":
             bench = Bench(task["arch"], task["size"], task["images"])
             answer = bench.training_flop()
-        else:
+        elif bench:
             answer = bench.turn()
         print(json.dumps(answer), flush=True)
 
@@ -210,7 +211,7 @@ class Bench:
         history.keep_until(0)
         batches = pipeline.training_batches(
             pipeline.KeptImages(images), labels, batch_size=self.batch_size, seed=0, epochs=1,
-            augmentation=Augmentation(**AUGMENTATION),
+            augmentation=Augmentation(**DEFAULT["augment"]),
         )  # fmt: skip
         start = time.perf_counter()
         self.network.fit(

@@ -1,10 +1,10 @@
 """Defaults without any setting against a plain Keras script and a forest, on real radiographs.
 
-    python scripts/defaults_check.py SHARED_DATA OUT [--sets castings threatobjects fishbones]
+    python scripts/defaults_check.py FOLDER_OF_SETS OUT [--sets castings threatobjects fishbones]
         [--seeds 0 1 2] [--epochs 20] [--image-size 96]
 
 For each data set and seed, on the same split (test images that are copies of training images are
-left out first):
+left out first; docs/data.md says where the sets are from):
 
 - alloyk: `alloyk train --data …`, only the seed is set
 - plain: `scripts/baseline_plain_keras.py` with resnet18 and `--epochs`, images at most
@@ -35,20 +35,27 @@ DRAWS = 10_000
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("shared", type=Path)
+    parser.add_argument("folder_of_sets", metavar="FOLDER_OF_SETS", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=96)
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in options.sets:
+        if not (options.folder_of_sets / name).is_dir():
+            parser.error(
+                f"FOLDER_OF_SETS must have a folder {name}, got {options.folder_of_sets}; "
+                "--sets chooses the data sets"
+            )
+    return options
 
 
 def main() -> None:
     options = parse_arguments()
-    results = {}
+    results: dict[str, object] = {}
     for name in options.sets:
-        data = without_copies(options.shared / name, options.out / name / "sorted")
+        data = without_copies(options.folder_of_sets / name, options.out / name / "sorted")
         right: dict[str, list[dict[str, bool]]] = {way: [] for way in WAYS}
         for seed in options.seeds:
             right["alloyk"].append(alloyk_answers(options, name, data, seed))

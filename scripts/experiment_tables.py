@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,23 @@ from experiment_plans import PLANS, SEARCH, SEARCH_PLAN, Plan
 from experiments import ROOT
 from result_pages import (
     JAX_MARK,
-    JAX_NOTE,
+    TEXT,
     decided,
     percent,
     probabilities,
     replace_tables,
+    same_images,
+    star_note,
     student_interval,
 )
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 Result = dict[str, Any]
 
-TEXT = {"path": str, "label": str, "predicted": str}
-
-BASELINE_TITLES = {"noise": "mean accuracy from noise alone", "classical": "of the wedge curve"}
+BASELINE_TITLES = {
+    "noise": "accuracy of the noise alone",
+    "classical": "accuracy of the wedge curve alone",
+}
 
 
 def main() -> None:
@@ -44,10 +47,12 @@ def main() -> None:
     pages: dict[str, list[str]] = {}
     for name, plan in {**PLANS, SEARCH: SEARCH_PLAN}.items():
         found = read_results(options.results / name)
-        pages.setdefault(plan.page, []).append(tables(name, plan, found))
+        pages.setdefault(plan.page, []).extend(tables(name, plan, found))
     for page, parts in pages.items():
-        file = options.docs / page
-        replace_tables(file, Path(__file__).name, "\n".join(parts), check=options.check)
+        text = "\n".join(parts)
+        if star_note(text):
+            text += f"\n{star_note(text)}\n"
+        replace_tables(options.docs / page, Path(__file__).name, text, check=options.check)
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -60,21 +65,78 @@ def read_results(folder: Path) -> list[Result]:
     return found
 
 
-def tables(name: str, plan: Plan, results: list[Result]) -> str:
-    """A table for each network and number of training images."""
-    if not results:
-        return f"No experiment of the plan `{name}` is finished yet.\n"
-    parts = []
+def tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
+    """A table for each network and number of training images that has several experiments.
+
+    Those that have only the base, to which nothing can be compared, share one table.
+    """
+    parts, alone = [], []
+    base_name = next(iter(plan.changes))
     for network, images in sorted({(one["arch"], one["training_images"]) for one in results}):
         here = [
             one for one in results if (one["arch"], one["training_images"]) == (network, images)
         ]
-        parts.append(f"### `{name}`: {network}, {images:,} training images\n\n{table(plan, here)}")
+        if {one["experiment"] for one in here} == {base_name}:
+            alone += here
+        else:
+            heading = f"### `{name}`: {network}, {images:,} training images"
+            parts.append(f"{heading}\n\n{table(plan, here)}")
+    if alone:
+        heading = f"### `{name}`: networks with `{base_name}` only, no change tested yet"
+        parts.append(f"{heading}\n\n{base_table(plan, alone)}")
     if plan.votes:
         parts += votes_tables(name, plan, results)
-    if any(mark(one) for one in results):
-        parts.append(f"{JAX_NOTE}\n")
-    return "\n".join(parts)
+    return parts
+
+
+def base_table(plan: Plan, results: list[Result]) -> str:
+    """A row for each network and number of training images, all of one experiment."""
+    first, *others = plan.measures
+    shown = shown_measures(others, results)
+    titles = [
+        "network",
+        "training images",
+        f"{title(first)} by seed",
+        "mean",
+        *(f"mean {title(measure)}" for measure in shown),
+        "reference ceiling of the accuracy",
+    ]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for network, images in sorted({(one["arch"], one["training_images"]) for one in results}):
+        some = {
+            one["seed"]: one
+            for one in results
+            if (one["arch"], one["training_images"]) == (network, images)
+        }
+        cells = [
+            f"`{network}`",
+            f"{images:,}",
+            by_seed(first, some),
+            mean_of(measured(first, one) for one in some.values()),
+            *(mean_of(measured(measure, one) for one in some.values()) for measure in shown),
+            ceiling_of(some.values()),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def by_seed(measure: str, some: dict[int, Result]) -> str:
+    """A measure of each run, by rising seed; the seeds are named unless they are 0, 1, …."""
+    values = {
+        seed: f"{measured(measure, some[seed]):.4f}{mark(some[seed])}" for seed in sorted(some)
+    }
+    if list(values) == list(range(len(values))):
+        return ", ".join(values.values())
+    return ", ".join(f"{value} (seed {seed})" for seed, value in values.items())
+
+
+def shown_measures(measures: Sequence[str], results: list[Result]) -> list[str]:
+    """The measures that any of the runs has."""
+    return [
+        measure
+        for measure in measures
+        if not all(math.isnan(measured(measure, one)) for one in results)
+    ]
 
 
 def table(plan: Plan, results: list[Result]) -> str:
@@ -84,13 +146,19 @@ def table(plan: Plan, results: list[Result]) -> str:
     for one in results:
         by_name.setdefault(one["experiment"], {})[one["seed"]] = one
     first, *others = plan.measures
+    shown = shown_measures(others, results)
+    baselines = [
+        name
+        for name in plan.baselines
+        if any(name in (one.get("baselines") or {}) for one in results)
+    ]
     titles = [
         "experiment",
         f"{title(first)} by seed",
         "mean",
         f"minus `{base_name}`, 95 % interval over seeds",
-        *(f"mean {title(measure)}" for measure in others),
-        *(BASELINE_TITLES.values() if plan.baselines else ()),
+        *(f"mean {title(measure)}" for measure in shown),
+        *(BASELINE_TITLES[name] for name in baselines),
         "reference ceiling of the accuracy",
     ]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
@@ -101,11 +169,11 @@ def table(plan: Plan, results: list[Result]) -> str:
         common = [seed for seed in values if seed in base and name != base_name]
         cells = [
             f"`{name}`",
-            ", ".join(f"{value:.4f}{mark(some[seed])}" for seed, value in values.items()),
+            by_seed(first, some),
             f"{statistics.fmean(values.values()):.4f}",
             interval([values[seed] - measured(first, base[seed]) for seed in common]),
-            *(mean_of(measured(measure, one) for one in some.values()) for measure in others),
-            *(baseline_of(name, some.values()) for name in BASELINE_TITLES if plan.baselines),
+            *(mean_of(measured(measure, one) for one in some.values()) for measure in shown),
+            *(baseline_of(control, some.values()) for control in baselines),
             ceiling_of(some.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -139,8 +207,7 @@ def votes_tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
 
 def soft_vote(results: list[Result]) -> np.ndarray:
     """Whether the mean of the probabilities decides right `(n,)`, on the same test images."""
-    first = results[0]["rows"]
-    assert all(one["rows"]["path"].equals(first["path"]) for one in results)
+    first = same_images([one["rows"] for one in results])
     together = np.mean([probabilities(one["rows"]) for one in results], axis=0)
     return np.asarray(decided(first, together) == first["label"].to_numpy())
 
@@ -163,7 +230,7 @@ def baseline_of(name: str, results: Iterable[Result]) -> str:
 
 
 def title(measure: str) -> str:
-    """Of a column.
+    """Title of a column.
 
     >>> title("macro_f1"), title("recall 5083"), title("mae true_thickness_mm")
     ('macro F1', 'recall 5083', 'absolute error of `true_thickness_mm`')

@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import yaml
 
@@ -50,12 +53,33 @@ def plates(network: str, images: int) -> Settings:
     }
 
 
-def simulated(folder: Path, **options: object) -> Path:
-    """A simulated data set in a folder, made on first use; the options are `alloyk.simulate`'s."""
+def simulated(
+    folder: Path,
+    *,
+    preset: str = "study",
+    set: Mapping[str, Any] = MappingProxyType({}),
+    **size: Any,
+) -> Path:
+    """A simulated data set in a folder, made on first use.
+
+    Ends the process if the folder has a data set that was made with other options.
+
+    Args:
+        folder: Of the data set.
+        preset: Of the simulator.
+        set: Parameters of the simulator.
+        size: Other options of `alloyk.simulate`.
+    """
     import alloyk
+    from alloyk.simulator.dataset.recipe import load_recipe, make_recipe
 
     if not folder.is_dir():
-        alloyk.simulate(folder, **options)  # type: ignore[arg-type]
+        alloyk.simulate(folder, preset=preset, set=set, **size)
+    elif load_recipe(folder / "simulation.yaml") != make_recipe(preset, overrides=set, **size):
+        sys.exit(
+            f"{folder} must be simulated with the options of this script, got others in its "
+            "simulation.yaml; delete the folder, or choose another one for the results"
+        )
     return folder
 
 
@@ -102,7 +126,7 @@ def _train_on_jax(run: Path, settings: Settings) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of a command of alloyk in a process of its own."""
+    """Environment variables for a child process that runs alloyk."""
     return {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
 
 

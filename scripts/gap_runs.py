@@ -13,9 +13,9 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
 from experiments import ROOT, simulated
 from gap_tables import CEILINGS, NETWORKS, RESULTS, VIEWS
+from result_pages import keep_predictions
 
 EXPOSURE = "exposure.photons_per_mm2"
 VIEWS_SEED = 11
@@ -26,12 +26,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--voting", default="efficientnetb0")
     parser.add_argument("--plates", type=int, default=600)
-    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--views", type=int, default=8, help="a power of two")
     parser.add_argument("--results", type=Path, default=ROOT / RESULTS)
     options = parser.parse_args()
     model = options.out / options.voting / "model.keras"
     if not model.is_file():
         parser.error(f"OUT must be a folder of scripts/export_table.py, got one without {model}")
+    if options.views < 1 or options.views.bit_count() != 1:
+        parser.error(f"--views must be a power of two, got {options.views}")
     return options
 
 
@@ -44,15 +46,15 @@ def main() -> None:
         run = alloyk.RunFolder(predictions.parent)
         facts = json.loads(run.facts_file.read_text(encoding="utf-8"))
         name = run.path.name + ("-jax" if "jax" in facts["packages"] else "")
-        keep(predictions, options.results / NETWORKS / f"{name}.csv", ["path"])
+        keep_predictions(predictions, options.results / NETWORKS / f"{name}.csv", ["path", "label"])
     views = simulated(
         options.out / "views", preset="hard5", images=options.plates * options.views,
         image_size=64, images_per_plate=options.views, seed=VIEWS_SEED,
     )  # fmt: skip
-    judged = options.out / "views-judged"
-    alloyk.evaluate(options.out / options.voting, data=views, split="all", out=judged)
-    (predictions,) = judged.glob("predictions*.csv")
-    keep(predictions, options.results / VIEWS, ["plate_id"])
+    evaluated = options.out / "views-evaluated"
+    alloyk.evaluate(options.out / options.voting, data=views, split="all", out=evaluated)
+    (predictions,) = evaluated.glob("predictions*.csv")
+    keep_predictions(predictions, options.results / VIEWS, ["plate_id", "label"])
     ceilings = {}
     count = 1
     while count <= options.views:
@@ -60,15 +62,6 @@ def main() -> None:
         count *= 2
     text = json.dumps({"voting": options.voting, "ceilings": ceilings}, indent=1)
     (options.results / CEILINGS).write_text(text + "\n", encoding="utf-8")
-
-
-def keep(predictions: Path, target: Path, keys: list[str]) -> None:
-    """Write the label and the probabilities of each row, to four decimals."""
-    table = pd.read_csv(predictions, dtype={"label": str})
-    probabilities = [name for name in table if str(name).startswith("p_")]
-    table[[*keys, "label", *probabilities]].to_csv(
-        target, index=False, float_format="%.4f", lineterminator="\n"
-    )
 
 
 def ceiling(exposures: int) -> list[float]:

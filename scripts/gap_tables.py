@@ -15,19 +15,21 @@ import pandas as pd
 from experiments import ROOT
 from result_pages import (
     JAX_MARK,
+    TEXT,
     decided,
     page_options,
     percent,
     probabilities,
     replace_tables,
+    same_images,
+    star_note,
 )
+
+from alloyk.metrics.intervals import accuracy_interval
+from alloyk.metrics.significance import accuracy_difference
 
 RESULTS = Path("docs/results/gap_hard5")
 NETWORKS, VIEWS, CEILINGS = "networks", "views.csv", "ceilings.json"
-NOTE = (
-    "\\* trained with Keras on JAX (`scripts/train_on_jax.py`) on one NVIDIA H200; all others on "
-    "two CPU cores with TensorFlow."
-)
 
 
 def main() -> None:
@@ -49,9 +51,7 @@ def main() -> None:
 def networks_table(folder: Path, ceiling: list[float]) -> str:
     """A row for each network and one for their vote, on the same test plates."""
     tables = {file.stem: read(file) for file in sorted(folder.glob("*.csv"))}
-    first = next(iter(tables.values()))
-    for table in tables.values():
-        assert table["path"].equals(first["path"]), "the networks were tested on other images"
+    first = same_images(list(tables.values()))
     together = np.mean([probabilities(table) for table in tables.values()], axis=0)
     rows = [
         (f"`{name.removesuffix('-jax')}`{JAX_MARK * name.endswith('-jax')}", right(table))
@@ -59,43 +59,78 @@ def networks_table(folder: Path, ceiling: list[float]) -> str:
     ]
     rows = sorted(rows, key=lambda row: float(row[1].mean()))
     vote = decided(first, together) == first["label"].to_numpy()
-    rows.append((f"soft vote of all {len(tables)}", vote))
+    plates = np.arange(len(first))  # one image each
     lines = [
         f"### Networks on `hard5`, {len(first):,} test plates",
         "",
-        "| network | accuracy, % (95 % interval) | minus the reference ceiling, points |",
-        "|---|---|---|",
-        *(f"| {name} | {percent(one)} | {gap(one, ceiling)} |" for name, one in rows),
-        "",
-        f"Reference ceiling: {100 * ceiling[0]:.1f} ± {100 * ceiling[1]:.1f} %. {NOTE}",
+        "| network | accuracy, % (95 % interval) | minus the reference ceiling, points "
+        "| the vote minus this, points (95 % interval) |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {percent(one)} | {gap(one, ceiling)} | {difference(one, vote, plates)} |"
+            for name, one in rows
+        ),
+        f"| soft vote of all {len(tables)} | {percent(vote)} | {gap(vote, ceiling)} | |",
     ]
-    return "\n".join(lines) + "\n"
+    bound = f"Reference ceiling: {100 * ceiling[0]:.1f} ± {100 * ceiling[1]:.1f} %."
+    note = star_note("\n".join(lines))
+    return "\n".join([*lines, "", f"{bound} {note}".rstrip()]) + "\n"
 
 
 def views_table(file: Path, network: str, ceilings: dict[int, list[float]]) -> str:
-    """A row for each number of images of a plate that decide together."""
+    """A row for each number of images of a plate that decide together; the first one is 1."""
     table = read(file)
-    numbers = table.groupby("plate_id").cumcount()
+    plates = table.groupby("plate_id", sort=False).ngroup().to_numpy()
+    found = {count: right_together(table, count) for count in ceilings}
     lines = [
         f"### Several images of a plate, `{network}` on {table['plate_id'].nunique():,} plates",
         "",
-        "| images of a plate | accuracy, % (95 % interval) "
-        "| reference ceiling of one image with all their photons, % |",
-        "|---|---|---|",
+        "| images of a plate | accuracy, % (95 % interval over plates) | minus 1 image, points "
+        "| minus 2 images, points | reference ceiling of one image with all their photons, % |",
+        "|---|---|---|---|---|",
     ]
-    names = [name for name in table if str(name).startswith("p_")]
     for count, ceiling in ceilings.items():
-        some = table[numbers < count].groupby("plate_id", sort=False)
-        plates = some[names].mean().assign(label=some["label"].first())
-        one = right(plates)
+        low, high = accuracy_interval(found[count], plates) or (np.nan, np.nan)
+        less = [
+            difference(found[fewer], found[count], plates) if fewer < count else ""
+            for fewer in (1, 2)
+        ]
         lines.append(
-            f"| {count} | {percent(one)} | {100 * ceiling[0]:.1f} ± {100 * ceiling[1]:.1f} |"
+            f"| {count} | {100 * found[count].mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] "
+            f"| {less[0]} | {less[1]} | {100 * ceiling[0]:.1f} ± {100 * ceiling[1]:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def right_together(table: pd.DataFrame, count: int) -> np.ndarray:
+    """Whether the image's group of `count` images of its plate decides right, for each row `(n,)`.
+
+    A group decides by its mean probabilities. All images of all plates take part, so that chance
+    in the choice of the images counts little.
+
+    >>> table = pd.DataFrame({"plate_id": ["a", "a"], "label": "x", "p_x": [0.9, 0.4],
+    ...     "p_y": [0.1, 0.6]})
+    >>> right_together(table, 1), right_together(table, 2)
+    (array([ True, False]), array([ True,  True]))
+    """
+    names = [name for name in table if str(name).startswith("p_")]
+    group = table.groupby("plate_id").cumcount() // count
+    means = table.groupby(["plate_id", group])[names].transform("mean")
+    return np.asarray(decided(table, means.to_numpy()) == table["label"].to_numpy())
+
+
+def difference(first: np.ndarray, second: np.ndarray, plates: np.ndarray) -> str:
+    """Accuracy of the second minus that of the first in points, paired by plate."""
+    found = accuracy_difference(first, second, plates)
+    text = f"{100 * found['difference']:+.1f}"
+    if found["interval"]:
+        low, high = found["interval"]
+        text += f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return text.replace("-", "−")
+
+
 def read(file: Path) -> pd.DataFrame:
-    return pd.read_csv(file, dtype={"label": str, "plate_id": str})
+    return pd.read_csv(file, dtype=TEXT)
 
 
 def right(table: pd.DataFrame) -> np.ndarray:

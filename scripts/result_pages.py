@@ -12,10 +12,13 @@ import pandas as pd
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
+# Read as they are written: serials and labels such as 0100 are no numbers.
+TEXT = {"path": str, "label": str, "predicted": str, "plate_id": str}
+
 JAX_MARK = "\\*"
 JAX_NOTE = (
-    "\\* trained with Keras on JAX on one NVIDIA H200, by the same command with `--on-jax`; "
-    "all others on two CPU cores with TensorFlow."
+    "\\* trained with Keras on JAX on one NVIDIA H200 (`scripts/train_on_jax.py`); all others on "
+    "two CPU cores with TensorFlow."
 )
 
 
@@ -36,16 +39,44 @@ def replace_tables(page: Path, script: str, tables: str, *, check: bool) -> None
         script: File name of the script that makes the tables.
         tables: What stands between the comments from now on.
         check: Write nothing; end the process with a message if the page would change.
+
+    A page without one of the comments ends the process too, and stays as it is.
     """
     begin, end = f"<!-- begin {script} -->", f"<!-- end {script} -->"
     text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
+    before, found, rest = text.partition(begin)
+    if not found:
+        sys.exit(f"{page} must contain {begin}")
+    _, found, after = rest.partition(end)
+    if not found:
+        sys.exit(f"{page} must contain {end} after {begin}")
     new = f"{before}{begin}\n\n{tables}\n{end}{after}"
     if check and new != text:
         sys.exit(f"{page} is not what the results give; run scripts/{script}")
     if not check:
         page.write_text(new, encoding="utf-8")
+
+
+def star_note(tables: str) -> str:
+    """The explanation of the star, if tables have one.
+
+    >>> star_note("| `cnn` | 0.9 |")
+    ''
+    """
+    return JAX_NOTE if JAX_MARK in tables else ""
+
+
+def same_images(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The first of several tables of predictions; ends the process if their images differ."""
+    first = tables[0]
+    for other in tables[1:]:
+        if not other["path"].equals(first["path"]):
+            sys.exit(
+                "all networks must be tested on the same images, got "
+                f"{len(first)} from {first['path'].iloc[0]} and "
+                f"{len(other)} from {other['path'].iloc[0]}"
+            )
+    return first
 
 
 def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -63,6 +94,26 @@ def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
 def probabilities(table: pd.DataFrame) -> np.ndarray:
     """`(n, classes)` of a table."""
     return table[[name for name in table if str(name).startswith("p_")]].to_numpy()
+
+
+def keep_predictions(
+    predictions: Path, target: Path, columns: Sequence[str], *, probabilities: bool = True
+) -> pd.DataFrame:
+    """Write columns of a predictions file, and the probabilities to four decimals.
+
+    Args:
+        predictions: `predictions.csv` of a run or an evaluation.
+        target: The file to write.
+        columns: Columns of text to keep.
+        probabilities: Keep the columns `p_…` too.
+
+    Returns:
+        All columns of the predictions.
+    """
+    table = pd.read_csv(predictions, dtype=TEXT)
+    kept = [name for name in table if probabilities and str(name).startswith("p_")]
+    table[[*columns, *kept]].to_csv(target, index=False, float_format="%.4f", lineterminator="\n")
+    return table
 
 
 def decided(table: pd.DataFrame, values: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 from experiment_plans import PLANS, TEST_IMAGES, VALIDATION_IMAGES, Plan
 from experiments import ROOT, Settings, environment, plates, simulated, train
+from result_pages import keep_predictions
 
 from alloyk.config.recipes import ARCHITECTURES
 
@@ -164,17 +164,11 @@ def keep(
     [predictions] = (
         tested.glob("predictions*.csv") if tested != run else [result.predictions_file()]
     )
-    rows = pd.read_csv(predictions, dtype={"label": str, "predicted": str})
-    kept_columns = ["path", "label", "predicted"]
-    if probabilities:
-        kept_columns += [name for name in rows if str(name).startswith("p_")]
     target.parent.mkdir(parents=True, exist_ok=True)
-    rows[kept_columns].to_csv(
-        target.with_name(target.name + ".csv"),
-        index=False,
-        float_format="%.4f",
-        lineterminator="\n",
-    )
+    rows = keep_predictions(
+        predictions, target.with_name(target.name + ".csv"), ["path", "label", "predicted"],
+        probabilities=probabilities,
+    )  # fmt: skip
     kept = {
         **about,
         "settings": {key: value for key, value in settings.items() if key != "data.path"},

@@ -8,15 +8,16 @@ Takes a few seconds. `--check` writes nothing, and fails if the page is not what
 import importlib.machinery
 import importlib.util
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from experiments import ROOT
-from result_pages import JAX_MARK, JAX_NOTE, page_options, replace_tables, student_interval
+from result_pages import JAX_MARK, page_options, replace_tables, star_note, student_interval
 
-from alloyk.metrics.significance import accuracy_difference
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.metrics import Metrics
@@ -27,6 +28,10 @@ from alloyk.voting.voting import hard_vote, soft_vote
 PRINTED = {"fnn": 95.8, "resnet18": 99.5, "resnet50": 99.7, "vgg16": 98.0, "efficientnetb0": 98.9}
 PRINTED_AVERAGE_PRECISION, PRINTED_AUC = 0.97, 0.96
 
+# Those that `scripts/reproduce_study` trains by default. Some rows have results of others too,
+# which a comparison of rows would have to leave out.
+SEEDS = (0, 1, 2)
+
 
 class Result(NamedTuple):
     """A finished training run."""
@@ -35,6 +40,8 @@ class Result(NamedTuple):
     metrics: Metrics
     predictions: Predictions
     facts: Facts
+    losses: dict[str, float]
+    """`loss` and `val_loss` of the epoch whose weights were kept."""
 
 
 Results = dict[str, list[Result]]
@@ -54,9 +61,9 @@ def main() -> None:
         variants_table(results, names),
         missing(results, names),
     ]
-    if any(mark(one) for some in results.values() for one in some):
-        parts.insert(0, f"{JAX_NOTE}\n")
     text = "\n".join(part for part in parts if part)
+    if star_note(text):
+        text = f"{star_note(text)}\n\n{text}"
     replace_tables(options.page, "study_tables.py", text, check=options.check)
 
 
@@ -72,21 +79,25 @@ def study_script():  # type: ignore[no-untyped-def]
 
 
 def read_results(folder: Path, names: Sequence[str]) -> Results:
-    """The finished training runs of each row that has any."""
+    """The finished training runs of each row that has any, of the seeds `SEEDS`."""
     found = {}
     for name in names:
-        runs = sorted(file.parent for file in (folder / name).glob("*/metrics.json"))
-        if runs:
-            found[name] = [
-                Result(
-                    int(run.name),
-                    RunFolder(run).metrics,
-                    RunFolder(run).predictions,
-                    RunFolder(run).facts,
-                )
-                for run in runs
-            ]
+        runs = [folder / name / f"{seed}" for seed in SEEDS]
+        finished = [read_result(run) for run in runs if (run / "metrics.json").is_file()]
+        if finished:
+            found[name] = finished
     return found
+
+
+def read_result(folder: Path) -> Result:
+    run = RunFolder(folder)
+    training = run.metrics["train"]
+    if training is None:
+        sys.exit(f"{folder} must be a training run; its metrics.json has no training")
+    history = pd.read_csv(run.history_file)
+    [best] = history.index[history["epoch"] == training["best_epoch"]]
+    losses = {name: float(history[name][best]) for name in ("loss", "val_loss")}
+    return Result(int(folder.name), run.metrics, run.predictions, run.facts, losses)
 
 
 def accuracy_table(results: Results, architectures: Sequence[str]) -> str:
@@ -95,7 +106,7 @@ def accuracy_table(results: Results, architectures: Sequence[str]) -> str:
         "### Accuracy on the test plates, %",
         "",
         "| network | `recipe=study`, simulated | `recipe=alloyk`, simulated | alloyk minus study, "
-        "95 % interval over plates | study, printed | alloyk minus printed |",
+        "95 % interval over seeds | study, printed | alloyk minus printed |",
         "|---|---|---|---|---|---|",
     ]
     for arch in architectures:
@@ -108,7 +119,7 @@ def accuracy_table(results: Results, architectures: Sequence[str]) -> str:
             beyond = f"{100 * mean(alloyk, accuracy) - printed:+.1f}"
         lines.append(
             f"| `{arch}` | {accuracies(study)} | {accuracies(alloyk)} | "
-            f"{paired_difference(study, alloyk)} | {printed or ''} | {beyond} |"
+            f"{difference_by_seed(study, alloyk)} | {printed or ''} | {beyond} |"
         )
     ceiling = next((one.metrics.get("ceiling") for some in results.values() for one in some), None)
     if ceiling:
@@ -124,7 +135,8 @@ def figures_table(results: Results, architectures: Sequence[str]) -> str:
     """Table 3: losses, average precision of each class and the area under the ROC curve."""
     classes = next(iter(results.values()))[0].predictions.classes if results else ()
     lines = [
-        "### Losses, average precision and area under the ROC curve, means over seeds",
+        "### Losses of the best epoch, average precision and area under the ROC curve, "
+        "means over seeds",
         "",
         "| row | seeds | training loss | validation loss | test log loss | "
         + " | ".join(f"AP {label}" for label in classes)
@@ -137,8 +149,8 @@ def figures_table(results: Results, architectures: Sequence[str]) -> str:
             if not some:
                 continue
             cells = [
-                mean(some, lambda one: one.metrics["train"]["final_loss"]),
-                mean(some, lambda one: one.metrics["train"]["final_val_loss"]),
+                mean(some, lambda one: one.losses["loss"]),
+                mean(some, lambda one: one.losses["val_loss"]),
                 mean(some, lambda one: one.metrics["log_loss"]),
                 *(mean(some, average_precision_of(label)) for label in classes),
                 mean(some, lambda one: one.metrics["macro"]["roc_auc"]),
@@ -154,20 +166,23 @@ def figures_table(results: Results, architectures: Sequence[str]) -> str:
 
 
 def votes_table(results: Results, architectures: Sequence[str]) -> str:
-    """Soft and hard votes of all networks that have the seed."""
+    """Soft and hard votes of the networks of a recipe that have all of its seeds."""
     lines = [
-        "### Votes of all networks of a recipe and a seed, %",
+        "### Votes of the networks of a recipe that have all seeds, %",
         "",
-        "| recipe | seed | networks | best of them | soft vote | hard vote |",
+        "| recipe | seed | networks | best of them on the test plates | soft vote | hard vote |",
         "|---|---|---|---|---|---|",
     ]
     header = len(lines)
     for recipe in ("study", "alloyk"):
-        rows = [results.get(f"{recipe}-{arch}", []) for arch in architectures]
-        for seed in sorted({one.seed for some in rows for one in some}):
-            members = [one.predictions for some in rows for one in some if one.seed == seed]
-            if len(members) < 2:
-                continue
+        rows = {arch: results.get(f"{recipe}-{arch}", []) for arch in architectures}
+        seeds = sorted({one.seed for some in rows.values() for one in some})
+        voters = [arch for arch, some in rows.items() if len(some) == len(seeds)]
+        if len(voters) < 2:
+            continue
+        names = ", ".join(f"`{arch}`" for arch in voters)
+        for seed in seeds:
+            members = [one.predictions for arch in voters for one in rows[arch] if one.seed == seed]
             truth = members[0].y_true
             probabilities = np.stack([member.probabilities for member in members])
             decisions = np.stack([member.y_pred for member in members])
@@ -177,7 +192,7 @@ def votes_table(results: Results, architectures: Sequence[str]) -> str:
             best = max((member.y_pred == truth).mean() for member in members)
             cells = " | ".join(f"{100 * share:.2f}" for share in
                                (best, (soft == truth).mean(), (hard == truth).mean()))  # fmt: skip
-            lines.append(f"| `{recipe}` | {seed} | {len(members)} | {cells} |")
+            lines.append(f"| `{recipe}` | {seed} | {names} | {cells} |")
     return "\n".join(lines) + "\n" if len(lines) > header else ""
 
 
@@ -241,21 +256,16 @@ def mark(one: Result) -> str:
     return JAX_MARK if "jax" in one.facts.packages else ""
 
 
-def paired_difference(first: Sequence[Result], second: Sequence[Result]) -> str:
-    """Difference in points on the same plates, over the seeds that both have."""
-    by_seed = {one.seed: one.predictions for one in second}
-    pairs = [(one.predictions, by_seed[one.seed]) for one in first if one.seed in by_seed]
-    if not pairs:
+def difference_by_seed(first: Sequence[Result], second: Sequence[Result]) -> str:
+    """Accuracy of the second minus that of the first in points, over the seeds that both have."""
+    by_seed = {one.seed: accuracy(one) for one in second}
+    points = [100 * (by_seed[one.seed] - accuracy(one)) for one in first if one.seed in by_seed]
+    if not points:
         return ""
-    right = [
-        np.concatenate([pair[side].y_pred == pair[side].y_true for pair in pairs])
-        for side in (0, 1)
-    ]
-    plates = np.concatenate([pair[0].table["plate_id"].to_numpy() for pair in pairs])
-    groups = np.unique(plates, return_inverse=True)[1]
-    found = accuracy_difference(right[0], right[1], groups)
-    low, high = found["interval"]
-    return f"{100 * found['difference']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+    if len(points) < 2:
+        return f"{points[0]:+.2f} (one seed)"
+    average, low, high = student_interval(points)
+    return f"{average:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 if __name__ == "__main__":

@@ -12,18 +12,21 @@ turns on the same machine:
 - plain: `scripts/baseline_plain_keras.py`, which looks at the test images after each epoch; the
   time is that of the first epoch that reaches the target, without looking.
 
-Prints a row per training and writes OUT/time_to_accuracy.json after each. On two idle cores a seed
+Prints a row per training and writes OUT/time_to_accuracy.json after each. Run again, it keeps what
+is finished and repeats the training run that was interrupted. On two idle cores a seed
 of one network takes up to an hour, most of it the plain script.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from baseline_plain_keras import ARCHITECTURES
+from experiments import simulated
 
 SCRIPTS = Path(__file__).resolve().parent
 RATIOS = (0.5667, 0.1, 0.3333)  # of 4,500 images: 2,550, 450 and 1,500
@@ -67,9 +70,7 @@ def sorted_images(options: argparse.Namespace) -> Path:
     data = options.out / "sorted"
     if not data.is_dir():
         options.out.mkdir(parents=True, exist_ok=True)
-        images = options.out / "study"
-        if not images.is_dir():
-            alloyk.simulate(images, images=options.images, image_size=64, seed=11)
+        images = simulated(options.out / "study", images=options.images, image_size=64, seed=11)
         alloyk.split(images, data, ratios=RATIOS)
     return data
 
@@ -79,19 +80,18 @@ def alloyk_rows(options: argparse.Namespace, data: Path, arch: str, seed: int) -
     rows = []
     for minutes in options.budgets:
         run = options.out / f"{arch}-{seed}-{minutes:g}min"
-        metrics = run / "metrics.json"
-        seconds = 0.0
-        if not metrics.is_file():
+        clocked = run / "seconds.txt"
+        if not clocked.is_file():
+            shutil.rmtree(run, ignore_errors=True)
             begun = time.monotonic()
             command = [
                 sys.executable, "-m", "alloyk", "train", "--arch", arch, "--data", str(data),
                 "--run", str(run), "--time-budget", str(minutes), "--set", f"seed={seed}",
             ]  # fmt: skip
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            seconds = time.monotonic() - begun
-            (run / "seconds.txt").write_text(f"{seconds:.1f}\n", encoding="utf-8")
-        seconds = float((run / "seconds.txt").read_text(encoding="utf-8"))
-        accuracy = json.loads(metrics.read_text(encoding="utf-8"))["accuracy"]
+            clocked.write_text(f"{time.monotonic() - begun:.1f}\n", encoding="utf-8")
+        seconds = float(clocked.read_text(encoding="utf-8"))
+        accuracy = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
         rows.append(
             {"arch": arch, "seed": seed, "way": "alloyk", "minutes": minutes,
              "seconds": seconds, "accuracy": accuracy}
@@ -103,13 +103,19 @@ def alloyk_rows(options: argparse.Namespace, data: Path, arch: str, seed: int) -
 
 def plain_row(options: argparse.Namespace, data: Path, arch: str, seed: int) -> dict:
     """The first epoch of the plain script that reaches the target, or its best one."""
-    command = [
-        sys.executable, str(SCRIPTS / "baseline_plain_keras.py"), str(data),
-        str(options.out / f"plain-{arch}-{seed}"), "--arch", arch, "--seed", str(seed),
-        "--target", str(options.target), "--minutes", str(options.minutes), "--epochs", "1000",
-    ]  # fmt: skip
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    epochs = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    out = options.out / f"plain-{arch}-{seed}-{options.target:g}-{options.minutes:g}min"
+    printed = out / "printed.txt"
+    if not printed.is_file():
+        shutil.rmtree(out, ignore_errors=True)  # with its PNG files, whose time is counted
+        command = [
+            sys.executable, str(SCRIPTS / "baseline_plain_keras.py"), str(data), str(out),
+            "--arch", arch, "--seed", str(seed), "--target", str(options.target),
+            "--minutes", str(options.minutes), "--epochs", "1000",
+        ]  # fmt: skip
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        printed.write_text(done.stdout, encoding="utf-8")
+    lines = printed.read_text(encoding="utf-8").splitlines()
+    epochs = [json.loads(line) for line in lines if line.startswith("{")]
     epochs = [epoch for epoch in epochs if "epoch" in epoch]
     reached = [one for one in epochs if one["test_accuracy"] >= options.target]
     row = reached[0] if reached else max(epochs, key=lambda one: one["test_accuracy"])

@@ -54,9 +54,31 @@ def test_macro_f1_and_recall_of_a_class_and_the_ceiling(tmp_path):
     folder = tmp_path / "results" / "long_tail_10"
     write_result(folder, "cross-entropy", 0, rows, ceiling=ceiling)
     text = pages(tmp_path / "results", tmp_path / "docs")["long_tail.md"]
-    cells = "0.6250 | 0.6250 |  | 0.6667 | 0.7500 | 0.0000 | 0.5000 | 0.871 ± 0.002"
-    assert f"| `cross-entropy` | {cells} |" in text
-    assert "No experiment of the plan `long_tail_100` is finished yet." in text
+    cells = "0.6250 | 0.6250 | 0.6667 | 0.7500 | 0.0000 | 0.5000 | 0.871 ± 0.002"
+    assert f"| `resnet18` | 2,550 | {cells} |" in text
+    assert "long_tail_100" not in text  # which has no results
+
+
+def test_networks_without_changes_share_a_table_and_unusual_seeds_are_named(tmp_path):
+    folder = tmp_path / "results" / "recipe"
+    rows = [("1050", "1050")] * 3 + [("2017", "1050")]
+    write_result(folder, "recipe", 2, rows)
+    text = pages(tmp_path / "results", tmp_path / "docs")["recipe.md"]
+    assert "### `recipe`: networks with `recipe` only, no change tested yet" in text
+    assert "| `resnet18` | 2,550 | 0.7500 (seed 2) | 0.7500 |  |" in text
+    assert "minus" not in text
+
+
+def test_the_star_is_explained_once_where_there_is_one(tmp_path):
+    rows = [("1050", "1050"), ("5083", "5083")]
+    for name in ("long_tail_10", "long_tail_100"):
+        write_result(
+            tmp_path / "results" / name, "cross-entropy", 0, rows, packages={"jax": "0.11.2"}
+        )
+    write_result(tmp_path / "results" / "recipe", "recipe", 0, rows)
+    found = pages(tmp_path / "results", tmp_path / "docs")
+    assert found["long_tail.md"].count("trained with Keras on JAX") == 1
+    assert "trained with Keras on JAX" not in found["recipe.md"]
 
 
 def test_controls_have_columns_of_their_own(tmp_path):
@@ -66,10 +88,15 @@ def test_controls_have_columns_of_their_own(tmp_path):
     for seed, found in enumerate(controls):
         write_result(folder, "robust", seed, rows, baselines=found)
     write_result(folder, "log", 0, rows)
+    for name in ("robust", "log"):
+        write_result(tmp_path / "results" / "representation_full", name, 0, rows)
     text = pages(tmp_path / "results", tmp_path / "docs")["preprocessing.md"]
-    assert "mean accuracy from noise alone | of the wedge curve | reference ceiling" in text
+    titles = "accuracy of the noise alone | accuracy of the wedge curve alone | reference ceiling"
+    assert titles in text
     assert "| `robust` | 0.7500, 0.7500 | 0.7500 |  | 0.6000 | 0.8500 |  |" in text
     assert "| `log` | 0.7500 | 0.7500 | +0.0000 | – | – |  |" in text
+    # Without any control in its results, a table has no column for it.
+    assert "| `log` | 0.7500 | 0.7500 | +0.0000 |  |" in text
 
 
 def test_votes_of_seeds_and_the_error_of_a_number(tmp_path):

@@ -4,10 +4,83 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pytest
+
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
 def test_the_committed_pages_are_made_of_the_committed_results():
     command = [sys.executable, SCRIPTS / "result_tables.py", "--check"]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("top\n<!-- end x.py -->\nbottom\n", "must contain <!-- begin x.py -->"),
+        ("top\n<!-- begin x.py -->\nbottom\n", "must contain <!-- end x.py --> after"),
+        (
+            "<!-- end x.py -->\n<!-- begin x.py -->\nbottom\n",
+            "must contain <!-- end x.py --> after",
+        ),
+    ],
+)
+def test_a_page_without_a_comment_stays_as_it_is(tmp_path, text, wanted):
+    from result_pages import replace_tables
+
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(SystemExit, match=wanted) as error:
+        replace_tables(page, "x.py", "table", check=False)
+    assert str(page) in str(error.value)
+    assert page.read_text() == text
+
+
+def test_networks_tested_on_other_images_have_no_common_vote():
+    from result_pages import same_images
+
+    one = pd.DataFrame({"path": ["a.png", "b.png"]})
+    assert same_images([one, one]) is one
+    with pytest.raises(SystemExit, match=r"same images, got 2 from a.png and 2 from b.png"):
+        same_images([one, one[::-1].reset_index(drop=True)])
+
+
+def test_kept_predictions_are_text_and_rounded_probabilities(tmp_path):
+    from result_pages import keep_predictions
+
+    file = tmp_path / "predictions.csv"
+    file.write_text("path,label,predicted,p_0100,thickness_mm\na.png,0100,0100,0.123456,1\n")
+    rows = keep_predictions(file, tmp_path / "kept.csv", ["path", "label"])
+    assert list(rows["predicted"]) == ["0100"]
+    assert (tmp_path / "kept.csv").read_text() == "path,label,p_0100\na.png,0100,0.1235\n"
+    keep_predictions(file, tmp_path / "kept.csv", ["path"], probabilities=False)
+    assert (tmp_path / "kept.csv").read_text() == "path\na.png\n"
+
+
+def test_images_of_a_plate_decide_in_groups_of_all_of_them(tmp_path):
+    from gap_tables import views_table
+
+    # A plate whose first image is right and whose others are wrong, and one that is always right.
+    # Pairs of the first plate: (0.9 + 0.4) / 2 is right, (0.4 + 0.4) / 2 is wrong.
+    table = pd.DataFrame(
+        {
+            "plate_id": np.repeat(["p0", "p1"], 4),
+            "label": "1050",
+            "p_1050": [0.9, 0.4, 0.4, 0.4, 0.8, 0.8, 0.8, 0.8],
+        }
+    )
+    table["p_2017"] = 1 - table["p_1050"]
+    table.to_csv(tmp_path / "views.csv", index=False)
+    text = views_table(tmp_path / "views.csv", "cnn", {1: [0.7, 0.01], 2: [0.8, 0.01]})
+    one, two = text.splitlines()[-2:]
+    assert one.startswith("| 1 | 62.5 [")
+    assert two.startswith("| 2 | 75.0 [")
+    assert "| +12.5 [" in two

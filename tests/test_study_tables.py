@@ -13,7 +13,10 @@ EMPTY = "# Title\n\n<!-- begin study_tables.py -->\n<!-- end study_tables.py -->
 
 
 def write_result(folder, right):
-    """A training run whose first `right` of 40 test plates are classified right."""
+    """A training run whose first `right` of 40 test plates are classified right.
+
+    The first of its two epochs is the best.
+    """
     folder.mkdir(parents=True)
     lines = ["path,label,predicted,p_1050,p_2017,plate_id"]
     for number in range(40):
@@ -29,22 +32,25 @@ def write_result(folder, right):
         "log_loss": 0.25,
         "per_class": {"1050": each, "2017": each},
         "macro": each,
-        "train": {"final_loss": 0.125, "final_val_loss": 0.5},
+        "train": {"best_epoch": 1},
         "confidence_intervals": {"accuracy": [0.5, 1.0]},
         "ceiling": {"accuracy": 0.995, "error": 0.002},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "history.csv").write_text("epoch,loss,val_loss\n1,0.125,0.5\n2,0.0625,0.75\n")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     for row, rights in {
-        "study-fnn": (32, 34), "alloyk-fnn": (36, 38), "alloyk-cnn": (39,),
-        "alloyk-resnet18": (30,), "alloyk-resnet18-1mm": (20,),
+        "study-fnn": (32, 34), "alloyk-fnn": (36, 40), "alloyk-cnn": (39, 38),
+        "alloyk-resnet34": (30, 30), "alloyk-resnet18": (30,), "alloyk-resnet18-1mm": (20,),
+        "study-resnet18": (29,),
     }.items():  # fmt: skip
         for seed, right in enumerate(rights):
             write_result(folder / row / str(seed), right)
+    write_result(folder / "alloyk-resnet18-1mm" / "3", 10)  # no other row has this seed
     page = folder / "page.md"
     page.write_text(EMPTY)
     options = ["--results", folder, "--page", page]
@@ -55,23 +61,27 @@ def page(tmp_path_factory):
 def test_a_network_has_both_recipes_their_difference_and_the_printed_accuracy(page):
     (row,) = [line for line in page.splitlines() if line.startswith("| `fnn` |")]
     # 80 and 85 %: mean 82.5, sd 3.5355, half width 12.7062 · 2.5 = 31.77, cut at 100.
-    assert "| 82.50 [50.73, 100.00] (80.00, 85.00) | 92.50 [60.73, 100.00] (90.00, 95.00) |" in row
-    # 4 of 40 plates more are right, with either seed.
-    assert "| +10.00 [" in row
-    assert row.endswith("| 95.8 | -3.3 |")
+    assert "| 82.50 [50.73, 100.00] (80.00, 85.00) | 95.00 [31.47, 100.00] (90.00, 100.00) |" in row
+    # 10 and 15 points: mean 12.5, sd 3.5355, half width 31.77 again.
+    assert "| +12.50 [-19.27, +44.27] |" in row
+    assert row.endswith("| 95.8 | -0.8 |")
 
 
-def test_one_seed_has_the_interval_over_plates(page):
-    assert "| `cnn` |  | 97.50 [50.00, 100.00] (one seed) |  |  |  |" in page
+def test_one_seed_has_the_interval_over_plates_and_a_difference_without_one(page):
+    (row,) = [line for line in page.splitlines() if line.startswith("| `resnet18` |")]
+    assert "| 72.50 [50.00, 100.00] (one seed) | 75.00 [50.00, 100.00] (one seed) |" in row
+    assert "| +2.50 (one seed) |" in row
 
 
-def test_figures_are_means_over_seeds(page):
+def test_losses_are_of_the_best_epoch(page):
     assert "| `alloyk-fnn` | 2 | 0.1250 | 0.5000 | 0.2500 | 0.8750 | 0.8750 | 0.7500 |" in page
 
 
-def test_votes_are_of_the_networks_that_have_the_seed(page):
+def test_votes_are_of_the_networks_that_have_all_seeds(page):
     # Sorted by plate, the right ones are nested: the soft vote is that of the majority of three.
-    assert "| `alloyk` | 0 | 3 | 97.50 | 90.00 | 90.00 |" in page
+    three = "`fnn`, `cnn`, `resnet34`"
+    assert f"| `alloyk` | 0 | {three} | 97.50 | 90.00 | 90.00 |" in page
+    assert f"| `alloyk` | 1 | {three} | 100.00 | 95.00 | 95.00 |" in page
     assert "| `study` | 0 |" not in page  # one network has no vote
 
 
@@ -81,6 +91,6 @@ def test_a_changed_row_stands_beside_the_row_it_differs_from(page):
 
 
 def test_what_is_not_trained_is_listed(page):
-    assert "### Not trained yet\n\n`study-cnn`, `study-resnet18`" in page
+    assert "### Not trained yet\n\n`study-cnn`, `study-resnet34`" in page
     assert page.startswith("# Title")
     assert page.endswith("-->\nend\n")

@@ -1,0 +1,91 @@
+"""Scripts that train: what they reuse of an earlier call, and what they refuse."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def test_simulated_images_made_with_other_options_are_refused(tmp_path):
+    from experiments import simulated
+
+    folder = tmp_path / "plates"
+    options = {"preset": "easy", "images": 4, "image_size": 32, "seed": 7}
+    simulated(folder, **options)
+    before = sorted(folder.rglob("*"))
+    assert simulated(folder, **options) == folder
+    assert sorted(folder.rglob("*")) == before
+    for other in ({"images_per_plate": 2}, {"seed": 8}, {"set": {"wedge.height_mm": 12}}):
+        with pytest.raises(SystemExit, match="must be simulated with the options of this script"):
+            simulated(folder, **{**options, **other})
+
+
+def test_a_missing_data_set_is_a_usage_error(tmp_path):
+    command = [sys.executable, SCRIPTS / "defaults_check.py", tmp_path, tmp_path / "out"]
+    found = subprocess.run([*command, "--sets", "castings"], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert f"FOLDER_OF_SETS must have a folder castings, got {tmp_path}" in found.stderr
+
+
+def test_images_of_a_plate_are_a_power_of_two(tmp_path):
+    (tmp_path / "efficientnetb0").mkdir()
+    (tmp_path / "efficientnetb0" / "model.keras").touch()
+    command = [sys.executable, SCRIPTS / "gap_runs.py", tmp_path, "--views", "6"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "--views must be a power of two, got 6" in found.stderr
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Commands that were run in place of trainings; each leaves the files of a finished one."""
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        if "--run" in command:
+            folder = Path(command[command.index("--run") + 1])
+            folder.mkdir(parents=True)  # fails where an unfinished run is left
+            (folder / "metrics.json").write_text(json.dumps({"accuracy": 0.995}))
+            return subprocess.CompletedProcess(command, 0)
+        Path(command[3]).mkdir(parents=True)
+        epochs = [{"epoch": 1, "seconds": 60.0, "test_accuracy": 0.99}, {"end": True}]
+        text = "\n".join(json.dumps(epoch) for epoch in epochs)
+        return subprocess.CompletedProcess(command, 0, stdout=text)
+
+    monkeypatch.setattr("time_to_accuracy.subprocess.run", run)
+    return commands
+
+
+@pytest.mark.parametrize("left", [(), ("metrics.json",)])
+def test_an_interrupted_time_to_accuracy_starts_again(tmp_path, trained, left):
+    from time_to_accuracy import alloyk_rows, plain_row
+
+    options = argparse.Namespace(out=tmp_path, budgets=[2, 4], target=0.99, minutes=40)
+    unfinished = tmp_path / "resnet18-0-2min"
+    unfinished.mkdir()
+    for name in left:
+        (unfinished / name).write_text("{}")
+    (tmp_path / "plain-resnet18-0-0.99-40min").mkdir()
+    rows = [
+        (
+            *alloyk_rows(options, tmp_path, "resnet18", 0),
+            plain_row(options, tmp_path, "resnet18", 0),
+        )
+        for _ in range(2)
+    ]
+    assert rows[0] == rows[1]  # the second call takes what the first one left
+    assert len(trained) == 2
+    ours, plain = rows[0]
+    assert (ours["minutes"], ours["accuracy"]) == (2, 0.995)
+    assert (plain["seconds"], plain["epochs"]) == (60.0, 1)
