@@ -50,7 +50,7 @@ def page(tmp_path_factory):
     }.items():  # fmt: skip
         for seed, right in enumerate(rights):
             write_result(folder / row / str(seed), right)
-    write_result(folder / "alloyk-resnet18-1mm" / "3", 10)  # no other row has this seed
+    write_result(folder / "alloyk-cnn" / "4", 10)  # no other row has this seed
     page = folder / "page.md"
     page.write_text(EMPTY)
     options = ["--results", folder, "--page", page]
@@ -73,6 +73,11 @@ def test_one_seed_has_the_interval_over_plates_and_a_difference_without_one(page
     assert "| +2.50 (one seed) |" in row
 
 
+def test_every_seed_of_a_row_is_shown(page):
+    (row,) = [line for line in page.splitlines() if line.startswith("| `cnn` |")]
+    assert "(97.50, 95.00, 25.00)" in row
+
+
 def test_losses_are_of_the_best_epoch(page):
     assert "| `alloyk-fnn` | 2 | 0.1250 | 0.5000 | 0.2500 | 0.8750 | 0.8750 | 0.7500 |" in page
 
@@ -82,6 +87,7 @@ def test_votes_are_of_the_networks_that_have_all_seeds(page):
     three = "`fnn`, `cnn`, `resnet34`"
     assert f"| `alloyk` | 0 | {three} | 97.50 | 90.00 | 90.00 |" in page
     assert f"| `alloyk` | 1 | {three} | 100.00 | 95.00 | 95.00 |" in page
+    assert "| `alloyk` | 4 |" not in page
     assert "| `study` | 0 |" not in page  # one network has no vote
 
 
