@@ -48,10 +48,10 @@ STUDY_TRAINING: Settings = {
     "train": {"epochs": 100, "batch_size": 32, "patience": 10, "start_from_epoch": 30},
 }
 
-# Where the recipe `alloyk` departs from Table 1; the experiments are in docs/recipe.md.
+# Where the recipe `alloyk` departs from Table 1; docs/recipe.md says what was tested.
 ALLOYK: dict[str, Settings] = {
-    # SGD at the table's rate learns little. At Adam's usual rate of 0.001, one step can change all
-    # of a unit's thousands of weights at once, and the result depends on the seed.
+    # At Adam's usual rate of 0.001, one step can change all of a unit's thousands of weights at
+    # once.
     "fnn": {
         "optimizer": {
             "name": "adam",
@@ -72,8 +72,8 @@ ALLOYK: dict[str, Settings] = {
         },
     },
     # RMSprop as in Tan and Le (2019, section 5): momentum 0.9, and the epsilon of 0.001 of their
-    # published code. AdamW stayed near chance from scratch. With few epochs, the batch-norm
-    # averages must converge within one, and no block is dropped.
+    # published code. With few epochs, the batch-norm averages must converge within one, and no
+    # block is dropped.
     "efficientnetb0": {
         "model": {"batch_norm_momentum": 0.9, "stochastic_depth": 0.0},
         "optimizer": {"momentum": 0.9, "epsilon": 0.001},

@@ -18,9 +18,11 @@ from alloyk.training.schedules import PacedSchedule
 
 TAIL_SECONDS = 9.0
 """Time after training that does not depend on the images: figures, files, traced functions. Of a
-machine on which TensorFlow's start takes `START_SECONDS`; scaled with what the start took."""
+machine on which a run takes `START_SECONDS` before it trains; scaled with what this one took, at
+most threefold."""
 
 START_SECONDS = 8.0
+"""From the start of the command until the images of a small data set are read."""
 
 EPOCHS_WITHOUT_END = 1_000_000
 
