@@ -1,6 +1,5 @@
 """The meeting of workers, without TensorFlow: who is missing, different or lost."""
 
-import json
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ from workers import addresses, tf_config
 
 from alloyk.errors import ConfigError, LostError
 from alloyk.runtime import peers as peers_module
-from alloyk.runtime.cluster import Cluster, cluster_from_environment
+from alloyk.runtime.cluster import Cluster
 from alloyk.runtime.peers import meet
 
 
@@ -212,37 +211,3 @@ def test_sigterm_ends_a_worker_that_waits(workers):
     process.send_signal(signal.SIGTERM)
     assert process.wait(5) == -signal.SIGTERM
     process.stdout.close()
-
-
-def described(workers, task, **further):
-    return json.dumps({"cluster": {"worker": workers, **further}, "task": task})
-
-
-FIRST = {"type": "worker", "index": 0}
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("one:2222", "one:2222"),
-        ("[]", r"\[\]"),
-        (described(["a:1", "a:1"], FIRST), "one address twice"),
-        (described(["a:1", "b"], FIRST), "the address 'b'"),
-        (described(["a:1", "b:1"], {"type": "worker", "index": 2}), "the task {.*2}"),
-        (described(["a:1", "b:1"], FIRST, ps=["c:1"]), "the job ps"),
-    ],
-)
-def test_a_wrong_description_is_an_error(monkeypatch, text, found):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ConfigError, match=rf"^TF_CONFIG must be like {{.*}}, got {found}; correct"):
-        cluster_from_environment()
-
-
-def test_a_chief_job_comes_before_the_workers(monkeypatch):
-    text = (
-        '{"cluster": {"worker": ["b:1"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
-    )
-    monkeypatch.setenv("TF_CONFIG", text)
-    assert cluster_from_environment() == Cluster(("a:1", "b:1"), 1)
-    monkeypatch.setenv("TF_CONFIG", text.replace('"type": "worker"', '"type": "chief"'))
-    assert cluster_from_environment().is_chief
