@@ -17,6 +17,9 @@ from alloyk.runtime.cluster import Cluster
 from alloyk.runtime.frames import Frame, receive, send
 from alloyk.runtime.peers import Peers
 
+ANSWER_S = 5.0
+"""Longest wait for a message of a worker that is connected."""
+
 
 def meet(cluster: Cluster, described: Mapping[str, Any], timeout_s: float) -> Peers:
     """Connect to all other workers, and compare what they are about to do.
@@ -90,16 +93,16 @@ def _accept_all(
         while len(found) < len(cluster.addresses) - 1:
             listener.settimeout(max(deadline - time.monotonic(), 0.001))
             connection, _ = listener.accept()
-            try:
-                connection.settimeout(5.0)
-                hello = receive(connection).header
-                index = int(hello["index"]) if hello["program"] == "alloyk" else 0
-            except (OSError, EOFError, ValueError, KeyError, TypeError, struct.error):
+            index = _index_of(connection)
+            if index is None:
                 connection.close()  # this is no worker
                 continue
-            if not 0 < index < len(cluster.addresses) or index in found:
-                _refuse(connection, f"there is another worker {index} already")
+            objection = _objection(cluster, index, found)
+            if objection is not None:
+                _refuse(connection, objection)
                 continue
+            if index in found:
+                found[index].close()
             found[index] = connection
     except TimeoutError:
         missing = [i for i in range(1, len(cluster.addresses)) if i not in found]
@@ -121,6 +124,45 @@ def _accept_all(
     return dict(sorted(found.items()))
 
 
+def _index_of(connection: socket.socket) -> int | None:
+    """The number of the worker that has connected; None if it is another program."""
+    connection.settimeout(ANSWER_S)
+    try:
+        hello = receive(connection).header
+    except (OSError, EOFError, ValueError, struct.error):
+        return None
+    index = hello.get("index")
+    return index if hello.get("program") == "alloyk" and isinstance(index, int) else None
+
+
+def _objection(cluster: Cluster, index: int, found: Mapping[int, socket.socket]) -> str | None:
+    """Why this worker cannot take part; None if it can."""
+    if not 0 < index < len(cluster.addresses):
+        return (
+            f"TF_CONFIG must have the same addresses on all workers, got {len(cluster.addresses)} "
+            f"workers on worker 0 and a worker {index}; correct it, and start all again"
+        )
+    if index in found and not _has_ended(found[index]):
+        return (
+            f"TF_CONFIG must have another index on each worker, got {index} on two; correct it, or "
+            f"end the other worker {index}"
+        )
+    return None
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether a worker that waits for an answer has closed its connection."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(ANSWER_S)
+
+
 def _refuse(connection: socket.socket, text: str) -> None:
     with contextlib.suppress(OSError), connection:
         send(connection, Frame({"kind": "refused", "text": text}))
@@ -138,7 +180,7 @@ def _connect(cluster: Cluster, deadline: float, timeout_s: float) -> socket.sock
             continue
         try:
             send(connection, Frame({"program": "alloyk", "index": cluster.index}))
-            connection.settimeout(max(deadline + 5.0 - time.monotonic(), 0.1))
+            connection.settimeout(max(deadline + ANSWER_S - time.monotonic(), 0.1))
             answer = receive(connection).header
         except (OSError, EOFError, ValueError, struct.error):
             answered = True

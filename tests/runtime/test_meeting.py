@@ -14,6 +14,7 @@ from workers import tf_config
 
 from alloyk.errors import ConfigError
 from alloyk.runtime.cluster import Cluster
+from alloyk.runtime.frames import Frame, receive, send
 from alloyk.runtime.meeting import meet
 
 
@@ -114,3 +115,68 @@ def test_sigterm_ends_a_worker_that_waits(workers):
     process.send_signal(signal.SIGTERM)
     assert process.wait(5) == -signal.SIGTERM
     process.stdout.close()
+
+
+def hello(workers, index):
+    """A connection to the chief that has said which worker it is, as the first step of `meet`."""
+    host, port = workers[0].split(":")
+    for _ in range(200):
+        try:
+            connection = socket.create_connection((host, int(port)), timeout=5)
+        except OSError:
+            time.sleep(0.02)
+            continue
+        send(connection, Frame({"program": "alloyk", "index": index}))
+        return connection
+    raise AssertionError("the chief does not listen")
+
+
+@pytest.mark.parametrize("index", [2, -1])
+def test_a_worker_that_the_chief_does_not_know_is_told_so(workers, index):
+    def unknown():
+        with hello(workers, index) as connection:
+            return receive(connection).header["text"]
+
+    chief, text, worker = together(
+        lambda: meet(Cluster(workers[:2], 0), {}, 10.0),
+        unknown,
+        lambda: (time.sleep(0.5), meet(Cluster(workers[:2], 1), {}, 10.0))[1],
+    )
+    assert text == (
+        "TF_CONFIG must have the same addresses on all workers, got 2 workers on worker 0 and a "
+        f"worker {index}; correct it, and start all again"
+    )
+    assert [chief.count, worker.count] == [2, 2]
+    chief.close()
+    worker.close()
+
+
+def test_a_second_worker_of_one_index_is_refused(workers):
+    def first_and_second():
+        with hello(workers, 1):
+            time.sleep(0.3)
+            meet(Cluster(workers, 1), {}, 10.0)
+
+    chief, second = together(lambda: meet(Cluster(workers, 0), {}, 2.0), first_and_second)
+    assert isinstance(chief, ConfigError)
+    assert str(second) == (
+        "TF_CONFIG must have another index on each worker, got 1 on two; correct it, or end the "
+        "other worker 1"
+    )
+
+
+def test_a_worker_that_is_started_again_replaces_the_one_that_ended(workers):
+    def ended_and_started_again():
+        for _ in range(2):
+            hello(workers, 1).close()
+            time.sleep(0.2)
+        return meet(Cluster(workers, 1), {}, 10.0)
+
+    met = together(
+        lambda: meet(Cluster(workers, 0), {}, 10.0),
+        ended_and_started_again,
+        lambda: (time.sleep(1.0), meet(Cluster(workers, 2), {}, 10.0))[1],
+    )
+    assert [one.count for one in met] == [3] * 3
+    for one in met:
+        one.close()
