@@ -6,6 +6,7 @@ when TensorFlow starts its server on it.
 """
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -68,20 +69,22 @@ def refuse_differences(cluster: Cluster, described: list[dict[str, Any]]) -> Non
 
 
 def _listener(cluster: Cluster) -> socket.socket:
-    """Take the port of this worker, which TensorFlow will use."""
+    """Take the port of this worker, which TensorFlow will use, on IPv4 and IPv6."""
     port = int(cluster.addresses[cluster.index].rpartition(":")[2])
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    both = socket.has_dualstack_ipv6()
     try:
-        listener.bind(("", port))
-        listener.listen(len(cluster.addresses))
+        return socket.create_server(
+            ("", port),
+            family=socket.AF_INET6 if both else socket.AF_INET,
+            backlog=len(cluster.addresses),
+            dualstack_ipv6=both,
+        )
     except OSError as error:
-        listener.close()
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(
-            f"the port {port} of {cluster.name_of(cluster.index)} must be free, got: "
-            f"{error.strerror}; end the process that uses it, or choose another port in TF_CONFIG"
+            f"the port {port} of {cluster.name_of(cluster.index)} must be free, got: {reason}; end "
+            "the process that uses it, or choose another port in TF_CONFIG"
         ) from None
-    return listener
 
 
 def _accept_all(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from met_workers import meeting, together
@@ -15,15 +16,45 @@ from workers import tf_config
 from alloyk.errors import ConfigError
 from alloyk.runtime.cluster import Cluster
 from alloyk.runtime.frames import Frame, receive, send
-from alloyk.runtime.meeting import meet
+from alloyk.runtime.meeting import _listener, meet
 
 
-def test_a_port_of_tensorflow_is_free_again_while_the_connections_are_open(met, workers):
+def has_ipv6():
+    """Whether a program can listen on `::1`."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+FAMILIES = [socket.AF_INET, pytest.param(socket.AF_INET6, marks=needs_ipv6)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_port_of_tensorflow_is_free_again_while_the_connections_are_open(met, workers, family):
     for address in workers:
-        with socket.socket() as again:
+        with socket.socket(family) as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("", int(address.rpartition(":")[2])))
             again.listen()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["[::1]", "127.0.0.1"])
+def test_a_chief_listens_on_both_kinds_of_addresses(workers, host):
+    port = workers[0].rpartition(":")[2]
+    met = meeting((f"{host}:{port}", *workers[1:]))
+    assert [one.count for one in met] == [3] * 3
+    for one in met:
+        one.close()
+
+
+def test_a_machine_without_ipv6_listens_on_ipv4(workers, monkeypatch):
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with closing(_listener(Cluster(workers, 0))) as listener:
+        assert listener.family == socket.AF_INET
 
 
 def test_a_missing_worker_is_named_by_all_in_time(workers):
@@ -74,7 +105,8 @@ def test_a_port_in_use_is_an_error(workers):
     with (
         socket.create_server(("", port)),
         pytest.raises(
-            ConfigError, match=rf"^the port {port} of worker 1 .* must be free, got: Add"
+            ConfigError,
+            match=rf"^the port {port} of worker 1 .* must be free, got: Address already in use;",
         ),
     ):
         meet(Cluster(workers, 1), {}, 5.0)
