@@ -10,12 +10,12 @@ import time
 from contextlib import closing
 
 import pytest
-from met_workers import meeting, together
+from met_workers import hello, meeting, together
 from workers import tf_config
 
 from alloyk.errors import ConfigError
 from alloyk.runtime.cluster import Cluster
-from alloyk.runtime.frames import Frame, receive, send
+from alloyk.runtime.frames import receive
 from alloyk.runtime.meeting import _listener, meet
 
 
@@ -147,20 +147,6 @@ def test_sigterm_ends_a_worker_that_waits(workers):
     process.send_signal(signal.SIGTERM)
     assert process.wait(5) == -signal.SIGTERM
     process.stdout.close()
-
-
-def hello(workers, index):
-    """A connection to the chief that has said which worker it is, as the first step of `meet`."""
-    host, port = workers[0].split(":")
-    for _ in range(200):
-        try:
-            connection = socket.create_connection((host, int(port)), timeout=5)
-        except OSError:
-            time.sleep(0.02)
-            continue
-        send(connection, Frame({"program": "alloyk", "index": index}))
-        return connection
-    raise AssertionError("the chief does not listen")
 
 
 @pytest.mark.parametrize("index", [2, -1])
