@@ -5,6 +5,8 @@ Source: https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,9 @@ VARIABLE = "TF_CONFIG"
 EXAMPLE = (
     '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
+JOBS = ("chief", "worker")
+"""Jobs of a cluster, in the order of their workers."""
+_PORT = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,12 @@ def cluster_from_environment() -> Cluster | None:
         return None
     try:
         described = json.loads(text)
-        jobs, task = described.get("cluster", {}), described.get("task", {})
-        addresses = tuple(address for job in ("chief", "worker") for address in jobs.get(job, ()))
-        others = sorted(set(jobs) - {"chief", "worker"})
-    except (ValueError, AttributeError, TypeError):
-        raise _refused(text) from None
-    if others:
-        raise _refused(f"the job {others[0]}")
+    except ValueError:
+        raise _refused(" ".join(text.split())) from None
+    if not isinstance(described, dict):
+        raise _refused(json.dumps(described))
+    jobs = _jobs(described.get("cluster", {}))
+    addresses = tuple(address for job in JOBS for address in jobs.get(job, ()))
     for address in addresses:
         if not _is_address(address):
             raise _refused(f"the address {address!r}")
@@ -70,20 +74,33 @@ def cluster_from_environment() -> Cluster | None:
         raise _refused("one address twice")
     if len(addresses) < 2:
         return None
-    return Cluster(addresses, _index(jobs, task))
+    return Cluster(addresses, _index(jobs, described.get("task")))
 
 
-def _index(jobs: dict[str, Any], task: Any) -> int:
+def _jobs(found: Any) -> dict[str, list[str]]:
+    """The addresses of each job."""
+    if not isinstance(found, dict):
+        raise _refused(f'"cluster": {json.dumps(found)}')
+    for job, addresses in sorted(found.items()):
+        if job not in JOBS:
+            raise _refused(f"the job {job}")
+        if not isinstance(addresses, list) or not all(isinstance(one, str) for one in addresses):
+            raise _refused(f'"{job}": {json.dumps(addresses)}')
+    return found
+
+
+def _index(jobs: Mapping[str, list[str]], task: Any) -> int:
     """Number of this process among the chief and the workers."""
-    kind, number = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
-    if kind not in jobs or not isinstance(number, int) or not 0 <= number < len(jobs[kind]):
+    job, number = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
+    addresses = jobs.get(job, []) if isinstance(job, str) else []
+    if type(number) is not int or not 0 <= number < len(addresses):  # a bool is an `int`
         raise _refused(f"the task {json.dumps(task)}")
-    return number + (len(jobs.get("chief", ())) if kind == "worker" else 0)
+    return number + (len(jobs.get("chief", ())) if job == "worker" else 0)
 
 
-def _is_address(address: Any) -> bool:
-    host, _, port = str(address).rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 65536
+def _is_address(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host.strip("[]")) and _PORT.fullmatch(port) is not None and 0 < int(port) < 65536
 
 
 def _refused(found: str) -> ConfigError:

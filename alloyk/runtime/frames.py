@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,27 +33,34 @@ def send(connection: socket.socket, frame: Frame) -> None:
         connection.sendall(frame.body)
 
 
-def receive(connection: socket.socket) -> Frame:
+def receive(connection: socket.socket, arrived: Callable[[], None] = lambda: None) -> Frame:
     """Receive a message.
+
+    Args:
+        connection: Connected socket.
+        arrived: Called whenever a part of the message has arrived.
 
     Raises:
         EOFError: The connection has ended.
         ValueError: What was received is no message.
     """
-    magic, header_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size))
+    magic, header_length, body_length = _LENGTHS.unpack(
+        _exactly(connection, _LENGTHS.size, arrived)
+    )
     if magic != MAGIC or header_length > MAX_HEADER_BYTES:
         raise ValueError("not a message of alloyk")
-    header = json.loads(_exactly(connection, header_length))
+    header = json.loads(_exactly(connection, header_length, arrived))
     if not isinstance(header, dict):
         raise ValueError("not a message of alloyk")
-    return Frame(header, _exactly(connection, body_length))
+    return Frame(header, _exactly(connection, body_length, arrived))
 
 
-def _exactly(connection: socket.socket, count: int) -> bytes:
+def _exactly(connection: socket.socket, count: int, arrived: Callable[[], None]) -> bytes:
     received = bytearray()
     while len(received) < count:
         part = connection.recv(min(count - len(received), 1 << 20))
         if not part:
             raise EOFError("the connection has ended")
+        arrived()
         received += part
     return bytes(received)

@@ -1,9 +1,7 @@
-"""Connections between the workers of one training run: who is there, and who is lost.
+"""Connections between the workers of one training run, which report a lost worker.
 
-TensorFlow waits without end for a worker that does not start, and ignores SIGTERM meanwhile. So the
-workers meet here first, over plain TCP, on the chief's port of `TF_CONFIG`; the port is free again
-when TensorFlow starts its server on it. The connections stay open until the run is finished: they
-report a worker that ended or no longer answers, which would leave all others waiting.
+The connections that `alloyk.runtime.meeting` makes stay open until the run is finished: they report
+a worker that ended or no longer answers, which would leave all others waiting.
 """
 
 import contextlib
@@ -18,15 +16,22 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from alloyk.errors import ConfigError, LostError
+from alloyk.errors import LostError
 from alloyk.runtime.cluster import Cluster
-from alloyk.runtime.frames import Frame, receive, send
+from alloyk.runtime.frames import Frame
+from alloyk.runtime.links import BEAT_S, Link
 
-BEAT_S = 2.0
+UNUSUAL_S = 3 * BEAT_S
+"""A worker that is silent for this long may be lost soon."""
+CHECK_S = 2.0
 SILENCE_S = 30.0
 """A worker from which nothing was heard for this long is lost."""
 GRACE_S = 10.0
 """Time for the main thread to end by itself, once a worker is lost."""
+CLOSE_S = 5.0
+"""Longest time to send what is queued when the connections are closed."""
+PART_BYTES = 2**20
+"""Files are sent in parts of this size, each confirmed: a failure is told before the next part."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +47,15 @@ class Peers:
     def __init__(self, cluster: Cluster, connections: Mapping[int, socket.socket]) -> None:
         self.cluster = cluster
         self.failure: str | None = None
-        self._connections = dict(connections)
         self._received: dict[int, deque[Frame]] = {index: deque() for index in connections}
-        self._heard = {index: time.monotonic() for index in connections}
-        self._locks = {index: threading.Lock() for index in connections}
         self._changed = threading.Condition()
+        self._links = {
+            index: Link(connection, self._changed) for index, connection in connections.items()
+        }
         self._closed = threading.Event()
-        for index, connection in self._connections.items():
-            connection.settimeout(None)
+        for index in self._links:
             self._thread(self._listen, index)
-        self._thread(self._beat)
+        self._thread(self._watch)
 
     @property
     def is_chief(self) -> bool:
@@ -67,7 +71,7 @@ class Peers:
     def is_one_silent(self) -> bool:
         """Whether a worker has been silent for longer than usual, and may be lost soon."""
         now = time.monotonic()
-        return any(now - heard > 3 * BEAT_S for heard in self._heard.values())
+        return any(now - link.heard > UNUSUAL_S for link in self._links.values())
 
     def wait_for_loss(self, seconds: float) -> str | None:
         """Which worker was lost, if TensorFlow has noticed it before this connection did.
@@ -91,11 +95,11 @@ class Peers:
             LostError: A worker ended, failed or no longer answers.
         """
         if not self.is_chief:
-            self._send(0, Frame({"kind": name, "value": value}))
+            self._send(Frame({"kind": name, "value": value}))
             return list(self._next(0, name).header["values"])
-        found = {index: self._next(index, name).header["value"] for index in self._connections}
+        found = {index: self._next(index, name).header["value"] for index in self._links}
         values = [value, *(found[index] for index in range(1, self.count))]
-        self._send_all(Frame({"kind": name, "values": values}))
+        self._send(Frame({"kind": name, "values": values}))
         return values
 
     def share_files(self, files: Mapping[str, bytes] | None) -> dict[str, bytes]:
@@ -105,40 +109,56 @@ class Peers:
             files: Name → content on the chief; not used on the others.
         """
         if not self.is_chief:
-            frame = self._next(0, "files")
-            whole, at, found = frame.body, 0, {}
-            for name, length in frame.header["lengths"].items():
-                found[name] = whole[at : at + length]
-                at += length
-            return found
+            lengths = self._next(0, "files").header["lengths"]
+            return {name: self._next_file(length) for name, length in lengths.items()}
         files = dict(files or {})
         lengths = {name: len(content) for name, content in files.items()}
-        self._send_all(Frame({"kind": "files", "lengths": lengths}, b"".join(files.values())))
+        self._send(Frame({"kind": "files", "lengths": lengths}))
+        for content in files.values():
+            for start in range(0, len(content), PART_BYTES):
+                self._send(Frame({"kind": "part"}, content[start : start + PART_BYTES]))
+                for index in self._links:
+                    self._next(index, "received")
         return files
 
     def fail(self, text: str) -> None:
         """Tell all workers that this one has failed."""
         if self.failure is None:
-            self._send_all(Frame({"kind": "failed", "text": text}))
+            self._queue(Frame({"kind": "failed", "text": text}))
 
     def close(self) -> None:
         """Close the connections; nothing is reported as lost from here on."""
         self._closed.set()
-        for index, connection in self._connections.items():
-            with contextlib.suppress(OSError), self._locks[index]:
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+        deadline = time.monotonic() + CLOSE_S
+        for link in self._links.values():
+            link.close(max(deadline - time.monotonic(), 0))
 
     def _thread(self, function: Callable[..., None], *arguments: Any) -> None:
         threading.Thread(target=function, args=arguments, daemon=True, name="peers").start()
 
-    def _send(self, index: int, frame: Frame) -> None:
-        with contextlib.suppress(OSError), self._locks[index]:  # `_listen` reports the loss
-            send(self._connections[index], frame)
+    def _send(self, frame: Frame) -> None:
+        """Send a message to all connected workers, and wait until the system has taken it.
 
-    def _send_all(self, frame: Frame) -> None:
-        for index in self._connections:
-            self._send(index, frame)
+        What is only queued would not be sent while the main thread waits inside TensorFlow, which
+        may hold Python's lock.
+        """
+        self._queue(frame)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.failure or all(link.is_sent for link in self._links.values())
+            )
+
+    def _queue(self, frame: Frame) -> None:
+        for link in self._links.values():
+            link.send(frame)
+
+    def _next_file(self, length: int) -> bytes:
+        """The next file of the chief."""
+        content = bytearray()
+        while len(content) < length:
+            content += self._next(0, "part").body
+            self._send(Frame({"kind": "received"}))
+        return bytes(content)
 
     def _next(self, index: int, kind: str) -> Frame:
         """The next message of a worker."""
@@ -157,10 +177,9 @@ class Peers:
         reason = "ended"
         while True:
             try:
-                frame = receive(self._connections[index])
+                frame = self._links[index].receive()
             except (OSError, EOFError, ValueError, struct.error):
                 break
-            self._heard[index] = time.monotonic()
             kind = frame.header.get("kind")
             if kind == "failed":
                 text = str(frame.header.get("text"))
@@ -172,13 +191,12 @@ class Peers:
                     self._changed.notify_all()
         self._lose(reason if reason.startswith("worker ") else f"{name} {reason}")
 
-    def _beat(self) -> None:
-        """Send a sign of life, and watch for those of the others."""
-        while not self._closed.wait(BEAT_S):
-            self._send_all(Frame({"kind": "beat"}))
+    def _watch(self) -> None:
+        """Report a worker from which nothing arrives."""
+        while not self._closed.wait(CHECK_S):
             now = time.monotonic()
-            for index, heard in self._heard.items():
-                if now - heard > SILENCE_S:
+            for index, link in self._links.items():
+                if now - link.heard > SILENCE_S:
                     name = self.cluster.name_of(index)
                     self._lose(f"{name} has not answered for {SILENCE_S:.0f} s")
 
@@ -189,7 +207,7 @@ class Peers:
             self.failure = text
             self._changed.notify_all()
         if self.is_chief:
-            self._send_all(Frame({"kind": "failed", "text": text}))
+            self._queue(Frame({"kind": "failed", "text": text}))
         self._thread(self._end_if_stuck)
 
     def _end_if_stuck(self) -> None:
@@ -206,141 +224,3 @@ def end_process(code: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def meet(cluster: Cluster, described: Mapping[str, Any], timeout_s: float) -> Peers:
-    """Connect to all other workers, and compare what they are about to do.
-
-    Args:
-        cluster: All workers.
-        described: Name → JSON value, which must be equal on all workers.
-        timeout_s: Longest wait for the others.
-
-    Raises:
-        ConfigError: A worker is missing, differs in `described`, or a port is in use.
-    """
-    deadline = time.monotonic() + timeout_s
-    with contextlib.closing(_listener(cluster)) as own:
-        if cluster.is_chief:
-            connections = _accept_all(cluster, own, deadline, timeout_s)
-        else:
-            connections = {0: _connect(cluster, deadline, timeout_s)}
-    peers = Peers(cluster, connections)
-    try:
-        refuse_differences(cluster, peers.gather("described", dict(described)))
-    except BaseException:
-        peers.close()
-        raise
-    return peers
-
-
-def refuse_differences(cluster: Cluster, described: list[dict[str, Any]]) -> None:
-    """Raise unless all workers described the same.
-
-    >>> pair = Cluster(("one:1", "two:1"), 0)
-    >>> refuse_differences(pair, [{"keras": "3.15.1"}, {"keras": "3.14.0"}])
-    Traceback (most recent call last):
-    ...
-    alloyk.errors.ConfigError: keras must be the same on all workers, got 3.15.1 on worker 0 (one:1)
-    and 3.14.0 on worker 1 (two:1)
-    """
-    first = described[0]
-    for index, other in enumerate(described):
-        for name in [*first, *(name for name in other if name not in first)]:
-            if first.get(name) != other.get(name):
-                raise ConfigError(
-                    f"{name} must be the same on all workers, got {first.get(name)} on "
-                    f"{cluster.name_of(0)} and {other.get(name)} on {cluster.name_of(index)}"
-                )
-
-
-def _listener(cluster: Cluster) -> socket.socket:
-    """Take the port of this worker, which TensorFlow will use."""
-    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("", port))
-        listener.listen(len(cluster.addresses))
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"the port {port} of {cluster.name_of(cluster.index)} must be free, got: "
-            f"{error.strerror}; end the process that uses it, or choose another port in TF_CONFIG"
-        ) from None
-    return listener
-
-
-def _accept_all(
-    cluster: Cluster, listener: socket.socket, deadline: float, timeout_s: float
-) -> dict[int, socket.socket]:
-    """Wait until every worker has connected."""
-    found: dict[int, socket.socket] = {}
-    try:
-        while len(found) < len(cluster.addresses) - 1:
-            listener.settimeout(max(deadline - time.monotonic(), 0.001))
-            connection, _ = listener.accept()
-            try:
-                connection.settimeout(5.0)
-                hello = receive(connection).header
-                index = int(hello["index"]) if hello["program"] == "alloyk" else 0
-            except (OSError, EOFError, ValueError, KeyError, TypeError, struct.error):
-                connection.close()  # this is no worker
-                continue
-            if not 0 < index < len(cluster.addresses) or index in found:
-                _refuse(connection, f"there is another worker {index} already")
-                continue
-            found[index] = connection
-    except TimeoutError:
-        missing = [i for i in range(1, len(cluster.addresses)) if i not in found]
-        text = (
-            f"all {len(cluster.addresses)} workers must start within {timeout_s:g} s, got no "
-            f"connection from {', '.join(map(cluster.name_of, missing))}; start the missing ones, "
-            "check that they reach the address of worker 0, or raise train.peer_timeout_seconds"
-        )
-        for connection in found.values():
-            _refuse(connection, text)
-        raise ConfigError(text) from None
-    except BaseException:
-        for connection in found.values():
-            connection.close()
-        raise
-    for connection in found.values():
-        with contextlib.suppress(OSError):  # reported as lost by `Peers`
-            send(connection, Frame({"kind": "welcome"}))
-    return dict(sorted(found.items()))
-
-
-def _refuse(connection: socket.socket, text: str) -> None:
-    with contextlib.suppress(OSError), connection:
-        send(connection, Frame({"kind": "refused", "text": text}))
-
-
-def _connect(cluster: Cluster, deadline: float, timeout_s: float) -> socket.socket:
-    """Connect to the chief, which may start later than this worker."""
-    host, _, port = cluster.addresses[0].rpartition(":")
-    answered = False
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            connection = socket.create_connection((host.strip("[]"), int(port)), timeout=left)
-        except OSError:
-            time.sleep(0.2)
-            continue
-        try:
-            send(connection, Frame({"program": "alloyk", "index": cluster.index}))
-            connection.settimeout(max(deadline + 5.0 - time.monotonic(), 0.1))
-            answer = receive(connection).header
-        except (OSError, EOFError, ValueError, struct.error):
-            answered = True
-            connection.close()
-            time.sleep(0.2)
-            continue
-        if answer.get("kind") == "welcome":
-            return connection
-        connection.close()
-        raise ConfigError(str(answer.get("text", "the chief refused this worker")))
-    found = "an answer of another program, or an interrupted start" if answered else "no answer"
-    raise ConfigError(
-        f"{cluster.name_of(0)} must answer within {timeout_s:g} s, got {found}; start it, check "
-        "its address in TF_CONFIG, or raise train.peer_timeout_seconds"
-    )

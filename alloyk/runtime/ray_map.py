@@ -13,9 +13,11 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from alloyk.errors import AlloykError, ConfigError
+from alloyk.runtime import kernels
 from alloyk.runtime.ray_cluster import (
     POLL_S,
     START_LIMIT_S,
@@ -28,7 +30,7 @@ MAX_TRIES = 3
 """After this many failed tries of one shard, the command fails."""
 PROCESSORS = 4
 """CPUs of one process: decoding and a model use several threads."""
-ENVIRONMENT = ("OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS", "ALLOYK_CHOSE_CPU_KERNELS")
+ENVIRONMENT = ("OMP_NUM_THREADS", kernels.VARIABLE, kernels.OURS)
 """Variables that change how a process computes; Ray or its machine may set other values."""
 
 Work = Callable[[int, Any], Any]
@@ -170,7 +172,7 @@ class _WorkerPool:
         self._starting: dict[Any, Any] = {}
         self._working: dict[Any, tuple[Any, Shard]] = {}
         self._free: list[Any] = []
-        self._retries: deque[Shard] = deque()
+        self._waiting: deque[Shard] = deque()  # shards to try again, and the next new one
         self._tries: dict[int, int] = {}
         self._problem = (
             f"no answer within {START_LIMIT_S:g} s; check that the cluster has free CPUs"
@@ -180,13 +182,12 @@ class _WorkerPool:
             self._start()
 
     def results(self, shards: Iterator[Shard]) -> Iterator[tuple[int, Any]]:
-        following = next(shards, None)
-        while following or self._retries or self._working:
-            while self._free and (self._retries or following):
-                shard = self._retries.popleft() if self._retries else following
-                assert shard is not None
-                if shard is following:
-                    following = next(shards, None)
+        self._waiting.extend(islice(shards, 1))
+        while self._waiting or self._working:
+            while self._free and self._waiting:
+                shard = self._waiting.popleft()
+                if not self._waiting:
+                    self._waiting.extend(islice(shards, 1))
                 process = self._free.pop()
                 self._working[process.work.remote(shard.number, shard.content)] = (process, shard)
             self._require_worker()
@@ -245,7 +246,7 @@ class _WorkerPool:
                 f"{problem}; check these files, or give the workers more memory"
             )
         _logger.warning("a worker ended early: %s; retrying %s", problem, shard.name)
-        self._retries.append(shard)
+        self._waiting.appendleft(shard)
         self._start()
 
     def _require_worker(self) -> None:

@@ -92,6 +92,8 @@ def distribution_of(settings: TrainConfig, peers: Peers | None = None) -> Iterat
         return
     here = local_devices()
     part = pipeline.Part(peers.cluster.index * here, here, peers.count * here)
+    # TensorFlow holds Python's lock while it waits for the others, which then get no sign of life.
+    peers.gather("ready for TensorFlow", None)
     with started_strategy() as strategy:
         yield Distribution(strategy, part, peers)
 

@@ -21,7 +21,8 @@ from alloyk.data.source import cache_folder
 from alloyk.errors import AlloykError, LostError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
-from alloyk.runtime.peers import Peers, meet, refuse_differences
+from alloyk.runtime.meeting import meet, refuse_differences
+from alloyk.runtime.peers import Peers
 from alloyk.settings.assignments import flatten
 from alloyk.training.identity import FREE
 from alloyk.training.strategy import local_devices

@@ -1,61 +1,17 @@
-"""The meeting of workers, without TensorFlow: who is missing, different or lost."""
+"""The connections of workers that have met, without TensorFlow: what they exchange, who is lost."""
 
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
+import re
 import threading
 import time
 
 import pytest
-from workers import addresses, tf_config
+from met_workers import meet_and_stop, slow_address, together
 
-from alloyk.errors import ConfigError, LostError
+from alloyk.errors import LostError
+from alloyk.runtime import frames, links
 from alloyk.runtime import peers as peers_module
-from alloyk.runtime.cluster import Cluster, cluster_from_environment
-from alloyk.runtime.peers import meet
-
-
-@pytest.fixture
-def workers():
-    return tuple(addresses(3))
-
-
-def together(*functions):
-    """Call functions in threads; return what each returned or raised."""
-    found = [None] * len(functions)
-
-    def call(number):
-        try:
-            found[number] = functions[number]()
-        except Exception as error:
-            found[number] = error
-
-    threads = [threading.Thread(target=call, args=(n,)) for n in range(len(functions))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    return found
-
-
-def meeting(workers, described=({},) * 3, timeout_s=10.0):
-    return together(
-        *(
-            lambda i=i, what=what: meet(Cluster(workers, i), what, timeout_s)
-            for i, what in enumerate(described)
-        )
-    )
-
-
-@pytest.fixture
-def met(workers):
-    found = meeting(workers)
-    yield found
-    for one in found:
-        one.close()
+from alloyk.runtime.cluster import Cluster
+from alloyk.runtime.meeting import meet
 
 
 def test_workers_exchange_values_and_get_the_files_of_the_first(met):
@@ -65,90 +21,6 @@ def test_workers_exchange_values_and_get_the_files_of_the_first(met):
     shared = together(*(lambda i=i, one=one: one.share_files(files if i == 0 else None)
                         for i, one in enumerate(met)))  # fmt: skip
     assert shared == [files] * 3
-
-
-def test_a_port_of_tensorflow_is_free_again_while_the_connections_are_open(met, workers):
-    for address in workers:
-        with socket.socket() as again:
-            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            again.bind(("", int(address.rpartition(":")[2])))
-            again.listen()
-
-
-def test_a_missing_worker_is_named_by_all_in_time(workers):
-    began = time.monotonic()
-    chief, other = meeting(workers, ({}, {}), timeout_s=1.0)
-    assert time.monotonic() - began < 8
-    for error in (chief, other):
-        assert isinstance(error, ConfigError)
-        assert str(error).startswith(
-            f"all 3 workers must start within 1 s, got no connection from worker 2 ({workers[2]});"
-        )
-
-
-def test_a_missing_chief_is_named(workers):
-    with pytest.raises(
-        ConfigError, match=r"^worker 0 \(.*\) must answer within 0.5 s, got no answ"
-    ):
-        meet(Cluster(workers, 1), {}, 0.5)
-
-
-def test_a_chief_that_is_another_program_is_no_answer(workers):
-    with socket.create_server(("127.0.0.1", int(workers[0].rpartition(":")[2]))) as server:
-
-        def hang_up():
-            while True:
-                try:
-                    server.accept()[0].close()
-                except OSError:
-                    return
-
-        threading.Thread(target=hang_up, daemon=True).start()
-        with pytest.raises(ConfigError, match="got an answer of another program"):
-            meet(Cluster(workers, 1), {}, 1.0)
-
-
-def test_what_differs_is_an_error_of_all_workers(workers):
-    keras = [{"seed": 0, "the version of Keras": version} for version in ("3.15", "3.15", "3.14")]
-    for error in meeting(workers, keras):
-        assert isinstance(error, ConfigError)
-        assert str(error) == (
-            "the version of Keras must be the same on all workers, got 3.15 on worker 0 "
-            f"({workers[0]}) and 3.14 on worker 2 ({workers[2]})"
-        )
-
-
-def test_a_port_in_use_is_an_error(workers):
-    port = int(workers[1].rpartition(":")[2])
-    with (
-        socket.create_server(("", port)),
-        pytest.raises(
-            ConfigError, match=rf"^the port {port} of worker 1 .* must be free, got: Add"
-        ),
-    ):
-        meet(Cluster(workers, 1), {}, 5.0)
-
-
-def test_something_else_that_connects_is_ignored(workers):
-    def knock():
-        host, port = workers[0].split(":")
-        for _ in range(100):
-            try:
-                with socket.create_connection((host, int(port)), timeout=1) as connection:
-                    connection.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 64)
-                return
-            except OSError:
-                time.sleep(0.02)
-
-    *met, _ = together(
-        lambda: meet(Cluster(workers, 0), {}, 10.0),
-        lambda: (time.sleep(0.3), meet(Cluster(workers, 1), {}, 10.0))[1],
-        lambda: (time.sleep(0.3), meet(Cluster(workers, 2), {}, 10.0))[1],
-        knock,
-    )
-    assert [one.count for one in met] == [3] * 3
-    for one in met:
-        one.close()
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -171,23 +43,91 @@ def test_a_failure_is_told_to_all_others(met, monkeypatch):
         assert str(error) == f"worker 2 ({met[0].cluster.addresses[2]}) failed: the disk is full"
 
 
-def test_a_worker_that_does_not_answer_is_lost(met, monkeypatch):
-    monkeypatch.setattr(peers_module, "end_process", lambda code: None)
-    monkeypatch.setattr(peers_module, "BEAT_S", 0.1)
-    monkeypatch.setattr(peers_module, "SILENCE_S", 0.5)
-    monkeypatch.setattr(met[1], "_send", lambda *arguments: None)  # as if its machine were off
-    with pytest.raises(LostError, match=r"worker 1 \(.*\) has not answered for"):
-        met[0].gather("x", 1)
-
-
-def test_an_error_of_tensorflow_is_explained_by_a_silent_worker(met, monkeypatch):
-    monkeypatch.setattr(peers_module, "end_process", lambda code: None)
-    monkeypatch.setattr(peers_module, "BEAT_S", 0.1)
+@pytest.fixture
+def soon(monkeypatch):
+    """A worker is lost after 1.5 s of silence, and no process is ended."""
+    monkeypatch.setattr(links, "BEAT_S", 0.1)
+    monkeypatch.setattr(peers_module, "CHECK_S", 0.1)
+    monkeypatch.setattr(peers_module, "UNUSUAL_S", 0.3)
     monkeypatch.setattr(peers_module, "SILENCE_S", 1.5)
-    assert met[0].wait_for_loss(0.1) is None
-    monkeypatch.setattr(met[1], "_send", lambda *arguments: None)
+    monkeypatch.setattr(peers_module, "end_process", lambda code: None)
+
+
+@pytest.fixture
+def stopped(soon, workers):
+    """The first two workers; the third has met them, and then neither sends nor reads."""
+    *met, connection = together(
+        *(lambda i=i: meet(Cluster(workers, i), {}, 10.0) for i in range(2)),
+        lambda: meet_and_stop(workers, 2),
+    )
+    with connection:
+        yield met
+        for one in met:
+            one.close()
+
+
+def test_a_worker_that_does_not_answer_is_lost(stopped):
+    for error in together(*(lambda one=one: one.gather("x", 1) for one in stopped)):
+        assert isinstance(error, LostError)
+        assert re.match(r"worker 2 \(.*\) has not answered for", str(error))
+
+
+def test_an_error_of_tensorflow_is_explained_by_a_silent_worker(stopped):
+    assert stopped[0].failure is None
     time.sleep(0.5)
-    assert "worker 1" in met[0].wait_for_loss(0.0)
+    assert "worker 2" in stopped[0].wait_for_loss(0.0)
+
+
+def test_a_worker_that_stops_reading_is_lost_while_files_are_sent(stopped, monkeypatch):
+    """What the system buffers of a connection is less than these files, and than one part."""
+    monkeypatch.setattr(peers_module, "PART_BYTES", 2**25)
+    files = {"checkpoint/state.npz": b"\0" * 2**25}
+    for error in together(
+        lambda: stopped[0].share_files(files),
+        lambda: (stopped[1].share_files(None), stopped[1].gather("x", 1)),
+    ):
+        assert isinstance(error, LostError)
+        assert re.match(r"worker 2 \(.*\) has not answered for", str(error))
+    monkeypatch.setattr(peers_module, "CLOSE_S", 0.3)
+    began = time.monotonic()
+    stopped[0].close()
+    assert time.monotonic() - began < 2
+
+
+def test_what_was_sent_has_left_when_the_main_thread_goes_on(workers, monkeypatch):
+    """The main thread may hold Python's lock from then on, so that no other thread can send."""
+    chief, connection = together(
+        lambda: meet(Cluster(workers[:2], 0), {}, 10.0), lambda: meet_and_stop(workers, 1)
+    )
+
+    def send_late(*arguments):
+        time.sleep(0.3)
+        frames.send(*arguments)
+
+    monkeypatch.setattr(links, "send", send_late)
+    with connection:
+        chief.share_files({})
+        connection.settimeout(0.0)
+        assert frames.receive(connection).header == {"kind": "files", "lengths": {}}
+        chief.close()
+
+
+def test_files_may_take_longer_than_the_longest_silence(soon, workers):
+    """One link is slow, and the chief has nothing to send on the other one meanwhile."""
+    through = (slow_address(workers[0], 1.5e6), *workers[1:])
+    met = together(
+        lambda: meet(Cluster(workers, 0), {}, 10.0),
+        lambda: meet(Cluster(through, 1), {}, 10.0),
+        lambda: meet(Cluster(workers, 2), {}, 10.0),
+    )
+    files = {"checkpoint/state.npz": bytes(range(256)) * 24_000, "empty": b"", "history.csv": b"a"}
+    began = time.monotonic()
+    shared = together(*(lambda i=i, one=one: one.share_files(files if i == 0 else None)
+                        for i, one in enumerate(met)))  # fmt: skip
+    assert time.monotonic() - began > 2 * peers_module.SILENCE_S
+    assert shared == [files] * 3
+    for one in met:
+        one.close()
 
 
 def test_a_main_thread_that_waits_inside_tensorflow_is_ended(met, monkeypatch, caplog):
@@ -197,52 +137,3 @@ def test_a_main_thread_that_waits_inside_tensorflow_is_ended(met, monkeypatch, c
     met[1].close()
     assert ended.wait(5)
     assert f"Error: {met[0].failure}" in caplog.text
-
-
-def test_sigterm_ends_a_worker_that_waits(workers):
-    program = "from alloyk.runtime.peers import *; from alloyk.runtime.cluster import *\n"
-    program += "print(1, flush=True); meet(cluster_from_environment(), {}, 60)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        env={**os.environ, "TF_CONFIG": tf_config(list(workers), 1)},
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout.readline() == b"1\n"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == -signal.SIGTERM
-    process.stdout.close()
-
-
-def described(workers, task, **further):
-    return json.dumps({"cluster": {"worker": workers, **further}, "task": task})
-
-
-FIRST = {"type": "worker", "index": 0}
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("one:2222", "one:2222"),
-        ("[]", r"\[\]"),
-        (described(["a:1", "a:1"], FIRST), "one address twice"),
-        (described(["a:1", "b"], FIRST), "the address 'b'"),
-        (described(["a:1", "b:1"], {"type": "worker", "index": 2}), "the task {.*2}"),
-        (described(["a:1", "b:1"], FIRST, ps=["c:1"]), "the job ps"),
-    ],
-)
-def test_a_wrong_description_is_an_error(monkeypatch, text, found):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ConfigError, match=rf"^TF_CONFIG must be like {{.*}}, got {found}; correct"):
-        cluster_from_environment()
-
-
-def test_a_chief_job_comes_before_the_workers(monkeypatch):
-    text = (
-        '{"cluster": {"worker": ["b:1"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
-    )
-    monkeypatch.setenv("TF_CONFIG", text)
-    assert cluster_from_environment() == Cluster(("a:1", "b:1"), 1)
-    monkeypatch.setenv("TF_CONFIG", text.replace('"type": "worker"', '"type": "chief"'))
-    assert cluster_from_environment().is_chief

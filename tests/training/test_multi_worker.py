@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.errors import ConfigError
 from alloyk.runs.folder import RunFolder
 from alloyk.runtime.cluster import Cluster
+from alloyk.training import strategy
 from alloyk.training.multi_worker import let_keras_fit_over_workers
 from alloyk.training.run import run_training
 from alloyk.training.strategy import choose_strategy, cluster_of, local_distribution
@@ -299,6 +301,26 @@ def test_one_device_and_several_workers_are_told_apart(monkeypatch):
     ):
         with pytest.raises(ConfigError, match=message):
             cluster_of(configured(setting))
+
+
+def test_tensorflow_is_started_when_all_workers_are_ready(monkeypatch):
+    """It holds Python's lock until they are there; a late one would hear nothing meanwhile."""
+    steps = []
+
+    class Ready:
+        cluster, count = Cluster(("a:1", "b:1"), 1), 2
+
+        def gather(self, name, value):
+            steps.append("ready")
+
+    @contextmanager
+    def started_strategy():
+        steps.append("started")
+        yield None
+
+    monkeypatch.setattr(strategy, "started_strategy", started_strategy)
+    with strategy.distribution_of(configured(), Ready()):
+        assert steps == ["ready", "started"]
 
 
 def test_a_strategy_that_does_not_fit_the_devices_is_an_error():
