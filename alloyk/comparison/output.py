@@ -9,19 +9,21 @@ from typing import Any
 from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.comparison.tables import Column, markdown, write_table
-from alloyk.files import whole_file
+from alloyk.files import files_together
 from alloyk.runs.destination import refuse_unless_made_by
 from alloyk.runs.folder import RunFolder
 
 COMPARISON = "comparison.json"
 """Everything in one file; it marks the folder of a comparison."""
 
-# `table2` and `table3` are named after the study's tables of the same content.
-FIGURES = ("table2", "table3", "pairs", "standalone_voting", "seeds")
+# Files that a comparison may lack.
+_OPTIONAL = (
+    "estimates.*", "seeds.*", "seed_tests.*", "figures/standalone_voting.png", "figures/seeds.png",
+)  # fmt: skip
 
 
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
-    """Write the tables, the figures, `comparison.md` and `comparison.json`.
+    """Write the tables, the figures, `comparison.md` and `comparison.json`, all or none of them.
 
     Args:
         folder: Folder to write to.
@@ -35,18 +37,15 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
     """
     folder = Path(folder)
     check_output_folder(folder)
-    tables = tables_of(comparison)
-    for name, table in tables.items():
-        write_table(folder, name, table.columns, table.rows, table.caption)
-    _save_figures(RunFolder(folder).figures_folder, comparison)
-    for stale in {"estimates", "seeds", "seed_tests"} - set(tables):
-        for suffix in ("md", "csv", "tex"):
-            (folder / f"{stale}.{suffix}").unlink(missing_ok=True)
     text = comparison_text(comparison)
     content = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
-    for name, whole in (("comparison.md", text), (COMPARISON, content)):
-        with whole_file(folder / name) as unfinished:
-            unfinished.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
+    with files_together(folder, _OPTIONAL) as unfinished:
+        for name, table in tables_of(comparison).items():
+            write_table(unfinished, name, table.columns, table.rows, table.caption)
+        _save_figures(RunFolder(unfinished).figures_folder, comparison)
+        for name, whole in (("comparison.md", text), (COMPARISON, content)):
+            file = unfinished / name
+            file.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
     return text
 
 
@@ -215,7 +214,7 @@ def _seed_test_table(comparison: Mapping[str, Any]) -> ComparisonTable:
 def _save_figures(folder: Path, comparison: Mapping[str, Any]) -> None:
     runs, subtitle = comparison["runs"], describe(comparison)
     names = {label: display_name(label) for label in comparison["classes"]}
-    pictures = {
+    pictures = {  # `table2` and `table3` are named after the study's tables of the same content
         "table2": plots.plot_runs(runs, subtitle=subtitle),
         "table3": plots.plot_average_precision(runs, names, subtitle=subtitle),
         "pairs": plots.plot_differences(comparison["pairs"], subtitle=subtitle),
@@ -226,5 +225,3 @@ def _save_figures(folder: Path, comparison: Mapping[str, Any]) -> None:
         pictures["seeds"] = plots.plot_seeds(comparison["seeds"]["groups"], subtitle=subtitle)
     for name, ax in pictures.items():
         plots.save_figure(ax, folder / f"{name}.png")
-    for name in set(FIGURES) - set(pictures):
-        (folder / f"{name}.png").unlink(missing_ok=True)

@@ -174,6 +174,24 @@ def test_a_vote_is_drawn_beside_its_members(runs, tmp_path):
     assert "| vgg16-2" in (tmp_path / "out" / "table2.md").read_text()
 
 
+def test_a_comparison_that_cannot_be_written_leaves_nothing(runs, tmp_path, monkeypatch):
+    comparison = compare(runs[:2])
+
+    def fail(*_, **__):
+        raise RuntimeError
+
+    for run in runs[:2]:  # as of two votes
+        (run / "history.csv").unlink()
+    with monkeypatch.context() as broken:
+        broken.setattr("alloyk.plots.plot_differences", fail)
+        with pytest.raises(RuntimeError):
+            write_comparison(tmp_path / "out", comparison)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out" / ".out.killed").mkdir(parents=True)
+    write_comparison(tmp_path / "out", compare(runs[:2]))
+    assert " – |" in (tmp_path / "out" / "table2.md").read_text()
+
+
 def refused(runs, message):
     with pytest.raises(AlloykError, match=message):
         read_runs(runs)
