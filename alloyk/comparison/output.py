@@ -12,6 +12,7 @@ from alloyk.comparison.tables import Column, markdown, write_table
 from alloyk.files import files_together
 from alloyk.runs.destination import refuse_unless_made_by
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import refuse_in_run_data
 
 COMPARISON = "comparison.json"
 """Everything in one file; it marks the folder of a comparison."""
@@ -36,7 +37,7 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
         AlloykError: As `check_output_folder`, or a file cannot be written.
     """
     folder = Path(folder)
-    check_output_folder(folder)
+    check_output_folder(folder, [run["path"] for run in comparison["runs"]])
     text = comparison_text(comparison)
     content = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
     with files_together(folder, _OPTIONAL) as unfinished:
@@ -61,13 +62,16 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def check_output_folder(folder: Path) -> None:
-    """Require a folder that a comparison may be written to.
+def check_output_folder(folder: Path, runs: Sequence[str | Path]) -> None:
+    """Require a folder that a comparison of some runs may be written to.
 
     Raises:
-        AlloykError: It is or lies in a run, or is neither empty nor an earlier comparison.
+        AlloykError: It is or lies in a run or in the data set of one of `runs`, or is neither empty
+            nor an earlier comparison.
     """
-    refuse_unless_made_by(Path(folder), COMPARISON, "comparison")
+    refuse_unless_made_by(folder, COMPARISON, "comparison")
+    for run in runs:
+        refuse_in_run_data(folder, run)
 
 
 def describe(comparison: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from alloyk.inference import Classifier, load
 from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import refuse_channels
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.destination import refuse_foreign_folder, refuse_in_data
+from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
@@ -85,8 +85,7 @@ def evaluate_split(
     target = RunFolder(out or folder.evaluation_folder(split, data))
     refuse_foreign_folder(target.path, folder.path, own_test=own and split == "test")
     if out:
-        refuse_in_data(target.path, data)
-        refuse_in_run_data(target.path, folder.path)
+        refuse_in_run_data(target.path, folder.path, data)
     images = _open_images(folder, data, split, own)
     with files_together(target.path, stale_files()) as unfinished:  # which locks the folder
         classifier = load(folder.path)

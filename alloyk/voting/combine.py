@@ -20,6 +20,7 @@ from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
+from alloyk.runs.run_data import refuse_in_run_data
 from alloyk.targets import shared_columns
 from alloyk.voting.voting import hard_vote, hard_weights, soft_vote, soft_weights
 
@@ -55,10 +56,10 @@ def ensemble_runs(
 
     Raises:
         AlloykError: As `alloyk.comparison.runs.read_runs`; or `out` is not empty, or lies in a
-            run, or a member of a soft vote has no model.
+            run or in the data set of a member, or a member of a soft vote has no model.
     """
     out = Path(out)
-    _refuse_used_folder(out)
+    _refuse_used_folder(out, paths)
     runs = read_runs(paths)
     validation = _validation(paths, weighting)
     if vote == "soft":
@@ -102,13 +103,15 @@ def _validation(paths: Sequence[Path], weighting: str) -> list[Run]:
         return []
 
 
-def _refuse_used_folder(out: Path) -> None:
-    """Raise if `out` has files, or is in a run."""
+def _refuse_used_folder(out: Path, members: Sequence[Path]) -> None:
+    """Raise if `out` has files, or is in a run or in the data set of a member."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(
             f"--out must be a new or empty folder, got {shown(out)}; choose another --out"
         )
     refuse_other_run(out)
+    for member in members:
+        refuse_in_run_data(out, member)
 
 
 def _refuse_without_models(runs: Sequence[Run]) -> None:
