@@ -77,7 +77,8 @@ def evaluate_split(
 
     Raises:
         AlloykError: The run has no model, the data set has no such split or has a class that the
-            run lacks, an image cannot be read, or `out` holds files of another run.
+            run lacks, an image cannot be read, or `out` holds files of another run
+            or the evaluation of another data set.
     """
     folder = RunFolder(run)
     folder.require_model()  # before its images are searched for
@@ -87,6 +88,8 @@ def evaluate_split(
     if out:
         refuse_in_run_data(target.path, folder.path, data)
     images = _open_images(folder, data, split, own)
+    if target.path.resolve() != folder.path.resolve():
+        _refuse_other_images(target, images)
     with files_together(target.path, stale_files()) as unfinished:  # which locks the folder
         classifier = load(folder.path)
         _refuse_unknown_classes(folder, images, classifier)
@@ -135,6 +138,19 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
             "them as they are with --split all"
         )
     return _Images(replace(dataset, notes=(*dataset.notes, *seen)), table, own)
+
+
+def _refuse_other_images(target: RunFolder, images: _Images) -> None:
+    """Raise if a folder holds the evaluation of another data set, which would be replaced."""
+    earlier, root = target.facts, images.dataset.root
+    if earlier.data_root is None or earlier.data_root.resolve() == root.resolve():
+        return
+    if images.own and earlier.grouped_by != OTHER_DATA:
+        return  # the run's own data set was moved
+    raise DataError(
+        f"{shown(target.path)} holds the evaluation of other images, those in "
+        f"{shown(earlier.data_root)}, not in {shown(root)}; choose another --out, or delete it"
+    )
 
 
 def _refuse_unknown_classes(folder: RunFolder, images: _Images, classifier: Classifier) -> None:
