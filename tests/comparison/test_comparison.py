@@ -209,6 +209,25 @@ def test_other_test_images_are_refused_with_their_names(runs):
     refused(runs[::-1], r"those of vgg16 differ from those of vgg16-2: vgg16 has 4 more \(86\.png")
 
 
+def without_plates(run, name="predictions.csv"):
+    table = pd.read_csv(run / name, dtype=str)
+    table.drop(columns="plate_id").to_csv(run / name, index=False)
+
+
+def test_plates_come_from_any_run_whatever_the_order(runs):
+    with_all, reordered = compare(runs[:2]), compare(runs[1::-1])
+    without_plates(runs[0])
+    assert compare(runs[:2]) == with_all
+    assert compare(runs[1::-1]) == reordered
+
+
+def test_other_plates_of_two_runs_are_refused_though_the_first_has_none(runs):
+    without_plates(runs[0])
+    text = (runs[2] / "predictions.csv").read_text()
+    (runs[2] / "predictions.csv").write_text(text.replace(",P7\n", ",Q7\n"))
+    refused(runs[:3], "but a different plate_id: 3")
+
+
 def test_another_label_or_plate_of_an_image_is_refused(runs):
     text = (runs[3] / "predictions.csv").read_text()
     (runs[3] / "predictions.csv").write_text(text.replace(",P7\n", ",Q7\n"))
