@@ -90,9 +90,11 @@ def evaluate_split(
     images = _open_images(folder, data, split, own)
     if target.path.resolve() != folder.path.resolve():
         _refuse_other_images(target, images)
+    trained_on = _trained_on(folder, images, data) if baselines else None
     with files_together(target.path, stale_files()) as unfinished:  # which locks the folder
         classifier = load(folder.path)
         _refuse_unknown_classes(folder, images, classifier)
+        preprocessing = _preprocessing(classifier) if baselines else None
         paths = [images.dataset.root / path for path in images.table["path"]]
         stream = classifier.stream(paths, progress=progress)
         found = stream.all()
@@ -104,9 +106,12 @@ def evaluate_split(
             classifier.classes, estimates=found.estimates, unlike=found.unlike,
         )  # fmt: skip
         _keep_baselines(target, written, split)
-        if baselines:
-            trained_on = open_run_data(folder.path, split=None) if data else images.dataset
-            _fit_baselines(baselines, classifier, trained_on, images, written, split)
+        if trained_on is not None:
+            from alloyk.evaluation.baselines.fit import fit_baselines
+
+            fit_baselines(
+                baselines, preprocessing, trained_on, images.dataset, images.table, written, split
+            )
         if target.path.resolve() == folder.path.resolve():
             written.write_facts(facts)  # for another evaluation from the predictions alone
         write_evaluation(folder, written, split, facts, target=target)
@@ -138,6 +143,14 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
             "them as they are with --split all"
         )
     return _Images(replace(dataset, notes=(*dataset.notes, *seen)), table, own)
+
+
+def _trained_on(folder: RunFolder, images: _Images, data: str | Path | None) -> ImageDataset:
+    """The run's own data set, on which baselines are fitted, where it is now."""
+    if images.own or data is None:
+        return images.dataset
+    moved = is_run_data(folder.path, data)  # and all of its images are evaluated
+    return open_run_data(folder.path, data if moved else None, split=None)
 
 
 def _refuse_other_images(target: RunFolder, images: _Images) -> None:
@@ -186,27 +199,6 @@ def _keep_baselines(target: RunFolder, written: RunFolder, split: str) -> None:
         earlier = target.baseline_file(name, split)
         if earlier.is_file():
             shutil.copy(earlier, written.path)
-
-
-def _fit_baselines(
-    names: Sequence[str],
-    classifier: Classifier,
-    trained_on: ImageDataset,
-    images: _Images,
-    written: RunFolder,
-    split: str,
-) -> None:
-    from alloyk.evaluation.baselines.fit import fit_baselines
-
-    fit_baselines(
-        names,
-        _preprocessing(classifier),
-        trained_on,
-        images.dataset,
-        images.table,
-        written,
-        split,
-    )
 
 
 def _preprocessing(classifier: Classifier) -> Any:

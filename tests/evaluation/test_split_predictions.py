@@ -93,6 +93,22 @@ def test_evaluations_of_different_data_do_not_replace_each_other(run, two_alloys
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("split", ["test", "all"])
+def test_controls_are_fitted_on_the_run_s_data_where_it_is_now(tmp_path, monkeypatch, split):
+    data = write_dataset(tmp_path / "data", per_class=1)
+    run = write_run(tmp_path / "run", data)
+    moved = data.rename(tmp_path / "moved")
+    fitted = []
+    monkeypatch.setattr(
+        "alloyk.evaluation.baselines.fit.fit_baselines",
+        lambda names, layers, trained_on, *_: fitted.append((trained_on.root, trained_on)),
+    )
+    evaluate_split(run, data=moved, split=split, baselines=["noise"])
+    ((root, trained_on),) = fitted
+    assert root == moved
+    assert len(trained_on.split("train")) == 6
+
+
 def test_controls_of_an_earlier_evaluation_stay(run, two_alloys, tmp_path):
     out = evaluate_split(run, data=two_alloys, split="all", out=tmp_path / "out")
     shutil.copy(out / "predictions_all.csv", out / "control_noise_all.csv")
