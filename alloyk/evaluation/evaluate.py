@@ -21,7 +21,7 @@ from alloyk.evaluation.figures import (
 )
 from alloyk.evaluation.text_report import describe, format_report
 from alloyk.files import files_together
-from alloyk.imaging import shown
+from alloyk.imaging import assume_files, shown
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
 from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
@@ -194,9 +194,10 @@ def _draw(
         histories = [run.part(name).history for name in parts]
         draw_folds(pictures, metrics, parts, [one for one in histories if one is not None])
     try:
-        pictures["mistakes.png"] = mistakes_sheet(
-            predictions, facts.data_root, describe(predictions, metrics)
-        )
+        with assume_files(run.settings.data.files):
+            pictures["mistakes.png"] = mistakes_sheet(
+                predictions, facts.data_root, describe(predictions, metrics)
+            )
     except AlloykError as error:
         metrics["undefined"]["figures.mistakes"] = str(error)
     return pictures

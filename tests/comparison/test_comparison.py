@@ -13,6 +13,7 @@ from alloyk.cli import main
 from alloyk.comparison import compare_runs, write_comparison
 from alloyk.comparison.runs import read_runs
 from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run
 from alloyk.metrics.significance import accuracy_difference
 from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.folder import RunFolder
@@ -160,6 +161,28 @@ def test_every_table_is_there_in_three_forms_and_as_a_picture(runs, tmp_path):
     write_comparison(tmp_path / "out", compare([runs[0], runs[2]]))
     left = {p.name for p in (tmp_path / "out").rglob("*.*")}
     assert not {"seeds.csv", "seed_tests.md", "seeds.png"} & left
+
+
+def test_raw_images_are_read_as_the_run_read_them(tmp_path):
+    layout = {"dtype": "uint16", "shape": [12, 10]}
+    data, runs = tmp_path / "data", []
+    data.mkdir()
+    for seed, name in enumerate(("cnn", "fnn")):
+        run = write_run(tmp_path / name, seed=seed, data={"path": str(data), "raw": layout})
+        facts = json.loads((run / "facts.json").read_text()) | {"data_root": str(data)}
+        (run / "facts.json").write_text(json.dumps(facts))
+        table = (run / "predictions.csv").read_text()
+        (run / "predictions.csv").write_text(table.replace(".png", ".raw"))
+        runs.append(run)
+    for number in range(90):
+        (data / f"{number}.raw").write_bytes(bytes(240))
+    assert compare_runs(runs, resamples=20)["timed_shape"] == [12, 10, 1]
+    metrics = evaluate_run(runs[0], resamples=20)
+    assert "figures.mistakes" not in metrics["undefined"]
+    assert (runs[0] / "figures" / "mistakes.png").is_file()
+    for number in range(90):
+        (data / f"{number}.raw").write_bytes(bytes(3))  # damaged since
+    assert compare_runs(runs, resamples=20)["timed_shape"] == [8, 8, 1]
 
 
 def test_a_vote_is_drawn_beside_its_members(runs, tmp_path):
