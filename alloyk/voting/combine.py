@@ -1,7 +1,6 @@
 """Combine finished runs into one that votes: a run like any other, without a training history."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from importlib import metadata as installed
 from pathlib import Path
@@ -21,6 +20,7 @@ from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
 from alloyk.runs.run_data import refuse_in_run_data
+from alloyk.runs.split_record import write_merged_record
 from alloyk.targets import shared_columns
 from alloyk.voting.voting import hard_vote, hard_weights, soft_vote, soft_weights
 
@@ -85,9 +85,12 @@ def ensemble_runs(
                 _write_votes(written.predictions_file(split), members, vote, weights)
         written.write_ensemble(_ensemble(runs, vote, weighting, weights))
         _write_settings(written, runs[0])
-        if runs[0].folder.split_file.exists():
-            shutil.copy(runs[0].folder.split_file, unfinished)
-        written.write_facts(_facts(runs))
+        records = [run.folder.split_record for run in runs]
+        known = [record for record in records if record is not None]
+        if known:
+            write_merged_record(written.split_file, known)
+        unknown = [run for run, one in zip(runs, records, strict=True) if known and one is None]
+        written.write_facts(_facts(runs, _notes(runs, unknown)))
         evaluate_run(unfinished)
     return out
 
@@ -176,7 +179,18 @@ def _write_settings(written: RunFolder, first: Run) -> None:
     )
 
 
-def _facts(runs: Sequence[Run]) -> Facts:
+def _notes(runs: Sequence[Run], unknown: Sequence[Run]) -> tuple[str, ...]:
+    """The members' notes, and which of them do not record their training images."""
+    notes = [note for run in runs for note in run.facts.notes]
+    for run in unknown:
+        notes.append(
+            f"{run.name} has no {run.folder.split_file.name}: which images it was trained on "
+            "cannot be verified."
+        )
+    return tuple(dict.fromkeys(notes))
+
+
+def _facts(runs: Sequence[Run], notes: tuple[str, ...]) -> Facts:
     first = runs[0].facts
     parameters = [run.facts.parameters for run in runs]
     known = [count for count in parameters if count is not None]
@@ -186,7 +200,8 @@ def _facts(runs: Sequence[Run]) -> Facts:
         simulated=first.simulated,
         data_root=first.data_root,
         grouped_by=first.grouped_by,
-        notes=tuple(dict.fromkeys(note for run in runs for note in run.facts.notes)),
+        channels=first.channels,
+        notes=notes,
         ceiling=recorded_ceiling(runs[0].folder),
         images=first.images,
         fingerprint=first.fingerprint,
