@@ -226,7 +226,7 @@ class RunFolder:
         Raises:
             ModelError: As `alloyk.runs.predictions.read_predictions`.
         """
-        return read_predictions(self.predictions_file(split))
+        return read_predictions(self.predictions_file(split), split)
 
     @property
     def split_record(self) -> SplitRecord | None:

@@ -97,6 +97,16 @@ def ensemble_runs(
 
 def _validation(paths: Sequence[Path], weighting: str) -> list[Run]:
     """The members with their validation predictions; empty where these cannot be combined."""
+    files = [RunFolder(path).predictions_file("val") for path in paths]
+    missing = [file for file in files if not file.is_file()]
+    if missing and weighting == "validation":
+        raise ModelError(
+            "--weights validation needs the predictions that every member made of its validation "
+            f"images in training, but {shown(missing[0])} is missing; use --weights equal"
+        )
+    if missing:
+        logger.info("predictions_val.csv is not written: %s is missing", shown(missing[0]))
+        return []
     try:
         return read_runs(paths, split="val")
     except AlloykError as error:

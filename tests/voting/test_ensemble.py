@@ -146,10 +146,10 @@ def test_without_validation_predictions_the_vote_has_none(members, tmp_path, run
     out = tmp_path / "out"
     result = runner.invoke(main, ["ensemble", *copies, "--vote", "hard", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert "predictions_val.csv is not written: cannot read predictions" in result.stderr
+    assert "is not written: " + copies[0] + "/predictions_val.csv is missing" in result.stderr
     assert "cnn: weight 0.5000" in result.stderr
     assert not (out / "predictions_val.csv").exists()
-    with pytest.raises(AlloykError, match=r"cannot read predictions from .*predictions_val\.csv"):
+    with pytest.raises(AlloykError, match=r"cnn/predictions_val\.csv is missing; use --weights eq"):
         ensemble_runs(copies, "hard", tmp_path / "other", weighting="validation")
     with pytest.raises(AlloykError, match=r"model\.keras is missing; remove that run, or"):
         ensemble_runs(copies, "soft", tmp_path / "other")
