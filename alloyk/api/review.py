@@ -95,7 +95,8 @@ def compare(
         The runs' metrics, the paired tests and the notes.
 
     Raises:
-        AlloykError: A run cannot be read, or the runs have other classes or images.
+        AlloykError: A run cannot be read, the runs have other classes or images, or `out` lies in
+            the data set of a run.
 
     Example:
         >>> import alloyk
@@ -105,7 +106,7 @@ def compare(
     from alloyk.comparison import check_output_folder, compare_runs
 
     if out is not None:
-        check_output_folder(Path(out))
+        check_output_folder(Path(out), runs)
     paths = [Path(run) for run in runs]
     found = Comparison(compare_runs(paths, timing=timing))
     if out is not None:
@@ -185,7 +186,7 @@ def explain(
     from alloyk.explanation.writing import check_output_folder, write_explanation
 
     folder = Path(out) if out else Run(run).explanation_folder(method)
-    check_output_folder(folder, run)
+    check_output_folder(folder, run, data)
 
     labels = None
     if not given:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from alloyk.comparison.runs import Run, read_runs
 from alloyk.errors import DataError
-from alloyk.imaging import image_files, read_image
+from alloyk.imaging import assume_files, image_exists, image_files, read_image
 from alloyk.inference.latency import single_thread_latency
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
@@ -212,7 +213,9 @@ def _image_shape(runs: Sequence[Run]) -> tuple[int, int, int]:
     first = runs[0].predictions.table["path"].iloc[0]
     for run in runs:
         root = run.facts.data_root
-        if root is not None and all(file.is_file() for file in image_files(root / first)):
+        if root is None or not all(image_exists(file) for file in image_files(root / first)):
+            continue
+        with suppress(DataError), assume_files(run.settings.data.files):
             height, width, channels = read_image(root / first).shape
             return int(height), int(width), int(channels)
     for run in runs:

@@ -9,19 +9,22 @@ from typing import Any
 from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.comparison.tables import Column, markdown, write_table
-from alloyk.files import whole_file
+from alloyk.files import files_together
 from alloyk.runs.destination import refuse_unless_made_by
 from alloyk.runs.folder import RunFolder
+from alloyk.runs.run_data import refuse_in_run_data
 
 COMPARISON = "comparison.json"
 """Everything in one file; it marks the folder of a comparison."""
 
-# `table2` and `table3` are named after the study's tables of the same content.
-FIGURES = ("table2", "table3", "pairs", "standalone_voting", "seeds")
+# Files that a comparison may lack.
+_OPTIONAL = (
+    "estimates.*", "seeds.*", "seed_tests.*", "figures/standalone_voting.png", "figures/seeds.png",
+)  # fmt: skip
 
 
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
-    """Write the tables, the figures, `comparison.md` and `comparison.json`.
+    """Write the tables, the figures, `comparison.md` and `comparison.json`, all or none of them.
 
     Args:
         folder: Folder to write to.
@@ -34,19 +37,16 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> str:
         AlloykError: As `check_output_folder`, or a file cannot be written.
     """
     folder = Path(folder)
-    check_output_folder(folder)
-    tables = tables_of(comparison)
-    for name, table in tables.items():
-        write_table(folder, name, table.columns, table.rows, table.caption)
-    _save_figures(RunFolder(folder).figures_folder, comparison)
-    for stale in {"estimates", "seeds", "seed_tests"} - set(tables):
-        for suffix in ("md", "csv", "tex"):
-            (folder / f"{stale}.{suffix}").unlink(missing_ok=True)
+    check_output_folder(folder, [run["path"] for run in comparison["runs"]])
     text = comparison_text(comparison)
     content = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
-    for name, whole in (("comparison.md", text), (COMPARISON, content)):
-        with whole_file(folder / name) as unfinished:
-            unfinished.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
+    with files_together(folder, _OPTIONAL) as unfinished:
+        for name, table in tables_of(comparison).items():
+            write_table(unfinished, name, table.columns, table.rows, table.caption)
+        _save_figures(RunFolder(unfinished).figures_folder, comparison)
+        for name, whole in (("comparison.md", text), (COMPARISON, content)):
+            file = unfinished / name
+            file.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
     return text
 
 
@@ -62,13 +62,16 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def check_output_folder(folder: Path) -> None:
-    """Require a folder that a comparison may be written to.
+def check_output_folder(folder: Path, runs: Sequence[str | Path]) -> None:
+    """Require a folder that a comparison of some runs may be written to.
 
     Raises:
-        AlloykError: It is or lies in a run, or is neither empty nor an earlier comparison.
+        AlloykError: It is or lies in a run or in the data set of one of `runs`, or is neither empty
+            nor an earlier comparison.
     """
-    refuse_unless_made_by(Path(folder), COMPARISON, "comparison")
+    refuse_unless_made_by(folder, COMPARISON, "comparison")
+    for run in runs:
+        refuse_in_run_data(folder, run)
 
 
 def describe(comparison: Mapping[str, Any]) -> str:
@@ -215,7 +218,7 @@ def _seed_test_table(comparison: Mapping[str, Any]) -> ComparisonTable:
 def _save_figures(folder: Path, comparison: Mapping[str, Any]) -> None:
     runs, subtitle = comparison["runs"], describe(comparison)
     names = {label: display_name(label) for label in comparison["classes"]}
-    pictures = {
+    pictures = {  # `table2` and `table3` are named after the study's tables of the same content
         "table2": plots.plot_runs(runs, subtitle=subtitle),
         "table3": plots.plot_average_precision(runs, names, subtitle=subtitle),
         "pairs": plots.plot_differences(comparison["pairs"], subtitle=subtitle),
@@ -226,5 +229,3 @@ def _save_figures(folder: Path, comparison: Mapping[str, Any]) -> None:
         pictures["seeds"] = plots.plot_seeds(comparison["seeds"]["groups"], subtitle=subtitle)
     for name, ax in pictures.items():
         plots.save_figure(ax, folder / f"{name}.png")
-    for name in set(FIGURES) - set(pictures):
-        (folder / f"{name}.png").unlink(missing_ok=True)

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloyk.data import PLATE
 from alloyk.errors import ConfigError, ModelError
 from alloyk.files import few
 from alloyk.imaging import shown
@@ -15,6 +17,9 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.history import History
 from alloyk.runs.predictions import KEY_COLUMNS, Predictions
 from alloyk.runs.settings import RunSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Columns that are compared separately (path, label), or that describe the run, not its images.
 OWN_COLUMNS = {*KEY_COLUMNS, "split", "fold"}
@@ -59,6 +64,8 @@ class Run:
 def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
     """Read runs, with their images in the order of the first.
 
+    The plates of the images are those of the first run that has them, for all runs.
+
     Args:
         paths: Run folders, two or more.
         split: The split to compare.
@@ -79,7 +86,12 @@ def read_runs(paths: Sequence[Path], split: str = "test") -> list[Run]:
     runs = [read_run(path, split) for path in paths]
     names = _distinct_names(real)
     runs = [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
-    return [runs[0], *(_aligned(runs[0], run, split) for run in runs[1:])]
+    first, *others = runs
+    with_plates = next((run for run in runs if PLATE in run.predictions.table), first)
+    if with_plates is not first:
+        plates = _aligned(first, with_plates, split).predictions.table[PLATE]
+        first = replace(first, predictions=_with_plates(first.predictions, plates))
+    return [first, *(_aligned(first, run, split) for run in others)]
 
 
 def read_run(path: Path, split: str = "test") -> Run:
@@ -111,7 +123,7 @@ def _distinct_names(paths: list[Path]) -> list[str]:
 
 
 def _aligned(first: Run, other: Run, split: str) -> Run:
-    """`other` with its images in the order of `first`."""
+    """`other` with its images in the order of `first`, and with its plates."""
     if set(other.predictions.classes) != set(first.predictions.classes):
         raise ModelError(
             f"all runs must have the same classes, but {first.name} has "
@@ -141,7 +153,13 @@ def _aligned(first: Run, other: Run, split: str) -> Run:
                     f"({few(differ)}); {remedy}"
                 )
     _refuse_other_files(first, other, list(needed), f"{both}: ", remedy)
+    if PLATE in first.predictions.table:
+        predictions = _with_plates(predictions, first.predictions.table[PLATE])
     return replace(other, predictions=predictions)
+
+
+def _with_plates(predictions: Predictions, plates: "pd.Series[str]") -> Predictions:
+    return replace(predictions, table=predictions.table.assign(**{PLATE: plates}))
 
 
 def _with_classes(predictions: Predictions, classes: tuple[str, ...]) -> Predictions:

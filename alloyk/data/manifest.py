@@ -48,6 +48,18 @@ def manifest_in(folder: Path) -> Path | None:
     return folder / found[0] if found else None
 
 
+def dataset_name(data: Path) -> str:
+    """Name a data set: by its folder, by the folder of its manifest.csv, or by a file's stem.
+
+    >>> dataset_name(Path("plates/2025/manifest.csv"))
+    '2025'
+    """
+    data = Path(os.path.abspath(data))
+    if data.name.casefold() == MANIFEST:
+        data = data.parent
+    return data.stem if data.is_file() else data.name
+
+
 def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, list[str]]":
     """Read a manifest: one row per image, `path` relative to the manifest's folder.
 

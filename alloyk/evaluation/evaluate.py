@@ -21,7 +21,7 @@ from alloyk.evaluation.figures import (
 )
 from alloyk.evaluation.text_report import describe, format_report
 from alloyk.files import files_together
-from alloyk.imaging import shown
+from alloyk.imaging import assume_files, shown
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
 from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
@@ -41,6 +41,7 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.history import History, training_metrics
 from alloyk.runs.metrics import Calibration, Metrics, PlateMetrics, TrainMetrics
 from alloyk.runs.predictions import Predictions
+from alloyk.runs.run_data import refuse_in_run_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,12 +78,14 @@ def evaluate_run(
         What `metrics.json` holds.
 
     Raises:
-        ModelError: A file is missing or damaged, `out` holds files of another run, or a file
-            cannot be written.
+        ModelError: A file is missing or damaged, `out` holds files of another run or lies in the
+            data set of the run, or a file cannot be written.
     """
     folder = RunFolder(run)
     target = RunFolder(out or folder.evaluation_folder(split))
     refuse_foreign_folder(target.path, folder.path, own_test=split == "test")
+    if out:
+        refuse_in_run_data(target.path, folder.path)
     facts = (target if target.facts_file.exists() else folder).facts
     return write_evaluation(folder, target, split, facts, resamples=resamples, seed=seed)
 
@@ -191,9 +194,10 @@ def _draw(
         histories = [run.part(name).history for name in parts]
         draw_folds(pictures, metrics, parts, [one for one in histories if one is not None])
     try:
-        pictures["mistakes.png"] = mistakes_sheet(
-            predictions, facts.data_root, describe(predictions, metrics)
-        )
+        with assume_files(run.settings.data.files):
+            pictures["mistakes.png"] = mistakes_sheet(
+                predictions, facts.data_root, describe(predictions, metrics)
+            )
     except AlloykError as error:
         metrics["undefined"]["figures.mistakes"] = str(error)
     return pictures

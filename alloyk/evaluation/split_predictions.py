@@ -18,7 +18,7 @@ from alloyk.inference import Classifier, load
 from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import refuse_channels
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runs.destination import refuse_foreign_folder, refuse_in_data
+from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
@@ -77,7 +77,8 @@ def evaluate_split(
 
     Raises:
         AlloykError: The run has no model, the data set has no such split or has a class that the
-            run lacks, an image cannot be read, or `out` holds files of another run.
+            run lacks, an image cannot be read, or `out` holds files of another run
+            or the evaluation of another data set.
     """
     folder = RunFolder(run)
     folder.require_model()  # before its images are searched for
@@ -85,12 +86,15 @@ def evaluate_split(
     target = RunFolder(out or folder.evaluation_folder(split, data))
     refuse_foreign_folder(target.path, folder.path, own_test=own and split == "test")
     if out:
-        refuse_in_data(target.path, data)
-        refuse_in_run_data(target.path, folder.path)
+        refuse_in_run_data(target.path, folder.path, data)
     images = _open_images(folder, data, split, own)
+    if target.path.resolve() != folder.path.resolve():
+        _refuse_other_images(target, images)
+    trained_on = _trained_on(folder, images, data) if baselines else None
     with files_together(target.path, stale_files()) as unfinished:  # which locks the folder
         classifier = load(folder.path)
         _refuse_unknown_classes(folder, images, classifier)
+        preprocessing = _preprocessing(classifier) if baselines else None
         paths = [images.dataset.root / path for path in images.table["path"]]
         stream = classifier.stream(paths, progress=progress)
         found = stream.all()
@@ -102,9 +106,12 @@ def evaluate_split(
             classifier.classes, estimates=found.estimates, unlike=found.unlike,
         )  # fmt: skip
         _keep_baselines(target, written, split)
-        if baselines:
-            trained_on = open_run_data(folder.path, split=None) if data else images.dataset
-            _fit_baselines(baselines, classifier, trained_on, images, written, split)
+        if trained_on is not None:
+            from alloyk.evaluation.baselines.fit import fit_baselines
+
+            fit_baselines(
+                baselines, preprocessing, trained_on, images.dataset, images.table, written, split
+            )
         if target.path.resolve() == folder.path.resolve():
             written.write_facts(facts)  # for another evaluation from the predictions alone
         write_evaluation(folder, written, split, facts, target=target)
@@ -136,6 +143,27 @@ def _open_images(folder: RunFolder, data: str | Path | None, split: str, own: bo
             "them as they are with --split all"
         )
     return _Images(replace(dataset, notes=(*dataset.notes, *seen)), table, own)
+
+
+def _trained_on(folder: RunFolder, images: _Images, data: str | Path | None) -> ImageDataset:
+    """The run's own data set, on which baselines are fitted, where it is now."""
+    if images.own or data is None:
+        return images.dataset
+    moved = is_run_data(folder.path, data)  # and all of its images are evaluated
+    return open_run_data(folder.path, data if moved else None, split=None)
+
+
+def _refuse_other_images(target: RunFolder, images: _Images) -> None:
+    """Raise if a folder holds the evaluation of another data set, which would be replaced."""
+    earlier, root = target.facts, images.dataset.root
+    if earlier.data_root is None or earlier.data_root.resolve() == root.resolve():
+        return
+    if images.own and earlier.grouped_by != OTHER_DATA:
+        return  # the run's own data set was moved
+    raise DataError(
+        f"{shown(target.path)} holds the evaluation of other images, those in "
+        f"{shown(earlier.data_root)}, not in {shown(root)}; choose another --out, or delete it"
+    )
 
 
 def _refuse_unknown_classes(folder: RunFolder, images: _Images, classifier: Classifier) -> None:
@@ -171,27 +199,6 @@ def _keep_baselines(target: RunFolder, written: RunFolder, split: str) -> None:
         earlier = target.baseline_file(name, split)
         if earlier.is_file():
             shutil.copy(earlier, written.path)
-
-
-def _fit_baselines(
-    names: Sequence[str],
-    classifier: Classifier,
-    trained_on: ImageDataset,
-    images: _Images,
-    written: RunFolder,
-    split: str,
-) -> None:
-    from alloyk.evaluation.baselines.fit import fit_baselines
-
-    fit_baselines(
-        names,
-        _preprocessing(classifier),
-        trained_on,
-        images.dataset,
-        images.table,
-        written,
-        split,
-    )
 
 
 def _preprocessing(classifier: Classifier) -> Any:

@@ -29,22 +29,25 @@ MAX_IN_OVERVIEW = 24
 MAX_COLUMNS = 6
 
 
-def check_output_folder(out: str | Path, run: str | Path | None = None) -> None:
+def check_output_folder(
+    out: str | Path, run: str | Path | None = None, data: str | Path | None = None
+) -> None:
     """Require a folder that an explanation may be written to.
 
     Args:
         out: The folder: absent, empty, or an earlier explanation, which will be replaced.
         run: The explained run or model file.
+        data: The data set that is read in place of the run's, if any.
 
     Raises:
-        ConfigError: The folder is or lies in another run, or holds other files.
+        ConfigError: The folder is or lies in another run or in a data set, or holds other files.
     """
     out = Path(out)
     if run is not None and Path(run).is_file():
         run = Path(run).absolute().parent
     refuse_other_run(out, None if run is None else Path(run))
     if run is not None:
-        refuse_in_run_data(out, run)
+        refuse_in_run_data(out, run, data)
     if not out.exists():
         return
     if not out.is_dir():

@@ -93,7 +93,7 @@ def export_smallest(
         AlloykError: As `export_run`; or no file passes.
     """
     if out is not None:
-        refuse_in_run_data(Path(out), run)
+        refuse_in_run_data(Path(out), run, data)
     run, out = Path(run), Path(out or default_out(run, "tflite-auto"))
     check_out(out, FORMATS["tflite"], "tflite")
     RunFolder(run).require_model()  # before its images are searched for

@@ -53,7 +53,7 @@ def export_bundle(
     out = Path(out)
     refuse_existing(out, "--bundle")
     refuse_run_file(out, Path(run), "--bundle")
-    refuse_in_run_data(out, run, "--bundle")
+    refuse_in_run_data(out, run, data, option="--bundle")
     model = RunFolder(run).require_model()
     refuse_channels(
         read_metadata(model), Path(run), "--bundle",

@@ -70,7 +70,7 @@ def export_run(
         raise ConfigError(f"the format must be one of {', '.join(FORMATS)}, got {file_format}")
     chosen = FORMATS[file_format]
     if out is not None:
-        refuse_in_run_data(Path(out), run)
+        refuse_in_run_data(Path(out), run, data)
     run, out = Path(run), Path(out or default_out(run, file_format))
     check_out(out, chosen, file_format)
     if input_size and not chosen.fixed_shape:

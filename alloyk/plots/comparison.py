@@ -30,31 +30,39 @@ def plot_runs(rows: Sequence[dict], *, subtitle: str = "") -> Axes:
         subtitle: A line under the title.
 
     Returns:
-        The axes of the accuracies; those of the losses are in the same figure.
+        The axes of the accuracies; those of the losses are in the same figure, if a run has one.
     """
-    figure = new_figure(9.6, 1.6 + ROW_HEIGHT * len(rows))
-    left, right = figure.subplots(1, 2)
-    place = np.arange(len(rows))
+    losses = {key: [_or_nan(row[key]) for row in rows] for key in ("loss", "val_loss")}
+    has_losses = not np.isnan(list(losses.values())).all()
+    figure = new_figure(9.6 if has_losses else 6.4, 1.6 + ROW_HEIGHT * len(rows))
+    panels = figure.subplots(1, 2 if has_losses else 1, squeeze=False)[0]
+    left = panels[0]
     for at, row in enumerate(rows):
         _dot(left, at, row["accuracy"], row["accuracy_interval"], COLORS[0])
+    _name_rows(left, [row["name"] for row in rows])
+    finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
+    if has_losses:
+        _draw_losses(panels[1], losses, left.get_ylim())
+    for ax in panels:
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0)
+    return left
+
+
+def _draw_losses(ax: Axes, losses: dict[str, list[float]], row_limits: tuple[float, float]) -> None:
+    """Draw the training and validation loss of each row."""
+    rows = len(losses["loss"])
     for key, name, color, marker in (
         ("loss", "training", COLORS[0], "o"),
         ("val_loss", "validation", COLORS[1], "s"),
     ):
-        values = [np.nan if row[key] is None else row[key] for row in rows]
-        right.plot(values, place, marker, color=color, markersize=5.5, label=name)
-    _name_rows(left, [row["name"] for row in rows])
-    right.set_yticks(place, [""] * len(rows))
-    right.set_ylim(left.get_ylim())
-    finish(left, "Accuracy, 95 % intervals", subtitle, "Accuracy", "")
-    finish(right, "Loss, last epoch", " ", "Loss", "")
+        ax.plot(losses[key], np.arange(rows), marker, color=color, markersize=5.5, label=name)
+    ax.set_yticks(np.arange(rows), [""] * rows)
+    ax.set_ylim(row_limits)
+    finish(ax, "Loss, last epoch", " ", "Loss", "")
     # Beyond the largest value, so that its marker is not clipped.
-    right.set_xlim(0, 1.05 * right.dataLim.x1)
-    add_legend(right)
-    for ax in (left, right):
-        ax.grid(visible=False, axis="y")
-        ax.tick_params(axis="y", length=0)
-    return left
+    ax.set_xlim(0, 1.05 * ax.dataLim.x1)
+    add_legend(ax)
 
 
 def _dot(

@@ -7,6 +7,7 @@ from typing import Any
 from alloyk.alloys import display_name
 from alloyk.evaluation.text_report import OTHER_DATA, describe_grouping, undefined_lines
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.metrics import Metrics
 from alloyk.runs.settings import RunSettings
 
@@ -15,12 +16,16 @@ FEW_IMAGES = 30
 
 
 def limits(
-    metrics: Metrics, settings: RunSettings, explanations: Sequence[Mapping[str, Any]]
+    metrics: Metrics,
+    facts: Facts,
+    settings: RunSettings,
+    explanations: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     """List the limitations that follow from the files of a run.
 
     Args:
         metrics: The run's metrics.
+        facts: The run's facts.
         settings: The run's configuration.
         explanations: The record of every explanation in the run.
     """
@@ -44,9 +49,12 @@ def limits(
         "tested."
     )
     if settings.seed is not None:
+        trained = "One training run"
+        if facts.cross_validation:
+            trained += f" for each of {len(facts.cross_validation['held_out'])} folds"
         found.append(
-            f"One training run, seed {settings.seed}. The intervals describe the effect of other "
-            "plates, not of another seed: train with several seeds and compare."
+            f"{trained}, seed {settings.seed}. The intervals describe the effect of other plates, "
+            "not of another seed: train with several seeds and compare."
         )
     thresholds = [row for row in metrics.get("abstention") or [] if row["threshold"] is not None]
     if any(row["chosen_on"] == "the same images" for row in thresholds):
@@ -93,9 +101,9 @@ def _few(metrics: Metrics) -> list[str]:
 
 
 def model_card(
-    name: str, kind: str, metrics: Metrics, facts: Facts, settings: RunSettings
+    run: RunFolder, kind: str, metrics: Metrics, facts: Facts, settings: RunSettings
 ) -> list[tuple[str, str]]:
-    """Write a model card as names and texts.
+    """Write a model card as names and texts; without a model none of them says how to use it.
 
     Reference: [Mitchell et al., 2019](https://arxiv.org/abs/1810.03993).
     """
@@ -143,9 +151,9 @@ def model_card(
             f"{metrics['n']:,} images, {metrics['evaluated']}; each was classified by a network "
             "that was not trained on it",
         ),
-        (
-            "How to use",
-            f"alloyk predict {name} IMAGE, or alloyk.load({name!r}).predict([...]) in Python",
-        ),
     ]
+    if run.model_file.is_file():
+        name = run.name
+        use = f"alloyk predict {name} IMAGE, or alloyk.load({name!r}).predict([...]) in Python"
+        rows.append(("How to use", use))
     return rows

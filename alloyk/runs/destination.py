@@ -10,7 +10,6 @@ from pathlib import Path
 
 from alloyk.errors import ConfigError
 from alloyk.imaging import shown
-from alloyk.locks import is_empty
 from alloyk.runs.folder import RunFolder, owner_of
 
 HEAD_BYTES = 1 << 16
@@ -154,9 +153,7 @@ def refuse_other_files(
     """
     if _is_empty(out):
         return
-    there = {out.name}
-    if out.is_dir():  # hidden files are locks, and what killed processes have left
-        there = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    there = _shown_names(out) if out.is_dir() else {out.name}
     if there - set(names) or (complete and set(names) - there):
         raise ConfigError(
             f"{option} must be a new or empty folder or an earlier {what}, but {shown(out)} "
@@ -210,7 +207,12 @@ def refuse_unless_made_by(out: Path, marker: str, what: str) -> None:
 
 
 def _is_empty(folder: Path) -> bool:
-    return not folder.exists() or (folder.is_dir() and is_empty(folder))
+    return not folder.exists() or (folder.is_dir() and not _shown_names(folder))
+
+
+def _shown_names(folder: Path) -> set[str]:
+    """Names in a folder, without hidden ones: locks, and what killed processes have left."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def _evaluated_run(evaluation: RunFolder, run: RunFolder) -> str | None:

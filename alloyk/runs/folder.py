@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from alloyk.data.manifest import dataset_name
 from alloyk.errors import ModelError
 from alloyk.files import sha256, whole_file
 from alloyk.imaging import shown
@@ -120,9 +121,12 @@ class RunFolder:
         Args:
             split: The split evaluated.
             data: The data set, if one was named.
+
+        >>> RunFolder("cnn").evaluation_folder("all", "plates/2025/manifest.csv").name
+        'evaluation_2025_all'
         """
         if data is not None:
-            return self.path / f"evaluation_{Path(data).absolute().stem}_{split}"
+            return self.path / f"evaluation_{dataset_name(Path(data))}_{split}"
         return self.path if split == "test" else self.path / f"evaluation_{split}"
 
     def explanation_folder(self, method: str) -> Path:
@@ -222,7 +226,7 @@ class RunFolder:
         Raises:
             ModelError: As `alloyk.runs.predictions.read_predictions`.
         """
-        return read_predictions(self.predictions_file(split))
+        return read_predictions(self.predictions_file(split), split)
 
     @property
     def split_record(self) -> SplitRecord | None:

@@ -22,8 +22,13 @@ PROBABILITY_PREFIX = "p_"
 SUM_TOLERANCE = 2e-4
 
 
-def read_columns(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Read header and columns as text; each row is as long as the header."""
+def read_columns(path: Path, split: str = "test") -> tuple[list[str], list[list[str]]]:
+    """Read header and columns as text; each row is as long as the header.
+
+    Args:
+        path: The file.
+        split: The split that it is of, for the error.
+    """
     try:
         # -sig: spreadsheets write a byte-order mark.
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -38,9 +43,10 @@ def read_columns(path: Path) -> tuple[list[str], list[list[str]]]:
                     )
                 columns.append(row)
     except OSError as error:
+        command = "alloyk evaluate RUN" + ("" if split == "test" else f" --split {split}")
         raise ModelError(
-            f"cannot read predictions from {shown(path)}: {error.strerror}; write the file with "
-            "`alloyk evaluate RUN`"
+            f"cannot read predictions from {shown(path)}: {error.strerror}; predict the images "
+            f"with `{command}`"
         ) from error
     except csv.Error as error:
         raise ModelError(

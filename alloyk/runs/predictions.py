@@ -208,8 +208,12 @@ def _without_missing(column: "pd.Series[Any]") -> list[Any]:
     return ["" if gone else value for value, gone in zip(column, column.isna(), strict=True)]
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, split: str = "test") -> Predictions:
     """Read a predictions file, and refuse one that would give wrong metrics.
+
+    Args:
+        path: The file.
+        split: The split that it is of, for the error if it is missing.
 
     Raises:
         AlloykError: The file is missing or empty, a column is missing or duplicated, a path is
@@ -217,7 +221,7 @@ def read_predictions(path: Path) -> Predictions:
             that sum to 1, or an estimate or its true value is not a number. The message names the
             line (the header is line 1) and the column.
     """
-    header, cells = read_columns(Path(path))
+    header, cells = read_columns(Path(path), split)
     classes = classes_of_header(path, header)
     if not cells[0]:
         raise ModelError(

@@ -28,17 +28,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def refuse_in_run_data(out: Path, run: str | Path, option: str = "--out") -> None:
+def refuse_in_run_data(
+    out: Path, run: str | Path, data: str | Path | None = None, *, option: str = "--out"
+) -> None:
     """Require a file or folder outside the data set of a run; see `refuse_in_data`.
 
     Args:
         out: The file or folder to write.
         run: Run folder, or a model file, whose data set is not known.
+        data: The data set that is read in its place, if any.
         option: What `out` was given by, for the error.
     """
     folder = RunFolder(run)
     if folder.config_file.is_file():
-        refuse_in_data(out, _data_settings(folder, None).path, option)
+        refuse_in_data(out, folder.settings.data.path, option)
+    refuse_in_data(out, data, option)
 
 
 def open_run_data(

@@ -6,11 +6,11 @@ the SHA-256 of its file.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alloyk.data import PLATE, SPLITS, ImageDataset
 from alloyk.data.text_table import parse_text_table, text_of_table
@@ -25,6 +25,9 @@ SKIPPED = "skipped"
 """Value of `split` for an unreadable image that was left out."""
 
 _COLUMNS = ("path", "label", "split", "sha256")
+# An image that several runs used differently counts as the first of these.
+_PRECEDENCE = (*SPLITS, SKIPPED)
+_DIGITS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +74,53 @@ def write_split_record(
         known[unread] = image_digests(dataset.root, table.loc[unread, "path"]).to_numpy()
     table["sha256"] = known
     skipped = pd.DataFrame({"path": dataset.skipped, "split": SKIPPED}, dtype=object)
+    _write(file, pd.concat([table, skipped]))
+
+
+def write_merged_record(file: Path, records: Sequence[SplitRecord]) -> None:
+    """Write what several runs together were trained on, such as the members of a vote.
+
+    An image that one of them used for training counts as such, whatever it was for another one;
+    validation comes before test. Of images with the same path but different content, the first
+    keeps the path; the others, if used for training or validation, get the first digits of their
+    SHA-256 before it.
+
+    Args:
+        file: The file to write.
+        records: Their records, one or more.
+
+    Raises:
+        ModelError: The file cannot be written.
+    """
+    import pandas as pd
+
+    merged: dict[str, dict[Any, str]] = {}
+    for record in records:
+        for row in record.table.reset_index().astype(str).to_dict("records"):
+            path = row.pop("path")
+            known = merged.get(path, {})
+            if known.get("sha256") and row["sha256"] and known["sha256"] != row["sha256"]:
+                if row["split"] not in ("train", "val"):
+                    continue
+                path = f"{row['sha256'][:_DIGITS]}/{path}"
+                known = merged.get(path, {})
+            merged[path] = {
+                **row,
+                **{name: value for name, value in known.items() if value},
+                "split": min(row["split"], known.get("split", SKIPPED), key=_precedence),
+            }
+    table = pd.DataFrame([{"path": path, **row} for path, row in merged.items()], dtype=object)
+    columns = [name for name in (*_COLUMNS[:-1], PLATE, _COLUMNS[-1]) if name in table]
+    _write(file, table[columns])
+
+
+def _precedence(split: str) -> int:
+    return _PRECEDENCE.index(split) if split in _PRECEDENCE else len(_PRECEDENCE)
+
+
+def _write(file: Path, table: "pd.DataFrame") -> None:
     with whole_file(file) as unfinished:
-        unfinished.write_bytes(text_of_table(pd.concat([table, skipped])).encode())
+        unfinished.write_bytes(text_of_table(table).encode())
 
 
 def read_split_record(file: Path) -> SplitRecord | None:

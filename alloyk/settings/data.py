@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alloyk.imaging import ChannelChoice, PageChoice, RawLayout
+from alloyk.imaging import ChannelChoice, FileSettings, PageChoice, RawLayout
 
 RATIOS = (0.70, 0.15, 0.15)
 """Default shares of train, val and test."""
@@ -42,3 +42,8 @@ class DataSettings:
     raw: RawLayout | None = None
     hdf5_path: str | None = None
     channels: ChannelChoice | None = None
+
+    @property
+    def files(self) -> FileSettings:
+        """How to read files that leave it open."""
+        return FileSettings(self.raw, self.hdf5_path)

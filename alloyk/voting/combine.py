@@ -1,7 +1,6 @@
 """Combine finished runs into one that votes: a run like any other, without a training history."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from importlib import metadata as installed
 from pathlib import Path
@@ -20,6 +19,8 @@ from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions
+from alloyk.runs.run_data import refuse_in_run_data
+from alloyk.runs.split_record import write_merged_record
 from alloyk.targets import shared_columns
 from alloyk.voting.voting import hard_vote, hard_weights, soft_vote, soft_weights
 
@@ -55,10 +56,10 @@ def ensemble_runs(
 
     Raises:
         AlloykError: As `alloyk.comparison.runs.read_runs`; or `out` is not empty, or lies in a
-            run, or a member of a soft vote has no model.
+            run or in the data set of a member, or a member of a soft vote has no model.
     """
     out = Path(out)
-    _refuse_used_folder(out)
+    _refuse_used_folder(out, paths)
     runs = read_runs(paths)
     validation = _validation(paths, weighting)
     if vote == "soft":
@@ -84,15 +85,28 @@ def ensemble_runs(
                 _write_votes(written.predictions_file(split), members, vote, weights)
         written.write_ensemble(_ensemble(runs, vote, weighting, weights))
         _write_settings(written, runs[0])
-        if runs[0].folder.split_file.exists():
-            shutil.copy(runs[0].folder.split_file, unfinished)
-        written.write_facts(_facts(runs))
+        records = [run.folder.split_record for run in runs]
+        known = [record for record in records if record is not None]
+        if known:
+            write_merged_record(written.split_file, known)
+        unknown = [run for run, one in zip(runs, records, strict=True) if known and one is None]
+        written.write_facts(_facts(runs, _notes(runs, unknown)))
         evaluate_run(unfinished)
     return out
 
 
 def _validation(paths: Sequence[Path], weighting: str) -> list[Run]:
     """The members with their validation predictions; empty where these cannot be combined."""
+    files = [RunFolder(path).predictions_file("val") for path in paths]
+    missing = [file for file in files if not file.is_file()]
+    if missing and weighting == "validation":
+        raise ModelError(
+            "--weights validation needs the predictions that every member made of its validation "
+            f"images in training, but {shown(missing[0])} is missing; use --weights equal"
+        )
+    if missing:
+        logger.info("predictions_val.csv is not written: %s is missing", shown(missing[0]))
+        return []
     try:
         return read_runs(paths, split="val")
     except AlloykError as error:
@@ -102,13 +116,15 @@ def _validation(paths: Sequence[Path], weighting: str) -> list[Run]:
         return []
 
 
-def _refuse_used_folder(out: Path) -> None:
-    """Raise if `out` has files, or is in a run."""
+def _refuse_used_folder(out: Path, members: Sequence[Path]) -> None:
+    """Raise if `out` has files, or is in a run or in the data set of a member."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(
             f"--out must be a new or empty folder, got {shown(out)}; choose another --out"
         )
     refuse_other_run(out)
+    for member in members:
+        refuse_in_run_data(out, member)
 
 
 def _refuse_without_models(runs: Sequence[Run]) -> None:
@@ -173,7 +189,18 @@ def _write_settings(written: RunFolder, first: Run) -> None:
     )
 
 
-def _facts(runs: Sequence[Run]) -> Facts:
+def _notes(runs: Sequence[Run], unknown: Sequence[Run]) -> tuple[str, ...]:
+    """The members' notes, and which of them do not record their training images."""
+    notes = [note for run in runs for note in run.facts.notes]
+    for run in unknown:
+        notes.append(
+            f"{run.name} has no {run.folder.split_file.name}: which images it was trained on "
+            "cannot be verified."
+        )
+    return tuple(dict.fromkeys(notes))
+
+
+def _facts(runs: Sequence[Run], notes: tuple[str, ...]) -> Facts:
     first = runs[0].facts
     parameters = [run.facts.parameters for run in runs]
     known = [count for count in parameters if count is not None]
@@ -183,7 +210,8 @@ def _facts(runs: Sequence[Run]) -> Facts:
         simulated=first.simulated,
         data_root=first.data_root,
         grouped_by=first.grouped_by,
-        notes=tuple(dict.fromkeys(note for run in runs for note in run.facts.notes)),
+        channels=first.channels,
+        notes=notes,
         ceiling=recorded_ceiling(runs[0].folder),
         images=first.images,
         fingerprint=first.fingerprint,

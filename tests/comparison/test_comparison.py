@@ -13,6 +13,7 @@ from alloyk.cli import main
 from alloyk.comparison import compare_runs, write_comparison
 from alloyk.comparison.runs import read_runs
 from alloyk.errors import AlloykError
+from alloyk.evaluation import evaluate_run
 from alloyk.metrics.significance import accuracy_difference
 from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.folder import RunFolder
@@ -162,6 +163,28 @@ def test_every_table_is_there_in_three_forms_and_as_a_picture(runs, tmp_path):
     assert not {"seeds.csv", "seed_tests.md", "seeds.png"} & left
 
 
+def test_raw_images_are_read_as_the_run_read_them(tmp_path):
+    layout = {"dtype": "uint16", "shape": [12, 10]}
+    data, runs = tmp_path / "data", []
+    data.mkdir()
+    for seed, name in enumerate(("cnn", "fnn")):
+        run = write_run(tmp_path / name, seed=seed, data={"path": str(data), "raw": layout})
+        facts = json.loads((run / "facts.json").read_text()) | {"data_root": str(data)}
+        (run / "facts.json").write_text(json.dumps(facts))
+        table = (run / "predictions.csv").read_text()
+        (run / "predictions.csv").write_text(table.replace(".png", ".raw"))
+        runs.append(run)
+    for number in range(90):
+        (data / f"{number}.raw").write_bytes(bytes(240))
+    assert compare_runs(runs, resamples=20)["timed_shape"] == [12, 10, 1]
+    metrics = evaluate_run(runs[0], resamples=20)
+    assert "figures.mistakes" not in metrics["undefined"]
+    assert (runs[0] / "figures" / "mistakes.png").is_file()
+    for number in range(90):
+        (data / f"{number}.raw").write_bytes(bytes(3))  # damaged since
+    assert compare_runs(runs, resamples=20)["timed_shape"] == [8, 8, 1]
+
+
 def test_a_vote_is_drawn_beside_its_members(runs, tmp_path):
     (runs[3] / "ensemble.yaml").write_text("vote: soft\nmembers: [{run: cnn, weight: 1.0}]\n")
     (runs[3] / "history.csv").unlink()
@@ -172,6 +195,24 @@ def test_a_vote_is_drawn_beside_its_members(runs, tmp_path):
     write_comparison(tmp_path / "out", comparison)
     assert (tmp_path / "out" / "figures" / "standalone_voting.png").exists()
     assert "| vgg16-2" in (tmp_path / "out" / "table2.md").read_text()
+
+
+def test_a_comparison_that_cannot_be_written_leaves_nothing(runs, tmp_path, monkeypatch):
+    comparison = compare(runs[:2])
+
+    def fail(*_, **__):
+        raise RuntimeError
+
+    for run in runs[:2]:  # as of two votes
+        (run / "history.csv").unlink()
+    with monkeypatch.context() as broken:
+        broken.setattr("alloyk.plots.plot_differences", fail)
+        with pytest.raises(RuntimeError):
+            write_comparison(tmp_path / "out", comparison)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out" / ".out.killed").mkdir(parents=True)
+    write_comparison(tmp_path / "out", compare(runs[:2]))
+    assert " – |" in (tmp_path / "out" / "table2.md").read_text()
 
 
 def refused(runs, message):
@@ -189,6 +230,25 @@ def test_other_test_images_are_refused_with_their_names(runs):
     differ = "same test images, but those of vgg16-2 differ from those of cnn"
     refused(runs, rf"{differ}: \S+ lacks 4 \(86\.png, .*1 more")
     refused(runs[::-1], r"those of vgg16 differ from those of vgg16-2: vgg16 has 4 more \(86\.png")
+
+
+def without_plates(run, name="predictions.csv"):
+    table = pd.read_csv(run / name, dtype=str)
+    table.drop(columns="plate_id").to_csv(run / name, index=False)
+
+
+def test_plates_come_from_any_run_whatever_the_order(runs):
+    with_all, reordered = compare(runs[:2]), compare(runs[1::-1])
+    without_plates(runs[0])
+    assert compare(runs[:2]) == with_all
+    assert compare(runs[1::-1]) == reordered
+
+
+def test_other_plates_of_two_runs_are_refused_though_the_first_has_none(runs):
+    without_plates(runs[0])
+    text = (runs[2] / "predictions.csv").read_text()
+    (runs[2] / "predictions.csv").write_text(text.replace(",P7\n", ",Q7\n"))
+    refused(runs[:3], "but a different plate_id: 3")
 
 
 def test_another_label_or_plate_of_an_image_is_refused(runs):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tiny_run import raw_image, write_dataset, write_run
 
+from alloyk.errors import AlloykError
 from alloyk.evaluation.split_predictions import evaluate_split
 from alloyk.reporting.calibration import reference_blocks
 from alloyk.simulator.ceiling.reference import reference_ceiling
@@ -73,6 +74,39 @@ def test_an_evaluation_that_fails_leaves_the_folder_as_it_was(
         evaluate_split(run, data=two_alloys, split="val", out=out)
     assert files(tmp_path) == before
     assert out.exists() == earlier
+
+
+def test_evaluations_of_different_data_do_not_replace_each_other(run, two_alloys, tmp_path):
+    places = [tmp_path / name for name in ("set.2024", "set.2025", "a/set.2024")]
+    for place in places:
+        shutil.copytree(two_alloys, place)
+    evaluated = [evaluate_split(run, data=place, split="all") for place in places[:2]]
+    assert [folder.name for folder in evaluated] == [
+        "evaluation_set.2024_all", "evaluation_set.2025_all"
+    ]  # fmt: skip
+    before = files(run)
+    with pytest.raises(AlloykError, match=r"set\.2024_all holds the evaluation of other images"):
+        evaluate_split(run, data=places[2], split="all")
+    assert files(run) == before
+    assert evaluate_split(run, data=places[0] / "manifest.csv", split="all") == evaluated[0]
+    for folder in evaluated:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("split", ["test", "all"])
+def test_controls_are_fitted_on_the_run_s_data_where_it_is_now(tmp_path, monkeypatch, split):
+    data = write_dataset(tmp_path / "data", per_class=1)
+    run = write_run(tmp_path / "run", data)
+    moved = data.rename(tmp_path / "moved")
+    fitted = []
+    monkeypatch.setattr(
+        "alloyk.evaluation.baselines.fit.fit_baselines",
+        lambda names, layers, trained_on, *_: fitted.append((trained_on.root, trained_on)),
+    )
+    evaluate_split(run, data=moved, split=split, baselines=["noise"])
+    ((root, trained_on),) = fitted
+    assert root == moved
+    assert len(trained_on.split("train")) == 6
 
 
 def test_controls_of_an_earlier_evaluation_stay(run, two_alloys, tmp_path):

@@ -48,6 +48,13 @@ def test_runs_show_accuracy_with_interval_and_both_losses():
     np.testing.assert_allclose(validation.get_xdata(), [0, 0.3, 0.6, np.nan])
 
 
+def test_runs_without_a_history_are_drawn_without_losses():
+    without = [row | {"loss": None, "val_loss": None} for row in rows()]
+    left = plots.plot_runs(without, subtitle="225 test images, simulated")
+    assert_everything_is_readable(left)
+    assert left.figure.axes == [left]
+
+
 def test_average_precision_has_a_mark_per_class_and_run():
     names = dict(zip(LABELS, ALLOYS, strict=True))
     ax = plots.plot_average_precision(rows(), names, subtitle="simulated")

@@ -170,6 +170,15 @@ def test_a_run_without_history_configuration_and_figures_has_a_report(run, tmp_p
     assert "<img" not in html
 
 
+def test_only_a_run_with_a_model_says_how_to_use_it(run, html, tmp_path):
+    assert "How to use" not in html  # no model.keras
+    (tmp_path / "model.keras").write_bytes(b"")
+    for name in ("predictions.csv", "metrics.json"):
+        shutil.copy(run / name, tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    assert f"alloyk predict {tmp_path.name} IMAGE" in html
+
+
 def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
     """What only some evaluations have, in the form in which metrics.json has it."""
     other = shutil.copytree(run, tmp_path / "run")
@@ -208,6 +217,7 @@ def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
     assert folds[1][:4] == ["fold_1", "1/2", "80", "0.8111"]
     assert folds[2][3] == "–"
     assert folds[3][0] == "mean"
+    assert "One training run for each of 2 folds, seed 7" in html
     assert tables["thickness_mm, estimated: errors with 95 % intervals"][-1] == [
         "all", "0.1234", "0.2345", "–", "150",
     ]  # fmt: skip

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from tiny_run import CLASSES, write_dataset, write_run
@@ -12,8 +14,11 @@ from alloyk.cli import main
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.split_predictions import evaluate_split
+from alloyk.files import sha256
 from alloyk.inference import load
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions, write_predictions
+from alloyk.runs.split_record import read_split_record
 from alloyk.voting import ensemble_runs
 
 pytestmark = pytest.mark.usefixtures("unrendered", "untraced")
@@ -141,14 +146,64 @@ def test_without_validation_predictions_the_vote_has_none(members, tmp_path, run
     out = tmp_path / "out"
     result = runner.invoke(main, ["ensemble", *copies, "--vote", "hard", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert "predictions_val.csv is not written: cannot read predictions" in result.stderr
+    assert "is not written: " + copies[0] + "/predictions_val.csv is missing" in result.stderr
     assert "cnn: weight 0.5000" in result.stderr
     assert not (out / "predictions_val.csv").exists()
-    with pytest.raises(AlloykError, match=r"cannot read predictions from .*predictions_val\.csv"):
+    with pytest.raises(AlloykError, match=r"cnn/predictions_val\.csv is missing; use --weights eq"):
         ensemble_runs(copies, "hard", tmp_path / "other", weighting="validation")
     with pytest.raises(AlloykError, match=r"model\.keras is missing; remove that run, or"):
         ensemble_runs(copies, "soft", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def copy_of(run, out):
+    """A run whose `split.csv` and `facts.json` may be changed."""
+    out.mkdir()
+    for name in ("predictions.csv", "predictions_val.csv", "model.keras", "config.yaml"):
+        (out / name).symlink_to(run / name)
+    for name in ("split.csv", "facts.json"):
+        shutil.copy(run / name, out / name)
+    return out
+
+
+def test_images_that_any_member_was_trained_on_are_no_test_images(members, tmp_path):
+    copies = [copy_of(run, tmp_path / run.name) for run in members]
+    other = write_dataset(tmp_path / "other", sizes=((24, 24),), per_class=1)
+    mine = pd.read_csv(members[0] / "split.csv", dtype=str)
+    validated = mine.loc[mine["split"] == "val", "path"].iloc[0]
+    taught = sorted(str(p.relative_to(other)) for p in (other / "test").rglob("*.png"))
+    theirs = mine.assign(split=mine["split"].mask(mine["path"] == validated, "train"))
+    rows = [
+        {"path": path, "label": path.split("/")[1], "split": "train",
+         "sha256": sha256(other / path)} for path in taught
+    ]  # fmt: skip
+    # One of them under the path of an image of the first member.
+    rows[0]["path"] = mine.loc[mine["split"] == "train", "path"].iloc[0]
+    theirs = pd.concat([theirs[theirs["path"] != rows[0]["path"]], pd.DataFrame(rows)])
+    theirs.to_csv(copies[1] / "split.csv", index=False)
+
+    out = ensemble_runs(copies, "soft", tmp_path / "soft")
+    merged = read_split_record(out / "split.csv").table
+    assert merged.loc[validated, "split"] == "train"
+    assert merged.loc[mine["path"], "sha256"].tolist() == mine["sha256"].tolist()
+    assert (merged["split"] == "test").sum() == (mine["split"] == "test").sum()
+    with pytest.raises(AlloykError, match=r"must have no image that .*soft was trained on.*: 3 of"):
+        evaluate_split(out, data=other)
+    evaluate_split(out)  # its own test images are as they were
+
+
+def test_a_vote_keeps_the_channels_and_names_members_without_a_record(members, tmp_path):
+    copies = [copy_of(run, tmp_path / run.name) for run in members]
+    channels = {"column": "tube_voltage_kvp", "values": ["40", "50"], "by": "plate_id"}
+    for copy in copies:
+        facts = json.loads((copy / "facts.json").read_text()) | {"channels": channels}
+        (copy / "facts.json").write_text(json.dumps(facts))
+    (copies[1] / "split.csv").unlink()
+    facts = RunFolder(ensemble_runs(copies, "hard", tmp_path / "hard")).facts
+    assert facts.channels == channels
+    assert facts.notes == (
+        "fnn has no split.csv: which images it was trained on cannot be verified.",
+    )
 
 
 def test_a_folder_with_something_in_it_is_left_alone(members, tmp_path):
