@@ -4,7 +4,7 @@ Classification metrics come from the predictions file alone and training metrics
 alone, so that no figure can contradict a table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +24,12 @@ from alloyk.files import files_together
 from alloyk.imaging import shown
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
-from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
+from alloyk.metrics.breakdown import (
+    Breakdown,
+    breakdown_tables,
+    plate_predictions,
+    write_breakdowns,
+)
 from alloyk.metrics.calibration import (
     BINS,
     log_loss,
@@ -43,7 +48,6 @@ from alloyk.runs.metrics import Calibration, Metrics, PlateMetrics, TrainMetrics
 from alloyk.runs.predictions import Predictions
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 # A breakdown has many intervals, each from this many times fewer resamples: a quarter of the work
@@ -182,7 +186,7 @@ def _draw(
     predictions: Predictions,
     metrics: Metrics,
     history: History | None,
-    tables: "list[pd.DataFrame]",
+    tables: Sequence[Breakdown],
     parts: Mapping[str, Predictions],
 ) -> "dict[str, Axes]":
     """All figures; the reason for a missing sheet of mistakes is recorded in `undefined`."""
