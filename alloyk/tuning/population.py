@@ -73,8 +73,10 @@ class Population:
 
         Raises:
             AlloykError: Every member of a generation has failed.
-            ModelError: The recorded trials are not those that this version proposes.
+            ModelError: The recorded trials are not those that this version proposes, or not all
+                of them are there.
         """
+        records.refuse_gap()
         trials = sorted(records, key=lambda trial: trial.name)
         generation = len(trials) // self.members.size
         before = trials[(generation - 1) * self.members.size : generation * self.members.size]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections import Counter
 from typing import get_args
 
@@ -257,6 +258,14 @@ def test_records_of_another_version_are_refused(tmp_path):
     longer = population(4, epochs=4)
     with pytest.raises(ModelError, match=r"^trial 0005 must have the values that this version"):
         longer.next(TrialRecords(tmp_path))
+
+
+def test_a_deleted_member_is_named(tmp_path):
+    one = population(4, epochs=3)
+    search(tmp_path, one)
+    shutil.rmtree(tmp_path / "trial_0002")
+    with pytest.raises(ModelError, match=r"trial_0002/trial\.json is missing; restore its folder"):
+        population(4, epochs=3).next(TrialRecords(tmp_path))
 
 
 def test_the_last_generation_may_be_shorter(tmp_path):
