@@ -256,8 +256,13 @@ def log_interval(value: float, replicates: np.ndarray, n_groups: int) -> tuple[f
     error = standard_error(value, replicates, n_groups)
     if error is None or value <= 0:
         return None
+    return on_the_log_scale(value, error, float(t.ppf((1 + CONFIDENCE) / 2, n_groups - 1)))
+
+
+def on_the_log_scale(value: float, error: float, quantile: float) -> tuple[float, float] | None:
+    """Interval of a positive number, symmetric on the log scale; None if it overflows."""
     with np.errstate(over="ignore"):
-        factor = float(np.exp(t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * error / value))
+        factor = float(np.exp(quantile * error / value))
     return (value / factor, value * factor) if np.isfinite(value * factor) else None
 
 

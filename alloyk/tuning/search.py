@@ -315,7 +315,7 @@ def _write_trials(
             compared = (
                 ("", "", "", "")
                 if one is None
-                else (one.value, one.low, one.high, "yes" if one.tied else "no")
+                else (one.value, *(one.interval or ("", "")), "yes" if one.tied else "no")
             )
             own: Sequence[object] = trial.folds or [""] * folds
             row = (trial.name, trial.result, *values, *compared, *own, trial.epochs, trial.seconds,
