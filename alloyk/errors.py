@@ -23,6 +23,10 @@ class DataError(AlloykError):
     """A data set, a manifest or an image cannot be used."""
 
 
+class ImageError(DataError):
+    """An image cannot be read, or its values cannot be used."""
+
+
 class ModelError(AlloykError):
     """A run, a model file or an export is missing, damaged, or does not fit its use."""
 

@@ -4,7 +4,7 @@ Classification metrics come from the predictions file alone and training metrics
 alone, so that no figure can contradict a table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +24,12 @@ from alloyk.files import files_together
 from alloyk.imaging import assume_files, shown
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
-from alloyk.metrics.breakdown import breakdown_tables, plate_predictions, write_breakdowns
+from alloyk.metrics.breakdown import (
+    Breakdown,
+    breakdown_tables,
+    plate_predictions,
+    write_breakdowns,
+)
 from alloyk.metrics.calibration import (
     BINS,
     log_loss,
@@ -44,7 +49,6 @@ from alloyk.runs.predictions import Predictions
 from alloyk.runs.run_data import refuse_in_run_data
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 # A breakdown has many intervals, each from this many times fewer resamples: a quarter of the work
@@ -185,7 +189,7 @@ def _draw(
     predictions: Predictions,
     metrics: Metrics,
     history: History | None,
-    tables: "list[pd.DataFrame]",
+    tables: Sequence[Breakdown],
     parts: Mapping[str, Predictions],
 ) -> "dict[str, Axes]":
     """All figures; the reason for a missing sheet of mistakes is recorded in `undefined`."""

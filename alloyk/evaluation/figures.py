@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from alloyk.alloys import display_name
 from alloyk.errors import DataError
 from alloyk.evaluation.text_report import describe
 from alloyk.imaging import image_exists, image_files, read_image, shown
-from alloyk.metrics.breakdown import conditions_of
+from alloyk.metrics.breakdown import Breakdown
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import SUMMARY_METRICS
 from alloyk.metrics.selective import accuracy_over_coverage
@@ -21,9 +20,6 @@ from alloyk.runs.history import History
 from alloyk.runs.metrics import Metrics
 from alloyk.runs.predictions import Predictions
 from alloyk.targets import plain_name
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CURVES = ("accuracy", "loss")
 # Figures that an evaluation may lack.
@@ -38,7 +34,7 @@ def draw_figures(
     predictions: Predictions,
     metrics: Metrics,
     history: History | None,
-    tables: "list[pd.DataFrame]",
+    tables: Sequence[Breakdown],
 ) -> dict[str, Axes]:
     """Draw the figures of an evaluation.
 
@@ -125,19 +121,19 @@ def draw_folds(
 
 
 def _breakdowns(
-    tables: "list[pd.DataFrame]", accuracy: float, classes: Sequence[str], subtitle: str
+    tables: Sequence[Breakdown], accuracy: float, classes: Sequence[str], subtitle: str
 ) -> dict[str, Axes]:
     pictures = {}
-    by_column = [table for table in tables if len(conditions_of(table)) == 1]
+    by_column = [table for table in tables if len(table.columns) == 1]
     if by_column:
         pictures["breakdown.png"] = plots.plot_breakdown(by_column, accuracy, subtitle=subtitle)
     names = {label: display_name(label) for label in classes}
     for table in tables:
-        if len(conditions_of(table)) == 2:
-            column = re.sub(r"\W", "_", conditions_of(table)[1])
-            pictures[f"breakdown_{column}.png"] = plots.plot_breakdown_by_class(
-                table, names, subtitle=subtitle
-            )
+        if len(table.columns) == 2:
+            stem = "breakdown_" + re.sub(r"\W", "_", table.columns[1])
+            while f"{stem}.png" in pictures:  # of `kV max` and `kV_max`
+                stem += "_"
+            pictures[f"{stem}.png"] = plots.plot_breakdown_by_class(table, names, subtitle=subtitle)
     return pictures
 
 

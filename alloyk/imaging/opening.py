@@ -9,7 +9,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from alloyk.errors import AlloykError, DataError
+from alloyk.errors import AlloykError, DataError, ImageError
 from alloyk.imaging.contents import open_image_file
 from alloyk.imaging.formats import IMAGE_SUFFIXES, kind_of_file
 from alloyk.imaging.lab import HDF5_SUFFIXES
@@ -34,7 +34,8 @@ def with_open_image(
         name: Name in errors; by default that of the file.
 
     Raises:
-        AlloykError: The file is missing, of no known format, or `read` fails.
+        ImageError: The file is missing, of no known format, or `read` fails.
+        DataError: The memory does not suffice.
     """
     try:
         with binary_file(source) as file:
@@ -43,10 +44,10 @@ def with_open_image(
             with np.errstate(all="ignore"):
                 return read(file, kind)
     except FileNotFoundError:
-        raise DataError(f"no image at {named(source, name)}; check the path") from None
+        raise ImageError(f"no image at {named(source, name)}; check the path") from None
     except AlloykError as error:
         why = _printable(str(error))
-        raise DataError(f"cannot use the image {named(source, name)}: {why}") from error
+        raise ImageError(f"cannot use the image {named(source, name)}: {why}") from error
     except MemoryError as error:
         raise DataError(
             f"cannot read the image {named(source, name)}: it does not fit into memory; close "
@@ -54,7 +55,7 @@ def with_open_image(
         ) from error
     # Decoders raise errors of almost any type on damaged bytes.
     except Exception as error:
-        raise DataError(
+        raise ImageError(
             f"cannot read the image {named(source, name)}: {_reason(error)}; replace or remove it"
         ) from error
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from alloyk.errors import AlloykError, DataError
+from alloyk.errors import AlloykError, DataError, ImageError
 from alloyk.imaging import jpeg, png
 from alloyk.imaging.channels import channel_files
 from alloyk.imaging.formats import Format, format_of
@@ -64,7 +64,7 @@ def read_image(
         image = with_open_image(source, lambda file, kind: format_of(kind).read(file, page), name)
     unusable = unusable_values(image)
     if unusable:
-        raise DataError(f"cannot use the image {named(source, name)}: {unusable}")
+        raise ImageError(f"cannot use the image {named(source, name)}: {unusable}")
     return image
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,28 @@ from alloyk.runs.predictions import KEY_COLUMNS, Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+METRICS = ("images", "plates", "accuracy", "low", "high")
+
+
+@dataclass(frozen=True, eq=False)
+class Breakdown:
+    """Accuracy under each condition, which is a value or combination of values of columns.
+
+    Attributes:
+        conditions: One row per condition that occurs; a categorical column for each manifest
+            column, which may have any name.
+        metrics: The same rows: `images`, `plates` (the number of images if plates are unknown),
+            `accuracy`, and its 95 % interval `low`, `high`, NaN if there is none.
+    """
+
+    conditions: "pd.DataFrame"
+    metrics: "pd.DataFrame"
+
+    @property
+    def columns(self) -> list[str]:
+        """The manifest columns."""
+        return [str(name) for name in self.conditions]
+
 
 def breakdown(
     predictions: Predictions,
@@ -25,21 +48,16 @@ def breakdown(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> "pd.DataFrame":
+) -> Breakdown:
     """Compute the accuracy for each value, or combination of values, of manifest columns.
 
-    `alloyk.data.binning` defines the values and their order.
+    `alloyk.data.binning` defines the values and their order; those of `label` are the classes.
 
     Args:
         predictions: The predictions.
         columns: Names of columns of the predictions file, which may include `label`.
         resamples: Bootstrap resamples for each interval.
         seed: Seed of the resampling.
-
-    Returns:
-        One row per combination that occurs: `columns`, `images`, `plates` (the number of images
-        if plates are unknown), `accuracy`, and its 95 % interval `low`, `high`, NaN if there
-        is none.
 
     Raises:
         AlloykError: There is no such column.
@@ -50,32 +68,35 @@ def breakdown(
     for name in columns:
         if name not in known:
             raise AlloykError(f"the column must be one of {', '.join(known)}, got {name}")
-    codes: dict[str, np.ndarray] = {}
-    values: dict[str, list[str]] = {}
-    for name in columns:
-        codes[name], values[name] = conditions_in(predictions.table[name], name)
+    codes, values = zip(*(_values_of(predictions, name) for name in columns), strict=True)
+    keys, condition = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
     right = predictions.y_true == predictions.y_pred
     rows = []
-    for key, found in pd.DataFrame(codes).groupby(list(columns), sort=True).indices.items():
+    for number in range(len(keys)):
+        found = np.flatnonzero(condition.ravel() == number)
         interval = accuracy_interval(
             right[found], predictions.groups[found], resamples=resamples, seed=seed
         )
-        low, high = interval or (np.nan, np.nan)
         plates = len(np.unique(predictions.groups[found]))
-        metrics = {"accuracy": right[found].mean(), "low": low, "high": high}
-        key = key if isinstance(key, tuple) else (key,)
-        rows.append({**dict(zip(columns, key, strict=True)),
-                     "images": len(found), "plates": plates, **metrics})  # fmt: skip
-    table = pd.DataFrame(rows)
-    for name in columns:
-        codes_of = table[name].to_numpy(dtype=int)
-        table[name] = pd.Categorical.from_codes(codes_of, pd.Index(values[name]), ordered=True)
-    return table
+        rows.append((len(found), plates, right[found].mean(), *(interval or (np.nan, np.nan))))
+    conditions = {
+        name: pd.Categorical.from_codes(key, pd.Index(names, dtype=object), ordered=True)
+        for name, key, names in zip(columns, keys.T, values, strict=True)
+    }
+    return Breakdown(pd.DataFrame(conditions), pd.DataFrame(rows, columns=list(METRICS)))
+
+
+def _values_of(predictions: Predictions, column: str) -> tuple[np.ndarray, list[str]]:
+    """The values of a column as `conditions_in` returns them; classes are names, never numbers."""
+    if column != "label":
+        return conditions_in(predictions.table[column], column)
+    present, codes = np.unique(predictions.y_true, return_inverse=True)
+    return codes, [predictions.classes[k] for k in present]
 
 
 def breakdown_tables(
     predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
-) -> "list[pd.DataFrame]":
+) -> list[Breakdown]:
     """Accuracy by each informative column, and by class and column where there are few values.
 
     Args:
@@ -93,26 +114,20 @@ def breakdown_tables(
     return tables
 
 
-def conditions_of(table: "pd.DataFrame") -> list[str]:
-    """The columns that a table of `breakdown` is grouped by."""
-    return list(table.columns[: list(table.columns).index("images")])
-
-
-def write_breakdowns(path: Path, tables: "list[pd.DataFrame]") -> None:
+def write_breakdowns(path: Path, tables: Sequence[Breakdown]) -> None:
     """Write the tables one after another as `by,value,images,plates,accuracy,low,high`."""
     with (
         whole_file(path) as unfinished,
         unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["by", "value", "images", "plates", "accuracy", "low", "high"])
+        writer.writerow(["by", "value", *METRICS])
         for table in tables:
-            columns = conditions_of(table)
-            for row in table.itertuples(index=False):
-                values, numbers = row[: len(columns)], row[len(columns) :]
+            rows = (one.itertuples(index=False) for one in (table.conditions, table.metrics))
+            for values, numbers in zip(*rows, strict=True):
                 # NaN is the only value that differs from itself.
                 cells = ["" if x != x else round(x, 6) for x in numbers]
-                writer.writerow([" × ".join(columns), " × ".join(values), *cells])
+                writer.writerow([" × ".join(table.columns), " × ".join(values), *cells])
 
 
 def informative_columns(predictions: Predictions) -> list[str]:

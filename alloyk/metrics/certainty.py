@@ -13,11 +13,21 @@ import numpy.typing as npt
 from scipy.stats import t
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
+from alloyk.metrics.intervals import (
+    CONFIDENCE,
+    ROUNDING,
+    interval_of_share,
+    log_interval,
+    on_the_log_scale,
+    wilson,
+)
+from alloyk.metrics.jackknife import evidence_of_share
+from alloyk.metrics.significance import error_and_freedom
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import Predictions, read_predictions
 from alloyk.runs.search_records import Trial, TrialRecords, falls
 
-LEVEL = (2.5, 97.5)
+UPPER = (1 + CONFIDENCE) / 2
 
 
 class Certainty(NamedTuple):
@@ -25,14 +35,13 @@ class Certainty(NamedTuple):
 
     Attributes:
         value: Accuracy, or log loss.
-        low: Lower end of its 95 % interval.
-        high: Upper end of its 95 % interval.
-        tied: Whether the 95 % interval of the difference to the best trial contains 0.
+        interval: Its 95 % interval; None if the images give no estimate of its error.
+        tied: Whether the images do not show that the trial and the best one differ: the 95 %
+            interval of the difference contains 0.
     """
 
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     tied: bool
 
 
@@ -92,14 +101,38 @@ def certainties(
             for counts in resampled_counts(n_groups, RESAMPLES, seed)
         ]
     )
-    low, high = np.percentile(drawn, LEVEL, axis=0)
-    difference = np.percentile(drawn - drawn[:, [names.index(best)]], LEVEL, axis=0)
-    tied = (difference[0] <= 0) & (difference[1] >= 0)
-    values = metrics.mean(axis=0)
-    return {
-        name: Certainty(float(values[i]), float(low[i]), float(high[i]), bool(tied[i]))
-        for i, name in enumerate(names)
-    }
+    reference = names.index(best)
+    found = {}
+    for i, name in enumerate(names):
+        value, own = float(metrics[:, i].mean()), drawn[:, i]
+        interval = (
+            interval_of_share(value, own, evidence_of_share(metrics[:, i], groups))
+            if accuracy
+            else log_interval(value, own, n_groups)
+        )
+        gain = metrics[:, i] - metrics[:, reference]
+        found[name] = Certainty(value, interval, _is_tied(gain, groups, own - drawn[:, reference]))
+    return found
+
+
+def _is_tied(
+    gain: npt.NDArray[np.float64],
+    groups: npt.NDArray[np.int64],
+    replicates: npt.NDArray[np.float64],
+) -> bool:
+    """Whether a mean gain may be 0, by Student's t as in `accuracy_difference`.
+
+    Where every group shows the same gain, by the sign test: two equal trials differ in the same
+    direction on n groups with a probability of 2 · 0.5ⁿ.
+    """
+    mean = float(gain.mean())
+    if abs(mean) <= ROUNDING:
+        return True
+    found = error_and_freedom(gain, groups, replicates)
+    if found is None:
+        return bool(2 * 0.5 ** (int(groups.max()) + 1) > 1 - CONFIDENCE)
+    error, freedom = found
+    return bool(abs(mean) <= t.ppf(UPPER, freedom) * error)
 
 
 def fold_certainties(
@@ -108,9 +141,12 @@ def fold_certainties(
     """The certainty of each trial from the spread over its folds.
 
     The training runs of two folds share most images, so that the variance of a mean over K folds is
-    taken as (1/K + 1/(K − 1)) times the variance between folds: the corrected t interval of
-    [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366), with K − 1 degrees of
-    freedom.
+    taken as (1/K + 1/(K − 1)) times the variance between folds, with Student's t and K − 1 degrees
+    of freedom: the corrected interval of
+    [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366). That of an accuracy is
+    Wilson's for this error, that of a log loss symmetric on the log scale, which keeps them in
+    their range. Equal values in all folds tell nothing of their spread: then the plates of all
+    folds do, as in `certainties`.
 
     Args:
         predictions: Name of a trial → its predictions of the same images, in one order, with the
@@ -118,28 +154,32 @@ def fold_certainties(
         best: Name of the best trial.
         accuracy: Whether trials are compared by accuracy; otherwise by log loss.
     """
+    over_plates = certainties(predictions, best, accuracy=accuracy)
     names = list(predictions)
     fold = predictions[best].table["fold"].to_numpy()
     metrics = np.stack([_per_image(predictions[name], accuracy) for name in names], axis=1)
     means = np.stack([metrics[fold == one].mean(axis=0) for one in sorted(set(fold))])
-    values, half = _mean_over_folds(means)
-    differences, width = _mean_over_folds(means - means[:, [names.index(best)]])
-    return {
-        name: Certainty(
-            float(values[i]), float(values[i] - half[i]), float(values[i] + half[i]),
-            bool(abs(differences[i]) <= width[i]),
-        )
-        for i, name in enumerate(names)
-    }  # fmt: skip
+    values, errors = _mean_over_folds(means)
+    differences, of_difference = _mean_over_folds(means - means[:, [names.index(best)]])
+    quantile = float(t.ppf(UPPER, len(means) - 1))
+    interval_of = wilson if accuracy else on_the_log_scale
+    found = {}
+    for i, name in enumerate(names):
+        value, error, whole = float(values[i]), float(errors[i]), over_plates[name]
+        interval = interval_of(value, error, quantile) if error > ROUNDING else whole.interval
+        apart = abs(differences[i]) > quantile * of_difference[i]
+        tied = not apart if of_difference[i] > ROUNDING else whole.tied
+        found[name] = Certainty(value, interval, bool(tied))
+    return found
 
 
 def _mean_over_folds(
     values: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Means of `(folds, trials)` and half the width of their 95 % intervals."""
+    """Means of `(folds, trials)` and their standard errors."""
     folds = len(values)
     error = values.std(axis=0, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))
-    return values.mean(axis=0), t.ppf(LEVEL[1] / 100, folds - 1) * error
+    return values.mean(axis=0), error
 
 
 def _per_image(predictions: Predictions, accuracy: bool) -> npt.NDArray[np.float64]:

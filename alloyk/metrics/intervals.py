@@ -80,10 +80,13 @@ def confidence_intervals(
             return
         interval = interval_of(value, replicates, evidence)
         if interval is None:
-            few = evidence.groups < 2
-            missing[f"confidence_intervals.{name}"] = (
-                f"based on only one {what}" if few else f"every {what} gives the same value"
-            )
+            if evidence.groups < 2:
+                why = f"based on only one {what}"
+            elif standard_error(value, replicates, evidence.groups) is None:
+                why = f"every {what} gives the same value"
+            else:
+                why = f"too few {what}s"
+            missing[f"confidence_intervals.{name}"] = why
         else:
             found[name] = [round(bound, DIGITS) for bound in interval]
 
@@ -233,13 +236,34 @@ def interval_of_loss(
 
     Args and returns as for `interval_of_share`.
     """
+    return log_interval(value, replicates, evidence.groups)
+
+
+def log_interval(value: float, replicates: np.ndarray, n_groups: int) -> tuple[float, float] | None:
+    """95 % interval of a positive number, symmetric on the log scale, with Student's t.
+
+    Args:
+        value: The number on the data.
+        replicates: `(resamples,)`, NaN where it is undefined in a resample.
+        n_groups: Number of groups that were resampled.
+
+    Returns:
+        `(low, high)`, or None if the groups give no estimate of the error, or one so large that
+        the upper end has no number.
+    """
     from scipy.stats import t
 
-    error = standard_error(value, replicates, evidence.groups)
-    if error is None:
+    error = standard_error(value, replicates, n_groups)
+    if error is None or value <= 0:
         return None
-    step = t.ppf((1 + CONFIDENCE) / 2, evidence.groups - 1) * error / value
-    return float(value * np.exp(-step)), float(value * np.exp(step))
+    return on_the_log_scale(value, error, float(t.ppf((1 + CONFIDENCE) / 2, n_groups - 1)))
+
+
+def on_the_log_scale(value: float, error: float, quantile: float) -> tuple[float, float] | None:
+    """Interval of a positive number, symmetric on the log scale; None if it overflows."""
+    with np.errstate(over="ignore"):
+        factor = float(np.exp(quantile * error / value))
+    return (value / factor, value * factor) if np.isfinite(value * factor) else None
 
 
 def standard_error(value: float, replicates: np.ndarray, n_groups: int) -> float | None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
-from alloyk.metrics.intervals import CONFIDENCE, DIGITS, ROUNDING
+from alloyk.metrics.intervals import DIGITS, ROUNDING, log_interval
 from alloyk.runs.predictions import Predictions
 
 ERROR_METRICS = ("mae", "rmse", "r2")
@@ -123,20 +123,6 @@ def _interval(
 ) -> tuple[float, float] | None:
     """95 % interval, symmetric on the log scale; for R² that of 1 − R², which is unbounded."""
     if metric == "r2":
-        interval = _log_interval(1 - value, drawn, n_groups)
+        interval = log_interval(1 - value, drawn, n_groups)
         return interval and (1 - interval[1], 1 - interval[0])
-    return _log_interval(value, drawn, n_groups)
-
-
-def _log_interval(value: float, drawn: np.ndarray, n_groups: int) -> tuple[float, float] | None:
-    """Interval with Student's t; None if the groups give no estimate of the error."""
-    from scipy.stats import t
-
-    drawn = drawn[np.isfinite(drawn)]
-    if value <= 0 or n_groups < 2 or len(drawn) < 2 or drawn.std() <= ROUNDING * value:
-        return None
-    # Resampling n groups shows (n - 1) / n of the variance.
-    error = drawn.std() * np.sqrt(n_groups / (n_groups - 1))
-    with np.errstate(over="ignore"):
-        factor = float(np.exp(t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * error / value))
-    return (value / factor, value * factor) if np.isfinite(value * factor) else None
+    return log_interval(value, drawn, n_groups)

@@ -125,11 +125,28 @@ def _error_and_freedom(
     drawn = np.concatenate(
         [counts @ both for counts in resampled_counts(len(both), resamples, seed)]
     )
-    error = standard_error(1.0, drawn[:, 0] / drawn[:, 1], len(both))
+    return error_and_freedom(gain, groups, drawn[:, 0] / drawn[:, 1])
+
+
+def error_and_freedom(
+    gain: np.ndarray, groups: np.ndarray, replicates: np.ndarray
+) -> tuple[float, float] | None:
+    """Standard error of a mean gain over plates, and its degrees of freedom.
+
+    Args:
+        gain: `(n,)`, the gain on each image.
+        groups: `(n,)` int from 0, equal for images of one plate.
+        replicates: `(resamples,)`, the mean gain in resamples of plates.
+
+    Returns:
+        None if the plates give no estimate of the error.
+    """
+    n_groups = int(groups.max()) + 1
+    error = standard_error(1.0, replicates, n_groups)
     if error is None:
         return None
     influence = np.bincount(groups, gain - gain.mean()) / len(gain)
-    evidence = Evidence(influence, len(both), float(gain.var() / len(gain)))
+    evidence = Evidence(influence, n_groups, float(gain.var() / len(gain)))
     return error, degrees_of_freedom(evidence, error)
 
 

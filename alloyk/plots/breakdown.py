@@ -1,11 +1,11 @@
 """Accuracy by the values of manifest columns."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from alloyk.metrics.breakdown import Breakdown
 from alloyk.plots.style import (
     COLORS,
     GRAY,
@@ -17,16 +17,13 @@ from alloyk.plots.style import (
     readable_names,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 PANELS_ABREAST = 2
 # Cells with a larger share are dark and get white text.
 DARK = 0.6
 
 
 @in_house_style
-def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: str = "") -> Axes:
+def plot_breakdown(tables: Sequence[Breakdown], overall: float, *, subtitle: str = "") -> Axes:
     """Accuracy with its 95 % interval for each value of each column, one panel per column.
 
     Args:
@@ -40,7 +37,7 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
     abreast = min(PANELS_ABREAST, len(tables))
     rows = -(-len(tables) // abreast)
     heights = [
-        0.9 + 0.24 * max(len(table) for table in tables[r * abreast : (r + 1) * abreast])
+        0.9 + 0.24 * max(len(table.metrics) for table in tables[r * abreast : (r + 1) * abreast])
         for r in range(rows)
     ]
     width = 4.6 * abreast + 0.8 * (abreast == 1)
@@ -58,24 +55,24 @@ def plot_breakdown(tables: "list[pd.DataFrame]", overall: float, *, subtitle: st
     return panels[0]
 
 
-def _draw_panel(ax: Axes, table: "pd.DataFrame", overall: float) -> None:
+def _draw_panel(ax: Axes, table: Breakdown, overall: float) -> None:
     """Draw dots and intervals of one column, the first value on top."""
-    column = table.columns[0]
-    place = np.arange(len(table))
-    known = np.isfinite(table["low"].to_numpy())
+    (column,), metrics = table.columns, table.metrics
+    place = np.arange(len(metrics))
+    known = np.isfinite(metrics["low"].to_numpy())
     ax.hlines(
-        place[known], table["low"][known], table["high"][known], color=COLORS[0], linewidth=1.6,
-        alpha=0.7,
+        place[known], metrics["low"][known], metrics["high"][known], color=COLORS[0],
+        linewidth=1.6, alpha=0.7,
     )  # fmt: skip
-    ax.plot(table["accuracy"], place, "o", color=COLORS[0], markersize=5)
+    ax.plot(metrics["accuracy"], place, "o", color=COLORS[0], markersize=5)
     ax.axvline(overall, color=GRAY, linestyle="--", linewidth=1, zorder=1)
-    names = readable_names([str(value) for value in table[column]], 24, 1)
-    shown = [f"{name}  (n = {n:,})" for name, n in zip(names, table["images"], strict=True)]
+    names = readable_names([str(value) for value in table.conditions[column]], 24, 1)
+    shown = [f"{name}  (n = {n:,})" for name, n in zip(names, metrics["images"], strict=True)]
     ax.set_yticks(place, shown, fontsize=8)
-    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.set_ylim(len(metrics) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=8)
-    (title,) = readable_names([str(column)], 40, 1)
+    (title,) = readable_names([column], 40, 1)
     finish(ax, "", "", "", "")
     ax.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
     ax.grid(visible=False, axis="y")
@@ -83,7 +80,7 @@ def _draw_panel(ax: Axes, table: "pd.DataFrame", overall: float) -> None:
 
 @in_house_style
 def plot_breakdown_by_class(
-    table: "pd.DataFrame",
+    table: Breakdown,
     names: dict[str, str],
     *,
     subtitle: str = "",
@@ -97,12 +94,12 @@ def plot_breakdown_by_class(
         subtitle: A line under the title.
         ax: Where to draw; a new figure if None.
     """
-    column = table.columns[1]
-    labels, values = (list(table[name].cat.categories) for name in ("label", column))
+    column, rows = table.columns[1], [table.conditions[name] for name in table.columns]
+    labels, values = (list(one.cat.categories) for one in rows)
     shown = readable_names([names.get(label, label) for label in labels])
     ax = ax or new_axes(2.4 + 0.95 * max(len(values), 4), 1.6 + 0.5 * len(labels))
     share = np.full((len(labels), len(values)), np.nan)
-    cells = zip(table["label"], table[column], table["accuracy"], table["images"], strict=True)
+    cells = zip(*rows, table.metrics["accuracy"], table.metrics["images"], strict=True)
     for label, value, accuracy, images in cells:
         place = labels.index(label), values.index(value)
         share[place] = float(accuracy)
@@ -114,7 +111,7 @@ def plot_breakdown_by_class(
     ax.set_xticks(range(len(values)), _few_lines(values))
     ax.set_yticks(range(len(labels)), shown)
     ax.tick_params(length=0)
-    (title,) = readable_names([str(column)], 40, 1)
+    (title,) = readable_names([column], 40, 1)
     finish(ax, "Correct, % of each class", subtitle, title, "", grid=False)
     return ax
 

@@ -1,6 +1,7 @@
 """How settings changed during the training of a population."""
 
 from collections.abc import Collection, Mapping, Sequence
+from math import isnan, nan
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -23,7 +24,7 @@ def plot_schedules(
 
     Args:
         spans: Epochs done at the start and at the end of a value, for each of all members.
-        values: Key → its values in these spans.
+        values: Key → its values in these spans; NaN where a member has none.
         best_spans: The same for the best member and its ancestors.
         best_values: The values of `best_spans`.
         logarithmic: Keys with a logarithmic axis.
@@ -34,8 +35,9 @@ def plot_schedules(
     figure = new_figure(7.2, 0.9 + 1.9 * len(values))
     rows = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (key, each) in zip(rows, values.items(), strict=True):
-        starts, ends = zip(*spans, strict=True)
-        ax.hlines(each, starts, ends, color=GRAY, linewidth=1, alpha=0.5, label="every member")
+        known = [(one, *span) for one, span in zip(each, spans, strict=True) if not isnan(one)]
+        heights, starts, ends = zip(*known, strict=True)
+        ax.hlines(heights, starts, ends, color=GRAY, linewidth=1, alpha=0.5, label="every member")
         edges = [best_spans[0][0], *(end for _, end in best_spans)]
         ax.stairs(best_values[key], edges, baseline=None, color=COLORS[1], linewidth=2.2,
                   label="the best member's line")  # fmt: skip
@@ -64,14 +66,17 @@ def plot_schedules_of(
         records: The trials of the search.
         parameters: The search space.
     """
-    numbers = [one for one in parameters if not one.choices]
+    finished, line = [t for t in records if t.state == FINISHED], records.line(best)
+    numbers = [
+        one for one in parameters
+        if not one.choices and any(one.key in trial.values for trial in finished)
+    ]  # fmt: skip
     if not numbers:
         return None
-    finished, line = [t for t in records if t.state == FINISHED], records.line(best)
     return plot_schedules(
         [(t.values[FROM], t.values[UNTIL]) for t in finished],
-        {one.key: [t.values[one.key] for t in finished] for one in numbers},
+        {one.key: [t.values.get(one.key, nan) for t in finished] for one in numbers},
         [(t.values[FROM], t.values[UNTIL]) for t in line],
-        {one.key: [t.values[one.key] for t in line] for one in numbers},
+        {one.key: [t.values.get(one.key, nan) for t in line] for one in numbers},
         logarithmic=[one.key for one in numbers if one.log],
     )

@@ -116,7 +116,7 @@ def objective_name(monitor: str) -> str:
 def plot_best_trials(
     names: Sequence[str],
     values: Sequence[float],
-    intervals: Sequence[tuple[float, float]],
+    intervals: Sequence[tuple[float, float] | None],
     tied: Sequence[bool],
     *,
     metric: str,
@@ -127,7 +127,7 @@ def plot_best_trials(
     Args:
         names: Trial numbers, the best first.
         values: Metric of each on the validation images.
-        intervals: 95 % interval of each.
+        intervals: 95 % interval of each; None where there is none.
         tied: Whether each cannot be told apart from the best.
         metric: Name of the metric.
         subtitle: A line under the title.
@@ -135,14 +135,15 @@ def plot_best_trials(
     ax = new_axes(8.4, 1.5 + ROW_HEIGHT * len(names))
     colors = [BEST_COLOR, *(TIED_COLOR if one else GRAY for one in tied[1:])]
     for at, (value, interval, color) in enumerate(zip(values, intervals, colors, strict=True)):
-        ax.plot(interval, [at, at], color=color, linewidth=1.8, alpha=0.6)
+        if interval is not None:
+            ax.plot(interval, [at, at], color=color, linewidth=1.8, alpha=0.6)
         ax.plot([value], [at], "*" if at == 0 else "o", color=color,
                 markersize=11 if at == 0 else 5.5)  # fmt: skip
     ax.axvline(values[0], color=BEST_COLOR, linewidth=0.8, linestyle=":", zorder=1)
     ax.set_yticks(range(len(names)), names, fontsize=9)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    if is_wide([end for interval in intervals for end in interval]):
+    if is_wide([*values, *(end for interval in intervals if interval for end in interval)]):
         ax.set_xscale("log")
     finish(ax, "The best trials, 95 % intervals", subtitle, metric, "Trial")
     ax.grid(visible=False, axis="y")

@@ -48,7 +48,7 @@ def _interval(data: SearchData) -> tuple[float, float] | None:
         return None
     if abs(certain.value - best.result) > SAME * max(abs(best.result), SAME):
         return None
-    return certain.low, certain.high
+    return certain.interval
 
 
 def _lost(data: SearchData, place: dict[str, float]) -> dict[str, list[float]]:
@@ -111,13 +111,14 @@ def _intervals(data: SearchData) -> Picture | None:
     ax = plot_best_trials(
         [one.name for one in shown],
         [one.value for one in certain],
-        [(one.low, one.high) for one in certain],
+        [one.interval for one in certain],
         [one.tied for one in certain],
         metric=f"{metric} on the validation images",
         subtitle="blue: cannot be told apart from the best",
     )
     parts = [
-        f"{trial.name} {one.value:.4f} [{one.low:.4f}, {one.high:.4f}]"
+        f"{trial.name} {one.value:.4f}"
+        + (" [{:.4f}, {:.4f}]".format(*one.interval) if one.interval else "")
         for trial, one in list(zip(shown, certain, strict=True))[:8]
     ]
     alt = f"{metric} with 95 % intervals: {'; '.join(parts)}."

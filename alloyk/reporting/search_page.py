@@ -96,9 +96,9 @@ def tiles(data: SearchData) -> list[tuple[str, str, str]]:
         certain = data.certainties.get(best.name)
         note = ""
         if certain:
-            note = (
-                f"{_metric(data)} {certain.value:.4f}, 95 % [{certain.low:.4f}, {certain.high:.4f}]"
-            )
+            note = f"{_metric(data)} {certain.value:.4f}"
+            if certain.interval:
+                note += ", 95 % [{:.4f}, {:.4f}]".format(*certain.interval)
         found.append((f"best {data.monitor}", f"{best.result:.4f}", note))
         found.append(("best trial", best.name, ""))
         if certain:
@@ -153,7 +153,7 @@ def _row(data: SearchData, trial: Trial, parameters: Sequence[Parameter]) -> lis
         error = f"{error[: MAX_ERROR_LENGTH - 1]}…"
     compared: list[Cell | str] = [Cell("–"), "–"]
     if certain is not None:
-        compared = [with_interval(certain.value, (certain.low, certain.high)),
+        compared = [with_interval(certain.value, certain.interval),
                     "yes" if certain.tied else "no"]  # fmt: skip
     return [
         trial.name,

@@ -81,6 +81,20 @@ class TrialRecords:
             if name not in self._trials or self._trials[name].state == RUNNING:
                 self._trials[name] = _trial(name, file)
 
+    def refuse_gap(self) -> None:
+        """Raise if the record of a trial is missing whose successors are there.
+
+        Raises:
+            ModelError: Names the file.
+        """
+        for number, name in enumerate(sorted(self._trials, key=int)):
+            if int(name) != number:
+                missing = self.out / f"trial_{number:04d}" / TRIAL_FILE
+                raise ModelError(
+                    f"every trial of a search must have its record, also one that failed, but "
+                    f"{shown(missing)} is missing; restore its folder, or search in another --out"
+                )
+
     def folder(self, trial: Trial) -> Path:
         """Folder of the trial's history and checkpoint."""
         return self.out / f"trial_{trial.name}"

@@ -8,14 +8,6 @@ from typing import Any
 from alloyk.errors import ConfigError
 
 RANGE_KEYS = {"min", "max", "step", "log"}
-# Keys that change the images a trial is evaluated on: its result could not be compared.
-FIXED_KEYS = frozenset(
-    f"data.{name}"
-    for name in (
-        "path", "page", "raw", "hdf5_path", "simulate", "ratios", "group_by",
-        "split_seed", "fold", "leave_out", "on_bad_image",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,8 @@ def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
     """The parameters of a search space, each after those that its `when` names.
 
     Raises:
-        ConfigError: A key has no choices or no valid range, would change the images that trials
-            are compared on, or depends on a key that is not searched.
+        ConfigError: A key has no choices or no valid range, or depends on a key that is not
+            searched.
     """
     waiting = [_parameter(key, values) for key, values in space.items()]
     ordered: dict[str, Parameter] = {}
@@ -87,11 +79,6 @@ def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
 
 
 def _parameter(key: str, values: Any) -> Parameter:
-    if ".".join(key.split(".")[:2]) in FIXED_KEYS:
-        raise ConfigError(
-            f"search space, {key}: trials must be compared on the same images; set it with "
-            "--set, and search once for each value"
-        )
     when: Mapping[str, tuple[str, ...]] = {}
     if isinstance(values, Mapping) and "when" in values:
         values = dict(values)

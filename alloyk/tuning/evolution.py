@@ -121,8 +121,10 @@ def lineage_of(best: Trial, records: TrialRecords, experiment: Experiment) -> Li
     """The schedule of a trial, with what is needed to repeat it."""
     line = records.line(best)
     configs = [experiment.configuration(one.values).model_dump(mode="json") for one in line]
+    # A conditional key that a trial lacks has its configured value there, not the one before.
+    keys = list(dict.fromkeys(key for one in line for key in one.values))
     parts = tuple(
-        Part(one.values[UNTIL], _changing(one, config), one.name)
+        Part(one.values[UNTIL], _changing(keys, config), one.name)
         for one, config in zip(line, configs, strict=True)
     )
     assert best.weights is not None
@@ -132,11 +134,10 @@ def lineage_of(best: Trial, records: TrialRecords, experiment: Experiment) -> Li
     )
 
 
-def _changing(trial: Trial, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What can change in the values of a trial, as plain values."""
-    keys = [key for key in trial.values if key == "seed" or is_changeable(key)]
+def _changing(keys: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of those keys of a configuration that can change, as plain values."""
     found = {}
-    for key in keys:
+    for key in (one for one in keys if one == "seed" or is_changeable(one)):
         value: Any = config
         for part in key.split("."):
             value = value[part]

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ImageError
 from alloyk.locks import InUseError, locked_folder, locked_path
 from alloyk.runs.search_records import Trial, TrialRecords
 from alloyk.runtime.interrupts import raise_noted_interrupt
@@ -77,11 +77,12 @@ def run_trials(
     Args:
         out: Folder of the search.
         suggestions: Where the values of new trials come from.
-        train: Trains one trial. An exception is recorded as its failure.
+        train: Trains one trial. An exception is recorded as its failure, unless its cause is
+            outside of the trial: then it stays unfinished.
         deadline: `time.time()` after which no trial starts.
 
     Raises:
-        AlloykError: Trials of other workers make no progress.
+        AlloykError: Trials of other workers make no progress, a file cannot be read or written.
         KeyboardInterrupt: The process was asked to end.
     """
     records = TrialRecords(out)
@@ -96,6 +97,11 @@ def run_trials(
             except Exception as error:
                 raise_noted_interrupt()  # it may have caused the error
                 outcome, problem = None, _problem(error)
+                if _is_from_outside(error):
+                    raise AlloykError(
+                        f"trial {trial.name} is unfinished: {problem}; correct this, and give the "
+                        "command again to resume it"
+                    ) from error
                 _logger.warning("trial %s failed: %s", trial.name, problem)
                 _logger.debug("trial %s", trial.name, exc_info=True)
             with search_lock(out):
@@ -113,6 +119,18 @@ def _problem(error: Exception) -> str:
     """The message of an error on one line, with its type where the message may need it."""
     message = " ".join(str(error).split())
     return message if isinstance(error, AlloykError) else f"{type(error).__name__}: {message}"
+
+
+def _is_from_outside(error: BaseException | None) -> bool:
+    """Whether an error may be gone the next time, with the same values: of the system, of a file.
+
+    An `OSError` without a number is a library's word for content that it cannot use.
+    """
+    while error is not None:
+        if isinstance(error, ImageError) or (isinstance(error, OSError) and error.errno):
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextmanager

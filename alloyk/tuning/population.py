@@ -73,8 +73,10 @@ class Population:
 
         Raises:
             AlloykError: Every member of a generation has failed.
-            ModelError: The recorded trials are not those that this version proposes.
+            ModelError: The recorded trials are not those that this version proposes, or not all
+                of them are there.
         """
+        records.refuse_gap()
         trials = sorted(records, key=lambda trial: trial.name)
         generation = len(trials) // self.members.size
         before = trials[(generation - 1) * self.members.size : generation * self.members.size]
@@ -178,13 +180,14 @@ def explored_values(
 ) -> dict[str, Any]:
     """The values of another member, each drawn again or changed a little, inside its range.
 
-    A choice moves to a neighbour in its list, as in Ray Tune.
+    A choice moves to a neighbour in its list, as in Ray Tune. Where it makes another key active,
+    that one is drawn; a key that is not active any more is left out.
     """
     explored: dict[str, Any] = {}
     for one in parameters:
-        if one.key not in values:
+        if not one.is_active(explored):
             continue
-        if rng.random() < RESAMPLED:
+        if one.key not in values or rng.random() < RESAMPLED:
             explored[one.key] = _drawn(one, rng)
         else:
             explored[one.key] = _perturbed(one, values[one.key], int(rng.integers(2)))

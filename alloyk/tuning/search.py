@@ -49,7 +49,7 @@ from alloyk.tuning.evolution import (
 from alloyk.tuning.experiment import Experiment, checkpoints_in
 from alloyk.tuning.loop import search_lock
 from alloyk.tuning.ray_workers import pbt_ray
-from alloyk.tuning.space import refuse_ranges_without_step
+from alloyk.tuning.space import refuse_other_images, refuse_ranges_without_step
 from alloyk.tuning.task import Members, Task
 from alloyk.tuning.worker import work
 
@@ -124,6 +124,7 @@ def run_search(
     _refuse_wrong_options(search, workers, time_budget_min, folds)
     deadline = None if time_budget_min is None else time.time() + 60 * time_budget_min
     members, parameters, overrides = None, parameters_of(space), overrides or {}
+    refuse_other_images(parameters)
     if search == "pbt":
         pbt_ray()
         if address is not None:
@@ -315,7 +316,7 @@ def _write_trials(
             compared = (
                 ("", "", "", "")
                 if one is None
-                else (one.value, one.low, one.high, "yes" if one.tied else "no")
+                else (one.value, *(one.interval or ("", "")), "yes" if one.tied else "no")
             )
             own: Sequence[object] = trial.folds or [""] * folds
             row = (trial.name, trial.result, *values, *compared, *own, trial.epochs, trial.seconds,

@@ -121,6 +121,26 @@ def overrides_of(values: Mapping[str, Any]) -> dict:
     )
 
 
+# Keys that change the images a trial is evaluated on: its result could not be compared.
+FIXED_KEYS = frozenset(
+    f"data.{name}"
+    for name in (
+        "path", "page", "raw", "hdf5_path", "channels", "simulate", "ratios", "group_by",
+        "split_seed", "fold", "leave_out", "on_bad_image",
+    )
+)  # fmt: skip
+
+
+def refuse_other_images(parameters: Iterable[Parameter]) -> None:
+    """Raise if a key changes the images that trials are compared on."""
+    for one in parameters:
+        if ".".join(one.key.split(".")[:2]) in FIXED_KEYS:
+            raise ConfigError(
+                f"search space, {one.key}: trials must be compared on the same images; set it with "
+                "--set, and search once for each value"
+            )
+
+
 def refuse_ranges_without_step(parameters: Iterable[Parameter]) -> None:
     """Raise if a grid has a real range without step: Keras Tuner would choose ten values."""
     for one in parameters:

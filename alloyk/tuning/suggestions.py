@@ -139,8 +139,10 @@ class Feedback:
             None at the end, or until a running trial has ended.
 
         Raises:
-            ModelError: The recorded trials are not those that this version proposes.
+            ModelError: The recorded trials are not those that this version proposes, or not all
+                of them are there.
         """
+        records.refuse_gap()
         events = records.events()
         if len(events) == self._waiting_at:
             return None

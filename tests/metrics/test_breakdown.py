@@ -1,12 +1,22 @@
 """Breakdowns against pandas, and decisions per plate against a loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from alloyk.errors import AlloykError
-from alloyk.metrics.breakdown import breakdown, informative_columns, plate_predictions
+from alloyk.metrics.breakdown import (
+    METRICS,
+    breakdown,
+    breakdown_tables,
+    informative_columns,
+    plate_predictions,
+    write_breakdowns,
+)
 from alloyk.metrics.intervals import accuracy_interval
+from alloyk.plots import plot_breakdown, plot_breakdown_by_class
 from alloyk.runs.predictions import Predictions
 
 CLASSES = ("1050", "2017", "5083")
@@ -46,9 +56,10 @@ def frame_of(predictions):
 def test_one_column_equals_pandas(predictions):
     found = breakdown(predictions, ["thickness_mm"], resamples=100)
     by_hand = frame_of(predictions).groupby("thickness_mm")
-    assert list(found["thickness_mm"]) == ["1.0", "2.0", "10.0"]  # as numbers
-    for row in found.itertuples():
-        group = by_hand.get_group(row.thickness_mm)
+    values = list(found.conditions["thickness_mm"])
+    assert values == ["1.0", "2.0", "10.0"]  # as numbers
+    for value, row in zip(values, found.metrics.itertuples(), strict=True):
+        group = by_hand.get_group(value)
         assert row.images == len(group)
         assert row.plates == group["plate_id"].nunique()
         assert row.accuracy == pytest.approx(group["right"].mean())
@@ -57,7 +68,7 @@ def test_one_column_equals_pandas(predictions):
         )
         assert row.low < row.accuracy < row.high
         np.testing.assert_allclose((row.low, row.high), expected, rtol=0.05)
-    assert found["images"].sum() == 360
+    assert found.metrics["images"].sum() == 360
 
 
 def test_alloy_by_thickness_equals_pandas(predictions):
@@ -65,19 +76,55 @@ def test_alloy_by_thickness_equals_pandas(predictions):
     expected = (
         frame_of(predictions).groupby(["label", "thickness_mm"])["right"].agg(["size", "mean"])
     )
-    assert len(found) == len(expected)
-    for row in found.itertuples():
-        size, mean = expected.loc[(row.label, row.thickness_mm)]
+    assert len(found.metrics) == len(expected)
+    conditions = found.conditions.itertuples(index=False)
+    for key, row in zip(conditions, found.metrics.itertuples(), strict=True):
+        size, mean = expected.loc[tuple(key)]
         assert (row.images, row.accuracy) == (size, pytest.approx(mean))
 
 
 def test_a_drawn_voltage_is_broken_down_by_quarters(predictions):
     found = breakdown(predictions, ["tube_voltage_kvp"], resamples=20)
-    assert list(found["images"]) == [90] * 4
+    assert list(found.metrics["images"]) == [90] * 4
     volts = predictions.table["tube_voltage_kvp"].astype(float)
     quarter = pd.qcut(volts, 4, labels=False)
     right = frame_of(predictions)["right"].groupby(quarter).mean()
-    np.testing.assert_allclose(found["accuracy"], right)
+    np.testing.assert_allclose(found.metrics["accuracy"], right)
+
+
+@pytest.mark.parametrize("name", [*METRICS, "by", "value", "condition", "0", "columns"])
+def test_a_column_may_have_any_name(predictions, tmp_path, name):
+    """Its figures and file are those of a column with another name."""
+    column = predictions.table["thickness_mm"]
+    renamed = predictions.table.rename(columns={"thickness_mm": name})
+    found, expected = (
+        breakdown_tables(replace(predictions, table=table), resamples=20)
+        for table in (renamed, renamed.drop(columns=name).assign(other=column))
+    )
+    by_name, by_other = (
+        {tuple(one.columns): one for one in tables} for tables in (found, expected)
+    )
+    for wanted in (("other",), ("label", "other")):
+        one, other = by_name[(*wanted[:-1], name)], by_other[wanted]
+        pd.testing.assert_frame_equal(one.metrics, other.metrics)
+        assert one.conditions[name].tolist() == other.conditions["other"].tolist()
+    write_breakdowns(tmp_path / "breakdown.csv", found)
+    rows = pd.read_csv(tmp_path / "breakdown.csv", dtype=str)
+    assert rows.loc[rows["by"] == name, "value"].tolist() == ["1.0", "2.0", "10.0"]
+    plot_breakdown([by_name[(name,)]], 0.5)
+    plot_breakdown_by_class(by_name["label", name], {})
+
+
+def test_classes_are_names_however_much_they_look_like_numbers():
+    classes = ("01", "1", *(str(1000 + k) for k in range(13)), "not tested")
+    y = np.repeat(np.arange(15), 4)
+    p = np.eye(16)[np.where(y == 1, 0, y)]
+    table = pd.DataFrame(
+        {"path": np.arange(60).astype(str), "label": np.array(classes)[y]}, dtype=object
+    )
+    found = breakdown(Predictions(table, classes, y, p.argmax(axis=1), p), ["label"], resamples=2)
+    assert found.conditions["label"].tolist() == list(classes[:15])
+    assert found.metrics["accuracy"].tolist() == [1, 0, *[1] * 13]
 
 
 def test_columns_that_tell_something_are_found(predictions):

@@ -299,3 +299,15 @@ def test_two_thousand_resamples_of_ten_thousand_predictions_take_seconds():
     started = time.process_time()
     confidence_intervals(predictions, classification_metrics(predictions))
     assert time.process_time() - started < 10
+
+
+def test_a_loss_that_two_plates_leave_open_has_no_interval_and_a_reason():
+    """The error of the log is so large that float64 cannot hold the upper end."""
+    plates = ["bad"] + ["good"] * 150
+    p = np.array([[1e-9, 1 - 1e-9]] + [[1 - 1e-6, 1e-6]] * 150)
+    table = pd.DataFrame({"path": np.arange(151).astype(str), "plate_id": plates}, dtype=object)
+    predictions = Predictions(table, ("A", "B"), np.zeros(151, int), p.argmax(axis=1), p)
+    found, missing = confidence_intervals(predictions, classification_metrics(predictions))
+    assert "log_loss" not in found
+    assert missing["confidence_intervals.log_loss"] == "too few plates"
+    assert np.isfinite(list(found.values())).all()

@@ -104,8 +104,9 @@ def test_accuracies_by_condition_are_readable_near_1():
         breakdown(predictions, [c], resamples=50) for c in ("thickness_mm", "tube_voltage_kvp")
     ]
     for table in tables:
-        table["accuracy"], table["low"], table["high"] = 0.9985, 0.9845, 0.9998
-        table[table.columns[0]] = [f"{i}0.01352 to {i}0.05592" for i in range(len(table))]
+        table.metrics[["accuracy", "low", "high"]] = 0.9985, 0.9845, 0.9998
+        rows = range(len(table.metrics))
+        table.conditions[table.columns[0]] = [f"{i}0.01352 to {i}0.05592" for i in rows]
     for ax in plots.plot_breakdown(tables, 0.9989).figure.axes:
         assert_everything_is_readable(ax)
 
@@ -121,10 +122,10 @@ def test_a_panel_per_condition_shows_each_value_its_interval_and_the_whole():
     assert [ax.get_title(loc="left") for ax in panels] == ["thickness_mm", "tube_voltage_kvp"]
     for ax, table in zip(panels, tables, strict=True):
         dots, whole = ax.get_lines()
-        np.testing.assert_allclose(dots.get_xdata(), table["accuracy"])
+        np.testing.assert_allclose(dots.get_xdata(), table.metrics["accuracy"])
         assert list(whole.get_xdata()) == [0.75, 0.75]
         ends = [segment[:, 0] for segment in ax.collections[0].get_segments()]
-        np.testing.assert_allclose(ends, table[["low", "high"]])
+        np.testing.assert_allclose(ends, table.metrics[["low", "high"]])
     assert [t.get_text().split()[0] for t in panels[0].get_yticklabels()] == ["1.0", "2.0", "10.0"]
 
 
@@ -135,7 +136,7 @@ def test_a_table_of_class_by_condition_shows_its_shares():
     assert_everything_is_readable(ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["Al 1050", "Al 2017"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1.0", "2.0", "10.0"]
-    for row, text in zip(table.itertuples(), ax.texts, strict=False):
+    for row, text in zip(table.metrics.itertuples(), ax.texts, strict=False):
         assert text.get_text() == f"{100 * row.accuracy:.1f}\nn = {row.images}"
 
 

@@ -67,7 +67,7 @@ def test_the_best_comes_with_its_interval_and_the_trials_it_cannot_be_told_from(
     data = SearchData(SearchFolder(search))
     best = data.best_first[0]
     certain = data.certainties[best.name]
-    assert f"[{certain.low:.4f}, {certain.high:.4f}]" in html
+    assert "[{:.4f}, {:.4f}]".format(*certain.interval) in html
     assert trials_in(html)[0]["trial"] == best.name
     assert [row["tied with best"] for row in trials_in(html)][:3] == [
         "yes" if data.certainties[one.name].tied else "no" for one in data.best_first[:3]

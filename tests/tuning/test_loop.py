@@ -1,16 +1,21 @@
 """Searches on an analytic objective, without a network: quality, kills, several workers."""
 
 import contextlib
+import errno
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from alloyk.cli import Terminated, sigterm_as_interrupt
-from alloyk.errors import AlloykError, ConfigError
+from alloyk.errors import AlloykError, ConfigError, ModelError
+from alloyk.files import whole_file
+from alloyk.imaging import read_image
 from alloyk.runs.search_records import TrialRecords
 from alloyk.runs.search_space import parameters_of
 from alloyk.tuning.loop import Outcome, _refuse_standstill, run_trials
@@ -102,6 +107,59 @@ def test_a_trial_that_fails_is_recorded_and_the_search_ends(tmp_path, kind):
     assert len(failed) == math.ceil(len(list(records)) / 2)
     assert {trial.error for trial in failed} == {"the loss became nan", "KeyError: 'no such key'"}
     assert not records.running()
+
+
+def full_disk():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def full_disk_while_writing():
+    with whole_file(Path("/dev/null/file")):
+        pass
+
+
+def damaged_image():
+    read_image(b"neither PNG nor TIFF")
+
+
+@pytest.mark.parametrize("cause", [full_disk, full_disk_while_writing, damaged_image])
+@pytest.mark.parametrize("kind", ["random", *FEEDBACK])
+def test_a_trial_that_an_error_from_outside_ends_is_repeated(tmp_path, kind, cause):
+    broken = True
+
+    def failing(trial, records, deadline):
+        if broken and int(trial.name) == 1:
+            cause()
+        return train(trial, records, deadline)
+
+    message = "^trial 0001 is unfinished: .*; correct this, and give the command again to resume it"
+    for _ in range(2):
+        with pytest.raises(AlloykError, match=message):
+            search(tmp_path / "s", kind, trials=4, function=failing)
+    assert [one.state for one in TrialRecords(tmp_path / "s")] == ["finished", "running"]
+    broken = False
+    found = search(tmp_path / "s", kind, trials=4, function=failing)
+    assert found == search(tmp_path / "undisturbed", kind, trials=4)
+
+
+def test_content_that_a_library_refuses_fails_the_trial(tmp_path):
+    def failing(trial, records, deadline):
+        try:
+            raise OSError("not a checkpoint")  # without a number, as of NumPy
+        except OSError as error:
+            raise ModelError("the checkpoint is damaged") from error
+
+    search(tmp_path, "random", trials=1, function=failing)
+    assert [one.error for one in TrialRecords(tmp_path).failed()] == ["the checkpoint is damaged"]
+
+
+@pytest.mark.parametrize("kind", FEEDBACK)
+def test_a_deleted_trial_is_named(tmp_path, kind):
+    search(tmp_path, kind, trials=4)
+    shutil.rmtree(tmp_path / "trial_0002")
+    message = "^every trial of a search must .* but .*trial_0002/trial.json is missing; restore its"
+    with pytest.raises(ModelError, match=message):
+        search(tmp_path, kind, trials=6)
 
 
 @pytest.fixture

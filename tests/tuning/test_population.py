@@ -2,17 +2,24 @@
 
 import json
 import math
+import shutil
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
 import pytest
 
+from alloyk.config import resolve_config
 from alloyk.config.choices import LossConfig
 from alloyk.errors import AlloykError, ConfigError, ModelError
+from alloyk.plots.schedules import plot_schedules_of
 from alloyk.runs.lineage import CHANGEABLE
 from alloyk.runs.search_records import GENERATION, PARENT, UNTIL, Trial, TrialRecords
 from alloyk.runs.search_space import parameters_of
+from alloyk.tuning.evolution import lineage_of
 from alloyk.tuning.loop import Outcome, run_trials
 from alloyk.tuning.population import (
     Population,
@@ -21,6 +28,7 @@ from alloyk.tuning.population import (
     refuse_fixed_keys,
     refuse_wrong_members,
 )
+from alloyk.tuning.space import overrides_of
 from alloyk.tuning.task import Members
 
 RATE = "optimizer.learning_rate"
@@ -201,6 +209,55 @@ def test_values_never_leave_their_range():
         assert values["augment.mixup"] in ("0.0", "0.1", "0.2", "0.4")
 
 
+CONDITIONAL = {
+    "augment.horizontal_flip": [True, False],
+    "augment.rotation_deg": {
+        "min": 1, "max": 20, "when": {"augment.horizontal_flip": [True]},
+    },
+}  # fmt: skip
+
+
+def test_a_conditional_key_comes_and_goes_with_its_condition():
+    space, rng = parameters_of(CONDITIONAL), np.random.default_rng(0)
+    values, seen = drawn_values(space, rng), Counter()
+    for _ in range(200):
+        before, values = values, explored_values(space, values, rng)
+        flips = values["augment.horizontal_flip"] == "true"
+        assert ("augment.rotation_deg" in values) is flips
+        assert not flips or 1 <= values["augment.rotation_deg"] <= 20
+        seen["augment.rotation_deg" in before, flips] += 1
+    assert min(seen[kind] for kind in [(True, False), (False, True), (True, True)]) > 10
+
+
+def test_a_schedule_with_a_conditional_key_can_be_drawn_and_repeated(tmp_path):
+    space = parameters_of({RATE: {"min": 1e-3, "max": 1.0, "log": True}, **CONDITIONAL})
+    _, records = search(tmp_path, population(4, epochs=12, space=space))
+
+    def rotations(trial):
+        return [one.values.get("augment.rotation_deg") for one in records.line(trial)]
+
+    def loses_it(trial):
+        return any(one and other is None for one, other in pairwise(rotations(trial)))
+
+    best = next(one for one in records if loses_it(one))
+    ax = plot_schedules_of(best, records, space)
+    panel = ax.get_figure().axes[1]
+    assert panel.get_title("left") == "augment.rotation_deg"
+    having = [one for one in records if "augment.rotation_deg" in one.values]
+    assert len(panel.collections[0].get_segments()) == len(having)
+    nan = [math.nan if one is None else one for one in rotations(best)]
+    np.testing.assert_array_equal(panel.patches[0].get_data().values, nan)
+    experiment = SimpleNamespace(
+        configuration=lambda values: resolve_config(None, overrides_of(values)),
+        fingerprint=lambda: "", monitor="val_loss",
+    )  # fmt: skip
+    lineage = lineage_of(replace(best, weights=""), records, experiment)
+    configured = resolve_config(None, {}).augment.rotation_deg
+    assert [part.values["augment.rotation_deg"] for part in lineage.parts] == [
+        one or configured for one in rotations(best)
+    ]
+
+
 def test_values_are_changed_as_by_ray_tune():
     """A value is drawn again, × 1.2 or × 0.8 as often as Ray's own function does it."""
     pbt = pytest.importorskip("ray.tune.schedulers.pbt")
@@ -257,6 +314,14 @@ def test_records_of_another_version_are_refused(tmp_path):
     longer = population(4, epochs=4)
     with pytest.raises(ModelError, match=r"^trial 0005 must have the values that this version"):
         longer.next(TrialRecords(tmp_path))
+
+
+def test_a_deleted_member_is_named(tmp_path):
+    one = population(4, epochs=3)
+    search(tmp_path, one)
+    shutil.rmtree(tmp_path / "trial_0002")
+    with pytest.raises(ModelError, match=r"trial_0002/trial\.json is missing; restore its folder"):
+        population(4, epochs=3).next(TrialRecords(tmp_path))
 
 
 def test_the_last_generation_may_be_shorter(tmp_path):
