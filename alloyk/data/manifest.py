@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alloyk.data.discovery import entries, find_images, inside, is_reference
 from alloyk.data.names import KNOWN_COLUMNS, PLATE, SPLITS, folded, known_names, split_called
 from alloyk.data.text_table import read_text_table
+from alloyk.data.tree import entries, find_images, inside, is_reference
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page, without_page

@@ -168,6 +168,22 @@ def test_folders_in_a_class_are_read_and_odd_files_named(tmp_path):
     assert dataset.notes == ("Ignored 2 non-image files: 1050/notes.txt, README.",)
 
 
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_folders_of_flat_and_dark_frames_are_no_classes(tmp_path, above):
+    class_folders(tmp_path, above=above)
+    touch(tmp_path, "flat/f0.png", "Darks/60kv/d0.png", "dark.png")
+    (tmp_path / "dark").mkdir()
+    dataset = load_dataset(tmp_path)
+    assert dataset.classes == ("1050", "2017")
+    assert len(dataset.table) == 40
+    assert any("Left out 2 images in Darks, flat" in note for note in dataset.notes)
+
+
+def test_a_class_called_flat_is_explained(tmp_path):
+    class_folders(tmp_path, labels=("flat", "bent"))
+    refused(tmp_path, r"got 'bent' alone \(beside flat, which is for flat and dark frames")
+
+
 def test_dicom_files_without_a_suffix_are_found(tmp_path):
     class_folders(tmp_path)
     (tmp_path / "1050" / "IM0001").write_bytes(b"\0" * 128 + b"DICM")

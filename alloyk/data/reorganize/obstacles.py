@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from alloyk.data import journal
-from alloyk.data.discovery import inside
+from alloyk.data.tree import inside
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from alloyk.data import journal
 from alloyk.data.dataset import read_record, read_table
-from alloyk.data.discovery import existing_folder, find_images, inside, is_reference
+from alloyk.data.discovery import existing_folder
 from alloyk.data.manifest import MANIFEST, manifest_in
 from alloyk.data.names import SPLITS
-from alloyk.data.notes import shared_group_notes
+from alloyk.data.notes import reference_notes, shared_group_notes
 from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
 from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
+from alloyk.data.tree import find_images, inside
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown
@@ -167,9 +168,10 @@ def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
 
     if source.is_dir() and not _has_manifest(source):
         tree = find_images(source)
-        images = [path for path in tree.images if not is_reference(path)]
+        images = tree.of_classes
         if images and not any("/" in path for path in images):
-            notes = [f"{shown(source)} has no class folders: its images have no labels."]
+            notes = reference_notes(tree.references)
+            notes.append(f"{shown(source)} has no class folders: its images have no labels.")
             return source, pd.DataFrame({"path": images}, dtype=object), notes
     root, table, _, notes = read_table(source, labelled=False)
     return root, table, notes
