@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.data import PLATE, group_column
-from alloyk.data.discovery import split_folders
+from alloyk.data.discovery import refuse_repeats, split_folders
 from alloyk.data.manifest import manifest_in
 from alloyk.data.names import split_called
-from alloyk.data.notes import reference_notes, split_notes
+from alloyk.data.notes import reference_notes, repeat_notes, split_notes
 from alloyk.data.reorganize.plan import read_source
 from alloyk.data.stacks import with_pages
 from alloyk.data.tree import find_images
@@ -56,9 +56,11 @@ def _read_files(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
     parts = [path.split("/") for path in images]
     if tree and parts and all(len(part) == 2 and split_called(part[0]) for part in parts):
         splits = split_folders(data, tree)
+        refuse_repeats(data, tree, depth=1)
         columns = {"path": images, "split": [splits[part[0]] for part in parts]}
         unlabelled = f"{shown(data)} has no class folders: its images have no labels."
-        notes = [*split_notes(splits), *reference_notes(tree.references), unlabelled]
+        notes = split_notes(splits) + repeat_notes(tree.repeats)
+        notes += [*reference_notes(tree.references), unlabelled]
         return data, pd.DataFrame(columns, dtype=object), notes
     root, table, notes = read_source(data)
     if not len(table):

@@ -29,6 +29,7 @@ from alloyk.data.names import SPLITS, split_called
 from alloyk.data.notes import (
     link_notes,
     reference_notes,
+    repeat_notes,
     shared_group_notes,
     split_notes,
     taken_notes,
@@ -264,7 +265,7 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
     others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
     if others:
         notes.append(f"Ignored {len(others)} non-image files: {few(others)}.")
-    notes += link_notes(tree.links_out)
+    notes += link_notes(tree.links_out) + repeat_notes(tree.repeats)
     notes += reference_notes(tree.references)
     table = list_folders(root, tree)
     if "split" in table.columns:

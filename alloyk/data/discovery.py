@@ -38,12 +38,14 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
         Columns `path`, `label`, and `split` where the top folders are splits.
 
     Raises:
-        DataError: Nothing there, an image in the wrong place, an empty class, mixed layouts.
+        DataError: Nothing there, an image in the wrong place or in two, an empty class, mixed
+            layouts.
     """
     import pandas as pd
 
     splits = split_folders(root, tree)
     depth = 2 if splits else 1
+    refuse_repeats(root, tree, depth)
     parts = [path.split("/", depth) for path in tree.of_classes]
     strays = ["/".join(part) for part in parts if len(part) <= depth]
     rows = [part for part in parts if len(part) > depth]
@@ -61,6 +63,21 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     if splits:
         columns["split"] = [splits[part[0]] for part in rows]
     return pd.DataFrame(columns, dtype=object)
+
+
+def refuse_repeats(root: Path, tree: Tree, depth: int) -> None:
+    """Refuse links that give an image a second class or split, as named by the top folders."""
+    twice = [
+        (path, kept)
+        for path, kept in tree.repeats.items()
+        if not is_reference(path) and path.split("/")[:depth] != kept.split("/")[:depth]
+    ]
+    if twice:
+        raise DataError(
+            f"every image in {shown(root)} must have one class and one split, but links give "
+            f"{len(twice)} images a second one (first: {twice[0][0]} is {twice[0][1]}); remove the "
+            "links"
+        )
 
 
 def split_folders(root: Path, tree: Tree) -> Mapping[str, str]:

@@ -30,6 +30,17 @@ def link_notes(links_out: Sequence[str]) -> list[str]:
     ]
 
 
+def repeat_notes(repeats: Mapping[str, str]) -> list[str]:
+    """Describe images that were left out because links list them again."""
+    if not repeats:
+        return []
+    first = min(repeats)
+    return [
+        f"Left out {len(repeats)} images that links list a second time (first: {first} is "
+        f"{repeats[first]})."
+    ]
+
+
 def reference_notes(paths: Sequence[str]) -> list[str]:
     """Describe the folders whose images are no images of a class."""
     folders = Counter(path.split("/", 1)[0] for path in paths if "/" in path)

@@ -4,6 +4,7 @@ Each folder is listed once and no image is decoded, so a million files take seco
 """
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,17 +21,28 @@ _REFERENCES = ("flat", "dark", "flats", "darks", "contact_sheet")
 
 @dataclass
 class Tree:
-    """Content of a folder; all paths relative to it, with `/`."""
+    """Content of a folder; all paths relative to it, with `/`.
+
+    Attributes:
+        images: Image files.
+        others: Other files.
+        folders: Folders, also empty ones.
+        links_out: Links that lead out of the folder.
+        repeats: Images that links list again → the path of the same file, without links if it has
+            one.
+    """
 
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     links_out: list[str] = field(default_factory=list)
+    repeats: dict[str, str] = field(default_factory=dict)
 
     @property
     def of_classes(self) -> list[str]:
-        """The images without `references`."""
-        return [path for path in self.images if not is_reference(path)]
+        """The images without `references` and `repeats`."""
+        repeats = self.repeats
+        return [path for path in self.images if path not in repeats and not is_reference(path)]
 
     @property
     def references(self) -> list[str]:
@@ -48,6 +60,7 @@ def find_images(root: Path) -> Tree:
     """
     tree = Tree()
     top = os.path.realpath(root)
+    linked: dict[str, str] = {}  # folders and images reached by links, and where they are
     pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, (top,))]
     while pending:
         prefix, folder, above = pending.pop()
@@ -57,7 +70,7 @@ def find_images(root: Path) -> Tree:
                 continue
             path = prefix + name
             if not _is_folder(entry, root):
-                _file_found(tree, entry, path, top)
+                _file_found(tree, entry, path, top, linked)
                 continue
             real = os.path.join(folder, name)
             if entry.is_symlink():
@@ -69,11 +82,38 @@ def find_images(root: Path) -> Tree:
                     )
                 if not inside(real, top):
                     tree.links_out.append(path)
+            if real != os.path.join(top, path):
+                linked[path] = real
             tree.folders.append(path)
             pending.append((path + "/", real, (*above, real)))
     for names in (tree.images, tree.others, tree.folders, tree.links_out):
         names.sort()
+    tree.repeats = repeats_in(tree.images, linked, top)
     return tree
+
+
+def repeats_in(paths: Iterable[str], linked: Mapping[str, str], top: str) -> dict[str, str]:
+    """Return the paths that lead to a file of another path, and that path.
+
+    Args:
+        paths: Files, relative to the folder.
+        linked: Where files and folders are that are reached by links.
+        top: The folder, without links.
+    """
+    if not linked:
+        return {}
+    first: dict[str, str] = {}
+    through_links = []
+    for path in sorted(paths):
+        folder, _, name = path.rpartition("/")
+        real = linked.get(path) or os.path.join(linked.get(folder, f"{top}/{folder}"), name)
+        real = os.path.normpath(real)
+        if real == os.path.join(top, path):
+            first[real] = path
+        else:
+            through_links.append((path, real))
+    kept = {path: first.setdefault(real, path) for path, real in through_links}
+    return {path: one for path, one in kept.items() if one != path}
 
 
 def entries(root: Path, prefix: str) -> list[os.DirEntry[str]]:
@@ -98,7 +138,9 @@ def _is_folder(entry: os.DirEntry[str], root: Path) -> bool:
         ) from error
 
 
-def _file_found(tree: Tree, entry: os.DirEntry[str], path: str, top: str) -> None:
+def _file_found(
+    tree: Tree, entry: os.DirEntry[str], path: str, top: str, linked: dict[str, str]
+) -> None:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -111,8 +153,10 @@ def _file_found(tree: Tree, entry: os.DirEntry[str], path: str, top: str) -> Non
     if not entry.is_file():
         what = "is a link that leads nowhere" if entry.is_symlink() else "is not a regular file"
         raise DataError(f"{shown(entry.path)} {what}; remove it")
-    if entry.is_symlink() and not inside(os.path.realpath(entry.path), top):
-        tree.links_out.append(path)
+    if entry.is_symlink():
+        linked[path] = os.path.realpath(entry.path)
+        if not inside(linked[path], top):
+            tree.links_out.append(path)
     tree.images.append(path)
 
 

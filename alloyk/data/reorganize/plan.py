@@ -14,7 +14,7 @@ from alloyk.data.dataset import read_record, read_table
 from alloyk.data.discovery import existing_folder
 from alloyk.data.manifest import MANIFEST, manifest_in
 from alloyk.data.names import SPLITS
-from alloyk.data.notes import reference_notes, shared_group_notes
+from alloyk.data.notes import reference_notes, repeat_notes, shared_group_notes
 from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
 from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
@@ -170,7 +170,7 @@ def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
         tree = find_images(source)
         images = tree.of_classes
         if images and not any("/" in path for path in images):
-            notes = reference_notes(tree.references)
+            notes = reference_notes(tree.references) + repeat_notes(tree.repeats)
             notes.append(f"{shown(source)} has no class folders: its images have no labels.")
             return source, pd.DataFrame({"path": images}, dtype=object), notes
     root, table, _, notes = read_table(source, labelled=False)
