@@ -64,6 +64,9 @@ def deal_pure_groups(
 ) -> np.ndarray:
     """Allocate groups of one stratum each in the numbers of `apportion`, with balanced images.
 
+    Where groups are so unequal that these numbers leave a part more images from its share than one
+    group has on average, the images decide instead of the numbers.
+
     Args:
         members: `(groups, S)` int, images of every group in every stratum; one above 0 in a row.
         shares: `(k,)`, as for `deal`.
@@ -79,14 +82,56 @@ def deal_pure_groups(
         of_stratum = rng.permutation(np.flatnonzero(stratum == s))
         if len(set(sizes[of_stratum])) == 1:
             parts[of_stratum] = np.repeat(np.arange(len(shares)), places)
-            continue
-        places = places.copy()
-        lacking = shares * sizes[of_stratum].sum()
-        # Largest first, each to the part whose free places must hold the largest groups.
-        for group in of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]:
-            need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
-            part = int(np.argmax(need))
-            parts[group] = part
-            places[part] -= 1
-            lacking[part] -= sizes[group]
+        else:
+            largest_first = of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]
+            parts[largest_first] = _deal_unequal(sizes[largest_first], places, shares)
     return parts
+
+
+def _deal_unequal(sizes: np.ndarray, places: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Allocate the groups of one stratum, the largest first, each to one of `places`."""
+    parts = np.empty(len(sizes), dtype=np.intp)
+    places, lacking = places.copy(), shares * sizes.sum()
+    for group, size in enumerate(sizes):
+        # To the part whose free places must hold the largest groups.
+        need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
+        part = parts[group] = int(np.argmax(need))
+        places[part] -= 1
+        lacking[part] -= size
+    if np.abs(lacking).max() > sizes.mean():
+        while _exchange(parts, sizes, lacking):
+            pass
+    return parts
+
+
+def _exchange(parts: np.ndarray, sizes: np.ndarray, lacking: np.ndarray) -> bool:
+    """Move or exchange groups of two parts, where that lowers the sum of `lacking²` most.
+
+    Args:
+        parts: `(groups,)` int, changed in place; no part loses its last group.
+        sizes: `(groups,)` int.
+        lacking: `(k,)` float, images that each part lacks; changed in place.
+
+    Returns:
+        Whether anything lowers the sum.
+    """
+    held = [np.flatnonzero(parts == part) for part in range(len(lacking))]
+    # The first group of each size in a part; the first of all stands for none, -1.
+    first = [np.r_[-1, groups[np.unique(sizes[groups], return_index=True)[1]]] for groups in held]
+    images = [np.where(groups < 0, 0, sizes[groups]) for groups in first]
+    best, change = -1e-6, None
+    for a, b in np.argwhere(lacking[:, None] < lacking[None, :]):
+        none = int(len(held[a]) == 1)  # its only group is exchanged, never moved
+        moved = images[a][1:, None] - images[b][None, none:]
+        gain = 2.0 * moved * (moved - (lacking[b] - lacking[a]))
+        i, j = np.unravel_index(np.argmin(gain), gain.shape)
+        if gain[i, j] < best:
+            best, change = gain[i, j], (a, b, first[a][1 + i], first[b][none + j], moved[i, j])
+    if change is None:
+        return False
+    a, b, given, taken, count = change
+    parts[given] = b
+    if taken >= 0:
+        parts[taken] = a
+    lacking[[a, b]] += count, -count
+    return True

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alloyk.data import split_table
-from alloyk.data.apportion import apportion, deal
+from alloyk.data.apportion import apportion, deal, deal_pure_groups
 from alloyk.data.splits import nominal_thickness
 from alloyk.errors import AlloykError
 
@@ -101,6 +101,32 @@ def test_plates_of_unequal_size_leave_the_images_near_their_ratio():
     shares = split_table(table, RATIOS).value_counts(normalize=True)
     for name, ratio in zip(("train", "val", "test"), RATIOS, strict=True):
         assert shares[name] == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "images"),
+    [
+        ([50] + [10] * 9, [100, 20, 20]),
+        ([50, 50] + [10] * 4, [100, 20, 20]),
+        ([100, 10, 10], [100, 10, 10]),
+        # The shares 231, 49.5, 49.5 cannot be had.
+        ([100] * 3 + [1] * 30, [206, 24, 100]),
+    ],
+)
+def test_plates_of_very_unequal_size_come_near_the_ratio_too(sizes, images):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        parts = deal_pure_groups(np.array(sizes)[:, None], np.array(RATIOS), rng)
+        found = np.bincount(parts, sizes)
+        assert found[0] == images[0]
+        assert sorted(found[1:]) == images[1:]
+
+
+def test_plates_of_nearly_equal_size_are_dealt_like_equal_ones():
+    for size in (9, 10):
+        sizes = np.array([10] * 19 + [size])
+        parts = deal_pure_groups(sizes[:, None], np.array(RATIOS), np.random.default_rng(0))
+        assert np.bincount(parts).tolist() == [14, 3, 3]
 
 
 def test_one_plate_per_alloy_and_thickness_is_refused_with_the_way_on():
