@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Random orders of groups that span strata to try, of each kind.
+_DRAWS = 20
+
 
 def deal(strata: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Deal the members of each stratum out to parts.
@@ -135,3 +138,72 @@ def _exchange(parts: np.ndarray, sizes: np.ndarray, lacking: np.ndarray) -> bool
         parts[taken] = a
     lacking[[a, b]] += count, -count
     return True
+
+
+def deal_mixed_groups(
+    members: np.ndarray, shares: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Allocate groups that span strata (a day, a series): largest first, to the part lacking most.
+
+    If that leaves a part without a stratum, every part first gets the groups that bring all strata.
+
+    Args:
+        members: `(groups, S)` int, images of every group in every stratum.
+        shares: `(k,)`, as for `deal`.
+        rng: As for `deal`.
+
+    Returns:
+        `(groups,)` int, the part of every group; a part lacks a stratum if no draw gave it one.
+    """
+    sizes, unknown = members.sum(axis=1), np.full(len(members), -1, dtype=np.intp)
+    for _ in range(_DRAWS):
+        order = rng.permutation(len(members))
+        parts = _fill(unknown, members, shares, order[np.argsort(-sizes[order], kind="stable")])
+        if _all_present(parts, members, len(shares)):
+            return parts
+    for draw in range(_DRAWS):
+        order = rng.permutation(len(members))
+        largest_first = order[np.argsort(-sizes[order], kind="stable")]
+        # The smallest groups are enough; other orders where these leave too few for the rest.
+        seeded = _one_of_each(members, shares, order if draw else largest_first[::-1])
+        parts = _fill(seeded, members, shares, largest_first)
+        if _all_present(parts, members, len(shares)):
+            return parts
+    return parts
+
+
+def _all_present(parts: np.ndarray, members: np.ndarray, count: int) -> bool:
+    """Whether each part has each stratum."""
+    return all(members[parts == part].sum(axis=0).all() for part in range(count))
+
+
+def _fill(
+    parts: np.ndarray, members: np.ndarray, shares: np.ndarray, order: np.ndarray
+) -> np.ndarray:
+    """Give the groups without a part (-1), in this order, to the part that lacks most."""
+    parts, total = parts.copy(), members.sum(axis=0)
+    lacking = np.outer(shares, total).astype(float)
+    np.subtract.at(lacking, parts[parts >= 0], members[parts >= 0])
+    for group in order[parts[order] < 0]:
+        # Relative to the stratum: otherwise the small parts stay empty to the last.
+        parts[group] = part = int(np.argmax((members[group] * lacking / total).sum(axis=1)))
+        lacking[part] -= members[group]
+    return parts
+
+
+def _one_of_each(members: np.ndarray, shares: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Give each part, the smallest first, groups until it has every stratum; -1 for the others."""
+    parts = np.full(len(members), -1, dtype=np.intp)
+    has = members > 0
+    weight = has / has.sum(axis=0)  # a stratum of few groups counts most
+    for part in np.argsort(shares, kind="stable"):
+        missing = np.ones(members.shape[1], dtype=bool)
+        while missing.any():
+            free = order[parts[order] < 0]
+            brought = weight[free][:, missing].sum(axis=1)
+            if not brought.any():
+                break
+            group = free[np.argmax(brought)]
+            parts[group] = part
+            missing &= ~has[group]
+    return parts

@@ -156,6 +156,30 @@ def test_a_regular_expression_groups_by_its_first_group():
         assert (counts(table, split, ["label"]) > 0).all(axis=None)
 
 
+def days(count, images=12):
+    """Both classes on each day."""
+    rows = [(f"{label}/{day}_{i}.png", label, str(day)) for label in ("1050", "2017")
+            for day in range(count) for i in range(images)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["path", "label", "day"])
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_few_days_with_all_classes_are_split_by_day(count):
+    for seed in range(10):
+        table = days(count)
+        split = split_table(table, RATIOS, "day", seed)
+        assert (split.groupby(table["day"]).nunique() == 1).all()
+        assert split.value_counts().to_dict() == {"train": 24 * (count - 2), "val": 24, "test": 24}
+
+
+def test_mixed_groups_that_cannot_be_split_are_explained():
+    labels_of_days = {"0": "ab", "1": "ac", "2": "bc", "3": "abc"}  # the first three fill one split
+    rows = [(f"{day}{c}.png", c, day) for day, labels in labels_of_days.items() for c in labels]
+    table = pd.DataFrame(rows, columns=["path", "label", "day"])
+    with pytest.raises(AlloykError, match="if the values of day begin again in each class"):
+        split_table(table, RATIOS, "day")
+
+
 def test_a_plate_at_two_thicknesses_stays_whole():
     table = plates(per_stratum=6)
     table["plate_id"] = table["plate_id"].str.replace(r"-\d-", "-", regex=True)
