@@ -183,6 +183,27 @@ def test_manifest_mode_writes_a_table_and_touches_no_image(runner, tmp_path):
     refused(runner, "manifest must be in", source, tmp_path / "other", "--mode", "manifest")
 
 
+def test_manifest_mode_through_a_linked_folder_writes_paths_that_hold(runner, tmp_path):
+    class_folders(tmp_path / "real" / "deep" / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    source = tmp_path / "link" / "in"
+    run(runner, source, source / "split.csv", "--mode", "manifest")
+    assert len(load_dataset(source / "split.csv").table) == 40
+    run(runner, source, tmp_path / "link" / "above.csv", "--mode", "manifest")
+    assert len(load_dataset(tmp_path / "link" / "above.csv").table) == 40
+
+
+def test_a_manifest_that_cannot_be_written_is_an_error_of_one_line(runner, tmp_path, monkeypatch):
+    source = class_folders(tmp_path / "in")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal, "write_synced", full_disk)
+    message = f"cannot write {source / 'split.csv'}: No space left on device"
+    refused(runner, message, source, source / "split.csv", "--mode", "manifest")
+
+
 def test_what_stands_in_the_way_is_named(runner, tmp_path):
     source = class_folders(tmp_path / "in")
     make(tmp_path, {"full/x.txt": "", "file": ""})

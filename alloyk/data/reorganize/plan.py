@@ -120,7 +120,7 @@ def plan_split(
     manifest: str | None
     if mode == "manifest":
         target, manifest = _manifest_place(root, target)
-        prefix = os.path.relpath(os.path.realpath(root), target)
+        prefix = os.path.relpath(os.path.realpath(root), os.path.realpath(target))
         table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
     else:
         refuse_places(root, target, mode, old_paths)
