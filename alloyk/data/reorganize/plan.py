@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alloyk.data import journal
 from alloyk.data.dataset import read_record, read_table
 from alloyk.data.discovery import existing_folder
-from alloyk.data.manifest import MANIFEST, manifest_in
+from alloyk.data.manifest import MANIFEST, manifest_in, read_manifest
 from alloyk.data.names import SPLITS
 from alloyk.data.notes import reference_notes, repeat_notes, shared_group_notes
 from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
@@ -271,7 +271,11 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
 
 
 def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
-    """Return an empty plan if this same move is already finished and no image was added since."""
+    """Return an empty plan if this same move is already finished.
+
+    Raises:
+        DataError: Images were added to the source since.
+    """
     import pandas as pd
 
     earlier = read_record(target)
@@ -280,7 +284,23 @@ def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
         return None
     source = Path(record["source"])
     root = source if source.is_dir() else source.parent
-    if root.is_dir() and root != Path(os.path.realpath(target)) and find_images(root).images:
-        return None
+    added = _images_of(source) if root.is_dir() else []
+    if root == Path(os.path.realpath(target)):
+        added = [path for path in added if path.split("/")[0] not in SPLITS or "/" not in path]
+    if added:
+        raise DataError(
+            f"{shown(target)} has this split already, but {len(added)} images of {shown(source)} "
+            f"are not in it ({few(added)}); move them into its split folders, or name another OUT"
+        )
     empty = pd.DataFrame(columns=["path", "split"], dtype=object)
     return SplitPlan(root, target, "move", earlier, empty, [], None, finished=True)
+
+
+def _images_of(source: Path) -> list[str]:
+    """The images that are in a folder, or of those that a manifest names."""
+    if source.is_dir():
+        return find_images(source).of_classes
+    if not source.is_file():
+        return []
+    paths = read_manifest(source, labelled=False)[0]["path"]
+    return [path for path in paths if (source.parent / path).is_file()]
