@@ -12,10 +12,10 @@ from alloyk.data.manifest import manifest_in
 from alloyk.data.names import split_called
 from alloyk.data.notes import reference_notes, repeat_notes, split_notes
 from alloyk.data.reorganize.plan import read_source
-from alloyk.data.stacks import with_pages
+from alloyk.data.rows import image_rows
 from alloyk.data.tree import find_images
 from alloyk.errors import AlloykError
-from alloyk.imaging import FileSettings, PageChoice, RawLayout, describe_files, shown, without_page
+from alloyk.imaging import PageChoice, RawLayout, shown, without_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +42,8 @@ def read_for_audit(
     Raises:
         AlloykError: There are no images, or folders and manifest disagree.
     """
-    root, table, notes = _read_files(data)
-    describe_files(root, FileSettings(raw, hdf5_path))
-    return root, with_pages(root, table, page), notes
+    root, files, notes = _read_files(data)
+    return root, image_rows(root, files, page=page, raw=raw, hdf5_path=hdf5_path), notes
 
 
 def _read_files(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":

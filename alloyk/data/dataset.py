@@ -21,7 +21,6 @@ from alloyk.data.discovery import (
     only_class_hint,
 )
 from alloyk.data.folds import condition_split, fold_split
-from alloyk.data.headers import with_header_settings
 from alloyk.data.image_paths import ImagePaths
 from alloyk.data.journal import refuse_unfinished
 from alloyk.data.manifest import MANIFEST, check_manifest_files, manifest_in, read_manifest
@@ -34,21 +33,19 @@ from alloyk.data.notes import (
     split_notes,
     taken_notes,
 )
+from alloyk.data.rows import image_rows
 from alloyk.data.splits import (
     checked_ratios,
     group_name,
     split_table,
 )
-from alloyk.data.stacks import with_pages
 from alloyk.data.tree import find_images
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import (
     ChannelChoice,
-    FileSettings,
     PageChoice,
     RawLayout,
-    describe_files,
     image_files,
     image_stamp,
     raw_layout,
@@ -240,14 +237,13 @@ def read_table(
     Returns:
         The folder, the table, `"folders"` or `"manifest"`, and the notes.
     """
-    root, table, given_by, notes = _read_files(data, labelled)
-    describe_files(root, FileSettings(raw, hdf5_path))
-    table = with_header_settings(root, with_pages(root, table, page))
+    root, files, given_by, notes = read_files(data, labelled=labelled)
+    table = image_rows(root, files, page=page, raw=raw, hdf5_path=hdf5_path)
     table, left_out = with_channels(table, channels)
     return root, table, given_by, notes + left_out
 
 
-def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, list[str]]":
+def read_files(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     """`read_table`, a row for each file."""
     refuse_unfinished(data.parent if data.is_file() else data)
     if data.is_file():

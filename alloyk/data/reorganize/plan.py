@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.data import journal
-from alloyk.data.dataset import read_record, read_table
+from alloyk.data.dataset import read_files, read_record
 from alloyk.data.discovery import existing_folder
 from alloyk.data.manifest import MANIFEST, manifest_in, read_manifest
 from alloyk.data.names import SPLITS
 from alloyk.data.notes import reference_notes, repeat_notes, shared_group_notes
 from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
+from alloyk.data.rows import image_rows
 from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.data.tree import find_images, inside
@@ -104,7 +105,8 @@ def plan_split(
         raise DataError(
             f"the mode must be copy for shards, got {mode}; leave out --mode, or leave out --shards"
         )
-    root, table, notes = read_source(source)
+    root, files, notes = read_source(source)
+    table = image_rows(root, files)
     old_paths, is_split = table["path"].tolist(), "split" in table.columns
     if is_split and shards is None:
         raise DataError(
@@ -163,7 +165,7 @@ def summary(plan: SplitPlan) -> str:
 
 
 def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
-    """Return the folder, its table and the notes; a flat folder has no labels."""
+    """Return the folder, its table of files and the notes; a flat folder has no labels."""
     import pandas as pd
 
     if source.is_dir() and not _has_manifest(source):
@@ -173,8 +175,8 @@ def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
             notes = reference_notes(tree.references) + repeat_notes(tree.repeats)
             notes.append(f"{shown(source)} has no class folders: its images have no labels.")
             return source, pd.DataFrame({"path": images}, dtype=object), notes
-    root, table, _, notes = read_table(source, labelled=False)
-    return root, table, notes
+    root, files, _, notes = read_files(source, labelled=False)
+    return root, files, notes
 
 
 def _has_manifest(source: Path) -> bool:
