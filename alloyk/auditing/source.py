@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloyk.data import PLATE, group_column
-from alloyk.data.discovery import find_images, split_folders
+from alloyk.data.discovery import refuse_repeats, split_folders
 from alloyk.data.manifest import manifest_in
 from alloyk.data.names import split_called
-from alloyk.data.notes import split_notes
+from alloyk.data.notes import reference_notes, repeat_notes, split_notes
 from alloyk.data.reorganize.plan import read_source
-from alloyk.data.stacks import with_pages
+from alloyk.data.rows import image_rows
+from alloyk.data.tree import find_images
 from alloyk.errors import AlloykError
-from alloyk.imaging import FileSettings, PageChoice, RawLayout, describe_files, shown, without_page
+from alloyk.imaging import PageChoice, RawLayout, shown, without_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +42,8 @@ def read_for_audit(
     Raises:
         AlloykError: There are no images, or folders and manifest disagree.
     """
-    root, table, notes = _read_files(data)
-    describe_files(root, FileSettings(raw, hdf5_path))
-    return root, with_pages(root, table, page), notes
+    root, files, notes = _read_files(data)
+    return root, image_rows(root, files, page=page, raw=raw, hdf5_path=hdf5_path), notes
 
 
 def _read_files(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
@@ -51,12 +51,15 @@ def _read_files(data: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
     import pandas as pd
 
     tree = find_images(data) if data.is_dir() and not manifest_in(data) else None
-    parts = [path.split("/") for path in tree.images] if tree else []
+    images = tree.of_classes if tree else []
+    parts = [path.split("/") for path in images]
     if tree and parts and all(len(part) == 2 and split_called(part[0]) for part in parts):
         splits = split_folders(data, tree)
-        columns = {"path": tree.images, "split": [splits[part[0]] for part in parts]}
+        refuse_repeats(data, tree, depth=1)
+        columns = {"path": images, "split": [splits[part[0]] for part in parts]}
         unlabelled = f"{shown(data)} has no class folders: its images have no labels."
-        notes = [*split_notes(splits), unlabelled]
+        notes = split_notes(splits) + repeat_notes(tree.repeats)
+        notes += [*reference_notes(tree.references), unlabelled]
         return data, pd.DataFrame(columns, dtype=object), notes
     root, table, notes = read_source(data)
     if not len(table):

@@ -1,11 +1,11 @@
 """A data set on disk: discovered, read, checked and split.
 
-`discovery` finds images in folders, `manifest` reads `manifest.csv` as a `text_table`, `names`
-knows the columns and splits in every spelling, `dataset` makes one table
-with splits of either, `depths` counts bit depths, `source` opens the
-data set that a configuration names. `splits` draws
-stratified splits by group, `apportion` allocates counts to splits, `folds` are those of
-cross-validation and of a held-out condition, `binning` groups a column's values. `reorganize` is
+`tree` lists the images below a folder, `discovery` reads classes and splits from the folder names,
+`manifest` reads `manifest.csv` as a `text_table`, `names` knows the columns and splits in every
+spelling, `rows` makes rows of files, `dataset` makes one table with splits of either, `depths`
+counts bit depths, `source` opens the data set that a configuration names. `splits` draws stratified
+splits by group, `apportion` allocates counts to splits, `folds` are those of cross-validation and
+of a held-out condition, `binning` groups a column's values. `reorganize` is
 what `alloyk split` does to files.
 """
 

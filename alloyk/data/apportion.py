@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Random orders of groups that span strata to try, of each kind.
+_DRAWS = 20
+
 
 def deal(strata: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Deal the members of each stratum out to parts.
@@ -64,6 +67,9 @@ def deal_pure_groups(
 ) -> np.ndarray:
     """Allocate groups of one stratum each in the numbers of `apportion`, with balanced images.
 
+    Where groups are so unequal that these numbers leave a part more images from its share than one
+    group has on average, the images decide instead of the numbers.
+
     Args:
         members: `(groups, S)` int, images of every group in every stratum; one above 0 in a row.
         shares: `(k,)`, as for `deal`.
@@ -79,14 +85,125 @@ def deal_pure_groups(
         of_stratum = rng.permutation(np.flatnonzero(stratum == s))
         if len(set(sizes[of_stratum])) == 1:
             parts[of_stratum] = np.repeat(np.arange(len(shares)), places)
-            continue
-        places = places.copy()
-        lacking = shares * sizes[of_stratum].sum()
-        # Largest first, each to the part whose free places must hold the largest groups.
-        for group in of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]:
-            need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
-            part = int(np.argmax(need))
+        else:
+            largest_first = of_stratum[np.argsort(-sizes[of_stratum], kind="stable")]
+            parts[largest_first] = _deal_unequal(sizes[largest_first], places, shares)
+    return parts
+
+
+def _deal_unequal(sizes: np.ndarray, places: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Allocate the groups of one stratum, the largest first, each to one of `places`."""
+    parts = np.empty(len(sizes), dtype=np.intp)
+    places, lacking = places.copy(), shares * sizes.sum()
+    for group, size in enumerate(sizes):
+        # To the part whose free places must hold the largest groups.
+        need = np.where(places > 0, lacking / np.maximum(places, 1), -np.inf)
+        part = parts[group] = int(np.argmax(need))
+        places[part] -= 1
+        lacking[part] -= size
+    if np.abs(lacking).max() > sizes.mean():
+        while _exchange(parts, sizes, lacking):
+            pass
+    return parts
+
+
+def _exchange(parts: np.ndarray, sizes: np.ndarray, lacking: np.ndarray) -> bool:
+    """Move or exchange groups of two parts, where that lowers the sum of `lacking²` most.
+
+    Args:
+        parts: `(groups,)` int, changed in place; no part loses its last group.
+        sizes: `(groups,)` int.
+        lacking: `(k,)` float, images that each part lacks; changed in place.
+
+    Returns:
+        Whether anything lowers the sum.
+    """
+    held = [np.flatnonzero(parts == part) for part in range(len(lacking))]
+    # The first group of each size in a part; the first of all stands for none, -1.
+    first = [np.r_[-1, groups[np.unique(sizes[groups], return_index=True)[1]]] for groups in held]
+    images = [np.where(groups < 0, 0, sizes[groups]) for groups in first]
+    best, change = -1e-6, None
+    for a, b in np.argwhere(lacking[:, None] < lacking[None, :]):
+        none = int(len(held[a]) == 1)  # its only group is exchanged, never moved
+        moved = images[a][1:, None] - images[b][None, none:]
+        gain = 2.0 * moved * (moved - (lacking[b] - lacking[a]))
+        i, j = np.unravel_index(np.argmin(gain), gain.shape)
+        if gain[i, j] < best:
+            best, change = gain[i, j], (a, b, first[a][1 + i], first[b][none + j], moved[i, j])
+    if change is None:
+        return False
+    a, b, given, taken, count = change
+    parts[given] = b
+    if taken >= 0:
+        parts[taken] = a
+    lacking[[a, b]] += count, -count
+    return True
+
+
+def deal_mixed_groups(
+    members: np.ndarray, shares: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Allocate groups that span strata (a day, a series): largest first, to the part lacking most.
+
+    If that leaves a part without a stratum, every part first gets the groups that bring all strata.
+
+    Args:
+        members: `(groups, S)` int, images of every group in every stratum.
+        shares: `(k,)`, as for `deal`.
+        rng: As for `deal`.
+
+    Returns:
+        `(groups,)` int, the part of every group; a part lacks a stratum if no draw gave it one.
+    """
+    sizes, unknown = members.sum(axis=1), np.full(len(members), -1, dtype=np.intp)
+    for _ in range(_DRAWS):
+        order = rng.permutation(len(members))
+        parts = _fill(unknown, members, shares, order[np.argsort(-sizes[order], kind="stable")])
+        if _all_present(parts, members, len(shares)):
+            return parts
+    for draw in range(_DRAWS):
+        order = rng.permutation(len(members))
+        largest_first = order[np.argsort(-sizes[order], kind="stable")]
+        # The smallest groups are enough; other orders where these leave too few for the rest.
+        seeded = _one_of_each(members, shares, order if draw else largest_first[::-1])
+        parts = _fill(seeded, members, shares, largest_first)
+        if _all_present(parts, members, len(shares)):
+            return parts
+    return parts
+
+
+def _all_present(parts: np.ndarray, members: np.ndarray, count: int) -> bool:
+    """Whether each part has each stratum."""
+    return all(members[parts == part].sum(axis=0).all() for part in range(count))
+
+
+def _fill(
+    parts: np.ndarray, members: np.ndarray, shares: np.ndarray, order: np.ndarray
+) -> np.ndarray:
+    """Give the groups without a part (-1), in this order, to the part that lacks most."""
+    parts, total = parts.copy(), members.sum(axis=0)
+    lacking = np.outer(shares, total).astype(float)
+    np.subtract.at(lacking, parts[parts >= 0], members[parts >= 0])
+    for group in order[parts[order] < 0]:
+        # Relative to the stratum: otherwise the small parts stay empty to the last.
+        parts[group] = part = int(np.argmax((members[group] * lacking / total).sum(axis=1)))
+        lacking[part] -= members[group]
+    return parts
+
+
+def _one_of_each(members: np.ndarray, shares: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Give each part, the smallest first, groups until it has every stratum; -1 for the others."""
+    parts = np.full(len(members), -1, dtype=np.intp)
+    has = members > 0
+    weight = has / has.sum(axis=0)  # a stratum of few groups counts most
+    for part in np.argsort(shares, kind="stable"):
+        missing = np.ones(members.shape[1], dtype=bool)
+        while missing.any():
+            free = order[parts[order] < 0]
+            brought = weight[free][:, missing].sum(axis=1)
+            if not brought.any():
+                break
+            group = free[np.argmax(brought)]
             parts[group] = part
-            places[part] -= 1
-            lacking[part] -= sizes[group]
+            missing &= ~has[group]
     return parts

@@ -15,33 +15,37 @@ import numpy as np
 
 from alloyk.data.channels import refuse_channels, with_channels
 from alloyk.data.discovery import (
-    common_folder,
     existing_folder,
-    find_images,
     inner_class_notes,
     list_folders,
+    only_class_hint,
 )
 from alloyk.data.folds import condition_split, fold_split
-from alloyk.data.headers import with_header_settings
 from alloyk.data.image_paths import ImagePaths
 from alloyk.data.journal import refuse_unfinished
 from alloyk.data.manifest import MANIFEST, check_manifest_files, manifest_in, read_manifest
 from alloyk.data.names import SPLITS, split_called
-from alloyk.data.notes import link_notes, shared_group_notes, split_notes, taken_notes
+from alloyk.data.notes import (
+    link_notes,
+    reference_notes,
+    repeat_notes,
+    shared_group_notes,
+    split_notes,
+    taken_notes,
+)
+from alloyk.data.rows import image_rows
 from alloyk.data.splits import (
     checked_ratios,
     group_name,
     split_table,
 )
-from alloyk.data.stacks import with_pages
+from alloyk.data.tree import find_images
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import (
     ChannelChoice,
-    FileSettings,
     PageChoice,
     RawLayout,
-    describe_files,
     image_files,
     image_stamp,
     raw_layout,
@@ -180,9 +184,10 @@ def load_dataset(
     record = read_record(root)
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
+        hint = only_class_hint(root, table["path"].tolist(), given_by)
         raise DataError(
             f"{shown(data)} must have two or more classes, got {labels[0]!r} alone"
-            f"{_wrapper_hint(root, table)}; add the others, each in a separate folder. "
+            f"{hint}; add the others, each in a separate folder. "
             "`alloyk evaluate RUN --data … --split all` evaluates a single class"
         )
     if fold or leave_out:
@@ -210,17 +215,6 @@ def load_dataset(
     )  # fmt: skip
 
 
-def _wrapper_hint(root: Path, table: "pd.DataFrame") -> str:
-    """Hint that the only class may be a folder that contains the classes."""
-    wrapper, inner = common_folder(table["path"].tolist())
-    if not wrapper or len(inner) < 2:
-        return ""
-    return (
-        f" (with the folders {few(inner)} inside; if these are the classes, name "
-        f"{shown(root / wrapper)} as the data set)"
-    )
-
-
 def read_table(
     data: Path,
     *,
@@ -243,14 +237,13 @@ def read_table(
     Returns:
         The folder, the table, `"folders"` or `"manifest"`, and the notes.
     """
-    root, table, given_by, notes = _read_files(data, labelled)
-    describe_files(root, FileSettings(raw, hdf5_path))
-    table = with_header_settings(root, with_pages(root, table, page))
+    root, files, given_by, notes = read_files(data, labelled=labelled)
+    table = image_rows(root, files, page=page, raw=raw, hdf5_path=hdf5_path)
     table, left_out = with_channels(table, channels)
     return root, table, given_by, notes + left_out
 
 
-def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, list[str]]":
+def read_files(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     """`read_table`, a row for each file."""
     refuse_unfinished(data.parent if data.is_file() else data)
     if data.is_file():
@@ -268,7 +261,8 @@ def _read_files(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, l
     others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
     if others:
         notes.append(f"Ignored {len(others)} non-image files: {few(others)}.")
-    notes += link_notes(tree.links_out)
+    notes += link_notes(tree.links_out) + repeat_notes(tree.repeats)
+    notes += reference_notes(tree.references)
     table = list_folders(root, tree)
     if "split" in table.columns:
         notes += split_notes(

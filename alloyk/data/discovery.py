@@ -1,41 +1,20 @@
-"""Find the images in a folder, and read classes and splits from the folder names.
+"""Read classes and splits from the names of folders."""
 
-Each folder is listed once and no image is decoded, so a million files take seconds.
-"""
-
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloyk.data.names import SPLITS, refuse_unclear_splits, split_called, splits_among
+from alloyk.data.tree import Tree, is_reference
 from alloyk.errors import DataError
 from alloyk.files import few
-from alloyk.imaging import is_image_file, is_image_name, shown
+from alloyk.imaging import shown
 from alloyk.imaging.advice import how_to_convert
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Left by operating systems and file servers, some with thumbnails in them; and the simulator's
-# flat and dark frames.
-_FOREIGN_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "lost+found", "_calibration")
-
-# Images at the top of a data set that belong to no class: of the detector, and of the whole set.
-_REFERENCES = ("flat", "dark", "flats", "darks", "contact_sheet")
-
 _WANTED = "as DATA/<class>/… or DATA/{train,val,test}/<class>/…"
-
-
-@dataclass
-class Tree:
-    """Content of a folder; all paths relative to it, with `/`."""
-
-    images: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    links_out: list[str] = field(default_factory=list)
 
 
 def existing_folder(path: str | Path) -> Path:
@@ -50,97 +29,6 @@ def existing_folder(path: str | Path) -> Path:
     return folder
 
 
-def find_images(root: Path) -> Tree:
-    """List everything below a folder, sorted; hidden files and foreign folders are ignored.
-
-    Links are followed; a link in a circle or to nothing is an error.
-
-    Raises:
-        DataError: A folder cannot be listed, a link is broken, a name is not valid Unicode.
-    """
-    tree = Tree()
-    top = os.path.realpath(root)
-    pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, (top,))]
-    while pending:
-        prefix, folder, above = pending.pop()
-        for entry in entries(root, prefix):
-            name = entry.name
-            if name.startswith(".") or name in _FOREIGN_FOLDERS:
-                continue
-            path = prefix + name
-            if not _is_folder(entry, root):
-                _file_found(tree, entry, path, top)
-                continue
-            real = os.path.join(folder, name)
-            if entry.is_symlink():
-                real = os.path.realpath(entry.path)
-                if real in above:
-                    raise DataError(
-                        f"the link {shown(root / path)} leads in a circle (to {shown(real)}); "
-                        "remove it"
-                    )
-                if not inside(real, top):
-                    tree.links_out.append(path)
-            tree.folders.append(path)
-            pending.append((path + "/", real, (*above, real)))
-    for names in (tree.images, tree.others, tree.folders, tree.links_out):
-        names.sort()
-    return tree
-
-
-def entries(root: Path, prefix: str) -> list[os.DirEntry[str]]:
-    """List one folder, given as a prefix (`""` or `a/b/`) below the root."""
-    folder = os.path.join(root, prefix)
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise DataError(
-            f"cannot list the folder {shown(folder)}: {error.strerror}; "
-            "check it and its permissions"
-        ) from error
-
-
-def _is_folder(entry: os.DirEntry[str], root: Path) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:  # a link to itself
-        raise DataError(
-            f"cannot follow {shown(entry.path)}: {error.strerror}; remove the link"
-        ) from error
-
-
-def _file_found(tree: Tree, entry: os.DirEntry[str], path: str, top: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DataError(
-            f"the file name {path!r} is not valid UTF-8, so no table can hold it; rename it"
-        ) from None
-    if not is_image_name(entry.name) and not _is_unnamed_image(entry):
-        tree.others.append(path)
-        return
-    if not entry.is_file():
-        what = "is a link that leads nowhere" if entry.is_symlink() else "is not a regular file"
-        raise DataError(f"{shown(entry.path)} {what}; remove it")
-    if entry.is_symlink() and not inside(os.path.realpath(entry.path), top):
-        tree.links_out.append(path)
-    tree.images.append(path)
-
-
-def _is_unnamed_image(entry: os.DirEntry[str]) -> bool:
-    """Return the images among files without a suffix, such as `IM0001`, by their content."""
-    try:
-        return entry.is_file() and is_image_file(entry.path)
-    except OSError:
-        return False
-
-
-def inside(path: str, top: str) -> bool:
-    """Return whether a resolved path is a folder or below it."""
-    return path == top or path.startswith(os.path.join(top, ""))
-
-
 def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     """Make the table of a data set whose folders are its classes, or its splits and classes.
 
@@ -150,18 +38,16 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
         Columns `path`, `label`, and `split` where the top folders are splits.
 
     Raises:
-        DataError: Nothing there, an image in the wrong place, an empty class, mixed layouts.
+        DataError: Nothing there, an image in the wrong place or in two, an empty class, mixed
+            layouts.
     """
     import pandas as pd
 
     splits = split_folders(root, tree)
     depth = 2 if splits else 1
-    parts = [path.split("/", depth) for path in tree.images]
-    strays = [
-        path
-        for path, part in zip(tree.images, parts, strict=True)
-        if len(part) <= depth and not ("/" not in path and is_reference(path))
-    ]
+    refuse_repeats(root, tree, depth)
+    parts = [path.split("/", depth) for path in tree.of_classes]
+    strays = ["/".join(part) for part in parts if len(part) <= depth]
     rows = [part for part in parts if len(part) > depth]
     if not rows:
         _refuse_nothing(root, tree, strays)
@@ -179,6 +65,21 @@ def list_folders(root: Path, tree: Tree) -> "pd.DataFrame":
     return pd.DataFrame(columns, dtype=object)
 
 
+def refuse_repeats(root: Path, tree: Tree, depth: int) -> None:
+    """Refuse links that give an image a second class or split, as named by the top folders."""
+    twice = [
+        (path, kept)
+        for path, kept in tree.repeats.items()
+        if not is_reference(path) and path.split("/")[:depth] != kept.split("/")[:depth]
+    ]
+    if twice:
+        raise DataError(
+            f"every image in {shown(root)} must have one class and one split, but links give "
+            f"{len(twice)} images a second one (first: {twice[0][0]} is {twice[0][1]}); remove the "
+            "links"
+        )
+
+
 def split_folders(root: Path, tree: Tree) -> Mapping[str, str]:
     """The top folders that are splits: name → split; empty where the top folders are classes.
 
@@ -186,14 +87,15 @@ def split_folders(root: Path, tree: Tree) -> Mapping[str, str]:
         DataError: Splits lie beside other folders or exist twice, or under names that leave it open
             which split is meant.
     """
-    tops = [folder for folder in tree.folders if "/" not in folder and not is_reference(folder)]
-    filled = {path.split("/", 1)[0] for path in tree.images if "/" in path}
+    tops = [top for top in tree.folders if "/" not in top and not is_reference(f"{top}/")]
+    images = tree.of_classes
+    filled = {path.split("/", 1)[0] for path in images if "/" in path}
     named = [top for top in tops if split_called(top)]
-    others = sorted(filled.difference(named) - {top for top in filled if is_reference(top)})
+    others = sorted(filled.difference(named))
     refuse_unclear_splits(shown(root), [*named, *others])
     if others and not any(split_called(top) == "train" for top in named):
         # `valid` next to `invalid` is a class, unless it has subfolders.
-        deep = {path.split("/", 1)[0] for path in tree.images if path.count("/") > 1}
+        deep = {path.split("/", 1)[0] for path in images if path.count("/") > 1}
         named = [top for top in named if top in SPLITS or top in deep]
     if named and others:
         raise DataError(
@@ -272,6 +174,20 @@ def inner_class_notes(paths: Iterable[str]) -> list[str]:
     ]
 
 
+def only_class_hint(root: Path, paths: Sequence[str], given_by: str) -> str:
+    """Hint that there may be classes in the only one, or in a folder called `flat` or `dark`."""
+    references = sorted(path.name for path in root.iterdir() if is_reference(f"{path.name}/"))
+    if references and given_by == "folders":
+        return f" (beside {few(references)}, which is for flat and dark frames; rename a class)"
+    wrapper, inner = common_folder(paths)
+    if not wrapper or len(inner) < 2:
+        return ""
+    return (
+        f" (with the folders {few(inner)} inside; if these are the classes, name "
+        f"{shown(root / wrapper)} as the data set)"
+    )
+
+
 def splits_in(folders: Iterable[str]) -> set[str]:
     """The splits given by folder names."""
     return {split for folder in folders if (split := split_called(folder))}
@@ -285,6 +201,7 @@ def _refuse_empty(root: Path, tree: Tree, rows: list[list[str]], depth: int) -> 
         for folder in tree.folders
         if folder.count("/") < depth
         and folder not in filled
+        and not is_reference(f"{folder}/")
         and (depth == 1 or split_called(folder.split("/", 1)[0]))
     ]
     if empty:
@@ -292,13 +209,6 @@ def _refuse_empty(root: Path, tree: Tree, rows: list[list[str]], depth: int) -> 
             f"no image in {few(shown(root / folder) for folder in empty)}; "
             "add images, or remove the empty class folder"
         )
-
-
-def is_reference(path: str) -> bool:
-    """Return whether an image belongs to no class: a flat or dark field, a contact sheet."""
-    top, below, _ = path.partition("/")
-    name = top if below else os.path.splitext(top)[0]
-    return name.lower() in _REFERENCES
 
 
 def _refuse_nothing(root: Path, tree: Tree, strays: list[str]) -> None:

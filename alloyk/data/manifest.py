@@ -3,12 +3,13 @@
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alloyk.data.discovery import entries, find_images, inside, is_reference
 from alloyk.data.names import KNOWN_COLUMNS, PLATE, SPLITS, folded, known_names, split_called
 from alloyk.data.text_table import read_text_table
+from alloyk.data.tree import entries, find_images, inside, repeats_in
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page, without_page
@@ -245,17 +246,17 @@ def check_manifest_files(
     if whole_folder:
         tree = find_images(root)
         there = {*tree.images, *tree.others}
-        links_out = tree.links_out
+        links_out, repeats = tree.links_out, tree.repeats
     else:
-        there, links_out = _files_beside(root, listed)
+        there, links_out, repeats = _files_beside(root, listed)
     missing = sorted(path for path in listed - there if not os.path.isfile(root / path))
     if missing:
         raise DataError(
             f"{shown(file)} names {len(listed)} images, but {len(missing)} of them are missing "
             f"({few(missing)}); restore them, or remove their rows"
         )
-    unlisted = [path for path in tree.images if path not in listed] if whole_folder else []
-    unlisted = [path for path in unlisted if not is_reference(path)]
+    _refuse_repeats(file, listed, repeats)
+    unlisted = [path for path in tree.of_classes if path not in listed] if whole_folder else []
     if unlisted:
         raise DataError(
             f"{len(unlisted)} images in {shown(root)} are not in its {file.name} "
@@ -292,20 +293,44 @@ def _file_of(root: Path, path: str) -> str:
     return without_page(path) if named else path
 
 
-def _files_beside(root: Path, listed: set[str]) -> tuple[set[str], list[str]]:
-    """Return the listed files that exist, and those that link outside `root`, or their folders."""
+def _refuse_repeats(file: Path, listed: set[str], repeats: Mapping[str, str]) -> None:
+    """Refuse rows that name one file by several paths."""
+    rows: dict[str, list[str]] = {}
+    for path in sorted(listed.intersection([*repeats, *repeats.values()])):
+        rows.setdefault(repeats.get(path, path), []).append(path)
+    twice = [paths for paths in rows.values() if len(paths) > 1]
+    if twice:
+        raise DataError(
+            f"{shown(file)} must name an image once, but links give {len(twice)} images several "
+            f"rows (first: {few(twice[0])}); keep one row of each"
+        )
+
+
+def _files_beside(root: Path, listed: set[str]) -> tuple[set[str], list[str], dict[str, str]]:
+    """Return what exists of the listed files.
+
+    Returns:
+        The files; those that link outside `root`, or their folders; `Tree.repeats` among the
+        files.
+    """
     there, links_out, top = set(), [], os.path.realpath(root)
+    linked: dict[str, str] = {}
     for folder in sorted({path.rpartition("/")[0] for path in listed}):
         if not os.path.isdir(os.path.join(root, folder)):
             continue
         prefix = folder + "/" if folder else ""
-        if not inside(os.path.realpath(os.path.join(root, folder)), top):
+        real = os.path.realpath(os.path.join(root, folder))
+        if real != os.path.normpath(os.path.join(top, folder)):
+            linked[folder] = real
+        if not inside(real, top):
             links_out.append(folder)
         for entry in entries(root, prefix):
             path = prefix + entry.name
             if path not in listed or not entry.is_file():
                 continue
-            if entry.is_symlink() and not inside(os.path.realpath(entry.path), top):
-                links_out.append(path)
+            if entry.is_symlink():
+                linked[path] = os.path.realpath(entry.path)
+                if not inside(linked[path], top):
+                    links_out.append(path)
             there.add(path)
-    return there, links_out
+    return there, links_out, repeats_in(there, linked, top)

@@ -1,5 +1,6 @@
 """Sentences for the user about how a data set was read and split."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,29 @@ def link_notes(links_out: Sequence[str]) -> list[str]:
     return [
         f"{len(links_out)} entries are links to outside the data set and were followed: "
         f"{few(links_out)}."
+    ]
+
+
+def repeat_notes(repeats: Mapping[str, str]) -> list[str]:
+    """Describe images that were left out because links list them again."""
+    if not repeats:
+        return []
+    first = min(repeats)
+    return [
+        f"Left out {len(repeats)} images that links list a second time (first: {first} is "
+        f"{repeats[first]})."
+    ]
+
+
+def reference_notes(paths: Sequence[str]) -> list[str]:
+    """Describe the folders whose images are no images of a class."""
+    folders = Counter(path.split("/", 1)[0] for path in paths if "/" in path)
+    if not folders:
+        return []
+    return [
+        f"Left out {sum(folders.values())} images in {few(sorted(folders), 6)}: folders with such "
+        "names hold flat and dark frames, which belong to no class; rename them if they are "
+        "classes."
     ]
 
 

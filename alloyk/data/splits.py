@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloyk.data.apportion import deal, deal_pure_groups
+from alloyk.data.apportion import deal, deal_mixed_groups, deal_pure_groups
 from alloyk.data.names import PLATE, SPLITS, THICKNESS, column_called
 from alloyk.errors import DataError
 from alloyk.imaging import without_page
@@ -283,7 +283,8 @@ def _deal_groups(
     if (np.count_nonzero(members, axis=1) == 1).all():
         part_of_group = deal_pure_groups(members, shares, rng)
     else:
-        part_of_group = _deal_mixed_groups(members, shares, rng, group_by, names, list(strata))
+        part_of_group = deal_mixed_groups(members, shares, rng)
+        _refuse_absent(members, part_of_group, group_by, names, list(strata))
     parts: np.ndarray = part_of_group[groups]
     return parts
 
@@ -312,31 +313,17 @@ def _refuse_few_groups(
     )
 
 
-def _deal_mixed_groups(
-    members: np.ndarray,
-    shares: np.ndarray,
-    rng: np.random.Generator,
-    group_by: str,
-    names: list[str],
-    strata: Sequence[str],
-) -> np.ndarray:
-    """Groups that span classes (a day, a series): largest first, to the part that lacks most."""
-    total = members.sum(axis=0)
-    for _ in range(20):
-        lacking = np.outer(shares, total).astype(float)
-        parts = np.empty(len(members), dtype=np.intp)
-        order = rng.permutation(len(members))
-        for group in order[np.argsort(-members[order].sum(axis=1), kind="stable")]:
-            # Relative to its share: otherwise the small parts stay empty to the last.
-            part = int(np.argmax((members[group] * lacking / total).sum(axis=1)))
-            parts[group] = part
-            lacking[part] -= members[group]
-        present = np.array([members[parts == k].sum(axis=0) > 0 for k in range(len(shares))])
-        if present.all():
-            return parts
+def _refuse_absent(
+    members: np.ndarray, parts: np.ndarray, group_by: str, names: list[str], strata: Sequence[str]
+) -> None:
+    """Refuse parts that lack a stratum, because groups span classes."""
+    present = np.array([members[parts == k].sum(axis=0) > 0 for k in range(len(names))])
+    if present.all():
+        return
     part, stratum = np.argwhere(~present)[0]
     raise DataError(
         f"a split by {group_by} leaves {names[part]} without {strata[stratum]}, because its groups "
-        'are few and hold several classes; use smaller groups, or group_by="none" '
-        "(--group-by none)"
+        "are few and hold several classes; use smaller groups, give the groups of each class other "
+        f"names if the values of {group_by} begin again in each class, or use "
+        'group_by="none" (--group-by none)'
     )

@@ -254,9 +254,9 @@ def find_images(
         elif (names := _in_shards(argument)) is not None:
             some = names
         elif os.path.isdir(argument):
-            from alloyk.data import discovery
+            from alloyk.data import tree as data_tree
 
-            tree = discovery.find_images(Path(argument))
+            tree = data_tree.find_images(Path(argument))
             some = [os.path.join(argument, name) for name in tree.images]
             others = [os.path.join(argument, name) for name in tree.others]
         elif has_samples(argument):

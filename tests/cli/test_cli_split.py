@@ -157,6 +157,32 @@ def test_a_flat_folder_without_labels_is_split_in_place(runner, tmp_path):
     assert images(source) == after
 
 
+@pytest.mark.parametrize("place", ["in place", "out"])
+def test_a_finished_move_names_images_added_since(runner, tmp_path, place):
+    source = class_folders(tmp_path / "in")
+    out = source if place == "in place" else tmp_path / "out"
+    make(source, {"contact_sheet.png": "sheet"})
+    run(runner, source, out, "--mode", "move")
+    assert "nothing is left to move" in run(runner, source, out, "--mode", "move").stdout
+    make(source, {"1050/new.png": "new"})
+    message = f"has this split already, but 1 images of {source} are not in it (1050/new.png)"
+    refused(runner, message, source, out, "--mode", "move")
+    assert images(source)["1050/new.png"] == "new"
+
+
+def test_a_finished_move_of_a_manifest_is_finished_whatever_lies_beside(runner, tmp_path):
+    source, out = plates(tmp_path / "in"), tmp_path / "out"
+    make(source, {"contact_sheet.png": "sheet"})
+    run(runner, source, out, "--mode", "move")
+    assert "nothing is left to move" in run(runner, source, out, "--mode", "move").stdout
+    part = make(tmp_path / "part", {f"{i}.png": str(i) for i in range(20)})
+    (part / "half.csv").write_text("path\n" + "".join(f"{i}.png\n" for i in range(10)))
+    for _ in range(2):
+        result = run(runner, part / "half.csv", tmp_path / "half", "--mode", "move")
+    assert "nothing is left to move" in result.stdout
+    assert len(images(part)) == 10
+
+
 def test_class_folders_with_a_manifest_are_split_in_place(runner, tmp_path):
     source = plates(tmp_path / "in")
     make(source, {"1050/notes.txt": "stays"})
@@ -183,6 +209,27 @@ def test_manifest_mode_writes_a_table_and_touches_no_image(runner, tmp_path):
     refused(runner, "manifest must be in", source, tmp_path / "other", "--mode", "manifest")
 
 
+def test_manifest_mode_through_a_linked_folder_writes_paths_that_hold(runner, tmp_path):
+    class_folders(tmp_path / "real" / "deep" / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    source = tmp_path / "link" / "in"
+    run(runner, source, source / "split.csv", "--mode", "manifest")
+    assert len(load_dataset(source / "split.csv").table) == 40
+    run(runner, source, tmp_path / "link" / "above.csv", "--mode", "manifest")
+    assert len(load_dataset(tmp_path / "link" / "above.csv").table) == 40
+
+
+def test_a_manifest_that_cannot_be_written_is_an_error_of_one_line(runner, tmp_path, monkeypatch):
+    source = class_folders(tmp_path / "in")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal, "write_synced", full_disk)
+    message = f"cannot write {source / 'split.csv'}: No space left on device"
+    refused(runner, message, source, source / "split.csv", "--mode", "manifest")
+
+
 def test_what_stands_in_the_way_is_named(runner, tmp_path):
     source = class_folders(tmp_path / "in")
     make(tmp_path, {"full/x.txt": "", "file": ""})
@@ -195,7 +242,10 @@ def test_what_stands_in_the_way_is_named(runner, tmp_path):
     refused(runner, "is split already (into test, train, val)", tmp_path / "out", tmp_path / "o")
     refused(runner, "no image in", tmp_path / "full", tmp_path / "o")
     run(runner, tmp_path / "absent", tmp_path / "o", code=2)
-    os.symlink(source / "1050/00.png", source / "2017/link.png")
+    os.symlink(make(tmp_path, {"y.png": ""}) / "y.png", source / "2017/link.png")
+    refused(runner, "moving a link breaks it", source, tmp_path / "o", "--mode", "move")
+    (source / "2017/link.png").unlink()
+    os.symlink("00.png", source / "2017/link.png")
     refused(runner, "moving a link breaks it", source, tmp_path / "o", "--mode", "move")
     assert not (tmp_path / "o").exists()
 

@@ -168,6 +168,22 @@ def test_folders_in_a_class_are_read_and_odd_files_named(tmp_path):
     assert dataset.notes == ("Ignored 2 non-image files: 1050/notes.txt, README.",)
 
 
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_folders_of_flat_and_dark_frames_are_no_classes(tmp_path, above):
+    class_folders(tmp_path, above=above)
+    touch(tmp_path, "flat/f0.png", "Darks/60kv/d0.png", "dark.png")
+    (tmp_path / "dark").mkdir()
+    dataset = load_dataset(tmp_path)
+    assert dataset.classes == ("1050", "2017")
+    assert len(dataset.table) == 40
+    assert any("Left out 2 images in Darks, flat" in note for note in dataset.notes)
+
+
+def test_a_class_called_flat_is_explained(tmp_path):
+    class_folders(tmp_path, labels=("flat", "bent"))
+    refused(tmp_path, r"got 'bent' alone \(beside flat, which is for flat and dark frames")
+
+
 def test_dicom_files_without_a_suffix_are_found(tmp_path):
     class_folders(tmp_path)
     (tmp_path / "1050" / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
@@ -287,8 +303,8 @@ def test_an_empty_split_and_a_missing_train_are_named(tmp_path):
 
 def test_links_are_followed_and_said_or_refused(tmp_path):
     class_folders(tmp_path / "data")
-    touch(tmp_path, "elsewhere/x.png", "elsewhere/y.png")
-    (tmp_path / "data/1050/link.png").symlink_to(tmp_path / "elsewhere/x.png")
+    touch(tmp_path, "elsewhere/x.png", "elsewhere/y.png", "single.png")
+    (tmp_path / "data/1050/link.png").symlink_to(tmp_path / "single.png")
     (tmp_path / "data/2017/more").symlink_to(tmp_path / "elsewhere")
     dataset = load_dataset(tmp_path / "data")
     assert len(dataset.table) == 43
@@ -304,6 +320,48 @@ def test_links_are_followed_and_said_or_refused(tmp_path):
     (tmp_path / "data/1050/pipe.png").unlink()
     (tmp_path / "data/1050/self.png").symlink_to("self.png")
     refused(tmp_path / "data", r"self\.png")
+
+
+def test_an_image_that_links_list_again_is_used_once(tmp_path):
+    data = tmp_path / "data"
+    class_folders(data)
+    touch(tmp_path, *(f"data/1050/s1/{i}.png" for i in range(10)), "out/x.png", "out/y/z.png")
+    (data / "1050/latest").symlink_to("s1")
+    (data / "1050/first.png").symlink_to("s1/0.png")
+    (data / "2017/b").symlink_to(tmp_path / "out")
+    (data / "2017/c").symlink_to(tmp_path / "out/y")
+    dataset = load_dataset(data)
+    assert len(dataset.table) == 52
+    assert dataset.table["path"].map(lambda path: (data / path).resolve()).is_unique
+    note = "Left out 12 images that links list a second time (first: 1050/first.png is 1050/s1/0"
+    assert any(note in text for text in dataset.notes)
+    assert any("links to outside the data set" in text for text in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("link", "to"),
+    [("2017/same", "../1050"), ("5083", "1050"), ("2017/x.png", "../1050/000.png")],
+)
+def test_a_link_that_gives_an_image_a_second_class_is_refused(tmp_path, link, to):
+    class_folders(tmp_path)
+    (tmp_path / link).symlink_to(to)
+    refused(tmp_path, rf"second one \(first: {link}.* is 1050/000.png\)")
+
+
+def test_a_split_that_is_a_link_to_another_is_refused(tmp_path):
+    for split in ("train", "val"):
+        class_folders(tmp_path, above=f"{split}/")
+    (tmp_path / "test").symlink_to("val")
+    refused(tmp_path, "must have one class and one split")
+
+
+@pytest.mark.parametrize("name", ["", "manifest.csv"])
+def test_a_manifest_that_names_a_file_by_two_paths_is_refused(tmp_path, name):
+    rows = [(f"{label}/{i}.png", label) for label in ("1050", "2017") for i in range(9)]
+    manifest(tmp_path, rows)
+    (tmp_path / "1050/again").symlink_to("../2017")
+    manifest(tmp_path, [*rows, ("1050/again/3.png", "1050")], make=False)
+    refused(tmp_path / name, r"links give 1 images several rows \(first: .*3.png")
 
 
 def test_a_name_that_no_table_can_hold_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import shutil
 import struct
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from alloyk.auditing.source import read_for_audit
 from alloyk.data import load_dataset
 from alloyk.imaging.header import _tiff_page, header_settings
 from alloyk.imaging.header_values import KILOVOLTS, MILLIAMPERES, SECONDS, factor
@@ -127,11 +129,20 @@ def test_columns_are_those_of_the_page(tmp_path, page):
                 for minute in range(3):
                     time = datetime.datetime(2026, 3, 14, number, minute)
                     writer.write(PIXELS + number, datetime=time, contiguous=False)
-    table = load_dataset(tmp_path, page=page).table
-    assert len(table) == (30 if page == "each" else 10)
-    for path, time in zip(table["path"], table["acquired"], strict=True):
-        number, minute = path[-8], path[-2]
-        assert time == f"2026-03-14T0{number}:0{minute}:00"
+    tables = [load_dataset(tmp_path, page=page).table]
+    assert len(tables[0]) == (30 if page == "each" else 10)
+    splits = tmp_path / "unlabelled splits"
+    splits.mkdir()
+    for split, label in (("train", "1050"), ("test", "2017")):
+        shutil.copytree(tmp_path / label, splits / split)
+    for data in (splits, splits / "train"):  # splits without classes, a flat folder
+        tables.append(read_for_audit(data, page=page)[1])
+    shutil.rmtree(splits)
+    tables.append(read_for_audit(tmp_path, page=page)[1])
+    for table in tables:
+        for path, time in zip(table["path"], table["acquired"], strict=True):
+            number, minute = path[-8], path[-2]
+            assert time == f"2026-03-14T0{number}:0{minute}:00"
 
 
 @pytest.mark.parametrize("dtype", ["<f8", "<f2", "<i8", "<u8", ">u4", ">f4", "<u2"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alloyk.data import split_table
-from alloyk.data.apportion import apportion, deal
+from alloyk.data.apportion import apportion, deal, deal_pure_groups
 from alloyk.data.splits import nominal_thickness
 from alloyk.errors import AlloykError
 
@@ -103,6 +103,32 @@ def test_plates_of_unequal_size_leave_the_images_near_their_ratio():
         assert shares[name] == pytest.approx(ratio, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "images"),
+    [
+        ([50] + [10] * 9, [100, 20, 20]),
+        ([50, 50] + [10] * 4, [100, 20, 20]),
+        ([100, 10, 10], [100, 10, 10]),
+        # The shares 231, 49.5, 49.5 cannot be had.
+        ([100] * 3 + [1] * 30, [206, 24, 100]),
+    ],
+)
+def test_plates_of_very_unequal_size_come_near_the_ratio_too(sizes, images):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        parts = deal_pure_groups(np.array(sizes)[:, None], np.array(RATIOS), rng)
+        found = np.bincount(parts, sizes)
+        assert found[0] == images[0]
+        assert sorted(found[1:]) == images[1:]
+
+
+def test_plates_of_nearly_equal_size_are_dealt_like_equal_ones():
+    for size in (9, 10):
+        sizes = np.array([10] * 19 + [size])
+        parts = deal_pure_groups(sizes[:, None], np.array(RATIOS), np.random.default_rng(0))
+        assert np.bincount(parts).tolist() == [14, 3, 3]
+
+
 def test_one_plate_per_alloy_and_thickness_is_refused_with_the_way_on():
     table = plates(per_stratum=1, images_per_plate=30)
     with pytest.raises(AlloykError) as error:
@@ -128,6 +154,30 @@ def test_a_regular_expression_groups_by_its_first_group():
         split = split_table(table, RATIOS, pattern)
         assert (split.groupby(series).nunique() == 1).all()  # series span both classes
         assert (counts(table, split, ["label"]) > 0).all(axis=None)
+
+
+def days(count, images=12):
+    """Both classes on each day."""
+    rows = [(f"{label}/{day}_{i}.png", label, str(day)) for label in ("1050", "2017")
+            for day in range(count) for i in range(images)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["path", "label", "day"])
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_few_days_with_all_classes_are_split_by_day(count):
+    for seed in range(10):
+        table = days(count)
+        split = split_table(table, RATIOS, "day", seed)
+        assert (split.groupby(table["day"]).nunique() == 1).all()
+        assert split.value_counts().to_dict() == {"train": 24 * (count - 2), "val": 24, "test": 24}
+
+
+def test_mixed_groups_that_cannot_be_split_are_explained():
+    labels_of_days = {"0": "ab", "1": "ac", "2": "bc", "3": "abc"}  # the first three fill one split
+    rows = [(f"{day}{c}.png", c, day) for day, labels in labels_of_days.items() for c in labels]
+    table = pd.DataFrame(rows, columns=["path", "label", "day"])
+    with pytest.raises(AlloykError, match="if the values of day begin again in each class"):
+        split_table(table, RATIOS, "day")
 
 
 def test_a_plate_at_two_thicknesses_stays_whole():

@@ -452,8 +452,9 @@ def test_audit_knows_splits_of_another_spelling(tmp_path):
 
     tree(tmp_path / "a", "Training/x", "Testing/x")
     assert set(read_for_audit(tmp_path / "a")[1]["split"]) == {"train", "test"}
-    tree(tmp_path / "b", "Training", "TEST")
+    tree(tmp_path / "b", "Training", "TEST", "flat")
     _, table, notes = read_for_audit(tmp_path / "b")
     assert set(table["split"]) == {"train", "test"}
     assert "label" not in table.columns
     assert "Training as train" in notes[0]
+    assert "in flat" in notes[1]

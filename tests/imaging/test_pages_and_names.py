@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from test_dicom_values import dicom_dataset
 
-from alloyk.data.discovery import find_images as find_in_folder
+from alloyk.data.tree import find_images as find_in_folder
 from alloyk.errors import AlloykError
 from alloyk.imaging import image_size, is_image_file, page_count, read_image, split_page
 from alloyk.inference import find_images

@@ -36,13 +36,22 @@ def place(plan: SplitPlan, progress: Progress = NO_PROGRESS) -> None:
         return
     with progress.task(plan.mode, len(plan.table)) as advance:
         if plan.mode == "manifest":
-            file = plan.target / (plan.manifest or MANIFEST)
-            journal.write_synced(file, lines_of_table(plan.table))
+            _write_manifest(plan)
             advance(len(plan.table))
         elif plan.mode == "move":
             _place_by_moving(plan, advance)
         else:
             _place_by_copying(plan, advance)
+
+
+def _write_manifest(plan: SplitPlan) -> None:
+    file = plan.target / (plan.manifest or MANIFEST)
+    try:
+        journal.write_synced(file, lines_of_table(plan.table))
+    except OSError as error:
+        raise DataError(
+            f"cannot write {shown(file)}: {error.strerror}; fix it and run the same command again"
+        ) from error
 
 
 def _place_by_copying(plan: SplitPlan, advance: Advance) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from alloyk.data import journal
-from alloyk.data.discovery import inside
+from alloyk.data.tree import find_images, inside
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown, split_page
@@ -84,6 +84,8 @@ def _refuse_links(root: Path, paths: list[str]) -> None:
         f for f in folders if os.path.realpath(root / f) != os.path.normpath(f"{top}/{f}")
     )
     links += [path for path in paths if os.path.islink(root / path)]
+    moved = set(paths)
+    links += [path for path, kept in find_images(root).repeats.items() if kept in moved]
     if links:
         raise DataError(
             f"{len(links)} entries of {shown(root)} are links ({few(links)}), and moving a link "

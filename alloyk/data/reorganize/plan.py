@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.data import journal
-from alloyk.data.dataset import read_record, read_table
-from alloyk.data.discovery import existing_folder, find_images, inside, is_reference
-from alloyk.data.manifest import MANIFEST, manifest_in
+from alloyk.data.dataset import read_files, read_record
+from alloyk.data.discovery import existing_folder
+from alloyk.data.manifest import MANIFEST, manifest_in, read_manifest
 from alloyk.data.names import SPLITS
-from alloyk.data.notes import shared_group_notes
+from alloyk.data.notes import reference_notes, repeat_notes, shared_group_notes
 from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
+from alloyk.data.rows import image_rows
 from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
+from alloyk.data.tree import find_images, inside
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown
@@ -103,7 +105,8 @@ def plan_split(
         raise DataError(
             f"the mode must be copy for shards, got {mode}; leave out --mode, or leave out --shards"
         )
-    root, table, notes = read_source(source)
+    root, files, notes = read_source(source)
+    table = image_rows(root, files)
     old_paths, is_split = table["path"].tolist(), "split" in table.columns
     if is_split and shards is None:
         raise DataError(
@@ -119,7 +122,7 @@ def plan_split(
     manifest: str | None
     if mode == "manifest":
         target, manifest = _manifest_place(root, target)
-        prefix = os.path.relpath(os.path.realpath(root), target)
+        prefix = os.path.relpath(os.path.realpath(root), os.path.realpath(target))
         table["path"] = [p if prefix == "." else f"{prefix}/{p}" for p in old_paths]
     else:
         refuse_places(root, target, mode, old_paths)
@@ -162,17 +165,18 @@ def summary(plan: SplitPlan) -> str:
 
 
 def read_source(source: Path) -> "tuple[Path, pd.DataFrame, list[str]]":
-    """Return the folder, its table and the notes; a flat folder has no labels."""
+    """Return the folder, its table of files and the notes; a flat folder has no labels."""
     import pandas as pd
 
     if source.is_dir() and not _has_manifest(source):
         tree = find_images(source)
-        images = [path for path in tree.images if not is_reference(path)]
+        images = tree.of_classes
         if images and not any("/" in path for path in images):
-            notes = [f"{shown(source)} has no class folders: its images have no labels."]
+            notes = reference_notes(tree.references) + repeat_notes(tree.repeats)
+            notes.append(f"{shown(source)} has no class folders: its images have no labels.")
             return source, pd.DataFrame({"path": images}, dtype=object), notes
-    root, table, _, notes = read_table(source, labelled=False)
-    return root, table, notes
+    root, files, _, notes = read_files(source, labelled=False)
+    return root, files, notes
 
 
 def _has_manifest(source: Path) -> bool:
@@ -269,7 +273,11 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
 
 
 def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
-    """Return an empty plan if this same move is already finished and no image was added since."""
+    """Return an empty plan if this same move is already finished.
+
+    Raises:
+        DataError: Images were added to the source since.
+    """
     import pandas as pd
 
     earlier = read_record(target)
@@ -278,7 +286,23 @@ def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
         return None
     source = Path(record["source"])
     root = source if source.is_dir() else source.parent
-    if root.is_dir() and root != Path(os.path.realpath(target)) and find_images(root).images:
-        return None
+    added = _images_of(source) if root.is_dir() else []
+    if root == Path(os.path.realpath(target)):
+        added = [path for path in added if path.split("/")[0] not in SPLITS or "/" not in path]
+    if added:
+        raise DataError(
+            f"{shown(target)} has this split already, but {len(added)} images of {shown(source)} "
+            f"are not in it ({few(added)}); move them into its split folders, or name another OUT"
+        )
     empty = pd.DataFrame(columns=["path", "split"], dtype=object)
     return SplitPlan(root, target, "move", earlier, empty, [], None, finished=True)
+
+
+def _images_of(source: Path) -> list[str]:
+    """The images that are in a folder, or of those that a manifest names."""
+    if source.is_dir():
+        return find_images(source).of_classes
+    if not source.is_file():
+        return []
+    paths = read_manifest(source, labelled=False)[0]["path"]
+    return [path for path in paths if (source.parent / path).is_file()]
