@@ -37,7 +37,8 @@ def ceiling(
         data: A simulated data set or its `simulation.yaml`, instead of a preset.
         preset: Name of a preset; by default `study`.
         image_size: Pixels along each side; by default 224, or that of `data`.
-        alloys: Class labels; by default those of the preset or of `data`.
+        alloys: Class labels; by default those of the preset or of `data`. Classes other than those
+            of `data` are equally frequent.
         set: Parameters of the simulator, for example `{"wedge.length_mm": 70}`.
         seed: Seed of the Monte Carlo draws.
         drawn: Linearise at twelve drawn poses and voltages instead of the mean ones; slower.
@@ -75,10 +76,10 @@ def ceiling(
     else:
         preset = preset or PRESET
         parameters, source = preset_parameters(preset), f"preset {preset}"
-    if alloys:
-        shares = None
     overrides = add_alloys(parse_settings(as_strings(set)), alloys)
     parameters = with_overrides(parameters, overrides)
+    if shares is not None and sorted(shares) != sorted(parameters.alloys):
+        shares = None  # the data set has no shares of other classes
     size = image_size or IMAGE_SIZE
     found = reference_ceiling(parameters, size, shares=shares, seed=seed, drawn_circumstances=drawn)
     result = CeilingResult(found, source, tuple(caveats(parameters, found.image_size)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+import alloyk
 from alloyk.cli import main
 from alloyk.errors import ConfigError
 from alloyk.simulator.ceiling import estimates
@@ -18,6 +19,7 @@ from alloyk.simulator.ceiling.fisher import (
     prior_standard_deviations,
 )
 from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
+from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
 from alloyk.simulator.physics.beam import Beam, voltage_limits
 from alloyk.simulator.physics.forward import expected_image, open_beam_photons, plate_depth
 from alloyk.simulator.physics.plate import draw_plate
@@ -409,6 +411,20 @@ def test_command_takes_a_simulated_folder_with_its_long_tail(runner, tmp_path):
     assert np.dot(recall, found["shares"]) == pytest.approx(found["accuracy"])
     clash = runner.invoke(main, ["ceiling", str(tmp_path / "set"), "--preset", "easy"])
     assert clash.exit_code == 2
+
+
+def test_other_classes_than_those_of_the_data_set_are_equally_frequent(tmp_path):
+    recipe = make_recipe("alloys5", images=60, image_size=16, imbalance=9)
+    file = tmp_path / "simulation.yaml"
+    file.write_text(recipe_text(recipe), encoding="utf-8")
+    by_option = alloyk.ceiling(file, alloys="1050,2017,5083").ceiling
+    assert alloyk.ceiling(file, set={"alloys": "1050,2017,5083"}).ceiling == by_option
+    assert by_option.shares == pytest.approx([1 / 3] * 3)
+    assert 0 < by_option.accuracy < 1
+    kept = alloyk.ceiling(file, set={"wedge.height_mm": 12}).ceiling
+    assert kept.shares[0] > 5 * kept.shares[-1]
+    with pytest.raises(ConfigError, match="shares must be above 0 for at least one of 5083, 6082"):
+        reference_ceiling(preset("alloys5", alloys="5083,6082"), 16, shares={"1050": 3})
 
 
 def test_figure_is_written(runner, tmp_path):

@@ -107,7 +107,7 @@ def reference_ceiling(
 
     Raises:
         ConfigError: The beam cannot be computed, the image size is below 8, there is only one
-            class, or the images saturate or carry no information.
+            class or none with a share, or the images saturate or carry no information.
 
     Example:
         >>> from alloyk.simulator.settings.presets import preset_parameters
@@ -121,10 +121,15 @@ def reference_ceiling(
         raise ConfigError(
             f"alloys must name two or more alloys to compare, got {parameters.alloys[0]}"
         )
+    prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
+    if not prior.sum() > 0:
+        raise ConfigError(
+            f"shares must be above 0 for at least one of {', '.join(parameters.alloys)}, got "
+            f"{dict(shares or {})}"
+        )
     beam = Beam(parameters)
     refuse_saturation(beam, image_size)
     blocks = _draw_blocks(beam, image_size, seed, drawn_circumstances)
-    prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
     return _summary(blocks, parameters.alloys, prior / prior.sum(), image_size)
 
 
