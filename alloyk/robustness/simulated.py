@@ -21,7 +21,7 @@ from alloyk.robustness.table import SIMULATED_AGAIN
 from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.dataset.recipe import Recipe, load_recipe
 from alloyk.simulator.dataset.render import Simulator
-from alloyk.simulator.settings.channels import parameters_as_used
+from alloyk.simulator.settings.channels import parameters_as_used, steps_as_taken
 from alloyk.simulator.settings.overrides import with_overrides
 from alloyk.simulator.settings.parameters import Parameters
 
@@ -128,9 +128,11 @@ def simulated_images(
     recipe = _recipe(root, channels)
     parameters = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
     # Another stream than that of the data set, whose seeds are small numbers.
+    # As many plates as possible, each at all of its stepped voltages.
+    steps = min(recipe.images_per_plate, len(parameters.tube.voltage_steps_kvp or (0.0,)))
     changed = replace(
         recipe, parameters=parameters, images=count, seed=10**6 + seed, imbalance=1.0,
-        class_order=(), images_per_plate=1,
+        class_order=(), images_per_plate=steps,
     )  # fmt: skip
     simulator = Simulator(changed)
     planned = list(changed.plan())
@@ -148,9 +150,10 @@ def detectable(
     if not setup.plates:
         return None
     recipe = _recipe(root, channels)
-    foreign = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
+    known = steps_as_taken(recipe.parameters, recipe.images_per_plate)
+    foreign = with_overrides(known, setup.settings(known, strength))
     return best_detection(
-        recipe.parameters,
+        known,
         foreign,
         recipe.image_size,
         false_alarms=FALSE_ALARMS,

@@ -183,3 +183,20 @@ def test_set_ups_have_the_voltage_of_the_run(tmp_path):
     recipe = make_recipe("easy", images=4, image_size=16, overrides=both)
     (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
     assert setups_of(tmp_path) == {}  # single images of two voltages are no set-up
+
+
+def test_images_of_stepped_voltages_are_simulated_at_all_that_the_plates_take(tmp_path):
+    def levels(images_per_plate):
+        recipe = make_recipe("easy", images=8, image_size=16, images_per_plate=images_per_plate,
+                             overrides={"tube.voltage_steps_kvp": [40, 50]})  # fmt: skip
+        (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+        again = setups_of(tmp_path)["simulated again"]
+        images, labels = simulated_images(tmp_path, again, 1, 8, 0)
+        return [image[8:].mean() for image in images], labels
+
+    alternating, labels = levels(2)
+    assert (np.array(alternating[1::2]) > 1.05 * np.array(alternating[::2])).all()
+    low, _ = levels(1)
+    assert max(low[:4]) / min(low[:4]) > 1.05  # thicknesses in turn, as many plates as images
+    assert alternating[0] == low[0]
+    assert labels.tolist() == ["1050"] * 4 + ["2017"] * 4
