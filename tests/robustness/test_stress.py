@@ -1,6 +1,7 @@
 """Each disturbance does what its name and unit say; the bench writes what it measured."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from alloyk.imaging import ChannelChoice
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
-from alloyk.robustness.simulated import OTHER_ALLOY, detectable, setups_of, simulated_images
+from alloyk.robustness.simulated import (
+    OTHER_ALLOY,
+    detectable,
+    setups_of,
+    simulated_images,
+    strengths_of,
+)
 from alloyk.robustness.table import Row, format_markdown, mean_accuracy, read_rows, write_rows
 from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
 
@@ -200,3 +207,52 @@ def test_images_of_stepped_voltages_are_simulated_at_all_that_the_plates_take(tm
     assert max(low[:4]) / min(low[:4]) > 1.05  # thicknesses in turn, as many plates as images
     assert alternating[0] == low[0]
     assert labels.tolist() == ["1050"] * 4 + ["2017"] * 4
+
+
+@pytest.fixture
+def simulated_run(tmp_path):
+    """Function that writes an untrained run on images with the recipe of a simulated data set."""
+
+    def write(**settings):
+        data = write_dataset(tmp_path / "data", per_class=2)
+        recipe = make_recipe("study", images=4, image_size=32, overrides=settings)
+        (data / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+        return write_run(tmp_path / "run", data)
+
+    return write
+
+
+def stress_rows(run, *options):
+    result = CliRunner().invoke(main, ["stress", str(run), *options])
+    assert result.exit_code == 0, result.output
+    return read_rows(run / "stress" / "stress.csv"), result.stderr
+
+
+def test_every_set_up_of_the_study_is_simulated_without_spekpy(simulated_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spekpy", None)
+    monkeypatch.setattr("alloyk.robustness.bench.KINDS", {"gain": KINDS["gain"]})
+    rows, stderr = stress_rows(simulated_run(), "--images", "1")
+    assert "left out" not in stderr
+    found = [(row.strength, row.n) for row in rows if row.kind == "tube voltage"]
+    assert found == [(45, 2), (55, 2), (59, 2)]  # an image of each class
+    assert [row.n for row in rows if row.kind == OTHER_ALLOY] == [1, 1, 1]
+
+
+def test_a_set_up_that_cannot_be_computed_is_left_out_before_any_image_is_classified(
+    simulated_run, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "spekpy", None)
+    monkeypatch.setattr("alloyk.robustness.bench.KINDS", {"gain": KINDS["gain"]})
+    run = simulated_run(**{"tube.voltage_drift_sd_kv": 0.5})
+    rows, stderr = stress_rows(run, "--images", "2")
+    assert [row.strength for row in rows if row.kind == "tube voltage"] == [45, 55]
+    assert "tube voltage, 59 kV, is left out: " in stderr
+    assert [row.strength for row in rows if row.kind == "scatter"] == [0.1, 0.2, 0.4]
+
+
+def test_no_set_up_is_simulated_where_that_of_training_cannot_be(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "spekpy", None)
+    recipe = make_recipe("easy", images=4, image_size=16, overrides={"tube.voltage_kvp": 70})
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    assert list(strengths_of(tmp_path)) == []
+    assert caplog.text.count("no other set-ups are simulated") == 1
