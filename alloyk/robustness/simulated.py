@@ -51,7 +51,10 @@ class SetUp(NamedTuple):
 
 
 def _exposure(parameters: Parameters, factor: float) -> dict[str, Any]:
-    return {"exposure.photons_per_mm2": factor * parameters.exposure.photons_per_mm2}
+    exposure = parameters.exposure
+    if exposure.exposure_time_s is not None:
+        return {"exposure.exposure_time_s": factor * exposure.exposure_time_s}
+    return {"exposure.photons_per_mm2": factor * exposure.photons_per_mm2}
 
 
 SETUPS: dict[str, SetUp] = {

@@ -16,6 +16,7 @@ from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
 from alloyk.robustness.simulated import (
     OTHER_ALLOY,
+    SETUPS,
     detectable,
     setups_of,
     simulated_images,
@@ -23,6 +24,9 @@ from alloyk.robustness.simulated import (
 )
 from alloyk.robustness.table import Row, format_markdown, mean_accuracy, read_rows, write_rows
 from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
+from alloyk.simulator.physics.beam import Beam
+from alloyk.simulator.settings.overrides import with_overrides
+from alloyk.simulator.settings.presets import preset_parameters
 
 FULL = 4095.0
 
@@ -256,3 +260,15 @@ def test_no_set_up_is_simulated_where_that_of_training_cannot_be(tmp_path, monke
     (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
     assert list(strengths_of(tmp_path)) == []
     assert caplog.text.count("no other set-ups are simulated") == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"exposure.exposure_time_s": 0.01}, {"exposure.photons_per_mm2": 3e3}]
+)
+def test_the_exposure_is_a_share_of_that_of_training(settings):
+    known = with_overrides(preset_parameters("easy"), settings)
+    setup = SETUPS["exposure"]
+    for factor in setup.strengths:
+        changed = with_overrides(known, setup.settings(known, factor))
+        photons = [Beam(one).photons_per_mm2(50) for one in (changed, known)]
+        assert photons[0] / photons[1] == pytest.approx(factor)
