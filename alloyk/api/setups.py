@@ -37,7 +37,8 @@ def ceiling(
         data: A simulated data set or its `simulation.yaml`, instead of a preset.
         preset: Name of a preset; by default `study`.
         image_size: Pixels along each side; by default 224, or that of `data`.
-        alloys: Class labels; by default those of the preset or of `data`.
+        alloys: Class labels; by default those of the preset or of `data`. Classes other than those
+            of `data` are equally frequent.
         set: Parameters of the simulator, for example `{"wedge.length_mm": 70}`.
         seed: Seed of the Monte Carlo draws.
         drawn: Linearise at twelve drawn poses and voltages instead of the mean ones; slower.
@@ -59,26 +60,30 @@ def ceiling(
     from alloyk.api.results import CeilingResult
     from alloyk.runs.destination import refuse_existing, refuse_in_data
     from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
+    from alloyk.simulator.settings.channels import steps_as_taken
     from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
     from alloyk.simulator.settings.presets import preset_parameters
 
     if figure is not None:
         refuse_existing(Path(figure), "--figure")
         refuse_in_data(Path(figure), data, "--figure")
-    shares = None
+    shares, images_per_plate = None, None
     if data is not None:
         if preset is not None:
             raise OptionError("`preset` cannot be combined with DATA")
         recipe = _recipe_of(Path(data))
         parameters, shares, source = recipe.parameters, recipe.class_counts(), str(data)
         image_size = image_size or recipe.image_size
+        images_per_plate = recipe.images_per_plate
     else:
         preset = preset or PRESET
         parameters, source = preset_parameters(preset), f"preset {preset}"
-    if alloys:
-        shares = None
     overrides = add_alloys(parse_settings(as_strings(set)), alloys)
     parameters = with_overrides(parameters, overrides)
+    if shares is not None and sorted(shares) != sorted(parameters.alloys):
+        shares = None  # the data set has no shares of other classes
+    if images_per_plate is not None:
+        parameters = steps_as_taken(parameters, images_per_plate)
     size = image_size or IMAGE_SIZE
     found = reference_ceiling(parameters, size, shares=shares, seed=seed, drawn_circumstances=drawn)
     result = CeilingResult(found, source, tuple(caveats(parameters, found.image_size)))

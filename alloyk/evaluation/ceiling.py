@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 SHARE_DIGITS = 2
 """Shares of the classes are rounded, so that the folds of one data set have one ceiling."""
 
+METHOD = 2
+"""Raised when a set-up gets another ceiling, so that kept ones are computed again."""
+
 
 def ceiling_of(facts: Facts, predictions: Predictions, earlier: RunFolder) -> Ceiling | None:
     """The reference ceiling of the images that were predicted.
@@ -76,7 +79,7 @@ def dataset_ceiling(
     if not recipe_file.is_file():
         return None
     from alloyk.simulator.dataset.recipe import load_recipe
-    from alloyk.simulator.settings.channels import parameters_as_used
+    from alloyk.simulator.settings.channels import parameters_as_used, steps_as_taken
     from alloyk.simulator.settings.overrides import with_overrides
 
     counts = Counter(labels)
@@ -89,6 +92,7 @@ def dataset_ceiling(
         if unknown:
             raise DataError(f"its simulation.yaml has no class {min(unknown)}")
         parameters = parameters_as_used(recipe.parameters, channels)
+        parameters = steps_as_taken(parameters, recipe.images_per_plate)
         parameters = with_overrides(parameters, {"alloys": tuple(shares)})
         return _cached(parameters, recipe.image_size, shares)
     except AlloykError as error:
@@ -97,7 +101,7 @@ def dataset_ceiling(
 
 
 def _cached(parameters: Any, image_size: int, shares: dict[str, float]) -> Ceiling:
-    settings = [__version__, parameters.model_dump(mode="json"), image_size, shares]
+    settings = [METHOD, __version__, parameters.model_dump(mode="json"), image_size, shares]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     file = cache_folder() / "ceilings" / f"{digest}.json"
     with suppress(AlloykError):

@@ -43,13 +43,16 @@ def _plot_line(plan: "Plan", subtitle: str, ax: Axes | None) -> Axes:
     ax = ax or new_axes(7.6, 4.6)
     place, numeric = _places(sweep.values)
     order = np.argsort(place)
-    for number, label in enumerate(plan.base.classes):
-        recall = np.array([100 * point.ceiling.recall[label] for point in plan.points])
+    for number, label in enumerate(plan.classes):
+        recall = np.array([100 * p.ceiling.recall.get(label, np.nan) for p in plan.points])
+        # A line has no part where a set-up lacks the class.
+        marker = "." if np.isnan(recall).any() else ""
         style = LINE_STYLES[(number + 1) % len(LINE_STYLES)]
         color, name = COLORS[(number + 1) % len(COLORS)], f"recall of {display_name(label)}"
         ax.plot(
-            place[order], recall[order], color=color, linestyle=style, linewidth=1.1, label=name
-        )
+            place[order], recall[order], color=color, linestyle=style, linewidth=1.1,
+            marker=marker, label=name,
+        )  # fmt: skip
     accuracy = np.array([100 * point.ceiling.accuracy for point in plan.points])[order]
     reach = np.array([200 * point.ceiling.error for point in plan.points])[order]
     ax.fill_between(place[order], accuracy - reach, accuracy + reach, color=COLORS[0], alpha=0.2)

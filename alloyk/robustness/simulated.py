@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alloyk.alloys import ALLOYS
-from alloyk.errors import ConfigError
+from alloyk.errors import AlloykError
 from alloyk.imaging import ChannelChoice
 from alloyk.inference.novelty import FALSE_ALARMS
 from alloyk.robustness.table import SIMULATED_AGAIN
 from alloyk.simulator.ceiling.detection import best_detection
 from alloyk.simulator.dataset.recipe import Recipe, load_recipe
 from alloyk.simulator.dataset.render import Simulator
-from alloyk.simulator.settings.channels import parameters_as_used
+from alloyk.simulator.physics.beam import Beam
+from alloyk.simulator.physics.validity import refuse_saturation
+from alloyk.simulator.settings.channels import parameters_as_used, steps_as_taken
 from alloyk.simulator.settings.overrides import with_overrides
 from alloyk.simulator.settings.parameters import Parameters
 
@@ -49,12 +51,16 @@ class SetUp(NamedTuple):
 
 
 def _exposure(parameters: Parameters, factor: float) -> dict[str, Any]:
-    return {"exposure.photons_per_mm2": factor * parameters.exposure.photons_per_mm2}
+    exposure = parameters.exposure
+    if exposure.exposure_time_s is not None:
+        return {"exposure.exposure_time_s": factor * exposure.exposure_time_s}
+    return {"exposure.photons_per_mm2": factor * exposure.photons_per_mm2}
 
 
 SETUPS: dict[str, SetUp] = {
     SIMULATED_AGAIN: SetUp("", (1,), lambda parameters, _: {}),
-    "tube voltage": SetUp("kV", (45, 55, 60), lambda _, kv: {"tube.voltage_kvp": float(kv)}),
+    # With its drift, 59 kV stays inside the package's tables, which end at 60.
+    "tube voltage": SetUp("kV", (45, 55, 59), lambda _, kv: {"tube.voltage_kvp": float(kv)}),
     "exposure": SetUp("factor", (4, 0.25, 0.1), _exposure),
     "wedge height": SetUp("mm", (9, 12, 15), lambda _, mm: {"wedge.height_mm": float(mm)}),
     "scatter": SetUp("of the mean", (0.1, 0.2, 0.4), lambda _, x: {"scatter.ratio": x}),
@@ -90,6 +96,11 @@ def _recipe(root: Path, channels: ChannelChoice | None) -> Recipe:
     return replace(recipe, parameters=used)
 
 
+def _changed(parameters: Parameters, setup: SetUp, strength: float) -> Parameters:
+    """The parameters of a set-up."""
+    return with_overrides(parameters, setup.settings(parameters, strength))
+
+
 def setups_of(root: Path, channels: ChannelChoice | None = None) -> dict[str, SetUp]:
     """The set-ups for a data set in `root`; none unless it was simulated with one of its own.
 
@@ -101,7 +112,7 @@ def setups_of(root: Path, channels: ChannelChoice | None = None) -> dict[str, Se
         return {}
     try:
         others = other_alloys(_recipe(root, channels))
-    except ConfigError as error:
+    except AlloykError as error:
         logger.warning("no other set-ups are simulated: %s", error)
         return {}
     return SETUPS | ({OTHER_ALLOY: others} if others.strengths else {})
@@ -121,16 +132,18 @@ def simulated_images(
         root: Folder of the data set, with its `simulation.yaml`.
         setup: One of `setups_of`.
         strength: One of its strengths.
-        count: Number of images.
+        count: Number of images; at least one of each class is simulated.
         seed: Seed of plates, panel and images.
         channels: As in `setups_of`.
     """
     recipe = _recipe(root, channels)
-    parameters = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
+    parameters = _changed(recipe.parameters, setup, strength)
     # Another stream than that of the data set, whose seeds are small numbers.
+    # As many plates as possible, each at all of its stepped voltages.
+    steps = min(recipe.images_per_plate, len(parameters.tube.voltage_steps_kvp or (0.0,)))
     changed = replace(
-        recipe, parameters=parameters, images=count, seed=10**6 + seed, imbalance=1.0,
-        class_order=(), images_per_plate=1,
+        recipe, parameters=parameters, images=max(count, len(parameters.alloys)),
+        seed=10**6 + seed, imbalance=1.0, class_order=(), images_per_plate=steps,
     )  # fmt: skip
     simulator = Simulator(changed)
     planned = list(changed.plan())
@@ -141,27 +154,42 @@ def simulated_images(
 def detectable(
     root: Path, setup: SetUp, strength: float, channels: ChannelChoice | None = None
 ) -> float | None:
-    """Share of the foreign plates that any detector could report; None where no plates change.
+    """Share of the foreign plates that any detector could report.
 
     At the false-alarm rate of the runs' own detector, see `alloyk.simulator.ceiling.detection`.
+    None where no plates change, and where the share cannot be computed, which is logged.
     """
     if not setup.plates:
         return None
     recipe = _recipe(root, channels)
-    foreign = with_overrides(recipe.parameters, setup.settings(recipe.parameters, strength))
-    return best_detection(
-        recipe.parameters,
-        foreign,
-        recipe.image_size,
-        false_alarms=FALSE_ALARMS,
-        blocks=BLOCKS,
-    ).share
+    known = steps_as_taken(recipe.parameters, recipe.images_per_plate)
+    try:
+        return best_detection(
+            known,
+            _changed(known, setup, strength),
+            recipe.image_size,
+            false_alarms=FALSE_ALARMS,
+            blocks=BLOCKS,
+        ).share
+    except AlloykError as error:
+        logger.warning("no detectable share at %g %s: %s", strength, setup.unit, error)
+        return None
 
 
 def strengths_of(
     root: Path, channels: ChannelChoice | None = None
 ) -> Iterator[tuple[str, SetUp, float]]:
-    """Name, set-up and strength of all that can be simulated."""
+    """Name, set-up and strength of all that can be simulated; a warning names the others."""
     for name, setup in setups_of(root, channels).items():
         for strength in setup.strengths:
-            yield name, setup, strength
+            recipe = _recipe(root, channels)
+            try:
+                beam = Beam(_changed(recipe.parameters, setup, strength))
+                refuse_saturation(beam, recipe.image_size)
+            except AlloykError as error:
+                if name == SIMULATED_AGAIN:
+                    logger.warning("no other set-ups are simulated: %s", error)
+                    return
+                logger.warning("%s, %g %s, is left out: %s", name, strength, setup.unit, error)
+            else:
+                yield name, setup, strength

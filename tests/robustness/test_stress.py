@@ -1,6 +1,7 @@
 """Each disturbance does what its name and unit say; the bench writes what it measured."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -13,9 +14,19 @@ from alloyk.imaging import ChannelChoice
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.robustness.bench import disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
-from alloyk.robustness.simulated import OTHER_ALLOY, detectable, setups_of, simulated_images
+from alloyk.robustness.simulated import (
+    OTHER_ALLOY,
+    SETUPS,
+    detectable,
+    setups_of,
+    simulated_images,
+    strengths_of,
+)
 from alloyk.robustness.table import Row, format_markdown, mean_accuracy, read_rows, write_rows
 from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
+from alloyk.simulator.physics.beam import Beam
+from alloyk.simulator.settings.overrides import with_overrides
+from alloyk.simulator.settings.presets import preset_parameters
 
 FULL = 4095.0
 
@@ -183,3 +194,81 @@ def test_set_ups_have_the_voltage_of_the_run(tmp_path):
     recipe = make_recipe("easy", images=4, image_size=16, overrides=both)
     (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
     assert setups_of(tmp_path) == {}  # single images of two voltages are no set-up
+
+
+def test_images_of_stepped_voltages_are_simulated_at_all_that_the_plates_take(tmp_path):
+    def levels(images_per_plate):
+        recipe = make_recipe("easy", images=8, image_size=16, images_per_plate=images_per_plate,
+                             overrides={"tube.voltage_steps_kvp": [40, 50]})  # fmt: skip
+        (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+        again = setups_of(tmp_path)["simulated again"]
+        images, labels = simulated_images(tmp_path, again, 1, 8, 0)
+        return [image[8:].mean() for image in images], labels
+
+    alternating, labels = levels(2)
+    assert (np.array(alternating[1::2]) > 1.05 * np.array(alternating[::2])).all()
+    low, _ = levels(1)
+    assert max(low[:4]) / min(low[:4]) > 1.05  # thicknesses in turn, as many plates as images
+    assert alternating[0] == low[0]
+    assert labels.tolist() == ["1050"] * 4 + ["2017"] * 4
+
+
+@pytest.fixture
+def simulated_run(tmp_path):
+    """Function that writes an untrained run on images with the recipe of a simulated data set."""
+
+    def write(**settings):
+        data = write_dataset(tmp_path / "data", per_class=2)
+        recipe = make_recipe("study", images=4, image_size=32, overrides=settings)
+        (data / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+        return write_run(tmp_path / "run", data)
+
+    return write
+
+
+def stress_rows(run, *options):
+    result = CliRunner().invoke(main, ["stress", str(run), *options])
+    assert result.exit_code == 0, result.output
+    return read_rows(run / "stress" / "stress.csv"), result.stderr
+
+
+def test_every_set_up_of_the_study_is_simulated_without_spekpy(simulated_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spekpy", None)
+    monkeypatch.setattr("alloyk.robustness.bench.KINDS", {"gain": KINDS["gain"]})
+    rows, stderr = stress_rows(simulated_run(), "--images", "1")
+    assert "left out" not in stderr
+    found = [(row.strength, row.n) for row in rows if row.kind == "tube voltage"]
+    assert found == [(45, 2), (55, 2), (59, 2)]  # an image of each class
+    assert [row.n for row in rows if row.kind == OTHER_ALLOY] == [1, 1, 1]
+
+
+def test_a_set_up_that_cannot_be_computed_is_left_out_before_any_image_is_classified(
+    simulated_run, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "spekpy", None)
+    monkeypatch.setattr("alloyk.robustness.bench.KINDS", {"gain": KINDS["gain"]})
+    run = simulated_run(**{"tube.voltage_drift_sd_kv": 0.5})
+    rows, stderr = stress_rows(run, "--images", "2")
+    assert [row.strength for row in rows if row.kind == "tube voltage"] == [45, 55]
+    assert "tube voltage, 59 kV, is left out: " in stderr
+    assert [row.strength for row in rows if row.kind == "scatter"] == [0.1, 0.2, 0.4]
+
+
+def test_no_set_up_is_simulated_where_that_of_training_cannot_be(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "spekpy", None)
+    recipe = make_recipe("easy", images=4, image_size=16, overrides={"tube.voltage_kvp": 70})
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    assert list(strengths_of(tmp_path)) == []
+    assert caplog.text.count("no other set-ups are simulated") == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"exposure.exposure_time_s": 0.01}, {"exposure.photons_per_mm2": 3e3}]
+)
+def test_the_exposure_is_a_share_of_that_of_training(settings):
+    known = with_overrides(preset_parameters("easy"), settings)
+    setup = SETUPS["exposure"]
+    for factor in setup.strengths:
+        changed = with_overrides(known, setup.settings(known, factor))
+        photons = [Beam(one).photons_per_mm2(50) for one in (changed, known)]
+        assert photons[0] / photons[1] == pytest.approx(factor)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+import alloyk
 from alloyk.cli import main
 from alloyk.errors import ConfigError
+from alloyk.evaluation.ceiling import dataset_ceiling
 from alloyk.simulator.ceiling import estimates
 from alloyk.simulator.ceiling import reference as ceiling
 from alloyk.simulator.ceiling.detection import best_detection
@@ -18,6 +20,7 @@ from alloyk.simulator.ceiling.fisher import (
     prior_standard_deviations,
 )
 from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
+from alloyk.simulator.dataset.recipe import make_recipe, recipe_text
 from alloyk.simulator.physics.beam import Beam, voltage_limits
 from alloyk.simulator.physics.forward import expected_image, open_beam_photons, plate_depth
 from alloyk.simulator.physics.plate import draw_plate
@@ -411,6 +414,20 @@ def test_command_takes_a_simulated_folder_with_its_long_tail(runner, tmp_path):
     assert clash.exit_code == 2
 
 
+def test_other_classes_than_those_of_the_data_set_are_equally_frequent(tmp_path):
+    recipe = make_recipe("alloys5", images=60, image_size=16, imbalance=9)
+    file = tmp_path / "simulation.yaml"
+    file.write_text(recipe_text(recipe), encoding="utf-8")
+    by_option = alloyk.ceiling(file, alloys="1050,2017,5083").ceiling
+    assert alloyk.ceiling(file, set={"alloys": "1050,2017,5083"}).ceiling == by_option
+    assert by_option.shares == pytest.approx([1 / 3] * 3)
+    assert 0 < by_option.accuracy < 1
+    kept = alloyk.ceiling(file, set={"wedge.height_mm": 12}).ceiling
+    assert kept.shares[0] > 5 * kept.shares[-1]
+    with pytest.raises(ConfigError, match="shares must be above 0 for at least one of 5083, 6082"):
+        reference_ceiling(preset("alloys5", alloys="5083,6082"), 16, shares={"1050": 3})
+
+
 def test_figure_is_written(runner, tmp_path):
     result = runner.invoke(
         main, ["ceiling", "--image-size", "16", "--figure", str(tmp_path / "c.png")]
@@ -517,3 +534,46 @@ def test_channels_raise_the_ceiling():
     assert "For all 3 images of a sample together, 40, 45, 50 kV" in " ".join(
         caveats(preset("alloys5", tube__channels_kvp=[40, 45, 50]), 32)
     )
+
+
+def test_stepped_voltages_count_equally_in_any_order():
+    alone = [
+        reference_ceiling(preset("hard2", tube__voltage_steps_kvp=kvp), 32) for kvp in (40, 50)
+    ]
+    halfway = np.mean([one.accuracy for one in alone])
+    assert alone[1].accuracy > halfway + 0.04
+    for drawn, within in ((False, 0.01), (True, 0.03)):
+        for steps in ([40, 50], [50, 40]):
+            found = reference_ceiling(
+                preset("hard2", tube__voltage_steps_kvp=steps), 32, drawn_circumstances=drawn
+            )
+            assert found.accuracy == pytest.approx(halfway, abs=within)
+    uneven = reference_ceiling(preset("hard2", tube__voltage_steps_kvp=[40, 50, 40]), 32)
+    weighted = np.average([one.accuracy for one in alone], weights=[2, 1])
+    assert uneven.accuracy == pytest.approx(weighted, abs=0.01)
+    assert "take 40, 50 kV in turn" in caveats(preset("hard2", tube__voltage_steps_kvp=[40, 50]))[0]
+
+
+def test_a_data_set_has_the_ceiling_of_the_voltages_that_its_plates_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    recipe = make_recipe("hard2", images=4, image_size=16,
+                         overrides={"tube.voltage_steps_kvp": [50, 40]})  # fmt: skip
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    first = reference_ceiling(preset("hard2", tube__voltage_steps_kvp=50), 16)
+    assert alloyk.ceiling(tmp_path).accuracy == first.accuracy
+    assert dataset_ceiling(tmp_path, ["1050", "2017"])["accuracy"] == first.accuracy
+    both = replace(recipe, images_per_plate=2)
+    (tmp_path / "simulation.yaml").write_text(recipe_text(both), encoding="utf-8")
+    assert alloyk.ceiling(tmp_path).accuracy < first.accuracy - 0.02
+
+
+def test_detection_is_the_mean_over_the_stepped_voltages():
+    found = {}
+    for steps in ([35], [59], [35, 59], [59, 35]):
+        known = preset("easy", tube__voltage_steps_kvp=steps, plate__thicknesses_mm=2,
+                       exposure__photons_per_mm2=340)  # fmt: skip
+        foreign = with_overrides(known, {"alloys": "5083"})
+        found[tuple(steps)] = best_detection(known, foreign, 16, blocks=4).share
+    assert found[35,] - found[59,] > 0.25
+    for steps in ((35, 59), (59, 35)):
+        assert found[steps] == pytest.approx((found[35,] + found[59,]) / 2, abs=0.06)

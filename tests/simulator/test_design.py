@@ -173,6 +173,21 @@ def test_rows_hold_the_recall_of_each_class(tolerances):
     )
 
 
+def test_a_sweep_over_alloys_has_a_column_and_a_line_for_each(runner, tmp_path):
+    result = runner.invoke(
+        main,
+        ["plan", "--preset", "alloys5", "--image-size", "8", "--out", str(tmp_path),
+         "--sweep", "alloys=[1050,2017],[1050,5083]"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "plan.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert list(first)[-4:] == ["recall_1050", "recall_2017", "recall_5083", "thickness_rmse_mm"]
+    assert [first["recall_5083"], second["recall_2017"]] == ["", ""]
+    assert 0 < float(second["recall_5083"]) <= 1
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_usage_errors(runner, tmp_path):
     assert runner.invoke(main, ["plan", "--out", str(tmp_path)]).exit_code == 2
     assert runner.invoke(main, ["plan", "--sweep", "a=1,2"]).exit_code == 2

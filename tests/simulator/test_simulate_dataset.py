@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.imaging.drawing import equalised
 from alloyk.progress import CallbackProgress
 from alloyk.simulator.dataset import writer
@@ -313,6 +313,50 @@ def test_file_that_is_no_recipe(tmp_path, text):
     path.write_text(text)
     with pytest.raises(AlloykError, match=r"simulation\.yaml"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("images", "abc", "images must be a whole number, got 'abc'"),
+        ("images", 3.5, "images must be a whole number, got 3.5"),
+        ("images", True, "images must be a whole number, got true"),
+        ("images", 1, "images must be at least 2, one per class, got 1"),
+        ("image_size", 4, "image_size must be >= 8, got 4"),
+        (
+            "class_order",
+            None,
+            "class_order must be a list of classes, which may be empty, got null",
+        ),
+        ("class_order", [5083], "the class order must name classes of 1050, 2017, got '5083'"),
+        ("parameters", None, "parameters must have keys, such as parameters.alloys, got null"),
+        ("parameters", {"tube": 3}, "tube must have keys, such as tube.anode, got 3"),
+        ("parameters", {"alloys": ["1050", "2071"]}, "unknown alloy '2071': did you mean 2017"),
+        ("with_flats", "no", "with_flats must be true or false, got 'no'"),
+        ("with_flats", 1, "with_flats must be true or false, got 1"),
+        ("preset", "stdy", "preset must be one of .* got 'stdy'; did you mean study"),
+        ("preset", None, "preset must be text, got null"),
+        ("imbalance", "x", "imbalance must be a number, got 'x'"),
+        ("image_format", ["png"], r"image_format must be text, got \['png'\]"),
+        ("bits", "16", "bits must be a whole number, got '16'"),
+    ],
+)
+def test_a_wrong_value_in_an_edited_recipe_is_named_with_the_file(
+    small, tmp_path, key, value, message
+):
+    document = yaml.safe_load((small / "simulation.yaml").read_text())
+    path = tmp_path / "simulation.yaml"
+    path.write_text(yaml.safe_dump({**document, key: value}))
+    with pytest.raises(ConfigError, match=rf"simulation\.yaml: {message}"):
+        load_recipe(path)
+
+
+def test_labels_of_an_edited_recipe_may_be_numbers(small, tmp_path):
+    document = yaml.safe_load((small / "simulation.yaml").read_text())
+    path = tmp_path / "simulation.yaml"
+    for order in ([2017, 1050], "2017,1050"):
+        path.write_text(yaml.safe_dump({**document, "class_order": order}))
+        assert load_recipe(path).class_order == ("2017", "1050")
 
 
 def test_recipe_file_says_everything(small):

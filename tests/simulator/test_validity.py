@@ -140,3 +140,15 @@ def test_a_plate_loses_no_more_metal_than_it_has():
     counts, _ = simulate_arrays("easy", images=2, image_size=32, overrides=overrides)
     # The open beam lies at 0.8 of full scale, with noise, 1 % of output and some of the flat field.
     assert np.quantile(counts, 0.99) < 0.86 * 16383
+
+
+def test_saturation_is_that_of_the_highest_stepped_voltage():
+    at = {"exposure.exposure_time_s": 1, "detector.full_scale": 1, "tube.voltage_drift_sd_kv": 0}
+    found = [
+        saturated_share(
+            Beam(with_overrides(Parameters(), {**at, "tube.voltage_steps_kvp": kvp})), 16
+        )
+        for kvp in ([50], [50, 35], [35, 50])
+    ]
+    assert found[0] > 0.05
+    assert found[1] == found[2] == found[0]

@@ -73,6 +73,12 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of all set-ups, which differ where the alloys are swept."""
+        labels = (label for point in self.points for label in point.ceiling.classes)
+        return tuple(dict.fromkeys(labels))
+
+    @property
     def best(self) -> Point:
         """The point of highest accuracy; the first of equal ones."""
         return max(self.points, key=lambda point: point.ceiling.accuracy)
@@ -165,7 +171,14 @@ def plan_setups(
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
-    """Rows of `plan.csv`: the values, the ceiling, the gain, recalls and thickness."""
+    """Rows of `plan.csv`: the values, the ceiling, the gain, recalls and thickness.
+
+    The recall of a class that a set-up lacks is None.
+    """
+
+    def rounded(recall: float | None) -> float | None:
+        return None if recall is None else round(recall, 6)
+
     return [
         {
             **dict(zip((sweep.key for sweep in plan.sweeps), point.values, strict=True)),
@@ -173,7 +186,10 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "error": round(point.ceiling.error, 6),
             "gain": round(point.gain, 6),
             "gain_error": round(point.gain_error, 6),
-            **{f"recall_{label}": round(r, 6) for label, r in point.ceiling.recall.items()},
+            **{
+                f"recall_{label}": rounded(point.ceiling.recall.get(label))
+                for label in plan.classes
+            },
             "thickness_rmse_mm": round(point.ceiling.thickness_rmse_mm, 6),
         }
         for point in plan.points

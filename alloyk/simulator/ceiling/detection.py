@@ -9,11 +9,12 @@ Estimates and densities are those of the reference ceiling, with its limitations
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from alloyk.errors import ConfigError
-from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, covariances
+from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, step_covariances
 from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.physics.beam import Beam
 from alloyk.simulator.physics.scene import nominal_exposures
@@ -62,10 +63,10 @@ def best_detection(
     if not 0 < false_alarms < 1:
         raise ConfigError(f"false_alarms must be between 0 and 1, got {false_alarms}")
     beams = [Beam(parameters), Beam(foreign)]
-    exposures = nominal_exposures(parameters)
+    exposures_of = partial(nominal_exposures, parameters)
     with arithmetic_errors():
         reduction = Reduction(beams[0])
-        found = [covariances(beam, reduction, exposures, image_size) for beam in beams]
+        found = [step_covariances(beam, reduction, exposures_of, image_size) for beam in beams]
     shares = []
     for nth in range(blocks):
         with arithmetic_errors():
@@ -85,7 +86,7 @@ def best_detection(
 def _log_ratios(plates: Block, known: Block, other: Block) -> np.ndarray:
     """Logarithm of the likelihood ratio, other over known, at the estimates of held-out plates."""
     ratios = np.empty(len(plates.estimates))
-    for group, precision in plates.groups():
+    for group, precision in plates.groups:
         likelihoods = [
             block.density(plates.estimates[group], precision)[0].sum(axis=1) / len(block.parts)
             for block in (other, known)

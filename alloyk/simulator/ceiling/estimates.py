@@ -5,7 +5,7 @@ plates of a class are distributed over composition and thickness; this distribut
 the Gaussian of the estimate, is the density of the class.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,14 +29,17 @@ HELD_OUT = 900
 COMPOSITIONS = 384
 """Compositions that represent a class; the thickness is integrated exactly."""
 
+Covariances = Mapping[tuple[str, float], np.ndarray]
+"""(Label, nominal thickness) → covariance of an estimate."""
+
 # Separate random streams, so that no plate of a data set is drawn again.
 _DENSITY, _HELD_OUT = 101, 102
 
 
 def covariances(
     beam: Beam, reduction: Reduction, exposures: Sequence[Circumstances], image_size: int
-) -> dict[tuple[str, float], np.ndarray]:
-    """(Label, nominal thickness) → covariance of the estimate at the nominal plate.
+) -> Covariances:
+    """The covariance of the estimate at each nominal plate.
 
     Args:
         beam: The beam.
@@ -59,6 +62,29 @@ def covariances(
     return found
 
 
+def step_covariances(
+    beam: Beam,
+    reduction: Reduction,
+    exposures_of: Callable[[int], Sequence[Circumstances]],
+    image_size: int,
+) -> list[Covariances]:
+    """`covariances` at each of the stepped voltages; a single entry without them.
+
+    Args:
+        beam: The beam.
+        reduction: Reduction of the same beam.
+        exposures_of: From the number of an image among those of its plate to the circumstances of
+            that sample's images.
+        image_size: Pixels along each side.
+    """
+    steps = beam.parameters.tube.voltage_steps_kvp or (0.0,)
+    found = {
+        kvp: covariances(beam, reduction, exposures_of(steps.index(kvp)), image_size)
+        for kvp in dict.fromkeys(steps)
+    }
+    return [found[kvp] for kvp in steps]
+
+
 @contextmanager
 def arithmetic_errors() -> Iterator[None]:
     """Turn overflow and singular matrices into the error that the images carry no information."""
@@ -73,13 +99,21 @@ def arithmetic_errors() -> Iterator[None]:
 
 
 class Block:
-    """One repetition: compositions that represent the classes, and held-out plates."""
+    """One repetition: compositions that represent the classes, and held-out plates.
+
+    Args:
+        beam: The beam.
+        reduction: Reduction of the same beam.
+        covariances: Those of `step_covariances`; the held-out plates take them in turn.
+        seed: Seed of all random numbers.
+        nth: Number of the repetition.
+    """
 
     def __init__(
         self,
         beam: Beam,
         reduction: Reduction,
-        covariances: dict[tuple[str, float], np.ndarray],
+        covariances: Sequence[Covariances],
         seed: int,
         nth: int,
     ) -> None:
@@ -98,17 +132,25 @@ class Block:
         of_elements = reduction.coefficients(
             np.stack([beam.plate_mu_per_mm(row, 1.0) for row in pure])
         )
-        self.parts, self.precisions, truth, true_mm, estimates = [], [], [], [], []
+        truth: list[int] = []
+        self.parts, true_mm, estimates = [], [], []
+        self.groups: list[tuple[np.ndarray, np.ndarray]] = []
+        """Indices and precision of the estimates that share a covariance."""
+        # Shifted from block to block, so that a remainder favours no step.
+        step_of = (np.arange(each) + nth) % len(covariances)
         for c, label in enumerate(self.classes):
             known = units(label, COMPOSITIONS, sampling.generator(seed, _DENSITY, nth, c))
             for n, nominal_mm in enumerate(nominals_mm):
-                covariance = covariances[label, nominal_mm]
                 law = ThicknessLaw.of(spread, label, nominal_mm)
                 self.parts.append((c, law, known))
-                self.precisions.append(np.linalg.inv(covariance))
                 rng = sampling.generator(seed, _HELD_OUT, nth, c, n)
                 thickness_mm = law.thickness_mm(rng.random(each), rng.standard_normal(each))
-                noise = rng.standard_normal((each, 2)) @ np.linalg.cholesky(covariance).T
+                noise = rng.standard_normal((each, 2))
+                for step in np.unique(step_of):
+                    own = np.flatnonzero(step_of == step)
+                    covariance = covariances[step][label, nominal_mm]
+                    noise[own] = noise[own] @ np.linalg.cholesky(covariance).T
+                    self.groups.append((len(truth) + own, np.linalg.inv(covariance)))
                 estimates.append(thickness_mm[:, None] * units(label, each, rng) + noise)
                 true_mm.append(thickness_mm)
                 truth += [c] * each
@@ -117,11 +159,6 @@ class Block:
         self.nominal_mm = np.tile(np.repeat(nominals_mm, each), len(self.classes))
         if spread.thickness_range_mm:  # a plate from a range has no nominal thickness
             self.nominal_mm[:] = np.mean(spread.thickness_range_mm)
-
-    def groups(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Indices and precision of the estimates of each class and nominal thickness."""
-        indices = np.split(np.arange(len(self.estimates)), len(self.precisions))
-        return zip(indices, self.precisions, strict=True)
 
     def density(
         self, estimates: np.ndarray, precision: np.ndarray
@@ -152,7 +189,7 @@ class Block:
         """
         k = len(self.classes)
         density, moment = np.zeros((2, len(self.estimates), k))
-        for group, precision in self.groups():
+        for group, precision in self.groups:
             density[group], moment[group] = self.density(self.estimates[group], precision)
         posterior = density * prior
         total = posterior.sum(axis=1)

@@ -10,14 +10,15 @@ image shows.
 It is a reference, not a theorem: see "Limitations" in `docs/ceiling.md`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from alloyk.errors import ConfigError
-from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, covariances
+from alloyk.simulator.ceiling.estimates import BLOCKS, Block, arithmetic_errors, step_covariances
 from alloyk.simulator.ceiling.fisher import Reduction
 from alloyk.simulator.dataset import sampling
 from alloyk.simulator.physics.beam import Beam
@@ -107,7 +108,7 @@ def reference_ceiling(
 
     Raises:
         ConfigError: The beam cannot be computed, the image size is below 8, there is only one
-            class, or the images saturate or carry no information.
+            class or none with a share, or the images saturate or carry no information.
 
     Example:
         >>> from alloyk.simulator.settings.presets import preset_parameters
@@ -121,31 +122,36 @@ def reference_ceiling(
         raise ConfigError(
             f"alloys must name two or more alloys to compare, got {parameters.alloys[0]}"
         )
+    prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
+    if not prior.sum() > 0:
+        raise ConfigError(
+            f"shares must be above 0 for at least one of {', '.join(parameters.alloys)}, got "
+            f"{dict(shares or {})}"
+        )
     beam = Beam(parameters)
     refuse_saturation(beam, image_size)
     blocks = _draw_blocks(beam, image_size, seed, drawn_circumstances)
-    prior = np.array([1 if shares is None else shares.get(c, 0) for c in parameters.alloys], float)
     return _summary(blocks, parameters.alloys, prior / prior.sum(), image_size)
 
 
 def _draw_blocks(beam: Beam, image_size: int, seed: int, drawn_circumstances: bool) -> list[Block]:
     """Draw the plates of all repetitions, and the covariance of an estimate for each of them."""
     parameters = beam.parameters
-    drawn = [nominal_exposures(parameters)]
+    drawn: list[Callable[[int], list[Circumstances]]] = [partial(nominal_exposures, parameters)]
     if drawn_circumstances:
-        rngs = [sampling.generator(seed, _NOW, nth) for nth in range(BLOCKS)]
-        drawn = [_drawn_exposures(parameters, rng, nth) for nth, rng in enumerate(rngs)]
+        drawn = [partial(_drawn_exposures, parameters, seed, nth) for nth in range(BLOCKS)]
     with arithmetic_errors():
         reduction = Reduction(beam)
-        found = [covariances(beam, reduction, exposures, image_size) for exposures in drawn]
+        found = [step_covariances(beam, reduction, exposures, image_size) for exposures in drawn]
         return [Block(beam, reduction, found[nth % len(drawn)], seed, nth) for nth in range(BLOCKS)]
 
 
 def _drawn_exposures(
-    parameters: Parameters, rng: np.random.Generator, nth: int
+    parameters: Parameters, seed: int, nth: int, nth_of_plate: int
 ) -> list[Circumstances]:
-    """The drawn circumstances of a sample's images: one, or one for each channel."""
-    now = draw_circumstances(parameters, rng, nth)
+    """The circumstances of a sample's images, one or one for each channel, drawn for a block."""
+    rng = sampling.generator(seed, _NOW, nth)
+    now = draw_circumstances(parameters, rng, nth_of_plate)
     channels = parameters.tube.channels_kvp
     return [draw_channel(parameters, now, kvp, rng) for kvp in channels] if channels else [now]
 
@@ -185,6 +191,9 @@ def caveats(parameters: Parameters, image_size: int = 224) -> list[str]:
             "standard deviation."
         )
     if tube.voltage_steps_kvp:
+        if len(set(tube.voltage_steps_kvp)) > 1:
+            voltages = ", ".join(f"{kvp:g}" for kvp in tube.voltage_steps_kvp)
+            notes.append(f"For single images that take {voltages} kV in turn.")
         notes.append("The stepped voltages are taken as known except for their drift.")
     if tube.channels_kvp and len(tube.channels_kvp) > 1:
         voltages = ", ".join(f"{kvp:g}" for kvp in tube.channels_kvp)

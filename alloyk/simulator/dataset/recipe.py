@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alloyk import __version__
-from alloyk.errors import ConfigError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.settings import dump_yaml, read_yaml
+from alloyk.settings.problems import shown_value
 from alloyk.simulator.dataset import sampling
+from alloyk.simulator.settings.field_types import strings
 from alloyk.simulator.settings.overrides import (
     add_alloys,
     validate_parameters,
@@ -23,6 +26,14 @@ SUFFIXES = {"png": ".png", "tiff": ".tif"}
 CONTAINER_BITS = {"png": (8, 16), "tiff": (8, 16, 32)}
 """Depths that each image format can hold."""
 
+_TYPES = (
+    (Integral, "a whole number", ("images", "image_size", "seed", "images_per_plate", "bits")),
+    (Real, "a number", ("imbalance",)),
+    (str, "text", ("preset", "image_format")),
+    (bool, "true or false", ("with_flats",)),
+)
+"""Type, its name in errors, and the fields of a recipe that must have it."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -30,7 +41,7 @@ class Recipe:
 
     Attributes:
         parameters: All parameters of the simulator.
-        preset: Name of the preset that they came from; information only.
+        preset: Name of the preset that they came from; it changes nothing.
         images: Number of images; with `tube.channels_kvp` each is a file for every voltage.
         image_size: Pixels along each side.
         seed: Seed of all random numbers.
@@ -42,7 +53,8 @@ class Recipe:
         with_flats: Whether to write flat and dark frames too.
 
     Raises:
-        ConfigError: A number is out of its range, or the counts do not fit into the files.
+        ConfigError: A value has another type or is out of its range, a class lacks an image, or
+            the counts do not fit into the files.
     """
 
     parameters: Parameters
@@ -58,9 +70,11 @@ class Recipe:
     with_flats: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, least in (("images", 1), ("image_size", 8), ("seed", 0), ("images_per_plate", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be >= {least}, got {getattr(self, name)}")
+        preset_parameters(self.preset)  # names the nearest known one
         depths = CONTAINER_BITS.get(self.image_format)
         if depths is None:
             raise ConfigError(f"the image format must be png or tiff, got {self.image_format!r}")
@@ -75,6 +89,14 @@ class Recipe:
                 f"{self.bits}; write {self.bits * 2}-bit files, or set "
                 f"detector.adc_bits={self.bits}"
             )
+        self.class_counts()
+
+    def _check_types(self) -> None:
+        for kind, must, names in _TYPES:
+            for name in names:
+                value = getattr(self, name)
+                if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                    raise ConfigError(f"{name} must be {must}, got {shown_value(value)}")
 
     @property
     def files(self) -> int:
@@ -134,7 +156,7 @@ def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a `simulation.yaml`.
 
     Raises:
-        ConfigError: The file cannot be read, or is not a `simulation.yaml`.
+        ConfigError: The file cannot be read, is not a `simulation.yaml`, or has a wrong value.
     """
     path = Path(path)
     document = read_yaml(path)
@@ -145,6 +167,20 @@ def load_recipe(path: str | Path) -> Recipe:
             f"{path} must be a simulation.yaml of `alloyk simulate`; it has no key {missing[0]}"
         )
     values = {name: document[name] for name in known}
+    try:
+        return _recipe_of(values)
+    except AlloykError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _recipe_of(values: dict[str, Any]) -> Recipe:
+    """The recipe of values as YAML reads them."""
+    for name, kind, must in (
+        ("parameters", dict, "must have keys, such as parameters.alloys"),
+        ("class_order", list | str, "must be a list of classes, which may be empty"),
+    ):
+        if not isinstance(values[name], kind):
+            raise ConfigError(f"{name} {must}, got {shown_value(values[name])}")
     values["parameters"] = validate_parameters(values["parameters"])
-    values["class_order"] = tuple(values["class_order"])
+    values["class_order"] = strings(values["class_order"])
     return Recipe(**values)

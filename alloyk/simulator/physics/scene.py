@@ -50,21 +50,26 @@ def _inside(value: float, limit: float) -> float:
     return float(min(max(value, -limit), limit))
 
 
-def nominal_circumstances(parameters: Parameters) -> Circumstances:
-    """The circumstances with every quantity at its mean."""
+def nominal_circumstances(parameters: Parameters, nth_of_plate: int = 0) -> Circumstances:
+    """The circumstances with every quantity at its mean.
+
+    Args:
+        parameters: All parameters.
+        nth_of_plate: Number of the image among those of its plate; selects a stepped voltage.
+    """
     tube, wedge = parameters.tube, parameters.wedge
     low, high = tube.voltage_range_kvp or (tube.voltage_kvp, tube.voltage_kvp)
     steps = tube.channels_kvp or tube.voltage_steps_kvp
-    voltage = steps[0] if steps else (low + high) / 2
+    voltage = steps[nth_of_plate % len(steps)] if steps else (low + high) / 2
     return Circumstances(
         voltage, voltage, 1.0, parameters.scatter.ratio, 0.0, 0.0, wedge.height_mm,
         _inside(parameters.plate.edge_mm, parameters.layout.field_mm * EDGE_REACH), 0.0, 0.0,
     )  # fmt: skip
 
 
-def nominal_exposures(parameters: Parameters) -> list[Circumstances]:
+def nominal_exposures(parameters: Parameters, nth_of_plate: int = 0) -> list[Circumstances]:
     """`nominal_circumstances` of each image of a sample: one, or one for each channel."""
-    now = nominal_circumstances(parameters)
+    now = nominal_circumstances(parameters, nth_of_plate)
     return [
         replace(now, set_voltage_kvp=kvp, tube_voltage_kvp=kvp)
         for kvp in parameters.tube.channels_kvp or (now.set_voltage_kvp,)

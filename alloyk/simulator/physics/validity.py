@@ -31,9 +31,8 @@ def saturated_share(beam: Beam, image_size: int) -> float:
     """
     parameters, now = beam.parameters, nominal_circumstances(beam.parameters)
     detector, plate = parameters.detector, parameters.plate
-    if parameters.tube.voltage_range_kvp or parameters.tube.channels_kvp:
-        # Full scale is set by the maximum over all images.
-        now = replace(now, tube_voltage_kvp=max(parameters.tube.voltages_kvp))
+    # Full scale is set by the maximum over all images.
+    now = replace(now, tube_voltage_kvp=max(parameters.tube.voltages_kvp))
     coarse = min(image_size, COARSE)
     photons = open_beam_photons(beam, image_size)
     finer = (image_size / coarse) ** 2  # true pixels in a coarse one

@@ -1,4 +1,4 @@
-"""The part of a simulated set-up that samples of one or several channels show."""
+"""The part of a simulated set-up that the samples of a data set show."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,3 +41,20 @@ def parameters_as_used(parameters: Parameters, channels: Mapping[str, Any] | Non
             f"{channels['column']} {', '.join(map(str, channels['values']))}"
         )
     return with_overrides(parameters, {"tube.channels_kvp": values})
+
+
+def steps_as_taken(parameters: Parameters, images_per_plate: int) -> Parameters:
+    """The parameters with a stepped voltage for each image of a plate; the same without steps.
+
+    Plates with fewer images than steps never take the last ones, and those with more take the
+    first ones more often.
+
+    Args:
+        parameters: Parameters of the data set.
+        images_per_plate: Number of images of each plate.
+    """
+    steps = parameters.tube.voltage_steps_kvp
+    if not steps or images_per_plate % len(steps) == 0:
+        return parameters
+    taken = [steps[nth % len(steps)] for nth in range(images_per_plate)]
+    return with_overrides(parameters, {"tube.voltage_steps_kvp": taken})
