@@ -3,7 +3,6 @@
 Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -61,6 +60,7 @@ class KerasBackend:
         import keras
 
         import alloyk.preprocessing  # noqa: F401 - registers the layers
+        from alloyk.models.precision import in_float32
         from alloyk.preprocessing.strips import LARGE_PIXELS, looped
 
         try:
@@ -246,28 +246,6 @@ def model_file(path: str | Path) -> tuple[str, Path]:
         "a model must be a run folder, a .keras, .tflite or .onnx file or a SavedModel folder, got "
         f"{shown(path)}; check the path"
     )
-
-
-def in_float32(model: Any) -> Any:
-    """Return a Keras model that computes in float32: itself, or a copy of one in mixed precision.
-
-    Half precision is for training on a GPU: a processor computes it slowly, and TensorFlow Lite
-    has no operators for it. The weights are float32 either way.
-    """
-    import keras
-
-    from alloyk.models.nested import nested_layers
-
-    layers = list(nested_layers(model))
-    mixed = {layer.dtype_policy.name for layer in layers if layer.compute_dtype != "float32"}
-    if not mixed:
-        return model
-    text = json.dumps(keras.saving.serialize_keras_object(model))
-    for name in mixed:
-        text = text.replace(json.dumps(name), '"float32"')
-    copy = keras.saving.deserialize_keras_object(json.loads(text))
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def _with_features(model: Any) -> Any:

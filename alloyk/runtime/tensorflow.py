@@ -43,6 +43,8 @@ def load_tensorflow(arch: str | None = None, image_size: tuple[int, int] | None 
             tf.config.list_physical_devices()  # GPU drivers log when they are first used
     if problem is not None:
         raise ConfigError(problem)
+    # Newer GPUs would otherwise round the factors of float32 products to 10 bits.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.get_logger().setLevel("ERROR")  # it warns when functions are traced again, as each fold does
     _set_up_keras()
 

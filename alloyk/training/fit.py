@@ -1,7 +1,7 @@
 """Train a network from scratch or from a checkpoint."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from alloyk import pipeline
 from alloyk.config import Config
 from alloyk.errors import ConfigError
 from alloyk.models import set_backbone_trainable
+from alloyk.models.precision import in_float32
 from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
@@ -41,6 +42,16 @@ from alloyk.training.strategy import (
     synchronize_batch_norm,
 )
 from alloyk.training.time_budget import Workload
+
+
+@contextmanager
+def precision_kept() -> Iterator[None]:
+    """Give Keras back its precision after the block, in which `set_up_keras` may change it."""
+    before = keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
@@ -228,8 +239,8 @@ def train_network(
             builds one from the configuration.
 
     Returns:
-        The network of the best epoch, from gray images in [0, 1] to logits; with further
-        tasks a `MultitaskNetwork`.
+        The network of the best epoch, in float32, from gray images in [0, 1] to logits; with
+        further tasks a `MultitaskNetwork`.
     """
     distribution = distribution or local_distribution(config.train)
     refuse_uneven_batches(config.train.batch_size, distribution.part)
@@ -264,7 +275,8 @@ def train_network(
         network = build_network(config, standardization, num_classes, targets)
     callbacks.best.restore(network)
     synchronize_batch_norm(network, False)
-    return network
+    with distribution.strategy.scope():
+        return in_float32(network)
 
 
 def _callbacks(

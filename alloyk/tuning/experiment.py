@@ -33,7 +33,7 @@ from alloyk.runs.search_records import (
 )
 from alloyk.runs.search_space import Parameter
 from alloyk.training.checkpoint import weights_digest
-from alloyk.training.fit import set_up_keras, train_network
+from alloyk.training.fit import precision_kept, set_up_keras, train_network
 from alloyk.training.predicting import predict_split
 from alloyk.training.release import networks_released
 from alloyk.training.splits import Split, load_splits, open_training_data
@@ -171,6 +171,7 @@ class Experiment:
         )
         return replace(dataset, table=dataset.table.assign(split=split))
 
+    @precision_kept()
     def train(self, trial: Trial, records: TrialRecords, deadline: float | None) -> Outcome:
         """Train one trial, from its checkpoint if there is one; return its best value.
 

@@ -61,12 +61,13 @@ def save_soft_vote(models: Sequence[Path], weights: np.ndarray, path: Path) -> N
                 values.append(float(weight) * outputs[column])
             outputs = outputs[LOGITS]
         if metadata.output == "logits":
-            outputs = keras.layers.Softmax(name=f"probabilities_{number}")(outputs)
+            outputs = keras.layers.Softmax(name=f"probabilities_{number}", dtype="float32")(outputs)
         if metadata.classes != classes:
             order = [metadata.classes.index(label) for label in classes]
             outputs = keras.ops.take(outputs, order, axis=-1)
-        parts.append(keras.layers.Rescaling(float(weight), name=f"weight_{number}")(outputs))
-    mean = keras.layers.Add(name="vote")(parts) if len(parts) > 1 else parts[0]
+        weighted = keras.layers.Rescaling(float(weight), name=f"weight_{number}", dtype="float32")
+        parts.append(weighted(outputs))
+    mean = keras.layers.Add(name="vote", dtype="float32")(parts) if len(parts) > 1 else parts[0]
     outputs = keras.ops.log(keras.ops.maximum(mean, FLOOR))
     if together:
         outputs = {LOGITS: outputs} | {column: sum(values) for column, values in estimates.items()}

@@ -17,10 +17,10 @@ from alloyk.exporting import exporter as export
 from alloyk.exporting.agreement import Outputs, as_input, compare
 from alloyk.imaging import read_image
 from alloyk.inference import load
-from alloyk.inference.backends import in_float32
 from alloyk.inference.latency import Speed, measure, single_thread_latency
 from alloyk.inference.metadata import read_metadata
 from alloyk.models.nested import nested_layers
+from alloyk.models.precision import in_float32
 from alloyk.preprocessing import build_preprocessing, strips
 
 

@@ -19,6 +19,7 @@ from alloyk.data import load_dataset
 from alloyk.data.source import readable_dataset
 from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
+from alloyk.models.nested import nested_layers
 from alloyk.runs.predictions import read_predictions
 from alloyk.training.callbacks import EpochReport
 from alloyk.training.checkpoint import Checkpoint, _save_arrays
@@ -391,20 +392,31 @@ def test_phases_of_a_frozen_and_a_trained_backbone(radiographs, frozen, expected
     assert phases_of(configured(radiographs)) == [Phase(0, 3, False)]
 
 
-def test_mixed_precision_keeps_logits_in_float32(radiographs, tmp_path):
-    try:
-        settings = (
-            "train.mixed_precision=true", "train.epochs=2", "train.tensorboard=true",
-            "train.average_weights=0.9",
-        )  # fmt: skip
-        run = run_training(configured(radiographs, *settings), tmp_path / "run")
-    finally:
-        keras.config.set_dtype_policy("float32")
+def test_mixed_precision_is_for_training_alone(radiographs, tmp_path, monkeypatch):
+    """What is saved and predicted is float32, and Keras has its own precision again."""
+    trained = set()
+    on_epoch_end = Checkpoint.on_epoch_end
+
+    def seen(self, epoch, logs=None):
+        trained.update(layer.compute_dtype for layer in nested_layers(self.model))
+        on_epoch_end(self, epoch, logs)
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", seen)
+    settings = (
+        "train.mixed_precision=true", "train.epochs=2", "train.tensorboard=true",
+        "train.average_weights=0.9",
+    )  # fmt: skip
+    run = run_training(configured(radiographs, *settings), tmp_path / "run")
+    assert trained == {"float16", "float32"}
+    assert keras.config.dtype_policy().name == "float32"
     model = keras.models.load_model(run / "model.keras")
-    assert model.predict(np.ones((1, 20, 20, 1)), verbose=0).dtype == np.float32
-    network = model.get_layer("standardized_network").get_layer("cnn")
-    assert "float16" in {layer.compute_dtype for layer in network.get_layer("backbone").layers}
+    assert {layer.compute_dtype for layer in nested_layers(model)} == {"float32"}
     assert list((run / "tensorboard").rglob("events*"))
+    predictions = read_predictions(run / "predictions.csv")
+    path, expected = predictions.table["path"][0], predictions.probabilities[0]
+    raw = np.asarray(Image.open(radiographs / path))
+    logits = model.predict(raw[None, ..., None], verbose=0)[0].astype(np.float64)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("cache", ["disk", "none"])
