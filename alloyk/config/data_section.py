@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from alloyk.errors import DataError
 from alloyk.imaging import ChannelChoice, RawLayout
 from alloyk.settings.data import RATIOS
 from alloyk.settings.section import Positive, Section
@@ -41,9 +42,12 @@ class RawConfig(Section):
     @classmethod
     def _check_dtype(cls, value: str) -> str:
         try:
-            RawLayout(value, (1, 1)).numbers  # noqa: B018 - raises
-        except (TypeError, ValueError):
-            raise ValueError("must be a number type, such as uint16 or float32") from None
+            RawLayout.of({"dtype": value, "shape": [1, 1]})
+        except DataError:
+            raise ValueError(
+                "must be a type of integers or floats without byte order, such as uint16 or "
+                "float32; the byte order has its own key, byte_order"
+            ) from None
         return value
 
     def layout(self) -> RawLayout:

@@ -20,14 +20,11 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import (
     assume_files,
     is_image_file,
-    page_count,
-    read_image,
     shown,
     split_page,
 )
 from alloyk.imaging.described import file_settings
-from alloyk.imaging.gray import to_gray
-from alloyk.imaging.header import header_settings
+from alloyk.preprocessing.frame_means import DarkSignal, by_exposure, mean_of, size_of
 from alloyk.preprocessing.frame_sessions import of_nearest_session
 from alloyk.preprocessing.gain_curves import fit_gain_curves
 
@@ -116,7 +113,8 @@ def load_flat_frames(
         root: Folder of the data set; relative names are searched for there first.
         flat: An image file, a folder of them, or a pattern such as `_calibration/flat_*.png`; or
             several of these, called steps: one without and the others with an absorber in the beam.
-            All pages of a file with several are averaged; `FILE[2]` is one of them.
+            All pages of a file with several are averaged; `FILE[2]` is one of them. Frames of
+            several exposure times are averaged as counts per second.
         dark: The same for the dark frames; None if the detector has no dark signal. From frames
             of several exposure times, the dark signal is interpolated to those of the images and
             of the flat frames.
@@ -144,11 +142,16 @@ def _load(
     found = [_found_frames(root, name, "data.flat", acquired) for name in names]
     dark_signal = None
     if dark is not None:
-        dark_signal = _DarkSignal(dark, _found_frames(root, dark, "data.dark", acquired))
+        dark_signal = DarkSignal(dark, _found_frames(root, dark, "data.dark", acquired))
     steps = [
         _read_step(name, paths, dark_signal, exposure_s)
         for name, paths in zip(names, found, strict=True)
     ]
+    if len(steps) > 1 and any(step.exposures > 1 for step in steps):
+        raise AlloykError(
+            "with several steps in data.flat, the frames of a step must have one exposure time, "
+            "got several; use frames at the exposure time of the images"
+        )
     if len(steps) > 1 and any(step.exposure_ratio != 1 for step in steps):
         # The curve of a pixel depends on its counts, not on its counts per second.
         times = " and ".join(f"{1 / step.exposure_ratio:g}" for step in steps)
@@ -184,87 +187,72 @@ class _Step(NamedTuple):
         dark: Dark signal at the exposure time of the frame, of the same shape.
         exposure_ratio: Exposure time of the images over that of the frame.
         response: `frame` without `dark`, scaled to the exposure time of the images.
+        exposures: Number of exposure times that its frames had. With several, `frame` is their
+            counts per second times the exposure time of the images, or the longest one.
     """
 
     frame: np.ndarray
     dark: np.ndarray
     exposure_ratio: np.float32
     response: np.ndarray
+    exposures: int
 
 
 def _read_step(
     name: str,
     paths: Sequence[Path],
-    dark_signal: "_DarkSignal | None",
+    dark_signal: DarkSignal | None,
     images_exposure_s: float | None,
 ) -> _Step:
-    frame = _mean_of(paths, "data.flat")
-    exposure_s = _exposure(paths)
-    dark = np.zeros_like(frame) if dark_signal is None else dark_signal.at(exposure_s)
+    groups = by_exposure(paths, "data.flat")
+    exposed = {
+        time: _read_exposure(name, group, time, dark_signal) for time, group in groups.items()
+    }
+    if len(exposed) == 1:
+        ((exposure_s, (frame, dark)),) = exposed.items()
+        ratio = _exposure_ratio(images_exposure_s, exposure_s)
+        return _Step(frame, dark, ratio, (frame - dark) * ratio, len(exposed))
+    shapes = sorted({size_of(frame) for frame, _ in exposed.values()})
+    if len(shapes) > 1:
+        raise AlloykError(f"the frames of data.flat must have one size, got {' and '.join(shapes)}")
+    seconds = {time: time * len(group) for time, group in groups.items() if time is not None}
+    counts = np.zeros(next(iter(exposed.values()))[0].shape)
+    for time, (frame, dark) in exposed.items():
+        counts += (frame - dark) * len(groups[time])
+    exposure_s = images_exposure_s or max(seconds)
+    response = (counts * (exposure_s / sum(seconds.values()))).astype(np.float32)
+    dark = _dark_at(dark_signal, exposure_s, response)
+    return _Step(response + dark, dark, np.float32(1), response, len(exposed))
+
+
+def _read_exposure(
+    name: str, paths: Sequence[Path], exposure_s: float | None, dark_signal: DarkSignal | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean flat frame of one exposure time, and its dark signal."""
+    frame = mean_of(paths, "data.flat")
+    dark = _dark_at(dark_signal, exposure_s, frame)
     if frame.shape != dark.shape:
         raise AlloykError(
-            f"flat and dark frames must have the same size, got {_size(frame)} in data.flat and "
-            f"{_size(dark)} in data.dark; use frames of the same detector"
+            f"flat and dark frames must have the same size, got {size_of(frame)} in data.flat and "
+            f"{size_of(dark)} in data.dark; use frames of the same detector"
         )
     if not np.median(frame - dark) > 0:
         raise AlloykError(
             f"data.flat must be brighter than data.dark, got {shown(name)} and "
             f"{shown(dark_signal.name) if dark_signal else 'none'}; check that they are not swapped"
         )
-    ratio = _exposure_ratio(images_exposure_s, exposure_s)
-    return _Step(frame, dark, ratio, (frame - dark) * ratio)
+    return frame, dark
 
 
-class _DarkSignal:
-    """Mean dark frames, of one or of several exposure times."""
-
-    def __init__(self, name: str, paths: Sequence[Path]) -> None:
-        self.name = name
-        groups: dict[float | None, list[Path]] = {}
-        for path in paths:
-            groups.setdefault(_exposure_of(path), []).append(path)
-        if None in groups and len(groups) > 1:
-            raise AlloykError(
-                "all dark frames or none must have an exposure time in their header, got "
-                f"{len(groups[None])} without ({shown(groups[None][0])}); use frames of one kind"
-            )
-        self._means = {time: _mean_of(paths, "data.dark") for time, paths in groups.items()}
-
-    def at(self, exposure_s: float | None) -> np.ndarray:
-        """Dark signal at an exposure time, by a line fitted to those measured."""
-        if len(self._means) == 1:
-            (mean,) = self._means.values()
-            return mean
-        times = np.array([time for time in self._means if time is not None])
-        if exposure_s is None:
-            raise AlloykError(
-                f"data.dark has frames of {len(times)} exposure times ({shown(self.name)}), so "
-                "images and flat frames must have one exposure time in their headers, but they "
-                "have none or several; choose the dark frames of one exposure time"
-            )
-        nearest = times[np.argmin(np.abs(times - exposure_s))]
-        if abs(nearest - exposure_s) <= 1e-3 * exposure_s:
-            return self._means[nearest]
-        frames = np.stack([self._means[time] for time in times]).astype(np.float64)
-        middle = times.mean()
-        slope = np.tensordot(times - middle, frames, 1) / np.square(times - middle).sum()
-        return (frames.mean(axis=0) + slope * (exposure_s - middle)).astype(np.float32)
+def _dark_at(
+    dark_signal: DarkSignal | None, exposure_s: float | None, like: np.ndarray
+) -> np.ndarray:
+    return np.zeros_like(like) if dark_signal is None else dark_signal.at(exposure_s)
 
 
 def _exposure_ratio(images_s: float | None, frame_s: float | None) -> np.float32:
     """Exposure time of the images over that of a frame; 1 if one of them is not known."""
     return np.float32(images_s / frame_s if images_s and frame_s else 1.0)
-
-
-def _exposure(paths: Sequence[Path]) -> float | None:
-    """Exposure time in the headers of flat frames, in seconds; None if it is unknown or varies."""
-    found = {_exposure_of(path) for path in paths}
-    return found.pop() if len(found) == 1 else None
-
-
-def _exposure_of(path: Path) -> float | None:
-    text = header_settings(path).get("exposure_s", "")
-    return float(text) if text and float(text) > 0 else None
 
 
 def dead_pixels(flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
@@ -302,23 +290,6 @@ def _found_frames(
     return chosen
 
 
-def _mean_of(paths: Sequence[Path], key: str) -> np.ndarray:
-    """Mean of frames, float32 `(h, w)`; every page of a file counts as one."""
-    total, count = np.zeros(0), 0
-    for path in paths:
-        pages = page_count(path) if split_page(path)[1] is None else 1
-        image = read_image(path, page="mean") if pages > 1 else read_image(path)
-        frame = to_gray(image)[..., 0].astype(np.float64) * pages
-        if total.size and frame.shape != total.shape:
-            raise AlloykError(
-                f"the frames of {key} must have one size, got {_size(total)} in {shown(paths[0])} "
-                f"and {_size(frame)} in {shown(path)}"
-            )
-        total = total + frame if total.size else frame
-        count += pages
-    return (total / count).astype(np.float32)
-
-
 def _frame_paths(root: Path, name: str) -> list[Path]:
     for path, folder in ((root / name, glob.escape(str(root))), (Path(name), "")):
         if Path(split_page(path)[0]).is_file():
@@ -328,7 +299,3 @@ def _frame_paths(root: Path, name: str) -> list[Path]:
         if found:
             return found
     return []
-
-
-def _size(frame: np.ndarray) -> str:
-    return f"{frame.shape[0]}×{frame.shape[1]}"

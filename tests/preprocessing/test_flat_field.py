@@ -231,6 +231,22 @@ def test_the_dark_signal_is_that_of_the_exposure_time(tmp_path):
         load_flat_frames(tmp_path, "flats", "darks")
 
 
+@pytest.mark.parametrize("images_s", [1.0, 2.0, None])
+def test_flat_frames_of_several_exposure_times_are_averaged_per_second(tmp_path, images_s):
+    dark = np.random.default_rng(0).uniform(100, 200, (20, 24)).round()
+    write_frames(tmp_path / "darks", "dark", [dark.astype(np.uint16)])
+    for number, time in enumerate((1.0, 0.5, 0.5)):
+        write_exposed(tmp_path / "flats" / f"{number}.his", dark + 10_000 * time, time)
+    found = load_flat_frames(tmp_path, "flats", "darks", images_s)
+    np.testing.assert_allclose(found.flat - found.dark, 10_000 * (images_s or 1.0), rtol=1e-5)
+    np.testing.assert_allclose(found.dark, dark)
+    with pytest.raises(AlloykError, match="the frames of a step must have one exposure time"):
+        load_flat_frames(tmp_path, ["flats", "flats/0.his"], "darks", images_s)
+    write_frames(tmp_path / "flats", "unknown", [np.full((20, 24), 9000, np.uint16)])
+    with pytest.raises(AlloykError, match=r"all frames of data\.flat or none must have"):
+        load_flat_frames(tmp_path, "flats", "darks", images_s)
+
+
 def test_steps_need_the_exposure_time_of_the_images(tmp_path):
     """The curve of a pixel is a function of its counts, which another exposure time changes."""
     for number, frame in enumerate(bent_detector((1.0, 0.5))):

@@ -1,0 +1,98 @@
+"""Means of detector frames: of each exposure time, and the dark signal at any."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alloyk.errors import AlloykError
+from alloyk.imaging import page_count, read_image, shown, split_page
+from alloyk.imaging.gray import to_gray
+from alloyk.imaging.header import header_settings
+
+# Exposure times that differ by less than this fraction are one.
+_SAME_TIME = 1e-3
+
+
+def mean_of(paths: Sequence[Path], key: str) -> np.ndarray:
+    """Mean of frames, float32 `(h, w)`; every page of a file counts as one."""
+    total, count = np.zeros(0), 0
+    for path in paths:
+        pages = page_count(path) if split_page(path)[1] is None else 1
+        image = read_image(path, page="mean") if pages > 1 else read_image(path)
+        frame = to_gray(image)[..., 0].astype(np.float64) * pages
+        if total.size and frame.shape != total.shape:
+            raise AlloykError(
+                f"the frames of {key} must have one size, got {size_of(total)} in "
+                f"{shown(paths[0])} and {size_of(frame)} in {shown(path)}"
+            )
+        total = total + frame if total.size else frame
+        count += pages
+    return (total / count).astype(np.float32)
+
+
+def by_exposure(paths: Sequence[Path], key: str) -> dict[float | None, list[Path]]:
+    """Group frames by the exposure time in their headers, in seconds; None where it is unknown.
+
+    Args:
+        paths: The frames.
+        key: Their name in errors.
+
+    Raises:
+        AlloykError: Some frames have an exposure time and others none.
+    """
+    groups: dict[float | None, list[Path]] = {}
+    for path in paths:
+        found = _exposure_of(path)
+        same = (time for time in groups if time and found and is_same_time(time, found))
+        groups.setdefault(next(same, found), []).append(path)
+    if None in groups and len(groups) > 1:
+        raise AlloykError(
+            f"all frames of {key} or none must have an exposure time in their header, got "
+            f"{len(groups[None])} without ({shown(groups[None][0])}); use frames of one kind"
+        )
+    return groups
+
+
+def is_same_time(first_s: float, second_s: float) -> bool:
+    """Whether two exposure times are equal but for rounding."""
+    return abs(first_s - second_s) <= _SAME_TIME * second_s
+
+
+def _exposure_of(path: Path) -> float | None:
+    text = header_settings(path).get("exposure_s", "")
+    return float(text) if text and float(text) > 0 else None
+
+
+class DarkSignal:
+    """Mean dark frames, of one or of several exposure times."""
+
+    def __init__(self, name: str, paths: Sequence[Path]) -> None:
+        self.name = name
+        groups = by_exposure(paths, "data.dark")
+        self._means = {time: mean_of(paths, "data.dark") for time, paths in groups.items()}
+
+    def at(self, exposure_s: float | None) -> np.ndarray:
+        """Dark signal at an exposure time, by a line fitted to those measured."""
+        if len(self._means) == 1:
+            (mean,) = self._means.values()
+            return mean
+        times = np.array([time for time in self._means if time is not None])
+        if exposure_s is None:
+            raise AlloykError(
+                f"data.dark has frames of {len(times)} exposure times ({shown(self.name)}), so "
+                "images and flat frames must have one exposure time in their headers, but they "
+                "have none or several; choose the dark frames of one exposure time"
+            )
+        nearest = times[np.argmin(np.abs(times - exposure_s))]
+        if is_same_time(nearest, exposure_s):
+            return self._means[nearest]
+        frames = np.stack([self._means[time] for time in times]).astype(np.float64)
+        middle = times.mean()
+        slope = np.tensordot(times - middle, frames, 1) / np.square(times - middle).sum()
+        return (frames.mean(axis=0) + slope * (exposure_s - middle)).astype(np.float32)
+
+
+def size_of(frame: np.ndarray) -> str:
+    """Height and width of a frame, for errors."""
+    return f"{frame.shape[0]}×{frame.shape[1]}"
