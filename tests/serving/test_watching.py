@@ -82,25 +82,49 @@ def test_a_file_is_ready_once_it_has_not_changed_for_a_while(folder):
     assert arrivals.ready() == []
 
 
-def test_a_file_that_is_written_again_is_another_image(folder):
-    clock = Clock()
+SHOT_NS = 1_700_000_001_912_345_678
+
+
+def processed(folder, clock, modified_ns=SHOT_NS):
+    """The arrivals after one file was processed."""
     arrivals = Arrivals(folder, 2.0, clock=clock)
     (folder / "a.png").write_bytes(b"1")
+    os.utime(folder / "a.png", ns=(modified_ns, modified_ns))
     arrivals.ready()
-    clock.now = 2
+    clock.now += 2
     (first,) = arrivals.ready()
     arrivals.mark_processed(first)
-    later = first.modified_ns + 2 * 10**9
-    os.utime(folder / "a.png", ns=(later, later))  # as a server that rounds to 2 s
-    clock.now = 10
-    assert arrivals.ready() == []
-    clock.now = 20
-    assert arrivals.ready() == []
-    later += 1
-    os.utime(folder / "a.png", ns=(later, later))
-    assert arrivals.ready() == []
-    clock.now = 30
-    assert arrivals.ready() == [first._replace(modified_ns=later)]
+    return arrivals
+
+
+def is_new(folder, arrivals, clock, modified_ns):
+    os.utime(folder / "a.png", ns=(modified_ns, modified_ns))
+    arrivals.ready()
+    clock.now += 2
+    return [one.modified_ns for one in arrivals.ready()] == [modified_ns]
+
+
+@pytest.mark.parametrize("later", [1_000_000_000, -1_000_000_000, 1, 10**6, 3 * 10**9])
+def test_a_file_that_is_replaced_by_one_of_equal_size_is_another_image(folder, later):
+    clock = Clock()
+    arrivals = processed(folder, clock)
+    assert is_new(folder, arrivals, clock, SHOT_NS + later)
+
+
+@pytest.mark.parametrize("grid", [100, 10**3, 10**7, 10**9, 2 * 10**9])
+@pytest.mark.parametrize("up", [0, 1])
+def test_a_modification_time_that_a_server_rounds_is_no_new_image(folder, grid, up):
+    clock = Clock()
+    arrivals = processed(folder, clock)
+    rounded = (SHOT_NS // grid + up) * grid
+    assert not is_new(folder, arrivals, clock, rounded)
+    assert is_new(folder, arrivals, clock, rounded + 2 * 10**9)
+
+
+def test_a_folder_with_times_of_whole_seconds_has_new_images_too(folder):
+    clock = Clock()
+    arrivals = processed(folder, clock, 1_700_000_001 * 10**9)
+    assert is_new(folder, arrivals, clock, 1_700_000_002 * 10**9)
 
 
 def test_only_images_that_are_not_hidden_count(folder):
