@@ -138,7 +138,7 @@ class Journal:
                 continue
             (found,) = csv.reader([text])
             if number == 0:
-                self._check_columns(found)
+                refuse_other_columns(self.path, found, self._columns)
                 continue
             if len(found) != len(self._columns):
                 raise DataError(
@@ -159,12 +159,18 @@ class Journal:
             )
         return row
 
-    def _check_columns(self, found: Sequence[str]) -> None:
-        if list(found) != self._columns:
-            raise ConfigError(
-                f"{shown(self.path)} must have the columns {','.join(self._columns)} of this model "
-                f"and these options, got {','.join(found)[:300]}; choose another --output"
-            )
+
+def refuse_other_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Require the columns of this model and these options.
+
+    Raises:
+        ConfigError: The file has others.
+    """
+    if list(found) != list(expected):
+        raise ConfigError(
+            f"{shown(path)} must have the columns {','.join(expected)} of this model and these "
+            f"options, got {','.join(found)[:300]}; choose another --output"
+        )
 
 
 def _lines(content: bytes) -> Iterator[bytes]:

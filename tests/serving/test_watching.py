@@ -217,8 +217,37 @@ def test_rows_of_a_model_with_other_classes_are_refused(folder, tmp_path):
     row = {"path": "a.png", "bytes": 1, "modified": "2023-11-14T22:13:20.000000000Z",
            "predicted": "iron", "probabilities": {"iron": 1.0}}  # fmt: skip
     file.write_text(json.dumps(row) + "\n")
-    with pytest.raises(ConfigError, match=r"must have the classes .* of this model, got iron; "):
+    with pytest.raises(ConfigError, match=r"the columns .*p_1050,.* of this model .*,p_iron; "):
         FolderWatch(load(MODEL), folder, file)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("abstain", [(None, 0.05), (0.05, None)])
+def test_rows_of_other_options_are_refused(folder, tmp_path, classifier, ending, abstain):
+    before, after = abstain
+    file = tmp_path / f"found.{ending}"
+    (folder / "a.png").write_bytes(b"broken")
+    with FolderWatch(classifier, folder, file, settle_s=0, patience_s=0, abstain=before) as watch:
+        assert len(list(watch.step())) == 1
+        (folder / "b.png").write_bytes(png(1))
+        assert len(list(watch.step())) == 1
+    content = file.read_bytes()
+    with pytest.raises(ConfigError, match=r"of this model and these options, got path,bytes,"):
+        FolderWatch(classifier, folder, file, abstain=after)
+    assert file.read_bytes() == content
+    with FolderWatch(classifier, folder, file, abstain=before) as watch:
+        assert watch.count == 2
+
+
+def test_rows_with_other_estimates_are_refused(folder, tmp_path, classifier):
+    file = tmp_path / "found.jsonl"
+    (folder / "a.png").write_bytes(png(1))
+    with FolderWatch(classifier, folder, file, settle_s=0) as watch:
+        assert len(list(watch.step())) == 1
+    (row,) = rows_of(file)
+    file.write_text(json.dumps({**row, "estimates": {"thickness_mm": 2.0}}) + "\n")
+    with pytest.raises(ConfigError, match=r"got path,.*,predicted_thickness_mm; choose another"):
+        FolderWatch(classifier, folder, file)
 
 
 def test_an_image_that_is_moved_away_after_reading_has_its_row(folder):
