@@ -160,7 +160,7 @@ def test_a_folder_that_is_gone_for_a_while_is_waited_for(folder):
 def test_an_incomplete_last_row_is_removed(tmp_path, ending):
     file = tmp_path / f"found.{ending}"
     columns = ["path", "bytes"]
-    rows = [{"path": f'{n}"\n\udcff', "bytes": n} for n in range(3)]
+    rows = [{"path": f'{n}"\n\r\udcff', "bytes": n} for n in range(3)]
     with Journal(file, columns) as journal:
         assert journal.rows == []
         journal.append(rows[:2])
@@ -187,11 +187,14 @@ def test_another_table_is_refused(tmp_path):
     file.write_text(",".join(COLUMNS) + "\na.png,1\n")
     with pytest.raises(DataError, match=r"row 1 of .*found\.csv must have 4 cells, got 2"):
         Journal(file, COLUMNS)
+    file.write_text(",".join(COLUMNS) + "\na\rb.png,1,,\n")
+    with pytest.raises(DataError, match=r"row 1 of .* must be CSV, got new-line .*; repair it or"):
+        Journal(file, COLUMNS)
     lines = tmp_path / "found.jsonl"
     lines.write_text('{"path": "a.png"}\n[1]\n')
     with pytest.raises(DataError, match=r"line 2 of .*found\.jsonl must be a JSON object"):
         Journal(lines, COLUMNS)
-    assert file.read_text().endswith("a.png,1\n")
+    assert file.read_bytes().endswith(b"b.png,1,,\n")
 
 
 @pytest.mark.parametrize(
@@ -324,6 +327,18 @@ def test_each_image_has_one_row_with_its_prediction(tmp_path, folder, classifier
     for name, label, reason in zip(names, expected.labels, expected.abstained, strict=True):
         assert (rows[name]["predicted"] or "", rows[name]["abstained"] or "") == (label, reason)
         assert int(rows[name]["bytes"]) == (folder / name).stat().st_size
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_name_with_a_line_break_is_read_back(tmp_path, folder, classifier, ending):
+    file = tmp_path / f"found.{ending}"
+    names = ["a\rb.png", "c\n.png"]
+    for name in names:
+        (folder / name).write_bytes(png(1))
+    for expected in (2, 0):
+        with FolderWatch(classifier, folder, file, settle_s=0) as watching:
+            assert sum(len(part) for part in watching.step()) == expected
+            assert watching.count == 2
 
 
 def test_a_half_written_file_waits_and_a_broken_one_gets_its_error(tmp_path, folder, classifier):
