@@ -17,12 +17,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alloyk import __version__
 from alloyk.errors import AlloykError, DataError
+from alloyk.serving.gate import Gate
 from alloyk.serving.limits import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -98,8 +98,7 @@ def make_app(service: Service, hosts: tuple[str, ...] = ("*",)) -> ASGIApp:
 
     Args:
         service: Answers for images.
-        hosts: Names of the server in requests; others are refused, so that no page of another
-            site can read answers by a name that it lets point here.
+        hosts: Names of the server in requests, see `Gate`.
     """
 
     @asynccontextmanager
@@ -112,12 +111,12 @@ def make_app(service: Service, hosts: tuple[str, ...] = ("*",)) -> ASGIApp:
         title="alloyk", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         summary="Tell metals apart in X-ray transmission images.",
     )  # fmt: skip
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     _add_errors(app)
     bodies = _Bodies(service.limits)
     _add_predict(app, service, bodies)
     _add_page(app, service, bodies)
-    return _WithHeaders(app)  # outside of what answers unknown faults
+    # Both outside of what answers unknown faults.
+    return _WithHeaders(Gate(app, hosts, service.limits.at_once))
 
 
 def _add_errors(app: FastAPI) -> None:

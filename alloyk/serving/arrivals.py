@@ -23,6 +23,10 @@ POLL_S = 0.5
 # A scan may take up to this share of the time, for the sake of a file server.
 _SCAN_SHARE = 0.2
 
+# Nanoseconds to whose multiples file servers round the time of modification: 100 ns (NTFS), 1 µs,
+# 1 ms, 10 ms (exFAT), 1 s and 2 s (FAT).
+_GRIDS_NS = (100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
+
 # The latest time that a table can show: the end of the year 9999.
 _LATEST_NS = 253_402_300_799 * 10**9
 
@@ -137,9 +141,11 @@ class Arrivals:
         before = self._processed.get(state.name)
         if before is None or before.size != state.size:
             return False
-        # A file server may round the modification time when it flushes its cache. A file modified
-        # again within `settle_s` was never complete.
-        return abs(before.modified_ns - state.modified_ns) <= self._settle_s * 1e9
+        # A file server may round the modification time when it flushes its cache, once.
+        if is_rounded(before.modified_ns, state.modified_ns):
+            self._processed[state.name] = state
+            return True
+        return before == state
 
     def _listed(self) -> Iterator[Arrival]:
         """Every image file. A folder that cannot be listed is tried again at the next call."""
@@ -178,6 +184,20 @@ class Arrivals:
             known = state, is_image_file(self.folder / state.name)
             self._unnamed[state.name] = known
         return known[1]
+
+
+def is_rounded(before_ns: int, after_ns: int) -> bool:
+    """Return whether a time is another one, rounded as a file server does it.
+
+    A time of whole seconds has been rounded already: the time after it belongs to a new content.
+
+    >>> is_rounded(7_123_456_789, 7_000_000_000), is_rounded(7_000_000_000, 8_000_000_000)
+    (True, False)
+    """
+    return before_ns % 10**9 != 0 and any(
+        after_ns % grid == 0 and before_ns % grid != 0 and abs(after_ns - before_ns) < grid
+        for grid in _GRIDS_NS
+    )
 
 
 def _state(name: str, status: os.stat_result) -> Arrival:

@@ -6,7 +6,6 @@ by a full disk or a power failure is removed when the file is next opened.
 
 import contextlib
 import csv
-import io
 import json
 import logging
 import os
@@ -14,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from alloyk.errors import ConfigError, DataError
+from alloyk.errors import ConfigError, DataError, reason
 from alloyk.files import sync_folder, writing
 from alloyk.imaging import shown
-from alloyk.inference.tables import json_line
+from alloyk.inference.tables import csv_text, json_line
 from alloyk.locks import locked_path
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class Journal:
                 self._size = sum(map(len, records))
                 self._remove_rest(content[self._size :])
                 if self._is_csv and self._size == 0:
-                    self._append(_csv_line(self._columns))
+                    self._append(csv_text([self._columns]))
             self._resources = resources.pop_all()
 
     def __enter__(self) -> "Journal":
@@ -88,7 +87,7 @@ class Journal:
             AlloykError: The file cannot be written, such as on a full disk.
         """
         if self._is_csv:
-            text = "".join(_csv_line([row.get(name) for name in self._columns]) for row in rows)
+            text = csv_text([row.get(name) for name in self._columns] for row in rows)
         else:
             text = "".join(json_line(row) for row in rows)
         with writing(self.path):
@@ -111,7 +110,7 @@ class Journal:
         """Remove an incomplete last row; refuse a file that does not begin like such a table."""
         if not rest:
             return
-        begin = _csv_line(self._columns).encode() if self._is_csv else b'{"path": '
+        begin = csv_text([self._columns]).encode() if self._is_csv else b'{"path": '
         if self._size == 0 and rest[: len(begin)] != begin[: len(rest)]:
             raise ConfigError(
                 f"{shown(self.path)} must be a table of `alloyk predict --watch`, but does not "
@@ -136,9 +135,9 @@ class Journal:
             if not self._is_csv:
                 yield self._json_row(text, number)
                 continue
-            (found,) = csv.reader([text])
+            found = self._csv_cells(text, number)
             if number == 0:
-                self._check_columns(found)
+                refuse_other_columns(self.path, found, self._columns)
                 continue
             if len(found) != len(self._columns):
                 raise DataError(
@@ -146,6 +145,16 @@ class Journal:
                     f"{len(found)}; repair it or choose another --output"
                 )
             yield dict(zip(self._columns, found, strict=True))
+
+    def _csv_cells(self, text: str, number: int) -> list[str]:
+        try:
+            (cells,) = csv.reader([text])
+        except csv.Error as error:
+            raise DataError(
+                f"row {number} of {shown(self.path)} must be CSV, got {reason(error)}; repair it "
+                "or choose another --output"
+            ) from error
+        return cells
 
     def _json_row(self, text: str, number: int) -> dict[str, object]:
         try:
@@ -159,12 +168,18 @@ class Journal:
             )
         return row
 
-    def _check_columns(self, found: Sequence[str]) -> None:
-        if list(found) != self._columns:
-            raise ConfigError(
-                f"{shown(self.path)} must have the columns {','.join(self._columns)} of this model "
-                f"and these options, got {','.join(found)[:300]}; choose another --output"
-            )
+
+def refuse_other_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Require the columns of this model and these options.
+
+    Raises:
+        ConfigError: The file has others.
+    """
+    if list(found) != list(expected):
+        raise ConfigError(
+            f"{shown(path)} must have the columns {','.join(expected)} of this model and these "
+            f"options, got {','.join(found)[:300]}; choose another --output"
+        )
 
 
 def _lines(content: bytes) -> Iterator[bytes]:
@@ -174,9 +189,3 @@ def _lines(content: bytes) -> Iterator[bytes]:
         end = content.find(b"\n", start) + 1 or len(content)
         yield content[start:end]
         start = end
-
-
-def _csv_line(values: Sequence[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(["" if one is None else one for one in values])
-    return text.getvalue()

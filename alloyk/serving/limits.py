@@ -27,6 +27,11 @@ class Limits:
         return min(10.0, self.seconds)
 
     @property
+    def at_once(self) -> int:
+        """Requests of any kind at one time, most of which are for files of the page."""
+        return max(4 * self.requests, 256)
+
+    @property
     def total_body_bytes(self) -> int:
         """Bytes of the bodies of all requests, together."""
         return 8 * max(self.body_bytes, 8 * 2**20)

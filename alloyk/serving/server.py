@@ -60,7 +60,7 @@ def run_server(
             classifier.metadata, classifier.path, "serve", "use alloyk predict for this model"
         )
         service = Service(classifier, limits, abstain=abstain, watch=watch)
-        hosts = (*LOCAL, "[::1]") if host in LOCAL else ("*",)
+        hosts = LOCAL if host in LOCAL else ("*",)
         if host not in LOCAL:
             logger.warning("every computer that reaches %s can use this server", host)
         if classifier.simulated:
@@ -70,8 +70,7 @@ def run_server(
         config = uvicorn.Config(
             make_app(service, hosts), http=protocol, ws="none",
             log_config=None, access_log=False, server_header=False, timeout_keep_alive=15,
-            timeout_graceful_shutdown=5, limit_concurrency=4 * limits.requests,
-            h11_max_incomplete_event_size=2**15,
+            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=2**15,
         )  # fmt: skip
         name = f"[{host}]" if ":" in host else host
         logger.info("http://%s:%s (press Ctrl-C to stop)", name, listening.getsockname()[1])

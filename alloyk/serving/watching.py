@@ -12,17 +12,20 @@ from functools import partial
 from pathlib import Path
 
 from alloyk.errors import ConfigError
-from alloyk.files import few
 from alloyk.imaging import PageChoice, RawLayout
 from alloyk.inference import Classification, Classifier
-from alloyk.inference.tables import cells, header, objects
+from alloyk.inference.tables import ERROR, cells, header, objects
 from alloyk.serving.arrivals import PATIENCE_S, POLL_S, SETTLE_S, Arrival, Arrivals
-from alloyk.serving.journal import Journal
+from alloyk.serving.journal import Journal, refuse_other_columns
+from alloyk.targets.estimates import ESTIMATE_PREFIX
 
 logger = logging.getLogger(__name__)
 
 # Behind `path`, what tells a file that was written again from one that is done.
 SIZE, MODIFIED = "bytes", "modified"
+
+# Of the columns of a .csv file, by what holds them in an object of a .jsonl file.
+_PREFIXES = {"probabilities": "p_", "estimates": ESTIMATE_PREFIX}
 
 ENDINGS = (".csv", ".jsonl")
 
@@ -73,8 +76,9 @@ class FolderWatch:
         self._arrivals = Arrivals(folder, settle_s, patience_s)
         empty = classifier.predict([], abstain=abstain)
         path, *others = header(empty, with_errors=True)
-        self._columns = [path, SIZE, MODIFIED, *others]
-        self._journal = Journal(output, self._columns, check=partial(self._check, Path(output)))
+        columns = [path, SIZE, MODIFIED, *others]
+        check = partial(_check, Path(output), columns)
+        self._journal = Journal(output, columns, check=check)
         for row in self._journal.rows:
             self._arrivals.mark_processed(_arrival(row, self._journal.path))
         self.count = len(self._journal.rows)
@@ -85,17 +89,6 @@ class FolderWatch:
 
     def __exit__(self, *_: object) -> None:
         self._journal.__exit__(None, None, None)
-
-    def _check(self, file: Path, row: dict[str, object]) -> None:
-        """Raise ConfigError if a row is not of this command and this model."""
-        _arrival(row, file)
-        named = row.get("probabilities")  # of a .jsonl file; a .csv file has them as columns
-        classes = self._classifier.classes
-        if isinstance(named, dict) and list(named) != list(classes):
-            raise ConfigError(
-                f"{file} must have the classes {few(classes)} of this model, got {few(named)}; "
-                "choose another --output"
-            )
 
     def step(self) -> Iterator[Classification]:
         """Classify what has arrived; yield results once their rows are on the disk."""
@@ -161,6 +154,26 @@ def read_time(text: str) -> int:
     seconds, rest = text.removesuffix("Z").split(".")
     moment = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     return int(moment.timestamp()) * 10**9 + int(rest.ljust(9, "0"))
+
+
+def _check(file: Path, columns: Sequence[str], row: dict[str, object]) -> None:
+    """Raise ConfigError if a row is not of this command, this model and these options."""
+    _arrival(row, file)
+    if file.suffix.lower() == ".csv" or ERROR in row:  # the header of a .csv file was compared
+        return
+    refuse_other_columns(file, _columns(row), [name for name in columns if name != ERROR])
+
+
+def _columns(row: dict[str, object]) -> list[str]:
+    """The columns that a `.csv` file has for an object of a `.jsonl` file."""
+    names: list[str] = []
+    for name, value in row.items():
+        prefix = _PREFIXES.get(name)
+        if prefix is not None and isinstance(value, dict):
+            names += [prefix + one for one in value]
+        else:
+            names.append(name)
+    return names
 
 
 def _arrival(row: dict[str, object], file: Path) -> Arrival:

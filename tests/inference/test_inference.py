@@ -15,7 +15,8 @@ from alloyk.errors import AlloykError
 from alloyk.inference import Classification, backends, find_images, load
 from alloyk.inference import classifier as predict
 from alloyk.inference.metadata import ModelMetadata, write_metadata
-from alloyk.inference.tables import format_csv, format_json
+from alloyk.inference.table_files import read_table
+from alloyk.inference.tables import TABLES, format_csv, format_json
 from alloyk.progress import CallbackProgress
 
 CLASSES = ("1050", "2017")
@@ -382,6 +383,19 @@ def test_pages_and_channels_are_named_as_in_a_manifest(tmp_path, monkeypatch):
     ):
         find_images(["day[3]/*.png"])
     assert find_images(["day[[]3]/*.png"]) == ["day[3]/a.png"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
+def test_a_table_with_a_line_break_in_a_path_is_read_back(tmp_path, ending):
+    paths = ("a\rb.png", "c\nd.png", "e\r\nf,.png")
+    rows = np.array([[0.25, 0.75]] * 3)
+    written = Classification(paths, ("2017",) * 3, rows, ("1050", "2017"))
+    table = TABLES[ending](with_errors=False)
+    file = tmp_path / f"found{ending}"
+    file.write_text(table.add(written) + table.end(), newline="")
+    found = read_table(file, written.classes, ())
+    assert found.paths == paths
+    np.testing.assert_array_equal(found.probabilities, rows)
 
 
 def test_tables_hold_the_same():

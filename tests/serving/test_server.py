@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from serving_process import MODEL, served
+from starlette.responses import JSONResponse
 from tiny_run import raw_image
 
 from alloyk.cli import main
@@ -29,6 +30,7 @@ from alloyk.errors import ConfigError
 from alloyk.inference import load
 from alloyk.inference.tables import objects
 from alloyk.serving.app import make_app
+from alloyk.serving.gate import Gate
 from alloyk.serving.limits import Limits
 from alloyk.serving.server import run_server
 from alloyk.serving.service import Service
@@ -297,8 +299,53 @@ def test_an_unknown_fault_is_answered_with_the_headers_too(monkeypatch):
 
 
 def test_a_name_that_points_here_gets_no_answer(server):
-    assert httpx.get(f"{server}/model", headers={"Host": "evil.example"}).status_code == 400
-    assert httpx.get(f"{server}/model", headers={"Host": "localhost:99"}).status_code == 200
+    for host in ("evil.example", "localhost.evil.example", "x@localhost", "::1", "[::1", ""):
+        answer = httpx.get(f"{server}/model", headers={"Host": host})
+        assert answer.status_code == 400, host
+        assert answer.json() == {
+            "error": "the header Host must name this computer, such as localhost"
+        }
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for host in ("localhost:99", "LOCALHOST", "127.0.0.1", "[::1]:80"):
+        assert httpx.get(f"{server}/model", headers={"Host": host}).status_code == 200
+    assert raw_exchange(server, b"GET /model HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 400")
+
+
+def test_connections_that_wait_are_no_requests():
+    """A browser keeps several connections; `--queue` counts only requests."""
+    with served("--queue", 1) as (server, _):
+        browsers = [httpx.Client() for _ in range(9)]
+        try:
+            for _ in range(2):
+                for browser in browsers:
+                    assert browser.get(f"{server}/page.css").status_code == 200
+            assert post(server, png(1)).status_code == 200
+        finally:
+            for browser in browsers:
+                browser.close()
+
+
+def test_too_many_requests_of_any_kind_are_told_to_wait():
+    async def ask():
+        go_on, answers = asyncio.Event(), []
+
+        async def slow(scope, receive, send):
+            await go_on.wait()
+            await JSONResponse({})(scope, receive, send)
+
+        transport = httpx.ASGITransport(Gate(slow, ("*",), 2))
+        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+            waiting = [asyncio.create_task(client.get("/")) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            answers.append(await client.get("/"))
+            go_on.set()
+            answers += [await one for one in waiting] + [await client.get("/")]
+        return answers
+
+    refused, *answered = asyncio.run(ask())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json() == {"error": "too many requests are waiting; try again in a second"}
+    assert [one.status_code for one in answered] == [200, 200, 200]
 
 
 def test_more_requests_than_allowed_are_told_to_wait(server):

@@ -82,25 +82,49 @@ def test_a_file_is_ready_once_it_has_not_changed_for_a_while(folder):
     assert arrivals.ready() == []
 
 
-def test_a_file_that_is_written_again_is_another_image(folder):
-    clock = Clock()
+SHOT_NS = 1_700_000_001_912_345_678
+
+
+def processed(folder, clock, modified_ns=SHOT_NS):
+    """The arrivals after one file was processed."""
     arrivals = Arrivals(folder, 2.0, clock=clock)
     (folder / "a.png").write_bytes(b"1")
+    os.utime(folder / "a.png", ns=(modified_ns, modified_ns))
     arrivals.ready()
-    clock.now = 2
+    clock.now += 2
     (first,) = arrivals.ready()
     arrivals.mark_processed(first)
-    later = first.modified_ns + 2 * 10**9
-    os.utime(folder / "a.png", ns=(later, later))  # as a server that rounds to 2 s
-    clock.now = 10
-    assert arrivals.ready() == []
-    clock.now = 20
-    assert arrivals.ready() == []
-    later += 1
-    os.utime(folder / "a.png", ns=(later, later))
-    assert arrivals.ready() == []
-    clock.now = 30
-    assert arrivals.ready() == [first._replace(modified_ns=later)]
+    return arrivals
+
+
+def is_new(folder, arrivals, clock, modified_ns):
+    os.utime(folder / "a.png", ns=(modified_ns, modified_ns))
+    arrivals.ready()
+    clock.now += 2
+    return [one.modified_ns for one in arrivals.ready()] == [modified_ns]
+
+
+@pytest.mark.parametrize("later", [1_000_000_000, -1_000_000_000, 1, 10**6, 3 * 10**9])
+def test_a_file_that_is_replaced_by_one_of_equal_size_is_another_image(folder, later):
+    clock = Clock()
+    arrivals = processed(folder, clock)
+    assert is_new(folder, arrivals, clock, SHOT_NS + later)
+
+
+@pytest.mark.parametrize("grid", [100, 10**3, 10**7, 10**9, 2 * 10**9])
+@pytest.mark.parametrize("up", [0, 1])
+def test_a_modification_time_that_a_server_rounds_is_no_new_image(folder, grid, up):
+    clock = Clock()
+    arrivals = processed(folder, clock)
+    rounded = (SHOT_NS // grid + up) * grid
+    assert not is_new(folder, arrivals, clock, rounded)
+    assert is_new(folder, arrivals, clock, rounded + 2 * 10**9)
+
+
+def test_a_folder_with_times_of_whole_seconds_has_new_images_too(folder):
+    clock = Clock()
+    arrivals = processed(folder, clock, 1_700_000_001 * 10**9)
+    assert is_new(folder, arrivals, clock, 1_700_000_002 * 10**9)
 
 
 def test_only_images_that_are_not_hidden_count(folder):
@@ -136,7 +160,7 @@ def test_a_folder_that_is_gone_for_a_while_is_waited_for(folder):
 def test_an_incomplete_last_row_is_removed(tmp_path, ending):
     file = tmp_path / f"found.{ending}"
     columns = ["path", "bytes"]
-    rows = [{"path": f'{n}"\n\udcff', "bytes": n} for n in range(3)]
+    rows = [{"path": f'{n}"\n\r\udcff', "bytes": n} for n in range(3)]
     with Journal(file, columns) as journal:
         assert journal.rows == []
         journal.append(rows[:2])
@@ -163,11 +187,14 @@ def test_another_table_is_refused(tmp_path):
     file.write_text(",".join(COLUMNS) + "\na.png,1\n")
     with pytest.raises(DataError, match=r"row 1 of .*found\.csv must have 4 cells, got 2"):
         Journal(file, COLUMNS)
+    file.write_text(",".join(COLUMNS) + "\na\rb.png,1,,\n")
+    with pytest.raises(DataError, match=r"row 1 of .* must be CSV, got new-line .*; repair it or"):
+        Journal(file, COLUMNS)
     lines = tmp_path / "found.jsonl"
     lines.write_text('{"path": "a.png"}\n[1]\n')
     with pytest.raises(DataError, match=r"line 2 of .*found\.jsonl must be a JSON object"):
         Journal(lines, COLUMNS)
-    assert file.read_text().endswith("a.png,1\n")
+    assert file.read_bytes().endswith(b"b.png,1,,\n")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +220,37 @@ def test_rows_of_a_model_with_other_classes_are_refused(folder, tmp_path):
     row = {"path": "a.png", "bytes": 1, "modified": "2023-11-14T22:13:20.000000000Z",
            "predicted": "iron", "probabilities": {"iron": 1.0}}  # fmt: skip
     file.write_text(json.dumps(row) + "\n")
-    with pytest.raises(ConfigError, match=r"must have the classes .* of this model, got iron; "):
+    with pytest.raises(ConfigError, match=r"the columns .*p_1050,.* of this model .*,p_iron; "):
         FolderWatch(load(MODEL), folder, file)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("abstain", [(None, 0.05), (0.05, None)])
+def test_rows_of_other_options_are_refused(folder, tmp_path, classifier, ending, abstain):
+    before, after = abstain
+    file = tmp_path / f"found.{ending}"
+    (folder / "a.png").write_bytes(b"broken")
+    with FolderWatch(classifier, folder, file, settle_s=0, patience_s=0, abstain=before) as watch:
+        assert len(list(watch.step())) == 1
+        (folder / "b.png").write_bytes(png(1))
+        assert len(list(watch.step())) == 1
+    content = file.read_bytes()
+    with pytest.raises(ConfigError, match=r"of this model and these options, got path,bytes,"):
+        FolderWatch(classifier, folder, file, abstain=after)
+    assert file.read_bytes() == content
+    with FolderWatch(classifier, folder, file, abstain=before) as watch:
+        assert watch.count == 2
+
+
+def test_rows_with_other_estimates_are_refused(folder, tmp_path, classifier):
+    file = tmp_path / "found.jsonl"
+    (folder / "a.png").write_bytes(png(1))
+    with FolderWatch(classifier, folder, file, settle_s=0) as watch:
+        assert len(list(watch.step())) == 1
+    (row,) = rows_of(file)
+    file.write_text(json.dumps({**row, "estimates": {"thickness_mm": 2.0}}) + "\n")
+    with pytest.raises(ConfigError, match=r"got path,.*,predicted_thickness_mm; choose another"):
+        FolderWatch(classifier, folder, file)
 
 
 def test_an_image_that_is_moved_away_after_reading_has_its_row(folder):
@@ -271,6 +327,18 @@ def test_each_image_has_one_row_with_its_prediction(tmp_path, folder, classifier
     for name, label, reason in zip(names, expected.labels, expected.abstained, strict=True):
         assert (rows[name]["predicted"] or "", rows[name]["abstained"] or "") == (label, reason)
         assert int(rows[name]["bytes"]) == (folder / name).stat().st_size
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_name_with_a_line_break_is_read_back(tmp_path, folder, classifier, ending):
+    file = tmp_path / f"found.{ending}"
+    names = ["a\rb.png", "c\n.png"]
+    for name in names:
+        (folder / name).write_bytes(png(1))
+    for expected in (2, 0):
+        with FolderWatch(classifier, folder, file, settle_s=0) as watching:
+            assert sum(len(part) for part in watching.step()) == expected
+            assert watching.count == 2
 
 
 def test_a_half_written_file_waits_and_a_broken_one_gets_its_error(tmp_path, folder, classifier):
