@@ -246,7 +246,9 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
 
 
 def test_a_device_that_is_not_there_is_named(radiographs, tmp_path):
-    with pytest.raises(AlloykError, match=r"must name devices of this machine, got GPU:7; use CPU:0"):
+    with pytest.raises(
+        AlloykError, match=r"must name devices of this machine, got GPU:7; use CPU:0"
+    ):
         run_training(configured(radiographs, "train.devices=[GPU:7]"), tmp_path / "run")
 
 
