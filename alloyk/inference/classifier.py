@@ -17,6 +17,7 @@ from alloyk.inference.abstention import abstaining, run_thresholds, threshold_fo
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.measurements import curve_of, statistics_of
 from alloyk.inference.metadata import ModelMetadata, read_metadata
+from alloyk.inference.metadata_fit import refuse_misfit
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_file import read_detector
 from alloyk.inference.results import Classification, joined
@@ -64,6 +65,7 @@ class Classifier:
         self.backend: Backend = BACKENDS[kind](file, threads)
         self.input_shape = self.backend.input_shape
         self.detector = read_detector(file)
+        refuse_misfit(self.path, self.metadata, self.detector, self.backend)
 
     def predict(
         self,
