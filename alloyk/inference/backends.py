@@ -197,7 +197,9 @@ class ONNXBackend:
         self._outputs = self._session.get_outputs()
         self._refused = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
         self.input_shape: tuple[int | None, ...] = tuple(self._input.shape[1:])
-        self.outputs: Mapping[str, int | None] = {output.name: _last_of(output.shape) for output in self._outputs}
+        self.outputs: Mapping[str, int | None] = {
+            output.name: _last_of(output.shape) for output in self._outputs
+        }
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images; NaN for one whose counts are too large for float32."""
