@@ -4,6 +4,7 @@ Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,7 @@ class KerasBackend:
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images."""
-        call = self._calls[images.shape[1] * images.shape[2] > self._large]
+        call = self._calls[math.prod(images.shape[1:]) > self._large]
         outputs = call(self._to_float32(images))
         if not isinstance(outputs, dict):
             outputs = {LOGITS: outputs}
