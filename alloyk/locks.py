@@ -32,6 +32,8 @@ LOCK_FILE = ".lock"
 POLL_S = 0.2
 SIGNING_S = 1.0
 """Longest wait for the process that has just taken a lock to write its name into it."""
+MOST_MISSING = 20
+"""How often a folder may be gone before its lock file is opened; other processes remove it."""
 # Error codes of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -161,13 +163,17 @@ def _locked(file: Path, what: Path, *, wait: bool, limit_s: float | None = None)
 
 def _acquire(file: Path, what: Path, wait: bool, limit_s: float | None = None) -> int:
     """Open and lock the file; return its descriptor."""
-    logged, start = False, time.monotonic()
+    logged, start, missing = False, time.monotonic(), 0
     while True:
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:  # removed as empty by the process that made it
-            file.parent.mkdir(parents=True, exist_ok=True)
-            continue
+            try:
+                descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:  # removed as empty by the process that made it
+                missing += 1
+                if missing > MOST_MISSING:  # no file can be made in it, as in /proc
+                    raise
+                file.parent.mkdir(parents=True, exist_ok=True)
+                continue
         except OSError as error:
             raise AlloykError(f"cannot write {shown(what)}: {error.strerror}") from error
         try:

@@ -197,6 +197,31 @@ def test_a_folder_that_cannot_be_written_is_named(open_folder, unprivileged):
             pass
 
 
+def test_a_folder_that_takes_no_file_is_named(tmp_path):
+    """The system says "no such file" though the folder exists, as in /proc."""
+    (tmp_path / ".table.csv.lock").symlink_to(tmp_path / "absent" / "lock")
+    with (
+        pytest.raises(AlloykError, match=r"^cannot write .*table\.csv: No such file"),
+        locked_path(tmp_path / "table.csv"),
+    ):
+        pass
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    opened, gone = os.open, []
+
+    def open_late(path, *options):
+        if len(gone) < 3:
+            gone.append(path)
+            Path(path).parent.rmdir()
+        return opened(path, *options)
+
+    monkeypatch.setattr("alloyk.locks.os.open", open_late)
+    with locked_folder(tmp_path / "run"):
+        assert (tmp_path / "run" / LOCK_FILE).exists()
+    assert len(gone) == 3
+
+
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "saved_models").touch()
     with (

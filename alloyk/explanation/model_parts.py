@@ -1,6 +1,8 @@
 """The parts of a trained classifier: preprocessing, network, and the score to explain."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.metadata import refuse_channels
+from alloyk.preprocessing.strips import LARGE_PIXELS, looped
 
 # Excludes a class from a sum of powers: its power and gradient are 0 in float32.
 LEFT_OUT = -1e30
@@ -36,7 +39,22 @@ class OpenedClassifier:
 
     def seen(self, raw: np.ndarray) -> np.ndarray:
         """Return the gray image `(H, W)` float32 that the network sees of a raw one `(h, w, c)`."""
-        return np.asarray(self.preprocessing(raw[None].astype(np.float32)))[0, ..., 0]
+        images = keras.ops.convert_to_tensor(raw[None], "float32")
+        preprocess = self._in_strips if raw.size > LARGE_PIXELS else self.preprocessing
+        return np.asarray(preprocess(images))[0, ..., 0]
+
+    @cached_property
+    def _in_strips(self) -> Callable[[Any], Any]:
+        """`preprocessing` for large images, which it would need many copies of."""
+        import tensorflow as tf
+
+        def preprocess(images: Any) -> Any:
+            with looped():
+                return self.preprocessing(images)
+
+        shape = (None, *self.preprocessing.input_shape[1:])
+        signature = [tf.TensorSpec(shape, tf.float32)]
+        return tf.function(preprocess, input_signature=signature, autograph=False)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits `(n, k)` of gray images `(n, H, W)`."""

@@ -193,7 +193,7 @@ def sensitive_first(float_file: FloatFile) -> list[list[NetworkOperator]]:
     """
     groups = layer_groups(float_file.operators)
     images = sensitivity_images(float_file.calibration)
-    pixels = read_calibration(images, float_file.subject.timed_shape)
+    pixels = list(read_calibration(images, float_file.subject.timed_shape))
     expected = _probabilities(float_file.content, pixels)
 
     def error(in_float: Sequence[NetworkOperator]) -> float:

@@ -1,6 +1,6 @@
 """The training images that the ranges of a quantised network's activations are measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,9 @@ MAX_MEASURED = 2000
 
 EXTREMES = 2
 """Lowest and highest images of each measure that go into each draw."""
+
+READ_AHEAD = 4
+"""Images that are read and held together: 300 large frames do not fit into memory."""
 
 MEASURES = ("mean", "largest", "contrast")
 COLUMNS = ("path", "label", "draw", "reason", "sha256")
@@ -155,7 +158,12 @@ def _fill(
 
 def read_calibration(
     images: Sequence[CalibrationImage], shape: tuple[int, int, int]
-) -> list[np.ndarray]:
-    """Read the images as a file for images of `shape` takes them."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda one: as_input(read_image(one.file), shape), images))
+) -> Iterator[np.ndarray]:
+    """Read the images as a file for images of `shape` takes them, `READ_AHEAD` at a time."""
+
+    def read(image: CalibrationImage) -> np.ndarray:
+        return as_input(read_image(image.file), shape)
+
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        for start in range(0, len(images), READ_AHEAD):
+            yield from pool.map(read, images[start : start + READ_AHEAD])

@@ -77,8 +77,10 @@ def _by_size(classifier: keras.Model) -> Callable[[Any], Any]:
             return whole(image)
 
     def forward(image: Any) -> Any:
-        height, width = keras.ops.shape(image)[1:3]
-        large = tf.convert_to_tensor(height * width > LARGE_PIXELS)  # may be known, with flats
+        height, width, channels = keras.ops.shape(image)[1:]
+        large = tf.convert_to_tensor(
+            height * width * channels > LARGE_PIXELS
+        )  # may be known, with flats
         return tf.cond(large, lambda: in_strips(image), lambda: whole(image))
 
     return forward

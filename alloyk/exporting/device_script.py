@@ -30,6 +30,9 @@ MODEL, DESCRIPTION, DETECTOR, CHECKSUMS = "model.tflite", "model.json", "unlike.
 # ITU-R BT.601-7: red, green and blue to gray.
 LUMA = (0.299, 0.587, 0.114)
 
+UNSIGNED, SIGNED = 1, 2
+"""Values of SampleFormat in a TIFF file."""
+
 FAR = 100.0
 """Largest score that a wedge curve gives."""
 
@@ -180,13 +183,24 @@ def read_image(path: str) -> np.ndarray:
             raise ValueError("16-bit colour is not read; save it as 16-bit gray")
         if opened.format == "TIFF" and image.mode != "L" and opened.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
             raise ValueError("white is zero in this file; save it with black as zero")
+        samples = sample_type(opened) if opened.format == "TIFF" else ()
+        if samples == (SIGNED, 8):
+            raise ValueError("signed 8-bit TIFF is not read; save it as 16-bit")
         image = ImageOps.exif_transpose(image)
         if image.mode in ("1", "LA", "La"):
             image = image.convert("L")
         elif image.mode not in ("L", "RGB", "I", "F") and not image.mode.startswith("I;16"):
             image = image.convert("RGB")
         pixels = np.asarray(image)
+        if samples == (UNSIGNED, 32):  # Pillow gives its bits as signed
+            pixels = pixels.view(np.uint32)
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def sample_type(opened: Any) -> tuple[int, int]:
+    """Return SampleFormat and bits of the first sample of an opened TIFF file."""
+    kinds, bits = opened.tag_v2.get(339, (UNSIGNED,)), opened.tag_v2.get(258, (1,))
+    return int(kinds[0]), int(bits[0])
 
 
 def header(classifier: Classifier, threshold: float | None) -> list[str]:

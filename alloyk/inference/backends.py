@@ -3,7 +3,13 @@
 Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
 
+<<<<<<< HEAD
 from collections.abc import Callable, Mapping
+=======
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+>>>>>>> fixe
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,10 +36,12 @@ class Backend(Protocol):
 
     Attributes:
         input_shape: `(height, width, channels)` it takes; None where any number is accepted.
+        outputs: Name of each output → its numbers for one image; None if not known.
         takes_batches: Whether several images of one shape can be passed at once.
     """
 
     input_shape: tuple[int | None, ...]
+    outputs: Mapping[str, int | None]
     takes_batches: bool
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -70,6 +78,7 @@ class KerasBackend:
             raise ModelError(_cannot_load(path, error)) from error
         self.input_shape = tuple(self.model.input_shape[1:])
         self.full_model = _with_features(self.model) if has_detector(path) else self.model
+        self.outputs: Mapping[str, int | None] = _keras_outputs(self.full_model)
         self._to_float32 = partial(tf.cast, dtype=tf.float32)
 
         def whole(images: Any) -> Any:
@@ -89,7 +98,7 @@ class KerasBackend:
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images."""
-        call = self._calls[images.shape[1] * images.shape[2] > self._large]
+        call = self._calls[math.prod(images.shape[1:]) > self._large]
         outputs = call(self._to_float32(images))
         if not isinstance(outputs, dict):
             outputs = {LOGITS: outputs}
@@ -111,6 +120,10 @@ class SavedModelBackend:
             raise ModelError(_cannot_load(path, error)) from error
         ((self._input, spec),) = self._call.structured_input_signature[1].items()
         self.input_shape = tuple(spec.shape[1:])
+        self.outputs: Mapping[str, int | None] = {
+            name: _last_of(output.shape.as_list())
+            for name, output in self._call.structured_outputs.items()
+        }
         self._to_float32 = partial(tf.cast, dtype=tf.float32)
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -139,6 +152,10 @@ class TFLiteBackend:
         self.input_shape: tuple[int | None, ...] = tuple(
             int(size) for size in self._input["shape"][1:]
         )
+        self.outputs: Mapping[str, int | None] = {
+            name: _last_of(output["shape_signature"].tolist())
+            for name, output in self._outputs.items()
+        }
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images; NaN for one whose counts are too large for float32."""
@@ -186,6 +203,9 @@ class ONNXBackend:
         self._outputs = self._session.get_outputs()
         self._refused = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
         self.input_shape: tuple[int | None, ...] = tuple(self._input.shape[1:])
+        self.outputs: Mapping[str, int | None] = {
+            output.name: _last_of(output.shape) for output in self._outputs
+        }
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs of raw images; NaN for one whose counts are too large for float32."""
@@ -248,6 +268,51 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     )
 
 
+<<<<<<< HEAD
+=======
+def in_float32(model: Any) -> Any:
+    """Return a Keras model that computes in float32: itself, or a copy of one in mixed precision.
+
+    Half precision is for training on a GPU: a processor computes it slowly, and TensorFlow Lite
+    has no operators for it. The weights are float32 either way.
+    """
+    import keras
+
+    from alloyk.models.nested import nested_layers
+
+    layers = list(nested_layers(model))
+    mixed = {layer.dtype_policy.name for layer in layers if layer.compute_dtype != "float32"}
+    if not mixed:
+        return model
+    text = json.dumps(keras.saving.serialize_keras_object(model))
+    for name in mixed:
+        text = text.replace(json.dumps(name), '"float32"')
+    copy = keras.saving.deserialize_keras_object(json.loads(text))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _keras_outputs(model: Any) -> dict[str, int | None]:
+    import keras
+
+    # A loaded Sequential has no outputs of its own.
+    found = (model.layers[-1] if isinstance(model, keras.Sequential) else model).output
+    if not isinstance(found, dict):
+        (logits,) = found if isinstance(found, list) else [found]
+        found = {LOGITS: logits}
+    return {name: _last_of(output.shape) for name, output in found.items()}
+
+
+def _last_of(shape: Sequence[Any]) -> int | None:
+    """The last size of an output's shape; None if it is not fixed.
+
+    >>> _last_of([1, 12]), _last_of([1, -1]), _last_of(["batch", "size"])
+    (12, None, None)
+    """
+    return shape[-1] if shape and isinstance(shape[-1], int) and shape[-1] >= 0 else None
+
+
+>>>>>>> fixe
 def _with_features(model: Any) -> Any:
     from alloyk.models.pooled import with_features
 

@@ -3,6 +3,7 @@
 A `.tflite` file needs LiteRT, NumPy and Pillow only: nothing else is imported for it.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from alloyk.inference.abstention import abstaining, run_thresholds, threshold_fo
 from alloyk.inference.backends import BACKENDS, Backend, model_file
 from alloyk.inference.measurements import curve_of, statistics_of
 from alloyk.inference.metadata import ModelMetadata, read_metadata
+from alloyk.inference.metadata_fit import refuse_misfit
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_file import read_detector
 from alloyk.inference.results import Classification, joined
@@ -33,7 +35,8 @@ from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.targets import LOGITS
 
-# A batch holds as many pixels or less: equalising needs some ten arrays of that size.
+# A batch holds as many pixels of all channels or less: equalising needs some ten arrays of that
+# size.
 BATCH_PIXELS = 2**22
 
 
@@ -64,6 +67,7 @@ class Classifier:
         self.backend: Backend = BACKENDS[kind](file, threads)
         self.input_shape = self.backend.input_shape
         self.detector = read_detector(file)
+        refuse_misfit(self.path, self.metadata, self.detector, self.backend)
 
     def predict(
         self,
@@ -139,11 +143,11 @@ class Classifier:
         for item, image in images:
             by_shape.setdefault(image.shape, []).append((item, image))
         for shape, group in by_shape.items():
-            fitting = BATCH_PIXELS // (shape[0] * shape[1])
+            fitting = BATCH_PIXELS // math.prod(shape)
             size = max(1, fitting) if self.backend.takes_batches else 1
             for first in range(0, len(group), size):
                 part = group[first : first + size]
-                if shape[0] * shape[1] > BATCH_PIXELS:  # held once, in its own type
+                if fitting == 0:  # held once, in its own type
                     yield [part[0][0]], part[0][1][None]
                     continue
                 raw = np.empty((len(part), *shape), np.float32)  # no copy in another type
@@ -254,7 +258,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Classification]:
         with self._progress.task("classifying", len(self)) as advance:
-            for chunk in chunks(self._items, self._files):
+            for chunk in chunks(self._items, self._files, self._classifier.channels):
                 yield self.classified(chunk)
                 advance(len(chunk))
 

@@ -1,13 +1,17 @@
 """Metadata in a model file: its classes and its outputs."""
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from alloyk import __version__
 from alloyk.errors import DataError, ModelError
+from alloyk.errors import reason as shortened
 from alloyk.imaging import ChannelChoice, FileSettings, PageChoice, RawLayout, shown
 from alloyk.inference.members import UNREADABLE, read_member, replace_member, write_member
+from alloyk.targets import LOGITS
 
 MEMBER = "alloyk.json"
 # Names of the one function and of the class output of an exported model.
@@ -98,23 +102,75 @@ def read_metadata(model: Path) -> ModelMetadata:
     model = Path(model)
     try:
         found = json.loads(read_member(model, MEMBER))
-        known = {field.name for field in fields(ModelMetadata)}
-        found = {key: value for key, value in found.items() if key in known}
-        found["classes"] = tuple(found["classes"])
-        found["depths"] = tuple(found.get("depths", ()))
-        if found.get("brightest") is not None:
-            found["brightest"] = tuple(found["brightest"])
-        if found.get("raw") is not None:
-            found["raw"] = RawLayout.of(found["raw"])
-        if found.get("channels") is not None:
-            found["channels"] = ChannelChoice.of(found["channels"])
-        thresholds = found.get("thresholds", {})
-        found["thresholds"] = {float(rate): float(value) for rate, value in thresholds.items()}
-        return ModelMetadata(**found)
-    # Missing, cut short, damaged, not an object, an entry missing: the remedy is the same.
-    except (*UNREADABLE, DataError, TypeError, AttributeError) as error:
-        reason = "it does not exist" if not model.exists() else "its class names are missing"
-        raise ModelError(
-            "a model must be made by alloyk (a run folder, .keras, .tflite, .onnx or SavedModel), "
-            f"got {shown(model)}: {reason}; export or train it again"
-        ) from error
+    # Missing, cut short or damaged: the remedy is the same.
+    except UNREADABLE as error:
+        reason = "its class names are missing" if model.exists() else "it does not exist"
+        raise _not_of_alloyk(model, reason) from error
+    if not isinstance(found, dict) or not _is_valid("classes", found):
+        raise _not_of_alloyk(model, "its class names are missing")
+    for name in _VALID:
+        if not _is_valid(name, found):
+            raise _not_of_alloyk(model, f"the entry {name!r} of its metadata is missing or damaged")
+    try:
+        return _metadata_of(found)
+    except (DataError, ValueError, TypeError, AttributeError) as error:
+        raise _not_of_alloyk(model, f"its metadata is damaged ({shortened(error)})") from error
+
+
+def _metadata_of(found: dict[str, Any]) -> ModelMetadata:
+    """The metadata from the entries of a file; entries of later versions are ignored."""
+    known = {field.name for field in fields(ModelMetadata)}
+    found = {key: value for key, value in found.items() if key in known}
+    found["classes"] = tuple(found["classes"])
+    found["depths"] = tuple(found.get("depths", ()))
+    if found.get("brightest") is not None:
+        found["brightest"] = tuple(found["brightest"])
+    if found.get("raw") is not None:
+        found["raw"] = RawLayout.of(found["raw"])
+    if found.get("channels") is not None:
+        found["channels"] = ChannelChoice.of(found["channels"])
+    thresholds = found.get("thresholds", {})
+    found["thresholds"] = {float(rate): float(value) for rate, value in thresholds.items()}
+    return ModelMetadata(**found)
+
+
+def _is_valid(name: str, found: dict[str, Any]) -> bool:
+    """Whether an entry has the right type, or is missing and may be."""
+    return _VALID[name](found[name]) if name in found else name not in _REQUIRED
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+
+
+def _are_named_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and _are_numbers(value.values())
+
+
+_REQUIRED = ("classes", "output", "simulated")
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "classes": lambda value: _are_texts(value) and len(value) > 0,
+    "output": lambda value: value in (LOGITS, PROBABILITIES),
+    "simulated": lambda value: isinstance(value, bool),
+    "spreads": _are_named_numbers,
+    "depths": _are_texts,
+    "brightest": lambda value: (
+        value is None or (isinstance(value, list) and len(value) == 2 and _are_numbers(value))
+    ),
+    "page": lambda value: value is None or value in ("mean", "each") or isinstance(value, int),
+    "hdf5_path": lambda value: value is None or isinstance(value, str),
+    "thresholds": _are_named_numbers,
+    "alloyk": lambda value: isinstance(value, str),
+}
+"""Entry of a file → whether its value has the right type; `raw` and `channels` check themselves."""
+
+
+def _not_of_alloyk(model: Path, reason: str) -> ModelError:
+    return ModelError(
+        "a model must be made by alloyk (a run folder, .keras, .tflite, .onnx or SavedModel), "
+        f"got {shown(model)}: {reason}; export or train it again"
+    )

@@ -21,9 +21,7 @@ import numpy as np
 
 from alloyk.inference.raw_statistics import MARGINS
 from alloyk.inference.wedge_curve import NAMES as CURVE
-
-FEATURES = "features"
-"""Name of the model output that holds the pooled features, then the coarse image."""
+from alloyk.targets import FEATURES as FEATURES
 
 FALSE_ALARMS = 0.01
 """Target false-alarm rate on images like the training images."""

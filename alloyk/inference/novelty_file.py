@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from alloyk.inference.members import UNREADABLE, read_member, write_member
+from alloyk.errors import ModelError, reason
+from alloyk.imaging import shown
+from alloyk.inference.members import read_member, write_member
 from alloyk.inference.novelty import NoveltyDetector
 from alloyk.inference.raw_statistics import NAMES
 
@@ -55,20 +57,39 @@ def has_detector(model: Path) -> bool:
 
 
 def read_detector(model: Path) -> NoveltyDetector | None:
-    """Return the detector of a model file; None where there is none, or none that can be read."""
+    """Return the detector of a model file; None if it has none.
+
+    Raises:
+        ModelError: The detector is damaged.
+    """
     try:
-        content = read_member(model, MEMBER)
-        with np.load(io.BytesIO(content)) as archive:
-            values: dict[str, Any] = {
-                one.name: archive[one.name]
-                for one in fields(NoveltyDetector)
-                if one.name in archive or one.name not in LATER
-            }
-            names = archive["statistics"].tolist() if "statistics" in archive else FIRST_NAMES
-            values["lowest"] = _with_all_statistics(values["lowest"], names, -ANY)
-            values["highest"] = _with_all_statistics(values["highest"], names, ANY)
-    except UNREADABLE:
-        return None
+        try:
+            content = read_member(model, MEMBER)
+        except (KeyError, FileNotFoundError):
+            return None
+        return _detector_of(content)
+    # zipfile, zlib and NumPy raise nearly anything on damaged bytes.
+    except Exception as error:
+        raise ModelError(
+            f"the detector of unlike images in {shown(model)} is damaged ({reason(error)}); export "
+            "or train the model again"
+        ) from error
+
+
+def _detector_of(content: bytes) -> NoveltyDetector:
+    """The detector in the bytes of an `.npz` file."""
+    with np.load(io.BytesIO(content)) as archive:
+        # A field whose name is damaged must not count as one that an earlier version lacks.
+        if (damaged := archive.zip.testzip()) is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        values: dict[str, Any] = {
+            one.name: archive[one.name]
+            for one in fields(NoveltyDetector)
+            if one.name in archive or one.name not in LATER
+        }
+        names = archive["statistics"].tolist() if "statistics" in archive else FIRST_NAMES
+    values["lowest"] = _with_all_statistics(values["lowest"], names, -ANY)
+    values["highest"] = _with_all_statistics(values["highest"], names, ANY)
     for one in fields(NoveltyDetector):
         if one.type is float and one.name in values:
             values[one.name] = float(values[one.name])

@@ -166,18 +166,21 @@ def _as_image(array: np.ndarray, channels: int) -> np.ndarray:
     return image[..., : 1 if image.shape[2] < 3 else 3]  # without alpha
 
 
-def chunks(items: Sequence[Item], files: FileSettings = NO_SETTINGS) -> Iterator[list[Item]]:
+def chunks(
+    items: Sequence[Item], files: FileSettings = NO_SETTINGS, channels: int = 1
+) -> Iterator[list[Item]]:
     """Yield the items in order, as many at a time as are decoded together.
 
     Args:
         items: Images.
         files: How raw and HDF5 files are read.
+        channels: Channels of an image in files.
     """
     chunk: list[Item] = []
     pixels = 0
     for item in items:
         with assume_files(files):
-            needed = _pixels_of(item)
+            needed = _pixels_of(item, channels)
         full = len(chunk) == READ_AHEAD or pixels + needed > READ_AHEAD_PIXELS
         if chunk and (full or item.shard != chunk[-1].shard):
             yield chunk
@@ -188,14 +191,15 @@ def chunks(items: Sequence[Item], files: FileSettings = NO_SETTINGS) -> Iterator
         yield chunk
 
 
-def _pixels_of(item: Item) -> int:
+def _pixels_of(item: Item, channels: int) -> int:
+    """Pixels of all channels."""
     if not isinstance(item.source, str):
-        return int(item.source.shape[0] * item.source.shape[1])
+        return item.source.size
     try:
         height, width = image_size(item.source)
     except AlloykError:
         return 0  # reading it gives the reason
-    return height * width
+    return height * width * channels
 
 
 def decoded(

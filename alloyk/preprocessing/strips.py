@@ -16,7 +16,7 @@ from typing import Any
 from keras import ops
 
 LARGE_PIXELS = 2**22
-"""Images with more pixels are to be visited in strips."""
+"""Images with more pixels, of all channels, are to be visited in strips."""
 
 STRIP_PIXELS = 2**19
 """Pixels of a strip: its copies stay in the cache."""

@@ -6,6 +6,7 @@ file, and `cells` parses numbers.
 
 from alloyk.targets.columns import (
     ALLOY,
+    FEATURES,
     LOGITS,
     Target,
     check_tasks,
@@ -20,6 +21,7 @@ from alloyk.targets.columns import (
 
 __all__ = [
     "ALLOY",
+    "FEATURES",
     "LOGITS",
     "Target",
     "check_tasks",

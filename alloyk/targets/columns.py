@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 ALLOY = "alloy"
 # Name of the alloy's output in a network with several tasks.
 LOGITS = "logits"
+FEATURES = "features"
+"""Name of the model output that holds the pooled features, then the coarse image."""
+# Other outputs of a network or of an exported file.
+RESERVED = (LOGITS, "probabilities", FEATURES)
 # Task → its possible columns, in order of preference: true before nominal thickness.
 SHORTHANDS = {"thickness": ("true_thickness_mm", "thickness_mm", "thickness")}
 # Always text: plate 007 is not 7.
@@ -56,12 +60,12 @@ def target_columns(tasks: Sequence[str], table: "pd.DataFrame") -> tuple[str, ..
         raise DataError(
             f"model.tasks must have each column once, got {twice[0]} twice; remove one task"
         )
-    names = [LOGITS, "probabilities"]
+    names = [*RESERVED]
     for column in columns:
         if plain_name(column) in names:
             raise DataError(
                 f"model.tasks: output names must differ, got {column!r}, which is too similar to "
-                "another one; rename the column in the manifest"
+                f"another one or to {', '.join(RESERVED)}; rename the column in the manifest"
             )
         names.append(plain_name(column))
     return tuple(columns)

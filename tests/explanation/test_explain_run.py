@@ -14,10 +14,11 @@ from tiny_run import CLASSES, write_dataset, write_run
 from alloyk import explanation as explain
 from alloyk.cli import main
 from alloyk.errors import AlloykError
-from alloyk.explanation import most_and_least_confident
+from alloyk.explanation import model_parts, most_and_least_confident
 from alloyk.explanation.model_parts import open_classifier
 from alloyk.imaging import read_image
 from alloyk.inference.metadata import ModelMetadata, read_metadata, write_metadata
+from alloyk.preprocessing import strips
 from alloyk.reporting import write_report
 from alloyk.runs.predictions import Predictions, read_predictions
 
@@ -37,6 +38,26 @@ def trained(data, tmp_path_factory):
 @pytest.fixture
 def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "cnn")
+
+
+def test_a_large_image_is_preprocessed_in_strips_to_the_same(run, data, monkeypatch):
+    """As a whole, a frame of 4096² takes 3 GB."""
+    opened = open_classifier(run)
+    raw = read_image(next(iter(sorted(data.rglob("*.png")))))
+    whole = opened.seen(raw)
+    visited = []
+
+    def recorded(*arguments):
+        visited.append(strips.is_looped())
+        return loop_rows(*arguments)
+
+    loop_rows = strips._loop_rows
+    monkeypatch.setattr(strips, "_loop_rows", recorded)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 500)
+    monkeypatch.setattr(model_parts, "LARGE_PIXELS", raw.size - 1)
+    np.testing.assert_array_equal(opened.seen(raw), whole)
+    assert visited
+    assert all(visited)
 
 
 def test_most_and_least_confident_of_each_class():

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from tiny_run import raw_image
 
 from alloyk.cli import main
 from alloyk.errors import ConfigError, OptionError
+from alloyk.exporting import device_script
 from alloyk.exporting.bundle import export_bundle, write_bundle
+from alloyk.imaging import read_image
 from alloyk.inference import load
 from alloyk.inference.novelty import FAR
 from alloyk.inference.novelty_file import read_detector, write_detector
@@ -168,6 +171,21 @@ def test_an_image_with_values_that_are_no_counts_is_refused(bundle, environment,
     assert [row["error"] for row in rows] == [reason] * 3
     assert done.returncode == 1
     assert "Warning" not in done.stderr
+
+
+def test_tiff_has_the_counts_that_alloyk_reads_or_is_refused(tmp_path):
+    """Pillow reads uint32 as int32, and int8 as uint8."""
+    counts = np.array([[2**31 + 5, 7], [2**32 - 256, 2]])
+    for number, dtype in enumerate(("uint8", "uint16", "int16", "uint32", "int32", "float32")):
+        path = tmp_path / f"{number}.tif"
+        image = counts.astype(dtype)
+        tifffile.imwrite(path, image, photometric="minisblack")
+        found = device_script.read_image(str(path))
+        np.testing.assert_array_equal(found[..., 0], image)
+        np.testing.assert_array_equal(found, read_image(path))
+    tifffile.imwrite(tmp_path / "signed.tif", counts.astype(np.int8), photometric="minisblack")
+    with pytest.raises(ValueError, match="signed 8-bit TIFF is not read"):
+        device_script.read_image(str(tmp_path / "signed.tif"))
 
 
 def test_every_file_has_its_checksum_and_a_changed_one_is_refused(

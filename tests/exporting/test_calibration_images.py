@@ -9,7 +9,9 @@ from PIL import Image
 
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
+from alloyk.exporting import calibration
 from alloyk.exporting.calibration import draw_calibration
+from alloyk.imaging import read_image
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,24 @@ def test_no_images_are_refused(dataset):
     empty = ImageDataset(dataset.root, dataset.table.assign(split="val"), ("a", "b"), None, ())
     with pytest.raises(DataError, match=r"needs images of the run's training split, got 0 in"):
         draw_calibration(empty)
+
+
+def test_a_few_images_are_read_at_a_time_in_order(dataset, monkeypatch):
+    images = draw_calibration(dataset, count=6).images
+    expected = [read_image(image.file) for image in images]
+    read = []
+
+    def recorded(file):
+        read.append(file)
+        return read_image(file)
+
+    monkeypatch.setattr(calibration, "read_image", recorded)
+    shape = expected[0].shape
+    found = calibration.read_calibration(images, shape)
+    np.testing.assert_array_equal(next(found), expected[0])
+    assert len(read) <= calibration.READ_AHEAD < len(images)
+    for image, same in zip(found, expected[1:], strict=True):
+        np.testing.assert_array_equal(image, same)
 
 
 def test_the_manifest_names_each_image(dataset):

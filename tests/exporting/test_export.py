@@ -163,6 +163,17 @@ def test_a_run_computes_large_images_in_strips_as_small_ones(monkeypatch, gray_r
         np.testing.assert_array_equal(in_strips[name], values)
 
 
+def test_the_pixels_of_all_channels_decide_about_strips(monkeypatch, gray_run):
+    backend = load(gray_run).backend
+    calls = tuple(
+        lambda images, way=way: {"logits": tf.constant([way])} for way in ("whole", "strips")
+    )
+    monkeypatch.setattr(backend, "_calls", calls)
+    monkeypatch.setattr(backend, "_large", 300)
+    found = [backend(np.zeros((1, 10, 10, channels)))["logits"][0] for channels in (3, 4)]
+    assert found == [b"whole", b"strips"]
+
+
 def test_savedmodel_keeps_size_channels_and_batch_open(colour_run, colour_exports):
     report = colour_exports["savedmodel"]
     assert report.input_shape == (None, None, None)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class MeanBackend:
     """Logits (mean, 100) of the image: the answer tells which image it was for."""
 
     input_shape = (None, None, None)
+    outputs = types.MappingProxyType({"logits": 2})
     takes_batches = True
     batches = ()
 
@@ -208,6 +210,22 @@ def test_what_is_held_in_memory_is_bounded_by_pixels(tmp_path, classifier, monke
     together = [len(chunk) for chunk in sources.chunks(sources.as_items(paths, None))]
     assert together == [3, 1, 4, 1]  # 72 + 100 + 9 pixels, 400 alone, then by number
     assert len(classifier.predict(paths)) == 9
+
+
+def test_the_pixels_of_all_channels_count(tmp_path, classifier, monkeypatch):
+    """A sample of four channels takes the memory of four images."""
+    from alloyk.inference import sources
+
+    monkeypatch.setattr(sources, "READ_AHEAD_PIXELS", 800)
+    paths = [save(tmp_path / f"{i}.png", 5, (10, 10)) for i in range(4)]
+    items = sources.as_items(paths, None)
+    assert [len(chunk) for chunk in sources.chunks(items)] == [4]
+    assert [len(chunk) for chunk in sources.chunks(items, channels=4)] == [2, 2]
+    arrays = sources.as_items([np.zeros((10, 10, 4))] * 4, None, channels=4)
+    assert [len(chunk) for chunk in sources.chunks(arrays, channels=4)] == [2, 2]
+    monkeypatch.setattr(predict, "BATCH_PIXELS", 800)
+    images = [(item, item.source) for item in arrays]
+    assert [len(batch) for batch, _ in classifier.batches(images)] == [2, 2]
 
 
 @pytest.mark.parametrize(("value", "fault"), [(np.nan, "NaN or inf"), (1e39, "beyond ±3.4e")])

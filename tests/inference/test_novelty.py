@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from tiny_run import raw_image, write_dataset, write_run
 
+from alloyk.errors import ModelError
 from alloyk.exporting import export_run
 from alloyk.inference import load
 from alloyk.inference.novelty import BLOCK, FAR, FEATURES
-from alloyk.inference.novelty_file import detector_content, read_detector, write_detector
+from alloyk.inference.novelty_file import MEMBER, detector_content, read_detector, write_detector
 from alloyk.inference.novelty_fitting import LOCAL, MAX_DIRECTIONS, fit_novelty, with_threshold
 from alloyk.inference.raw_statistics import NAMES, raw_statistics
 from alloyk.inference.tables import format_csv, format_json
@@ -309,6 +311,55 @@ def test_a_detector_with_curves_is_the_same_when_read(tmp_path):
     assert read.curve_threshold == detector.curve_threshold
     assert read.missing_curve_score == FAR
     assert len(detector_content(detector)) < 60_000
+
+
+def same(one, other):
+    return all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name), equal_nan=True)
+        for field in fields(one)
+    )
+
+
+def test_a_model_without_a_detector_has_none(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w"):
+        pass
+    assert read_detector(tmp_path / "model.keras") is None
+    assert read_detector(tmp_path) is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_damaged_detector_is_refused(tmp_path, kind):
+    """Without an error, images unlike those of training would no longer be marked."""
+    detector = with_curves(wedge_curves(20), wedge_curves(20, seed=5))
+    content = detector_content(detector)
+    if kind == "folder":
+        model, file, start = tmp_path, tmp_path / MEMBER, 0
+    else:
+        model = file = tmp_path / "model.tflite"
+        start = 30 + len(MEMBER)  # behind the local header of the zip archive
+    write_detector(model, detector)
+    whole = file.read_bytes()
+    assert whole[start : start + len(content)] == content
+    errors = []
+    for place in RNG(0).integers(0, len(content), 200):
+        damaged = bytearray(whole)
+        damaged[start + place] ^= 1
+        file.write_bytes(damaged)
+        try:
+            found = read_detector(model)
+        except ModelError as error:
+            errors.append(str(error))
+        else:
+            assert found is not None
+            assert same(found, detector)  # the byte was a date or the like
+    assert len(errors) == 200 if kind == "file" else len(errors) > 100
+    text = f"the detector of unlike images in {model} is damaged ("
+    assert all(error.startswith(text) for error in errors)
+    if kind == "folder":
+        before, _, after = whole.rpartition(b"curve_bank")  # in the table of contents
+        file.write_bytes(before + b"curve_bans" + after)
+        with pytest.raises(ModelError, match="is damaged"):
+            read_detector(model)
 
 
 def test_equal_curves_are_finite():

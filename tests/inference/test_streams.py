@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import tracemalloc
+import types
 import warnings
 import weakref
 import zipfile
@@ -31,6 +32,7 @@ class LogitIsMean:
     """Logits (mean, 100) of an image."""
 
     input_shape = (None, None, None)
+    outputs = types.MappingProxyType({"logits": 2})
     takes_batches = True
 
     def __init__(self, path, threads=None):

@@ -51,6 +51,7 @@ def test_columns_keep_the_order_of_the_tasks():
         (["alloy", "thickness", "thickness_mm"], "each column once, got thickness_mm twice"),
         (["alloy", "flag"], "column flag must be a number or empty, got 'True'"),
         (["alloy", "logits"], "output names must differ, got 'logits'"),
+        (["alloy", "features"], "output names must differ, got 'features'"),
         (["alloy", "a b", "a_b"], "output names must differ, got 'a_b'"),
     ],
 )  # fmt: skip
@@ -58,6 +59,7 @@ def test_columns_that_cannot_be_learnt_are_named(tasks, message):
     table = table_of(
         thickness_mm=[1.0, 2, 1, 2], wedge=[5, 6, 7, 8], note=["thin", "2", "3", "4"],
         plate_id=["1", "2", "3", "4"], flag=[True, False, True, True], logits=[1, 2, 3, 4],
+        features=[1, 2, 3, 4],
     ).assign(**{"a b": [1, 2, 3, 4], "a_b": [1, 2, 3, 4]})  # fmt: skip
     if tasks[1] in ("thicknes", "plate_id"):
         table = table.drop(columns=["logits", "a b", "a_b"])
