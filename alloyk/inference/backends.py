@@ -3,13 +3,8 @@
 Only the required kind is imported: a `.tflite` file runs without TensorFlow.
 """
 
-<<<<<<< HEAD
-from collections.abc import Callable, Mapping
-=======
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
->>>>>>> fixe
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -268,30 +263,6 @@ def model_file(path: str | Path) -> tuple[str, Path]:
     )
 
 
-<<<<<<< HEAD
-=======
-def in_float32(model: Any) -> Any:
-    """Return a Keras model that computes in float32: itself, or a copy of one in mixed precision.
-
-    Half precision is for training on a GPU: a processor computes it slowly, and TensorFlow Lite
-    has no operators for it. The weights are float32 either way.
-    """
-    import keras
-
-    from alloyk.models.nested import nested_layers
-
-    layers = list(nested_layers(model))
-    mixed = {layer.dtype_policy.name for layer in layers if layer.compute_dtype != "float32"}
-    if not mixed:
-        return model
-    text = json.dumps(keras.saving.serialize_keras_object(model))
-    for name in mixed:
-        text = text.replace(json.dumps(name), '"float32"')
-    copy = keras.saving.deserialize_keras_object(json.loads(text))
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def _keras_outputs(model: Any) -> dict[str, int | None]:
     import keras
 
@@ -312,7 +283,6 @@ def _last_of(shape: Sequence[Any]) -> int | None:
     return shape[-1] if shape and isinstance(shape[-1], int) and shape[-1] >= 0 else None
 
 
->>>>>>> fixe
 def _with_features(model: Any) -> Any:
     from alloyk.models.pooled import with_features
 
