@@ -30,7 +30,7 @@ def network():
 def test_a_split_in_parts_gives_what_it_gives_as_a_whole(network, split, monkeypatch):
     outputs = network.predict(split.images.array, verbose=0)
     detector = fit_novelty(outputs[FEATURES], np.zeros((300, 7)), COARSE_SIDE**2)
-    monkeypatch.setattr(predicting, "AT_ONCE", 128)
+    monkeypatch.setattr(predicting, "CHUNK_IMAGES", 128)
     found = predict_split(network, split, detector)
     expected = keras.ops.softmax(outputs["logits"])
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
