@@ -175,7 +175,7 @@ def inner_class_notes(paths: Iterable[str]) -> list[str]:
 
 
 def only_class_hint(root: Path, paths: Sequence[str], given_by: str) -> str:
-    """Hint that there may be classes in the only one, or in a folder called `flat` or `dark`."""
+    """Advice where one class is left: look inside it, or at folders called `flat` or `dark`."""
     references = sorted(path.name for path in root.iterdir() if is_reference(f"{path.name}/"))
     if references and given_by == "folders":
         return f" (beside {few(references)}, which is for flat and dark frames; rename a class)"

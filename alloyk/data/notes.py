@@ -42,7 +42,7 @@ def repeat_notes(repeats: Mapping[str, str]) -> list[str]:
 
 
 def reference_notes(paths: Sequence[str]) -> list[str]:
-    """Describe the folders whose images are no images of a class."""
+    """Describe the images of flat and dark frames that were left out, by their folders."""
     folders = Counter(path.split("/", 1)[0] for path in paths if "/" in path)
     if not folders:
         return []

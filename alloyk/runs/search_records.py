@@ -82,7 +82,7 @@ class TrialRecords:
                 self._trials[name] = _trial(name, file)
 
     def refuse_gap(self) -> None:
-        """Raise if the record of a trial is missing whose successors are there.
+        """Raise if the record of a trial is missing but later trials have theirs.
 
         Raises:
             ModelError: Names the file.

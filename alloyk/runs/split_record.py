@@ -25,7 +25,7 @@ SKIPPED = "skipped"
 """Value of `split` for an unreadable image that was left out."""
 
 _COLUMNS = ("path", "label", "split", "sha256")
-# An image that several runs used differently counts as the first of these.
+# Runs may use one image in different splits: it then counts as in the first of these.
 _PRECEDENCE = (*SPLITS, SKIPPED)
 _DIGITS = 12
 
