@@ -22,7 +22,7 @@ from alloyk.preprocessing.for_dataset import preprocessing_for
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import refuse_changed_data
 from alloyk.training.build import build_network
-from alloyk.training.fit import set_up_keras
+from alloyk.training.keras_setup import set_up_keras
 from alloyk.training.predicting import predict_split
 from alloyk.training.run import complete_run
 from alloyk.training.splits import load_splits, open_training_data, standardization_for

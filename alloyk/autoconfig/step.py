@@ -67,7 +67,7 @@ def _measure(config: Config, class_counts: list[int]) -> dict[str, Any]:
     """Measure in this process."""
     import tensorflow as tf
 
-    from alloyk.training.fit import set_up_keras
+    from alloyk.training.keras_setup import set_up_keras
     from alloyk.training.step_cost import measure_configuration
 
     started = time.monotonic()

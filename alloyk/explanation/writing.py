@@ -20,7 +20,7 @@ from alloyk.files import few
 from alloyk.imaging import shown
 from alloyk.plots.style import Axes
 from alloyk.runs.destination import refuse_other_run
-from alloyk.runs.folder import EXPLANATION, OVERVIEW
+from alloyk.runs.file_names import EXPLANATION, OVERVIEW
 from alloyk.runs.json_file import read_json
 from alloyk.runs.run_data import refuse_in_run_data
 

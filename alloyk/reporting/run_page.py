@@ -30,7 +30,8 @@ from alloyk.reporting.page import (
 from alloyk.reporting.pictures import PLACED, pictures
 from alloyk.reporting.provenance import data_blocks, kind_of_model, provenance_blocks
 from alloyk.reporting.stress import stress_blocks
-from alloyk.runs.folder import OVERVIEW, RunFolder
+from alloyk.runs.file_names import OVERVIEW
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.metrics import Metrics
 from alloyk.runs.predictions import Predictions
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alloyk.reporting.page import Block, Cell, Figures, Picture, Table
 from alloyk.robustness.table import CLEAN, read_rows
-from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE
+from alloyk.runs.file_names import STRESS_FIGURE, STRESS_TABLE
 
 
 def stress_blocks(folder: Path) -> list[Block]:

@@ -27,7 +27,8 @@ from alloyk.robustness.table import (
     write_rows,
 )
 from alloyk.runs.destination import refuse_other_files, refuse_other_run
-from alloyk.runs.folder import STRESS_FIGURE, STRESS_TABLE, STRESS_TEXT, RunFolder
+from alloyk.runs.file_names import STRESS_FIGURE, STRESS_TABLE, STRESS_TEXT
+from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import open_run_data, refuse_in_run_data
 
 MAX_IMAGES = 300

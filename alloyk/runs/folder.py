@@ -1,19 +1,18 @@
-"""A run folder: the only module with the names and contents of its files."""
+"""A run folder: the content of its files as typed objects."""
 
 from collections.abc import Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from alloyk.data.manifest import dataset_name
 from alloyk.errors import ModelError
-from alloyk.files import sha256, whole_file
+from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.runs.activation_ranges import ActivationRange, read_activation_ranges
 from alloyk.runs.ensemble import Ensemble
 from alloyk.runs.facts import Facts
+from alloyk.runs.file_names import EXPLANATION, OVERVIEW, RunFiles
 from alloyk.runs.history import History, read_history
 from alloyk.runs.json_file import read_json, write_json
 from alloyk.runs.metrics import Metrics
@@ -23,14 +22,8 @@ from alloyk.runs.settings import RunSettings
 from alloyk.runs.split_record import SplitRecord, read_split_record
 from alloyk.settings.dialect import read_yaml
 
-EXPLANATION = "explanation.json"
-OVERVIEW = "overview.png"
-STRESS_TABLE = "stress.csv"
-STRESS_TEXT = "stress.md"
-STRESS_FIGURE = "stress.png"
 
-
-class RunFolder:
+class RunFolder(RunFiles):
     """A run: its files by name, and their content as typed objects.
 
     A run is what `alloyk train`, `alloyk ensemble` and `alloyk cross-validate` leave; an evaluation
@@ -39,151 +32,11 @@ class RunFolder:
 
     Args:
         path: The folder; it need not exist.
-
-    Attributes:
-        path: The folder.
-        config_file: `config.yaml`, everything resolved.
-        plan_file: `plan.yaml`, the settings made from the data set, each with its reason.
-        lineage_file: `lineage.json`, the schedule of settings that the run repeats.
-        ranges_file: `activation_ranges.json`, of quantisation-aware training only.
-        model_file: `model.keras`, from a raw image to logits.
-        history_file: `history.csv`, one row per epoch.
-        split_file: `split.csv`, which images the run was trained on.
-        facts_file: `facts.json`.
-        metrics_file: `metrics.json`.
-        report_file: `report.txt`.
-        page_file: `report.html`.
-        breakdown_file: `breakdown.csv`, the metrics by condition.
-        folds_file: `folds.csv`, the metrics of each fold.
-        ensemble_file: `ensemble.yaml`, of an ensemble only.
-        cross_validation_file: `cross_validation.json`, of a cross-validation only.
-        figures_folder: `figures`.
-        checkpoint_folder: `checkpoint`, while the run is trained.
-        tensorboard_folder: `tensorboard`.
-        stress_folder: `stress`, of a stress test only.
-        exports_folder: `exports`, files for devices.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.config_file = self.path / "config.yaml"
-        self.plan_file = self.path / "plan.yaml"
-        self.lineage_file = self.path / "lineage.json"
-        self.ranges_file = self.path / "activation_ranges.json"
-        self.model_file = self.path / "model.keras"
-        self.history_file = self.path / "history.csv"
-        self.split_file = self.path / "split.csv"
-        self.facts_file = self.path / "facts.json"
-        self.metrics_file = self.path / "metrics.json"
-        self.report_file = self.path / "report.txt"
-        self.page_file = self.path / "report.html"
-        self.breakdown_file = self.path / "breakdown.csv"
-        self.folds_file = self.path / "folds.csv"
-        self.ensemble_file = self.path / "ensemble.yaml"
-        self.cross_validation_file = self.path / "cross_validation.json"
-        self.figures_folder = self.path / "figures"
-        self.checkpoint_folder = self.path / "checkpoint"
-        self.tensorboard_folder = self.path / "tensorboard"
-        self.stress_folder = self.path / "stress"
-        self.exports_folder = self.path / "exports"
-
-    def __repr__(self) -> str:
-        return f"RunFolder({str(self.path)!r})"
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.path.resolve().name
-
-    def predictions_file(self, split: str = "test") -> Path:
-        """Return the predictions file of a split.
-
-        >>> RunFolder("cnn").predictions_file().name, RunFolder("cnn").predictions_file("val").name
-        ('predictions.csv', 'predictions_val.csv')
-        """
-        return self.path / ("predictions.csv" if split == "test" else f"predictions_{split}.csv")
-
-    def baseline_file(self, name: str, split: str = "test") -> Path:
-        """Return the predictions file of a baseline.
-
-        >>> RunFolder("cnn").baseline_file("noise", "val").name
-        'control_noise_val.csv'
-        """
-        end = "" if split == "test" else f"_{split}"
-        return self.path / f"control_{name}{end}.csv"
-
-    def evaluation_folder(self, split: str = "test", data: str | Path | None = None) -> Path:
-        """Return the default folder of an evaluation: the run itself for its own test split.
-
-        Args:
-            split: The split evaluated.
-            data: The data set, if one was named.
-
-        >>> RunFolder("cnn").evaluation_folder("all", "plates/2025/manifest.csv").name
-        'evaluation_2025_all'
-        """
-        if data is not None:
-            return self.path / f"evaluation_{dataset_name(Path(data))}_{split}"
-        return self.path if split == "test" else self.path / f"evaluation_{split}"
-
-    def explanation_folder(self, method: str) -> Path:
-        """Return the default folder of an explanation."""
-        return self.path / f"explain_{method}"
 
     def part(self, name: str) -> "RunFolder":
         """Return one of the training runs of a cross-validation."""
         return RunFolder(self.path / name)
-
-    @property
-    def is_run(self) -> bool:
-        """Whether the folder holds a run, finished or not."""
-        return self.model_file.is_file() or (
-            self.config_file.is_file()
-            and any(
-                file.exists()
-                for file in (
-                    self.checkpoint_folder,
-                    self.split_file,
-                    self.history_file,
-                    self.facts_file,
-                    self.metrics_file,
-                    self.ensemble_file,
-                    self.cross_validation_file,
-                )
-            )
-        )
-
-    def uses(self, name: str) -> bool:
-        """Whether a run or an evaluation keeps something under this name, or may once do so.
-
-        >>> RunFolder("cnn").uses("predictions_val.csv"), RunFolder("cnn").uses("cnn.tflite")
-        (True, False)
-        """
-        own = {value.name for value in vars(self).values() if isinstance(value, Path)}
-        folded = name.casefold()  # as some file systems do
-        return folded in own - {self.path.name} or any(
-            fnmatch(folded, pattern.name)
-            for pattern in (
-                self.predictions_file("*"),
-                self.predictions_file(),
-                self.baseline_file("*"),
-                self.evaluation_folder("*"),
-                self.explanation_folder("*"),
-            )
-        )
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run was evaluated, which comes last."""
-        return self.metrics_file.is_file()
-
-    @property
-    def has_evaluation(self) -> bool:
-        """Whether the folder holds predictions of a test split and their metrics."""
-        return self.predictions_file().is_file() and self.metrics_file.is_file()
 
     @property
     def settings(self) -> RunSettings:
@@ -296,19 +149,6 @@ class RunFolder:
         folders = sorted(file.parent for file in self.path.glob(f"*/{EXPLANATION}"))
         complete = [folder for folder in folders if (folder / OVERVIEW).is_file()]
         return [(folder, read_json(folder / EXPLANATION)) for folder in complete]
-
-    def hashes(self) -> dict[str, str]:
-        """Return file name → SHA-256 of the files that the metrics come from."""
-        files = (
-            self.config_file,
-            self.split_file,
-            self.model_file,
-            self.history_file,
-            self.predictions_file(),
-            self.predictions_file("val"),
-            self.metrics_file,
-        )
-        return {file.name: sha256(file) for file in files if file.is_file()}
 
     def require_model(self, expected: str = "a run folder") -> Path:
         """Return `model.keras` of a finished run.

@@ -1,7 +1,7 @@
 """Train a network from scratch or from a checkpoint."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,33 +42,6 @@ from alloyk.training.strategy import (
     synchronize_batch_norm,
 )
 from alloyk.training.time_budget import Workload
-
-
-@contextmanager
-def precision_kept() -> Iterator[None]:
-    """Give Keras back its precision after the block, in which `set_up_keras` may change it."""
-    before = keras.config.dtype_policy()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
-    """Set seeds, deterministic kernels, precision and devices, before a network is built.
-
-    With `over_workers` TensorFlow stays as it is after the import, because the devices of other
-    machines cannot be added later; and the precision is float32, because Keras lets each worker
-    decide alone whether a gradient in float16 is finite.
-    """
-    keras.utils.set_random_seed(config.seed)
-    if config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    precision = config.train.mixed_precision
-    mixed = bool(tf.config.list_physical_devices("GPU")) if precision == "auto" else precision
-    keras.config.set_dtype_policy("mixed_float16" if mixed and not over_workers else "float32")
-    if not over_workers:
-        local_distribution(config.train)  # raises early if a device is missing
 
 
 class _Callbacks(NamedTuple):

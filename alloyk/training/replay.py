@@ -9,7 +9,7 @@ import keras
 from alloyk.config import resolve_config
 from alloyk.runs.lineage import Lineage
 from alloyk.training.checkpoint import epochs_in, weights_digest
-from alloyk.training.fit import set_up_keras
+from alloyk.training.keras_setup import set_up_keras
 from alloyk.training.release import networks_released
 
 logger = logging.getLogger(__name__)

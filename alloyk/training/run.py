@@ -35,7 +35,8 @@ from alloyk.runs.split_record import write_split_record
 from alloyk.runtime.peers import Peers
 from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
 from alloyk.training.fine_tuning import fine_tuning_of
-from alloyk.training.fit import precision_kept, set_up_keras, train_network
+from alloyk.training.fit import train_network
+from alloyk.training.keras_setup import precision_kept, set_up_keras
 from alloyk.training.predicting import fit_detector, predict_split, read_measurements
 from alloyk.training.replay import replay
 from alloyk.training.saving import save_classifier, training_facts

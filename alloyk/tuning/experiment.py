@@ -33,7 +33,8 @@ from alloyk.runs.search_records import (
 )
 from alloyk.runs.search_space import Parameter
 from alloyk.training.checkpoint import weights_digest
-from alloyk.training.fit import precision_kept, set_up_keras, train_network
+from alloyk.training.fit import train_network
+from alloyk.training.keras_setup import precision_kept, set_up_keras
 from alloyk.training.predicting import predict_split
 from alloyk.training.release import networks_released
 from alloyk.training.splits import Split, load_splits, open_training_data
