@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from alloyk.csv_lines import csv_line
 from alloyk.errors import AlloykError
 from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder, locked_path
@@ -85,6 +86,19 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.umask(umask)
             unfinished.chmod(0o666 & ~umask)  # mkstemp gives 0600
             os.replace(unfinished, path)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write the rows, the header among them, as one file, whole or not at all.
+
+    Raises:
+        AlloykError: The file cannot be written.
+    """
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        file.writelines(csv_line(row) for row in rows)
 
 
 @contextmanager

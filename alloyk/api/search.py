@@ -1,6 +1,7 @@
 """Search for better settings: `tune` and its result."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class SearchResult:
         return SearchFolder(self.folder)
 
     def _repr_html_(self) -> str:
-        head, *rows = csv.reader(self.trials_text.splitlines())
+        head, *rows = csv.reader(io.StringIO(self.trials_text, newline=""))
         return html_table(f"search {self.folder}", head, rows)
 
 

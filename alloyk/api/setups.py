@@ -1,6 +1,5 @@
 """What is possible at all: the reference ceiling, of one set-up or of many."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,7 @@ def plan(
         [('40',), ('50',)]
     """
     from alloyk.api.results import PlanResult
-    from alloyk.files import files_together
+    from alloyk.files import files_together, write_csv
     from alloyk.runs.destination import refuse_other_files, refuse_other_run
     from alloyk.simulator.ceiling.design import parse_sweeps, plan_rows, plan_setups
     from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
@@ -146,7 +145,8 @@ def plan(
     result = PlanResult(found, f"simulated, preset {preset}, {image_size}×{image_size}")
     if out is not None:
         with files_together(Path(out)) as unfinished:
-            _write_table(unfinished / PLAN_TABLE, plan_rows(found))
+            rows = plan_rows(found)
+            write_csv(unfinished / PLAN_TABLE, [rows[0], *(row.values() for row in rows)])
             result.draw(unfinished / PLAN_FIGURE)
     return result
 
@@ -162,16 +162,3 @@ def _recipe_of(data: Path) -> "Recipe":
             "simulator's images have a known ceiling"
         )
     return load_recipe(file)
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows as CSV."""
-    from alloyk.files import whole_file
-
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

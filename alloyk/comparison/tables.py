@@ -1,13 +1,12 @@
 """One table as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alloyk.csv_lines import csv_line
 from alloyk.files import whole_file
 
 # In Markdown and LaTeX; the CSV file has an empty field.
@@ -107,25 +106,21 @@ def _escaped(text: str) -> str:
 
 def csv_text(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
     """Format a CSV table of full precision; an interval has columns `…_low` and `…_high`."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    header: list[str] = []
-    keys: list[tuple[str, int | None]] = []
+    keys: dict[str, tuple[str, int | None]] = {}
     for column in columns:
-        header.append(column.key)
-        keys.append((column.key, None))
+        keys[column.key] = (column.key, None)
         if column.interval:
-            header += [f"{column.key}_low", f"{column.key}_high"]
-            keys += [(column.interval, 0), (column.interval, 1)]
-    writer.writerow(header)
+            keys[f"{column.key}_low"] = (column.interval, 0)
+            keys[f"{column.key}_high"] = (column.interval, 1)
+    lines = [csv_line(keys)]
     for row in rows:
-        cells = []
-        for key, place in keys:
-            value = row.get(key)
-            value = value[place] if value is not None and place is not None else value
-            cells.append("" if value is None else value)
-        writer.writerow(cells)
-    return file.getvalue()
+        values = ((row.get(key), place) for key, place in keys.values())
+        lines.append(
+            csv_line(
+                value if value is None or place is None else value[place] for value, place in values
+            )
+        )
+    return "".join(lines)
 
 
 def write_table(

@@ -8,10 +8,11 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alloyk.csv_lines import csv_line
 from alloyk.errors import DataError
 from alloyk.files import few
 from alloyk.imaging import shown
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
 # Excel names the separator in a separate first line.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 # Spreadsheets leave them above a table that does not start in the first row.
@@ -123,20 +123,6 @@ def lines_of_table(table: "pd.DataFrame") -> Iterator[str]:
     yield csv_line(map(str, table.columns))
     for cells in zip(*(table[name] for name in table.columns), strict=True):
         yield csv_line("" if cell is None or cell != cell else str(cell) for cell in cells)
-
-
-def csv_line(cells: Iterable[str]) -> str:
-    r"""One line of a CSV file, quoted where a reader could mistake a cell.
-
-    Python's `csv` before 3.13 leaves a carriage return unquoted, which then ends the line.
-
-    >>> csv_line(["000", "a, b", "x\ry"])
-    '000,"a, b","x\ry"\n'
-    """
-    line = ",".join(
-        '"' + cell.replace('"', '""') + '"' if _QUOTED.search(cell) else cell for cell in cells
-    )
-    return (line or '""') + "\n"
 
 
 def _decoded(file: Path) -> str:

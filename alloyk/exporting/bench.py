@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alloyk.data.text_table import csv_line
+from alloyk.csv_lines import csv_line
 from alloyk.errors import ModelError
 from alloyk.exporting.agreement import Agreement, Outputs, Shape, classify, compare
 from alloyk.exporting.proof import PARITY, proof_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.csv_lines import csv_line
 from alloyk.data import ImageDataset
-from alloyk.data.text_table import csv_line
 from alloyk.errors import DataError
 from alloyk.exporting.agreement import as_input
 from alloyk.files import sha256

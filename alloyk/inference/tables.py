@@ -1,12 +1,11 @@
 """Predictions as CSV, JSON or JSON Lines, whole or part by part."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from alloyk.csv_lines import csv_line
 from alloyk.inference.results import Classification
 from alloyk.targets.estimates import ESTIMATE_PREFIX, UNLIKE
 
@@ -36,9 +35,9 @@ class CSVTable:
 
     def add(self, part: Classification) -> str:
         """Return the next rows, below the header if they are the first."""
-        head = [] if self._started else [header(part, self._with_errors)]
+        head = "" if self._started else csv_line(header(part, self._with_errors))
         self._started = True
-        return csv_text(head) + csv_text(cells(part, self._with_errors))
+        return head + "".join(csv_line(row) for row in cells(part, self._with_errors))
 
     def end(self) -> str:
         """Return nothing."""
@@ -117,21 +116,6 @@ def format_json(classified: Classification) -> str:
     """Return a list with an object for each image."""
     table = JSONTable(bool(classified.errors))
     return table.add(classified) + table.end()
-
-
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    r"""Return rows that end in a line feed; a cell of None is empty.
-
-    >>> csv_text([["a.png", None], ["a\rb.png", 2]])
-    'a.png,\n"a\rb.png",2\n'
-    """
-    lines = []
-    for row in rows:
-        line = io.StringIO()
-        # It quotes cells that have a character of the terminator. Readers end a row at any of them.
-        csv.writer(line, lineterminator="\r\n").writerow(row)
-        lines.append(line.getvalue()[:-2] + "\n")
-    return "".join(lines)
 
 
 def json_line(one: Mapping[str, object]) -> str:

@@ -1,6 +1,5 @@
 """Accuracy by manifest column, and one prediction per plate."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from alloyk.data import THICKNESS
 from alloyk.data.binning import MAX_VALUES, conditions_in
 from alloyk.errors import AlloykError
-from alloyk.files import whole_file
+from alloyk.files import write_csv
 from alloyk.metrics.bootstrap import RESAMPLES
 from alloyk.metrics.intervals import accuracy_interval
 from alloyk.runs.predictions import KEY_COLUMNS, Predictions
@@ -116,18 +115,14 @@ def breakdown_tables(
 
 def write_breakdowns(path: Path, tables: Sequence[Breakdown]) -> None:
     """Write the tables one after another as `by,value,images,plates,accuracy,low,high`."""
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["by", "value", *METRICS])
-        for table in tables:
-            rows = (one.itertuples(index=False) for one in (table.conditions, table.metrics))
-            for values, numbers in zip(*rows, strict=True):
-                # NaN is the only value that differs from itself.
-                cells = ["" if x != x else round(x, 6) for x in numbers]
-                writer.writerow([" × ".join(table.columns), " × ".join(values), *cells])
+    rows: list[list[object]] = [["by", "value", *METRICS]]
+    for table in tables:
+        parts = (one.itertuples(index=False) for one in (table.conditions, table.metrics))
+        for values, numbers in zip(*parts, strict=True):
+            # NaN is the only value that differs from itself.
+            cells = [None if x != x else round(x, 6) for x in numbers]
+            rows.append([" × ".join(table.columns), " × ".join(values), *cells])
+    write_csv(path, rows)
 
 
 def informative_columns(predictions: Predictions) -> list[str]:

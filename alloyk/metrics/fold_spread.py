@@ -1,13 +1,12 @@
 """The spread of metrics over the folds of a cross-validation."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alloyk.files import whole_file
+from alloyk.files import write_csv
 from alloyk.metrics.classification import classification_metrics
 from alloyk.runs.predictions import Predictions
 
@@ -65,11 +64,11 @@ def metric_at(metrics: Mapping[str, Any], path: str) -> float | None:
 
 def write_spread(path: Path, spread: Mapping[str, Any], held_out: dict[str, str]) -> None:
     """Write a row per fold, then mean and sd, as `fold,held_out,images,<metric>…`."""
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["fold", "held_out", "images", *SUMMARY_METRICS])
-        for k, name in enumerate(spread["names"]):
-            values = [spread["figures"][name]["values"][k] for name in SUMMARY_METRICS]
-            writer.writerow([name, held_out.get(name, ""), spread["images"][k], *values])
-        for name in ("mean", "sd"):
-            writer.writerow([name, "", "", *(spread["figures"][f][name] for f in SUMMARY_METRICS)])
+    figures = [spread["figures"][name] for name in SUMMARY_METRICS]
+    rows: list[list[object]] = [["fold", "held_out", "images", *SUMMARY_METRICS]]
+    for k, name in enumerate(spread["names"]):
+        values = [figure["values"][k] for figure in figures]
+        rows.append([name, held_out.get(name), spread["images"][k], *values])
+    for name in ("mean", "sd"):
+        rows.append([name, None, None, *(figure[name] for figure in figures)])
+    write_csv(path, rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.errors import DataError
+from alloyk.files import write_csv
 from alloyk.imaging import shown
 from alloyk.inference.novelty import FALSE_ALARMS
 from alloyk.metrics.selective import CONFIDENT
@@ -106,13 +107,12 @@ def _percent(shares: Sequence[float | None]) -> str:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write a row for each disturbance and strength as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            shares = (row.accuracy, row.unlike, row.silent_errors, row.detectable)
-            cells = ["" if share is None else f"{share:.6g}" for share in shares]
-            writer.writerow([row.kind, row.strength, row.unit, row.n, *cells])
+    table: list[Sequence[object]] = [COLUMNS]
+    for row in rows:
+        shares = (row.accuracy, row.unlike, row.silent_errors, row.detectable)
+        cells = [None if share is None else f"{share:.6g}" for share in shares]
+        table.append([row.kind, row.strength, row.unit, row.n, *cells])
+    write_csv(path, table)
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:

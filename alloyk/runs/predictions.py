@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloyk.data.text_table import csv_line
+from alloyk.csv_lines import csv_line
 from alloyk.errors import DataError, ModelError
 from alloyk.files import whole_file
 from alloyk.imaging import shown
@@ -188,7 +188,7 @@ def write_predictions(
         unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         file.write(csv_line(header))
-        file.writelines(csv_line(map(str, row)) for row in zip(*columns, strict=True))
+        file.writelines(csv_line(row) for row in zip(*columns, strict=True))
 
 
 def _renamed(names: Sequence[str], ours: Sequence[str]) -> list[str]:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from alloyk.csv_lines import csv_line
 from alloyk.errors import ConfigError, DataError, reason
 from alloyk.files import sync_folder, writing
 from alloyk.imaging import shown
-from alloyk.inference.tables import csv_text, json_line
+from alloyk.inference.tables import json_line
 from alloyk.locks import locked_path
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Journal:
                 self._size = sum(map(len, records))
                 self._remove_rest(content[self._size :])
                 if self._is_csv and self._size == 0:
-                    self._append(csv_text([self._columns]))
+                    self._append(csv_line(self._columns))
             self._resources = resources.pop_all()
 
     def __enter__(self) -> "Journal":
@@ -87,7 +88,7 @@ class Journal:
             AlloykError: The file cannot be written, such as on a full disk.
         """
         if self._is_csv:
-            text = csv_text([row.get(name) for name in self._columns] for row in rows)
+            text = "".join(csv_line(map(row.get, self._columns)) for row in rows)
         else:
             text = "".join(json_line(row) for row in rows)
         with writing(self.path):
@@ -110,7 +111,7 @@ class Journal:
         """Remove an incomplete last row; refuse a file that does not begin like such a table."""
         if not rest:
             return
-        begin = csv_text([self._columns]).encode() if self._is_csv else b'{"path": '
+        begin = csv_line(self._columns).encode() if self._is_csv else b'{"path": '
         if self._size == 0 and rest[: len(begin)] != begin[: len(rest)]:
             raise ConfigError(
                 f"{shown(self.path)} must be a table of `alloyk predict --watch`, but does not "

@@ -6,7 +6,6 @@ is kept in records (`alloyk.runs.search_records`). Every worker of a search runs
 (`alloyk.tuning.loop`); a resumed search is one more worker.
 """
 
-import csv
 import logging
 import multiprocessing
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 
 from alloyk.config import write_config
 from alloyk.errors import AlloykError, ConfigError
-from alloyk.files import few, whole_file
+from alloyk.files import few, whole_file, write_csv
 from alloyk.imaging import shown
 from alloyk.locks import is_empty
 from alloyk.metrics.certainty import Certainty, metric_of, trial_certainties
@@ -301,24 +300,21 @@ def _write_trials(
     folds: int,
 ) -> None:
     """One row per trial, the best first; one that failed has no value."""
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        columns = (name, f"{name}_low", f"{name}_high", "tied_with_best")
-        of_folds = [f"{monitor}_fold_{fold}" for fold in range(1, folds + 1)]
-        writer.writerow(["trial", monitor, *keys.values(), *columns, *of_folds, "epochs", "seconds",
-                         "error"])  # fmt: skip
-        for trial in trials:
-            values = [as_yaml(trial.values[key]) if key in trial.values else "" for key in keys]
-            one = certain.get(trial.name)
-            compared = (
-                ("", "", "", "")
-                if one is None
-                else (one.value, *(one.interval or ("", "")), "yes" if one.tied else "no")
-            )
-            own: Sequence[object] = trial.folds or [""] * folds
-            row = (trial.name, trial.result, *values, *compared, *own, trial.epochs, trial.seconds,
-                   trial.error)  # fmt: skip
-            writer.writerow(["" if cell is None else cell for cell in row])
+    compared_columns = (name, f"{name}_low", f"{name}_high", "tied_with_best")
+    of_folds = [f"{monitor}_fold_{fold}" for fold in range(1, folds + 1)]
+    rows: list[Sequence[object]] = [
+        ("trial", monitor, *keys.values(), *compared_columns, *of_folds, "epochs", "seconds",
+         "error"),
+    ]  # fmt: skip
+    for trial in trials:
+        values = [as_yaml(trial.values[key]) if key in trial.values else None for key in keys]
+        one = certain.get(trial.name)
+        compared = (
+            [None] * len(compared_columns)
+            if one is None
+            else [one.value, *(one.interval or (None, None)), "yes" if one.tied else "no"]
+        )
+        own: Sequence[object] = trial.folds or [None] * folds
+        rows.append((trial.name, trial.result, *values, *compared, *own, trial.epochs,
+                     trial.seconds, trial.error))  # fmt: skip
+    write_csv(path, rows)

@@ -71,7 +71,7 @@ def images(tmp_path_factory):
     turned[0x0112] = 6
     Image.fromarray(raw_image(24, (48, 40), rgb=True)).save(folder / "e.jpg", exif=turned)
     strange = np.random.default_rng(0).integers(0, 60000, (40, 48)).astype(np.uint16)
-    Image.fromarray(strange).save(folder / "f.png")
+    Image.fromarray(strange).save(folder / "f\r.png")
     return sorted(map(str, folder.iterdir()))
 
 
@@ -84,9 +84,12 @@ def script(bundle, environment, *arguments):
         "finally: print(sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
     command = [sys.executable, "-I", "-S", "-B", "-c", code, bundle / "predict.py", "predict.py"]
-    return subprocess.run(
-        [*map(str, command), *map(str, arguments)], capture_output=True, text=True, check=False
+    done = subprocess.run(
+        [*map(str, command), *map(str, arguments)], capture_output=True, check=False
     )
+    # Not with text=True, which would make a line feed of a carriage return in a name.
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+    return done
 
 
 def test_the_script_judges_wedge_curves_as_alloyk_does(tmp_path, environment):
@@ -128,9 +131,9 @@ def test_the_script_says_what_alloyk_says(bundle, environment, images, abstain):
     options = [] if abstain is None else ["--abstain", abstain]
     done = script(bundle, environment, *images, *options)
     assert done.returncode == 0, done.stderr
-    found = list(csv.reader(io.StringIO(done.stdout)))
+    found = list(csv.reader(io.StringIO(done.stdout, newline="")))
     expected = load(MODEL, threads=1).predict(images, abstain=abstain)
-    table = list(csv.reader(io.StringIO(CSVTable(True).add(expected))))
+    table = list(csv.reader(io.StringIO(CSVTable(True).add(expected), newline="")))
     assert found[0] == table[0]
     for row, other in zip(found[1:], table[1:], strict=True):
         for cell, same in zip(row, other, strict=True):

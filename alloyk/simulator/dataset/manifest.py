@@ -1,6 +1,5 @@
 """The tables of a data set: `manifest.csv`, `plates.csv` and `frames.csv`."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.alloys import ELEMENTS
+from alloyk.csv_lines import csv_line
 from alloyk.simulator.dataset.sampling import PlannedImage
 from alloyk.simulator.physics.plate import Plate
 from alloyk.simulator.physics.scene import Circumstances
@@ -76,7 +76,7 @@ class CsvTable:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer: csv.DictWriter[str] | None = None
+        self._columns: list[str] | None = None
 
     def __enter__(self) -> "CsvTable":
         return self
@@ -86,10 +86,10 @@ class CsvTable:
 
     def add(self, row: dict[str, Any]) -> None:
         """Write one row."""
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
-            self._writer.writeheader()
-        self._writer.writerow(row)
+        if self._columns is None:
+            self._columns = list(row)
+            self._file.write(csv_line(self._columns))
+        self._file.write(csv_line(row[column] for column in self._columns))
 
 
 def noted(planned: Iterable[PlannedImage], folder: Path) -> Iterator[PlannedImage]:
