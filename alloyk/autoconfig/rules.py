@@ -56,10 +56,8 @@ COMMON_SCENE = 0.8
 FREE_ORIENTATION = 0.5
 # Equalised if the block means then predict the class better by this many standard errors …
 BETTER_BY_ERRORS = 3
-# … or if a common scene leaves the class little of the range, the network is one of these, which
-# then learn the class late or not at all, and equalising does not erase the class: of what block
-# means know above chance, this share is left.
-LATE = ("resnet34", "vgg16", "vgg19")
+# … or if a common scene leaves the class little of the range and equalising does not erase the
+# class: of what block means know above chance, this share is left.
 LEFT_OF_CLASS = 0.5
 LONG_TAIL = 3.0
 
@@ -151,7 +149,7 @@ def intensities(found: Fingerprint, config: Config) -> Iterator[Setting]:
         left += percent(effect.after)
         yield (
             "preprocess.equalize",
-            equalizing_helps(effect, common and config.model.arch in LATE),
+            equalizing_helps(effect, common),
             f"{reason}; {left}" if common else left,
         )
     yield (
@@ -161,15 +159,14 @@ def intensities(found: Fingerprint, config: Config) -> Iterator[Setting]:
     )
 
 
-def equalizing_helps(effect: EqualizationEffect, late: bool) -> bool:
+def equalizing_helps(effect: EqualizationEffect, common: bool) -> bool:
     """Whether to equalise, from what block means know of the class before and after.
 
-    A common scene, such as a wedge, takes most of an image's range: networks in `LATE` then learn
-    the small differences of the class late or not at all, unless the image is equalised
-    (docs/study.md, rows `earlier`).
+    A common scene, such as a wedge, takes most of an image's range: networks then learn the small
+    differences of the class late or not at all, unless the image is equalised (docs/configure.md).
 
     >>> plate = EqualizationEffect(before=0.9, after=0.83, chance=0.5, error=0.02, significant=True)
-    >>> equalizing_helps(plate, late=True), equalizing_helps(plate, late=False)
+    >>> equalizing_helps(plate, common=True), equalizing_helps(plate, common=False)
     (True, False)
     """
     if not effect.significant:
@@ -177,7 +174,7 @@ def equalizing_helps(effect: EqualizationEffect, late: bool) -> bool:
     if effect.after - effect.before > BETTER_BY_ERRORS * effect.error:
         return True
     known, left = effect.before - effect.chance, effect.after - effect.chance
-    return late and left >= LEFT_OF_CLASS * known
+    return common and left >= LEFT_OF_CLASS * known
 
 
 def batch(found: Fingerprint, config: Config) -> Iterator[Setting]:
