@@ -33,6 +33,7 @@ class Fingerprint:
         images: Split → number of images.
         classes: Class → number of training images.
         grouped_by: What the split is grouped by, as in `ImageDataset`.
+        split_given: Whether the data set has a split of its own.
         plates: Number of plates; None if they are not known.
         height: Median height.
         width: Median width.
@@ -51,6 +52,7 @@ class Fingerprint:
     images: dict[str, int]
     classes: dict[str, int]
     grouped_by: str | None
+    split_given: bool
     plates: int | None
     height: int
     width: int
@@ -131,6 +133,7 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
         images={name: int((table["split"] == name).sum()) for name in SPLITS},
         classes=classes,
         grouped_by=dataset.grouped_by,
+        split_given=dataset.split_given,
         plates=plates,
         height=round(float(measures["height"].median())),
         width=round(float(measures["width"].median())),
@@ -182,7 +185,7 @@ def series_as_groups(dataset: ImageDataset) -> str | None:
     Returns:
         None if the split is given or grouped by plate, or the names show too few series.
     """
-    if dataset.grouped_by is not None:
+    if dataset.split_given or dataset.grouped_by is not None:
         return None
     names, _, reliable = series_of(dataset.table, None)
     if not reliable or "" in set(names):

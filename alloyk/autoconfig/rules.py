@@ -76,7 +76,7 @@ def network(found: Fingerprint, config: Config) -> Iterator[Setting]:
 
 def split(found: Fingerprint, config: Config) -> Iterator[Setting]:
     """Shares of the splits, if the data set has no split of its own."""
-    if found.grouped_by in ("folders", "manifest"):
+    if found.split_given:
         return
     by = f"by {found.grouped_by}" if found.grouped_by else "by image: no plates are known"
     yield "data.ratios", list(config.data.ratios), f"not split by folders or manifest; drawn {by}"

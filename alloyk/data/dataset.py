@@ -71,7 +71,9 @@ class ImageDataset:
             further column of the manifest; one row per image.
         classes: All labels, sorted; the index of a label is its class number.
         grouped_by: What the split is grouped by: a column or a regular expression, `"folders"` or
-            `"manifest"` if the split was given, None if it was drawn by image.
+            `"manifest"` if the split was given and its origin is not known, None if it was drawn by
+            image.
+        split_given: Whether the data set had a split of its own, and it was used.
         notes: Sentences for the user about the data set.
         skipped: Paths of images that cannot be read and were left out.
         page: Pages to read from files with several.
@@ -90,6 +92,7 @@ class ImageDataset:
     raw: RawLayout | None = None
     hdf5_path: str | None = None
     channels: ChannelChoice | None = None
+    split_given: bool = False
 
     @property
     def simulated(self) -> bool:
@@ -190,6 +193,7 @@ def load_dataset(
             f"{hint}; add the others, each in a separate folder. "
             "`alloyk evaluate RUN --data … --split all` evaluates a single class"
         )
+    split_given = "split" in table.columns and not (fold or leave_out)
     if fold or leave_out:
         table = table.drop(columns="split", errors="ignore")
         grouped_by = group_name(table.columns, group_by)
@@ -198,7 +202,7 @@ def load_dataset(
             if fold
             else condition_split(table, *(leave_out or ("", "")), ratios, group_by, seed)
         )
-    elif "split" in table.columns:
+    elif split_given:
         grouped_by = given_by if record is None else record["group_by"]
         given, table = table, _complete_splits(data, table, ratios, group_by, seed)
         notes += taken_notes(data, given, table, ratios, group_by, seed)
@@ -211,7 +215,7 @@ def load_dataset(
     table = table[first + [name for name in table.columns if name not in first]]
     return ImageDataset(
         root, table.reset_index(drop=True), tuple(labels), grouped_by, tuple(notes),
-        page=page, raw=raw, hdf5_path=hdf5_path, channels=channels,
+        page=page, raw=raw, hdf5_path=hdf5_path, channels=channels, split_given=split_given,
     )  # fmt: skip
 
 

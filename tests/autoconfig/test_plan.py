@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import alloyk
 from alloyk.autoconfig import plan_training
 from alloyk.config import parse_overrides, parse_yaml, resolve_config
 from alloyk.errors import DataError
@@ -72,6 +73,17 @@ def test_series_in_file_names_are_not_divided_between_splits(tmp_path):
     assert plan.config.data.group_by == "^(.*)_"
     own = plan_training({"data": {"path": str(tmp_path), "group_by": "none"}})
     assert own.config.data.group_by == "none"
+
+
+@pytest.mark.parametrize("group_by", [None, "none", "^(.*)_"])
+def test_a_split_that_alloyk_has_made_needs_no_ratios_and_no_groups(tmp_path, group_by):
+    counts = {"gun": 40, "blade": 40}
+    images = write_images(tmp_path / "images", counts)
+    for file in sorted(images.glob("*/*.png")):
+        file.rename(file.with_name(f"series{int(file.stem) // 4}_{file.name}"))
+    alloyk.split(images, tmp_path / "sorted", group_by=group_by)
+    plan = plan_training(given(tmp_path / "sorted"))
+    assert not {"data.ratios", "data.group_by"} & {choice.key for choice in plan.choices}
 
 
 def test_small_classes_are_reported(tmp_path, caplog):

@@ -15,6 +15,7 @@ FOUND = Fingerprint(
     images={"train": 2550, "val": 450, "test": 500},
     classes={"1050": 1275, "2017": 1275},
     grouped_by="plate_id",
+    split_given=False,
     plates=3500,
     height=64,
     width=64,
@@ -210,4 +211,4 @@ def test_images_that_do_not_fit_into_memory_are_kept_on_disk():
 
 def test_a_drawn_split_is_part_of_the_plan_and_a_given_one_is_not():
     assert chosen(rules.split) == {"data.ratios": [0.7, 0.15, 0.15]}
-    assert chosen(rules.split, replace(FOUND, grouped_by="folders")) == {}
+    assert chosen(rules.split, replace(FOUND, split_given=True)) == {}
