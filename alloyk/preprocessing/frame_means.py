@@ -1,14 +1,15 @@
 """Means of detector frames: of each exposure time, and the dark signal at any."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import page_count, read_image, shown, split_page
+from alloyk.imaging import page_count, page_paths, read_image, shown, split_page
 from alloyk.imaging.gray import to_gray
-from alloyk.imaging.header import header_settings
+from alloyk.imaging.header import header_settings, page_settings
 
 # Exposure times that differ by less than this fraction are one.
 _SAME_TIME = 1e-3
@@ -34,6 +35,8 @@ def mean_of(paths: Sequence[Path], key: str) -> np.ndarray:
 def by_exposure(paths: Sequence[Path], key: str) -> dict[float | None, list[Path]]:
     """Group frames by the exposure time in their headers, in seconds; None where it is unknown.
 
+    The pages of a file are frames of their own where their exposure times differ.
+
     Args:
         paths: The frames.
         key: Their name in errors.
@@ -42,10 +45,9 @@ def by_exposure(paths: Sequence[Path], key: str) -> dict[float | None, list[Path
         AlloykError: Some frames have an exposure time and others none.
     """
     groups: dict[float | None, list[Path]] = {}
-    for path in paths:
-        found = _exposure_of(path)
+    for frame, found in chain.from_iterable(_exposures_in(path) for path in paths):
         same = (time for time in groups if time and found and is_same_time(time, found))
-        groups.setdefault(next(same, found), []).append(path)
+        groups.setdefault(next(same, found), []).append(frame)
     if None in groups and len(groups) > 1:
         raise AlloykError(
             f"all frames of {key} or none must have an exposure time in their header, got "
@@ -59,8 +61,18 @@ def is_same_time(first_s: float, second_s: float) -> bool:
     return abs(first_s - second_s) <= _SAME_TIME * second_s
 
 
-def _exposure_of(path: Path) -> float | None:
-    text = header_settings(path).get("exposure_s", "")
+def _exposures_in(path: Path) -> list[tuple[Path, float | None]]:
+    """A file with its exposure time, or its pages with theirs where these differ."""
+    if split_page(path)[1] is None and (pages := page_count(path)) > 1:
+        times = [_exposure_s(settings) for settings in page_settings(path, range(pages))]
+        if len(set(times)) > 1:
+            names = page_paths(path, pages, "each")
+            return list(zip(map(Path, names), times, strict=True))
+    return [(path, _exposure_s(header_settings(path)))]
+
+
+def _exposure_s(settings: Mapping[str, str]) -> float | None:
+    text = settings.get("exposure_s", "")
     return float(text) if text and float(text) > 0 else None
 
 

@@ -6,6 +6,7 @@ import struct
 import keras
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from alloyk.config import parse_overrides, resolve_config
@@ -245,6 +246,18 @@ def test_flat_frames_of_several_exposure_times_are_averaged_per_second(tmp_path,
     write_frames(tmp_path / "flats", "unknown", [np.full((20, 24), 9000, np.uint16)])
     with pytest.raises(AlloykError, match=r"all frames of data\.flat or none must have"):
         load_flat_frames(tmp_path, "flats", "darks", images_s)
+
+
+def test_pages_of_several_exposure_times_are_frames_of_their_own(tmp_path):
+    for name, rate, offset in (("flat", 10_000, 100), ("dark", 20, 100)):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
+            for tenths in (10, 5, 5):
+                frame = np.full((20, 24), offset + (rate + 20 * (name == "flat")) * tenths / 10)
+                tag = (33434, 5, 1, (tenths, 10), True)
+                file.write(frame.astype(np.uint16), extratags=[tag], metadata=None)
+    found = load_flat_frames(tmp_path, "flat.tif", "dark.tif", 2.0)
+    np.testing.assert_allclose(found.dark, 140, rtol=1e-5)
+    np.testing.assert_allclose(found.flat - found.dark, 20_000, rtol=1e-5)
 
 
 def test_steps_need_the_exposure_time_of_the_images(tmp_path):
