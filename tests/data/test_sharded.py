@@ -14,7 +14,7 @@ from alloyk.data.depths import depth_census
 from alloyk.data.sameness import sample_digest
 from alloyk.errors import DataError
 from alloyk.imaging import channel_name, read_image
-from alloyk.inference.sources import find_images
+from alloyk.inference.image_files import find_images
 from alloyk.runs.split_record import image_digests
 
 
