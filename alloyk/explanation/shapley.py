@@ -77,7 +77,7 @@ class GradientSHAP:
 
     def reference(self, images: np.ndarray) -> np.ndarray:
         """Return the log-odds `(n, k)` that the values are relative to."""
-        mean = np.mean(self._model.predict([self._background], verbose=0), axis=0)
+        mean = np.mean(self._model.predict_on_batch([self._background]), axis=0)
         return np.broadcast_to(mean, (len(images), len(mean)))
 
 
