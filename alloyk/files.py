@@ -96,6 +96,7 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
     """
     with (
         whole_file(path) as unfinished,
+        # A file name on Linux may be any bytes; they come back as they were.
         unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         file.writelines(csv_line(row) for row in rows)

@@ -112,15 +112,13 @@ def csv_text(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> st
         if column.interval:
             keys[f"{column.key}_low"] = (column.interval, 0)
             keys[f"{column.key}_high"] = (column.interval, 1)
-    lines = [csv_line(keys)]
-    for row in rows:
-        values = ((row.get(key), place) for key, place in keys.values())
-        lines.append(
-            csv_line(
-                value if value is None or place is None else value[place] for value, place in values
-            )
-        )
-    return "".join(lines)
+    lines = (csv_line(_value(row, *key) for key in keys.values()) for row in rows)
+    return csv_line(keys) + "".join(lines)
+
+
+def _value(row: Mapping[str, Any], key: str, place: int | None) -> Any:
+    value = row.get(key)
+    return value if value is None or place is None else value[place]
 
 
 def write_table(

@@ -20,7 +20,8 @@ from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import refuse_in_run_data
 
 SCRIPT, README = "predict.py", "README.md"
-MEASURING = ("raw_statistics.py", "wedge_curve.py")
+MODULES = ("inference/raw_statistics.py", "inference/wedge_curve.py", "csv_lines.py")
+"""What the script imports of this package."""
 
 
 def export_bundle(
@@ -96,11 +97,10 @@ def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
         (folder / DETECTOR).write_bytes(detector_content(detector))
     package = files("alloyk")
     script = (package / "exporting" / "device_script.py").read_text(encoding="utf-8")
-    script = script.replace("from alloyk.inference.", "from ")
+    script = script.replace("from alloyk.inference.", "from ").replace("from alloyk.", "from ")
     (folder / SCRIPT).write_text(script, encoding="utf-8")
-    for name in MEASURING:
-        module = (package / "inference" / name).read_text(encoding="utf-8")
-        (folder / name).write_text(module, encoding="utf-8")
+    for module in map(package.joinpath, MODULES):
+        (folder / module.name).write_text(module.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / README).write_text(_readme(metadata, input_shape), encoding="utf-8")
     written = (file for file in folder.rglob("*") if file.is_file())
     names = sorted(file.relative_to(folder).as_posix() for file in written)
@@ -141,7 +141,7 @@ In a program: `from predict import load; load().classify(image)`.
 | `{MODEL}` | the model; alloyk reads it too |
 | `{DESCRIPTION}` | classes, thresholds, input |
 | `{DETECTOR}` | training images' features and ranges, if the model scores unlike images |
-| `{SCRIPT}`, {", ".join(f"`{name}`" for name in MEASURING)} | the program |
+| `{SCRIPT}`, {", ".join(f"`{Path(name).name}`" for name in MODULES)} | the program |
 | `{proof_folder(Path(MODEL)).name}/` | comparison of the model with the original |
 | `{CHECKSUMS}` | for `sha256sum -c {CHECKSUMS}`; the program checks them at each start |
 

@@ -11,9 +11,7 @@ Needs Python 3.11 or newer and the packages ai-edge-litert, numpy and pillow, no
 """
 
 import argparse
-import csv
 import hashlib
-import io
 import json
 import sys
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from alloyk.csv_lines import csv_line
 from alloyk.inference.raw_statistics import MARGINS, raw_statistics
 from alloyk.inference.wedge_curve import wedge_curve
 
@@ -227,13 +226,6 @@ def cells(classifier: Classifier, path: str, threshold: float | None) -> list[st
     return [*row, *[reason] * (threshold is not None), ""]
 
 
-def csv_line(cells: list[str]) -> str:
-    """Return a line of CSV without its end; readers end a row at any unquoted line break."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)  # quotes what the terminator has
-    return line.getvalue()[:-2]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Write the table; return 1 if an image could not be classified."""
     parser = argparse.ArgumentParser(
@@ -258,13 +250,13 @@ def main(arguments: list[str] | None = None) -> int:
             known = ", ".join(f"{rate:g}" for rate in sorted(classifier.thresholds)) or "none"
             parser.error(f"--abstain must be a rate with a threshold ({known})")
     names, code = header(classifier, threshold), 0
-    print(csv_line(names))
+    print(csv_line(names), end="")
     for path in options.images:
         try:
             row = cells(classifier, path, threshold)
         except Exception as error:  # decoders raise errors of almost any type
             row, code = [path, *[""] * (len(names) - 2), f"{type(error).__name__}: {error}"], 1
-        print(csv_line(row))
+        print(csv_line(row), end="")
     return code
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloyk.csv_lines import csv_line
 from alloyk.errors import DataError, ModelError
-from alloyk.files import whole_file
+from alloyk.files import write_csv
 from alloyk.imaging import shown
 from alloyk.notebook import html_table
 from alloyk.runs.prediction_columns import KEY_COLUMNS as KEY_COLUMNS
@@ -182,13 +182,7 @@ def write_predictions(
     header += [ESTIMATE_PREFIX + name for name in estimates]
     header += [] if unlike is None else [UNLIKE]
     header += _renamed(further, header)
-    with (
-        whole_file(path) as unfinished,
-        # A file name on Linux may be any bytes; they come back as they were.
-        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        file.write(csv_line(header))
-        file.writelines(csv_line(row) for row in zip(*columns, strict=True))
+    write_csv(path, chain([header], zip(*columns, strict=True)))
 
 
 def _renamed(names: Sequence[str], ours: Sequence[str]) -> list[str]:
