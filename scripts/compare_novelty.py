@@ -259,10 +259,10 @@ def write(run, dataset, train, val, chosen, numbers) -> None:
         with_threshold,
     )
     from alloyk.models.pooled import COARSE_SIDE
-    from alloyk.training.predicting import read_curves, read_measurements
+    from alloyk.training.predicting import read_curves, read_measurements, read_statistics
 
     paths, val_paths = dataset.paths("train"), dataset.paths("val")
-    raw = read_measurements([paths[n] for n in chosen]).statistics
+    raw = read_statistics([paths[n] for n in chosen])
     curves = read_curves([paths[n] for n in evenly_spaced(len(paths), MAX_CURVES)])
     train, val = train[:, :-CURVE_SIZE], val[:, :-CURVE_SIZE]
     fitted = fit_novelty(train, raw, COARSE_SIDE**2, curves)

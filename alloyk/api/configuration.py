@@ -105,6 +105,28 @@ def planned_for(
     return plan
 
 
+def planned_in_time(plan: "Plan", given: Mapping[str, Any], started: float) -> "Plan":
+    """The plan with smaller images, if its time budget needs them; logged with the reason.
+
+    Args:
+        plan: The plan of a training run.
+        given: The user's settings.
+        started: `time.monotonic()` when the command began.
+    """
+    from alloyk.runtime.tensorflow import load_tensorflow
+
+    if plan.config.train.time_budget_minutes is None:
+        return plan
+    load_tensorflow(plan.config.model.arch, plan.config.preprocess.image_size)
+    from alloyk.autoconfig.measured import in_time_budget
+
+    fitted = in_time_budget(plan, given, started=started)
+    changed = [line for line in fitted.lines() if line not in plan.lines()]
+    if changed:
+        logger.info("changed for the time budget:\n  %s", "\n  ".join(changed))
+    return fitted
+
+
 def planned_once(
     config: str | Path | None,
     given: Mapping[str, Any],

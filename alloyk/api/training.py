@@ -68,7 +68,7 @@ def train(
         >>> run = alloyk.train(data="sorted/", arch="resnet18")  # doctest: +SKIP
         >>> run.metrics["accuracy"], run.predictions.table, run.report()  # doctest: +SKIP
     """
-    from alloyk.api.configuration import planned_for
+    from alloyk.api.configuration import planned_for, planned_in_time
     from alloyk.api.fine_tuning import fine_tuning_config
     from alloyk.api.run import Run
     from alloyk.config import resolve_config
@@ -95,6 +95,8 @@ def train(
     else:
         overrides = configuration_overrides(set, arch, data, time_budget)
         plan = planned_for(config, overrides, progress)
+        if plan:
+            plan = planned_in_time(plan, overrides, started)
         resolved = plan.config if plan else resolve_config(path_if(config), overrides)
     load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
     if not run and not _chooses_folder(resolved):

@@ -7,10 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from alloyk.autoconfig.plan import Choice, Plan, replanned
-from alloyk.autoconfig.rules import BATCH_STEP
+from alloyk.autoconfig.rules import BATCH_STEP, image_size_in_time
 from alloyk.autoconfig.step import StepNeed, measured_step
+from alloyk.config.loading import holds
 from alloyk.errors import ConfigError
+from alloyk.training.keras_setup import precision_kept, set_up_keras
+from alloyk.training.release import networks_released
 from alloyk.training.run_clock import duration
+from alloyk.training.step_cost import estimate_step
+from alloyk.training.strategy import cluster_of
 from alloyk.training.time_budget import Workload, require_one_epoch
 
 MEMORY_SHARE = 0.8
@@ -20,11 +25,14 @@ MEMORY_SHARE = 0.8
 def with_measured_cost(
     plan: Plan, given: Mapping[str, Any], *, started: float, memory_bytes: float
 ) -> Plan:
-    """Run a few training steps of the plan; halve its batch until they fit into memory.
+    """Run a few training steps of the plan; adapt it to the memory and to a time budget.
+
+    The batch is halved until a step fits into memory, and then the images once, if the budget
+    allows too few steps.
 
     Args:
         plan: The plan.
-        given: The user's settings, as for `plan_training`; a batch size among them stays.
+        given: The user's settings, as for `plan_training`; a batch or image size among them stays.
         started: `time.monotonic()` when the command began.
         memory_bytes: Memory of the machine.
 
@@ -33,16 +41,61 @@ def with_measured_cost(
     """
     start = time.monotonic() - started
     counts = list(plan.fingerprint.classes.values())
-    need = measured_step(plan.config, counts)
+    need, fixed = measured_step(plan.config, counts), []
     while need.peak_bytes > MEMORY_SHARE * memory_bytes:
-        plan = _with_smaller_batch(plan, given, need, memory_bytes)
+        fixed = [_smaller_batch(plan, given, need, memory_bytes)]
+        plan = replanned(plan, given, *fixed)
+        need = measured_step(plan.config, counts)
+    steps = _steps_in_time(plan, need.seconds, start + need.took)
+    if smaller := _smaller_images(plan, given, steps):
+        plan = replanned(plan, given, *fixed, smaller)
         need = measured_step(plan.config, counts)
     return replace(plan, cost=_lines(plan, need, start + need.took))
 
 
-def _with_smaller_batch(
+def in_time_budget(plan: Plan, given: Mapping[str, Any], *, started: float) -> Plan:
+    """Halve the images of a plan whose time budget allows too few steps, estimated in this process.
+
+    Args:
+        plan: The plan.
+        given: The user's settings, as for `plan_training`; an image size among them stays.
+        started: `time.monotonic()` when the command began.
+
+    Returns:
+        `plan` itself if there is no time budget or enough time, or several workers train.
+    """
+    if cluster_of(plan.config.train) or not _smaller_images(plan, given, 0):
+        return plan  # without a measurement: no number of steps is too small
+    with precision_kept(), networks_released():
+        set_up_keras(plan.config)
+        step_seconds = estimate_step(plan.config, len(plan.fingerprint.classes))
+    start = time.monotonic() - started
+    smaller = _smaller_images(plan, given, _steps_in_time(plan, step_seconds, start))
+    return replanned(plan, given, smaller) if smaller else plan
+
+
+def _steps_in_time(plan: Plan, step_seconds: float, start: float) -> float:
+    """Training steps of this duration that the time budget allows; infinite without a budget."""
+    minutes = plan.config.train.time_budget_minutes
+    if minutes is None:
+        return math.inf
+    work = _workload(plan)
+    left = 60 * minutes - start - work.tail_seconds(step_seconds, start)
+    return work.steps * max(left, 0.0) / work.epoch_seconds(step_seconds)
+
+
+def _smaller_images(plan: Plan, given: Mapping[str, Any], steps: float) -> Choice | None:
+    """Another image size than the rule's, if there is time for too few steps."""
+    if plan.config.train.time_budget_minutes is None or holds(given, ["preprocess", "image_size"]):
+        return None
+    setting = image_size_in_time(plan.fingerprint, plan.config, steps)
+    return Choice(*setting) if setting else None
+
+
+def _smaller_batch(
     plan: Plan, given: Mapping[str, Any], need: StepNeed, memory_bytes: float
-) -> Plan:
+) -> Choice:
+    """Half the batch; raise if it is the user's or the smallest."""
     batch = plan.config.train.batch_size
     amount = "more than there is"  # the memory of a GPU, too
     if math.isfinite(need.peak_bytes):
@@ -54,14 +107,12 @@ def _with_smaller_batch(
             f"a training step must fit into memory, got {found}; set a smaller "
             f"{'train.batch_size' if by_user else 'preprocess.image_size'}"
         )
-    smaller = Choice("train.batch_size", max(batch // 2, BATCH_STEP), f"a step took {found}")
-    return replanned(plan, given, smaller)
+    return Choice("train.batch_size", max(batch // 2, BATCH_STEP), f"a step took {found}")
 
 
 def _lines(plan: Plan, need: StepNeed, start: float) -> tuple[str, ...]:
     """Describe the measured cost; raise if no epoch fits into the time budget."""
-    images, settings = plan.fingerprint.images, plan.config.train
-    work = Workload(images["train"], images["val"], images["test"], settings.batch_size)
+    work, settings = _workload(plan), plan.config.train
     step = (
         f"one step of {settings.batch_size} images: {need.seconds:.3f} s, at most "
         f"{need.peak_bytes / 1e9:.1f} GB of memory"
@@ -71,3 +122,8 @@ def _lines(plan: Plan, need: StepNeed, start: float) -> tuple[str, ...]:
         return step, f"training takes about {duration(whole)} on this machine"
     require_one_epoch(60 * settings.time_budget_minutes, work, start, need.seconds, start)
     return step, f"training takes {duration(60 * settings.time_budget_minutes)}, as set"
+
+
+def _workload(plan: Plan) -> Workload:
+    images = plan.fingerprint.images
+    return Workload(images["train"], images["val"], images["test"], plan.config.train.batch_size)

@@ -27,6 +27,8 @@ MAX_SIDE = 256
 DETAIL_PER_PIXEL = 0.5
 # Sides above SMALL_SIDE are multiples of this, which networks halve evenly.
 SIDE_STEP = 16
+# Halved, but not below this side, where a time budget allows less than this share of the steps.
+HALVED_SIDE, FEWEST_STEPS = 32, 0.5
 # Networks of Keras Applications take no smaller images.
 APPLICATIONS_SIDE = 32
 APPLICATIONS = ("resnet50", "vgg16", "vgg19", "efficientnetb0")
@@ -79,7 +81,13 @@ def split(found: Fingerprint, config: Config) -> Iterator[Setting]:
     if found.split_given:
         return
     by = f"by {found.grouped_by}" if found.grouped_by else "by image: no plates are known"
-    yield "data.ratios", list(config.data.ratios), f"not split by folders or manifest; drawn {by}"
+    held_out = f"fold {config.data.fold}" if config.data.fold else config.data.leave_out
+    reason = (
+        f"{held_out} is held out for test; the rest is drawn {by}"
+        if held_out
+        else f"not split by folders or manifest; drawn {by}"
+    )
+    yield "data.ratios", list(config.data.ratios), reason
 
 
 def image_size(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -122,6 +130,28 @@ def _rounded(side: float) -> int:
     """Down to a multiple that networks halve evenly; small sides stay."""
     whole = int(side)
     return whole if whole <= SMALL_SIDE else whole - whole % SIDE_STEP
+
+
+def image_size_in_time(found: Fingerprint, config: Config, steps: float) -> Setting | None:
+    """Half the side, where a time budget allows too few steps with whole images.
+
+    Args:
+        found: The fingerprint.
+        config: The configuration, with the image size of `image_size`.
+        steps: Optimizer steps for which there is time at this size.
+
+    Returns:
+        None if the size stays: there is time, weights were trained at another size, or the images
+        are small.
+    """
+    height, width = config.preprocess.image_size
+    short, wanted = min(height, width), wanted_steps(found, config)
+    side = max(short // 2, HALVED_SIDE)
+    if config.model.weights or side >= short or steps >= FEWEST_STEPS * wanted:
+        return None
+    size = [_rounded(side * height / short), _rounded(side * width / short)]
+    reason = f"{height}×{width} pixels would leave time for {steps:,.0f} of {wanted:,} steps"
+    return "preprocess.image_size", size, reason
 
 
 def stem(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -205,7 +235,7 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     if config.train.time_budget_minutes is not None:
         return  # the schedule follows the clock
     times = RELATIVE_LENGTH.get(config.model.arch, 1)
-    steps = times * steps_for(found.train)
+    steps = wanted_steps(found, config)
     per_epoch = math.ceil(found.train / config.train.batch_size)
     epochs = min(math.ceil(steps / per_epoch), times * MAX_EPOCHS)
     reason = (
@@ -215,6 +245,11 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     if times > 1:
         reason += f", {times} times as many with {config.model.arch} as with other networks"
     yield "train.epochs", epochs, reason
+
+
+def wanted_steps(found: Fingerprint, config: Config) -> int:
+    """Optimizer steps for the training images and the network."""
+    return RELATIVE_LENGTH.get(config.model.arch, 1) * steps_for(found.train)
 
 
 def steps_for(images: int) -> int:

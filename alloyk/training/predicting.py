@@ -112,11 +112,10 @@ def fit_detector(
     paths = dataset.paths("train")
     chosen_paths = [paths[number] for number in chosen]
     by_channel = several(dataset.channels)
-    measured = read_measurements(chosen_paths, by_channel)
     of_curves = [paths[number] for number in evenly_spaced(len(paths), MAX_CURVES)]
     return fit_novelty(
         features,
-        measured.statistics,
+        read_statistics(chosen_paths, by_channel),
         COARSE_SIDE**2,
         read_curves(of_curves, by_channel),
     )
@@ -144,8 +143,13 @@ def read_measurements(paths: Sequence[Path], by_channel: bool = False) -> Measur
     return Measurements(np.stack(statistics), np.stack(curves))
 
 
+def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
+    """The statistics of `read_measurements` alone."""
+    return np.stack(_of_each(paths, by_channel, statistics_of))
+
+
 def read_curves(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """The wedge curves `(n, 3)` of `read_measurements`, without the slower statistics."""
+    """The wedge curves of `read_measurements` alone."""
     return np.stack(_of_each(paths, by_channel, curve_of))
 
 

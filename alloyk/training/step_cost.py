@@ -1,6 +1,7 @@
 """Measure one training step on the real graph: its duration, and the memory at its peak."""
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -19,6 +20,9 @@ STEPS = 3
 
 ENOUGH_SECONDS = 4.0
 """… or fewer, once they have taken this long."""
+
+FORWARD_SHARE = 0.25
+"""Of a training step, for an estimate (docs/performance.md, "Where a training step goes")."""
 
 
 class StepCost(NamedTuple):
@@ -84,6 +88,27 @@ def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
     )
     with fused_batch_norm(network):
         return measure_step(network, spec, config.train.batch_size)
+
+
+def estimate_step(config: Config, num_classes: int) -> float:
+    """Estimate the seconds of a training step from forward passes of the untrained network.
+
+    Takes a fraction of the time of `measure_configuration`, most of which is tracing.
+
+    Args:
+        config: The experiment.
+        num_classes: Number of classes.
+    """
+    network = build_network(config, [], num_classes)
+    forward = tf.function(partial(network, training=True))
+    shape = (config.train.batch_size, *network.input_shape[1:])
+    images = tf.constant(np.random.default_rng(0).random(shape, np.float32))
+    seconds = []
+    for _ in range(STEPS + 1):  # the first one traces the graph
+        started = time.perf_counter()
+        tf.nest.map_structure(np.asarray, forward(images))
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:])) / FORWARD_SHARE
 
 
 def _filled(spec: tf.TensorSpec, image_shape: tuple[int, ...]) -> np.ndarray:

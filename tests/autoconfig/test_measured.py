@@ -1,6 +1,7 @@
 """The batch is halved until a measured step fits into memory; a short time budget is refused."""
 
 import json
+import re
 import subprocess
 import time
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from alloyk.autoconfig import Choice, plan_training, step
-from alloyk.autoconfig.measured import with_measured_cost
+from alloyk.autoconfig.measured import in_time_budget, with_measured_cost
 from alloyk.autoconfig.plan import replanned
 from alloyk.autoconfig.step import OUT_OF_MEMORY, StepNeed, measured_step
 from alloyk.config import Config, resolve_config
@@ -132,3 +133,68 @@ def test_a_time_budget_too_short_is_refused_and_another_is_stated(data):
         measured(data, 1e12, time_budget_minutes=0.2)
     plan = measured(data, 1e12, time_budget_minutes=5)
     assert plan.cost[1] == "training takes 5 min 0 s, as set"
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("larger")
+    for label, level in (("1050", 200), ("2017", 90)):
+        (folder / label).mkdir()
+        for number in range(40):
+            Image.new("L", (80, 64), level + number % 7).save(folder / label / f"{number}.png")
+    return folder
+
+
+def a_step_by_area(config, class_counts):
+    """A step of 64×80 pixels takes a second."""
+    height, width = config.preprocess.image_size
+    return StepNeed(height * width / (64 * 80), config.train.batch_size * 10**9, 1.0)
+
+
+@pytest.mark.parametrize(("minutes", "size"), [(5, [32, 40]), (60, [64, 80])])
+def test_a_time_budget_for_few_steps_halves_the_images(larger, monkeypatch, minutes, size):
+    monkeypatch.setattr("alloyk.autoconfig.measured.measured_step", a_step_by_area)
+    plan = measured(larger, 1e12, time_budget_minutes=minutes)
+    assert plan.config.preprocess.image_size == tuple(size)
+    reason = next(one.reason for one in plan.choices if one.key == "preprocess.image_size")
+    if minutes == 5:
+        assert re.fullmatch(r"64×80 pixels would leave time for 2\d\d of 1,500 steps", reason)
+        assert plan.cost[0].startswith("one step of 4 images: 0.250 s")
+
+
+def test_the_halved_batch_stays_halved_with_halved_images(larger, monkeypatch):
+    monkeypatch.setattr("alloyk.autoconfig.measured.measured_step", a_step_by_area)
+    given = {"data": {"path": str(larger)}, "train": {"time_budget_minutes": 5}}
+    plan = plan_training({**given, "model": {"arch": "resnet34"}})
+    plan = replanned(plan, given, Choice("train.batch_size", 8, "a test"))
+    plan = with_measured_cost(plan, given, started=time.monotonic(), memory_bytes=6e9)
+    assert plan.config.preprocess.image_size == (32, 40)
+    assert plan.config.train.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("minutes", "settings", "size"),
+    [
+        (5, {}, (32, 40)),
+        (60, {}, (64, 80)),
+        (None, {}, (64, 80)),
+        (5, {"preprocess": {"image_size": 48}}, (48, 48)),
+    ],
+)
+def test_training_halves_as_configuring_does(larger, monkeypatch, minutes, settings, size):
+    measured_sizes = []
+
+    def estimate(config, num_classes):
+        measured_sizes.append(config.preprocess.image_size)
+        return a_step_by_area(config, [40] * num_classes).seconds
+
+    monkeypatch.setattr("alloyk.autoconfig.measured.estimate_step", estimate)
+    given = {"data": {"path": str(larger)}, "train": {"time_budget_minutes": minutes}, **settings}
+    plan = plan_training(given)
+    found = in_time_budget(plan, given, started=time.monotonic() - 10)
+    assert found.config.preprocess.image_size == size
+    assert (found is plan) == (size != (32, 40))
+    # Nothing is measured where nothing could change.
+    assert measured_sizes == ([(64, 80)] if minutes and not settings else [])

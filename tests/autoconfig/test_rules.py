@@ -66,6 +66,31 @@ def test_the_size_keeps_the_shape_of_the_images():
     assert chosen(rules.image_size, found)["preprocess.image_size"] == [64, 128]
 
 
+@pytest.mark.parametrize(
+    ("size", "steps", "found"),
+    [
+        ([64, 64], 1011, None),
+        ([64, 64], 1009, [32, 32]),  # of 2,020
+        ([64, 128], 100, [32, 64]),
+        ([48, 48], 0, [32, 32]),
+        ([112, 112], 0, [56, 56]),
+        ([224, 256], 0, [112, 128]),
+        ([32, 32], 0, None),
+        ([28, 28], 0, None),
+    ],
+)
+def test_images_are_halved_where_time_allows_less_than_half_of_the_steps(size, steps, found):
+    config = resolve_config(None, {**DATA, "preprocess": {"image_size": size}})
+    setting = rules.image_size_in_time(FOUND, config, steps)
+    assert (setting and setting[:2]) == (found and ("preprocess.image_size", found))
+
+
+def test_images_for_weights_of_a_larger_size_are_not_halved():
+    given = {**DATA, "preprocess": {"image_size": [64, 64]}}
+    config = resolve_config(None, {**given, "model": {"arch": "resnet50", "weights": "imagenet"}})
+    assert rules.image_size_in_time(FOUND, config, 0) is None
+
+
 def test_networks_of_keras_applications_get_the_smallest_size_they_take():
     found = replace(FOUND, height=28, width=28)
     for arch, side in (("efficientnetb0", 32), ("resnet18", 28)):
@@ -212,3 +237,16 @@ def test_images_that_do_not_fit_into_memory_are_kept_on_disk():
 def test_a_drawn_split_is_part_of_the_plan_and_a_given_one_is_not():
     assert chosen(rules.split) == {"data.ratios": [0.7, 0.15, 0.15]}
     assert chosen(rules.split, replace(FOUND, split_given=True)) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "not split by folders or manifest; drawn by plate_id"),
+        ({"fold": "2/5"}, "fold 2/5 is held out for test; the rest is drawn by plate_id"),
+        ({"leave_out": "kv=40"}, "kv=40 is held out for test; the rest is drawn by plate_id"),
+    ],
+)
+def test_the_reason_for_the_shares_names_what_is_held_out(settings, reason):
+    config = resolve_config(None, {"data": {"path": "plates", **settings}})
+    assert [why for _, _, why in rules.split(FOUND, config)] == [reason]
