@@ -160,6 +160,30 @@ def test_folds_share_one_plan_made_from_the_training_images_of_the_first(
         alloyk.cross_validate(**{**options, "set": {**SMALL, "train.epochs": 2}})
 
 
+def test_a_run_with_little_time_has_smaller_images_and_says_so(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    for number in range(60):
+        folder = tmp_path / "plates" / ("1050", "2017")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (64, 64), 100 + number).save(folder / f"{number}.png")
+    started = {}
+
+    class StoppedError(AlloykError): ...
+
+    def stop(config, run, **options):
+        started.update(config=config, **options)
+        raise StoppedError
+
+    monkeypatch.setattr("alloyk.training.run.run_training", stop)
+    monkeypatch.setattr("alloyk.autoconfig.measured.estimate_step", lambda *of: 0.5)
+    with pytest.raises(StoppedError):
+        alloyk.train(data=tmp_path / "plates", run=tmp_path / "run", time_budget=3)
+    assert started["config"].preprocess.image_size == (32, 32)
+    line = "preprocess.image_size = [32, 32]  (64×64 pixels would leave time for "
+    assert line in caplog.text.partition("changed for the time budget:\n  ")[2]
+    assert "  image_size: [32, 32]  # 64×64 pixels would" in started["plan"]
+
+
 @pytest.mark.parametrize("damaged", [3, {}, {"arch": "fnn", "settings": [], "text": ""}])
 def test_a_damaged_plan_is_named(plates, tmp_path, damaged):
     for name, command in (("search", tuned), ("cross_validation", alloyk.cross_validate)):

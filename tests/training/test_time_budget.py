@@ -10,7 +10,7 @@ from alloyk.training.averaging import AveragedWeights
 from alloyk.training.build import build_network, compile_network, paced_schedule_of
 from alloyk.training.optimizers import without_loss_scaling
 from alloyk.training.schedules import PacedSchedule, build_schedule
-from alloyk.training.step_cost import measure_step
+from alloyk.training.step_cost import estimate_step, measure_configuration, measure_step
 from alloyk.training.time_budget import (
     TimeBudget,
     Workload,
@@ -198,6 +198,15 @@ def test_measuring_a_step_changes_nothing_and_traces_the_graph_of_fit(network):
     function = network.train_function
     network.fit(batches(2), verbose=0)
     assert network.train_function is function
+
+
+def test_the_estimate_of_a_step_is_of_the_order_of_a_measured_one():
+    config = resolve_config(
+        None,
+        {"data": {"path": "x"}, "preprocess": {"image_size": 32}, "model": {"arch": "cnn"}},
+    )
+    estimate, measured = estimate_step(config, 2), measure_configuration(config, [40, 40]).seconds
+    assert measured / 8 < estimate < measured * 8
 
 
 def test_averaged_weights_are_validated_and_training_continues_with_its_own(network):
