@@ -11,7 +11,7 @@ from alloyk.autoconfig.rules import BATCH_STEP, image_size_in_time
 from alloyk.autoconfig.step import StepNeed, measured_step
 from alloyk.config.loading import holds
 from alloyk.errors import ConfigError
-from alloyk.training.keras_setup import precision_kept, set_up_keras
+from alloyk.training.keras_setup import set_up_keras, setup_undone
 from alloyk.training.release import networks_released
 from alloyk.training.run_clock import duration
 from alloyk.training.step_cost import estimate_step
@@ -66,7 +66,7 @@ def in_time_budget(plan: Plan, given: Mapping[str, Any], *, started: float) -> P
     """
     if cluster_of(plan.config.train) or not _smaller_images(plan, given, 0):
         return plan  # without a measurement: no number of steps is too small
-    with precision_kept(), networks_released():
+    with setup_undone(), networks_released():
         set_up_keras(plan.config)
         step_seconds = estimate_step(plan.config, len(plan.fingerprint.classes))
     start = time.monotonic() - started

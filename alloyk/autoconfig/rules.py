@@ -283,9 +283,10 @@ def stopping(found: Fingerprint, config: Config) -> Iterator[Setting]:
     yield "train.patience", patience, "a quarter of the epochs without a lower validation loss"
     start, reason = epochs // 2, "the second half"
     if config.schedule.name == "cosine":
-        held = config.schedule.hold_fraction
-        warmup = min(config.schedule.warmup_epochs, epochs / 2)
-        start = int(warmup + held * (epochs - warmup))
+        first = min(config.model.freeze_epochs, epochs - 1) if config.model.weights else 0
+        left, held = epochs - first, config.schedule.hold_fraction
+        warmup = min(config.schedule.warmup_epochs, left / 2)
+        start = int(first + warmup + held * (left - warmup))
         reason = "from there on the rate falls"
     yield "train.start_from_epoch", start, reason
 

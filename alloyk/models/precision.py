@@ -1,10 +1,23 @@
 """The precision in which a network computes."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 
 from alloyk.models.nested import nested_layers
+
+
+@contextmanager
+def precision(policy: str | keras.DTypePolicy) -> Iterator[None]:
+    """Let Keras build in a precision, and give it back its own after the block."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -22,6 +35,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     text = json.dumps(described)
     for name in mixed:
         text = text.replace(json.dumps(name), '"float32"')
-    copy = keras.saving.deserialize_keras_object(json.loads(text))
+    with precision("float32"):  # models and inputs take Keras' own
+        copy = keras.saving.deserialize_keras_object(json.loads(text))
     copy.set_weights(model.get_weights())
     return copy

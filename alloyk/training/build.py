@@ -57,7 +57,12 @@ def build_network(
 
 
 def compile_network(
-    config: Config, network: keras.Model, labels: np.ndarray, num_classes: int, steps: int
+    config: Config,
+    network: keras.Model,
+    labels: np.ndarray,
+    num_classes: int,
+    steps: int,
+    first_epoch: int = 0,
 ) -> list[keras.callbacks.Callback]:
     """Give the network its loss, and its optimizer with the learning-rate schedule.
 
@@ -69,6 +74,8 @@ def compile_network(
         labels: `(n,)` int class indices of the training split, for losses that weight classes.
         num_classes: Number of classes.
         steps: Batches per epoch.
+        first_epoch: Epoch from which the network is trained. The schedule begins there, and ends
+            with the run; one that is paced is that of the whole run.
 
     Returns:
         `[ReduceOnPlateau]` for the schedule `plateau`, otherwise an empty list.
@@ -80,21 +87,21 @@ def compile_network(
     plateau_options = {
         key: schedule.pop(key) for key in ("factor", "patience", "min_delta") if plateau
     }
+    paced = config.train.time_budget_minutes is not None
+    epochs = config.train.epochs - (0 if paced else first_epoch)
     # Capped: a recipe's warm-up may be longer than a short training run, which is an error.
-    warmup = min(schedule.pop("warmup_epochs"), config.train.epochs / 2)
+    warmup = min(schedule.pop("warmup_epochs"), epochs / 2)
     learning_rate = build_schedule(
         schedule.pop("name"),
         learning_rate=optimizer.pop("learning_rate"),
         steps_per_epoch=steps,
-        epochs=config.train.epochs,
+        epochs=epochs,
         warmup_epochs=warmup,
         **schedule,
     )
     class_counts = np.bincount(labels, minlength=num_classes)
     loss = build_loss(loss.pop("name"), class_counts=class_counts.tolist(), **loss)
-    rate = learning_rate
-    if config.train.time_budget_minutes is not None:
-        rate = PacedSchedule(learning_rate, config.train.epochs * steps)
+    rate = PacedSchedule(learning_rate, epochs * steps) if paced else learning_rate
     optimizer = build_optimizer(
         optimizer.pop("name"), rate, average_weights=config.train.average_weights, **optimizer
     )
@@ -106,7 +113,8 @@ def compile_network(
     network.optimizer.build(network.trainable_variables)
     if not plateau:
         return []
-    return [ReduceOnPlateau(learning_rate, start_epoch=math.ceil(warmup), **plateau_options)]
+    start = first_epoch + math.ceil(warmup)
+    return [ReduceOnPlateau(learning_rate, start_epoch=start, **plateau_options)]
 
 
 def paced_schedule_of(network: keras.Model) -> PacedSchedule:

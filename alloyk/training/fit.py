@@ -29,7 +29,7 @@ from alloyk.training.callbacks import (
 from alloyk.training.checkpoint import BestEpoch, Checkpoint
 from alloyk.training.fused_batch_norm import fused_batch_norm
 from alloyk.training.identity import identity, lasting_identity
-from alloyk.training.losses.multitask import error_name
+from alloyk.training.losses.multitask import MultitaskNetwork, error_name
 from alloyk.training.phases import Phase, phases_of
 from alloyk.training.predicting import PREDICTION_BATCH
 from alloyk.training.run_clock import RunClock
@@ -112,7 +112,12 @@ class _Training:
                 set_backbone_trainable(self.network, not phase.frozen)
             stateful = [
                 *compile_network(
-                    config, self.network, self.train.labels, self.num_classes, self.steps
+                    config,
+                    self.network,
+                    self.train.labels,
+                    self.num_classes,
+                    self.steps,
+                    phase.first,
                 ),
                 *self.clock.budget_for(config, self.network),
                 self.callbacks.best,
@@ -249,7 +254,8 @@ def train_network(
     callbacks.best.restore(network)
     synchronize_batch_norm(network, False)
     with distribution.strategy.scope():
-        return in_float32(network)
+        several = isinstance(network, MultitaskNetwork)
+        return network.in_float32() if several else in_float32(network)
 
 
 def _callbacks(

@@ -5,19 +5,23 @@ from contextlib import contextmanager
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework import config as tensorflow_config
 
 from alloyk.config import Config
+from alloyk.models.precision import precision
 from alloyk.training.strategy import local_distribution
 
 
 @contextmanager
-def precision_kept() -> Iterator[None]:
-    """Give Keras back its precision after the block, in which `set_up_keras` may change it."""
-    before = keras.config.dtype_policy()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+def setup_undone() -> Iterator[None]:
+    """Give Keras and TensorFlow back what `set_up_keras` changes in the block, but the seeds."""
+    deterministic = tensorflow_config.is_op_determinism_enabled()
+    with precision(keras.config.dtype_policy()):
+        try:
+            yield
+        finally:
+            if not deterministic:
+                tensorflow_config.disable_op_determinism()  # has no public name
 
 
 def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
@@ -30,8 +34,8 @@ def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    precision = config.train.mixed_precision
-    mixed = bool(tf.config.list_physical_devices("GPU")) if precision == "auto" else precision
+    wanted = config.train.mixed_precision
+    mixed = bool(tf.config.list_physical_devices("GPU")) if wanted == "auto" else wanted
     keras.config.set_dtype_policy("mixed_float16" if mixed and not over_workers else "float32")
     if not over_workers:
         local_distribution(config.train)  # raises early if a device is missing

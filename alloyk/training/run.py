@@ -36,7 +36,7 @@ from alloyk.runtime.peers import Peers
 from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
 from alloyk.training.fine_tuning import fine_tuning_of
 from alloyk.training.fit import train_network
-from alloyk.training.keras_setup import precision_kept, set_up_keras
+from alloyk.training.keras_setup import set_up_keras, setup_undone
 from alloyk.training.predicting import fit_detector, predict_split, read_measurements
 from alloyk.training.replay import replay
 from alloyk.training.saving import save_classifier, training_facts
@@ -52,7 +52,7 @@ _REPLAY_HEADER = (
 logger = logging.getLogger(__name__)
 
 
-@precision_kept()
+@setup_undone()
 def run_training(
     config: Config,
     run: Path,

@@ -240,7 +240,7 @@ def build_schedule(
         name: Key of `SCHEDULES`.
         learning_rate: η, the peak.
         steps_per_epoch: Optimizer steps in one epoch.
-        epochs: Epochs of the whole run, warm-up included.
+        epochs: Length of the schedule, warm-up included.
         warmup_epochs: Length of the linear warm-up; less than epochs.
         **options: All options of the schedule, see the table above.
 

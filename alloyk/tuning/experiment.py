@@ -34,7 +34,7 @@ from alloyk.runs.search_records import (
 from alloyk.runs.search_space import Parameter
 from alloyk.training.checkpoint import weights_digest
 from alloyk.training.fit import train_network
-from alloyk.training.keras_setup import precision_kept, set_up_keras
+from alloyk.training.keras_setup import set_up_keras, setup_undone
 from alloyk.training.predicting import predict_split
 from alloyk.training.release import networks_released
 from alloyk.training.splits import Split, load_splits, open_training_data
@@ -172,7 +172,7 @@ class Experiment:
         )
         return replace(dataset, table=dataset.table.assign(split=split))
 
-    @precision_kept()
+    @setup_undone()
     def train(self, trial: Trial, records: TrialRecords, deadline: float | None) -> Outcome:
         """Train one trial, from its checkpoint if there is one; return its best value.
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 from alloyk.models import build_model
+from alloyk.models.nested import nested_layers
 from alloyk.pipeline import KeptImages, evaluation_batches, training_batches
 from alloyk.targets import Target
 from alloyk.training.losses import build_loss
@@ -89,6 +90,28 @@ def network(weights, seed=0):
     image = keras.Input((8, 8, 1))
     model = build_model("fnn", (8, 8, 1), 3, hidden_units=8, seed=seed, targets=TARGETS)
     return MultitaskNetwork(image, model(image), targets=TARGETS, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [(1, 2, 3), None])
+def test_a_network_in_mixed_precision_is_copied_in_float32(weights):
+    mixed_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        mixed = network(weights)
+        if weights is None:
+            mixed.log_variances.assign([0.5, -1, 2])
+        found = mixed.in_float32()
+    finally:
+        keras.config.set_dtype_policy(mixed_before)
+    assert {layer.compute_dtype for layer in nested_layers(found)} == {"float32"}
+    assert found.compute_dtype == "float32"
+    assert found.loss_weights() == mixed.loss_weights()
+    images = data()[0].array
+    for name, output in found.predict(images, verbose=0).items():
+        np.testing.assert_allclose(
+            output, mixed.predict(images, verbose=0)[name], rtol=0.02, atol=0.02
+        )
+    assert found.in_float32() is found
 
 
 def data():

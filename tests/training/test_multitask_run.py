@@ -8,6 +8,7 @@ import re
 import shutil
 from functools import partial
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -61,6 +62,14 @@ def trained(config, folder, **options):
 @pytest.fixture(scope="module")
 def run(plates, tmp_path_factory):
     return trained(configured(plates), tmp_path_factory.mktemp("runs") / "five")
+
+
+@pytest.mark.parametrize("weighting", ["fixed", "learned"])
+def test_two_tasks_are_trained_in_mixed_precision(plates, tmp_path, weighting):
+    settings = ("train.mixed_precision=true", f"multitask.weighting={weighting}")
+    run = trained(configured(plates, *settings, epochs=1), tmp_path / "run")
+    model = keras.models.load_model(run / "model.keras")
+    assert {layer.compute_dtype for layer in nested_layers(model)} == {"float32"}
 
 
 def rows_of(text):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from own_process import run_command, start
 from PIL import Image
+from tensorflow.python.framework import config as tensorflow_config
 
 from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config, write_config
@@ -21,8 +22,10 @@ from alloyk.errors import AlloykError
 from alloyk.locks import locked_folder
 from alloyk.models.nested import nested_layers
 from alloyk.runs.predictions import read_predictions
+from alloyk.training.build import build_network, compile_network
 from alloyk.training.callbacks import EpochReport
 from alloyk.training.checkpoint import Checkpoint, _save_arrays
+from alloyk.training.keras_setup import set_up_keras, setup_undone
 from alloyk.training.phases import Phase, phases_of
 from alloyk.training.run import run_training
 
@@ -390,6 +393,43 @@ def test_phases_of_a_frozen_and_a_trained_backbone(radiographs, frozen, expected
     settings = ("model.weights=w.keras", f"model.freeze_epochs={frozen}")
     assert phases_of(configured(radiographs, *settings)) == expected
     assert phases_of(configured(radiographs)) == [Phase(0, 3, False)]
+
+
+@pytest.mark.parametrize(("budget", "end"), [(None, 0.0), (5, 0.5)])
+def test_the_schedule_of_the_second_phase_ends_with_the_run(radiographs, budget, end):
+    """Two of four epochs of five steps are left; one that follows the clock is not cut."""
+    settings = (
+        "train.epochs=4", "schedule.name=cosine", "schedule.warmup_epochs=0",
+        "schedule.hold_fraction=0", *([f"train.time_budget_minutes={budget}"] if budget else []),
+    )  # fmt: skip
+    config = configured(radiographs, *settings)
+    network = build_network(config, [], 2)
+    compile_network(config, network, np.array([0, 1]), 2, 5, first_epoch=2)
+    schedule = network.optimizer._learning_rate
+    rates = [float((schedule.schedule if budget else schedule)(step)) for step in (0, 9, 19)]
+    peak = config.optimizer.learning_rate
+    assert rates == pytest.approx([peak, end * peak, 0], abs=0.1 * peak)
+
+
+def test_a_plateau_is_counted_from_the_warm_up_of_the_second_phase(radiographs):
+    settings = ("train.epochs=8", "schedule.name=plateau", "schedule.warmup_epochs=1.5")
+    config = configured(radiographs, *settings)
+    network = build_network(config, [], 2)
+    (plateau,) = compile_network(config, network, np.array([0, 1]), 2, 5, first_epoch=3)
+    assert plateau.start_epoch == 5
+
+
+def test_deterministic_kernels_are_for_the_run_alone():
+    asked = tensorflow_config.is_op_determinism_enabled
+    config = resolve_config(None, {"train": {"deterministic": True}})
+    before = asked()
+    with setup_undone():
+        set_up_keras(config)
+        assert asked()
+        with setup_undone():  # of a run within a search
+            set_up_keras(config)
+        assert asked()
+    assert asked() == before
 
 
 def test_mixed_precision_is_for_training_alone(radiographs, tmp_path, monkeypatch):

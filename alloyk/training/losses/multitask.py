@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from alloyk.models.precision import in_float32, precision
 from alloyk.targets import ALLOY, LOGITS, Target
 
 
@@ -113,6 +114,24 @@ class MultitaskNetwork(keras.Model):
             error, known = error_of(y[target.column], y_pred[target.column])
             metric.update_state(ops.abs(error), sample_weight=known)
         return self.get_metrics_result()
+
+    def in_float32(self) -> "MultitaskNetwork":
+        """Return the network in float32: itself, or a copy of one in mixed precision.
+
+        The copy is not compiled.
+        """
+        plain = keras.Model(self.input, self.output)
+        copy = in_float32(plain)
+        if copy is plain:
+            return self
+        with precision("float32"):
+            found = MultitaskNetwork(
+                copy.input, copy.output, targets=self.targets, weights=self.fixed_weights,
+                name=self.name,
+            )  # fmt: skip
+        if found.log_variances is not None:
+            found.log_variances.assign(self.log_variances)
+        return found
 
     def loss_weights(self) -> dict[str, float]:
         """Current weight of each task's loss: the fixed weight, or the learned e^(−s)."""
