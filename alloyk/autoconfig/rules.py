@@ -12,7 +12,7 @@ from alloyk.auditing.findings import counted, percent
 from alloyk.auditing.shortcuts import EqualizationEffect
 from alloyk.autoconfig.fingerprint import Fingerprint
 from alloyk.config import Config
-from alloyk.config.recipes import RELATIVE_LENGTH
+from alloyk.config.recipes import RELATIVE_LENGTH, recipe_settings
 
 Setting = tuple[str, Any, str]
 Rule = Callable[[Fingerprint, Config], Iterator[Setting]]
@@ -298,7 +298,10 @@ def learning_rate(found: Fingerprint, config: Config) -> Iterator[Setting]:
     name = config.optimizer.name
     linear = name in ("sgd", "momentum")
     scaled = float(f"{rate * (ratio if linear else math.sqrt(ratio)):.3g}")
+    of_recipe = recipe_settings(config.model.arch, config.recipe)["optimizer"]
     reason = f"the recipe's for {config.model.arch}"
+    if of_recipe["name"] != name:
+        reason = f"the default of {name}"
     if scaled != rate:
         law = "in proportion to the batch" if linear else "with the square root of the batch"
         reason += f" ({rate:g}), scaled {law}"

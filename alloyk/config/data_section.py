@@ -17,6 +17,7 @@ from alloyk.imaging import ChannelChoice, RawLayout
 from alloyk.settings.data import RATIOS
 from alloyk.settings.section import Positive, Section
 
+_FLAT_RULE = "must be a flat frame's file, or a list of one for each step"
 _PAGE_RULE = "must be a page number (0 or more), mean or each"
 
 
@@ -135,6 +136,14 @@ class DataConfig(Section):
         if isinstance(page, int) and page < 0:
             raise ValueError(_PAGE_RULE)
         return page
+
+    @field_validator("flat", mode="wrap")
+    @classmethod
+    def _check_flat_files(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise ValueError(_FLAT_RULE) from error
 
     @field_validator("path", "hdf5_path", mode="before")
     @classmethod

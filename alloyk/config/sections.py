@@ -298,6 +298,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_cycle(self) -> Self:
+        schedule, peak = self.schedule, self.optimizer.learning_rate
+        if schedule.name == "cyclic" and schedule.min_learning_rate >= peak:
+            raise ValueError(
+                f"schedule.min_learning_rate must be < optimizer.learning_rate ({peak:g}), got "
+                f"{schedule.min_learning_rate:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_quantize(self) -> Self:
         train = self.train
         if self.quantize.run is None:

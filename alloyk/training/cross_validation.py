@@ -18,6 +18,7 @@ from alloyk.data.held_out import held_out_parts
 from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
+from alloyk.files import whole_file
 from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder
 from alloyk.progress import NO_PROGRESS, Progress
@@ -110,16 +111,17 @@ def _record_plan(out: Path, plan: dict, config: Config) -> None:
                 f"{shown(out)} holds another cross-validation, with {differs}; choose another "
                 "--out, or give the settings that it was started with"
             )
-        return
-    if not is_empty(out):
+    elif is_empty(out):
+        folder.write_cross_validation(plan)
+    else:
         raise AlloykError(
             f"--out must be a new or empty folder, got {shown(out)} with other files; choose "
             "another"
         )
-    folder.write_cross_validation(plan)
-    write_config(
-        config, folder.config_file, f"# Cross-validated; {file.name} lists what was held out.\n"
-    )
+    if not folder.config_file.exists():
+        header = f"# Cross-validated; {file.name} lists what was held out.\n"
+        with whole_file(folder.config_file) as unfinished:
+            write_config(config, unfinished, header)
 
 
 def _difference(recorded: dict, plan: dict) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alloyk.config import Config
+from alloyk.config import Config, overlay
 from alloyk.runs.lineage import CHANGEABLE
 from alloyk.settings.assignments import flatten
 
@@ -64,4 +64,6 @@ def difference(recorded: str, current: str) -> str | None:
 
 def _settings(described: Any) -> dict[str, Any]:
     """Dotted key → value, without `FREE`, with the default of what is not described."""
-    return flatten(Config.model_validate(described).model_dump(mode="json", exclude=FREE))
+    # Of the free settings, one device goes with all others.
+    whole = overlay(described, {"train": {"strategy": "single"}})
+    return flatten(Config.model_validate(whole).model_dump(mode="json", exclude=FREE))

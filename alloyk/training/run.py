@@ -15,7 +15,7 @@ from alloyk.data import ImageDataset
 from alloyk.data.sameness import sample_digest
 from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
-from alloyk.files import writing
+from alloyk.files import whole_file, writing
 from alloyk.imaging import several, shown
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_fitting import with_threshold
@@ -127,12 +127,13 @@ def _write_run(
         if config.quantize.run is not None and not epochs_in(RunFolder(run).checkpoint_folder):
             refuse_changed_data(config.quantize.run, dataset)
         config_file = RunFolder(run).config_file
-        with writing(config_file):
-            write_config(config, config_file, _REPLAY_HEADER if lineage else "")
-            if lineage:
-                lineage.write(RunFolder(run).lineage_file)
-            if plan:
-                RunFolder(run).plan_file.write_text(plan, encoding="utf-8")
+        with whole_file(config_file) as unfinished:  # also when resumed
+            write_config(config, unfinished, _REPLAY_HEADER if lineage else "")
+        if lineage:
+            lineage.write(RunFolder(run).lineage_file)
+        if plan:
+            with whole_file(RunFolder(run).plan_file) as unfinished:
+                unfinished.write_text(plan, encoding="utf-8")
         if peers is not None:
             peers.share_files(shared_checkpoint(run))
         with distribution_of(config.train, peers) as distribution:

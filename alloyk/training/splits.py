@@ -11,6 +11,7 @@ from alloyk.config import Config
 from alloyk.data import SPLITS, ImageDataset
 from alloyk.data.depths import depth_notes
 from alloyk.data.source import cache_folder, open_dataset
+from alloyk.errors import ConfigError
 from alloyk.models import expects_unit_range
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize
 from alloyk.targets import Target, check_tasks, column_values, target_columns, target_of, task_notes
@@ -98,11 +99,20 @@ def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer
     """The layer that standardises the gray image; none before pretrained weights.
 
     A pretrained backbone carries the normalisation it was trained with inside.
+
+    Raises:
+        ConfigError: The settings give another mean for a pretrained backbone.
     """
-    settings = config.preprocess
+    settings, weights = config.preprocess, config.model.weights
+    standardized = expects_unit_range(weights)
+    if settings.mean is not None and standardized:
+        raise ConfigError(
+            "preprocess.mean and preprocess.std must be unset with model.weights="
+            f"{weights}, which has the normalisation it was trained with; remove them"
+        )
     if settings.mean is not None:
         return [Standardize(settings.mean, settings.std)]
-    if settings.standardize == "none" or expects_unit_range(config.model.weights):
+    if settings.standardize == "none" or standardized:
         return []
     if settings.standardize == "imagenet":
         return [Standardize(IMAGENET_MEAN, IMAGENET_STD)]

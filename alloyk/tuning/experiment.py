@@ -99,6 +99,11 @@ class Experiment:
 
     def check(self, parameters: tuple[Parameter, ...]) -> None:
         """Raise for keys, values and data that no trial could use, before the first one."""
+        if self.base.quantize.run is not None:
+            raise ConfigError(
+                "quantize.run must be unset in a search; fine-tune its best run with "
+                "`alloyk train --quantize-from`"
+            )
         self._refuse_different_losses(parameters)
         configurations = [self.configuration(values) for values in extremes(parameters)]
         for fold in range(2, (self.folds or 1) + 1):

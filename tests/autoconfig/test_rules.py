@@ -181,6 +181,15 @@ def test_the_rate_falls_with_the_batch_by_the_law_of_the_optimizer():
     assert resnet34["optimizer.learning_rate"] == pytest.approx(0.01 / 4, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("adam", "the recipe's for fnn"), ("adamw", "the default of adamw")]
+)
+def test_the_rate_of_another_optimizer_is_not_called_the_recipes(name, reason):
+    given = {"model": {"arch": "fnn"}, "optimizer": {"name": name}}
+    config = resolve_config(None, {**DATA, **given})
+    assert [why for _, _, why in rules.learning_rate(FOUND, config)] == [reason]
+
+
 def test_a_long_tail_is_sampled_by_class_unless_a_loss_balances_it():
     tail = replace(FOUND, classes={"1050": 900, "2017": 100})
     assert chosen(rules.loss, tail)["data.sampling"] == "class_aware"

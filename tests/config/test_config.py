@@ -269,6 +269,18 @@ def test_a_setting_without_effect_is_refused(settings, message):
         resolve_config(None, parse_overrides(settings))
 
 
+@pytest.mark.parametrize("value", ["3", "[1, 2]", "{a: 1}"])
+def test_a_wrong_flat_frame_is_named_by_its_key(value):
+    with pytest.raises(ConfigError, match=r"^data\.flat must be a flat frame's file, or a list of"):
+        resolve(f"data.flat={value}")
+
+
+def test_the_least_rate_of_a_cycle_is_below_its_peak():
+    with pytest.raises(ConfigError, match=r"min_learning_rate must be < optimizer\.learning_rate"):
+        resolve("model.arch=fnn", "schedule.name=cyclic")  # both are 0.0001
+    assert resolve("model.arch=cnn", "schedule.name=cyclic").schedule.min_learning_rate == 1e-4
+
+
 def test_an_empty_file_means_the_defaults(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing yet\n")

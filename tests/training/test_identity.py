@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alloyk.config import Config
+from alloyk.config import Config, resolve_config
 from alloyk.training.identity import difference, identity, lasting_identity
 
 
@@ -70,3 +70,13 @@ def test_settings_inside_one_that_is_not_set_differ():
 @pytest.mark.parametrize("text", ['{"data": {"shelf": 3}}', "[]", "", '{"seed": "many"}'])
 def test_settings_that_this_version_does_not_know_differ(text):
     assert "another version" in difference(text, identity(Config()))
+
+
+def test_an_edited_fine_tuning_names_the_setting():
+    quantize = {"quantize": {"run": "runs/plain"}}
+    single = {"strategy": "single", "mixed_precision": False}
+    epochs = [
+        identity(resolve_config(None, {**quantize, "train": {**single, "epochs": number}}))
+        for number in (3, 4)
+    ]
+    assert difference(*epochs) == "train.epochs 3, not 4"

@@ -18,7 +18,7 @@ from alloyk.cli import main
 from alloyk.config import parse_overrides, resolve_config, write_config
 from alloyk.data import load_dataset
 from alloyk.data.source import readable_dataset
-from alloyk.errors import AlloykError
+from alloyk.errors import AlloykError, ConfigError
 from alloyk.locks import locked_folder
 from alloyk.models.nested import nested_layers
 from alloyk.runs.predictions import read_predictions
@@ -28,6 +28,7 @@ from alloyk.training.checkpoint import Checkpoint, _save_arrays
 from alloyk.training.keras_setup import set_up_keras, setup_undone
 from alloyk.training.phases import Phase, phases_of
 from alloyk.training.run import run_training
+from alloyk.training.splits import standardization_for
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -393,6 +394,13 @@ def test_phases_of_a_frozen_and_a_trained_backbone(radiographs, frozen, expected
     settings = ("model.weights=w.keras", f"model.freeze_epochs={frozen}")
     assert phases_of(configured(radiographs, *settings)) == expected
     assert phases_of(configured(radiographs)) == [Phase(0, 3, False)]
+
+
+def test_another_mean_is_refused_before_weights_that_have_one(radiographs):
+    settings = ("model.arch=resnet50", "model.weights=imagenet", "preprocess.mean=[0.5]",
+                "preprocess.std=[0.2]", "preprocess.image_size=32")  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^preprocess\.mean and preprocess\.std must be unset"):
+        standardization_for(configured(radiographs, *settings), None)
 
 
 @pytest.mark.parametrize(("budget", "end"), [(None, 0.0), (5, 0.5)])

@@ -271,6 +271,16 @@ def test_trials_of_different_losses_are_not_compared_by_loss(key, choices):
     Experiment(None, parse_overrides(by_accuracy)).check(parameters_of(space))
 
 
+def test_a_search_does_not_fine_tune():
+    settings = [
+        "quantize.run=runs/plain", "train.strategy=single", "train.mixed_precision=false",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^quantize\.run must be unset in a search"):
+        Experiment(None, parse_overrides([*TINY, *settings])).check(
+            parameters_of({"model.dropout": [0.1]})
+        )
+
+
 def test_space_file_may_be_nested_or_dotted(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text(
