@@ -13,7 +13,7 @@ def fused_batch_norm(network: keras.Model) -> Iterator[None]:
     """Compute batch norm in less time while a network is trained (`scripts/bench_fused.py`).
 
     The layers stay those of Keras, and so do saved files: only their training step is replaced,
-    by the same computation. Keras' own step is used on another backend, on a GPU or several devices, for
+    by the same computation. Keras' own step is used on another backend, on several devices, for
     other types than float32, and where a layer normalises what TensorFlow's operator cannot.
     """
     layers = [layer for layer in network._flatten_layers() if _is_for(layer)]

@@ -2,8 +2,8 @@
 
 Keras makes about ten operators of an update, each of which passes over the weights or the moments
 in memory. TensorFlow's own do it in one pass, by the same formulas (`scripts/bench_fused.py`). With
-another backend, on a GPU, on several devices, and for gradients or weights of another kind, it is
-Keras' own update.
+another backend, on a GPU, on several devices, and for gradients or weights of another kind, the
+update is Keras' own.
 """
 
 from typing import Any

@@ -1,6 +1,7 @@
 """What a configuration and a checkpoint must have in common for a run to continue, as text."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -64,6 +65,8 @@ def difference(recorded: str, current: str) -> str | None:
 
 def _settings(described: Any) -> dict[str, Any]:
     """Dotted key → value, without `FREE`, with the default of what is not described."""
+    if not isinstance(described, Mapping):
+        raise ValueError("not the settings of a configuration")
     # Of the free settings, one device goes with all others.
     whole = overlay(described, {"train": {"strategy": "single"}})
     return flatten(Config.model_validate(whole).model_dump(mode="json", exclude=FREE))
