@@ -51,6 +51,8 @@ from alloyk.imaging import (
     raw_layout,
     shown,
 )
+from alloyk.imaging.lab import HDF5_SUFFIXES
+from alloyk.imaging.opening import files_beside
 from alloyk.imaging.store import has_store, open_store
 from alloyk.settings.data import RATIOS
 
@@ -117,7 +119,8 @@ class ImageDataset:
     def fingerprint(self) -> str:
         """Return a hash of all paths, sizes, time stamps, labels and splits, 64 hex digits.
 
-        It includes the descriptions of raw files and the path inside HDF5 files.
+        It includes the descriptions of raw files, the path inside HDF5 files, and the files that
+        these take images from.
 
         Raises:
             DataError: A file was removed after the data set was loaded.
@@ -128,6 +131,7 @@ class ImageDataset:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256((self.hdf5_path or "").encode())
         rows = self.table[["path", "label", "split"]].sort_values("path")
+        linked: dict[Path, tuple[Any, ...]] = {}
         for path, label, split in rows.itertuples(index=False, name=None):
             for file in image_files(self.root / path):
                 try:
@@ -139,8 +143,23 @@ class ImageDataset:
                 row: tuple[Any, ...] = (path, label, split, *stamp)
                 if file.suffix.lower() == ".raw":
                     row += (raw_layout(file),)
+                if file.suffix.lower() in HDF5_SUFFIXES:
+                    if file not in linked:
+                        linked[file] = _linked_stamps(file)
+                    row += linked[file]
                 digest.update(repr(row).encode())
         return digest.hexdigest()
+
+
+def _linked_stamps(file: Path) -> tuple[Any, ...]:
+    """Names and stamps of the files that an HDF5 file takes images from."""
+    found: list[Any] = []
+    for name in files_beside(file):
+        try:
+            found.append((name, *image_stamp(file.parent / name)))
+        except OSError:
+            found.append((name, "missing"))
+    return tuple(found)
 
 
 def load_dataset(
@@ -184,7 +203,9 @@ def load_dataset(
         Path(data), page=page, raw=raw, hdf5_path=hdf5_path, channels=channels
     )
     refuse_channels(root, table["path"])
-    record = read_record(root)
+    # The record is that of the folder, and not of another manifest in it.
+    own = given_by != "manifest" or Path(data).is_dir() or Path(data) == manifest_in(root)
+    record = read_record(root) if own else None
     labels = sorted(set(table["label"]))
     if len(labels) < 2:
         hint = only_class_hint(root, table["path"].tolist(), given_by)

@@ -24,7 +24,8 @@ def held_out_parts(
         return {
             f"fold_{k}": {"fold": f"{k}/{folds}", "leave_out": None} for k in range(1, folds + 1)
         }
-    whole = replace(settings, fold=None, leave_out=None)
+    # Each training divides all images, and leaves unreadable ones out after that.
+    whole = replace(settings, fold=None, leave_out=None, skip_unreadable=False)
     values = condition_column(open_dataset(whole).table, leave_out)[1]
     return {
         f"without_{k}": {"fold": None, "leave_out": f"{leave_out}={value}"}

@@ -92,7 +92,7 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
         if len(empty):
             raise DataError(
                 f"{shown(file)} must have a {name} in every row, got none in "
-                f"{len(empty)} (first: row {empty[0] + 1}); fill them in"
+                f"{len(empty)} (the first is image {empty[0] + 1}); fill them in"
             )
     table["path"], slashes = _with_slashes(file, table["path"])
     table["path"] = _checked_paths(file, table["path"])

@@ -175,6 +175,8 @@ def _parsed(
         header = next(reader, [])
         columns = TextColumns(len(header))
         for row in reader:
+            if len(row) > 1 and not any(row):
+                continue  # spreadsheets leave them below a table
             if len(row) == len(header):
                 columns.append(row)
             elif row:

@@ -30,6 +30,9 @@ VERSION = 1
 
 PLACE = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc", "<u4"), ("shard", "<u4")])
 
+MAX_LENGTH = np.iinfo(PLACE["length"]).max
+"""Largest number of bytes of an image."""
+
 # Files of more shards are opened for each image: a process may have 1,024 open files.
 MAX_OPEN = 256
 _AT_ONCE = 100_000

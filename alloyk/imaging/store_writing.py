@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import DataError
-from alloyk.imaging.contents import image_bytes
+from alloyk.imaging.contents import image_bytes, image_stamp
 from alloyk.imaging.messages import shown
 from alloyk.imaging.records import OVERHEAD, write_record
 from alloyk.imaging.store import (
     DESCRIPTION,
     KEYS,
+    MAX_LENGTH,
     PLACE,
     PLACES,
     SHARDS,
@@ -89,6 +90,11 @@ def _contents(pool: ThreadPool, source: Path, paths: Sequence[str]) -> Iterator[
 
 def _content(path: Path) -> bytes:
     try:
+        if (size := image_stamp(path)[0]) > MAX_LENGTH:
+            raise DataError(
+                f"an image in shards must have less than 4 GiB, got {size / 2**30:.1f} GiB in "
+                f"{shown(path)}; leave out --shards"
+            )
         return image_bytes(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error

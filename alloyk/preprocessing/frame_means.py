@@ -83,6 +83,11 @@ class DarkSignal:
         self.name = name
         groups = by_exposure(paths, "data.dark")
         self._means = {time: mean_of(paths, "data.dark") for time, paths in groups.items()}
+        sizes = sorted({size_of(mean) for mean in self._means.values()})
+        if len(sizes) > 1:
+            raise AlloykError(
+                f"the frames of data.dark must have one size, got {' and '.join(sizes)}"
+            )
 
     def at(self, exposure_s: float | None) -> np.ndarray:
         """Dark signal at an exposure time, by a line fitted to those measured."""

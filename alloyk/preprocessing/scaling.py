@@ -108,12 +108,10 @@ def histogram(images: Any, darkest: Any, extent: Any, levels: int) -> Any:
         position = (rows_of(images, start, stop) - darkest) / extent
         position = ops.reshape(position, (batch, -1)) * levels
         bins = first + ops.minimum(ops.cast(position, "int32"), levels - 1)
-        found = ops.segment_sum(
-            ops.ones_like(ops.reshape(position, (-1,))),
-            ops.reshape(bins, (-1,)),
-            num_segments=batch * levels,
-        )
-        return ops.reshape(found, (batch, levels))
+        bins = ops.reshape(bins, (-1,))
+        # In float32, a sum of ones ends at 2^24.
+        found = ops.segment_sum(ops.ones_like(bins), bins, num_segments=batch * levels)
+        return ops.cast(ops.reshape(found, (batch, levels)), "float32")
 
     return sum_rows(counts, images, (batch, levels))
 

@@ -13,7 +13,7 @@ import pytest
 from alloyk.cli import main
 from alloyk.data import journal, load_dataset
 from alloyk.errors import AlloykError
-from alloyk.imaging import read_image
+from alloyk.imaging import RawLayout, read_image
 
 SPLITS = ("train", "val", "test")
 
@@ -493,6 +493,22 @@ def test_raw_files_keep_their_layout(tmp_path, runner, more, uniform):
     assert {image.shape[:2] for image in read} == {expected, (1, 2) if uniform else (2, 4)}
     assert {int(image.max()) for image in read} == {*range(1, 21), *range(100, 120)}
     assert all((image == image.flat[0]).all() for image in read)
+
+
+def test_a_layout_that_some_raw_files_have_is_not_that_of_the_others(tmp_path, runner):
+    """One `raw.yaml` for all would overrule `data.raw`, which describes the others."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    for label, order in (("1050", "<u2"), ("2017", ">u2")):
+        (source / label).mkdir(parents=True)
+        for number in range(20):
+            path = source / label / f"{number}.raw"
+            np.full((2, 4), 1000 + number, order).tofile(path)
+            if label == "1050":
+                Path(f"{path}.yaml").write_text("{dtype: uint16, shape: [2, 4]}")
+    run(runner, source, target)
+    dataset = load_dataset(target, raw=RawLayout("uint16", (2, 4), byte_order="big"))
+    read = [read_image(path) for split in SPLITS for path in dataset.paths(split)]
+    assert {int(image.max()) for image in read} == {*range(1000, 1020)}
 
 
 @pytest.mark.parametrize("kind", ["virtual", "link"])

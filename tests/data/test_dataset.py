@@ -4,12 +4,14 @@ import csv
 import os
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alloyk.data import load_dataset
+from alloyk.data.dataset import RECORD
 from alloyk.errors import AlloykError
 
 
@@ -240,6 +242,40 @@ def test_the_fingerprint_changes_with_every_change_and_only_then(tmp_path):
         gone.fingerprint()
 
 
+def test_the_fingerprint_sees_the_files_that_an_image_links_to(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    scans = tmp_path / "scans.h5"
+    for pixel in (0, 999):
+        with h5py.File(scans, "w") as file:
+            file["data"] = np.full((4, 4), pixel, "u2")
+        if not pixel:
+            class_folders(tmp_path / "data")
+            for image in (tmp_path / "data").rglob("*.png"):
+                with h5py.File(image.with_suffix(".h5"), "w") as file:
+                    file["data"] = h5py.ExternalLink("../../scans.h5", "/data")
+                image.unlink()
+            before = load_dataset(tmp_path / "data").fingerprint()
+    assert load_dataset(tmp_path / "data").fingerprint() != before
+    scans.unlink()
+    assert load_dataset(tmp_path / "data").fingerprint() != before
+
+
+def test_the_record_of_a_split_is_not_that_of_another_manifest(tmp_path):
+    manifest(tmp_path, GOOD)
+    rows = [
+        (*row, split)
+        for row, split in zip(GOOD, ["train", "val", "test", "train"] * 5, strict=True)
+    ]
+    other = tmp_path / "other.csv"
+    lines = [",".join(row) for row in [("path", "label", "split"), *rows]]
+    other.write_text("\n".join(lines) + "\n")
+    (tmp_path / RECORD).write_text('{"group_by": "plate_id"}')
+    assert load_dataset(other).grouped_by != "plate_id"
+    (tmp_path / "manifest.csv").write_text(other.read_text())
+    assert load_dataset(tmp_path).grouped_by == "plate_id"
+    assert load_dataset(tmp_path / "manifest.csv").grouped_by == "plate_id"
+
+
 # --- Wrong folders ----------------------------------------------------------------------------
 
 
@@ -390,8 +426,8 @@ GOOD = [(f"{i}.png", "ab"[i % 2]) for i in range(20)]
         ([*GOOD, ("../x.png", "a")], None, r"got 1 outside \(\.\./x\.png\)"),
         ([*GOOD, ("a/../../x.png", "a")], None, "got 1 outside"),
         ([*GOOD, ("/etc/x.png", "a")], None, "got 1 outside"),
-        ([*GOOD, ("", "a")], None, r"a path in every row, got none in 1 \(first: row 21\)"),
-        ([*GOOD, ("x.png", "")], None, r"a label in every row, got none in 1 \(first"),
+        ([*GOOD, ("", "a")], None, r"a path in every row, got none in 1 \(the first is image 21\)"),
+        ([*GOOD, ("x.png", "")], None, r"a label in every row, got none in 1 \(the first"),
         ([(*r, "train") for r in GOOD], ("path", "label", "spilt"), None),
         (
             [(*r, s) for r, s in zip(GOOD, ["train", "vali"] * 10, strict=True)],
@@ -463,6 +499,13 @@ def test_a_manifest_from_a_spreadsheet_with_a_byte_order_mark_is_read(tmp_path):
     manifest(tmp_path, GOOD)
     file = tmp_path / "manifest.csv"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(load_dataset(tmp_path).table) == 20
+
+
+def test_empty_rows_that_a_spreadsheet_leaves_are_no_images(tmp_path):
+    manifest(tmp_path, GOOD)
+    file = tmp_path / "manifest.csv"
+    file.write_text(file.read_text().replace(",", ";") + ";\n;\n")
     assert len(load_dataset(tmp_path).table) == 20
 
 

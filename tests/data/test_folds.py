@@ -1,6 +1,7 @@
 """What is held out: every image once, no plate on both sides, one condition at a time."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from alloyk.config import resolve_config
 from alloyk.data import load_dataset
 from alloyk.data.folds import condition_column, condition_split, fold_split, validation_split
+from alloyk.data.held_out import held_out_parts
 from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError, DataError
 
@@ -191,3 +193,19 @@ def test_plates_on_both_sides_of_a_condition_are_noted(data):
 def test_a_wrong_fold_is_refused(held_out, message):
     with pytest.raises(AlloykError, match=message):
         resolve_config(None, {"data": held_out})
+
+
+def test_conditions_are_those_of_all_images_where_unreadable_ones_are_left_out(tmp_path):
+    """With many values they are ranges, which an image less would move."""
+    rows = ["path,label,kv"]
+    for number in range(60):
+        name = f"{number:02}.png"
+        Image.new("L", (8, 8), number).save(tmp_path / name)
+        rows.append(f"{name},{('1050', '2017')[number % 2]},{40 + number / 4}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "00.png").write_bytes(b"damaged")
+    data = {"path": str(tmp_path), "on_bad_image": "skip"}
+    settings = resolve_config(None, {"data": data}).data_settings()
+    parts = held_out_parts(settings, 5, leave_out="kv")
+    tested = [len(open_dataset(replace(settings, **one)).split("test")) for one in parts.values()]
+    assert sum(tested) == 59

@@ -54,6 +54,16 @@ def test_tensorflow_reads_the_shards_in_order(tmp_path):
     assert list(records) == list(contents.values())
 
 
+def test_an_image_too_large_for_the_index_is_refused(tmp_path, monkeypatch):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "a.png").write_bytes(bytes(300))
+    monkeypatch.setattr("alloyk.imaging.store_writing.MAX_LENGTH", 200)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=r"less than 4 GiB, got .* in .*a\.png; leave out --shards"):
+        write_store(tmp_path / "out", ["a.png"], files, ["a.png"], 1)
+
+
 def test_names_with_one_hash_get_another_salt(tmp_path, monkeypatch):
     """Of 10 names in 8 hashes two collide with the first salt, whatever they are."""
     real = store_module.name_key

@@ -232,6 +232,14 @@ def test_the_dark_signal_is_that_of_the_exposure_time(tmp_path):
         load_flat_frames(tmp_path, "flats", "darks")
 
 
+def test_dark_frames_of_several_times_have_one_size(tmp_path):
+    for time, shape in ((1.0, (32, 32)), (4.0, (16, 16))):
+        write_exposed(tmp_path / "darks" / f"{time}.his", np.full(shape, 100.0), time)
+    write_exposed(tmp_path / "flats" / "0.his", np.full((32, 32), 9000.0), 1.0)
+    with pytest.raises(AlloykError, match=r"data\.dark must have one size, got 16×16 and 32×32"):
+        load_flat_frames(tmp_path, "flats", "darks", 2.0)
+
+
 @pytest.mark.parametrize("images_s", [1.0, 2.0, None])
 def test_flat_frames_of_several_exposure_times_are_averaged_per_second(tmp_path, images_s):
     dark = np.random.default_rng(0).uniform(100, 200, (20, 24)).round()

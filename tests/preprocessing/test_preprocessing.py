@@ -9,6 +9,7 @@ from skimage.exposure import equalize_hist
 
 from alloyk.preprocessing import Standardize, build_preprocessing, resize_weights
 from alloyk.preprocessing.layers import Equalize, FullScale, Grayscale, Log, MinMax, Resize
+from alloyk.preprocessing.scaling import histogram
 
 
 def counts(shape=(3, 40, 56, 1), seed=0):
@@ -72,6 +73,15 @@ def test_equalize_ignores_any_rising_change_of_brightness():
     images = counts((1, 64, 64, 1))
     first, second = as_array(Equalize()(images)), as_array(Equalize()(0.3 * images + 77))
     np.testing.assert_allclose(first, second, atol=3 / 64**2)
+
+
+def test_more_pixels_than_a_sum_in_float32_can_count():
+    image = np.ones((1, 4200, 4200, 1), np.float32)
+    image[:, :100] = 0.5
+    dark, bright = 100 * 4200, 4100 * 4200
+    assert bright > 2**24
+    found = histogram(image, np.float32(0.5), np.float32(0.5), 4)
+    assert as_array(found).tolist() == [[dark, 0, 0, bright]]
 
 
 def test_equalize_keeps_more_grey_values_than_eight_bits_have():

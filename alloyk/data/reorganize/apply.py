@@ -114,13 +114,18 @@ def _write_extras(plan: SplitPlan, folder: Path) -> None:
 def _write_raw_layouts(plan: SplitPlan, folder: Path) -> None:
     """Describe raw files in their new places as sidecars have done in the old ones."""
     layouts = {}
+    undescribed = False
     for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
-        layout = sidecar_layout(plan.source / old) if old.lower().endswith(".raw") else None
-        if layout is not None:
+        if not old.lower().endswith(".raw"):
+            continue
+        layout = sidecar_layout(plan.source / old)
+        if layout is None:
+            undescribed = True
+        else:
             layouts[new] = layout.to_yaml()
-    if len(set(layouts.values())) == 1 and all(
-        path.count("/") < SIDECAR_FOLDERS for path in layouts
-    ):
+    # One sidecar for all would describe the others too.
+    common = len(set(layouts.values())) == 1 and not undescribed
+    if common and all(path.count("/") < SIDECAR_FOLDERS for path in layouts):
         journal.write_synced(folder / SIDECAR, next(iter(layouts.values())))
         return
     for path, text in layouts.items():

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from alloyk.data import journal
 from alloyk.data.dataset import read_files, read_record
-from alloyk.data.discovery import existing_folder
 from alloyk.data.manifest import MANIFEST, manifest_in, read_manifest
 from alloyk.data.names import SPLITS
 from alloyk.data.notes import reference_notes, repeat_notes, shared_group_notes
@@ -213,7 +212,12 @@ def _manifest_name(source: Path, root: Path, target: Path) -> str | None:
 def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     """Return the folder and the name of the manifest to write."""
     file = target if target.suffix.lower() == ".csv" else target / MANIFEST
-    folder = existing_folder(file.parent)
+    folder = file.parent
+    if not folder.is_dir():
+        raise DataError(
+            f"OUT must be a CSV file in an existing folder, or such a folder, got {shown(target)}; "
+            "make the folder first"
+        )
     if not inside(os.path.realpath(root), os.path.realpath(folder)):
         raise DataError(
             f"the manifest must be in {shown(root)} or above it, because its paths are relative, "
