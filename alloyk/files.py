@@ -132,10 +132,13 @@ def files_together(folder: Path, stale: Iterable[str] = ()) -> Iterator[Path]:
 def unfinished_path(out: Path) -> Iterator[Path]:
     """A path for a new file or folder that becomes `out` only when the block succeeds.
 
+    A link to a folder stays one: the folder that it leads to is written.
+
     Raises:
         AlloykError: The file or folder cannot be written, another process writes it, or has made
             it meanwhile.
     """
+    out = Path(os.path.realpath(out))
     with locked_path(out), _temporary_folder(out, out.parent) as folder:
         yield folder / out.name
         if os.path.lexists(out) and not (out.is_dir() and is_empty(out)):

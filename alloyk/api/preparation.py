@@ -1,11 +1,12 @@
 """Data sets: simulate, audit and split them."""
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import Settings, alloy_labels, as_strings
+from alloyk.api.settings import Settings, alloy_labels, as_strings, check_choice
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -54,8 +55,8 @@ def simulate(
         bits: 8, 16 or 32, the depth of the files; the counts inside are not scaled to it.
         format: `png` or `tiff`.
         contact_sheet: Draw a picture of each class and thickness too.
-        recipe: A `simulation.yaml` to repeat; the options above except `out` and
-            `contact_sheet` then keep their defaults.
+        recipe: A `simulation.yaml` to repeat. Of the options above only `out` and
+            `contact_sheet` may be given then, and not `set`.
         set: Parameters of the simulator, for example `{"tube.voltage_kvp": 45}`.
         workers: Threads; by default one per core.
         progress: Progress display, see `alloyk.progress`.
@@ -77,24 +78,29 @@ def simulate(
     from alloyk.simulator.physics.validity import validity_notes
     from alloyk.simulator.settings.overrides import parse_settings
 
+    drawn: dict[str, Any] = {
+        "images": images, "image_size": image_size, "seed": seed,
+        "images_per_plate": images_per_plate, "imbalance": imbalance, "with_flats": with_flats,
+        "bits": bits,
+    }  # fmt: skip
     if recipe is not None:
-        if set:
-            raise OptionError("`set` cannot be combined with `recipe`")
+        others = {
+            "preset": preset, "alloys": alloys, "class_order": class_order or (), "format": format,
+            "set": tuple(set), **drawn,
+        }  # fmt: skip
+        defaults = inspect.signature(simulate).parameters
+        given = [name for name, value in others.items() if value != defaults[name].default]
+        if given:
+            raise OptionError(f"`{given[0]}` cannot be combined with `recipe`, which has its own")
         made = load_recipe(recipe)
     else:
         made = make_recipe(
             preset,
             alloys=alloy_labels(alloys),
             overrides=parse_settings(as_strings(set)),
-            images=images,
-            image_size=image_size,
-            seed=seed,
-            images_per_plate=images_per_plate,
-            imbalance=imbalance,
             class_order=alloy_labels(class_order) or (),
-            with_flats=with_flats,
-            bits=bits,
             image_format=format,
+            **drawn,
         )
     write_dataset(made, out, contact_sheet=contact_sheet, workers=workers, progress=progress)
     notes = tuple(validity_notes(Beam(made.parameters), made.image_size))
@@ -210,8 +216,9 @@ def split(
         >>> alloyk.split("radiographs", "sorted").table["split"].value_counts()  # doctest: +SKIP
     """
     from alloyk.data.reorganize.apply import place
-    from alloyk.data.reorganize.plan import plan_split
+    from alloyk.data.reorganize.plan import MODES, plan_split
 
+    check_choice("mode", mode, MODES)
     planned = plan_split(
         source, out, ratios=ratios, group_by=group_by, mode=mode, seed=seed, shards=shards
     )

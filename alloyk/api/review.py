@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import path_if
+from alloyk.api.settings import check_choice, path_if
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -181,10 +181,13 @@ def explain(
     given = [images] if isinstance(images, str | Path) else images
     paths: Sequence[str | Path] = find_images([str(one) for one in given]) if given else []
     _load_tensorflow(run)
+    from alloyk.explanation.explanation import EXPLAINERS, METHODS
     from alloyk.explanation.explanation import explain as explain_run
     from alloyk.explanation.image_selection import chosen_images
     from alloyk.explanation.writing import check_output_folder, write_explanation
 
+    check_choice("method", method, METHODS)
+    check_choice("explainer", explainer, EXPLAINERS)
     folder = Path(out) if out else Run(run).explanation_folder(method)
     check_output_folder(folder, run, data)
 
@@ -201,6 +204,7 @@ def explain(
 def stress(
     run: str | Path,
     *,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     images: int = 300,
     seed: int = 0,
@@ -210,6 +214,7 @@ def stress(
 
     Args:
         run: Run folder.
+        data: Where the run's data set is now; by default where it was in training.
         out: Folder for table and figure; by default `stress` in the run.
         images: Maximum number of test images.
         seed: Seed of the choice of images and of the disturbances.
@@ -228,7 +233,7 @@ def stress(
     _load_tensorflow(Path(run))
     from alloyk.robustness.bench import stress_run
 
-    return stress_run(run, out=out, most_images=images, seed=seed, progress=progress)
+    return stress_run(run, data=data, out=out, most_images=images, seed=seed, progress=progress)
 
 
 def report(folder: str | Path, *, out: str | Path | None = None) -> Path:

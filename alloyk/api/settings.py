@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alloyk.errors import OptionError
+
 Settings = Mapping[str, Any] | Iterable[str]
 """Dotted key to value, as in `{"train.epochs": 20}`, or strings `KEY=VALUE`."""
 
@@ -23,6 +25,17 @@ def as_strings(settings: Settings) -> list[str]:
 
         return [f"{key}={as_yaml(value)}" for key, value in settings.items()]
     return list(settings)
+
+
+def check_choice(option: str, given: str, choices: Sequence[str]) -> None:
+    """Raise unless an option is one of its choices; the command line checks before.
+
+    >>> check_choice("vote", "Soft", ("soft", "hard"))
+    Traceback (most recent call last):
+    alloyk.errors.OptionError: `vote` must be one of soft, hard, got 'Soft'
+    """
+    if given not in choices:
+        raise OptionError(f"`{option}` must be one of {', '.join(choices)}, got {given!r}")
 
 
 def path_if(given: str | Path | None) -> Path | None:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.settings import Settings, configuration_overrides, path_if
+from alloyk.api.settings import Settings, check_choice, configuration_overrides, path_if
 from alloyk.errors import ModelError, OptionError
 from alloyk.progress import NO_PROGRESS, Progress
 
@@ -179,7 +179,8 @@ def cross_validate(
             folds.
         arch: Architecture, such as `resnet18`.
         data: Data set: a folder or a `manifest.csv`.
-        out: Folder; finished folds in it are not repeated. By default `saved_models/<arch>-folds`.
+        out: Folder; finished folds in it are not repeated. By default `saved_models/<arch>-folds`,
+            or `<arch>-without-<column>`.
         set: Further settings, for example `{"train.epochs": 20}`.
         progress: Progress display, see `alloyk.progress`.
 
@@ -261,7 +262,9 @@ def ensemble(
         from alloyk.runtime.tensorflow import load_tensorflow
 
         load_tensorflow()
-    from alloyk.voting.combine import ensemble_runs
+    from alloyk.voting.combine import VOTES, WEIGHTS, ensemble_runs
 
+    check_choice("vote", vote, VOTES)
+    check_choice("weights", weights, WEIGHTS)
     paths = [Path(run) for run in runs]
     return Run(ensemble_runs(paths, vote, Path(out), weighting=weights))

@@ -100,10 +100,11 @@ class Audited:
 def counted(count: int, noun: str = "image") -> str:
     """A number with its noun.
 
-    >>> counted(1), counted(2816), counted(3, "class")
-    ('1 image', '2,816 images', '3 classes')
+    >>> counted(1), counted(2816), counted(3, "class"), counted(2, "series")
+    ('1 image', '2,816 images', '3 classes', '2 series')
     """
-    plural = noun + ("es" if noun.endswith("s") else "s")
+    ending = "es" if noun.endswith("s") else "s"
+    plural = noun if noun.endswith("series") else noun + ending
     return f"{count:,} {noun if count == 1 else plural}"
 
 

@@ -4,17 +4,14 @@ from pathlib import Path
 
 import click
 
-from alloyk.cli.options import out_file_option
+from alloyk.cli.options import out_file_option, run_data_option
 from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DATA",
-    help="Where the run's data set is now.  [default: where it was in training]",
-)  # fmt: skip
+@run_data_option
 @click.option(
     "--images", type=click.IntRange(min=1), default=300, show_default=True,
     help="Maximum number of test images to measure agreement on.",

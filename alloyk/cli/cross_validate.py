@@ -25,7 +25,8 @@ from alloyk.cli.terminal import PROGRESS
 @arch_option
 @data_option
 @out_folder_option(
-    "Folder; an existing cross-validation in it is resumed.  [default: saved_models/<arch>-folds]"
+    "Folder; an existing cross-validation in it is resumed.  [default: saved_models/<arch>-folds, "
+    "or <arch>-without-COLUMN]"
 )
 @set_option
 def cross_validate(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:

@@ -94,6 +94,10 @@ data_option = click.option(
     "--data", type=click.Path(path_type=Path), metavar="DATA",
     help="Data set: a folder or a manifest.csv.",
 )  # fmt: skip
+run_data_option = click.option(
+    "--data", type=click.Path(path_type=Path), metavar="DATA",
+    help="Where the run's data set is now.  [default: where it was in training]",
+)  # fmt: skip
 set_option = click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True,
     help="Any key of the configuration; may be repeated.",

@@ -14,7 +14,8 @@ import numpy as np
 
 from alloyk.errors import AlloykError
 from alloyk.files import few
-from alloyk.imaging import image_file, image_format, open_image_file, read_image
+from alloyk.imaging import image_file, image_format, open_image_file, read_image, shown
+from alloyk.imaging.jpeg import header_of
 
 # Enough to find a depth that one image in 300 has, in a second or two.
 MAX_FILES = 1000
@@ -55,11 +56,14 @@ def depth_of(path: Path) -> Depth:
     """
     kind = image_format(path)
     if kind == "png":
-        with open_image_file(path) as file:
+        with open_image_file(image_file(path)) as file:
             bits = file.read(_PNG_DEPTH + 1)[_PNG_DEPTH]
         return Depth(kind, "uint16" if bits == 16 else "uint8", bits)
-    if kind in ("jpeg", "bmp"):
+    if kind == "bmp":
         return Depth(kind, "uint8", 8)
+    if kind == "jpeg":
+        bits = _jpeg_bits(path)
+        return Depth(kind, "uint8" if bits == 8 else "uint16", bits)
     dtype = _tiff_type(path) if kind == "tiff" else None
     dtype = dtype or read_image(path).dtype
     return Depth(kind, dtype.name, 8 * dtype.itemsize)
@@ -95,12 +99,21 @@ def _depths(paths: Iterable[Path]) -> Iterable[Depth]:
             continue  # named where the image is needed
 
 
+def _jpeg_bits(path: Path) -> int:
+    try:
+        with open_image_file(image_file(path)) as opened:
+            return header_of(opened.read()).frame.depth
+    except ValueError as error:
+        raise AlloykError(f"cannot read {shown(path)}: {error}") from error
+
+
 def _tiff_type(path: Path) -> np.dtype[Any] | None:
     import tifffile
 
     try:
         with open_image_file(image_file(path)) as opened, tifffile.TiffFile(opened) as file:
             found: np.dtype[Any] | None = file.pages[0].dtype
-            return None if str(path).endswith("[mean]") else found
+            # One bit is read as 0 and 255.
+            return None if str(path).endswith("[mean]") or found.kind == "b" else found
     except Exception:  # whatever a damaged header makes of it; the reader says it better
         return None

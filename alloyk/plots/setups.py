@@ -59,7 +59,7 @@ def _plot_line(plan: "Plan", subtitle: str, ax: Axes | None) -> Axes:
     ax.plot(place[order], accuracy, "o-", color=COLORS[0], linewidth=2.4,
             label="accuracy,\n± 2 Monte Carlo errors")  # fmt: skip
     ax.axhline(100 * plan.base.accuracy, color=GRAY, linestyle="--", linewidth=1.2,
-               label="present set-up", zorder=1)  # fmt: skip
+               label="base set-up", zorder=1)  # fmt: skip
     if numeric and place.min() > 0 and place.max() / place.min() > LOG_RANGE:
         ax.set_xscale("log")
     else:
@@ -84,7 +84,7 @@ def _plot_map(plan: "Plan", subtitle: str, ax: Axes | None) -> Axes:
     ax.add_patch(_frame(at))
     ax.tick_params(length=0)
     ax.set_yticks(ax.get_yticks(), rows.values, rotation=0)
-    base = f"present set-up: {100 * plan.base.accuracy:.1f} %"
+    base = f"base set-up: {100 * plan.base.accuracy:.1f} %"
     note = f"{subtitle}; {base}" if subtitle else base
     finish(ax, "Reference ceiling, %", note, columns.key, rows.key, grid=False)
     return ax

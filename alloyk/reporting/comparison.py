@@ -15,6 +15,7 @@ MAX_PAIRS = 12
 HEADINGS = {
     "Accuracy and loss": ("table2", "standalone_voting"),
     "Average precision and AUC": ("table3",),
+    "Estimates": ("estimates",),
     "Tests between runs": ("pairs",),
     "Seeds": ("seeds", "seed_tests"),
 }

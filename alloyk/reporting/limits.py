@@ -20,6 +20,7 @@ def limits(
     facts: Facts,
     settings: RunSettings,
     explanations: Sequence[Mapping[str, Any]],
+    stressed: bool,
 ) -> list[str]:
     """List the limitations that follow from the files of a run.
 
@@ -28,6 +29,7 @@ def limits(
         facts: The run's facts.
         settings: The run's configuration.
         explanations: The record of every explanation in the run.
+        stressed: Whether there is a stress test.
     """
     found = []
     if metrics.get("simulated"):
@@ -46,7 +48,8 @@ def limits(
     )
     found.append(
         "Thicknesses, tube voltages, detectors and set-ups that the test images lack have not been "
-        "tested."
+        "tested"
+        + (", except on the changed and simulated images of the stress test." if stressed else ".")
     )
     if settings.seed is not None:
         trained = "One training run"

@@ -55,6 +55,7 @@ def run_page(run: RunFolder) -> Page:
     name = run.name
     records = [record for _, record in explained]
     held_out = facts.cross_validation["held_out"] if facts.cross_validation else {}
+    stressed = stress_blocks(run.stress_folder)
     return Page(
         title=name,
         lead=f"{lead}. {describe_grouping(metrics['grouped_by'])}",
@@ -75,11 +76,14 @@ def run_page(run: RunFolder) -> Page:
                 "Calibration and abstention",
                 [*calibration_blocks(metrics), *figures("reliability", "coverage")],
             ),
-            Section("Stress test", stress_blocks(run.stress_folder)),
+            Section("Stress test", stressed),
             Section("Mistakes", [*tables.mistakes(predictions), *figures("mistakes")]),
             Section("Training", training_blocks(run, metrics, figures("accuracy", "loss"))),
             Section("Explanation", explanation_blocks(explained)),
-            Section("Limits", [Text(limits(metrics, facts, settings, records), listed=True)]),
+            Section(
+                "Limits",
+                [Text(limits(metrics, facts, settings, records, bool(stressed)), listed=True)],
+            ),
             Section("Model card", [NameValues(model_card(run, kind, metrics, facts, settings))]),
             Section("Data", data_blocks(facts, settings)),
             Section("Provenance", provenance_blocks(run, facts, settings)),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alloyk.reporting.page import Block, Cell, Figures, Picture, Table
-from alloyk.robustness.table import CLEAN, read_rows
+from alloyk.robustness.table import CLEAN, Row, read_rows
 from alloyk.runs.file_names import STRESS_FIGURE, STRESS_TABLE
 
 
@@ -16,16 +16,28 @@ def stress_blocks(folder: Path) -> list[Block]:
     file = folder / STRESS_TABLE
     if not file.is_file():
         return []
+    found = read_rows(file)
+    limited = any(row.detectable is not None for row in found)
+
+    def shares_of(row: Row) -> tuple[float | None, ...]:
+        shares = (row.accuracy, row.unlike, row.silent_errors)
+        return (*shares, row.detectable) if limited else shares
+
     rows = [
         [
             row.kind,
             "" if row.kind == CLEAN else f"{row.strength:g} {row.unit}".strip(),
-            *(_share(share) for share in (row.accuracy, row.unlike, row.silent_errors)),
+            *(_share(share) for share in shares_of(row)),
         ]
-        for row in read_rows(file)
+        for row in found
     ]
-    columns = ("disturbance", "strength", "accuracy, %", "unlike, %", "silent errors, %")
-    blocks: list[Block] = [Table("Disturbed test images", columns, rows)]
+    columns = ["disturbance", "strength", "accuracy, %", "unlike, %", "silent errors, %"]
+    if limited:
+        columns.append("detectable, %")
+    caption = (
+        "Disturbed test images, and images simulated anew" if limited else "Disturbed test images"
+    )
+    blocks: list[Block] = [Table(caption, columns, rows)]
     figure = folder / STRESS_FIGURE
     if figure.is_file():
         alt = "Accuracy by kind of disturbance, a dot for each strength"

@@ -57,6 +57,7 @@ class StressResult:
 def stress_run(
     run: str | Path,
     *,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     most_images: int = MAX_IMAGES,
     seed: int = 0,
@@ -66,6 +67,7 @@ def stress_run(
 
     Args:
         run: Run folder.
+        data: Where the run's data set is now; by default where it was in training.
         out: Folder for `stress.csv`, `stress.md` and `stress.png`; by default `stress` in the run.
         most_images: Images at most, chosen at random from the test split.
         seed: Seed of the choice and of the disturbances.
@@ -85,7 +87,7 @@ def stress_run(
         read_metadata(folder.require_model()), folder.path, "stress",
         "run it for a model of each channel, trained with one value in data.channels.values",
     )  # fmt: skip
-    dataset = open_run_data(folder.path, split="test")
+    dataset = open_run_data(folder.path, data, split="test")
     images, labels = _test_images(dataset, most_images, seed)
     classifier = load(folder.path)
     full_scale = _full_scale(images)

@@ -6,6 +6,7 @@ with.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ from alloyk.simulator.settings.parameters import Parameters
 RECIPE = "simulation.yaml"
 
 logger = logging.getLogger(__name__)
+
+
+OTHER_THICKNESS, OTHER_ALLOY = "other thickness", "other alloy"
 
 
 class SetUp(NamedTuple):
@@ -65,14 +69,22 @@ SETUPS: dict[str, SetUp] = {
     "wedge height": SetUp("mm", (9, 12, 15), lambda _, mm: {"wedge.height_mm": float(mm)}),
     "scatter": SetUp("of the mean", (0.1, 0.2, 0.4), lambda _, x: {"scatter.ratio": x}),
     "blur of the detector": SetUp("mm", (0.5, 1, 2), lambda _, mm: {"detector.psf_sd_mm": mm}),
-    "other thickness": SetUp(
+    OTHER_THICKNESS: SetUp(
         "mm", (0.5, 3, 10), lambda _, mm: {"plate.thicknesses_mm": [float(mm)]}, plates=True
     ),
 }
-OTHER_ALLOY = "other alloy"
-
 BLOCKS = 4
 """Repetitions of `detectable`; the Monte Carlo error is below 3 points."""
+
+
+def other_thicknesses(recipe: Recipe) -> SetUp:
+    """Plates of thicknesses that the run does not know."""
+    plate = recipe.parameters.plate
+    low, high = plate.thickness_range_mm or (math.inf, -math.inf)
+    known = plate.nominal_thicknesses_mm
+    setup = SETUPS[OTHER_THICKNESS]
+    unknown = [mm for mm in setup.strengths if mm not in known and not low <= mm <= high]
+    return setup._replace(strengths=tuple(unknown))
 
 
 def other_alloys(recipe: Recipe) -> SetUp:
@@ -111,11 +123,12 @@ def setups_of(root: Path, channels: ChannelChoice | None = None) -> dict[str, Se
     if not (root / RECIPE).is_file():
         return {}
     try:
-        others = other_alloys(_recipe(root, channels))
+        recipe = _recipe(root, channels)
     except AlloykError as error:
         logger.warning("no other set-ups are simulated: %s", error)
         return {}
-    return SETUPS | ({OTHER_ALLOY: others} if others.strengths else {})
+    others = {OTHER_THICKNESS: other_thicknesses(recipe), OTHER_ALLOY: other_alloys(recipe)}
+    return {name: setup for name, setup in (SETUPS | others).items() if setup.strengths}
 
 
 def simulated_images(

@@ -245,6 +245,41 @@ def test_the_kind_of_error_tells_whose_fault_it_is(call, kind, message, tmp_path
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: alloyk.ensemble([r, r], vote="Soft", out="e"), "`vote` must be one of soft, ha"),
+        (
+            lambda r: alloyk.ensemble([r, r], vote="soft", weights="Validation", out="e"),
+            "`weights` must be one of equal, validation, got 'Validation'",
+        ),
+        (
+            lambda r: alloyk.explain(r, "a.png", method="grad-cam"),
+            "`method` must be one of gradcam",
+        ),
+        (
+            lambda r: alloyk.explain(r, "a.png", method="shap", explainer="tree"),
+            "`explainer` must be one of gradient, partition, got 'tree'",
+        ),
+        (
+            lambda r: alloyk.split("a", "b", mode="symlink"),
+            "`mode` must be one of copy, move, link",
+        ),
+        (
+            lambda r: alloyk.simulate("s", recipe="simulation.yaml", seed=7),
+            "`seed` cannot be combined with `recipe`",
+        ),
+    ],
+)
+def test_a_wrong_choice_is_named_and_not_taken_for_another(
+    run, call, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(b"")
+    with pytest.raises(OptionError, match=message):
+        call(run)
+
+
 def test_a_ceiling_needs_simulated_images(tmp_path):
     with pytest.raises(DataError, match=r"has no simulation\.yaml"):
         alloyk.ceiling(tmp_path)

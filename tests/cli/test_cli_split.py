@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ import pytest
 
 from alloyk.cli import main
 from alloyk.data import journal, load_dataset
+from alloyk.data.reorganize.apply import place
+from alloyk.data.reorganize.plan import plan_split
 from alloyk.errors import AlloykError
 from alloyk.imaging import RawLayout, read_image
+from alloyk.progress import CallbackProgress
 
 SPLITS = ("train", "val", "test")
 
@@ -264,6 +268,36 @@ def test_a_failed_copy_leaves_nothing(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copy2", full_disk)
     refused(runner, "No space left on device", source, tmp_path / "out")
     assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_second_copy_to_one_place_is_refused_while_the_first_goes_on(tmp_path):
+    plan = plan_split(class_folders(tmp_path / "in"), tmp_path / "out")
+    refusals = []
+
+    def second():
+        with pytest.raises(AlloykError, match="out is in use by process") as error:
+            place(plan)
+        refusals.append(error)
+
+    def at_ten(label, done, total, unit):
+        if done == 10:
+            other = threading.Thread(target=second)
+            other.start()
+            other.join()
+
+    place(plan, CallbackProgress(at_ten))
+    assert len(refusals) == 1
+    assert len(images(tmp_path / "out")) == 40
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_link_to_the_place_of_the_copy_stays_a_link(runner, tmp_path, absent):
+    folder, link = tmp_path / "disk" / "place", tmp_path / "out"
+    (folder.parent if absent else folder).mkdir(parents=True)
+    link.symlink_to(folder)
+    run(runner, class_folders(tmp_path / "in"), link)
+    assert link.is_symlink()
+    assert len(images(folder)) == 40
 
 
 def test_help_has_an_example_and_no_heavy_import(tmp_path):

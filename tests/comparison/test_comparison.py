@@ -15,6 +15,7 @@ from alloyk.comparison.runs import read_runs
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.metrics.significance import accuracy_difference
+from alloyk.reporting.comparison import comparison_page
 from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import read_predictions, write_predictions
@@ -134,6 +135,8 @@ def test_estimated_numbers_have_a_table_of_their_own(runs, tmp_path):
     assert row["r2"] == pytest.approx(1 - 0.01 / 1.5**2)
     write_comparison(tmp_path / "out", comparison)
     assert "| cnn | thickness_mm | 0.1 |" in (tmp_path / "out" / "estimates.md").read_text()
+    sections = {one.title: one.blocks for one in comparison_page(tmp_path / "out").sections}
+    assert "thickness_mm" in str(sections["Estimates"])
 
 
 def test_another_setting_is_another_experiment(tmp_path):

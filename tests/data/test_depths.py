@@ -38,6 +38,30 @@ def test_the_header_says_what_decoding_gives(tmp_path, name, dtype, bits, shown)
     assert depth.dtype == read_image(path).dtype.name
 
 
+@pytest.mark.parametrize("name", ["a.png|b.png", "a.png[0]"])
+def test_pages_and_channels_have_the_depth_of_their_files(tmp_path, name):
+    for one in ("a.png", "b.png"):
+        write(tmp_path / one, np.uint16)
+    depth = depth_of(tmp_path / name)
+    assert (depth.dtype, depth.bits) == ("uint16", 16)
+
+
+def test_a_file_of_one_bit_has_the_depth_of_its_image(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.eye(8, dtype=bool))
+    assert depth_of(path).dtype == read_image(path).dtype.name == "uint8"
+
+
+def test_a_lossless_jpeg_has_the_depth_of_its_header(tmp_path):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    path = tmp_path / "a.jpg"
+    array = np.arange(64, dtype=np.uint16).reshape(8, 8) * 900
+    path.write_bytes(imagecodecs.ljpeg_encode(array))
+    depth = depth_of(path)
+    assert (depth.dtype, depth.bits) == (read_image(path).dtype.name, 16)
+
+
 def test_mixed_depths_are_noted_and_equal_ones_are_not(tmp_path):
     same = [write(tmp_path / f"{i}.png", np.uint16) for i in range(3)]
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -272,3 +272,23 @@ def test_the_exposure_is_a_share_of_that_of_training(settings):
         changed = with_overrides(known, setup.settings(known, factor))
         photons = [Beam(one).photons_per_mm2(50) for one in (changed, known)]
         assert photons[0] / photons[1] == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("settings", "unknown"),
+    [
+        ({}, (0.5, 3, 10)),
+        ({"plate.thicknesses_mm": [1, 3, 10]}, (0.5,)),
+        ({"plate.thickness_range_mm": [0.8, 6]}, (0.5, 10)),
+        ({"plate.thicknesses_mm": [0.5, 3, 10]}, ()),
+    ],
+)
+def test_a_thickness_of_training_is_no_other_one(tmp_path, settings, unknown):
+    recipe = make_recipe("study", images=4, image_size=64, overrides=settings)
+    (tmp_path / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+    setups = setups_of(tmp_path)
+    assert (
+        setups["other thickness"].strengths == unknown
+        if unknown
+        else ("other thickness" not in setups)
+    )

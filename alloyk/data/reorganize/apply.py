@@ -13,6 +13,7 @@ from alloyk.data.names import SPLITS
 from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
 from alloyk.data.text_table import lines_of_table
 from alloyk.errors import DataError
+from alloyk.files import unfinished_path
 from alloyk.imaging import shown
 from alloyk.imaging.raw import SIDECAR, SIDECAR_FOLDERS, sidecar_layout
 from alloyk.imaging.store_writing import write_store
@@ -56,25 +57,21 @@ def _write_manifest(plan: SplitPlan) -> None:
 
 def _place_by_copying(plan: SplitPlan, advance: Advance) -> None:
     target = plan.target
-    draft = target.absolute().with_name(f".{target.name}.alloyk-split-draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-        if plan.shards is None:
-            _put_files(plan, draft, advance)
-        else:
-            names = plan.table["path"].tolist()
-            write_store(draft, names, plan.source, plan.old_paths, plan.shards, advance)
-        _write_extras(plan, draft)
-        os.rename(draft, target)  # onto an empty folder too
-    except OSError as error:
-        what = error.filename2 or error.filename or target
-        raise DataError(
-            f"cannot {plan.mode} to {shown(target)}: {shown(what)}: {error.strerror}; nothing "
-            "was left there; fix it and run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with unfinished_path(target) as draft:
+        try:
+            draft.mkdir()
+            if plan.shards is None:
+                _put_files(plan, draft, advance)
+            else:
+                names = plan.table["path"].tolist()
+                write_store(draft, names, plan.source, plan.old_paths, plan.shards, advance)
+            _write_extras(plan, draft)
+        except OSError as error:
+            what = error.filename2 or error.filename or target
+            raise DataError(
+                f"cannot {plan.mode} to {shown(target)}: {shown(what)}: {error.strerror}; nothing "
+                "was left there; fix it and run the same command again"
+            ) from error
 
 
 def _put_files(plan: SplitPlan, draft: Path, advance: Advance) -> None:

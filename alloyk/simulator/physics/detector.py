@@ -19,7 +19,7 @@ class Panel:
         rng: Draws fixed pattern and dead pixels.
 
     Attributes:
-        gain: Fixed pattern times smooth residual, 0 in dead pixels, float32 `(n, n)`.
+        gain: Fixed pattern times smooth residual, float32 `(n, n)`.
         kernel: Blur along one axis, odd length, sum 1.
         electronic_noise: Standard deviation in photon equivalents per pixel.
     """
