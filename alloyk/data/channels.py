@@ -185,6 +185,12 @@ def _joined(used: "pd.DataFrame", rows: np.ndarray, by: str) -> "pd.DataFrame":
                 f"{few(used['path'].iloc[first])}; make them agree"
             )
         if name == "path":
+            separated = [path for paths in cells for path in paths if SEPARATOR in path]
+            if separated:
+                raise DataError(
+                    f"the names of images that are channels must not have {SEPARATOR!r}, got "
+                    f"{few(separated)}; rename them"
+                )
             columns[name] = [channel_name(paths) for paths in cells]
         else:
             columns[name] = [

@@ -112,7 +112,7 @@ def _tiff_type(path: Path) -> np.dtype[Any] | None:
 
     try:
         with open_image_file(image_file(path)) as opened, tifffile.TiffFile(opened) as file:
-            found: np.dtype[Any] | None = file.pages[0].dtype
+            found: np.dtype[Any] = file.pages[0].dtype
             # One bit is read as 0 and 255.
             return None if str(path).endswith("[mean]") or found.kind == "b" else found
     except Exception:  # whatever a damaged header makes of it; the reader says it better

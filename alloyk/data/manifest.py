@@ -251,9 +251,10 @@ def check_manifest_files(
         there, links_out, repeats = _files_beside(root, listed)
     missing = sorted(path for path in listed - there if not os.path.isfile(root / path))
     if missing:
+        names = (name if name == name.strip() else repr(name) for name in missing)
         raise DataError(
             f"{shown(file)} names {len(listed)} images, but {len(missing)} of them are missing "
-            f"({few(missing)}); restore them, or remove their rows"
+            f"({few(names)}); restore them, or remove their rows"
         )
     _refuse_repeats(file, listed, repeats)
     unlisted = [path for path in tree.of_classes if path not in listed] if whole_folder else []

@@ -180,10 +180,12 @@ def _parsed(
             if len(row) == len(header):
                 columns.append(row)
             elif row:
+                kind = SEPARATORS.get(separator, "separators")
+                few_cells = len(row) < len(header)
+                remedy = f"add the {kind}" if few_cells else f"quote a cell that holds {kind}"
                 raise DataError(
                     f"every row of {shown(file)} must have {len(header)} cells like its header, "
-                    f"got {len(row)} in line {reader.line_num + lines_before}; quote a cell that "
-                    f"holds one of the {SEPARATORS.get(separator, 'separators')}"
+                    f"got {len(row)} in line {reader.line_num + lines_before}; {remedy}"
                 )
     except csv.Error as error:
         raise DataError(

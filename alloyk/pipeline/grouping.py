@@ -111,7 +111,8 @@ def _traced(preprocessing: Any) -> Callable[[Any], Any]:
     """
     # The configuration holds the digest of the flat frames.
     key = json.dumps(preprocessing.get_config(), sort_keys=True)
-    if key not in _TRACED:
+    found = _TRACED.get(key)
+    if found is None:
         raw_images = tf.TensorSpec((None, *preprocessing.input_shape[1:3], None), tf.float32)
 
         @tf.function(autograph=False, input_signature=[raw_images])
@@ -119,5 +120,5 @@ def _traced(preprocessing: Any) -> Callable[[Any], Any]:
             return preprocessing(images)
 
         _TRACED.clear()  # only the last one is kept: it may hold large flat frames
-        _TRACED[key] = preprocessed
-    return _TRACED[key]
+        found = _TRACED[key] = preprocessed
+    return found

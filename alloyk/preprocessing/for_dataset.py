@@ -12,6 +12,7 @@ from alloyk.errors import DataError
 from alloyk.imaging import read_image, shown
 from alloyk.imaging.times import parsed_time
 from alloyk.preprocessing.flat_frames import load_flat_frames
+from alloyk.preprocessing.frame_means import is_same_time
 from alloyk.preprocessing.layers import build_preprocessing
 from alloyk.targets.cells import numbers_in
 
@@ -74,12 +75,16 @@ def preprocessing_for(
 
 
 def exposure_of(dataset: ImageDataset) -> float | None:
-    """The exposure time of all images, seconds; None if it is not known or differs."""
+    """The exposure time of all images, seconds; None if it is not known or differs.
+
+    Times that a detector has measured may differ by their rounding.
+    """
     if "exposure_s" not in dataset.table.columns:
         return None
-    found = set(numbers_in(dataset.table["exposure_s"]).tolist())
-    (time,) = found if len(found) == 1 else (float("nan"),)
-    return time if 0 < time < float("inf") else None
+    times = numbers_in(dataset.table["exposure_s"])
+    if not (np.isfinite(times).all() and (times > 0).all()):
+        return None
+    return float(np.median(times)) if is_same_time(times.min(), times.max()) else None
 
 
 def times_of(dataset: ImageDataset) -> list[datetime.datetime]:

@@ -37,7 +37,7 @@ def fit_gain_curves(
 
     Returns:
         The terms `(terms, height, width)` float32, and the pixels whose polynomial does not rise
-        with the signal, `(height, width)` bool.
+        with the signal or that have none, `(height, width)` bool.
 
     Raises:
         AlloykError: Frames differ in size, or two steps are alike.
@@ -60,6 +60,11 @@ def fit_gain_curves(
         )
     terms = min(len(parts), MAX_TERMS)
     flat_parts = np.stack([part.ravel() for part in parts], axis=1)
+    # A pixel that is stuck or has no signal in some step determines no polynomial.
+    ordered = np.sort(flat_parts, axis=1)
+    undetermined = (np.diff(ordered, axis=1) == 0).any(axis=1) | (ordered[:, 0] <= 0)
+    undetermined &= good.ravel()
+    flat_parts[undetermined] = levels
     solved = np.concatenate(
         [
             _solved(flat_parts[first : first + _CHUNK], levels, terms)
@@ -68,7 +73,7 @@ def fit_gain_curves(
     )
     solved[dead.ravel()] = np.eye(terms)[0]
     curves = solved.T.reshape(terms, *bright.shape).astype(np.float32)
-    return curves, ~_rising(curves)
+    return curves, ~_rising(curves) | undetermined.reshape(bright.shape)
 
 
 def _solved(parts: np.ndarray, levels: np.ndarray, terms: int) -> np.ndarray:

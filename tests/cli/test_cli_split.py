@@ -468,6 +468,15 @@ def test_a_half_moved_data_set_is_not_taken_for_a_whole_one(runner, tmp_path, mo
     assert len(load_dataset(out).table) == 40
 
 
+def test_a_move_is_resumed_by_the_name_that_its_column_was_given(runner, tmp_path, monkeypatch):
+    source, out = plates(tmp_path / "in"), tmp_path / "out"
+    options = ("--mode", "move", "--group-by", "Plate ID")
+    monkeypatch.setattr(journal, "move_files", lambda *of: (_ for _ in ()).throw(KeyboardInterrupt))
+    run(runner, source, out, *options, code=1)
+    monkeypatch.undo()
+    assert "resuming an interrupted move" in run(runner, source, out, *options).stderr
+
+
 def test_a_move_to_another_disk_is_safe_too(runner, tmp_path, monkeypatch):
     source, out = class_folders(tmp_path / "in"), tmp_path / "out"
     rename = os.rename

@@ -83,6 +83,8 @@ def test_poses_tell_the_samples_of_one_plate_apart():
          r"^data.channels.by must be a column of the manifest, got 'series'"),
         ((*PLATES[:4], ("b/2_50.png", "c", "2", "50")), CHOICE,
          r"^the channels of one plate_id must have one label, got 'b', 'c' for b/2_40.png, b/2_50"),
+        ((*PLATES[:-2], ("b/2|40.png", "b", "2", "40"), ("b/2|50.png", "b", "2", "50")), CHOICE,
+         r"^the names of images that are channels must not have '\|', got b/2"),
         ((*PLATES, ("c/3.png", "c", "", "40")), CHOICE,
          r"^the column plate_id must say which images are one sample, but it is empty for c/3.png"),
     ],

@@ -2,9 +2,11 @@
 
 import datetime
 import struct
+from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
@@ -21,6 +23,8 @@ from alloyk.pipeline import StreamedImages, keep_images, mean_and_std
 from alloyk.preprocessing import build_preprocessing
 from alloyk.preprocessing.correction import Attenuation, FlatField
 from alloyk.preprocessing.flat_frames import FlatFrames, load_flat_frames
+from alloyk.preprocessing.for_dataset import exposure_of
+from alloyk.preprocessing.gain_curves import fit_gain_curves
 from alloyk.runs.predictions import read_predictions
 from alloyk.simulator.dataset.simulation import simulate_dataset
 from alloyk.training.run import run_training
@@ -230,6 +234,29 @@ def test_the_dark_signal_is_that_of_the_exposure_time(tmp_path):
         AlloykError, match=r"has frames of 3 exposure times .* have none or several"
     ):
         load_flat_frames(tmp_path, "flats", "darks")
+
+
+@pytest.mark.parametrize("count", [0, 500, 1000])
+def test_a_stuck_pixel_of_a_step_has_no_curve(count):
+    bright = np.full((4, 5), 1000.0, np.float32)
+    steps = [np.full((4, 5), 500.0, np.float32), np.full((4, 5), 250.0, np.float32)]
+    steps[1][1, 2] = count
+    curves, wrong = fit_gain_curves(bright, steps, np.zeros((4, 5), bool))
+    assert np.isfinite(curves).all()
+    assert np.argwhere(wrong).tolist() == [[1, 2]]
+    np.testing.assert_allclose(curves[:, 0, 0], np.eye(len(curves))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["0.1", "0.1"], 0.1), (["0.1", "0.10001"], 0.100005), (["0.1", "0.2"], None),
+        (["0.1", ""], None), (["0", "0"], None),
+    ],
+)  # fmt: skip
+def test_measured_exposure_times_may_differ_by_their_rounding(times, expected):
+    dataset = SimpleNamespace(table=pd.DataFrame({"exposure_s": times}))
+    assert exposure_of(dataset) == pytest.approx(expected)
 
 
 def test_dark_frames_of_several_times_have_one_size(tmp_path):

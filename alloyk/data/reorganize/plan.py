@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alloyk.data import journal
 from alloyk.data.dataset import read_files, read_record
 from alloyk.data.manifest import MANIFEST, manifest_in, read_manifest
-from alloyk.data.names import SPLITS
+from alloyk.data.names import SPLITS, folded
 from alloyk.data.notes import reference_notes, repeat_notes, shared_group_notes
 from alloyk.data.reorganize.obstacles import refuse_parts, refuse_places
 from alloyk.data.rows import image_rows
@@ -251,9 +251,8 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
         return None
     current = {key: record[key] for key in ("source", "ratios", "seed")}
     found = {key: plan["record"][key] for key in current}
-    same_groups = record["group_by"] in (None, plan["record"]["group_by"]) or (
-        record["group_by"] == "none" and plan["record"]["group_by"] is None
-    )
+    asked, drawn = record["group_by"], plan["record"]["group_by"]
+    same_groups = asked is None or folded(asked) == folded(drawn or "none")
     if current != found or not same_groups:
         raise DataError(
             f"{shown(target)} holds an unfinished move from {shown(plan['record']['source'])} with "
