@@ -135,4 +135,4 @@ def write_table(
         ("tex", latex(columns, rows, caption)),
     ):
         with whole_file(Path(folder) / f"{name}.{suffix}") as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+            unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")

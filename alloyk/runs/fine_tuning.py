@@ -27,8 +27,12 @@ def refuse_unsuitable(run: str | Path) -> None:
         folder.require_model("a finished run")
         if folder.is_finished and folder.config_file.is_file():
             return
-        missing = folder.config_file if folder.is_finished else folder.metrics_file
-        found = f"without {missing.name}; finish it with `alloyk train --run {name} --resume`"
+        found = (
+            f"without {folder.config_file.name}; restore the file"
+            if folder.is_finished
+            else f"without {folder.metrics_file.name}; finish it with `alloyk train --run {name} "
+            "--resume`"
+        )
     raise ModelError(
         f"the run to fine-tune must be a finished run of `alloyk train`, got {name}, {found}"
     )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn import metrics as sk
 from alloyk.cli import main
 from alloyk.comparison import compare_runs, write_comparison
 from alloyk.comparison.runs import read_runs
+from alloyk.comparison.tables import Column, write_table
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.metrics.significance import accuracy_difference
@@ -137,6 +139,12 @@ def test_estimated_numbers_have_a_table_of_their_own(runs, tmp_path):
     assert "| cnn | thickness_mm | 0.1 |" in (tmp_path / "out" / "estimates.md").read_text()
     sections = {one.title: one.blocks for one in comparison_page(tmp_path / "out").sections}
     assert "thickness_mm" in str(sections["Estimates"])
+
+
+def test_a_name_that_is_no_text_is_written_as_it_is(tmp_path):
+    write_table(tmp_path, "table", [Column("Run", "name")], [{"name": os.fsdecode(b"cnn\xff")}], "")
+    for suffix in ("md", "csv", "tex"):
+        assert b"cnn\xff" in (tmp_path / f"table.{suffix}").read_bytes()
 
 
 def test_another_setting_is_another_experiment(tmp_path):

@@ -151,6 +151,12 @@ def unfinished(source, folder):
     return run
 
 
+def without_settings(source, folder):
+    run = copied(source, folder)
+    (run / "config.yaml").unlink()
+    return run
+
+
 def without_model(source, folder):
     run = copied(source, folder)
     (run / "metrics.json").unlink()
@@ -190,6 +196,7 @@ def nothing(source, folder):
     ("make", "message"),
     [
         (unfinished, "cnn, without metrics.json; finish it with"),
+        (without_settings, "cnn, without config.yaml; restore the file"),
         (without_model, "has no model.keras, because its training did not end"),
         (vote, "got .*cnn, an ensemble; fine-tune its members"),
         (cross_validation, "got .*cnn, a cross-validation; train one network"),
