@@ -54,7 +54,7 @@ def with_measured_cost(
 
 
 def in_time_budget(plan: Plan, given: Mapping[str, Any], *, started: float) -> Plan:
-    """Halve the images of a plan whose time budget allows too few steps, estimated in this process.
+    """Halve the images if the time budget allows too few steps, by an estimate in this process.
 
     Args:
         plan: The plan.

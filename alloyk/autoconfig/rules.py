@@ -27,7 +27,7 @@ MAX_SIDE = 256
 DETAIL_PER_PIXEL = 0.5
 # Sides above SMALL_SIDE are multiples of this, which networks halve evenly.
 SIDE_STEP = 16
-# Halved, but not below this side, where a time budget allows less than this share of the steps.
+# Halved, but not below this side, if a time budget allows less than this share of the steps.
 HALVED_SIDE, FEWEST_STEPS = 32, 0.5
 # Networks of Keras Applications take no smaller images.
 APPLICATIONS_SIDE = 32
@@ -133,24 +133,24 @@ def _rounded(side: float) -> int:
 
 
 def image_size_in_time(found: Fingerprint, config: Config, steps: float) -> Setting | None:
-    """Half the side, where a time budget allows too few steps with whole images.
+    """Half the image size, if the time budget allows too few steps at the present one.
 
     Args:
         found: The fingerprint.
-        config: The configuration, with the image size of `image_size`.
-        steps: Optimizer steps for which there is time at this size.
+        config: The configuration, with the size that `image_size` has chosen.
+        steps: Optimizer steps that the budget allows at this size.
 
     Returns:
-        None if the size stays: there is time, weights were trained at another size, or the images
-        are small.
+        None if the size stays: there is enough time, the images are small, or pretrained weights
+        expect their own size.
     """
     height, width = config.preprocess.image_size
-    short, wanted = min(height, width), wanted_steps(found, config)
+    short, needed = min(height, width), steps_needed(found, config)
     side = max(short // 2, HALVED_SIDE)
-    if config.model.weights or side >= short or steps >= FEWEST_STEPS * wanted:
+    if config.model.weights or side >= short or steps >= FEWEST_STEPS * needed:
         return None
     size = [_rounded(side * height / short), _rounded(side * width / short)]
-    reason = f"{height}×{width} pixels would leave time for {steps:,.0f} of {wanted:,} steps"
+    reason = f"at {height}×{width} the time budget allows {steps:,.0f} of {needed:,} steps"
     return "preprocess.image_size", size, reason
 
 
@@ -235,7 +235,7 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     if config.train.time_budget_minutes is not None:
         return  # the schedule follows the clock
     times = RELATIVE_LENGTH.get(config.model.arch, 1)
-    steps = wanted_steps(found, config)
+    steps = steps_needed(found, config)
     per_epoch = math.ceil(found.train / config.train.batch_size)
     epochs = min(math.ceil(steps / per_epoch), times * MAX_EPOCHS)
     reason = (
@@ -247,8 +247,8 @@ def length(found: Fingerprint, config: Config) -> Iterator[Setting]:
     yield "train.epochs", epochs, reason
 
 
-def wanted_steps(found: Fingerprint, config: Config) -> int:
-    """Optimizer steps for the training images and the network."""
+def steps_needed(found: Fingerprint, config: Config) -> int:
+    """Optimizer steps that the network needs for this number of training images."""
     return RELATIVE_LENGTH.get(config.model.arch, 1) * steps_for(found.train)
 
 

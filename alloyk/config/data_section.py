@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -15,10 +13,15 @@ from pydantic import (
 from alloyk.errors import DataError
 from alloyk.imaging import ChannelChoice, RawLayout
 from alloyk.settings.data import RATIOS
-from alloyk.settings.section import Positive, Section
+from alloyk.settings.section import Positive, Section, described
 
-_FLAT_RULE = "must be a flat frame's file, or a list of one for each step"
-_PAGE_RULE = "must be a page number (0 or more), mean or each"
+_Flat = Annotated[
+    str | tuple[str, ...], described("must be a flat frame's file, or a list of one for each step")
+]
+_Page = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["mean", "each"],
+    described("must be a page number (0 or more), mean or each"),
+]
 
 
 class SimulateConfig(Section):
@@ -87,7 +90,7 @@ class DataConfig(Section):
     """The images, and how they are split and read."""
 
     path: Path | None = None
-    page: int | Literal["mean", "each"] | None = None
+    page: _Page | None = None
     raw: RawConfig | None = None
     hdf5_path: str | None = Field(default=None, min_length=1)
     channels: ChannelsConfig | None = None
@@ -98,7 +101,7 @@ class DataConfig(Section):
     fold: str | None = None
     leave_out: str | None = None
     on_bad_image: Literal["stop", "skip"] = "stop"
-    flat: str | tuple[str, ...] | None = None
+    flat: _Flat | None = None
     dark: str | None = None
     attenuation: bool = False
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -125,25 +128,6 @@ class DataConfig(Section):
         if self.flat is None and (self.dark is not None or self.attenuation):
             raise ValueError("data.dark and data.attenuation need data.flat; set data.flat too")
         return self
-
-    @field_validator("page", mode="wrap")
-    @classmethod
-    def _check_page(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            page = handler(value)
-        except ValidationError as error:
-            raise ValueError(_PAGE_RULE) from error
-        if isinstance(page, int) and page < 0:
-            raise ValueError(_PAGE_RULE)
-        return page
-
-    @field_validator("flat", mode="wrap")
-    @classmethod
-    def _check_flat_files(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError as error:
-            raise ValueError(_FLAT_RULE) from error
 
     @field_validator("path", "hdf5_path", mode="before")
     @classmethod

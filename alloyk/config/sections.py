@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -26,7 +24,7 @@ from alloyk.config.choices import (
 from alloyk.config.data_section import DataConfig
 from alloyk.config.recipes import ARCHITECTURES
 from alloyk.settings.data import DataSettings
-from alloyk.settings.section import Fraction, Positive, Section
+from alloyk.settings.section import Fraction, Positive, Section, described
 from alloyk.targets import ALLOY
 
 
@@ -172,20 +170,14 @@ class TrainConfig(Section):
     time_budget_minutes: Positive | None = None
     average_weights: float | None = Field(default=None, gt=0, lt=1)
     deterministic: bool = False
-    mixed_precision: bool | Literal["auto"] = "auto"
+    mixed_precision: Annotated[bool | Literal["auto"], described("must be true, false or auto")] = (
+        "auto"
+    )
     strategy: Literal["auto", "single", "mirrored", "multi-worker"] = "auto"
     devices: tuple[str, ...] | None = None
     peer_timeout_seconds: Positive = 50.0
     checkpoint_steps: int | None = Field(default=5000, ge=1)
     tensorboard: bool = False
-
-    @field_validator("mixed_precision", mode="wrap")
-    @classmethod
-    def _check_mixed_precision(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError as error:
-            raise ValueError("must be true, false or auto") from error
 
 
 class QuantizeConfig(Section):

@@ -4,7 +4,6 @@
 plate where known; a `manifest.csv` has `path,label` and may have `split,plate_id,thickness_mm, …`.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +38,7 @@ from alloyk.data.splits import (
     group_name,
     split_table,
 )
+from alloyk.data.stamps import stamps_digest
 from alloyk.data.tree import find_images
 from alloyk.errors import DataError
 from alloyk.files import few
@@ -46,13 +46,8 @@ from alloyk.imaging import (
     ChannelChoice,
     PageChoice,
     RawLayout,
-    image_files,
-    image_stamp,
-    raw_layout,
     shown,
 )
-from alloyk.imaging.lab import HDF5_SUFFIXES
-from alloyk.imaging.opening import files_beside
 from alloyk.imaging.store import has_store, open_store
 from alloyk.settings.data import RATIOS
 
@@ -129,37 +124,7 @@ class ImageDataset:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256((self.hdf5_path or "").encode())
-        rows = self.table[["path", "label", "split"]].sort_values("path")
-        linked: dict[Path, tuple[Any, ...]] = {}
-        for path, label, split in rows.itertuples(index=False, name=None):
-            for file in image_files(self.root / path):
-                try:
-                    stamp = image_stamp(file)
-                except OSError as error:
-                    raise DataError(
-                        f"{shown(self.root / path)} is no longer there: {error.strerror}"
-                    ) from error
-                row: tuple[Any, ...] = (path, label, split, *stamp)
-                if file.suffix.lower() == ".raw":
-                    row += (raw_layout(file),)
-                if file.suffix.lower() in HDF5_SUFFIXES:
-                    if file not in linked:
-                        linked[file] = _linked_stamps(file)
-                    row += linked[file]
-                digest.update(repr(row).encode())
-        return digest.hexdigest()
-
-
-def _linked_stamps(file: Path) -> tuple[Any, ...]:
-    """Names and stamps of the files that an HDF5 file takes images from."""
-    found: list[Any] = []
-    for name in files_beside(file):
-        try:
-            found.append((name, *image_stamp(file.parent / name)))
-        except OSError:
-            found.append((name, "missing"))
-    return tuple(found)
+        return stamps_digest(self.root, self.table, self.hdf5_path)
 
 
 def load_dataset(

@@ -11,7 +11,7 @@ from alloyk.models.nested import nested_layers
 
 @contextmanager
 def precision(policy: str | keras.DTypePolicy) -> Iterator[None]:
-    """Let Keras build in a precision, and give it back its own after the block."""
+    """Build layers in this precision; afterwards Keras has its earlier one again."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -35,7 +35,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     text = json.dumps(described)
     for name in mixed:
         text = text.replace(json.dumps(name), '"float32"')
-    with precision("float32"):  # models and inputs take Keras' own
+    with precision("float32"):  # containers and inputs take the global policy
         copy = keras.saving.deserialize_keras_object(json.loads(text))
     copy.set_weights(model.get_weights())
     return copy

@@ -36,8 +36,8 @@ def fit_gain_curves(
         dead: `(height, width)` bool, pixels that are left out.
 
     Returns:
-        The terms `(terms, height, width)` float32, and the pixels whose polynomial does not rise
-        with the signal or that have none, `(height, width)` bool.
+        The terms `(terms, height, width)` float32, and the pixels without a polynomial that rises
+        with the signal, `(height, width)` bool.
 
     Raises:
         AlloykError: Frames differ in size, or two steps are alike.
@@ -60,10 +60,10 @@ def fit_gain_curves(
         )
     terms = min(len(parts), MAX_TERMS)
     flat_parts = np.stack([part.ravel() for part in parts], axis=1)
-    # A pixel that is stuck or has no signal in some step determines no polynomial.
+    # Of a pixel that is stuck or has no signal in some step, too few levels may be left.
     ordered = np.sort(flat_parts, axis=1)
-    undetermined = (np.diff(ordered, axis=1) == 0).any(axis=1) | (ordered[:, 0] <= 0)
-    undetermined &= good.ravel()
+    different = 1 + (np.diff(ordered, axis=1) > 0).sum(axis=1)
+    undetermined = good.ravel() & (different - (ordered == 0).any(axis=1) < terms)
     flat_parts[undetermined] = levels
     solved = np.concatenate(
         [

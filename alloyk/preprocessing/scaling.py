@@ -109,7 +109,7 @@ def histogram(images: Any, darkest: Any, extent: Any, levels: int) -> Any:
         position = ops.reshape(position, (batch, -1)) * levels
         bins = first + ops.minimum(ops.cast(position, "int32"), levels - 1)
         bins = ops.reshape(bins, (-1,))
-        # In float32, a sum of ones ends at 2^24.
+        # A float32 sum of ones stops growing at 2^24.
         found = ops.segment_sum(ops.ones_like(bins), bins, num_segments=batch * levels)
         return ops.cast(ops.reshape(found, (batch, levels)), "float32")
 

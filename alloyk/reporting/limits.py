@@ -49,7 +49,11 @@ def limits(
     found.append(
         "Thicknesses, tube voltages, detectors and set-ups that the test images lack have not been "
         "tested"
-        + (", except on the changed and simulated images of the stress test." if stressed else ".")
+        + (
+            ", except on the disturbed and simulated images of the stress test."
+            if stressed
+            else "."
+        )
     )
     if settings.seed is not None:
         trained = "One training run"

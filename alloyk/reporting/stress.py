@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from alloyk.reporting.page import Block, Cell, Figures, Picture, Table
-from alloyk.robustness.table import CLEAN, Row, read_rows
+from alloyk.reporting.page import Block, Cell, Figures, Picture, Table, number
+from alloyk.robustness.table import CLEAN, read_rows
 from alloyk.runs.file_names import STRESS_FIGURE, STRESS_TABLE
 
 
@@ -17,26 +17,20 @@ def stress_blocks(folder: Path) -> list[Block]:
     if not file.is_file():
         return []
     found = read_rows(file)
-    limited = any(row.detectable is not None for row in found)
-
-    def shares_of(row: Row) -> tuple[float | None, ...]:
-        shares = (row.accuracy, row.unlike, row.silent_errors)
-        return (*shares, row.detectable) if limited else shares
-
+    columns = ["disturbance", "strength", "accuracy, %", "unlike, %", "silent errors, %"]
+    shares, caption = ["accuracy", "unlike", "silent_errors"], "Disturbed test images"
+    if any(row.detectable is not None for row in found):
+        columns.append("detectable, %")
+        shares.append("detectable")
+        caption += ", and images simulated anew"
     rows = [
         [
             row.kind,
             "" if row.kind == CLEAN else f"{row.strength:g} {row.unit}".strip(),
-            *(_share(share) for share in shares_of(row)),
+            *(_percent(getattr(row, name)) for name in shares),
         ]
         for row in found
     ]
-    columns = ["disturbance", "strength", "accuracy, %", "unlike, %", "silent errors, %"]
-    if limited:
-        columns.append("detectable, %")
-    caption = (
-        "Disturbed test images, and images simulated anew" if limited else "Disturbed test images"
-    )
     blocks: list[Block] = [Table(caption, columns, rows)]
     figure = folder / STRESS_FIGURE
     if figure.is_file():
@@ -45,5 +39,5 @@ def stress_blocks(folder: Path) -> list[Block]:
     return blocks
 
 
-def _share(share: float | None) -> Cell | str:
-    return "–" if share is None else Cell(f"{100 * share:.1f}", share)
+def _percent(share: float | None) -> Cell:
+    return number(None if share is None else 100 * share, 1)

@@ -67,6 +67,6 @@ def _settings(described: Any) -> dict[str, Any]:
     """Dotted key → value, without `FREE`, with the default of what is not described."""
     if not isinstance(described, Mapping):
         raise ValueError("not the settings of a configuration")
-    # Of the free settings, one device goes with all others.
+    # `strategy` is not recorded; `single` is valid beside every other setting.
     whole = overlay(described, {"train": {"strategy": "single"}})
     return flatten(Config.model_validate(whole).model_dump(mode="json", exclude=FREE))

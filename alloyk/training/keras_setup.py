@@ -14,7 +14,7 @@ from alloyk.training.strategy import local_distribution
 
 @contextmanager
 def setup_undone() -> Iterator[None]:
-    """Give Keras and TensorFlow back what `set_up_keras` changes in the block, but the seeds."""
+    """Undo, after the block, what `set_up_keras` changes globally, except for the seeds."""
     deterministic = tensorflow_config.is_op_determinism_enabled()
     with precision(keras.config.dtype_policy()):
         try:
@@ -34,8 +34,9 @@ def set_up_keras(config: Config, *, over_workers: bool = False) -> None:
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    wanted = config.train.mixed_precision
-    mixed = bool(tf.config.list_physical_devices("GPU")) if wanted == "auto" else wanted
+    mixed = config.train.mixed_precision
+    if mixed == "auto":
+        mixed = bool(tf.config.list_physical_devices("GPU"))
     keras.config.set_dtype_policy("mixed_float16" if mixed and not over_workers else "float32")
     if not over_workers:
         local_distribution(config.train)  # raises early if a device is missing

@@ -144,12 +144,12 @@ def read_measurements(paths: Sequence[Path], by_channel: bool = False) -> Measur
 
 
 def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """The statistics of `read_measurements` alone."""
+    """The statistics of `read_measurements` alone, `(n, 7)` or `(n, 7 · c)`."""
     return np.stack(_of_each(paths, by_channel, statistics_of))
 
 
 def read_curves(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """The wedge curves of `read_measurements` alone."""
+    """The wedge curves of `read_measurements` alone, `(n, 3)`."""
     return np.stack(_of_each(paths, by_channel, curve_of))
 
 

@@ -1,6 +1,7 @@
 """Measure one training step on the real graph: its duration, and the memory at its peak."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ ENOUGH_SECONDS = 4.0
 """… or fewer, once they have taken this long."""
 
 FORWARD_SHARE = 0.25
-"""Of a training step, for an estimate (docs/performance.md, "Where a training step goes")."""
+"""Share of a training step that the forward pass is taken to need; `scripts/estimate_check.py`
+measures it for each network."""
 
 
 class StepCost(NamedTuple):
@@ -57,17 +59,11 @@ def measure_step(network: keras.Model, element_spec: Any, batch_size: int) -> St
         ).with_options(untuned())
     )
     network.make_train_function()
-    seconds = []
-    for _ in range(STEPS + 1):
-        started = time.perf_counter()
-        tf.nest.map_structure(np.asarray, network.train_function(batches))
-        seconds.append(time.perf_counter() - started)
-        if sum(seconds[1:]) > ENOUGH_SECONDS:
-            break
+    seconds = _median_seconds(lambda: network.train_function(batches))
     network.reset_metrics()
     for variable, array in zip(variables, before, strict=True):
         variable.assign(array)
-    return StepCost(float(np.median(seconds[1:])), peak_memory_bytes())
+    return StepCost(seconds, peak_memory_bytes())
 
 
 def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
@@ -103,12 +99,17 @@ def estimate_step(config: Config, num_classes: int) -> float:
     forward = tf.function(partial(network, training=True))
     shape = (config.train.batch_size, *network.input_shape[1:])
     images = tf.constant(np.random.default_rng(0).random(shape, np.float32))
-    seconds = []
-    for _ in range(STEPS + 1):  # the first one traces the graph
+    return _median_seconds(lambda: forward(images)) / FORWARD_SHARE
+
+
+def _median_seconds(step: Callable[[], Any]) -> float:
+    """Median duration of a traced function without its first call, which traces it."""
+    seconds: list[float] = []
+    while len(seconds) <= STEPS and sum(seconds[1:]) <= ENOUGH_SECONDS:
         started = time.perf_counter()
-        tf.nest.map_structure(np.asarray, forward(images))
+        tf.nest.map_structure(np.asarray, step())
         seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:])) / FORWARD_SHARE
+    return float(np.median(seconds[1:]))
 
 
 def _filled(spec: tf.TensorSpec, image_shape: tuple[int, ...]) -> np.ndarray:

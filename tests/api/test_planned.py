@@ -179,9 +179,9 @@ def test_a_run_with_little_time_has_smaller_images_and_says_so(tmp_path, monkeyp
     with pytest.raises(StoppedError):
         alloyk.train(data=tmp_path / "plates", run=tmp_path / "run", time_budget=3)
     assert started["config"].preprocess.image_size == (32, 32)
-    line = "preprocess.image_size = [32, 32]  (64×64 pixels would leave time for "
+    line = "preprocess.image_size = [32, 32]  (at 64×64 the time budget allows "
     assert line in caplog.text.partition("changed for the time budget:\n  ")[2]
-    assert "  image_size: [32, 32]  # 64×64 pixels would" in started["plan"]
+    assert "  image_size: [32, 32]  # at 64×64 the" in started["plan"]
 
 
 @pytest.mark.parametrize("damaged", [3, {}, {"arch": "fnn", "settings": [], "text": ""}])

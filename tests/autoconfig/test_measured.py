@@ -16,16 +16,20 @@ from alloyk.config import Config, resolve_config
 from alloyk.errors import ConfigError
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def plates(folder, size):
+    """80 images of two classes, `(width, height)` pixels."""
     from PIL import Image
 
-    folder = tmp_path_factory.mktemp("plates")
     for label, level in (("1050", 200), ("2017", 90)):
         (folder / label).mkdir()
         for number in range(40):
-            Image.new("L", (32, 32), level + number % 7).save(folder / label / f"{number}.png")
+            Image.new("L", size, level + number % 7).save(folder / label / f"{number}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return plates(tmp_path_factory.mktemp("plates"), (32, 32))
 
 
 @pytest.fixture(autouse=True)
@@ -137,14 +141,7 @@ def test_a_time_budget_too_short_is_refused_and_another_is_stated(data):
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory):
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("larger")
-    for label, level in (("1050", 200), ("2017", 90)):
-        (folder / label).mkdir()
-        for number in range(40):
-            Image.new("L", (80, 64), level + number % 7).save(folder / label / f"{number}.png")
-    return folder
+    return plates(tmp_path_factory.mktemp("larger"), (80, 64))
 
 
 def a_step_by_area(config, class_counts):
@@ -160,7 +157,7 @@ def test_a_time_budget_for_few_steps_halves_the_images(larger, monkeypatch, minu
     assert plan.config.preprocess.image_size == tuple(size)
     reason = next(one.reason for one in plan.choices if one.key == "preprocess.image_size")
     if minutes == 5:
-        assert re.fullmatch(r"64×80 pixels would leave time for 2\d\d of 1,500 steps", reason)
+        assert re.fullmatch(r"at 64×80 the time budget allows 2\d\d of 1,500 steps", reason)
         assert plan.cost[0].startswith("one step of 4 images: 0.250 s")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -33,13 +34,12 @@ def sections(model, prefix=""):
 SECTIONS = sections(Config)
 
 
-def values_of(field):
+def values_of(annotation):
     """The texts and numbers that a field of fixed values may have."""
-    found = set()
-    for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-        if "Literal" in str(getattr(part, "__origin__", "")):
-            found |= set(map(str, part.__args__))
-    return found
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return set(map(str, parts))
+    return set().union(*map(values_of, parts))
 
 
 def test_every_section_has_a_row():
@@ -52,7 +52,7 @@ def test_a_row_lists_every_key_and_every_fixed_value(section):
     assert set(fields) <= ROWS[section]
     for name, field in fields.items():
         if name != "name":
-            assert values_of(field) <= ROWS[section], name
+            assert values_of(field.annotation) <= ROWS[section], name
     if section in Config.model_fields and kinds(Config.model_fields[section]):
         assert set(kinds(Config.model_fields[section])) <= ROWS[section]
 
@@ -63,7 +63,7 @@ def test_a_row_lists_no_key_that_does_not_exist(section):
         "2/5", "COLUMN=VALUE", "data.path", "none", "imagenet", "true", "false", "auto",
     }  # fmt: skip
     for field in SECTIONS[section].values():
-        known |= values_of(field)
+        known |= values_of(field.annotation)
     if section in Config.model_fields:
         known |= set(kinds(Config.model_fields[section]))
     assert ROWS[section] <= known

@@ -110,18 +110,11 @@ def _write_extras(plan: SplitPlan, folder: Path) -> None:
 
 def _write_raw_layouts(plan: SplitPlan, folder: Path) -> None:
     """Describe raw files in their new places as sidecars have done in the old ones."""
-    layouts = {}
-    undescribed = False
-    for old, new in zip(plan.old_paths, plan.table["path"], strict=True):
-        if not old.lower().endswith(".raw"):
-            continue
-        layout = sidecar_layout(plan.source / old)
-        if layout is None:
-            undescribed = True
-        else:
-            layouts[new] = layout.to_yaml()
-    # One sidecar for all would describe the others too.
-    common = len(set(layouts.values())) == 1 and not undescribed
+    pairs = zip(plan.old_paths, plan.table["path"], strict=True)
+    raw = {new: sidecar_layout(plan.source / old) for old, new in pairs if _is_raw(old)}
+    layouts = {new: layout.to_yaml() for new, layout in raw.items() if layout is not None}
+    # One sidecar for all would describe raw files that have none as well.
+    common = len(layouts) == len(raw) and len(set(layouts.values())) == 1
     if common and all(path.count("/") < SIDECAR_FOLDERS for path in layouts):
         journal.write_synced(folder / SIDECAR, next(iter(layouts.values())))
         return
@@ -129,6 +122,10 @@ def _write_raw_layouts(plan: SplitPlan, folder: Path) -> None:
         sidecar = folder / f"{path}.yaml"
         sidecar.parent.mkdir(parents=True, exist_ok=True)
         journal.write_synced(sidecar, text)
+
+
+def _is_raw(path: str) -> bool:
+    return path.lower().endswith(".raw")
 
 
 def _place_by_moving(plan: SplitPlan, advance: Advance) -> None:

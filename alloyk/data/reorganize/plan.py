@@ -215,8 +215,8 @@ def _manifest_place(root: Path, target: Path) -> tuple[Path, str]:
     folder = file.parent
     if not folder.is_dir():
         raise DataError(
-            f"OUT must be a CSV file in an existing folder, or such a folder, got {shown(target)}; "
-            "make the folder first"
+            f"the folder of the manifest must exist, got {shown(folder)}; create it, or choose "
+            "another"
         )
     if not inside(os.path.realpath(root), os.path.realpath(folder)):
         raise DataError(
