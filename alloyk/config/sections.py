@@ -295,7 +295,7 @@ class Config(Section):
         if schedule.name == "cyclic" and schedule.min_learning_rate >= peak:
             raise ValueError(
                 f"schedule.min_learning_rate must be < optimizer.learning_rate ({peak:g}), got "
-                f"{schedule.min_learning_rate:g}"
+                f"{schedule.min_learning_rate:g}; set a smaller one"
             )
         return self
 

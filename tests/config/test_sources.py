@@ -98,6 +98,8 @@ def experiments(draw):
                 values[key] = draw(value_of(key, model, name))
 
     take(Config, "")
+    if values.get("schedule.name") == "cyclic":  # below every learning rate
+        values["schedule.min_learning_rate"] = draw(st.sampled_from([1e-6, 1e-7]))
     return values
 
 
