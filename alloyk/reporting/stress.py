@@ -23,7 +23,7 @@ def stress_blocks(folder: Path) -> list[Block]:
         columns.append("detectable, %")
         shares.append("detectable")
         caption += ", and images simulated anew"
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             row.kind,
             "" if row.kind == CLEAN else f"{row.strength:g} {row.unit}".strip(),
