@@ -207,7 +207,7 @@ def _abstention(metrics: Metrics) -> list[str]:
             continue
         line = (
             f"For an error rate of {' or '.join(rates)}: abstain below a confidence of "
-            f"{threshold:.4f}{also} (chosen on {last['chosen_on']}, where at most "
+            f"{threshold:.6g}{also} (chosen on {last['chosen_on']}, where at most "
             f"{100 * last['error_bound']:.2f} % are wrong with 95 % confidence)"
         )
         if last["error_rate"] is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from alloyk.csv_lines import csv_line
 from alloyk.errors import ModelError
 from alloyk.exporting.agreement import Agreement, Outputs, Shape, classify, compare
-from alloyk.exporting.proof import PARITY, proof_folder
+from alloyk.exporting.device_script import DESCRIPTION, MODEL
+from alloyk.exporting.proof import PARITY, PROOF_SUFFIX, proof_folder
 from alloyk.exporting.subject import Subject, logger, open_subject
 from alloyk.files import size_of
 from alloyk.imaging import shown
@@ -87,10 +88,14 @@ def bench_run(
 
 
 def exported_files(folder: RunFolder) -> list[Path]:
-    """The models in a run's folder `exports`, sorted by name."""
-    found = sorted(folder.exports_folder.glob("*"))
-    proofs = {proof_folder(path) for path in found}
-    return [path for path in found if path not in proofs and not path.name.startswith(".")]
+    """The models in a run's folder `exports`, sorted by name, those of bundles included."""
+    found = []
+    for path in sorted(folder.exports_folder.glob("*")):
+        if path.name.startswith(".") or path.suffix == PROOF_SUFFIX:
+            continue
+        is_bundle = path.is_dir() and (path / DESCRIPTION).is_file()
+        found.append(path / MODEL if is_bundle else path)
+    return found
 
 
 def _format_of(file: Path) -> str:

@@ -111,7 +111,7 @@ def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
 def _readme(metadata: ModelMetadata, input_shape: tuple[int | None, ...]) -> str:
     height, width, channels = input_shape
     thresholds = [
-        f"| {rate:g} | {threshold:.4f} |" for rate, threshold in sorted(metadata.thresholds.items())
+        f"| {rate:g} | {threshold:.6g} |" for rate, threshold in sorted(metadata.thresholds.items())
     ]
     table = "\n".join(["| error rate | probability |", "|---|---|", *thresholds])
     simulated = "\nIt was trained on simulated images.\n" if metadata.simulated else ""

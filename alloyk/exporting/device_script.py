@@ -12,6 +12,7 @@ Needs Python 3.11 or newer and the packages ai-edge-litert, numpy and pillow, no
 
 import argparse
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -82,6 +83,8 @@ class Classifier:
             name: self._interpreter.get_tensor(output["index"])[0].astype(np.float64)
             for name, output in self._outputs.items()
         }
+        if any(np.isnan(values).any() for values in found.values()):
+            raise ValueError("the model's output has NaN")
         unlike = None
         if self._detector is not None:
             unlike = self._unlike(found["features"].astype(np.float32), to_gray(counts))
@@ -250,6 +253,8 @@ def main(arguments: list[str] | None = None) -> int:
             known = ", ".join(f"{rate:g}" for rate in sorted(classifier.thresholds)) or "none"
             parser.error(f"--abstain must be a rate with a threshold ({known})")
     names, code = header(classifier, threshold), 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file name may be any bytes
     print(csv_line(names), end="")
     for path in options.images:
         try:

@@ -12,6 +12,7 @@ from alloyk.plots.parity import draw_parity
 from alloyk.plots.style import save_figure
 from alloyk.runs.json_file import write_json
 
+PROOF_SUFFIX = ".proof"
 PARITY, FIGURE, MANIFEST = "parity.json", "parity.png", "calibration.csv"
 
 
@@ -21,7 +22,7 @@ def proof_folder(out: Path) -> Path:
     >>> proof_folder(Path("exports/cnn.tflite")).name
     'cnn.tflite.proof'
     """
-    return out.with_name(f"{out.name}.proof")
+    return out.with_name(out.name + PROOF_SUFFIX)
 
 
 def write_proof(report: ExportReport, subject: Subject, outputs: Outputs) -> None:

@@ -26,12 +26,14 @@ class Coverage:
     Attributes:
         threshold: `(m,)`: images of at least this confidence are classified.
         coverage: `(m,)`: their share of all images; the last is 1.
+        groups: `(m,)`: number of their plates; of the images if plates are unknown.
         accuracy: `(m,)`: their accuracy.
         error_bound: `(m,)`: one-sided 95 % upper bound of their error rate, over plates.
     """
 
     threshold: np.ndarray
     coverage: np.ndarray
+    groups: np.ndarray
     accuracy: np.ndarray
     error_bound: np.ndarray
 
@@ -52,6 +54,7 @@ def accuracy_over_coverage(predictions: Predictions) -> Coverage:
     return Coverage(
         threshold=confidence[last],
         coverage=decided / len(order),
+        groups=np.searchsorted(np.sort(np.unique(groups, return_index=True)[1]), decided),
         accuracy=1 - np.cumsum(wrong)[last] / decided,
         error_bound=np.array([upper_bound(wrong[:n], groups[:n]) for n in decided]),
     )
@@ -100,8 +103,14 @@ def abstention(
 ) -> list[dict[str, Any]]:
     """Choose a threshold for each target error rate and evaluate it on `predictions`.
 
-    The threshold is the lowest one at which the 95 % upper bound of the error rate meets the
-    target. It is chosen on `validation`: a threshold chosen on the evaluated images would be
+    Thresholds are tested downwards until the 95 % upper bound of the error rate no longer meets the
+    target, and the last that met it is taken. The first is the highest that has enough plates to
+    meet the target without an error. Because the order is fixed in advance, the confidence holds
+    for the threshold that is taken, however many were tested (fixed sequence,
+    [Angelopoulos et al., 2021](https://arxiv.org/abs/2110.01052)); for the lowest of all that meet
+    the target it does not.
+
+    The threshold is chosen on `validation`: a threshold chosen on the evaluated images would be
     optimistic. Without a validation split it is chosen on `predictions`; see `chosen_on`.
     The classifier also abstains on images that are unlike those of training.
 
@@ -120,15 +129,23 @@ def abstention(
             "threshold": None,
             "chosen_on": chosen_on,
         }
-        good = np.flatnonzero(curve.error_bound <= rate) if curve is not None else np.array([])
-        if curve is not None and len(good):
-            row["threshold"] = float(curve.threshold[good[-1]])
-            row["error_bound"] = float(curve.error_bound[good[-1]])
+        last = None if curve is None else _last_that_meets(curve, rate)
+        if curve is not None and last is not None:
+            row["threshold"] = float(curve.threshold[last])
+            row["error_bound"] = float(curve.error_bound[last])
             row |= abstaining(predictions, row["threshold"], resamples=resamples, seed=seed)
         else:
             row["why"] = _why_no_threshold(chosen, rate, chosen_on)
         table.append(row)
     return table
+
+
+def _last_that_meets(curve: Coverage, rate: float) -> int | None:
+    """Index of the last threshold of the fixed sequence that meets a target, None if none does."""
+    first = int(np.searchsorted(curve.groups, groups_needed(rate)))
+    missed = np.flatnonzero(curve.error_bound[first:] > rate)
+    end = first + int(missed[0]) if len(missed) else len(curve.groups)
+    return end - 1 if end > first else None
 
 
 def unlike_metrics(
@@ -156,4 +173,4 @@ def _why_no_threshold(chosen: Predictions, rate: float, chosen_on: str) -> str:
     what = "plates" if chosen.has_plates else "images"
     if has < needed:
         return f"needs {needed} {what} of {chosen_on} without an error, got {has}"
-    return f"no threshold meets the target on {chosen_on}"
+    return f"too many errors at high confidence on {chosen_on}"

@@ -55,10 +55,11 @@ class Ensemble:
             not isinstance(content.get("vote"), str)
             or not isinstance(members, list)
             or not all(isinstance(one, dict) and "run" in one for one in members)
+            or not all(_is_weight(one.get("weight")) for one in members)
         ):
             raise ModelError(
-                f"{shown(file)} must have `vote`, and `members` with a `run` each; restore it, or "
-                "vote again with `alloyk ensemble`"
+                f"{shown(file)} must have `vote`, and `members` with a `run` and, if any, a number "
+                "as `weight`; restore it, or vote again with `alloyk ensemble`"
             )
         return cls(
             vote=content["vote"],
@@ -66,7 +67,7 @@ class Ensemble:
             members=tuple(
                 Member(
                     run=str(one["run"]),
-                    path=Path(one["path"]) if one.get("path") else None,
+                    path=Path(str(one["path"])) if one.get("path") else None,
                     weight=None if one.get("weight") is None else float(one["weight"]),
                 )
                 for one in members
@@ -87,3 +88,7 @@ class Ensemble:
                 for one in self.members
             ],
         }
+
+
+def _is_weight(found: Any) -> bool:
+    return found is None or (isinstance(found, int | float) and not isinstance(found, bool))

@@ -193,9 +193,9 @@ class RunFolder(RunFiles):
 
 
 def owner_of(path: Path) -> RunFolder | None:
-    """Return the run that a file or folder belongs to: itself, or the one it lies in."""
+    """Return the run that a file or folder belongs to: itself, or the nearest one it lies in."""
     path = Path(path).absolute()
-    for folder in (path, path.parent):
+    for folder in (path, *path.parents):
         if RunFolder(folder).is_run:
             return RunFolder(folder)
     return None

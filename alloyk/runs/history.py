@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from alloyk.csv_lines import line_of_row
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
 from alloyk.runs.metrics import TrainMetrics
@@ -62,9 +63,10 @@ def read_history(path: Path) -> History | None:
             try:
                 values[i] = float(row[column]) if row[column] else np.nan
             except (TypeError, ValueError):
+                line = line_of_row(path, i)
                 raise ModelError(
-                    f"{shown(path)}: line {i + 2}, column {column} must be a number, "
-                    f"got {row[column]!r}"
+                    f"{shown(path)}: line {line}, column {column} must be a number, got "
+                    f"{row[column]!r}"
                 ) from None
         history[column] = values
     for column in ("epoch", "loss"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.csv_lines import line_of_row
 from alloyk.data.text_table import TextColumns
 from alloyk.errors import ModelError
 from alloyk.imaging import shown
@@ -35,10 +36,10 @@ def read_columns(path: Path, split: str = "test") -> tuple[list[str], list[list[
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             columns = TextColumns(len(header))
-            for line, row in enumerate(filter(None, reader), start=2):
+            for row in filter(None, reader):
                 if len(row) != len(header):
                     raise ModelError(
-                        f"{shown(path)}: line {line} must have {len(header)} fields as "
+                        f"{shown(path)}: line {reader.line_num} must have {len(header)} fields as "
                         f"the header, got {len(row)}"
                     )
                 columns.append(row)
@@ -84,8 +85,7 @@ def class_indices(path: Path, columns: Columns, name: str, classes: tuple[str, .
     except KeyError:
         row, label = next((r, x) for r, x in enumerate(columns[name]) if x not in index)
         raise ModelError(
-            f"{shown(path)}: line {row + 2}, column {name} must be one of {', '.join(classes)}, "
-            f"got {label!r}"
+            f"{_place(path, row)}, column {name} must be one of {', '.join(classes)}, got {label!r}"
         ) from None
 
 
@@ -98,7 +98,7 @@ def unlike_scores(path: Path, columns: Columns) -> np.ndarray | None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ModelError(
-            f"{shown(path)}: line {row + 2}, column {UNLIKE} must be a number >= 0, got "
+            f"{_place(path, row)}, column {UNLIKE} must be a number >= 0, got "
             f"{columns[UNLIKE][row]!r}"
         )
     return scores
@@ -118,7 +118,7 @@ def probabilities_of(path: Path, columns: Columns, classes: tuple[str, ...]) -> 
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise ModelError(
-                f"{shown(path)}: line {row + 2}, column {name} must be a number from 0 to 1, "
+                f"{_place(path, row)}, column {name} must be a number from 0 to 1, "
                 f"got {columns[name][row]!r}"
             )
     sums = probabilities.sum(axis=1)
@@ -126,7 +126,9 @@ def probabilities_of(path: Path, columns: Columns, classes: tuple[str, ...]) -> 
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         names = f"{PROBABILITY_PREFIX}{classes[0]} to {PROBABILITY_PREFIX}{classes[-1]}"
-        raise ModelError(
-            f"{shown(path)}: line {row + 2}, columns {names} must sum to 1, got {sums[row]:.6g}"
-        )
+        raise ModelError(f"{_place(path, row)}, columns {names} must sum to 1, got {sums[row]:.6g}")
     return probabilities
+
+
+def _place(path: Path, row: int) -> str:
+    return f"{shown(path)}: line {line_of_row(path, row)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloyk.csv_lines import line_of_row
 from alloyk.errors import DataError, ModelError
 from alloyk.files import write_csv
 from alloyk.imaging import shown
@@ -224,13 +225,14 @@ def read_predictions(path: Path, split: str = "test") -> Predictions:
     columns = dict(zip(header, cells, strict=True))
     if len(set(columns["path"])) < len(columns["path"]):
         first: dict[str, int] = {}
-        for line, image in enumerate(columns["path"], start=2):
+        for row, image in enumerate(columns["path"]):
             if image in first:
+                line, earlier = (line_of_row(path, number) for number in (row, first[image]))
                 raise ModelError(
                     f"{shown(path)}: line {line}, column path: each image must be there once, but "
-                    f"{image} is in line {first[image]} too; delete one of the two"
+                    f"{image} is in line {earlier} too; delete one of the two"
                 )
-            first[image] = line
+            first[image] = row
 
     import pandas as pd
 

@@ -86,14 +86,18 @@ class RunSettings:
         path = section.get("path")
         ratios, raw = section.get("ratios") or RATIOS, section.get("raw")
         channels = section.get("channels")
-        if len(ratios) != 3:
+        if (
+            not isinstance(ratios, list | tuple)
+            or len(ratios) != 3
+            or not all(isinstance(share, int | float) for share in ratios)
+        ):
             raise ModelError(
                 f"{shown(self.file)}: `data.ratios` must be three numbers, got {ratios!r}"
             )
         return DataSettings(
             # A folder may be called 2017.
             path=None if path is None else Path(str(path)).absolute(),
-            simulate=section.get("simulate") or {},
+            simulate=self._typed(section, "simulate", dict, "a section") or {},
             ratios=(float(ratios[0]), float(ratios[1]), float(ratios[2])),
             group_by=self._typed(section, "group_by", str, "text"),
             split_seed=self._typed(section, "split_seed", int, "a whole number") or 0,

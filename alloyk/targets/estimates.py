@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alloyk.csv_lines import line_of_row
 from alloyk.errors import DataError
 from alloyk.targets.cells import numbers_in
 
@@ -58,8 +59,9 @@ def _finite(
     wrong = np.isinf(values) if may_be_empty else ~np.isfinite(values)
     bad = np.flatnonzero(wrong)
     if len(bad):
+        line = line_of_row(path, int(bad[0]))
         raise DataError(
-            f"{path}: line {bad[0] + 2}, column {name}: must be a number, got {cells[bad[0]]!r}"
+            f"{path}: line {line}, column {name}: must be a number, got {cells[bad[0]]!r}"
         )
     return values
 

@@ -34,6 +34,17 @@ def test_exports_are_found_in_the_run(run):
     assert default_out(run, "onnx").name == "cnn.onnx"
 
 
+def test_proofs_without_a_model_and_hidden_files_are_no_exports_and_bundles_are(tmp_path):
+    exports = RunFolder(tmp_path).exports_folder
+    for name in ("a.tflite", ".part", "device/model.json", "device/model.tflite"):
+        (exports / name).parent.mkdir(parents=True, exist_ok=True)
+        (exports / name).touch()
+    for name in ("a.tflite.proof", "deleted.tflite.proof"):
+        (exports / name).mkdir()
+    found = exported_files(RunFolder(tmp_path))
+    assert found == [exports / "a.tflite", exports / "device" / "model.tflite"]
+
+
 def test_a_row_for_each_model(run):
     keras, int8, whole = bench_run(run)
     assert [row.format for row in (keras, int8, whole)] == ["keras", "tflite-int8", "tflite"]

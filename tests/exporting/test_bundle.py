@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def script(bundle, environment, *arguments):
         [*map(str, command), *map(str, arguments)], capture_output=True, check=False
     )
     # Not with text=True, which would make a line feed of a carriage return in a name.
-    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+    done.stdout, done.stderr = map(os.fsdecode, (done.stdout, done.stderr))
     return done
 
 
@@ -161,6 +162,33 @@ def test_what_cannot_be_read_gets_a_row_and_the_rest_is_done(bundle, environment
     assert rows[1]["predicted"]
 
 
+def test_a_file_name_of_any_bytes_comes_back_as_it_is(bundle, environment, images, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    shutil.copy(images[0], name)
+    done = script(bundle, environment, name, images[0])
+    assert done.returncode == 0, done.stderr
+    assert [row["path"] for row in csv.DictReader(io.StringIO(done.stdout))] == [name, images[0]]
+
+
+def test_nan_from_the_model_is_no_class(bundle, images):
+    classifier = device_script.load(bundle)
+    name = classifier._outputs["probabilities"]["index"]
+    given = classifier._interpreter.get_tensor
+
+    class Failing:
+        def __getattr__(self, attribute):
+            return getattr(classifier_interpreter, attribute)
+
+        def get_tensor(self, index):
+            found = given(index)
+            return np.full_like(found, np.nan) if index == name else found
+
+    classifier_interpreter = classifier._interpreter
+    classifier._interpreter = Failing()
+    with pytest.raises(ValueError, match="NaN"):
+        classifier.classify(read_image(images[0]))
+
+
 def test_an_image_with_values_that_are_no_counts_is_refused(bundle, environment, tmp_path):
     paths = []
     for number, value in enumerate((np.nan, np.inf, -np.inf)):
@@ -212,7 +240,7 @@ def test_the_readme_and_the_description_name_classes_and_thresholds(bundle):
     text = (bundle / "README.md").read_text()
     assert "1050, 2017, steel" in text
     assert "40x48 pixels" in text
-    assert "| 0.05 | 0.6000 |" in text
+    assert "| 0.05 | 0.6 |" in text
     described = json.loads((bundle / "model.json").read_text())
     assert described["thresholds"] == {"0.05": 0.6, "0.02": 0.9}
     assert described["input"]["shape"] == [40, 48, 1]

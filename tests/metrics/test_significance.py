@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.stats import ttest_ind
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from alloyk.metrics.significance import accuracy_difference, holm, mcnemar, welch
+from alloyk.metrics.significance import (
+    accuracy_difference,
+    holm,
+    least_difference,
+    mcnemar,
+    score_bound,
+    welch,
+)
 
 
 def decided(both, first_only, second_only, neither):
@@ -54,7 +62,65 @@ def test_the_difference_of_independent_images_equals_its_formula():
     error = np.sqrt((110 - 30**2 / 500) / 500**2)  # of a paired difference of proportions
     low, high = found["interval"]
     assert (high - low) / 2 == pytest.approx(1.965 * error, rel=0.02)
-    assert (low + high) / 2 == pytest.approx(0.06)
+    assert (low + high) / 2 == pytest.approx(0.06, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "images"), [(12, 2, 100), (0, 1, 44), (3, 0, 20), (70, 40, 500)]
+)
+def test_the_score_bound_is_where_the_likelihood_s_score_reaches_the_quantile(
+    gains, losses, images
+):
+    low = score_bound(gains, losses, images, 1.96)
+
+    def unlikely(loss):
+        gain, rest = loss + low, images - gains - losses
+        terms = [(gains, gain), (losses, loss), (rest, 1 - gain - loss)]
+        return -sum(n * np.log(max(share, 1e-300)) for n, share in terms if n)
+
+    least = max(0.0, -low)
+    loss = minimize_scalar(
+        unlikely, bounds=(least, (1 - low) / 2), method="bounded", options={"xatol": 1e-12}
+    ).x
+    error = np.sqrt(images * (2 * loss + low - low**2))
+    assert (gains - losses - images * low) / error == pytest.approx(1.96, rel=1e-3)
+
+
+def test_p_of_independent_images_is_mcnemar_s_score():
+    first, second = decided(300, 40, 70, 90)
+    found = accuracy_difference(first, second, np.arange(500), resamples=20_000)
+    expected = statsmodels_mcnemar([[300, 40], [70, 90]], exact=False, correction=False)
+    # Student's t with 499 degrees of freedom; the bootstrap's error is known to 1 %.
+    assert found["p"] == pytest.approx(expected.pvalue, rel=0.15)
+
+
+@pytest.mark.parametrize("per_plate", [1, 6])
+def test_a_loss_more_never_raises_the_least_difference(per_plate):
+    plates = np.repeat(np.arange(90), per_plate)
+    right, at = np.ones(len(plates), dtype=bool), np.arange(len(plates)) * 7919 % len(plates)
+    bounds = [least_difference(right, at >= lost, plates) for lost in range(0, 90, 6)]
+    assert bounds == sorted(bounds, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("plates", "likeness", "losses", "gains"),
+    [(540, 0, 0.006, 0), (300, 0.3, 0.003, 0), (300, 0.7, 0.006, 0), (90, 0.3, 0.02, 0.01)],
+)
+def test_the_least_difference_holds(plates, likeness, losses, gains):
+    """Few images differ, most of them for the worse, and those of one plate together."""
+    rng, each = np.random.default_rng(5), 6 if likeness else 1
+    plate, share, missed = np.repeat(np.arange(plates), each), losses + gains, 0
+    for seed in range(200):
+        rate = np.full(plates, share)
+        if likeness:
+            spread = 1 / likeness - 1
+            rate = rng.beta(share * spread, (1 - share) * spread, plates)
+        differs = rng.random(len(plate)) < rate[plate]
+        lost = (rng.random(plates) < losses / share)[plate]
+        found = least_difference(~(differs & ~lost), ~(differs & lost), plate,
+                                 resamples=200, seed=seed)  # fmt: skip
+        missed += found > gains - losses
+    assert missed / 200 <= 0.09
 
 
 def test_images_of_one_plate_that_differ_together_are_worth_one():

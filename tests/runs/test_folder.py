@@ -119,6 +119,9 @@ def test_without_a_configuration_every_setting_has_its_default(run):
         ("seed: many", lambda s: s.seed, "`seed` must be a whole number, got 'many'"),
         ("data: radiographs", lambda s: s.data, "`data` must be a section, got 'radiographs'"),
         ("data: {ratios: [1, 2]}", lambda s: s.data, r"`data.ratios` must be three numbers"),
+        ("data: {ratios: 5}", lambda s: s.data, r"`data.ratios` must be three numbers, got 5"),
+        ("data: {ratios: [a, b, c]}", lambda s: s.data, r"`data.ratios` must be three numbers"),
+        ("data: {simulate: 5}", lambda s: s.data, r"`simulate` must be a section, got 5"),
         ("preprocess: {image_size: [1]}", lambda s: s.image_size, "must be two whole numbers"),
         ("a: [", lambda s: s.seed, "must be valid YAML"),
     ],
@@ -127,6 +130,15 @@ def test_a_damaged_configuration_is_named(run, text, read, message):
     write(run.config_file, text)
     with pytest.raises(AlloykError, match=rf"config\.yaml.*{message}"):
         read(run.settings)
+
+
+@pytest.mark.parametrize("weight", ["much", "[1]", "true"])
+def test_an_ensemble_whose_weight_is_no_number_is_named(run, weight):
+    run.write_ensemble(Ensemble("soft", (Member("cnn", None, 0.25),), "validation"))
+    (file,) = (one for one in run.path.iterdir() if "0.25" in one.read_text())
+    file.write_text(file.read_text().replace("0.25", weight))
+    with pytest.raises(AlloykError, match=rf"{file.name} must have .* a number as `weight`"):
+        _ = run.ensemble
 
 
 def test_an_ensemble_is_read_back_as_written(run):
@@ -154,7 +166,7 @@ def test_which_folder_is_a_run(run, files, is_run):
     for name in files:
         (run.path / name).touch()
     assert run.is_run == is_run
-    for inside in (run.path, run.path / "evaluation_val"):
+    for inside in (run.path, run.path / "evaluation_val", run.path / "a" / "b" / "c"):
         owner = owner_of(inside)
         assert (owner is not None) == is_run
 

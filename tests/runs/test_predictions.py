@@ -114,6 +114,9 @@ def test_a_spreadsheet_s_byte_order_mark_and_blank_last_line_are_no_matter(tmp_p
         ("x.png,C,A,1,0\n", r"line 2, column label must be one of A, B, got 'C'"),
         ("x.png,A,,1,0\n", r"line 2, column predicted must .* got ''"),
         ("x.png,A,A,1\n", r"line 2 must have 5 fields .* got 4"),
+        ("\n\nx.png,A,A,1\n", r"line 4 must have 5 fields .* got 4"),
+        ("\nx.png,A,A,nan,0.5\n", r"line 3, column p_A must be a number"),
+        ('"x\ny.png",A,A,1,0\n\nz.png,A,A,0.5,0.4\n', r"line 5, columns p_A to p_B must sum to 1"),
         ("", r"must have a prediction, got none"),
     ],
 )
