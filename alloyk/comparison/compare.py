@@ -31,7 +31,10 @@ from alloyk.runs.predictions import Predictions
 logger = logging.getLogger(__name__)
 
 # Keys that differ between training runs of one experiment.
-SEED_KEYS = (("seed",), ("train", "devices"), ("train", "tensorboard"), ("data", "cache"))
+SEED_KEYS = (
+    ("seed",), ("train", "devices"), ("train", "tensorboard"), ("data", "cache"),
+    ("quantize", "run"),
+)  # fmt: skip
 
 
 def compare_runs(
@@ -220,7 +223,8 @@ def _image_shape(runs: Sequence[Run]) -> tuple[int, int, int]:
             return int(height), int(width), int(channels)
     for run in runs:
         if run.settings.image_size:
-            return (*run.settings.image_size, 1)
+            channels = run.settings.data.channels
+            return (*run.settings.image_size, 1 if channels is None else len(channels.values))
     raise DataError(
         f"timing needs the test images, or preprocess.image_size in "
         f"{runs[0].folder.config_file.name}, and found neither; use --no-timing"

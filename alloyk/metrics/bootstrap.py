@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from alloyk.metrics.classification import log_losses
 from alloyk.metrics.jackknife import RANK_METRICS, counts_by_group, rank_influences_by_group
 from alloyk.runs.predictions import Predictions
 
@@ -49,7 +50,7 @@ def bootstrap(
     n_groups = int(groups.max()) + 1
     by_group = {
         **counts_by_group(predictions, n_groups),
-        "loss": np.bincount(groups, _losses(predictions), n_groups)[:, None],
+        "loss": np.bincount(groups, log_losses(predictions), n_groups)[:, None],
         **rank_influences_by_group(predictions, n_groups),
     }
     columns = np.concatenate(list(by_group.values()), axis=1)
@@ -65,15 +66,6 @@ def bootstrap(
         **_rates(drawn["correct"], drawn["true"], drawn["predicted"], size[:, None]),
         **{name: drawn[name] for name in RANK_METRICS},
     }
-
-
-def _losses(predictions: Predictions) -> np.ndarray:
-    """Log loss of each image, `(n,)`, clipped as in scikit-learn."""
-    eps = np.finfo(np.float64).eps
-    rows = np.arange(len(predictions))
-    of_true: np.ndarray = predictions.probabilities[rows, predictions.y_true]
-    losses: np.ndarray = -np.log(np.clip(of_true, eps, 1 - eps))
-    return losses
 
 
 def _rates(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from alloyk.metrics.classification import log_losses
 from alloyk.runs.predictions import Predictions
 
 BINS = 15
@@ -72,7 +73,7 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
 
 def log_loss(predictions: Predictions) -> float:
     """Mean negative log probability of the true class, clipped as in scikit-learn."""
-    return _log_loss(np.log(_floored(predictions)), predictions.y_true, 1.0)
+    return float(log_losses(predictions).mean())
 
 
 def fit_temperature(predictions: Predictions) -> float:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.stats import t
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
+from alloyk.metrics.classification import log_losses
 from alloyk.metrics.intervals import (
     CONFIDENCE,
     ROUNDING,
@@ -187,7 +188,4 @@ def _per_image(predictions: Predictions, accuracy: bool) -> npt.NDArray[np.float
     if accuracy:
         right: npt.NDArray[np.float64] = (predictions.y_pred == predictions.y_true).astype(float)
         return right
-    rows = np.arange(len(predictions))
-    of_true = predictions.probabilities[rows, predictions.y_true]
-    losses: npt.NDArray[np.float64] = -np.log(np.maximum(of_true, np.finfo(np.float64).eps))
-    return losses
+    return log_losses(predictions)

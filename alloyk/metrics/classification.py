@@ -13,6 +13,22 @@ PER_CLASS = (
 )  # fmt: skip
 
 
+def log_losses(predictions: Predictions) -> np.ndarray:
+    """Negative log probability of the true class of each image, `(n,)`, clipped as in scikit-learn.
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"path": ["1", "2"]})
+    >>> both = np.array([[0.5, 0.5], [0.0, 1.0]])
+    >>> found = Predictions(table, ("A", "B"), np.array([0, 0]), np.array([0, 1]), both)
+    >>> log_losses(found).round(4).tolist()
+    [0.6931, 36.0437]
+    """
+    eps = np.finfo(np.float64).eps
+    of_true = predictions.probabilities[np.arange(len(predictions)), predictions.y_true]
+    losses: np.ndarray = -np.log(np.clip(of_true, eps, 1 - eps))
+    return losses
+
+
 def classification_metrics(predictions: Predictions) -> dict[str, Any]:
     """Compute the metrics of `metrics.json` that need only predictions.
 

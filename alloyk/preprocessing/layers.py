@@ -12,7 +12,12 @@ from alloyk.imaging.gray import LUMA_WEIGHTS
 from alloyk.preprocessing.channels import BatchToChannels, ChannelsToBatch
 from alloyk.preprocessing.correction import Attenuation, FlatField
 from alloyk.preprocessing.flat_frames import FlatFrames
-from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.preprocessing.image_layer import (
+    MIN_RANGE,
+    MIN_RELATIVE_RANGE,
+    ImageLayer,
+    register,
+)
 from alloyk.preprocessing.orientation import Upright
 from alloyk.preprocessing.repair import Repair
 from alloyk.preprocessing.scaling import RobustScale, histogram
@@ -62,7 +67,7 @@ def _range_of(images):
     low = ops.min(images, axis=(1, 2, 3), keepdims=True)
     high = ops.max(images, axis=(1, 2, 3), keepdims=True)
     floor = MIN_RELATIVE_RANGE * ops.maximum(ops.abs(low), ops.abs(high))
-    return low, ops.maximum(high - low, ops.maximum(floor, keras.config.epsilon()))
+    return low, ops.maximum(high - low, ops.maximum(floor, MIN_RANGE))
 
 
 @register
@@ -101,7 +106,7 @@ class Log(ImageLayer):
 
     def call(self, images):
         brightest = ops.max(images, axis=(1, 2, 3), keepdims=True)
-        floor = ops.maximum(MIN_RELATIVE_RANGE * brightest, keras.config.epsilon())
+        floor = ops.maximum(MIN_RELATIVE_RANGE * brightest, MIN_RANGE)
         return ops.log(ops.maximum(images, floor))
 
 

@@ -2,10 +2,14 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
-from alloyk.preprocessing.image_layer import MIN_RELATIVE_RANGE, ImageLayer, register
+from alloyk.preprocessing.image_layer import (
+    MIN_RANGE,
+    MIN_RELATIVE_RANGE,
+    ImageLayer,
+    register,
+)
 from alloyk.preprocessing.strips import rows_of, sum_rows
 
 LOW, HIGH = 0.005, 0.995
@@ -55,7 +59,7 @@ class RobustScale(ImageLayer):
     def call(self, images: Any) -> Any:
         low, high = percentiles(images, (self.low, self.high))
         brightest = ops.maximum(ops.abs(low), ops.abs(high))
-        floor = ops.maximum(MIN_RELATIVE_RANGE * brightest, keras.config.epsilon())
+        floor = ops.maximum(MIN_RELATIVE_RANGE * brightest, MIN_RANGE)
         if self.logarithm:
             images = ops.log(ops.maximum(images, floor))
             low, high = ops.log(ops.maximum(low, floor)), ops.log(ops.maximum(high, floor))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RENAMED_PREFIX = "manifest_"
+FOLD = "fold"
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +198,12 @@ def _renamed(names: Sequence[str], ours: Sequence[str]) -> list[str]:
             name, reserved = RENAMED_PREFIX + name, False
         found.append(name)
     return found
+
+
+def with_fold(table: "pd.DataFrame", fold: str) -> "pd.DataFrame":
+    """A table of predictions with the column `fold`; one of the manifest gets another name."""
+    (renamed,) = _renamed([FOLD], [FOLD, *map(str, table.columns)])
+    return table.rename(columns={FOLD: renamed}).assign(**{FOLD: fold})
 
 
 def _without_missing(column: "pd.Series[Any]") -> list[Any]:

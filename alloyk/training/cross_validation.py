@@ -25,7 +25,7 @@ from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.planned import NOT_PLANNED, Planned
-from alloyk.runs.predictions import write_predictions
+from alloyk.runs.predictions import with_fold, write_predictions
 from alloyk.training.identity import difference
 from alloyk.training.release import networks_released
 from alloyk.training.run import run_training
@@ -139,7 +139,7 @@ def _write_out_of_fold(out: Path, plan: dict) -> None:
     for name in plan["parts"]:
         found = folder.part(name).predictions
         own = found.table.drop(columns=["split"], errors="ignore")
-        tables.append(own.assign(fold=name))
+        tables.append(with_fold(own, name))
         probabilities.append(pd.DataFrame(found.probabilities, columns=list(found.classes)))
         predicted.append(own["predicted"])
         numbers = {column: found.estimates[column].predicted for column in found.estimates}

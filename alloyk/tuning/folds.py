@@ -11,7 +11,7 @@ import pandas as pd
 
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.json_file import read_json, write_json
-from alloyk.runs.predictions import write_predictions
+from alloyk.runs.predictions import with_fold, write_predictions
 from alloyk.tuning.loop import Outcome
 
 OUTCOME_FILE = "outcome.json"
@@ -67,7 +67,7 @@ def _write_out_of_fold(trial: Path, folds: int) -> None:
     write_predictions(
         RunFolder(trial).predictions_file("val"),
         pd.concat(
-            [table.assign(fold=folder.name) for table, folder in zip(tables, folders, strict=True)],
+            [with_fold(table, folder.name) for table, folder in zip(tables, folders, strict=True)],
             ignore_index=True,
         ).fillna(""),
         np.concatenate([part.probabilities for part in parts]),

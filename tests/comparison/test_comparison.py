@@ -153,6 +153,15 @@ def test_another_setting_is_another_experiment(tmp_path):
     assert compare([one, two])["seeds"] == {"groups": [], "tests": []}
 
 
+def test_fine_tuned_networks_of_several_seeds_are_one_experiment(tmp_path):
+    runs = [
+        write_run(tmp_path / f"cnn-{n}-fine-tuned", 1.0, n, quantize={"run": f"/runs/cnn-{n}"})
+        for n in range(2)
+    ]
+    (group,) = compare(runs)["seeds"]["groups"]
+    assert group["seeds"] == [0, 1]
+
+
 def test_every_table_is_there_in_three_forms_and_as_a_picture(runs, tmp_path):
     comparison = compare(runs)
     text = write_comparison(tmp_path / "out", comparison)

@@ -59,6 +59,15 @@ def test_log_of_counts_survives_a_dead_pixel():
     np.testing.assert_allclose(logarithm[0, 1:], np.log(images[0, 1:]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("power", [-60, -30, 30])
+@pytest.mark.parametrize("normalize", ["min_max", "robust", "log"])
+def test_the_unit_of_the_values_does_not_matter(normalize, power):
+    images = counts((2, 32, 32, 1)) + 100
+    prepared = build_preprocessing((32, 32), normalize=normalize)
+    scaled = prepared(images * np.float32(2.0**power))  # exact in float32
+    np.testing.assert_allclose(as_array(scaled), as_array(prepared(images)), atol=2e-5)
+
+
 @pytest.mark.parametrize("levels", [256, 1024, 4096])
 def test_equalize_equals_scikit_image(levels):
     # Values in general position: no pixel lies on the edge between two bins.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
-from alloyk.runs.predictions import read_predictions, write_predictions
+from alloyk.runs.predictions import read_predictions, with_fold, write_predictions
 
 HEADER = "path,label,predicted,p_A,p_B\n"
 
@@ -93,6 +93,15 @@ def test_a_file_name_that_is_not_utf8_survives(tmp_path):
     write_predictions(path, table, np.array([[1.0, 0.0]]), ["A", "B"])
     assert b"caf\xe9" in path.read_bytes()
     assert read_predictions(path).table.loc[0, "path"] == name
+
+
+def test_a_column_fold_of_the_manifest_keeps_its_values():
+    table = pd.DataFrame({"path": ["x.png"], "fold": ["top left"], "manifest_fold": ["a"]})
+    found = with_fold(table, "fold_2").iloc[0].to_dict()
+    assert found == {
+        "path": "x.png", "manifest_manifest_fold": "top left", "manifest_fold": "a",
+        "fold": "fold_2",
+    }  # fmt: skip
 
 
 def test_a_spreadsheet_s_byte_order_mark_and_blank_last_line_are_no_matter(tmp_path):
