@@ -2,8 +2,9 @@
 
     python scripts/interval_coverage.py                  # accuracy: plates, sizes, likeness
     python scripts/interval_coverage.py --figures        # every other figure, five classes
+    python scripts/interval_coverage.py --bounds         # one-sided: error rate, loss of accuracy
 
-Likeness is the correlation between the images of one plate (beta-binomial). About 15 and 10
+Likeness is the correlation between the images of one plate (beta-binomial). About 15, 10 and 3
 minutes on one core.
 """
 
@@ -13,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from alloyk.metrics import classification_metrics
-from alloyk.metrics.intervals import accuracy_interval, confidence_intervals
+from alloyk.metrics.intervals import accuracy_interval, confidence_intervals, upper_bound
+from alloyk.metrics.significance import least_difference
 from alloyk.runs.predictions import Predictions
 
 SIZES = {"1 image": (1, 2), "2": (2, 3), "5": (5, 6), "1 to 10": (1, 11), "1 to 40": (1, 41)}
@@ -49,6 +51,63 @@ def accuracy_table(experiments, resamples):
                 ]
                 shares = "  ".join(f"{share:.3f}" for share in row)
                 print(f"{plates:6} {name:>9} {likeness:9}  {shares}", flush=True)
+
+
+BOUNDED = (
+    (60, 6, 0.05),
+    (60, 6, 0.1),
+    (300, 6, 0.0125),
+    (300, 6, 0.05),
+    (1800, 1, 0.003),
+    (1800, 1, 0.01),
+)
+LOSSES_AND_GAINS = ((0.005, 0.0), (0.01, 0.0), (0.01, 0.005), (0.02, 0.01), (0.05, 0.05))
+
+
+def events(rng, share, likeness, plate):
+    """Which images something happens to, alike within a plate, `(n,)` bool."""
+    rate = np.full(plate.max() + 1, share)
+    if likeness:
+        spread = 1 / likeness - 1
+        rate = rng.beta(share * spread, (1 - share) * spread, len(rate))
+    return rng.random(len(plate)) < rate[plate]
+
+
+def bounds_table(experiments, resamples):
+    rng = np.random.default_rng(2)
+    print(
+        f"upper bound of the error rate, {experiments:,} experiments each: share that it holds in"
+    )
+    for plates, per_plate, share in BOUNDED:
+        plate = np.repeat(np.arange(plates), per_plate)
+        row = []
+        for likeness in (0, 0.3, 0.7) if per_plate > 1 else (0,):
+            held = [
+                upper_bound(events(rng, share, likeness, plate), plate) >= share
+                for _ in range(experiments)
+            ]
+            row.append(f"{np.mean(held):.3f}")
+        print(f"{plates:6} plates of {per_plate}, true {share:6.2%}  {' / '.join(row)}", flush=True)
+    print("lower bound of the difference of two accuracies")
+    for plates, per_plate in ((300, 6), (1800, 1)):
+        plate = np.repeat(np.arange(plates), per_plate)
+        for losses, gains in LOSSES_AND_GAINS:
+            row = []
+            for likeness in (0, 0.3, 0.7) if per_plate > 1 else (0,):
+                held = []
+                for seed in range(experiments):
+                    differs = events(rng, losses + gains, likeness, plate)
+                    lost = (rng.random(plates) < losses / (losses + gains))[plate]
+                    found = least_difference(
+                        ~(differs & ~lost), ~(differs & lost), plate, resamples=resamples, seed=seed
+                    )
+                    held.append(found <= gains - losses + 1e-12)
+                row.append(f"{np.mean(held):.3f}")
+            print(
+                f"{plates:6} plates of {per_plate}, losses {losses:.1%}, gains {gains:.1%}  "
+                f"{' / '.join(row)}",
+                flush=True,
+            )
 
 
 def five_alloys(rng, plates, per_plate, skill, plate_noise):
@@ -92,10 +151,12 @@ def figures_table(experiments, resamples, plates=150, per_plate=4):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--figures", action="store_true")
+    parser.add_argument("--bounds", action="store_true")
     parser.add_argument("--experiments", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=500)
     options = parser.parse_args()
-    table = figures_table if options.figures else accuracy_table
+    table = bounds_table if options.bounds else accuracy_table
+    table = figures_table if options.figures else table
     table(options.experiments, options.resamples)
 
 
