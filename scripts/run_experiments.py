@@ -57,8 +57,30 @@ def main() -> None:
     plan = PLANS[options.plan]
     for name in options.only or plan.changes:
         for network in options.networks or plan.networks:
+            if changes_nothing(plan, network, name):
+                print(f"{options.plan}: {name} is what the recipe of {network} has")
+                continue
             for seed in options.seeds:
                 run_one(options, network, name, seed)
+
+
+def changes_nothing(plan: Plan, network: str, name: str) -> bool:
+    """Whether all that an experiment changes is the optimizer, to what the recipe has."""
+    from alloyk.config.recipes import recipe_settings
+
+    changed = {**plan.changes[name], **table_optimizer(network, name)}
+    recipe = recipe_settings(network, "alloyk")["optimizer"]
+    own = {f"optimizer.{key}": value for key, value in recipe.items()}
+    return bool(changed) and all(key in own and own[key] == changed[key] for key in changed)
+
+
+def table_optimizer(network: str, name: str) -> Settings:
+    """The optimizer of Table 1, for the experiment that takes it."""
+    from alloyk.config.recipes import STUDY
+
+    if name != "table-optimizer":
+        return {}
+    return {f"optimizer.{key}": value for key, value in STUDY[network]["optimizer"].items()}
 
 
 def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> None:
@@ -93,7 +115,7 @@ def settings_of(
     plan: Plan, network: str, name: str, seed: int, images: int, work: Path
 ) -> Settings:
     """Dotted settings of one training run; a changed rate is a multiple of the recipe's."""
-    from alloyk.config.recipes import STUDY, recipe_settings
+    from alloyk.config.recipes import recipe_settings
 
     counts = [images, VALIDATION_IMAGES, TEST_IMAGES]
     data = simulated(
@@ -108,10 +130,8 @@ def settings_of(
         **plates(network, images),
         **plan.base,
         **plan.changes[name],
+        **table_optimizer(network, name),
     }
-    if name == "table-optimizer":
-        for key, value in STUDY[network]["optimizer"].items():
-            settings[f"optimizer.{key}"] = value
     factor = {"half": 0.5, "double": 2.0}.get(str(settings.get("optimizer.learning_rate")))
     if factor:
         rate = recipe_settings(network, "alloyk")["optimizer"]["learning_rate"]

@@ -135,6 +135,17 @@ def test_every_plan_lists_its_trainings():
     names = [line.split(":")[0] for line in found.stdout.splitlines()]
     assert names[0] == "long_tail_10/cnn-2550-cross-entropy-0"
     assert len(names) == 8
+    optimizers = ["--only", "table-optimizer", "adam", "--networks", "cnn", "resnet34"]
+    found = subprocess.run(
+        [*command, "recipe", "--seeds", "0", "--list", *optimizers],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.splitlines() == [
+        "recipe: table-optimizer is what the recipe of cnn has",
+        "recipe/resnet34-2550-table-optimizer-0: to do",
+        "recipe: adam is what the recipe of cnn has",
+        "recipe/resnet34-2550-adam-0: to do",
+    ]
 
 
 @pytest.mark.parametrize(
