@@ -4,8 +4,8 @@
 python scripts/ceiling_tables.py [layouts] [presets] [sweeps] [priors] [channels]
 """
 
+import argparse
 import math
-import sys
 from functools import partial
 from unittest import mock
 
@@ -121,7 +121,14 @@ TABLES = {one.__name__: one for one in (layouts, presets, sweeps, priors, channe
 
 
 def main():
-    for name in sys.argv[1:] or TABLES:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"by default all: {', '.join(TABLES)}"
+    )
+    chosen = parser.parse_args().tables
+    if unknown := [name for name in chosen if name not in TABLES]:
+        parser.error(f"TABLE must be among {', '.join(TABLES)}, got {', '.join(unknown)}")
+    for name in chosen or TABLES:
         TABLES[name]()
         print()
 

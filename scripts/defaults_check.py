@@ -53,7 +53,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
-    results: dict[str, object] = {}
+    written = options.out / "defaults_check.json"
+    results = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     for name in options.sets:
         data = without_copies(options.folder_of_sets / name, options.out / name / "sorted")
         right: dict[str, list[dict[str, bool]]] = {way: [] for way in WAYS}
@@ -62,8 +63,7 @@ def main() -> None:
             right["plain"].append(plain_answers(options, name, data, seed))
             right["forest"].append(forest_answers(data, seed))
             report(name, right, results)
-            text = json.dumps(results, indent=1)
-            (options.out / "defaults_check.json").write_text(text + "\n", encoding="utf-8")
+            written.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def without_copies(source: Path, target: Path) -> Path:

@@ -18,10 +18,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true")
     options = ["--check"] if parser.parse_args().check else []
+    failed = False
     for name in SCRIPTS:
         command = [sys.executable, str(Path(__file__).with_name(name)), *options]
-        subprocess.run(command, check=True)
-        print(name, flush=True)
+        wrong = subprocess.run(command, check=False).returncode != 0
+        print(f"{name}: failed" if wrong else name, flush=True)
+        failed |= wrong
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

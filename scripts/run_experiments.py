@@ -4,6 +4,8 @@
         [--seeds 0 1 2] [--training-images 2550] [--work saved_models/experiments]
         [--results docs/results] [--list]
 
+A training run whose result is in `--results` is not repeated; to repeat one, give another folder.
+
 `PLAN` is one of `experiment_plans.PLANS`. Each run has a folder in `--work`. It is resumed if it
 was interrupted, and skipped if its result is there. A result in `--results`/PLAN is
 `<network>-<images>-<experiment>-<seed>.json` (settings, history, test accuracy, ceiling, the
@@ -89,7 +91,8 @@ def run_one(options: argparse.Namespace, network: str, name: str, seed: int) -> 
     stem = f"{network}-{images}-{name}-{seed}"
     target = options.results / options.plan / stem
     done = target.with_name(f"{stem}.json").is_file()
-    print(f"{options.plan}/{stem}: {'done' if done else 'to do'}", flush=True)
+    state = "done; --results FOLDER trains it again" if done else "to do"
+    print(f"{options.plan}/{stem}: {state}", flush=True)
     if done or options.list:
         return
     work = options.work / options.plan

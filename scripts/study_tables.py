@@ -28,8 +28,8 @@ from alloyk.voting.voting import hard_vote, soft_vote
 PRINTED = {"fnn": 95.8, "resnet18": 99.5, "resnet50": 99.7, "vgg16": 98.0, "efficientnetb0": 98.9}
 PRINTED_AVERAGE_PRECISION, PRINTED_AUC = 0.97, 0.96
 
-# Networks vote seed by seed: only these have been trained for most rows.
-VOTING_SEEDS = (0, 1, 2)
+# Those of a complete row; networks vote seed by seed.
+SEEDS = (0, 1, 2)
 
 
 class Result(NamedTuple):
@@ -165,7 +165,7 @@ def figures_table(results: Results, architectures: Sequence[str]) -> str:
 
 
 def votes_table(results: Results, architectures: Sequence[str]) -> str:
-    """Soft and hard votes of the networks of a recipe that have all of the `VOTING_SEEDS`."""
+    """Soft and hard votes of the networks of a recipe that have all of `SEEDS`."""
     lines = [
         "### Votes of the networks of a recipe that have the seeds 0 to 2, %",
         "",
@@ -176,7 +176,7 @@ def votes_table(results: Results, architectures: Sequence[str]) -> str:
     for recipe in ("study", "alloyk"):
         rows = {arch: results.get(f"{recipe}-{arch}", []) for arch in architectures}
         trained = {arch: {one.seed for one in some} for arch, some in rows.items()}
-        seeds = [seed for seed in VOTING_SEEDS if any(seed in one for one in trained.values())]
+        seeds = [seed for seed in SEEDS if any(seed in one for one in trained.values())]
         voters = [arch for arch, one in trained.items() if one and one.issuperset(seeds)]
         if len(voters) < 2:
             continue
@@ -219,11 +219,16 @@ def variants_table(results: Results, names: Sequence[str]) -> str:
 
 
 def missing(results: Results, names: Sequence[str]) -> str:
-    """The rows that are not trained yet, and how many seeds the others have."""
-    absent = [f"`{name}`" for name in names if name not in results]
-    if not absent:
-        return ""
-    return "### Not trained yet\n\n" + ", ".join(absent) + ".\n"
+    """The seeds from 0 to 2 that are not trained yet."""
+    absent = []
+    for name in names:
+        seeds = {one.seed for one in results.get(name, ())}
+        lacking = [str(seed) for seed in SEEDS if seed not in seeds]
+        if len(lacking) == len(SEEDS):
+            absent.append(f"`{name}`")
+        elif lacking:
+            absent.append(f"`{name}` seed{'s' * (len(lacking) > 1)} {' and '.join(lacking)}")
+    return "### Not trained yet\n\n" + ", ".join(absent) + ".\n" if absent else ""
 
 
 def accuracy(one: Result) -> float:

@@ -97,6 +97,9 @@ def test_a_changed_row_stands_beside_the_row_it_differs_from(page):
 
 
 def test_what_is_not_trained_is_listed(page):
-    assert "### Not trained yet\n\n`study-cnn`, `study-resnet34`" in page
+    assert (
+        "### Not trained yet\n\n`study-fnn` seed 2, `alloyk-fnn` seed 2, `study-cnn`, `alloyk-cnn` "
+        "seed 2, `study-resnet18` seeds 1 and 2, `alloyk-resnet18` seeds 1 and 2, `study-resnet34`"
+    ) in page
     assert page.startswith("# Title")
     assert page.endswith("-->\nend\n")
