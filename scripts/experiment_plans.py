@@ -29,6 +29,7 @@ class Plan(NamedTuple):
         balanced_test: Test on plates made without `imbalance`, instead of a part of the data set.
         baselines: Controls of `alloyk evaluate`, `noise` or `classical`, in columns of their own.
         votes: Keep the probabilities, and add a table of the soft votes of training runs.
+        longer: Times the epochs of the embedded default.
     """
 
     page: str
@@ -41,6 +42,7 @@ class Plan(NamedTuple):
     balanced_test: bool = False
     baselines: tuple[str, ...] = ()
     votes: bool = False
+    longer: int = 1
 
 
 # What decides convergence, most valuable first.
@@ -102,13 +104,6 @@ REPRESENTATION_CHANGES: dict[str, Settings] = {
 
 VOLTAGES_KVP = [40, 45, 50]
 
-# Three times the epochs of the embedded default; equalised channels would lose their ratio.
-VOLTAGE_TRAINING: Settings = {
-    "preprocess.equalize": False,
-    "train.epochs": 48,
-    "schedule.warmup_epochs": 4.8,
-}
-
 VOLTAGE_CHANGES: dict[str, Settings] = {
     "50-kv": {"data.channels.values": ["50"]},
     "40-45-50-kv": {"data.channels.values": [f"{voltage}" for voltage in VOLTAGES_KVP]},
@@ -149,23 +144,25 @@ def voltages(preset: str) -> Plan:
         page="five_alloys.md",
         preset=preset,
         networks=("cnn",),
-        base=SMALL_CNN | VOLTAGE_TRAINING,
+        base=SMALL_CNN | {"preprocess.equalize": False},  # which would erase the ratio of channels
         changes=VOLTAGE_CHANGES,
         measures=("accuracy", "macro_f1"),
         simulator={"set": {"tube.channels_kvp": VOLTAGES_KVP}},
+        longer=3,
     )
 
 
 def thickness_task(preset: str) -> Plan:
-    """The alloy alone, or with the plate's thickness as a second task; three times the steps."""
+    """The alloy alone, or with the plate's thickness as a second task."""
     return Plan(
         page="five_alloys.md",
         preset=preset,
         networks=("cnn",),
-        base={"train.epochs": 15, "schedule.warmup_epochs": 1.5},
+        base={},
         changes={"alloy": {}, "alloy-and-thickness": {"model.tasks": ["alloy", "thickness"]}},
         measures=("accuracy", "macro_f1", "mae true_thickness_mm"),
         votes=True,
+        longer=3,
     )
 
 
@@ -178,6 +175,16 @@ PLANS: dict[str, Plan] = {
     "voltages_hard2": voltages("hard2"),
     "alloys5": thickness_task("alloys5"),
     "hard2": thickness_task("hard2"),
+    "hard5": Plan(
+        "five_alloys.md",
+        "hard5",
+        ("fnn", "cnn", "resnet18", "efficientnetb0"),
+        {},
+        {"alloy": {}},
+        ("accuracy", "macro_f1"),
+        votes=True,
+        longer=3,
+    ),
     "representation_step": representation("step"),
     "representation_full": representation("full"),
 }

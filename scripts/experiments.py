@@ -29,17 +29,18 @@ EARLIER_DEFAULT: Settings = {
 }
 
 
-def plates(network: str, images: int) -> Settings:
+def plates(network: str, images: int, *, longer: int = 1) -> Settings:
     """The embedded default for a number of training images, without its data set.
 
     Args:
         network: Some need more steps (`alloyk.config.recipes.RELATIVE_LENGTH`).
         images: The fewer they are, the more epochs.
+        longer: Times the epochs.
     """
     from alloyk.config.recipes import RELATIVE_LENGTH
 
     epochs = round(DEFAULT["train"]["epochs"] * DEFAULT_IMAGES / images)
-    epochs *= RELATIVE_LENGTH.get(network, 1)
+    epochs *= RELATIVE_LENGTH.get(network, 1) * longer
     sections = {key: DEFAULT[key] for key in ("preprocess", "augment", "schedule")}
     settings = {
         f"{section}.{key}": value

@@ -130,7 +130,7 @@ def settings_of(
         "data.path": str(data),
         "data.ratios": [count / sum(counts) for count in counts],
         "model.arch": network,
-        **plates(network, images),
+        **plates(network, images, longer=plan.longer),
         **plan.base,
         **plan.changes[name],
         **table_optimizer(network, name),
