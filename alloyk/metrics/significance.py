@@ -148,7 +148,7 @@ def score_bound(gains: float, losses: float, images: float, quantile: float) -> 
     def excess(difference: float) -> float:
         # The share of images with a loss that is most likely at this difference.
         linear = (2 * images - gains + losses) * difference - gains - losses
-        root = np.sqrt(linear**2 + 8 * images * losses * difference * (1 - difference))
+        root = np.sqrt(max(linear**2 + 8 * images * losses * difference * (1 - difference), 0))
         loss = (root - linear) / (4 * images)
         variance = images * (2 * loss + difference * (1 - difference))
         return float(gains - losses - images * difference - quantile * np.sqrt(max(variance, 0)))
