@@ -21,6 +21,7 @@ from result_pages import (
     JAX_MARK,
     TEXT,
     decided,
+    difference,
     percent,
     probabilities,
     replace_tables,
@@ -82,7 +83,8 @@ def tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
             heading = f"### `{name}`: {network}, {images:,} training images"
             parts.append(f"{heading}\n\n{table(plan, here)}")
     if alone:
-        heading = f"### `{name}`: networks with `{base_name}` only, no change tested yet"
+        untested = f" with `{base_name}` only, no change tested yet" * (len(plan.changes) > 1)
+        heading = f"### `{name}`: networks{untested}"
         parts.append(f"{heading}\n\n{base_table(plan, alone)}")
     if plan.votes:
         parts += votes_tables(name, plan, results)
@@ -182,7 +184,10 @@ def table(plan: Plan, results: list[Result]) -> str:
 
 def votes_tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
     """A table for each number of training images: soft votes of seeds, then of all runs."""
-    titles = "| soft vote of | training runs | accuracy, % (95 % interval) | mean of the runs, % |"
+    titles = (
+        "| soft vote of | training runs | accuracy, % (95 % interval) | mean of the runs, % "
+        "| minus the best of them on these plates, points |"
+    )
     tables = []
     for images in sorted({one["training_images"] for one in results}):
         here = [one for one in results if one["training_images"] == images]
@@ -195,13 +200,14 @@ def votes_tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
         ]  # fmt: skip
         rows = [
             f"| {voters} | {len(some)} | {percent(soft_vote(some))} "
-            f"| {100 * statistics.fmean(measured('accuracy', one) for one in some):.1f} |"
+            f"| {100 * statistics.fmean(measured('accuracy', one) for one in some):.1f} "
+            f"| {over_best(some)} |"
             for voters, some in [*groups, ("all", here)]
             if len(some) > 1
         ]
         if rows:
             lines = [f"### `{name}`: votes, {images:,} training images", "", titles]
-            tables.append("\n".join([*lines, "|---|---|---|---|", *rows]) + "\n")
+            tables.append("\n".join([*lines, "|---" * 5 + "|", *rows]) + "\n")
     return tables
 
 
@@ -210,6 +216,13 @@ def soft_vote(results: list[Result]) -> np.ndarray:
     first = same_images([one["rows"] for one in results])
     together = np.mean([probabilities(one["rows"]) for one in results], axis=0)
     return np.asarray(decided(first, together) == first["label"].to_numpy())
+
+
+def over_best(results: list[Result]) -> str:
+    """Accuracy of the soft vote minus that of the best run, with its interval over plates."""
+    best = max(results, key=lambda one: measured("accuracy", one))["rows"]
+    right = (best["predicted"] == best["label"]).to_numpy()
+    return difference(right, soft_vote(results), np.arange(len(right)))  # one image of each plate
 
 
 def mark(result: Result) -> str:

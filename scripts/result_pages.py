@@ -12,6 +12,8 @@ import pandas as pd
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
+from alloyk.metrics.significance import accuracy_difference
+
 # Read as they are written: serials and labels such as 0100 are no numbers.
 TEXT = {"path": str, "label": str, "predicted": str, "plate_id": str}
 
@@ -130,3 +132,13 @@ def percent(found: np.ndarray) -> str:
     """
     interval = binomtest(int(found.sum()), len(found)).proportion_ci(method="wilson")
     return f"{100 * found.mean():.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def difference(first: np.ndarray, second: np.ndarray, plates: np.ndarray) -> str:
+    """Accuracy of the second minus that of the first in points, paired by plate."""
+    found = accuracy_difference(first, second, plates)
+    text = f"{100 * found['difference']:+.1f}"
+    if found["interval"]:
+        low, high = found["interval"]
+        text += f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return text.replace("-", "−")

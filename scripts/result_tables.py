@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("experiment_tables.py", "gap_tables.py", "stress_tables.py", "study_tables.py")
+SCRIPTS = ("experiment_tables.py", "stress_tables.py", "study_tables.py", "views_tables.py")
 
 
 def main() -> None:

@@ -38,12 +38,12 @@ def test_a_missing_data_set_is_a_usage_error(tmp_path):
 
 
 def test_images_of_a_plate_are_a_power_of_two(tmp_path):
-    (tmp_path / "efficientnetb0").mkdir()
-    (tmp_path / "efficientnetb0" / "model.keras").touch()
-    command = [sys.executable, SCRIPTS / "gap_runs.py", tmp_path, "--views", "6"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    assert found.returncode == 2
-    assert "--views must be a power of two, got 6" in found.stderr
+    command = [sys.executable, SCRIPTS / "views_runs.py", tmp_path, "--views", "6"]
+    for message in (f"RUN must be a finished run, got {tmp_path}", "power of two, got 6"):
+        found = subprocess.run(command, capture_output=True, text=True)
+        assert found.returncode == 2
+        assert message in found.stderr
+        (tmp_path / "model.keras").touch()
 
 
 @pytest.fixture

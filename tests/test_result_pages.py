@@ -66,7 +66,7 @@ def test_kept_predictions_are_text_and_rounded_probabilities(tmp_path):
 
 
 def test_images_of_a_plate_decide_in_groups_of_all_of_them(tmp_path):
-    from gap_tables import views_table
+    from views_tables import views_table
 
     # A plate whose first image is right and whose others are wrong, and one that is always right.
     # Pairs of the first plate: (0.9 + 0.4) / 2 is right, (0.4 + 0.4) / 2 is wrong.
