@@ -159,7 +159,11 @@ def thickness_task(preset: str) -> Plan:
         preset=preset,
         networks=("cnn",),
         base={},
-        changes={"alloy": {}, "alloy-and-thickness": {"model.tasks": ["alloy", "thickness"]}},
+        changes={
+            "alloy": {},
+            "alloy-and-thickness": {"model.tasks": ["alloy", "thickness"]},
+            "not-equalized": {"preprocess.equalize": False},
+        },
         measures=("accuracy", "macro_f1", "mae true_thickness_mm"),
         votes=True,
         longer=3,
