@@ -7,7 +7,7 @@ register = keras.saving.register_keras_serializable(package="alloyk")
 # A range below this fraction of the brightest value counts as no contrast. Without this floor,
 # min-max scaling would amplify the rounding errors of a constant image to full contrast.
 MIN_RELATIVE_RANGE = 1e-4
-# Keeps the range of an image of zeros above 0; far below the values of any unit, doses in gray too.
+# Keeps the range of an image of zeros above 0; far below the values of any unit, doses in Gy too.
 MIN_RANGE = 1e-30
 
 

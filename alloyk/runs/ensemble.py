@@ -58,8 +58,8 @@ class Ensemble:
             or not all(_is_weight(one.get("weight")) for one in members)
         ):
             raise ModelError(
-                f"{shown(file)} must have `vote`, and `members` with a `run` and, if any, a number "
-                "as `weight`; restore it, or vote again with `alloyk ensemble`"
+                f"{shown(file)} must have `vote`, and `members` with a `run` each, whose `weight` "
+                "must be a number; restore it, or vote again with `alloyk ensemble`"
             )
         return cls(
             vote=content["vote"],

@@ -137,7 +137,9 @@ def test_an_ensemble_whose_weight_is_no_number_is_named(run, weight):
     run.write_ensemble(Ensemble("soft", (Member("cnn", None, 0.25),), "validation"))
     (file,) = (one for one in run.path.iterdir() if "0.25" in one.read_text())
     file.write_text(file.read_text().replace("0.25", weight))
-    with pytest.raises(AlloykError, match=rf"{file.name} must have .* a number as `weight`"):
+    with pytest.raises(
+        AlloykError, match=rf"{file.name} must have .* whose `weight` must be a number"
+    ):
         _ = run.ensemble
 
 
