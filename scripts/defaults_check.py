@@ -1,7 +1,7 @@
 """Defaults without any setting against a plain Keras script and a forest, on real radiographs.
 
     python scripts/defaults_check.py FOLDER_OF_SETS OUT [--sets castings threatobjects fishbones]
-        [--seeds 0 1 2] [--epochs 20] [--image-size 96]
+        [--seeds 0 1 2] [--epochs 20] [--image-size 96] [--trials 20]
 
 For each data set and seed, on the same split (test images that are copies of training images are
 left out first; docs/data.md says where the sets are from):
@@ -10,6 +10,9 @@ left out first; docs/data.md says where the sets are from):
 - plain: `scripts/baseline_plain_keras.py` with resnet18 and `--epochs`, images at most
   `--image-size`
 - forest: 300 trees on means of 16 × 16 blocks, of the images and of the equalised images
+- random, with `--trials` only: of so many random settings of `configs/tune_ARCH.yaml` around the
+  defaults (`alloyk tune --search random`) the best on the validation images, trained once more;
+  the network is that of the defaults, and all seeds are compared with this one training run
 
 Prints the mean accuracy over the seeds, and alloyk minus each other with a 95 % interval from a
 paired bootstrap over the test images (each with its mean over the seeds), and writes
@@ -27,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 SCRIPTS = Path(__file__).resolve().parent
-WAYS = ("alloyk", "plain", "forest")
+WAYS = ("alloyk", "plain", "forest", "random")
 SETS = ("castings", "threatobjects", "fishbones")
 TREES = 300
 DRAWS = 10_000
@@ -41,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--trials", type=int, help="random settings to try; none if not given")
     options = parser.parse_args()
     for name in options.sets:
         if not (options.folder_of_sets / name).is_dir():
@@ -62,6 +66,10 @@ def main() -> None:
             right["alloyk"].append(alloyk_answers(options, name, data, seed))
             right["plain"].append(plain_answers(options, name, data, seed))
             right["forest"].append(forest_answers(data, seed))
+            report(name, right, results)
+            written.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        if options.trials:
+            right["random"].append(random_answers(options, name, data))
             report(name, right, results)
             written.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
@@ -95,14 +103,36 @@ def alloyk_answers(
 ) -> dict[str, bool]:
     """Test image → whether it is classified correctly."""
     run = options.out / name / f"alloyk-{seed}"
+    return trained_answers(run, "--data", data, "--set", f"seed={seed}")
+
+
+def trained_answers(run: Path, *arguments: str | Path) -> dict[str, bool]:
+    """The same of `alloyk train` with these arguments; a run that is done is not repeated."""
     if not (run / "metrics.json").is_file():
         shutil.rmtree(run, ignore_errors=True)
-        command = [
-            sys.executable, "-m", "alloyk", "train", "--data", str(data), "--run", str(run),
-            "--set", f"seed={seed}",
-        ]  # fmt: skip
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        alloyk("train", *arguments, "--run", run)
     return answers(run / "predictions.csv")
+
+
+def alloyk(*arguments: str | Path) -> None:
+    """Run a command of alloyk in a process of its own."""
+    command = [sys.executable, "-m", "alloyk", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def random_answers(options: argparse.Namespace, name: str, data: Path) -> dict[str, bool]:
+    """The same of the best of `--trials` random settings, chosen on the validation images."""
+    from alloyk.runs.folder import RunFolder
+
+    folder = options.out / name
+    network = RunFolder(folder / f"alloyk-{options.seeds[0]}").settings.arch
+    search = folder / "random"
+    alloyk(
+        "tune", "--search", "random", "--trials", f"{options.trials}", "--out", search,
+        "--space", SCRIPTS.parent / "configs" / f"tune_{network}.yaml",
+        "--arch", network, "--data", data,
+    )  # fmt: skip
+    return trained_answers(folder / "random-best", search / "best.yaml")
 
 
 def plain_answers(options: argparse.Namespace, name: str, data: Path, seed: int) -> dict[str, bool]:
@@ -157,12 +187,13 @@ def answers(file: Path) -> dict[str, bool]:
 def report(name: str, right: dict[str, list[dict[str, bool]]], results: dict[str, object]) -> None:
     """Print the accuracies, and the paired differences with their intervals."""
     images = sorted(right["alloyk"][0])
-    mean = {way: np.mean([[one[i] for i in images] for one in right[way]], axis=0) for way in WAYS}
+    ways = [way for way in WAYS if right[way]]
+    mean = {way: np.mean([[one[i] for i in images] for one in right[way]], axis=0) for way in ways}
     seeds = len(right["alloyk"])
     print(f"{name}: {len(images)} test images, {seeds} seeds", flush=True)
     found: dict[str, object] = {"test_images": len(images), "seeds": seeds}
     draws = np.random.default_rng(0).integers(0, len(images), (DRAWS, len(images)))
-    for way in WAYS:
+    for way in ways:
         each = [float(np.mean([one[i] for i in images])) for one in right[way]]
         found[way] = each
         line = f"  {way:7s} {np.mean(each):.4f}  (" + ", ".join(f"{a:.4f}" for a in each) + ")"

@@ -89,3 +89,51 @@ def test_an_interrupted_time_to_accuracy_starts_again(tmp_path, trained, left):
     ours, plain = rows[0]
     assert (ours["minutes"], ours["accuracy"]) == (2, 0.995)
     assert (plain["seconds"], plain["epochs"]) == (60.0, 1)
+
+
+def test_the_defaults_are_compared_with_the_best_random_setting(tmp_path, monkeypatch, capsys):
+    import defaults_check
+
+    images = [f"{label}/{number}" for label in "ab" for number in range(10)]
+
+    def files(run, wrong):
+        run.mkdir(parents=True)
+        (run / "metrics.json").write_text("{}")
+        (run / "config.yaml").write_text("model: {arch: cnn}")
+        rows = [f"{i}.png,{i[0]},{'c' if i in wrong else i[0]}" for i in images]
+        (run / "predictions.csv").write_text("\n".join(["path,label,predicted", *rows]))
+
+    commands = []
+
+    def run(command, **options):
+        commands.append(command[3:])
+        if "train" in command:
+            files(Path(command[-1]), wrong=())
+
+    monkeypatch.setattr("defaults_check.subprocess.run", run)
+    options = argparse.Namespace(out=tmp_path, seeds=[0, 1], trials=20)
+    for seed in options.seeds:
+        files(tmp_path / "castings" / f"alloyk-{seed}", wrong=images[:2])
+    right = {
+        "alloyk": [
+            defaults_check.alloyk_answers(options, "castings", tmp_path, seed) for seed in (0, 1)
+        ],
+        "plain": [],
+        "forest": [],
+        "random": [defaults_check.random_answers(options, "castings", tmp_path)],
+    }
+    search, training = commands
+    folder = tmp_path / "castings"
+    assert search[:5] == ["tune", "--search", "random", "--trials", "20"]
+    assert str(SCRIPTS.parent / "configs" / "tune_cnn.yaml") in search
+    assert training == [
+        "train",
+        str(folder / "random" / "best.yaml"),
+        "--run",
+        str(folder / "random-best"),
+    ]
+    results = {}
+    defaults_check.report("castings", right, results)
+    assert results["castings"]["random"] == [1.0]
+    assert results["castings"]["minus_random"][0] == pytest.approx(-0.1)
+    assert "plain" not in capsys.readouterr().out
