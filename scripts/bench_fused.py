@@ -1,10 +1,10 @@
-"""What fused operators for batch norm and for the optimizer's update save of a training step.
+"""What faster layers and fused optimizers save of a training step.
 
     python scripts/bench_fused.py [--arch resnet18 efficientnetb0] [--image-size 64] [--turns 6]
 
-Builds each network twice, as `alloyk train` compiles it and with Keras' own batch norm and
-optimizer, trains both on one batch in memory in turns, and prints the milliseconds of a step and
-the median of the ratios of single turns.
+Builds each network twice, as `alloyk train` compiles it and with Keras' own layers and optimizer
+(`alloyk/training/faster_layers.py`, `fused_optimizers.py`), trains both on one batch in memory in
+turns, and prints the milliseconds of a step and the median of the ratios of single turns.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def keras_alone(arch: str, size: int):
     from alloyk.training import fused_optimizers
 
     with (
-        patch("alloyk.training.fused_batch_norm.fused_batch_norm", lambda _: nullcontext()),
+        patch("alloyk.training.faster_layers.faster_layers", lambda _: nullcontext()),
         patch.object(fused_optimizers.Fused, "can_fuse", lambda *_: False),
     ):
         return bench(arch, size)

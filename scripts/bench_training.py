@@ -149,7 +149,7 @@ class Bench:
         from alloyk.config import parse_overrides, resolve_config
         from alloyk.preprocessing import Standardize
         from alloyk.training.build import build_network, compile_network
-        from alloyk.training.fused_batch_norm import fused_batch_norm
+        from alloyk.training.faster_layers import faster_layers
 
         keras.backend.clear_session()
         rng = np.random.default_rng(0)
@@ -161,7 +161,7 @@ class Bench:
         self.steps = images // self.batch_size
         self.network = build_network(config, [Standardize([0.5], [0.3])], 2)
         compile_network(config, self.network, self.labels, 2, self.steps)
-        self.fused = fused_batch_norm(self.network)
+        self.fused = faster_layers(self.network)
         self.fused.__enter__()  # for as long as the network is there
         # All three trace their function in the first call.
         few = 2 * self.batch_size

@@ -27,7 +27,7 @@ from alloyk.training.callbacks import (
     StopOnNaN,
 )
 from alloyk.training.checkpoint import BestEpoch, Checkpoint
-from alloyk.training.fused_batch_norm import fused_batch_norm
+from alloyk.training.faster_layers import faster_layers
 from alloyk.training.identity import identity, lasting_identity
 from alloyk.training.losses.multitask import MultitaskNetwork, error_name
 from alloyk.training.phases import Phase, phases_of
@@ -245,7 +245,7 @@ def train_network(
     training = _Training(
         config, network, train, val, num_classes, distribution, callbacks, clock, epochs
     )
-    with fused_batch_norm(network), closing(callbacks.report):
+    with faster_layers(network), closing(callbacks.report):
         for phase in phases_of(config, until):
             if not training.train_phase(phase):
                 break

@@ -14,7 +14,7 @@ from alloyk.config import Config
 from alloyk.pipeline.reading import untuned
 from alloyk.runtime.memory import peak_memory_bytes
 from alloyk.training.build import build_network, compile_network
-from alloyk.training.fused_batch_norm import fused_batch_norm
+from alloyk.training.faster_layers import faster_layers
 
 STEPS = 3
 """Measured steps, after the first one, which traces the graph …"""
@@ -82,7 +82,7 @@ def measure_configuration(config: Config, class_counts: list[int]) -> StepCost:
         tf.TensorSpec((None, *network.input_shape[1:]), tf.float32),
         tf.TensorSpec((None, 3), tf.float32) if mixed else tf.TensorSpec((None,), tf.int32),
     )
-    with fused_batch_norm(network):
+    with faster_layers(network):
         return measure_step(network, spec, config.train.batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Fused batch norm and optimizers: the same numbers as Keras' own, and saved files stay Keras'."""
+"""Faster layers and optimizers: the same numbers as Keras' own, and saved files stay Keras'."""
 
 import json
 import zipfile
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from alloyk.training import fused_optimizers
-from alloyk.training.fused_batch_norm import fused_batch_norm
+from alloyk.training.faster_layers import faster_layers
 from alloyk.training.optimizers import build_optimizer
 
 RNG = np.random.default_rng(0)
@@ -28,12 +28,13 @@ CASES = [
 
 
 def network():
-    """Convolution and batch norm, and batch norm of a vector, which has no fused operator."""
+    """Convolutions and batch norm, and batch norm of a vector, which has no fused operator."""
     keras.utils.set_random_seed(1)
     image = keras.Input((6, 5, 2))
     x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(image)
     x = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-3)(x)
     x = keras.layers.Activation("relu")(x)
+    x = keras.layers.DepthwiseConv2D(5, padding="same", use_bias=False)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.BatchNormalization()(x)
     return keras.Model(image, keras.layers.Dense(3)(x))
@@ -64,7 +65,7 @@ def test_training_gives_the_numbers_of_keras_alone(name, options, monkeypatch):
         type(optimizer_of(name, options)), "fused_step",
         lambda *given: (applied.append(given), step(*given))[1],
     )  # fmt: skip
-    with fused_batch_norm(model):
+    with faster_layers(model):
         fused, losses = trained(model, optimizer_of(name, options))
     # The step may be traced more than once.
     assert len(applied) % len(model.trainable_variables) == 0
@@ -82,7 +83,7 @@ def test_batch_norm_and_its_moving_averages_against_float64():
     model = keras.Sequential([keras.Input((3, 5, 2)), layer])
     layer.gamma.assign([2.0, 0.5])
     layer.beta.assign([1.0, -1.0])
-    with fused_batch_norm(model):
+    with faster_layers(model):
         found = layer(images, training=True)
     exact = images.astype(np.float64)
     mean, variance = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
@@ -92,10 +93,58 @@ def test_batch_norm_and_its_moving_averages_against_float64():
     np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * variance, rtol=1e-4)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 3)])
+@pytest.mark.parametrize("sides", [(10, 8), (7, 5)])
+def test_gradients_of_a_depthwise_convolution(sides, kernel, stride, padding):
+    layer = keras.layers.DepthwiseConv2D(
+        kernel, stride, padding, depth_multiplier=2, use_bias=False, activation="tanh"
+    )
+    model = keras.Sequential([keras.Input((*sides, 3)), layer])
+    images = tf.constant(RNG.normal(size=(5, *sides, 3)).astype(np.float32))
+    upstream = tf.constant(RNG.normal(size=(5, *layer.output.shape[1:])).astype(np.float32))
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            loss = tf.reduce_sum(layer(images) * upstream)
+        return [loss, *tape.gradient(loss, [images, layer.kernel.value])]
+
+    own = gradients()
+    with faster_layers(model):
+        faster = gradients()
+    for ours, theirs in zip(faster, own, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_which_gradients_of_a_depthwise_convolution_are_replaced(monkeypatch):
+    """Those that oneDNN computes slowly; others, and layers with a bias, stay Keras' own."""
+    padded = []
+    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter
+    monkeypatch.setattr(
+        tf.raw_ops, "DepthwiseConv2dNativeBackpropFilter",
+        lambda **given: (padded.append(given["explicit_paddings"]), gradient(**given))[1],
+    )  # fmt: skip
+    for side, kernel, bias, replaced in (
+        (9, 5, False, True),
+        (2, 3, False, True),
+        (9, 3, False, False),
+        (9, 5, True, False),
+    ):
+        layer = keras.layers.DepthwiseConv2D(kernel, padding="same", use_bias=bias)
+        model = keras.Sequential([keras.Input((side, side, 1)), layer])
+        padded.clear()
+        with faster_layers(model), tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(tf.ones((1, side, side, 1))))
+        tape.gradient(loss, layer.kernel.value)
+        assert bool(padded) == replaced
+
+
 def test_layers_are_those_of_keras_again_after_training_and_in_a_saved_file(tmp_path):
     model = network()
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
-    with fused_batch_norm(model):
+    with faster_layers(model):
         assert all("call" in vars(one) for one in norms)
         model.save(tmp_path / "network.keras")
     assert not any("call" in vars(one) for one in norms)
@@ -112,7 +161,7 @@ def test_other_layers_are_computed_by_keras(change, monkeypatch):
     monkeypatch.setattr(tf.raw_ops, "FusedBatchNormV3", None)
     layer = keras.layers.BatchNormalization(**change)
     model = keras.Sequential([keras.Input((3, 5, 2)), layer])
-    with fused_batch_norm(model):
+    with faster_layers(model):
         found = layer(np.ones((2, 3, 5, 2), np.float32), training=True)
         inference = layer(np.ones((2, 3, 5, 2), np.float32))
     assert found.shape == inference.shape == (2, 3, 5, 2)

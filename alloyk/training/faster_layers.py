@@ -1,0 +1,145 @@
+"""Layers of Keras computed in less time in training, with the same numbers up to rounding.
+
+Batch norm is one operator of TensorFlow; Keras makes a dozen of it. The gradient of a depthwise
+convolution by its kernel is computed by TensorFlow's own operator where that of oneDNN is slower.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import keras
+
+FAST_KERNEL, FAST_SIDE = 3, 3
+"""Largest kernel and smallest output for which oneDNN's gradient by the kernel is the faster one.
+
+Measured by `scripts/bench_depthwise.py`.
+"""
+
+
+@contextmanager
+def faster_layers(network: keras.Model) -> Iterator[None]:
+    """Compute layers in less time while a network is trained (`scripts/bench_fused.py`).
+
+    The layers stay those of Keras, and so do saved files: only their computation is replaced, by
+    the same one. Keras' own is used on another backend, for other types than float32, and where a
+    layer has options that the replacement lacks; for batch norm, on several devices too.
+    """
+    layers = []
+    for layer in network._flatten_layers():
+        call = _faster_call(layer)
+        if call is not None:
+            layer.call = partial(call, layer)
+            layers.append(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.call
+
+
+def _faster_call(layer: keras.Layer) -> Callable[..., Any] | None:
+    """What replaces the layer's `call`; None for most layers."""
+    if keras.backend.backend() != "tensorflow" or layer.compute_dtype != "float32":
+        return None
+    if isinstance(layer, keras.layers.BatchNormalization):
+        usual = layer.axis in (-1, 3) and layer.scale and layer.center and not layer.renorm
+        return _batch_norm if usual else None
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        usual = layer.data_format == "channels_last" and tuple(layer.dilation_rate) == (1, 1)
+        square = len(set(layer.strides)) == 1  # what TensorFlow's operator takes
+        return _depthwise if usual and square and not layer.use_bias else None
+    return None
+
+
+def _batch_norm(
+    layer: keras.layers.BatchNormalization,
+    inputs: Any,
+    training: bool | None = None,
+    mask: Any = None,
+) -> Any:
+    """The layer's `call`: normalise `(batch, height, width, channels)`, update the averages."""
+    here = training and layer.trainable and mask is None and not layer.synchronized
+    if not here or len(inputs.shape) != 4:
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=tf.convert_to_tensor(layer.gamma),
+        offset=tf.convert_to_tensor(layer.beta),
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=layer.epsilon,
+        is_training=True,
+    )
+    # The operator divides by n − 1, Keras by n.
+    values = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+    variance *= (values - 1) / values
+    for average, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        average.assign(average * layer.momentum + now * (1 - layer.momentum))
+    return outputs
+
+
+def _depthwise(layer: keras.layers.DepthwiseConv2D, inputs: Any) -> Any:
+    """The layer's `call`, with another gradient by the kernel where that is faster.
+
+    TensorFlow hands operators to oneDNN, except those whose padding is given in pixels.
+    """
+    sides, kernel_size, stride = inputs.shape[1:3], layer.kernel_size, layer.strides[0]
+    if None in sides:
+        return type(layer).call(layer, inputs)
+    outputs, pixels = padding_in_pixels(sides, kernel_size, stride, layer.padding)
+    if not slow_in_onednn(kernel_size, outputs):
+        return type(layer).call(layer, inputs)
+    import tensorflow as tf
+
+    options = {"strides": [1, stride, stride, 1], "padding": layer.padding.upper()}
+    in_pixels = {**options, "padding": "EXPLICIT", "explicit_paddings": pixels}
+
+    @tf.custom_gradient
+    def convolve(images: Any, kernel: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            by_images = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(images), filter=kernel, out_backprop=upstream, **options
+            )
+            by_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=images, filter_sizes=kernel.shape, out_backprop=upstream, **in_pixels
+            )
+            return by_images, by_kernel
+
+        return tf.raw_ops.DepthwiseConv2dNative(input=images, filter=kernel, **options), gradient
+
+    return layer.activation(convolve(inputs, tf.convert_to_tensor(layer.kernel)))
+
+
+def padding_in_pixels(
+    sides: Sequence[int], kernel_size: Sequence[int], stride: int, padding: str
+) -> tuple[list[int], list[int]]:
+    """Height and width of a convolution's output, and its padding as an operator takes it.
+
+    Args:
+        sides: Height and width of the images.
+        kernel_size: Those of the kernel.
+        stride: Pixels between two outputs.
+        padding: `same` or `valid`.
+
+    >>> padding_in_pixels((8, 7), (5, 5), stride=2, padding="same")
+    ([4, 4], [0, 0, 1, 2, 2, 2, 0, 0])
+    """
+    outputs, pixels = [], [0, 0]
+    for side, length in zip(sides, kernel_size, strict=True):
+        if padding == "same":
+            output = -(-side // stride)
+            missing = max((output - 1) * stride + length - side, 0)
+        else:
+            output, missing = (side - length) // stride + 1, 0
+        outputs.append(output)
+        pixels += [missing // 2, missing - missing // 2]
+    return outputs, [*pixels, 0, 0]
+
+
+def slow_in_onednn(kernel_size: Sequence[int], outputs: Sequence[int]) -> bool:
+    """Whether oneDNN's gradient by the kernel takes longer than TensorFlow's own."""
+    return max(kernel_size) > FAST_KERNEL or min(outputs) < FAST_SIDE
