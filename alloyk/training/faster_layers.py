@@ -1,7 +1,8 @@
 """Layers of Keras computed in less time in training, with the same numbers up to rounding.
 
-Batch norm is one operator of TensorFlow; Keras makes a dozen of it. The gradient of a depthwise
-convolution by its kernel is computed by TensorFlow's own operator where that of oneDNN is slower.
+Batch norm is one operator of TensorFlow; Keras makes a dozen of it. A convolution by single pixels
+is a matrix product. The gradient of a depthwise convolution by its kernel is that of TensorFlow's
+own operator where oneDNN's is slower.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,10 @@ def _faster_call(layer: keras.Layer) -> Callable[..., Any] | None:
         usual = layer.data_format == "channels_last" and tuple(layer.dilation_rate) == (1, 1)
         square = len(set(layer.strides)) == 1  # what TensorFlow's operator takes
         return _depthwise if usual and square and not layer.use_bias else None
+    if isinstance(layer, keras.layers.Conv2D):
+        single = tuple(layer.kernel_size) == tuple(layer.strides) == (1, 1)
+        usual = layer.data_format == "channels_last" and layer.groups == 1
+        return _pointwise if single and usual else None
     return None
 
 
@@ -80,6 +85,22 @@ def _batch_norm(
     for average, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         average.assign(average * layer.momentum + now * (1 - layer.momentum))
     return outputs
+
+
+def _pointwise(layer: keras.layers.Conv2D, inputs: Any) -> Any:
+    """The layer's `call` as a matrix product of `(pixels, channels)` and the kernel."""
+    if None in inputs.shape[1:]:
+        return type(layer).call(layer, inputs)
+    import tensorflow as tf
+
+    channels = inputs.shape[-1]
+    product = tf.matmul(
+        tf.reshape(inputs, [-1, channels]), tf.convert_to_tensor(layer.kernel)[0, 0]
+    )
+    if layer.use_bias:
+        product = tf.nn.bias_add(product, tf.convert_to_tensor(layer.bias))
+    outputs = tf.reshape(product, [-1, *inputs.shape[1:-1], layer.filters])
+    return layer.activation(outputs)
 
 
 def _depthwise(layer: keras.layers.DepthwiseConv2D, inputs: Any) -> Any:

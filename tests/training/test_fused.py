@@ -93,29 +93,50 @@ def test_batch_norm_and_its_moving_averages_against_float64():
     np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * variance, rtol=1e-4)
 
 
+def same_numbers(layer, sides):
+    """Output and gradients of a layer of three channels, faster and by Keras."""
+    model = keras.Sequential([keras.Input((*sides, 3)), layer])
+    images = tf.constant(RNG.normal(size=(5, *sides, 3)).astype(np.float32))
+    upstream = tf.constant(RNG.normal(size=(5, *layer.output.shape[1:])).astype(np.float32))
+    if layer.use_bias:
+        layer.bias.assign(RNG.normal(size=layer.bias.shape))
+
+    def numbers():
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            found = layer(images)
+            loss = tf.reduce_sum(found * upstream)
+        weights = [one.value for one in layer.trainable_variables]
+        return [found, *tape.gradient(loss, [images, *weights])]
+
+    own = numbers()
+    with faster_layers(model):
+        faster = numbers()
+    for ours, theirs in zip(faster, own, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 3)])
 @pytest.mark.parametrize("sides", [(10, 8), (7, 5)])
-def test_gradients_of_a_depthwise_convolution(sides, kernel, stride, padding):
-    layer = keras.layers.DepthwiseConv2D(
-        kernel, stride, padding, depth_multiplier=2, use_bias=False, activation="tanh"
-    )
-    model = keras.Sequential([keras.Input((*sides, 3)), layer])
-    images = tf.constant(RNG.normal(size=(5, *sides, 3)).astype(np.float32))
-    upstream = tf.constant(RNG.normal(size=(5, *layer.output.shape[1:])).astype(np.float32))
+def test_a_depthwise_convolution_has_the_numbers_of_keras(sides, kernel, stride, padding):
+    options = {"depth_multiplier": 2, "use_bias": False, "activation": "tanh"}
+    same_numbers(keras.layers.DepthwiseConv2D(kernel, stride, padding, **options), sides)
 
-    def gradients():
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            loss = tf.reduce_sum(layer(images) * upstream)
-        return [loss, *tape.gradient(loss, [images, layer.kernel.value])]
 
-    own = gradients()
+@pytest.mark.parametrize("options", [{"use_bias": False}, {"activation": "swish"}])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_by_single_pixels_has_the_numbers_of_keras(stride, options):
+    same_numbers(keras.layers.Conv2D(4, 1, stride, **options), (5, 4))
+
+
+def test_a_convolution_by_single_pixels_of_no_image():
+    """A worker may get no image of a last batch."""
+    layer = keras.layers.Conv2D(4, 1)
+    model = keras.Sequential([keras.Input((5, 4, 3)), layer])
     with faster_layers(model):
-        faster = gradients()
-    for ours, theirs in zip(faster, own, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+        assert layer(tf.zeros((0, 5, 4, 3))).shape == (0, 5, 4, 4)
 
 
 def test_which_gradients_of_a_depthwise_convolution_are_replaced(monkeypatch):
