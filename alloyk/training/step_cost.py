@@ -99,7 +99,8 @@ def estimate_step(config: Config, num_classes: int) -> float:
     forward = tf.function(partial(network, training=True))
     shape = (config.train.batch_size, *network.input_shape[1:])
     images = tf.constant(np.random.default_rng(0).random(shape, np.float32))
-    return _median_seconds(lambda: forward(images)) / FORWARD_SHARE
+    with faster_layers(network):
+        return _median_seconds(lambda: forward(images)) / FORWARD_SHARE
 
 
 def _median_seconds(step: Callable[[], Any]) -> float:
