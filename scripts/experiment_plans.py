@@ -29,7 +29,7 @@ class Plan(NamedTuple):
         balanced_test: Test on plates made without `imbalance`, instead of a part of the data set.
         baselines: Controls of `alloyk evaluate`, `noise` or `classical`, in columns of their own.
         votes: Keep the probabilities, and add a table of the soft votes of training runs.
-        longer: Times the epochs of the embedded default.
+        longer: Times the usual epochs.
     """
 
     page: str

@@ -13,9 +13,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A training run has as many steps as one of the embedded default, whatever its number of images.
 DEFAULT = yaml.safe_load((ROOT / "alloyk/config/default.yaml").read_text(encoding="utf-8"))
-DEFAULT_IMAGES = 0.70 * DEFAULT["data"]["simulate"]["images"]
+# A training run has as many steps as five epochs of the embedded default, whatever its number of
+# images.
+IMAGES_SEEN = 5 * 0.70 * DEFAULT["data"]["simulate"]["images"]
 WARMUP_SHARE = 0.1
 
 Settings = dict[str, object]
@@ -39,7 +40,7 @@ def plates(network: str, images: int, *, longer: int = 1) -> Settings:
     """
     from alloyk.config.recipes import RELATIVE_LENGTH
 
-    epochs = round(DEFAULT["train"]["epochs"] * DEFAULT_IMAGES / images)
+    epochs = round(IMAGES_SEEN / images)
     epochs *= RELATIVE_LENGTH.get(network, 1) * longer
     sections = {key: DEFAULT[key] for key in ("preprocess", "augment", "schedule")}
     settings = {
