@@ -28,6 +28,8 @@ EARLIER_DEFAULT: Settings = {
     "schedule.hold_fraction": 0,
     "schedule.warmup_epochs": 2,
 }
+# Network → what differed in its earlier recipe.
+EARLIER_RECIPE: dict[str, Settings] = {"efficientnetb0": {"optimizer.learning_rate": 0.002}}
 
 
 def plates(network: str, images: int, *, longer: int = 1) -> Settings:
