@@ -1,21 +1,24 @@
 """What faster layers and fused optimizers save of a training step.
 
     python scripts/bench_fused.py [--arch resnet18 efficientnetb0] [--image-size 64] [--turns 6]
+    python scripts/bench_fused.py --without pointwise
 
 Builds each network twice, as `alloyk train` compiles it and with Keras' own layers and optimizer
 (`alloyk/training/faster_layers.py`, `fused_optimizers.py`), trains both on one batch in memory in
-turns, and prints the milliseconds of a step and the median of the ratios of single turns.
+turns, and prints the milliseconds of a step and the median of the ratios of single turns. With
+`--without`, the other network lacks only this one kind of faster layer.
 """
 
 import argparse
 import os
 import statistics
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from unittest.mock import patch
 
 from alloyk.config.recipes import ARCHITECTURES
 
 STEPS = 10
+KINDS = ("batch_norm", "depthwise", "pointwise")
 
 
 def main() -> None:
@@ -25,19 +28,21 @@ def main() -> None:
     )
     parser.add_argument("--image-size", type=int, nargs="+", default=[64])
     parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--without", choices=KINDS, help="compare with all but this kind")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    print(f"{'':16s} {'size':>5s} {'Keras, ms':>10s} {'fused, ms':>10s} {'ratio':>6s}")
+    other = f"without {options.without}" if options.without else "Keras"
+    print(f"{'':16s} {'size':>5s} {f'{other}, ms':>24s} {'alloyk, ms':>10s} {'ratio':>6s}")
     for arch in options.arch:
         for size in options.image_size:
-            plain, fused = keras_alone(arch, size), bench(arch, size)
+            plain, fused = slower(arch, size, options.without), bench(arch, size)
             turns = [
                 [1000 * one.bare_seconds(STEPS) / STEPS for one in (plain, fused)]
                 for _ in range(options.turns)
             ]
             medians = [statistics.median(one) for one in zip(*turns, strict=True)]
             ratio = statistics.median(first / second for first, second in turns)
-            print(f"{arch:16s} {size:5d} {medians[0]:10.0f} {medians[1]:10.0f} {ratio:6.2f}")
+            print(f"{arch:16s} {size:5d} {medians[0]:24.0f} {medians[1]:10.0f} {ratio:6.2f}")
 
 
 def bench(arch: str, size: int):
@@ -46,15 +51,33 @@ def bench(arch: str, size: int):
     return Bench(arch, size, images=64)
 
 
-def keras_alone(arch: str, size: int):
-    """The bench of a network whose training step is traced with Keras' own operators."""
+def slower(arch: str, size: int, without: str | None):
+    """The bench of a network whose training step lacks one kind of faster layer, or all."""
+    with ExitStack() as stack:
+        for patched in lacking(without) if without else keras_alone():
+            stack.enter_context(patched)
+        return bench(arch, size)
+
+
+def keras_alone() -> list[AbstractContextManager]:
     from alloyk.training import fused_optimizers
 
-    with (
+    return [
         patch("alloyk.training.faster_layers.faster_layers", lambda _: nullcontext()),
         patch.object(fused_optimizers.Fused, "can_fuse", lambda *_: False),
-    ):
-        return bench(arch, size)
+    ]
+
+
+def lacking(kind: str) -> list[AbstractContextManager]:
+    from alloyk.training import faster_layers
+
+    chosen, left_out = faster_layers._faster_call, getattr(faster_layers, f"_{kind}")
+
+    def call(layer):
+        faster = chosen(layer)
+        return None if faster is left_out else faster
+
+    return [patch.object(faster_layers, "_faster_call", call)]
 
 
 if __name__ == "__main__":
