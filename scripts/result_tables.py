@@ -11,7 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("experiment_tables.py", "stress_tables.py", "study_tables.py", "views_tables.py")
+SCRIPTS = (
+    "default_tables.py",
+    "experiment_tables.py",
+    "stress_tables.py",
+    "study_tables.py",
+    "views_tables.py",
+)
 
 
 def main() -> None:

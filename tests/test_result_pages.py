@@ -84,3 +84,14 @@ def test_images_of_a_plate_decide_in_groups_of_all_of_them(tmp_path):
     assert one.startswith("| 1 | 62.5 [")
     assert two.startswith("| 2 | 75.0 [")
     assert "| +12.5 [" in two
+
+
+def test_a_row_of_learning_rates_has_the_accuracy_of_the_first_epochs(tmp_path):
+    from default_tables import table
+
+    (tmp_path / "adam-0.001-2.csv").write_text(
+        "epoch,accuracy\n1,0.5\n2,0.75\n3,0.8125\n4,0.9\n5,0.95\n"
+    )
+    assert table(tmp_path).splitlines()[2:] == [
+        "| Adam | 0.001 | 2 | 0.500 | 0.750 | 0.812 | 0.900 |"
+    ]
