@@ -83,7 +83,7 @@ def tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
             heading = f"### `{name}`: {network}, {images:,} training images"
             parts.append(f"{heading}\n\n{table(plan, here)}")
     if alone:
-        untested = f" with `{base_name}` only, no change tested yet" * (len(plan.changes) > 1)
+        untested = f" with `{base_name}` only, at these numbers of images" * (len(plan.changes) > 1)
         heading = f"### `{name}`: networks{untested}"
         parts.append(f"{heading}\n\n{base_table(plan, alone)}")
     if plan.votes:

@@ -64,7 +64,7 @@ def test_networks_without_changes_share_a_table_and_unusual_seeds_are_named(tmp_
     rows = [("1050", "1050")] * 3 + [("2017", "1050")]
     write_result(folder, "recipe", 2, rows)
     text = pages(tmp_path / "results", tmp_path / "docs")["recipe.md"]
-    assert "### `recipe`: networks with `recipe` only, no change tested yet" in text
+    assert "### `recipe`: networks with `recipe` only, at these numbers of images" in text
     assert "| `resnet18` | 2,550 | 0.7500 (seed 2) | 0.7500 |  |" in text
     assert "minus" not in text
 
