@@ -72,6 +72,7 @@ RECIPE_CHANGES: dict[str, Settings] = {
     "batch-64": {"train.batch_size": 64},
     "label-smoothing": {"loss.label_smoothing": 0.1},
     "stem-stride-1": {"model.stem_stride": 1},
+    "zero-init-residual": {"model.zero_init_residual": True},
     "no-clipping": {"optimizer.clip_norm": None},
 }
 

@@ -125,6 +125,7 @@ class ModelConfig(Section):
     batch_norm_momentum: float | None = Field(default=None, gt=0, lt=1)
     stochastic_depth: float | None = Field(default=None, ge=0, lt=1)
     stem_stride: Literal[1, 2] | None = None
+    zero_init_residual: bool | None = None
     depth: int | None = Field(default=None, ge=1, le=8)
     width: int | None = Field(default=None, ge=1)
     kernel_size: Literal[1, 3, 5, 7] | None = None

@@ -31,6 +31,7 @@ def build_application(
     batch_norm_momentum: float | None = None,
     stochastic_depth: float = _PUBLISHED_DROP_RATE,
     stem_stride: int = 2,
+    zero_init_residual: bool = False,
 ) -> keras.Model:
     """Build a backbone of Keras Applications with random weights and chosen settings.
 
@@ -47,6 +48,7 @@ def build_application(
         batch_norm_momentum: None keeps Keras' 0.99.
         stochastic_depth: Probability of skipping the last residual block (EfficientNet).
         stem_stride: Stride of the first convolution, 1 or 2 (ResNet-50, EfficientNet).
+        zero_init_residual: Start residual blocks as identities, see `build_model`.
 
     Returns:
         Model from the image to a feature map.
@@ -76,6 +78,8 @@ def build_application(
                 config[key] = seeds.initializer(kernel_initializer or config[key])
         if isinstance(layer, keras.layers.BatchNormalization) and batch_norm_momentum is not None:
             config["momentum"] = batch_norm_momentum
+        if zero_init_residual and _ends_residual_block(layer.name, published):
+            config["gamma_initializer"] = "zeros"
         if isinstance(layer, keras.layers.Dropout):
             config["rate"] *= stochastic_depth / _PUBLISHED_DROP_RATE
             config["seed"] = seeds()
@@ -95,6 +99,14 @@ def build_application(
         published, input_tensors=inputs, clone_function=rewire, call_function=call
     )
     return keras.Model(inputs, clone.output, name="backbone")
+
+
+def _ends_residual_block(name: str, published: keras.Model) -> bool:
+    """Whether a layer is the last batch norm before the sum with the shortcut."""
+    block, found, _ = name.rpartition("_project_bn")  # EfficientNet; not every block has a shortcut
+    if found:
+        return any(layer.name == f"{block}_add" for layer in published.layers)
+    return name.endswith("_3_bn")  # ResNet-50
 
 
 build_resnet50 = partial(build_application, name="resnet50")

@@ -50,19 +50,19 @@ class Architecture(NamedTuple):
 
 _BATCH_NORM = frozenset({"batch_norm_momentum"})
 _SIZE = frozenset({"depth", "width"})
-_STEM = _BATCH_NORM | {"stem_stride"}
-_RESIDUAL = _STEM | {"stochastic_depth"}
+_RESIDUAL = _BATCH_NORM | {"stem_stride", "zero_init_residual"}
+_DROPPED = _RESIDUAL | {"stochastic_depth"}
 
 ARCHITECTURES = {
     "fnn": Architecture(build_fnn, "relu", options=_SIZE),
     "cnn": Architecture(build_cnn, "relu", options=_BATCH_NORM | _SIZE | {"kernel_size"}),
-    "resnet18": Architecture(build_resnet18, "relu", "relu", "torch", _RESIDUAL),
-    "resnet34": Architecture(build_resnet34, "leaky_relu", "relu", "torch", _RESIDUAL),
-    "resnet50": Architecture(build_resnet50, "gelu", "relu", "caffe", _STEM),
+    "resnet18": Architecture(build_resnet18, "relu", "relu", "torch", _DROPPED),
+    "resnet34": Architecture(build_resnet34, "leaky_relu", "relu", "torch", _DROPPED),
+    "resnet50": Architecture(build_resnet50, "gelu", "relu", "caffe", _RESIDUAL),
     "vgg16": Architecture(build_vgg16, "relu", "relu", "caffe"),
     "vgg19": Architecture(build_vgg19, "relu", "relu", "caffe"),
     # Keras' own rescaling layers are equivalent to torchvision's standardisation.
-    "efficientnetb0": Architecture(build_efficientnetb0, "silu", "silu", "torch", _RESIDUAL),
+    "efficientnetb0": Architecture(build_efficientnetb0, "silu", "silu", "torch", _DROPPED),
 }
 
 
@@ -81,6 +81,7 @@ def build_model(
     batch_norm_momentum: float | None = None,
     stochastic_depth: float | None = None,
     stem_stride: int | None = None,
+    zero_init_residual: bool | None = None,
     depth: int | None = None,
     width: int | None = None,
     kernel_size: int | None = None,
@@ -113,6 +114,8 @@ def build_model(
         stochastic_depth: Probability of skipping the last residual block in training. None takes 0
             for resnet18 and resnet34 and the published 0.2 for efficientnetb0.
         stem_stride: Stride of the first convolution, 1 or 2 (None: 2).
+        zero_init_residual: Start residual blocks as identities: γ of their last batch norm is 0
+            (Goyal et al. 2017, section 5.1). None: False.
         depth: Number of dense layers of fnn (None: 2) or of stages of cnn (None: 4).
         width: Units per dense layer of fnn (None: 512), filters of the first stage of cnn
             (None: 32); each further stage has twice as many.
@@ -143,6 +146,7 @@ def build_model(
         batch_norm_momentum=batch_norm_momentum,
         stochastic_depth=stochastic_depth,
         stem_stride=stem_stride,
+        zero_init_residual=zero_init_residual,
         depth=depth,
         width=width,
         kernel_size=kernel_size,

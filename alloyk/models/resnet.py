@@ -25,7 +25,9 @@ def _convolution(x, filters, size, stride, *, initializer, name):
     )(x)
 
 
-def basic_block(x, filters: int, stride: int, *, convolve, norm, activate, drop_path, name: str):
+def basic_block(
+    x, filters: int, stride: int, *, convolve, norm, last_norm, activate, drop_path, name: str
+):
     """Two 3×3 convolutions and a shortcut, a 1×1 convolution if the shapes differ."""
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
@@ -35,7 +37,7 @@ def basic_block(x, filters: int, stride: int, *, convolve, norm, activate, drop_
     x = norm(name=f"{name}.bn1")(x)
     x = activate(name=f"{name}.activation1")(x)
     x = convolve(x, filters, 3, 1, name=f"{name}.conv2")
-    x = norm(name=f"{name}.bn2")(x)
+    x = last_norm(name=f"{name}.bn2")(x)
     x = layers.Add(name=f"{name}.add")([drop_path(x), shortcut])
     return activate(name=f"{name}.activation2")(x)
 
@@ -51,6 +53,7 @@ def build_resnet(
     batch_norm_momentum: float = 0.9,
     stochastic_depth: float = 0.0,
     stem_stride: int = 2,
+    zero_init_residual: bool = False,
 ) -> keras.Model:
     """Residual backbone: 7×7 stem, 3×3 max pooling, one stage of blocks per entry.
 
@@ -66,6 +69,7 @@ def build_resnet(
         stochastic_depth: Probability of skipping the last block in training; lower for earlier
             blocks, in proportion to their position (Huang et al., 2016).
         stem_stride: Stride of the first convolution: 2, or 1 for small images.
+        zero_init_residual: Start blocks as identities, see `build_model`.
 
     Returns:
         Model from `(H, W, C)` to a feature map `(H/32, W/32, 64 · 2ⁿ⁻¹)`, rounded up.
@@ -74,6 +78,7 @@ def build_resnet(
     """
     convolve = partial(_convolution, initializer=partial(seeds.initializer, kernel_initializer))
     norm = partial(layers.BatchNormalization, momentum=batch_norm_momentum, epsilon=1e-5)
+    last_norm = partial(norm, gamma_initializer="zeros") if zero_init_residual else norm
     activate = partial(layers.Activation, activation)
 
     inputs = x = keras.Input(image_shape)
@@ -99,6 +104,7 @@ def build_resnet(
                 2 if stage and not index else 1,
                 convolve=convolve,
                 norm=norm,
+                last_norm=last_norm,
                 activate=activate,
                 drop_path=drop_path if stochastic_depth else lambda x: x,
                 name=name,

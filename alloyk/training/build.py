@@ -43,6 +43,7 @@ def build_network(
         batch_norm_momentum=model.batch_norm_momentum,
         stochastic_depth=model.stochastic_depth,
         stem_stride=model.stem_stride,
+        zero_init_residual=model.zero_init_residual,
         depth=model.depth,
         width=model.width,
         kernel_size=model.kernel_size,

@@ -186,6 +186,29 @@ def test_stem_stride_one_doubles_the_feature_map(name):
     assert maps[1] == tuple(-(-side // 16) for side in size)
 
 
+@pytest.mark.parametrize(
+    ("name", "shortcuts"),
+    [
+        ("resnet18", 8),
+        pytest.param("resnet34", 16, marks=SLOW),
+        pytest.param("resnet50", 16, marks=SLOW),
+        ("efficientnetb0", 9),
+    ],
+)
+def test_residual_blocks_start_as_identities(name, shortcuts):
+    model = build_model(name, (32, 32, 1), 2, zero_init_residual=True, seed=0)
+    backbone = model.get_layer("backbone")
+    sums = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Add)]
+    assert len(sums) == shortcuts
+    ends = keras.Model(backbone.input, [[*layer.input, layer.output] for layer in sums])
+    image = np.random.default_rng(0).random((1, *backbone.input.shape[1:]), np.float32)
+    for one, other, output in ends(image):
+        branch, shortcut = sorted((np.asarray(one), np.asarray(other)), key=np.ptp)
+        assert not branch.any()
+        assert shortcut.any()
+        np.testing.assert_array_equal(output, shortcut)
+
+
 def test_stem_with_stride_one_stays_centred():
     """A symmetric image must give a symmetric map; one-sided padding would break that."""
     model = build_model("efficientnetb0", (32, 32, 1), 2, stem_stride=1, seed=0)
