@@ -83,8 +83,8 @@ def tables(name: str, plan: Plan, results: list[Result]) -> list[str]:
             heading = f"### `{name}`: {network}, {images:,} training images"
             parts.append(f"{heading}\n\n{table(plan, here)}")
     if alone:
-        untested = f" with `{base_name}` only, at these numbers of images" * (len(plan.changes) > 1)
-        heading = f"### `{name}`: networks{untested}"
+        which = f" with `{base_name}` only, at these numbers of images" * (len(plan.changes) > 1)
+        heading = f"### `{name}`: networks{which}"
         parts.append(f"{heading}\n\n{base_table(plan, alone)}")
     if plan.votes:
         parts += votes_tables(name, plan, results)

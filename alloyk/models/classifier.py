@@ -51,18 +51,18 @@ class Architecture(NamedTuple):
 _BATCH_NORM = frozenset({"batch_norm_momentum"})
 _SIZE = frozenset({"depth", "width"})
 _RESIDUAL = _BATCH_NORM | {"stem_stride", "zero_init_residual"}
-_DROPPED = _RESIDUAL | {"stochastic_depth"}
+_SKIPPABLE = _RESIDUAL | {"stochastic_depth"}
 
 ARCHITECTURES = {
     "fnn": Architecture(build_fnn, "relu", options=_SIZE),
     "cnn": Architecture(build_cnn, "relu", options=_BATCH_NORM | _SIZE | {"kernel_size"}),
-    "resnet18": Architecture(build_resnet18, "relu", "relu", "torch", _DROPPED),
-    "resnet34": Architecture(build_resnet34, "leaky_relu", "relu", "torch", _DROPPED),
+    "resnet18": Architecture(build_resnet18, "relu", "relu", "torch", _SKIPPABLE),
+    "resnet34": Architecture(build_resnet34, "leaky_relu", "relu", "torch", _SKIPPABLE),
     "resnet50": Architecture(build_resnet50, "gelu", "relu", "caffe", _RESIDUAL),
     "vgg16": Architecture(build_vgg16, "relu", "relu", "caffe"),
     "vgg19": Architecture(build_vgg19, "relu", "relu", "caffe"),
     # Keras' own rescaling layers are equivalent to torchvision's standardisation.
-    "efficientnetb0": Architecture(build_efficientnetb0, "silu", "silu", "torch", _DROPPED),
+    "efficientnetb0": Architecture(build_efficientnetb0, "silu", "silu", "torch", _SKIPPABLE),
 }
 
 
