@@ -155,11 +155,16 @@ def _refuse_incomplete(
         first, place = np.argwhere(bad)[0]
         value = f"{choice.column} {choice.values[place]}"
         files = used.loc[(sample == first) & ((channel == place) | (counts[first, place] == 0))]
-        remedy = (
-            f"set data.channels.by to a column that tells them apart, such as {POSE}"
-            if counts[first, place]
-            else "add the image, take the others out, or shorten data.channels.values"
-        )
+        if counts[first, place]:
+            remedy = "take all but one of them out"
+            if by != POSE:
+                remedy += (
+                    f", or, in training, set data.channels.by to another column, such as {POSE}"
+                )
+        else:
+            remedy = (
+                "add the image, take the others out, or, in training, shorten data.channels.values"
+            )
         total = int(bad.any(axis=1).sum())
         more = f", and so {total - 1} more" if total > 1 else ""
         raise DataError(

@@ -253,15 +253,15 @@ def check_manifest_files(
     if missing:
         names = (name if name == name.strip() else repr(name) for name in missing)
         raise DataError(
-            f"{shown(file)} names {len(listed)} images, but {len(missing)} of them are missing "
-            f"({few(names)}); restore them, or remove their rows"
+            f"every image named in {shown(file)} must be there, got none for {len(missing)} of "
+            f"{len(listed)} ({few(names)}); restore them, or remove their rows"
         )
     _refuse_repeats(file, listed, repeats)
     unlisted = [path for path in tree.of_classes if path not in listed] if whole_folder else []
     if unlisted:
         raise DataError(
-            f"{len(unlisted)} images in {shown(root)} are not in its {file.name} "
-            f"({few(unlisted)}); add rows for them, or pass {file.name} itself as the data set"
+            f"every image in {shown(root)} must be in its {file.name}, got {len(unlisted)} without "
+            f"a row ({few(unlisted)}); add rows, or pass {file.name} itself as the data set"
         )
     return tuple(links_out)
 
@@ -278,8 +278,9 @@ def _check_against_store(
     missing = [name for name in missing if not os.path.isfile(store.root / name)]
     if missing:
         raise DataError(
-            f"{shown(file)} names {len(names)} images, but {len(missing)} of them are not in "
-            f"{shown(store.folder)} ({few(missing)}); restore {file.name}, or remove their rows"
+            f"every image named in {shown(file)} must be in {shown(store.folder)}, got none for "
+            f"{len(missing)} of {len(names)} ({few(missing)}); restore {file.name}, or remove "
+            "their rows"
         )
     if whole_folder and not prefix and len(names) < len(store):
         raise DataError(

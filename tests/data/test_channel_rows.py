@@ -63,9 +63,13 @@ def test_poses_tell_the_samples_of_one_plate_apart():
     with pytest.raises(
         AlloykError,
         match=r"^every plate_id must have one image for each of kv 40, 50, but 1 has 2 images with "
-        r"kv 40 \(x_40.png, y_40.png\); set data.channels.by to a column",
+        r"kv 40 \(x_40.png, y_40.png\); take all but one of them out, or, in training, "
+        r"set data.channels.by to another column, such as pose_id$",
     ):
         with_channels(table(*rows, columns=columns), by_plate)
+    twice = table(*rows, ("z.png", "a", "1", "x", "40"), columns=columns)
+    with pytest.raises(AlloykError, match=r"take all but one of them out$"):
+        with_channels(twice, CHOICE)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,9 @@ def test_a_manifest_that_does_not_fit_its_shards_is_refused(packed, tmp_path):
     table.iloc[1:].to_csv(one, index=False)
     assert len(load_dataset(one).table) == len(table) - 1
     table.replace({"path": {table["path"][0]: "train/1050/none.png"}}).to_csv(one, index=False)
-    with pytest.raises(DataError, match=r"but 1 of them are not in .*shards \(train/1050/none.png"):
+    with pytest.raises(
+        DataError, match=r"must be in .*shards, got none for 1 of .*\(train/1050/none.png"
+    ):
         load_dataset(one)
     one.unlink()
     os.symlink(packed / "shards", tmp_path / "shards")
