@@ -45,6 +45,8 @@ class Plan(NamedTuple):
     longer: int = 1
 
 
+HALF_RATE: Settings = {"optimizer.learning_rate": "half"}
+
 # What decides convergence, most valuable first.
 RECIPE_CHANGES: dict[str, Settings] = {
     "recipe": {},
@@ -66,7 +68,7 @@ RECIPE_CHANGES: dict[str, Settings] = {
     "no-warm-up": {"schedule.warmup_epochs": 0},
     "not-held": {"schedule.hold_fraction": 0},
     "constant-rate": {"schedule.hold_fraction": 1},
-    "half-rate": {"optimizer.learning_rate": "half"},
+    "half-rate": HALF_RATE,
     "double-rate": {"optimizer.learning_rate": "double"},
     "batch-16": {"train.batch_size": 16},
     "batch-64": {"train.batch_size": 64},
@@ -127,12 +129,17 @@ def long_tail(imbalance: float) -> Plan:
     )
 
 
+# In the full layout nothing but the level tells the alloys apart: augmentation must not change it,
+# and there is no edge of the plate by which an image could be turned upright.
+LEVEL_KEPT: Settings = {"preprocess.upright": False, "augment.response": 0}
+
+
 def representation(layout: str) -> Plan:
     return Plan(
         page="preprocessing.md",
         preset="study",
         networks=("cnn",),
-        base=SMALL_CNN | {"preprocess.equalize": False},
+        base=SMALL_CNN | {"preprocess.equalize": False} | (LEVEL_KEPT if layout == "full" else {}),
         changes=REPRESENTATION_CHANGES,
         simulator={"set": {"layout.name": layout}},
         baselines=("noise", "classical") if layout == "step" else ("noise",),
@@ -164,6 +171,7 @@ def thickness_task(preset: str) -> Plan:
             "alloy": {},
             "alloy-and-thickness": {"model.tasks": ["alloy", "thickness"]},
             "not-equalized": {"preprocess.equalize": False},
+            "half-rate": HALF_RATE,
         },
         measures=("accuracy", "macro_f1", "mae true_thickness_mm"),
         votes=True,
@@ -185,7 +193,7 @@ PLANS: dict[str, Plan] = {
         "hard5",
         ("fnn", "cnn", "resnet18", "efficientnetb0"),
         {},
-        {"alloy": {}},
+        {"alloy": {}, "half-rate": HALF_RATE},
         ("accuracy", "macro_f1"),
         votes=True,
         longer=3,

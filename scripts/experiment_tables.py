@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from result_pages import (
     TEXT,
     decided,
     difference,
+    mean_interval,
     percent,
     probabilities,
     replace_tables,
@@ -33,6 +34,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 Result = dict[str, Any]
 
+MEAN = "mean, 95 % interval"
 BASELINE_TITLES = {
     "noise": "accuracy of the noise alone",
     "classical": "accuracy of the wedge curve alone",
@@ -99,7 +101,7 @@ def base_table(plan: Plan, results: list[Result]) -> str:
         "network",
         "training images",
         f"{title(first)} by seed",
-        "mean",
+        MEAN,
         *(f"mean {title(measure)}" for measure in shown),
         "reference ceiling of the accuracy",
     ]
@@ -114,8 +116,7 @@ def base_table(plan: Plan, results: list[Result]) -> str:
             f"`{network}`",
             f"{images:,}",
             by_seed(first, some),
-            mean_of(measured(first, one) for one in some.values()),
-            *(mean_of(measured(measure, one) for one in some.values()) for measure in shown),
+            *(mean_of(measure, some.values()) for measure in (first, *shown)),
             ceiling_of(some.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -157,7 +158,7 @@ def table(plan: Plan, results: list[Result]) -> str:
     titles = [
         "experiment",
         f"{title(first)} by seed",
-        "mean",
+        MEAN,
         f"minus `{base_name}`, 95 % interval over seeds",
         *(f"mean {title(measure)}" for measure in shown),
         *(BASELINE_TITLES[name] for name in baselines),
@@ -172,9 +173,9 @@ def table(plan: Plan, results: list[Result]) -> str:
         cells = [
             f"`{name}`",
             by_seed(first, some),
-            f"{statistics.fmean(values.values()):.4f}",
+            mean_of(first, some.values()),
             interval([values[seed] - measured(first, base[seed]) for seed in common]),
-            *(mean_of(measured(measure, one) for one in some.values()) for measure in shown),
+            *(mean_of(measure, some.values()) for measure in shown),
             *(baseline_of(control, some.values()) for control in baselines),
             ceiling_of(some.values()),
         ]
@@ -238,8 +239,10 @@ def ceiling_of(results: Iterable[Result]) -> str:
 
 def baseline_of(name: str, results: Iterable[Result]) -> str:
     """The mean accuracy of a control over the runs that have it; a dash if there is none."""
-    found = [one["baselines"][name] for one in results if name in (one.get("baselines") or {})]
-    return f"{statistics.fmean(found):.4f}" if found else "–"
+    found = [one for one in results if name in (one.get("baselines") or {})]
+    if not found:
+        return "–"
+    return mean_interval([one["baselines"][name] for one in found], trials=found[0]["n"])
 
 
 def title(measure: str) -> str:
@@ -266,14 +269,13 @@ def measured(measure: str, result: Result) -> float:
     return float(recall_score(truth, decided, labels=[label], average="macro"))
 
 
-def mean_of(values: Iterable[float]) -> str:
-    """The mean to four decimals, or a dash.
-
-    >>> mean_of([0.5, 0.7]), mean_of([math.nan])
-    ('0.6000', '–')
-    """
-    mean = statistics.fmean(values)
-    return "–" if math.isnan(mean) else f"{mean:.4f}"
+def mean_of(measure: str, results: Collection[Result]) -> str:
+    """The mean of a measure over seeds with its interval."""
+    return mean_interval(
+        [measured(measure, one) for one in results],
+        highest=math.inf if measure.startswith("mae ") else 1.0,
+        trials=next(iter(results))["n"] if measure == "accuracy" else 0,
+    )
 
 
 def interval(differences: list[float]) -> str:

@@ -93,6 +93,32 @@ def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def mean_interval(values: Sequence[float], *, highest: float = 1.0, trials: int = 0) -> str:
+    """A mean over seeds with Student's 95 % interval, cut at 0 and `highest`; a dash for NaN.
+
+    Args:
+        values: One for each seed.
+        highest: Largest possible value.
+        trials: Images of which each value is a share: a single one has Wilson's interval.
+
+    >>> mean_interval([0.98, 0.99]), mean_interval([0.9], trials=10)
+    ('0.9850 [0.9215, 1.0000]', '0.9000 [0.5958, 0.9821]')
+    >>> mean_interval([0.5]), mean_interval([math.nan])
+    ('0.5000', '–')
+    """
+    mean = statistics.fmean(values)
+    if math.isnan(mean):
+        return "–"
+    if len(values) > 1:
+        _, low, high = student_interval(values)
+    elif trials:
+        wilson = binomtest(round(mean * trials), trials).proportion_ci(method="wilson")
+        low, high = wilson.low, wilson.high
+    else:
+        return f"{mean:.4f}"
+    return f"{mean:.4f} [{max(low, 0.0):.4f}, {min(high, highest):.4f}]"
+
+
 def probabilities(table: pd.DataFrame) -> np.ndarray:
     """`(n, classes)` of a table."""
     return table[[name for name in table if str(name).startswith("p_")]].to_numpy()
