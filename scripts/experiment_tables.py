@@ -34,6 +34,10 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 Result = dict[str, Any]
 
+INTERVALS = """\
+Intervals of means are at 95 %: Student's t over the seeds, or Wilson's over the test images where
+there is one seed or all of them agree. A macro F1, a recall or an error of one seed has none.
+"""
 MEAN = "mean, 95 % interval"
 BASELINE_TITLES = {
     "noise": "accuracy of the noise alone",
@@ -52,7 +56,7 @@ def main() -> None:
         found = read_results(options.results / name)
         pages.setdefault(plan.page, []).extend(tables(name, plan, found))
     for page, parts in pages.items():
-        text = "\n".join(parts)
+        text = "\n".join([INTERVALS, *parts])
         if star_note(text):
             text += f"\n{star_note(text)}\n"
         replace_tables(options.docs / page, Path(__file__).name, text, check=options.check)
@@ -242,7 +246,7 @@ def baseline_of(name: str, results: Iterable[Result]) -> str:
     found = [one for one in results if name in (one.get("baselines") or {})]
     if not found:
         return "–"
-    return mean_interval([one["baselines"][name] for one in found], trials=found[0]["n"])
+    return mean_interval([one["baselines"][name] for one in found], trials=len(found[0]["rows"]))
 
 
 def title(measure: str) -> str:
@@ -274,7 +278,7 @@ def mean_of(measure: str, results: Collection[Result]) -> str:
     return mean_interval(
         [measured(measure, one) for one in results],
         highest=math.inf if measure.startswith("mae ") else 1.0,
-        trials=next(iter(results))["n"] if measure == "accuracy" else 0,
+        trials=len(next(iter(results))["rows"]) if measure == "accuracy" else 0,
     )
 
 

@@ -99,7 +99,7 @@ def mean_interval(values: Sequence[float], *, highest: float = 1.0, trials: int 
     Args:
         values: One for each seed.
         highest: Largest possible value.
-        trials: Images of which each value is a share: a single one has Wilson's interval.
+        trials: Images of which each value is a share: equal values have Wilson's interval.
 
     >>> mean_interval([0.98, 0.99]), mean_interval([0.9], trials=10)
     ('0.9850 [0.9215, 1.0000]', '0.9000 [0.5958, 0.9821]')
@@ -109,7 +109,7 @@ def mean_interval(values: Sequence[float], *, highest: float = 1.0, trials: int 
     mean = statistics.fmean(values)
     if math.isnan(mean):
         return "–"
-    if len(values) > 1:
+    if len(set(values)) > 1:
         _, low, high = student_interval(values)
     elif trials:
         wilson = binomtest(round(mean * trials), trials).proportion_ci(method="wilson")

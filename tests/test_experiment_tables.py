@@ -40,9 +40,9 @@ def test_a_row_has_the_mean_and_the_paired_difference(tmp_path):
             rows = [("1050", "1050")] * count + [("2017", "1050")] * (1500 - count)
             write_result(tmp_path / "results" / "recipe", name, seed, rows)
     text = pages(tmp_path / "results", tmp_path / "docs")["recipe.md"]
-    assert "| `recipe` | 0.9867, 0.9933 | 0.9900 |  |  |" in text
+    assert "| `recipe` | 0.9867, 0.9933 | 0.9900 [0.9476, 1.0000] |  |  |" in text
     # Differences 15 and −15 images: mean 0, sd 21.2 / 1500, half width 12.706 · 0.01.
-    assert "| `adam` | 0.9967, 0.9833 | 0.9900 | +0.0000 [-0.1271, +0.1271] |  |" in text
+    assert "| 0.9967, 0.9833 | 0.9900 [0.9053, 1.0000] | +0.0000 [-0.1271, +0.1271] |  |" in text
     assert text.startswith("# Title")
     assert text.endswith("-->\nend\n")
 
@@ -54,7 +54,7 @@ def test_macro_f1_and_recall_of_a_class_and_the_ceiling(tmp_path):
     folder = tmp_path / "results" / "long_tail_10"
     write_result(folder, "cross-entropy", 0, rows, ceiling=ceiling)
     text = pages(tmp_path / "results", tmp_path / "docs")["long_tail.md"]
-    cells = "0.6250 | 0.6250 | 0.6667 | 0.7500 | 0.0000 | 0.5000 | 0.871 ± 0.002"
+    cells = "0.6250 | 0.6250 | 0.6667 [0.3000, 0.9032] | 0.7500 | 0.0000 | 0.5000 | 0.871 ± 0.002"
     assert f"| `resnet18` | 2,550 | {cells} |" in text
     assert "long_tail_100" not in text  # which has no results
 
@@ -65,7 +65,7 @@ def test_networks_without_changes_share_a_table_and_unusual_seeds_are_named(tmp_
     write_result(folder, "recipe", 2, rows)
     text = pages(tmp_path / "results", tmp_path / "docs")["recipe.md"]
     assert "### `recipe`: networks with `recipe` only, at these numbers of images" in text
-    assert "| `resnet18` | 2,550 | 0.7500 (seed 2) | 0.7500 |  |" in text
+    assert "| `resnet18` | 2,550 | 0.7500 (seed 2) | 0.7500 [0.3006, 0.9544] |  |" in text
     assert "minus" not in text
 
 
@@ -93,10 +93,13 @@ def test_controls_have_columns_of_their_own(tmp_path):
     text = pages(tmp_path / "results", tmp_path / "docs")["preprocessing.md"]
     titles = "accuracy of the noise alone | accuracy of the wedge curve alone | reference ceiling"
     assert titles in text
-    assert "| `robust` | 0.7500, 0.7500 | 0.7500 |  | 0.6000 | 0.8500 |  |" in text
-    assert "| `log` | 0.7500 | 0.7500 | +0.0000 | – | – |  |" in text
+    assert (
+        "0.7500 [0.3006, 0.9544] |  | 0.6000 [0.0000, 1.0000] | 0.8500 [0.2147, 1.0000] |  |"
+        in text
+    )
+    assert "| `log` | 0.7500 | 0.7500 [0.3006, 0.9544] | +0.0000 | – | – |  |" in text
     # Without any control in its results, a table has no column for it.
-    assert "| `log` | 0.7500 | 0.7500 | +0.0000 |  |" in text
+    assert "| `log` | 0.7500 | 0.7500 [0.3006, 0.9544] | +0.0000 |  |" in text
 
 
 def test_votes_of_seeds_and_the_error_of_a_number(tmp_path):
@@ -116,8 +119,8 @@ def test_votes_of_seeds_and_the_error_of_a_number(tmp_path):
     both.with_suffix(".csv").write_text((folder / "resnet18-2550-alloy-0.csv").read_text())
     text = pages(tmp_path / "results", tmp_path / "docs")["five_alloys.md"]
     assert "absolute error of `true_thickness_mm`" in text
-    assert "| `alloy` | 0.6667, 0.6667 | 0.6667 |  | 0.4000 | – |  |" in text
-    assert "| `alloy-and-thickness` | 0.6667 | 0.6667 | +0.0000 | 0.4000 | 0.0312 |  |" in text
+    assert "| `alloy` | 0.6667, 0.6667 | 0.6667 [0.2077, 0.9385] |  | 0.4000 | – |  |" in text
+    assert "| 0.6667 | 0.6667 [0.2077, 0.9385] | +0.0000 | 0.4000 | 0.0312 |  |" in text
     assert "| `alloy`, resnet18 | 2 | 100.0 [43.9, 100.0] | 66.7 |" in text
 
 
