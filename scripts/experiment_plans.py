@@ -129,9 +129,13 @@ def long_tail(imbalance: float) -> Plan:
     )
 
 
-# In the full layout nothing but the level tells the alloys apart: augmentation must not change it,
-# and there is no edge of the plate by which an image could be turned upright.
-LEVEL_KEPT: Settings = {"preprocess.upright": False, "augment.response": 0}
+# In the full layout only the level and the noise tell the alloys apart. Augmentation must change
+# neither: rotation, shift and crop resample training images, whose noise is then weaker than that
+# of test images. There is no edge of the plate by which an image could be turned upright.
+AS_MEASURED: Settings = {
+    "preprocess.upright": False,
+    **{f"augment.{change}": 0 for change in ("rotation_deg", "shift", "crop", "response")},
+}
 
 
 def representation(layout: str) -> Plan:
@@ -139,7 +143,7 @@ def representation(layout: str) -> Plan:
         page="preprocessing.md",
         preset="study",
         networks=("cnn",),
-        base=SMALL_CNN | {"preprocess.equalize": False} | (LEVEL_KEPT if layout == "full" else {}),
+        base=SMALL_CNN | {"preprocess.equalize": False} | (AS_MEASURED if layout == "full" else {}),
         changes=REPRESENTATION_CHANGES,
         simulator={"set": {"layout.name": layout}},
         baselines=("noise", "classical") if layout == "step" else ("noise",),
