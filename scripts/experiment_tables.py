@@ -36,7 +36,7 @@ Result = dict[str, Any]
 
 INTERVALS = """\
 Intervals of means are at 95 %: Student's t over the seeds, or Wilson's over the test images where
-there is one seed or all of them agree. A macro F1, a recall or an error of one seed has none.
+there is one seed or all of them agree; then a macro F1, a recall or an error has none.
 """
 MEAN = "mean, 95 % interval"
 BASELINE_TITLES = {

@@ -99,7 +99,8 @@ def mean_interval(values: Sequence[float], *, highest: float = 1.0, trials: int 
     Args:
         values: One for each seed.
         highest: Largest possible value.
-        trials: Images of which each value is a share: equal values have Wilson's interval.
+        trials: Images of which each value is a share. Then a single value, or equal ones, have
+            Wilson's interval; without it they have none.
 
     >>> mean_interval([0.98, 0.99]), mean_interval([0.9], trials=10)
     ('0.9850 [0.9215, 1.0000]', '0.9000 [0.5958, 0.9821]')
