@@ -6,7 +6,8 @@
 Builds each network twice, as `alloyk train` compiles it and with Keras' own layers and optimizer
 (`alloyk/training/faster_layers.py`, `fused_optimizers.py`), trains both on one batch in memory in
 turns, and prints the milliseconds of a step and the median of the ratios of single turns. With
-`--without`, the other network lacks only this one kind of faster layer.
+`--without`, the other network lacks only this one kind of faster layer, or computes the learning
+rate for each weight (`rate`).
 """
 
 import argparse
@@ -18,7 +19,8 @@ from unittest.mock import patch
 from alloyk.config.recipes import ARCHITECTURES
 
 STEPS = 10
-KINDS = ("batch_norm", "depthwise", "pointwise")
+LAYERS = ("batch_norm", "depthwise", "pointwise")
+KINDS = (*LAYERS, "rate")
 
 
 def main() -> None:
@@ -66,12 +68,25 @@ def keras_alone() -> list[AbstractContextManager]:
     return [
         patch("alloyk.training.faster_layers.faster_layers", lambda _: nullcontext()),
         patch.object(fused_optimizers.Fused, "can_fuse", lambda *_: False),
+        rate_of_each_weight(),
     ]
+
+
+def rate_of_each_weight() -> AbstractContextManager:
+    """The learning rate as Keras computes it."""
+    import keras
+
+    from alloyk.training import fused_optimizers
+
+    kept = keras.optimizers.Optimizer._get_current_learning_rate
+    return patch.object(fused_optimizers.Fused, "_get_current_learning_rate", kept)
 
 
 def lacking(kind: str) -> list[AbstractContextManager]:
     from alloyk.training import faster_layers
 
+    if kind == "rate":
+        return [rate_of_each_weight()]
     chosen, left_out = faster_layers._faster_call, getattr(faster_layers, f"_{kind}")
 
     def call(layer):

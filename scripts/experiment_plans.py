@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from experiments import EARLIER_DEFAULT, Settings
+from experiments import EARLIER_DEFAULT, EARLIER_RECIPE, Settings
 
 TEST_IMAGES = 1500
 VALIDATION_IMAGES = 450
@@ -45,8 +45,6 @@ class Plan(NamedTuple):
     longer: int = 1
 
 
-HALF_RATE: Settings = {"optimizer.learning_rate": "half"}
-
 # What decides convergence, most valuable first.
 RECIPE_CHANGES: dict[str, Settings] = {
     "recipe": {},
@@ -68,13 +66,14 @@ RECIPE_CHANGES: dict[str, Settings] = {
     "no-warm-up": {"schedule.warmup_epochs": 0},
     "not-held": {"schedule.hold_fraction": 0},
     "constant-rate": {"schedule.hold_fraction": 1},
-    "half-rate": HALF_RATE,
+    "half-rate": {"optimizer.learning_rate": "half"},
     "double-rate": {"optimizer.learning_rate": "double"},
     "batch-16": {"train.batch_size": 16},
     "batch-64": {"train.batch_size": 64},
     "label-smoothing": {"loss.label_smoothing": 0.1},
     "stem-stride-1": {"model.stem_stride": 1},
     "zero-init-residual": {"model.zero_init_residual": True},
+    "not-zero-init": {"model.zero_init_residual": False},
     "no-clipping": {"optimizer.clip_norm": None},
 }
 
@@ -175,7 +174,7 @@ def thickness_task(preset: str) -> Plan:
             "alloy": {},
             "alloy-and-thickness": {"model.tasks": ["alloy", "thickness"]},
             "not-equalized": {"preprocess.equalize": False},
-            "half-rate": HALF_RATE,
+            "earlier-recipe": EARLIER_RECIPE["efficientnetb0"],
         },
         measures=("accuracy", "macro_f1", "mae true_thickness_mm"),
         votes=True,
@@ -197,7 +196,7 @@ PLANS: dict[str, Plan] = {
         "hard5",
         ("fnn", "cnn", "resnet18", "efficientnetb0"),
         {},
-        {"alloy": {}, "half-rate": HALF_RATE},
+        {"alloy": {}, "earlier-recipe": EARLIER_RECIPE["efficientnetb0"]},
         ("accuracy", "macro_f1"),
         votes=True,
         longer=3,

@@ -29,7 +29,9 @@ EARLIER_DEFAULT: Settings = {
     "schedule.warmup_epochs": 2,
 }
 # Network → what differed in its earlier recipe.
-EARLIER_RECIPE: dict[str, Settings] = {"efficientnetb0": {"optimizer.learning_rate": 0.002}}
+EARLIER_RECIPE: dict[str, Settings] = {
+    "efficientnetb0": {"optimizer.learning_rate": 0.002, "model.zero_init_residual": False},
+}
 
 
 def plates(network: str, images: int, *, longer: int = 1) -> Settings:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from alloyk.autoconfig.plan import Choice, Plan, replanned
-from alloyk.autoconfig.rules import BATCH_STEP, image_size_in_time
+from alloyk.autoconfig.rules import BATCH_STEP, halved_for_time
 from alloyk.autoconfig.step import StepNeed, measured_step
 from alloyk.config.loading import holds
 from alloyk.errors import ConfigError
@@ -28,7 +28,7 @@ def with_measured_cost(
     """Run a few training steps of the plan; adapt it to the memory and to a time budget.
 
     The batch is halved until a step fits into memory, and then the images once, if the budget
-    allows too few steps.
+    allows too few steps; the batch is then larger, unless it was halved.
 
     Args:
         plan: The plan.
@@ -47,8 +47,8 @@ def with_measured_cost(
         plan = replanned(plan, given, *fixed)
         need = measured_step(plan.config, counts)
     steps = _steps_in_time(plan, need.seconds, start + need.took)
-    if smaller := _smaller_images(plan, given, steps):
-        plan = replanned(plan, given, *fixed, smaller)
+    if halved := _halved_images(plan, given, steps):
+        plan = replanned(plan, given, *fixed, *halved)
         need = measured_step(plan.config, counts)
     return replace(plan, cost=_lines(plan, need, start + need.took))
 
@@ -64,14 +64,14 @@ def in_time_budget(plan: Plan, given: Mapping[str, Any], *, started: float) -> P
     Returns:
         `plan` itself if there is no time budget or enough time, or several workers train.
     """
-    if cluster_of(plan.config.train) or not _smaller_images(plan, given, 0):
+    if cluster_of(plan.config.train) or not _halved_images(plan, given, 0):
         return plan  # without a measurement: no number of steps is too small
     with setup_undone(), networks_released():
         set_up_keras(plan.config)
         step_seconds = estimate_step(plan.config, len(plan.fingerprint.classes))
     start = time.monotonic() - started
-    smaller = _smaller_images(plan, given, _steps_in_time(plan, step_seconds, start))
-    return replanned(plan, given, smaller) if smaller else plan
+    halved = _halved_images(plan, given, _steps_in_time(plan, step_seconds, start))
+    return replanned(plan, given, *halved) if halved else plan
 
 
 def _steps_in_time(plan: Plan, step_seconds: float, start: float) -> float:
@@ -84,12 +84,12 @@ def _steps_in_time(plan: Plan, step_seconds: float, start: float) -> float:
     return work.steps * max(left, 0.0) / work.epoch_seconds(step_seconds)
 
 
-def _smaller_images(plan: Plan, given: Mapping[str, Any], steps: float) -> Choice | None:
-    """Another image size than the rule's, if there is time for too few steps."""
+def _halved_images(plan: Plan, given: Mapping[str, Any], steps: float) -> list[Choice]:
+    """Another image size and batch than the rules', if there is time for too few steps."""
     if plan.config.train.time_budget_minutes is None or holds(given, ["preprocess", "image_size"]):
-        return None
-    setting = image_size_in_time(plan.fingerprint, plan.config, steps)
-    return Choice(*setting) if setting else None
+        return []
+    settings = halved_for_time(plan.fingerprint, plan.config, steps)
+    return [Choice(*one) for one in settings if not holds(given, one[0].split("."))]
 
 
 def _smaller_batch(

@@ -38,6 +38,8 @@ STRIDED = ("resnet18", "resnet34", "resnet50", "efficientnetb0")
 
 # Batch: the recipe's, at most this share of the training images, in multiples of BATCH_STEP.
 MAX_BATCH, BATCH_SHARE, BATCH_STEP = 32, 0.05, 4
+# With halved images: the update of the weights takes a larger part of a step on small images.
+MAX_BATCH_HALVED = 64
 
 # Optimizer steps: at least MIN_STEPS, otherwise STEPS_PER_ROOT · √images.
 MIN_STEPS, STEPS_PER_ROOT, MAX_EPOCHS = 1500, 40, 300
@@ -132,26 +134,29 @@ def _rounded(side: float) -> int:
     return whole if whole <= SMALL_SIDE else whole - whole % SIDE_STEP
 
 
-def image_size_in_time(found: Fingerprint, config: Config, steps: float) -> Setting | None:
-    """Half the image size, if the time budget allows too few steps at the present one.
+def halved_for_time(found: Fingerprint, config: Config, steps: float) -> Iterator[Setting]:
+    """Half the image size and larger batches, if the time budget allows too few steps.
+
+    Nothing changes if there is enough time, the images are small, or pretrained weights expect
+    their own size. A batch that is not the rule's stays.
 
     Args:
         found: The fingerprint.
         config: The configuration, with the size that `image_size` has chosen.
         steps: Optimizer steps that the budget allows at this size.
-
-    Returns:
-        None if the size stays: there is enough time, the images are small, or pretrained weights
-        expect their own size.
     """
     height, width = config.preprocess.image_size
     short, needed = min(height, width), steps_needed(found, config)
     side = max(short // 2, HALVED_SIDE)
     if config.model.weights or side >= short or steps >= FEWEST_STEPS * needed:
-        return None
+        return
     size = [_rounded(side * height / short), _rounded(side * width / short)]
     reason = f"at {height}×{width} the time budget allows {steps:,.0f} of {needed:,} steps"
-    return "preprocess.image_size", size, reason
+    yield "preprocess.image_size", size, reason
+    usual, larger = batch_for(found.train), batch_for(found.train, MAX_BATCH_HALVED)
+    if config.train.batch_size == usual < larger:
+        reason = "with halved images: fewer updates of the weights, more images in the time"
+        yield "train.batch_size", larger, reason
 
 
 def stem(found: Fingerprint, config: Config) -> Iterator[Setting]:
@@ -220,14 +225,14 @@ def batch(found: Fingerprint, config: Config) -> Iterator[Setting]:
     yield "train.batch_size", size, reason
 
 
-def batch_for(images: int) -> int:
+def batch_for(images: int, most: int = MAX_BATCH) -> int:
     """Images per batch for this number of training images.
 
     >>> batch_for(20), batch_for(300), batch_for(2550)
     (4, 12, 32)
     """
-    most = int(BATCH_SHARE * images) // BATCH_STEP * BATCH_STEP
-    return min(max(most, BATCH_STEP), MAX_BATCH)
+    share = int(BATCH_SHARE * images) // BATCH_STEP * BATCH_STEP
+    return min(max(share, BATCH_STEP), most)
 
 
 def length(found: Fingerprint, config: Config) -> Iterator[Setting]:

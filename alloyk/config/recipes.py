@@ -74,9 +74,14 @@ ALLOYK: dict[str, Settings] = {
     # RMSprop as in Tan and Le (2019, section 5): momentum 0.9, and the epsilon of 0.001 of their
     # published code. Their epsilon outweighs the mean square of clipped gradients, so steps are
     # smaller than the table's rate says: it is doubled. With few epochs, the batch-norm averages
-    # must converge within one, and no block is dropped.
+    # must converge within one, no block is dropped, and each block begins as an identity, so that
+    # the first layers learn from the first step.
     "efficientnetb0": {
-        "model": {"batch_norm_momentum": 0.9, "stochastic_depth": 0.0},
+        "model": {
+            "batch_norm_momentum": 0.9,
+            "stochastic_depth": 0.0,
+            "zero_init_residual": True,
+        },
         "optimizer": {"learning_rate": 0.004, "momentum": 0.9, "epsilon": 0.001},
     },
 }

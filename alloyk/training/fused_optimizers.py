@@ -4,6 +4,8 @@ Keras makes about ten operators of an update, each of which passes over the weig
 in memory. TensorFlow's own do it in one pass, by the same formulas (`scripts/bench_fused.py`). With
 another backend, on a GPU, on several devices, and for gradients or weights of another kind, the
 update is Keras' own.
+
+For weight decay Keras also computes the learning rate of the schedule again for each weight.
 """
 
 from typing import Any
@@ -13,6 +15,23 @@ import keras
 
 class Fused:
     """Mixin before a Keras optimizer: `fused_step` in place of `update_step` where possible."""
+
+    _rate_of_step: Any = None
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Update the weights from their gradients, all with one learning rate."""
+        if keras.backend.backend() == "tensorflow" and not on_several_devices():
+            self._rate_of_step = self._get_current_learning_rate()
+        try:
+            super().apply(grads, trainable_variables)  # type: ignore[misc]
+        finally:
+            self._rate_of_step = None
+
+    def _get_current_learning_rate(self) -> Any:
+        """What `learning_rate` returns: within `apply` the rate of the step."""
+        if self._rate_of_step is not None:
+            return self._rate_of_step
+        return super()._get_current_learning_rate()  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a weight from its gradient."""
@@ -25,7 +44,7 @@ class Fused:
         import tensorflow as tf
 
         return (
-            not tf.distribute.has_strategy()
+            not on_several_devices()
             and isinstance(gradient, tf.Tensor)
             and isinstance(variable, tf.Variable)
             and gradient.dtype == variable.dtype == tf.float32
@@ -38,6 +57,13 @@ class Fused:
     def _handle(self, moments: Any, variable: Any) -> Any:
         """TensorFlow's handle of a weight's moment."""
         return moments[self._get_variable_index(variable)].value.handle  # type: ignore[attr-defined]
+
+
+def on_several_devices() -> bool:
+    """Whether TensorFlow distributes what is called now."""
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
 
 
 class _FusedAdam(Fused):

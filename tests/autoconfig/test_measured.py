@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,3 +196,22 @@ def test_training_halves_as_configuring_does(larger, monkeypatch, minutes, setti
     assert (found is plan) == (size != (32, 40))
     # Nothing is measured where nothing could change.
     assert measured_sizes == ([(64, 80)] if minutes and not settings else [])
+
+
+@pytest.mark.parametrize(
+    ("train", "batch", "rate"), [({}, 64, 0.00141), ({"batch_size": 16}, 16, 0.000707)]
+)
+def test_halved_images_of_many_come_in_larger_batches_unless_set(
+    larger, monkeypatch, train, batch, rate
+):
+    monkeypatch.setattr(
+        "alloyk.autoconfig.measured.estimate_step", lambda config, _: a_step_by_area(config, [])[0]
+    )
+    train = {"time_budget_minutes": 5, **train}
+    given = {"data": {"path": str(larger)}, "train": train}
+    plan = plan_training(given)
+    many = replace(plan.fingerprint, images={"train": 2550, "val": 450, "test": 1500})
+    plan = replanned(replace(plan, fingerprint=many), given)
+    found = in_time_budget(plan, given, started=time.monotonic()).config
+    assert found.preprocess.image_size == (32, 40)
+    assert (found.train.batch_size, found.optimizer.learning_rate) == (batch, rate)

@@ -81,14 +81,27 @@ def test_the_size_keeps_the_shape_of_the_images():
 )
 def test_images_are_halved_where_time_allows_less_than_half_of_the_steps(size, steps, found):
     config = resolve_config(None, {**DATA, "preprocess": {"image_size": size}})
-    setting = rules.image_size_in_time(FOUND, config, steps)
-    assert (setting and setting[:2]) == (found and ("preprocess.image_size", found))
+    settings = {key: value for key, value, _ in rules.halved_for_time(FOUND, config, steps)}
+    assert settings.get("preprocess.image_size") == found
+    assert ("train.batch_size" in settings) == (found is not None)
+
+
+@pytest.mark.parametrize(
+    ("images", "before", "after"),
+    [(300, 12, None), (640, 32, None), (700, 32, None), (720, 32, 36), (2550, 32, 64),
+     (10**6, 32, 64), (2550, 16, None), (2550, 64, None)],
+)  # fmt: skip
+def test_halved_images_come_in_larger_batches_of_a_twentieth(images, before, after):
+    given = {**DATA, "preprocess": {"image_size": [64, 64]}, "train": {"batch_size": before}}
+    settings = rules.halved_for_time(with_train(images), resolve_config(None, given), 0)
+    batches = [value for key, value, _ in settings if key == "train.batch_size"]
+    assert batches == ([after] if after else [])
 
 
 def test_images_for_weights_of_a_larger_size_are_not_halved():
     given = {**DATA, "preprocess": {"image_size": [64, 64]}}
     config = resolve_config(None, {**given, "model": {"arch": "resnet50", "weights": "imagenet"}})
-    assert rules.image_size_in_time(FOUND, config, 0) is None
+    assert not [*rules.halved_for_time(FOUND, config, 0)]
 
 
 def test_networks_of_keras_applications_get_the_smallest_size_they_take():

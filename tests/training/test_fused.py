@@ -77,6 +77,37 @@ def test_training_gives_the_numbers_of_keras_alone(name, options, monkeypatch):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-5)
 
 
+class CountedRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that doubles with each step, and counts how often it is computed."""
+
+    computed = 0
+
+    def __call__(self, step):
+        self.computed += 1
+        return 0.01 * 2.0 ** tf.cast(step, tf.float32)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_step_computes_the_learning_rate_once(name, options):
+    schedule = CountedRate()
+    optimizer = build_optimizer(name, schedule, weight_decay=0.01, clip_norm=1.0, **options)
+    weights = [keras.Variable(np.ones(3), name=f"kernel_{k}") for k in range(4)]
+    for steps in (1, 2):
+        optimizer.apply([tf.ones(3)] * 4, weights)
+        assert schedule.computed == steps
+    assert float(optimizer.learning_rate) == pytest.approx(0.04)  # of the step to come
+
+
+def test_a_step_that_fails_leaves_no_learning_rate_behind():
+    name, options = CASES[0]
+    optimizer = build_optimizer(name, CountedRate(), weight_decay=0, clip_norm=None, **options)
+    weight = keras.Variable(np.ones(3))
+    with pytest.raises(ValueError, match="No gradients"):
+        optimizer.apply([None], [weight])
+    optimizer.iterations.assign(3)
+    assert float(optimizer.learning_rate) == pytest.approx(0.08)
+
+
 def test_batch_norm_and_its_moving_averages_against_float64():
     layer = keras.layers.BatchNormalization(momentum=0.75, epsilon=0.01)
     images = RNG.normal(100, 3, (4, 3, 5, 2)).astype(np.float32)
