@@ -5,7 +5,8 @@
 
 Builds each network twice, as `alloyk train` compiles it and with Keras' own layers and optimizer
 (`alloyk/training/faster_layers.py`, `fused_optimizers.py`), trains both on one batch in memory in
-turns, and prints the milliseconds of a step and the median of the ratios of single turns. With
+turns, and prints the milliseconds of a step, the median of the ratios of single turns, and the
+seconds of the first step of both, in which TensorFlow traces the graph, once. With
 `--without`, the other network lacks only this one kind of faster layer, or computes the learning
 rate for each weight (`rate`).
 """
@@ -34,7 +35,11 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     other = f"without {options.without}" if options.without else "Keras"
-    print(f"{'':16s} {'size':>5s} {f'{other}, ms':>24s} {'alloyk, ms':>10s} {'ratio':>6s}")
+    print(
+        f"{'':16s} {'size':>5s} {f'{other}, ms':>24s} {'alloyk, ms':>10s} {'ratio':>6s} "
+        f"{'first steps, s':>14s}"
+    )
+    bench("fnn", 32)  # so that no other network pays for TensorFlow's start
     for arch in options.arch:
         for size in options.image_size:
             plain, fused = slower(arch, size, options.without), bench(arch, size)
@@ -45,7 +50,10 @@ def main() -> None:
             ]
             medians = [statistics.median(one) for one in zip(*turns, strict=True)]
             ratio = statistics.median(first / second for first, second in turns)
-            print(f"{arch:16s} {size:5d} {medians[0]:24.0f} {medians[1]:10.0f} {ratio:6.2f}")
+            print(
+                f"{arch:16s} {size:5d} {medians[0]:24.0f} {medians[1]:10.0f} {ratio:6.2f} "
+                f"{plain.first_seconds:7.1f} {fused.first_seconds:6.1f}"
+            )
 
 
 def bench(arch: str, size: int):
