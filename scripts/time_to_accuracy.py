@@ -12,9 +12,10 @@ turns on the same machine:
 - plain: `scripts/baseline_plain_keras.py`, which looks at the test images after each epoch; the
   time is that of the first epoch that reaches the target, without looking.
 
-Prints a row per training and writes OUT/time_to_accuracy.json after each. Run again, it keeps what
-is finished and repeats the training run that was interrupted. On two idle cores a seed
-of one network takes up to an hour, most of it the plain script.
+Prints a row per training run, the ratio of the times for each seed and, for several seeds, that of
+their sums, and writes OUT/time_to_accuracy.json after each seed. Run again, it keeps what is
+finished and repeats the training run that was interrupted. On two idle cores a seed of one network
+takes up to an hour, most of it the plain script.
 """
 
 import argparse
@@ -50,6 +51,7 @@ def main() -> None:
     rows = []
     print(f"{'network':16s} {'seed':>4s} {'way':>7s} {'seconds':>8s} {'accuracy':>9s}", flush=True)
     for arch in options.arch:
+        of_seeds = []
         for seed in options.seeds:
             found = [*alloyk_rows(options, data, arch, seed), plain_row(options, data, arch, seed)]
             for row in found:
@@ -58,9 +60,12 @@ def main() -> None:
                     f"{row['accuracy']:9.4f}", flush=True,
                 )  # fmt: skip
             rows += found
+            of_seeds.append(found)
             print(verdict(found, options.target), flush=True)
             text = json.dumps({"target": options.target, "rows": rows}, indent=1)
             (options.out / "time_to_accuracy.json").write_text(text + "\n", encoding="utf-8")
+        if len(of_seeds) > 1:
+            print(summary(arch, of_seeds, options.target), flush=True)
 
 
 def sorted_images(options: argparse.Namespace) -> Path:
@@ -135,6 +140,15 @@ def verdict(rows: list[dict], target: float) -> str:
     if plain["accuracy"] < target:
         return f"  plain did not reach {target} in {ratio:.1f} times alloyk's time"
     return f"  plain over alloyk: {ratio:.1f} ({plain['seconds'] / spent:.1f} with all budgets)"
+
+
+def summary(arch: str, of_seeds: list[list[dict]], target: float) -> str:
+    """The ratio of the sums over the seeds, in words."""
+    pairs = [(rows[-2], rows[-1]) for rows in of_seeds]
+    if any(row["accuracy"] < target for pair in pairs for row in pair):
+        return f"{arch}: not every training run reached {target}"
+    ours, plain = (sum(row["seconds"] for row in way) for way in zip(*pairs, strict=True))
+    return f"{arch}: plain over alloyk {plain / ours:.1f}, sum of {len(pairs)} seeds"
 
 
 if __name__ == "__main__":

@@ -91,6 +91,15 @@ def test_an_interrupted_time_to_accuracy_starts_again(tmp_path, trained, left):
     assert (plain["seconds"], plain["epochs"]) == (60.0, 1)
 
 
+def test_the_ratio_over_seeds_is_that_of_the_sums():
+    from time_to_accuracy import summary
+
+    seeds = [[(120, 0.8), (180, 0.99), (900, 0.995)], [(120, 0.999), (1200, 0.99)]]
+    rows = [[{"seconds": s, "accuracy": a} for s, a in one] for one in seeds]
+    assert summary("cnn", rows, 0.99) == "cnn: plain over alloyk 7.0, sum of 2 seeds"
+    assert summary("cnn", rows, 0.995) == "cnn: not every training run reached 0.995"
+
+
 def test_the_defaults_are_compared_with_the_best_random_setting(tmp_path, monkeypatch, capsys):
     import defaults_check
 
