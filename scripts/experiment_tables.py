@@ -291,9 +291,9 @@ def interval(differences: list[float]) -> str:
     if not differences:
         return ""
     if len(differences) < 2:
-        return f"{differences[0]:+.4f}"
+        return f"{differences[0]:+z.4f}"
     mean, low, high = student_interval(differences)
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{mean:+z.4f} [{low:+z.4f}, {high:+z.4f}]"
 
 
 if __name__ == "__main__":

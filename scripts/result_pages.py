@@ -164,8 +164,8 @@ def percent(found: np.ndarray) -> str:
 def difference(first: np.ndarray, second: np.ndarray, plates: np.ndarray) -> str:
     """Accuracy of the second minus that of the first in points, paired by plate."""
     found = accuracy_difference(first, second, plates)
-    text = f"{100 * found['difference']:+.1f}"
+    text = f"{100 * found['difference']:+z.1f}"
     if found["interval"]:
         low, high = found["interval"]
-        text += f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+        text += f" [{100 * low:+z.1f}, {100 * high:+z.1f}]"
     return text.replace("-", "−")

@@ -115,7 +115,7 @@ def accuracy_table(results: Results, architectures: Sequence[str]) -> str:
         printed = PRINTED.get(arch)
         beyond = ""
         if printed is not None and alloyk:
-            beyond = f"{100 * mean(alloyk, accuracy) - printed:+.1f}"
+            beyond = f"{100 * mean(alloyk, accuracy) - printed:+z.1f}"
         lines.append(
             f"| `{arch}` | {accuracies(study)} | {accuracies(alloyk)} | "
             f"{difference_by_seed(study, alloyk)} | {printed or ''} | {beyond} |"
@@ -268,9 +268,9 @@ def difference_by_seed(first: Sequence[Result], second: Sequence[Result]) -> str
     if not points:
         return ""
     if len(points) < 2:
-        return f"{points[0]:+.2f} (one seed)"
+        return f"{points[0]:+z.2f} (one seed)"
     average, low, high = student_interval(points)
-    return f"{average:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{average:+z.2f} [{low:+z.2f}, {high:+z.2f}]"
 
 
 if __name__ == "__main__":
