@@ -5,10 +5,10 @@
 
 Builds each network twice, as `alloyk train` compiles it and with Keras' own layers and optimizer
 (`alloyk/training/faster_layers.py`, `fused_optimizers.py`), trains both on one batch in memory in
-turns, and prints the milliseconds of a step, the median of the ratios of single turns, and the
-seconds of the first step of both, in which TensorFlow traces the graph, once. With
-`--without`, the other network lacks only this one kind of faster layer, or computes the learning
-rate for each weight (`rate`).
+turns, and prints the milliseconds of a step, the median of the ratios of single turns, and how many
+seconds the first step of each took, in which TensorFlow traces the graph. With `--without`, the
+other network lacks only this one kind of faster layer, or computes the learning rate for each
+weight (`rate`).
 """
 
 import argparse
@@ -20,8 +20,7 @@ from unittest.mock import patch
 from alloyk.config.recipes import ARCHITECTURES
 
 STEPS = 10
-LAYERS = ("batch_norm", "depthwise", "pointwise")
-KINDS = (*LAYERS, "rate")
+KINDS = ("batch_norm", "depthwise", "pointwise", "rate")
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--image-size", type=int, nargs="+", default=[64])
     parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--without", choices=KINDS, help="compare with all but this kind")
+    parser.add_argument("--without", choices=KINDS, help="compare with all changes but this one")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     other = f"without {options.without}" if options.without else "Keras"

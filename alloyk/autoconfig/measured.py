@@ -27,8 +27,8 @@ def with_measured_cost(
 ) -> Plan:
     """Run a few training steps of the plan; adapt it to the memory and to a time budget.
 
-    The batch is halved until a step fits into memory, and then the images once, if the budget
-    allows too few steps; the batch is then larger, unless it was halved.
+    The batch is halved until a step fits into memory. Then the images are halved once, if the
+    budget allows too few steps; they come in larger batches, unless the batch was halved.
 
     Args:
         plan: The plan.
@@ -56,9 +56,11 @@ def with_measured_cost(
 def in_time_budget(plan: Plan, given: Mapping[str, Any], *, started: float) -> Plan:
     """Halve the images if the time budget allows too few steps, by an estimate in this process.
 
+    They then come in larger batches, see `halved_for_time`.
+
     Args:
         plan: The plan.
-        given: The user's settings, as for `plan_training`; an image size among them stays.
+        given: The user's settings, as for `plan_training`; an image size or batch among them stays.
         started: `time.monotonic()` when the command began.
 
     Returns:

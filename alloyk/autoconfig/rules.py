@@ -38,7 +38,7 @@ STRIDED = ("resnet18", "resnet34", "resnet50", "efficientnetb0")
 
 # Batch: the recipe's, at most this share of the training images, in multiples of BATCH_STEP.
 MAX_BATCH, BATCH_SHARE, BATCH_STEP = 32, 0.05, 4
-# With halved images: the update of the weights takes a larger part of a step on small images.
+# With halved images. On small images the update of the weights takes a larger part of a step.
 MAX_BATCH_HALVED = 64
 
 # Optimizer steps: at least MIN_STEPS, otherwise STEPS_PER_ROOT · √images.
@@ -155,7 +155,7 @@ def halved_for_time(found: Fingerprint, config: Config, steps: float) -> Iterato
     yield "preprocess.image_size", size, reason
     usual, larger = batch_for(found.train), batch_for(found.train, MAX_BATCH_HALVED)
     if config.train.batch_size == usual < larger:
-        reason = "with halved images: fewer updates of the weights, more images in the time"
+        reason = "images are halved: fewer updates of the weights leave time for more images"
         yield "train.batch_size", larger, reason
 
 

@@ -5,7 +5,8 @@ in memory. TensorFlow's own do it in one pass, by the same formulas (`scripts/be
 another backend, on a GPU, on several devices, and for gradients or weights of another kind, the
 update is Keras' own.
 
-For weight decay Keras also computes the learning rate of the schedule again for each weight.
+Keras computes the learning rate of a schedule again for each weight that decays; these optimizers
+compute it once a step, which makes the graph smaller.
 """
 
 from typing import Any
@@ -14,13 +15,16 @@ import keras
 
 
 class Fused:
-    """Mixin before a Keras optimizer: `fused_step` in place of `update_step` where possible."""
+    """Mixin before a Keras optimizer: one operator for each weight, one learning rate for all.
+
+    Subclasses give `fused_step`, which replaces `update_step` where possible.
+    """
 
     _rate_of_step: Any = None
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update the weights from their gradients, all with one learning rate."""
-        if keras.backend.backend() == "tensorflow" and not on_several_devices():
+        if keras.backend.backend() == "tensorflow" and not _distributed():
             self._rate_of_step = self._get_current_learning_rate()
         try:
             super().apply(grads, trainable_variables)  # type: ignore[misc]
@@ -28,7 +32,7 @@ class Fused:
             self._rate_of_step = None
 
     def _get_current_learning_rate(self) -> Any:
-        """What `learning_rate` returns: within `apply` the rate of the step."""
+        """The value of `learning_rate`; while a step is applied, the one computed at its start."""
         if self._rate_of_step is not None:
             return self._rate_of_step
         return super()._get_current_learning_rate()  # type: ignore[misc]
@@ -44,7 +48,7 @@ class Fused:
         import tensorflow as tf
 
         return (
-            not on_several_devices()
+            not _distributed()
             and isinstance(gradient, tf.Tensor)
             and isinstance(variable, tf.Variable)
             and gradient.dtype == variable.dtype == tf.float32
@@ -59,8 +63,8 @@ class Fused:
         return moments[self._get_variable_index(variable)].value.handle  # type: ignore[attr-defined]
 
 
-def on_several_devices() -> bool:
-    """Whether TensorFlow distributes what is called now."""
+def _distributed() -> bool:
+    """Whether this is called under a strategy of TensorFlow, such as for several devices."""
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
