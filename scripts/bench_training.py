@@ -1,7 +1,7 @@
 """Images per second in training, beside what the processor can compute.
 
     python scripts/bench_training.py [--arch resnet18 efficientnetb0] [--image-size 32 64 96]
-        [--kernels eigen onednn] [--turns 3] [--images 512]
+        [--kernels eigen onednn bfloat16] [--turns 3] [--images 512]
 
 Prints a row for each architecture, image size and set of TensorFlow's CPU kernels:
 
@@ -13,8 +13,9 @@ Prints a row for each architecture, image size and set of TensorFlow's CPU kerne
 - GFLOP: operations of one training image, three times those of the forward pass
 - share: GFLOP/s of the bare step over those of a float32 matrix product of 2048×2048
 
-The kernels are measured in turns, each in a process of its own that waits while the other
-measures. Rates are medians over the turns, ratios medians of the ratios of single turns.
+`bfloat16` is oneDNN with Keras' policy `mixed_bfloat16`, which alloyk does not use. The kernels are
+measured in turns, each in a process of its own that waits while the others measure. Rates are
+medians over the turns, ratios medians of the ratios of single turns.
 """
 
 import argparse
@@ -32,7 +33,11 @@ from experiments import DEFAULT
 
 from alloyk.config.recipes import ARCHITECTURES
 
-KERNELS = {"eigen": "0", "onednn": "1"}
+KERNELS = {  # name -> TF_ENABLE_ONEDNN_OPTS and Keras' precision policy
+    "eigen": ("0", "float32"),
+    "onednn": ("1", "float32"),
+    "bfloat16": ("1", "mixed_bfloat16"),
+}
 MATRIX_SIDE = 2048
 
 
@@ -42,17 +47,17 @@ def parse_arguments():
         "--arch", nargs="+", choices=ARCHITECTURES, default=["resnet18", "efficientnetb0"]
     )
     parser.add_argument("--image-size", type=int, nargs="+", default=[96])
-    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=list(KERNELS))
+    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=["eigen", "onednn"])
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", metavar="POLICY", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main():
     options = parse_arguments()
     if options.worker:
-        return work()
+        return work(options.worker)
     workers = {name: start_worker(name) for name in options.kernels}
     rates = {name: ask(worker, {"do": "matmul"}) for name, worker in workers.items()}
     print(
@@ -97,12 +102,10 @@ def measure(workers, rates, arch, size, options):
 
 
 def start_worker(kernels):
-    environment = os.environ | {
-        "TF_ENABLE_ONEDNN_OPTS": KERNELS[kernels],
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    onednn, policy = KERNELS[kernels]
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(
-        [sys.executable, __file__, "--worker"], env=environment, text=True,
+        [sys.executable, __file__, "--worker", policy], env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
 
@@ -112,7 +115,7 @@ def ask(worker, task):
     return json.loads(worker.stdout.readline())
 
 
-def work():
+def work(policy):
     """Answer tasks from standard input, one line of JSON each."""
     bench = None
     for line in sys.stdin:
@@ -120,7 +123,7 @@ def work():
         if task["do"] == "matmul":
             answer = matrix_product_rate()
         elif task["do"] == "build":
-            bench = Bench(task["arch"], task["size"], task["images"])
+            bench = Bench(task["arch"], task["size"], task["images"], policy)
             answer = bench.training_flop()
         elif bench:
             answer = bench.turn()
@@ -143,7 +146,7 @@ def matrix_product_rate():
 class Bench:
     """A network, compiled as `alloyk train` does, and images to train it on."""
 
-    def __init__(self, arch, size, images):
+    def __init__(self, arch, size, images, policy="float32"):
         import keras
         import numpy as np
 
@@ -153,6 +156,7 @@ class Bench:
         from alloyk.training.faster_layers import faster_layers
 
         keras.backend.clear_session()
+        keras.config.set_dtype_policy(policy)
         rng = np.random.default_rng(0)
         self.images = rng.random((images, size, size, 1), np.float32)
         self.labels = rng.integers(0, 2, images)

@@ -1,14 +1,15 @@
 """Layers of Keras computed in less time in training, with the same numbers up to rounding.
 
 Batch norm is one operator of TensorFlow; Keras makes a dozen of it. A convolution by single pixels
-is a matrix product. The gradient of a depthwise convolution by its kernel is that of TensorFlow's
-own operator where oneDNN's is slower.
+is a matrix product, and one with few pixels of output is a sum of such products. The gradient of a
+depthwise convolution by its kernel is that of TensorFlow's own operator where oneDNN's is slower.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -16,6 +17,11 @@ FAST_KERNEL, FAST_SIDE = 3, 3
 """Largest kernel and smallest output for which oneDNN's gradient by the kernel is the faster one.
 
 Measured by `scripts/bench_depthwise.py`.
+"""
+FEW_PIXELS = 3
+"""Largest side of an output that matrix products compute sooner than oneDNN does.
+
+Measured by `scripts/bench_taps.py`.
 """
 
 
@@ -52,9 +58,12 @@ def _faster_call(layer: keras.Layer) -> Callable[..., Any] | None:
         square = len(set(layer.strides)) == 1  # what TensorFlow's operator takes
         return _depthwise if usual and square and not layer.use_bias else None
     if isinstance(layer, keras.layers.Conv2D):
-        single = tuple(layer.kernel_size) == tuple(layer.strides) == (1, 1)
-        usual = layer.data_format == "channels_last" and layer.groups == 1
-        return _pointwise if single and usual else None
+        if layer.data_format != "channels_last" or layer.groups != 1:
+            return None
+        if tuple(layer.kernel_size) == tuple(layer.strides) == (1, 1):
+            return _pointwise
+        usual = tuple(layer.dilation_rate) == (1, 1) and len(set(layer.strides)) == 1
+        return _by_taps if usual else None
     return None
 
 
@@ -97,9 +106,82 @@ def _pointwise(layer: keras.layers.Conv2D, inputs: Any) -> Any:
     # Not kernel[0, 0], whose gradient is written into zeros: 4 % of a step of EfficientNetB0.
     kernel = tf.reshape(layer.kernel, [channels, layer.filters])
     product = tf.matmul(tf.reshape(inputs, [-1, channels]), kernel)
-    if layer.use_bias:
-        product = tf.nn.bias_add(product, tf.convert_to_tensor(layer.bias))
     outputs = tf.reshape(product, [-1, *inputs.shape[1:-1], layer.filters])
+    return _activated(layer, outputs)
+
+
+def _by_taps(layer: keras.layers.Conv2D, inputs: Any) -> Any:
+    """The layer's `call` where few pixels come out: the sum of a matrix product for each tap.
+
+    A tap is a pixel of the kernel. Its product leaves out the outputs for which it lies on padding:
+    in an image of 1×1 pixels only one of 3×3 taps lies on the image. On a GPU, where many small
+    operators take longer than a large one, the convolution is Keras' own.
+    """
+    sides, stride = inputs.shape[1:3], layer.strides[0]
+    if None in sides:
+        return type(layer).call(layer, inputs)
+    import tensorflow as tf
+
+    outputs, pixels = padding_in_pixels(sides, layer.kernel_size, stride, layer.padding)
+    if max(outputs) > FEW_PIXELS or tf.config.list_logical_devices("GPU"):
+        return type(layer).call(layer, inputs)
+    overlaps = [
+        [Overlap.of_tap(tap, stride, *lengths) for tap in range(taps)]
+        for taps, *lengths in zip(layer.kernel_size, pixels[2:6:2], sides, outputs, strict=True)
+    ]
+    channels = inputs.shape[-1]
+    weights = tf.unstack(tf.reshape(layer.kernel, [-1, channels, layer.filters]))
+    products = []
+    for (rows, columns), weight in zip(itertools.product(*overlaps), weights, strict=True):
+        if not rows.outputs or not columns.outputs:
+            continue
+        seen = inputs[:, rows.seen, columns.seen]
+        product = tf.matmul(tf.reshape(seen, [-1, channels]), weight)
+        shape = [-1, len(rows.outputs), len(columns.outputs), layer.filters]
+        around = [(0, 0), rows.around, columns.around, (0, 0)]
+        products.append(tf.pad(tf.reshape(product, shape), around))
+    return _activated(layer, tf.add_n(products))
+
+
+class Overlap(NamedTuple):
+    """Where a tap of a convolution lies on the image, along one axis."""
+
+    outputs: range
+    """The outputs for which it does."""
+    seen: slice
+    """The inputs that it sees for them."""
+    around: tuple[int, int]
+    """The number of outputs before and after these."""
+
+    @classmethod
+    def of_tap(cls, tap: int, stride: int, padding: int, side: int, output: int) -> "Overlap":
+        """The overlap of a tap, counted from the kernel's first.
+
+        Args:
+            tap: Which tap of the kernel.
+            stride: Pixels between two outputs.
+            padding: Pixels of padding before the first input.
+            side: Number of inputs.
+            output: Number of outputs.
+
+        >>> Overlap.of_tap(0, stride=1, padding=1, side=2, output=2)
+        Overlap(outputs=range(1, 2), seen=slice(0, 1, 1), around=(1, 0))
+        >>> Overlap.of_tap(1, stride=2, padding=0, side=6, output=2)
+        Overlap(outputs=range(0, 2), seen=slice(1, 4, 2), around=(0, 0))
+        """
+        offset = tap - padding
+        first = max(0, -(offset // stride))
+        end = max(first, min(output, (side - 1 - offset) // stride + 1))
+        seen = slice(first * stride + offset, (end - 1) * stride + offset + 1, stride)
+        return cls(range(first, end), seen, (first, output - end))
+
+
+def _activated(layer: keras.layers.Conv2D, outputs: Any) -> Any:
+    """A convolution's outputs with bias and activation."""
+    import tensorflow as tf
+
+    if layer.use_bias:
+        outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias))
     return layer.activation(outputs)
 
 

@@ -162,12 +162,52 @@ def test_a_convolution_by_single_pixels_has_the_numbers_of_keras(stride, options
     same_numbers(keras.layers.Conv2D(4, 1, stride, **options), (5, 4))
 
 
-def test_a_convolution_by_single_pixels_of_no_image():
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (2, 3), (1, 1)])
+@pytest.mark.parametrize("sides", [(1, 1), (2, 2), (3, 1), (3, 3), (6, 7)])
+def test_a_convolution_to_few_pixels_has_the_numbers_of_keras(sides, kernel, stride, padding):
+    if padding == "valid" and any(np.less(sides, kernel)):
+        sides = kernel  # the smallest image of which anything comes out
+    options = {"use_bias": stride == 2, "activation": "tanh"}
+    same_numbers(keras.layers.Conv2D(4, kernel, stride, padding, **options), sides)
+
+
+def test_which_convolutions_are_sums_of_matrix_products(monkeypatch):
+    """Those with few pixels of output; others stay Keras' own."""
+    products = []
+    matmul = tf.matmul
+    monkeypatch.setattr(tf, "matmul", lambda *given: (products.append(given), matmul(*given))[1])
+    for sides, options, expected in (
+        ((1, 1), {}, 1),  # only the middle of the kernel lies on the image
+        ((2, 2), {}, 9),
+        ((1, 3), {}, 3),
+        ((4, 3), {}, 0),
+        ((6, 6), {"strides": 2}, 9),
+        ((3, 3), {"dilation_rate": 2}, 0),
+        ((3, 3), {"groups": 2}, 0),
+    ):
+        layer = keras.layers.Conv2D(4, 3, padding="same", **options)
+        model = keras.Sequential([keras.Input((*sides, 2)), layer])
+        products.clear()
+        with faster_layers(model):
+            layer(tf.ones((1, *sides, 2)))
+        assert len(products) == expected, (sides, options)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    layer = keras.layers.Conv2D(4, 3, padding="same")
+    products.clear()
+    with faster_layers(keras.Sequential([keras.Input((2, 2, 2)), layer])):
+        layer(tf.ones((1, 2, 2, 2)))
+    assert not products  # on a GPU
+
+
+@pytest.mark.parametrize(("kernel", "sides"), [(1, (5, 4)), (3, (2, 3))])
+def test_a_convolution_as_matrix_products_of_no_image(kernel, sides):
     """A worker may get no image of a last batch."""
-    layer = keras.layers.Conv2D(4, 1)
-    model = keras.Sequential([keras.Input((5, 4, 3)), layer])
+    layer = keras.layers.Conv2D(4, kernel, padding="same")
+    model = keras.Sequential([keras.Input((*sides, 3)), layer])
     with faster_layers(model):
-        assert layer(tf.zeros((0, 5, 4, 3))).shape == (0, 5, 4, 4)
+        assert layer(tf.zeros((0, *sides, 3))).shape == (0, *sides, 4)
 
 
 def test_which_gradients_of_a_depthwise_convolution_are_replaced(monkeypatch):
