@@ -50,19 +50,23 @@ def layers(size: int) -> dict[tuple[int, int, int, int, str], int]:
     """(kernel, stride, side, channels, padding) → number of such layers."""
     import keras
 
-    from alloyk.config import parse_overrides, resolve_config
-    from alloyk.preprocessing import Standardize
-    from alloyk.training.build import build_network
-
-    settings = parse_overrides([f"model.arch={ARCH}", f"preprocess.image_size={size}"])
-    network = build_network(resolve_config(None, settings), [Standardize([0.5], [0.3])], 2)
     found: dict[tuple[int, int, int, int, str], int] = {}
-    for layer in network._flatten_layers():
+    for layer in network(ARCH, size)._flatten_layers():
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             _, side, _, channels = layer.input.shape
             key = (layer.kernel_size[0], layer.strides[0], side, channels, layer.padding)
             found[key] = found.get(key, 0) + 1
     return found
+
+
+def network(arch: str, size: int):
+    """The network that `alloyk train` builds for one channel and two classes."""
+    from alloyk.config import parse_overrides, resolve_config
+    from alloyk.preprocessing import Standardize
+    from alloyk.training.build import build_network
+
+    settings = parse_overrides([f"model.arch={arch}", f"preprocess.image_size={size}"])
+    return build_network(resolve_config(None, settings), [Standardize([0.5], [0.3])], 2)
 
 
 def times(
