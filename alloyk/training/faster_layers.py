@@ -18,8 +18,8 @@ FAST_KERNEL, FAST_SIDE = 3, 3
 
 Measured by `scripts/bench_depthwise.py`.
 """
-FEW_PIXELS = 3
-"""Largest side of an output that matrix products compute sooner than oneDNN does.
+FEW_PIXELS = {"same": 3, "valid": 2}
+"""Largest side of an output that matrix products compute sooner than oneDNN does, by padding.
 
 Measured by `scripts/bench_taps.py`.
 """
@@ -123,7 +123,7 @@ def _by_taps(layer: keras.layers.Conv2D, inputs: Any) -> Any:
     import tensorflow as tf
 
     outputs, pixels = padding_in_pixels(sides, layer.kernel_size, stride, layer.padding)
-    if max(outputs) > FEW_PIXELS or tf.config.list_logical_devices("GPU"):
+    if max(outputs) > FEW_PIXELS[layer.padding] or tf.config.list_logical_devices("GPU"):
         return type(layer).call(layer, inputs)
     overlaps = [
         [Overlap.of_tap(tap, stride, *lengths) for tap in range(taps)]

@@ -184,10 +184,12 @@ def test_which_convolutions_are_sums_of_matrix_products(monkeypatch):
         ((1, 3), {}, 3),
         ((4, 3), {}, 0),
         ((6, 6), {"strides": 2}, 9),
+        ((5, 5), {"padding": "valid"}, 0),
+        ((4, 4), {"padding": "valid"}, 9),
         ((3, 3), {"dilation_rate": 2}, 0),
         ((3, 3), {"groups": 2}, 0),
     ):
-        layer = keras.layers.Conv2D(4, 3, padding="same", **options)
+        layer = keras.layers.Conv2D(4, 3, **{"padding": "same", **options})
         model = keras.Sequential([keras.Input((*sides, 2)), layer])
         products.clear()
         with faster_layers(model):
