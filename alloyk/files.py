@@ -1,4 +1,4 @@
-"""Files: named in a message, and written whole or not at all."""
+"""Files: sizes and digests, and written whole or not at all."""
 
 import hashlib
 import os
@@ -8,20 +8,9 @@ from pathlib import Path
 
 from alloyk.csv_lines import csv_line
 from alloyk.errors import AlloykError
-from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder, locked_path
+from alloyk.messages import shown
 from alloyk.runtime.leftovers import temporary_file, temporary_folder
-
-
-def few(names: Iterable[str], limit: int = 3) -> str:
-    """Name the first few of many for a one-line message.
-
-    >>> few(["a.png", "b.png", "c.png", "d.png"])
-    'a.png, b.png, c.png and 1 more'
-    """
-    names = list(names)
-    text = ", ".join(shown(name) for name in names[:limit])
-    return text + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def sha256(path: Path) -> str:

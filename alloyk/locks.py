@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 
 try:
     import fcntl

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted
-from alloyk.files import few
+from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding
+from alloyk.messages import counted, few
 
 # Above this ratio of the largest to the smallest class, a plain loss neglects the smallest.
 UNEQUAL = 3

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alloyk.auditing.blocks import in_blocks, normed, sample_of
-from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
-from alloyk.files import few
+from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, percent
+from alloyk.messages import counted, few
 
 # A position is bad on a detector if it is bad in this fraction, and this number, of images.
 MIN_IMAGES = 5

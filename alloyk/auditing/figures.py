@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from alloyk.alloys import display_name
-from alloyk.auditing.findings import Audited, counted
+from alloyk.auditing.findings import Audited
 from alloyk.auditing.leaks import similar_pairs
 from alloyk.auditing.measure import audited_image
 from alloyk.auditing.quality import series_in_order
 from alloyk.imaging.gray import to_gray
+from alloyk.messages import counted
 from alloyk.plots import new_axes, readable_names, save_figure
 from alloyk.plots.style import COLORS, GRAY, Axes, Figure, add_legend, finish, in_house_style
 

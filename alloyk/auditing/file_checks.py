@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.auditing.blocks import in_blocks, normed, sample_of
-from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted, percent
-from alloyk.files import few
-from alloyk.imaging import is_image_name, shown
+from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, percent
+from alloyk.imaging import is_image_name
+from alloyk.messages import counted, few, shown
 
 # An image is clipped if at least this fraction of pixels has the largest (smallest) count.
 CLIPPED = 0.01

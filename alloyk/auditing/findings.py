@@ -97,17 +97,6 @@ class Audited:
         return self.scan.measures[name].to_numpy()
 
 
-def counted(count: int, noun: str = "image") -> str:
-    """A number with its noun.
-
-    >>> counted(1), counted(2816), counted(3, "class"), counted(2, "series")
-    ('1 image', '2,816 images', '3 classes', '2 series')
-    """
-    ending = "es" if noun.endswith("s") else "s"
-    plural = noun if noun.endswith("series") else noun + ending
-    return f"{count:,} {noun if count == 1 else plural}"
-
-
 def percent(share: float) -> str:
     """A fraction in per cent; only 0 and 1 are shown as 0 % and 100 %.
 

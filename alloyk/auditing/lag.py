@@ -12,8 +12,9 @@ import numpy as np
 
 from alloyk.auditing.blocks import ROWS
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL
-from alloyk.auditing.findings import CHECK, Audited, Finding, counted
+from alloyk.auditing.findings import CHECK, Audited, Finding
 from alloyk.auditing.quality import MIN_IN_SERIES, STANDARD_ERRORS, series_in_order, sorted_rows
+from alloyk.messages import counted
 
 # An edge is a second difference of block means above this many robust standard deviations of all
 # those of the image, and above this fraction of its mean count.

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding, counted
+from alloyk.auditing.findings import CHECK, FIX, NOTE, Audited, Finding
 from alloyk.auditing.similarity import SIMILAR, near_duplicates
 from alloyk.data import PLATE, split_table
 from alloyk.errors import AlloykError
-from alloyk.files import few
+from alloyk.messages import counted, few
 
 SAMPLE_PAIRS = 3
 

@@ -9,9 +9,10 @@ from PIL import Image
 
 from alloyk.auditing.defects import MEDIAN_OF_NORMAL, Defects, find_defects
 from alloyk.errors import AlloykError
-from alloyk.imaging import channel_files, image_format, read_image, shown, split_page
+from alloyk.imaging import channel_files, image_format, read_image, split_page
 from alloyk.imaging.gray import to_gray
 from alloyk.imaging.pages import CHANNELS
+from alloyk.messages import shown
 
 THUMB = 16
 """Side of the thumbnail that represents the scene."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alloyk.auditing.findings import CHECK, Audited, Finding, counted
-from alloyk.files import few
+from alloyk.auditing.findings import CHECK, Audited, Finding
 from alloyk.imaging.times import are_comparable, parsed_time
+from alloyk.messages import counted, few
 
 # An image is an outlier below this fraction of its class's median: a quarter of the dose, or edges
 # six times as wide, as sharpness falls with the root of their width. It is this low because an

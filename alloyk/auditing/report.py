@@ -6,10 +6,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from alloyk.auditing.findings import CHECK, FIX, NOTE, SEVERITIES, Audited, Finding, counted
+from alloyk.auditing.findings import CHECK, FIX, NOTE, SEVERITIES, Audited, Finding
 from alloyk.data import SPLITS
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import counted, few, shown
 
 WIDTH = 96
 HEADS = {FIX: "FIX", CHECK: "CHECK", NOTE: "NOTE"}

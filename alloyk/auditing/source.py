@@ -15,7 +15,8 @@ from alloyk.data.reorganize.plan import read_source
 from alloyk.data.rows import image_rows
 from alloyk.data.tree import find_images
 from alloyk.errors import AlloykError
-from alloyk.imaging import PageChoice, RawLayout, shown, without_page
+from alloyk.imaging import PageChoice, RawLayout, without_page
+from alloyk.messages import shown
 
 if TYPE_CHECKING:
     import pandas as pd

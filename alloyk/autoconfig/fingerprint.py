@@ -6,13 +6,13 @@ import numpy as np
 
 from alloyk.auditing.balance import FEWEST_TRAIN_IMAGES
 from alloyk.auditing.detector import common_scene
-from alloyk.auditing.findings import Audited, counted, percent
+from alloyk.auditing.findings import Audited, percent
 from alloyk.auditing.scan import scan_images
 from alloyk.auditing.shortcuts import EqualizationEffect, equalization_effect
 from alloyk.auditing.source import NAME_BEFORE_LAST, series_of
 from alloyk.data import PLATE, SPLITS, ImageDataset
 from alloyk.errors import DataError
-from alloyk.imaging import shown
+from alloyk.messages import counted, shown
 from alloyk.progress import NO_PROGRESS, Progress
 
 MAX_MEASURED = 1000

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from alloyk.auditing.findings import counted, percent
+from alloyk.auditing.findings import percent
 from alloyk.auditing.shortcuts import EqualizationEffect
 from alloyk.autoconfig.fingerprint import Fingerprint
 from alloyk.config import Config
 from alloyk.config.recipes import RELATIVE_LENGTH, recipe_settings
+from alloyk.messages import counted
 
 Setting = tuple[str, Any, str]
 Rule = Callable[[Fingerprint, Config], Iterator[Setting]]

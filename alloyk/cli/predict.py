@@ -18,6 +18,7 @@ from alloyk.cli.options import (
     raw_option,
 )
 from alloyk.cli.terminal import PROGRESS
+from alloyk.messages import counted, few, shown
 from alloyk.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -166,19 +167,17 @@ def _watch(model: Path, folder: Path, output: Path, **options: Any) -> None:
         click.echo("note: this model was trained on simulated images", err=True)
     with FolderWatch(classifier, folder, output, **options) as watching:
         before = watching.count
-        done = f", {before} images done" if before else ""
+        done = f", {counted(before)} done" if before else ""
         click.echo(f"Watching {folder}{done}; press Ctrl-C to stop", err=True)
         try:
             watching.run(_show)
         except KeyboardInterrupt:
             new = watching.count - before
-            click.echo(f"{new} image{'' if new == 1 else 's'}: {output}", err=True)
+            click.echo(f"{counted(new)}: {output}", err=True)
 
 
 def _show(part: "Classification") -> None:
     """Write a line for each image that was classified."""
-    from alloyk.imaging import shown
-
     for number, (path, label) in enumerate(zip(part.paths, part.labels, strict=True)):
         abstained = part.abstained[number] if part.abstained else ""
         highest = f"{part.probabilities[number].max():.3f}"
@@ -194,16 +193,13 @@ def _report(outcome: "Outcome", output: Path | None) -> None:
         click.echo(f"warning: {note}", err=True)
     done = outcome.images - outcome.errors
     if output is not None:
-        click.echo(f"{done} image{'s' if done > 1 else ''}: {output}", err=True)
+        click.echo(f"{counted(done)}: {output}", err=True)
     outcome.raise_if_any_failed()
 
 
 def _name_ignored(names: list[str]) -> None:
-    from alloyk.files import few
-    from alloyk.imaging import shown
-
-    plural = "s" if len(names) > 1 else ""
-    click.echo(f"Ignored {len(names)} non-image file{plural}: {few(map(shown, names))}", err=True)
+    files = counted(len(names), "non-image file")
+    click.echo(f"Ignored {files}: {few(map(shown, names))}", err=True)
 
 
 def _with_standard_input(

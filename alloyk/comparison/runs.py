@@ -9,8 +9,7 @@ import numpy as np
 
 from alloyk.data import PLATE
 from alloyk.errors import ConfigError, ModelError
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import few, shown
 from alloyk.runs.ensemble import Ensemble
 from alloyk.runs.facts import Facts
 from alloyk.runs.folder import RunFolder

@@ -12,10 +12,10 @@ import numpy as np
 
 from alloyk.data.names import PLATE, column_called
 from alloyk.errors import DataError
-from alloyk.files import few
 from alloyk.imaging import ChannelChoice, channel_name
 from alloyk.imaging.channels import SEPARATOR
 from alloyk.imaging.pages import CHANNELS, names_channels
+from alloyk.messages import counted, few
 from alloyk.targets.cells import number_in
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def with_channels(
     notes = []
     if left_out := len(table) - len(used):
         others = sorted({str(cell) for cell, number in kinds.items() if number < 0})
-        notes = [
-            f"{left_out} images with {column} {few(others)} match no channel and were left out."
-        ]
+        notes = [f"Left out {counted(left_out)} with {column} {few(others)}, which no channel has."]
     if choice.count == 1:
         return used.iloc[rows[:, 0]].reset_index(drop=True), notes
     return _joined(used, rows, by), notes
@@ -93,8 +91,8 @@ def refuse_channels(root: Path, paths: Iterable[str]) -> None:
     ]
     if refused:
         raise DataError(
-            f"{len(refused)} rows name images of several channels ({few(refused)}), but a row must "
-            "name one channel; give each page a row, and join them by data.channels"
+            f"{counted(len(refused), 'row', 'name')} images of several channels ({few(refused)}), "
+            "but a row must name one channel; give each page a row, and join them by data.channels"
         )
 
 

@@ -41,14 +41,9 @@ from alloyk.data.splits import (
 from alloyk.data.stamps import stamps_digest
 from alloyk.data.tree import find_images
 from alloyk.errors import DataError
-from alloyk.files import few
-from alloyk.imaging import (
-    ChannelChoice,
-    PageChoice,
-    RawLayout,
-    shown,
-)
+from alloyk.imaging import ChannelChoice, PageChoice, RawLayout
 from alloyk.imaging.store import has_store, open_store
+from alloyk.messages import counted, few, shown
 from alloyk.settings.data import RATIOS
 
 if TYPE_CHECKING:
@@ -250,7 +245,7 @@ def read_files(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFram
     notes = []
     others = [path for path in tree.others if path not in (RECORD, "simulation.yaml")]
     if others:
-        notes.append(f"Ignored {len(others)} non-image files: {few(others)}.")
+        notes.append(f"Ignored {counted(len(others), 'non-image file')}: {few(others)}.")
     notes += link_notes(tree.links_out) + repeat_notes(tree.repeats)
     notes += reference_notes(tree.references)
     table = list_folders(root, tree)
@@ -293,7 +288,7 @@ def _refuse_contradiction(file: Path, table: "pd.DataFrame") -> None:
     other = table.loc[folder.notna() & (folder != table["split"]), "path"]
     if len(other):
         raise DataError(
-            f"{shown(file)} gives {len(other)} images another split than their folder "
+            f"{shown(file)} gives {counted(len(other))} another split than their folder "
             f"({few(other)}); make them agree"
         )
 

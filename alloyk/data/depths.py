@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.files import few
-from alloyk.imaging import image_file, image_format, open_image_file, read_image, shown
+from alloyk.imaging import image_file, image_format, open_image_file, read_image
 from alloyk.imaging.jpeg import header_of
+from alloyk.messages import few, shown
 
 # Enough to find a depth that one image in 300 has, in a second or two.
 MAX_FILES = 1000

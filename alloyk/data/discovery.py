@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from alloyk.data.names import SPLITS, refuse_unclear_splits, split_called, splits_among
 from alloyk.data.tree import Tree, is_reference
 from alloyk.errors import DataError
-from alloyk.files import few
-from alloyk.imaging import shown
 from alloyk.imaging.advice import how_to_convert
+from alloyk.messages import counted, few, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +74,8 @@ def refuse_repeats(root: Path, tree: Tree, depth: int) -> None:
     if twice:
         raise DataError(
             f"every image in {shown(root)} must have one class and one split, but links give "
-            f"{len(twice)} images a second one (first: {twice[0][0]} is {twice[0][1]}); remove the "
-            "links"
+            f"{counted(len(twice))} a second one (first: {twice[0][0]} is {twice[0][1]}); remove "
+            "the links"
         )
 
 
@@ -214,7 +213,7 @@ def _refuse_empty(root: Path, tree: Tree, rows: list[list[str]], depth: int) -> 
 def _refuse_nothing(root: Path, tree: Tree, strays: list[str]) -> None:
     if strays and not any("/" in path for path in strays):
         raise DataError(
-            f"{shown(root)} has {len(strays)} images but no class folders; sort them by class, "
+            f"{shown(root)} has {counted(len(strays))} but no class folders; sort them by class, "
             f"{_WANTED}, or give the label of each in a manifest.csv"
         )
     if strays:

@@ -9,7 +9,7 @@ from alloyk.data.binning import conditions_in
 from alloyk.data.names import column_called
 from alloyk.data.splits import part_table, split_table
 from alloyk.errors import DataError
-from alloyk.files import few
+from alloyk.messages import few
 from alloyk.settings.data import RATIOS
 from alloyk.targets.cells import number_in
 

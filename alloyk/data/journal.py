@@ -16,7 +16,7 @@ from typing import Any
 
 from alloyk.errors import DataError
 from alloyk.files import sync_folder
-from alloyk.imaging import shown
+from alloyk.messages import shown
 
 # Folder in the target while a move is unfinished, with the plan and the copy under way.
 JOURNAL = ".alloyk-split"

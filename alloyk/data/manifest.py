@@ -11,9 +11,9 @@ from alloyk.data.names import KNOWN_COLUMNS, PLATE, SPLITS, folded, known_names,
 from alloyk.data.text_table import read_text_table
 from alloyk.data.tree import entries, find_images, inside, repeats_in
 from alloyk.errors import DataError
-from alloyk.files import few
-from alloyk.imaging import shown, split_page, without_page
+from alloyk.imaging import split_page, without_page
 from alloyk.imaging.store import ImageStore, store_around
+from alloyk.messages import counted, few, shown
 from alloyk.targets.cells import is_missing
 
 if TYPE_CHECKING:
@@ -121,8 +121,9 @@ def _doubtful_notes(file: Path, table: "pd.DataFrame") -> list[str]:
         words = [cell for cell in table[PLATE] if cell.strip() and is_missing(cell)]
         if words:
             notes.append(
-                f"{PLATE} is {words[0]!r} in {len(words)} rows of {shown(file)}, which is taken "
-                "for the name of one plate; leave the cell empty where the plate is not known."
+                f"{PLATE} is {words[0]!r} in {counted(len(words), 'row')} of {shown(file)}, "
+                "which is taken for the name of one plate; leave the cell empty where the plate is "
+                "not known."
             )
     return notes
 
@@ -160,7 +161,7 @@ def _with_slashes(file: Path, paths: "pd.Series") -> "tuple[pd.Series, list[str]
     if not windows:
         return paths, []
     turned = {path: path.replace("\\", "/") for path in windows}
-    note = f"Read the backslashes in {len(windows)} paths of {shown(file)} as slashes."
+    note = f"Read the backslashes in {counted(len(windows), 'path')} of {shown(file)} as slashes."
     return paths.map(lambda path: turned.get(path, path)), [note]
 
 
@@ -284,7 +285,7 @@ def _check_against_store(
         )
     if whole_folder and not prefix and len(names) < len(store):
         raise DataError(
-            f"{shown(store.folder)} has {len(store)} images, but {shown(file)} names only "
+            f"{shown(store.folder)} has {counted(len(store))}, but {shown(file)} names only "
             f"{len(names)}; restore {file.name}, or pass it as the data set"
         )
 
@@ -303,7 +304,7 @@ def _refuse_repeats(file: Path, listed: set[str], repeats: Mapping[str, str]) ->
     twice = [paths for paths in rows.values() if len(paths) > 1]
     if twice:
         raise DataError(
-            f"{shown(file)} must name an image once, but links give {len(twice)} images several "
+            f"{shown(file)} must name an image once, but links give {counted(len(twice))} several "
             f"rows (first: {few(twice[0])}); keep one row of each"
         )
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from alloyk.errors import DataError
-from alloyk.files import few
+from alloyk.messages import few
 
 SPLITS = ("train", "val", "test")
 PLATE = "plate_id"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from alloyk.data.names import PLATE, SPLITS, plate_alike
 from alloyk.data.splits import group_cells, group_column, group_name
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import counted, few, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +24,7 @@ def link_notes(links_out: Sequence[str]) -> list[str]:
     if not links_out:
         return []
     return [
-        f"{len(links_out)} entries are links to outside the data set and were followed: "
-        f"{few(links_out)}."
+        f"Followed {counted(len(links_out), 'link')} to outside the data set: {few(links_out)}."
     ]
 
 
@@ -36,7 +34,7 @@ def repeat_notes(repeats: Mapping[str, str]) -> list[str]:
         return []
     first = min(repeats)
     return [
-        f"Left out {len(repeats)} images that links list a second time (first: {first} is "
+        f"Left out {counted(len(repeats))} that links list a second time (first: {first} is "
         f"{repeats[first]})."
     ]
 
@@ -47,8 +45,8 @@ def reference_notes(paths: Sequence[str]) -> list[str]:
     if not folders:
         return []
     return [
-        f"Left out {sum(folders.values())} images in {few(sorted(folders), 6)}: folders with such "
-        "names hold flat and dark frames, which belong to no class; rename them if they are "
+        f"Left out {counted(sum(folders.values()))} in {few(sorted(folders), 6)}: folders with "
+        "such names hold flat and dark frames, which belong to no class; rename them if they are "
         "classes."
     ]
 
@@ -92,8 +90,8 @@ def shared_group_notes(table: "pd.DataFrame", group_by: str | None) -> list[str]
             shared = len(sets[earlier] & sets[split])
             if shared:
                 notes.append(
-                    f"{shared} of the {len(sets[split])} groups in {split} (by {name}) are also "
-                    f"in {earlier}; results on {split} are optimistic."
+                    f"{split} shares {shared} of its {counted(len(sets[split]), 'group')} (by "
+                    f"{name}) with {earlier}; results on {split} are optimistic."
                 )
     return notes
 

@@ -19,9 +19,9 @@ from alloyk import __version__
 from alloyk.data.dataset import ImageDataset, load_dataset
 from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.files import few
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import read_image
 from alloyk.locks import locked_path
+from alloyk.messages import few, shown
 from alloyk.settings.data import DataSettings
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from alloyk.data.apportion import deal, deal_mixed_groups, deal_pure_groups
 from alloyk.data.names import PLATE, SPLITS, THICKNESS, column_called
 from alloyk.errors import DataError
 from alloyk.imaging import without_page
+from alloyk.messages import counted
 from alloyk.settings.data import RATIOS
 from alloyk.targets.cells import numbers_in
 
@@ -152,9 +153,9 @@ def _groups_in_column(table: "pd.DataFrame", name: str) -> "pd.Series":
     empty = column == ""
     if empty.any():
         raise DataError(
-            f"a split by {name} needs a value in every row, got none in {int(empty.sum())} rows "
-            f"(first: {table.loc[empty, 'path'].iloc[0]!r}); fill it in, or split image by "
-            'image with group_by="none"'
+            f"a split by {name} needs a value in every row, got none in "
+            f"{counted(int(empty.sum()), 'row')} (first: {table.loc[empty, 'path'].iloc[0]!r}); "
+            'fill it in, or split image by image with group_by="none"'
         )
     return column
 

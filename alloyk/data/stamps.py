@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloyk.errors import DataError
-from alloyk.imaging import image_files, image_stamp, raw_layout, shown
+from alloyk.imaging import image_files, image_stamp, raw_layout
 from alloyk.imaging.lab import HDF5_SUFFIXES
 from alloyk.imaging.opening import files_beside
+from alloyk.messages import shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from alloyk.csv_lines import csv_line
 from alloyk.errors import DataError
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import few, shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alloyk.errors import DataError
-from alloyk.imaging import is_image_file, is_image_name, shown
+from alloyk.imaging import is_image_file, is_image_name
+from alloyk.messages import shown
 
 # Left by operating systems and file servers, some with thumbnails in them; and the simulator's
 # flat and dark frames.

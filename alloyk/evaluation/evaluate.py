@@ -21,7 +21,8 @@ from alloyk.evaluation.figures import (
 )
 from alloyk.evaluation.text_report import describe, format_report
 from alloyk.files import files_together
-from alloyk.imaging import assume_files, shown
+from alloyk.imaging import assume_files
+from alloyk.messages import shown
 from alloyk.metrics import classification_metrics, regression_metrics
 from alloyk.metrics.bootstrap import RESAMPLES
 from alloyk.metrics.breakdown import (

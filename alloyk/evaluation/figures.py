@@ -10,7 +10,8 @@ from alloyk import plots
 from alloyk.alloys import display_name
 from alloyk.errors import DataError
 from alloyk.evaluation.text_report import describe
-from alloyk.imaging import image_exists, image_files, read_image, shown
+from alloyk.imaging import image_exists, image_files, read_image
+from alloyk.messages import shown
 from alloyk.metrics.breakdown import Breakdown
 from alloyk.metrics.calibration import reliability, with_temperature
 from alloyk.metrics.fold_spread import SUMMARY_METRICS

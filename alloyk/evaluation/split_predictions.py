@@ -13,10 +13,10 @@ from alloyk.evaluation.baselines import BASELINES
 from alloyk.evaluation.evaluate import stale_files, write_evaluation
 from alloyk.evaluation.text_report import OTHER_DATA
 from alloyk.files import files_together
-from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.backends import KerasBackend
 from alloyk.inference.metadata import refuse_channels
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_foreign_folder
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.alloys import display_name
-from alloyk.files import few
+from alloyk.messages import counted, few
 from alloyk.metrics.fold_spread import SUMMARY_METRICS, metric_at
 from alloyk.runs.facts import UNKNOWN_GROUPING
 from alloyk.runs.metrics import Interval, Metrics
@@ -24,10 +24,9 @@ def describe(predictions: Predictions, metrics: Metrics) -> str:
 
     For example `test split, 1,800 images of 300 plates, simulated`.
     """
-    images = f"{len(predictions):,} image{'s' if len(predictions) > 1 else ''}"
+    images = counted(len(predictions))
     if predictions.has_plates:
-        groups = metrics["resampling"]["groups"]
-        images += f" of {groups:,} plate{'s' if groups > 1 else ''}"
+        images += f" of {counted(metrics['resampling']['groups'], 'plate')}"
     parts = [metrics["evaluated"], images]
     return ", ".join([*parts, "simulated"] if metrics["simulated"] else parts)
 
@@ -136,7 +135,8 @@ def _references(metrics: Metrics) -> list[str]:
         lines += [
             "",
             "The reference ceiling is what an ideal classifier reaches under the simulator's own "
-            "model, on single images of plates that were not used in training.",
+            "model, from one image, or one sample of several channels, of a plate not used in "
+            "training.",
             *ceiling.get("notes", []),
         ]
         interval = metrics["confidence_intervals"].get("accuracy")

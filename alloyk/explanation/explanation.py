@@ -12,15 +12,9 @@ from alloyk.explanation.gradcam import AUTO, GradCAM, enlarged
 from alloyk.explanation.model_parts import OpenedClassifier, log_odds, open_classifier
 from alloyk.explanation.sanity import sanity_check
 from alloyk.explanation.shapley import GradientSHAP, PartitionSHAP
-from alloyk.imaging import (
-    NO_SETTINGS,
-    FileSettings,
-    PageChoice,
-    assume_files,
-    read_image,
-    shown,
-)
+from alloyk.imaging import NO_SETTINGS, FileSettings, PageChoice, assume_files, read_image
 from alloyk.inference.sources import as_items, refuse_channels, with_pages
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.run_data import is_run_data, open_other_data, open_run_data

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import Predictions
 from alloyk.runs.run_data import open_run_data

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.metadata import refuse_channels
+from alloyk.messages import shown
 from alloyk.preprocessing.strips import LARGE_PIXELS, looped
 
 # Excludes a class from a sum of powers: its power and gradient are 0 in float32.

@@ -16,8 +16,7 @@ from alloyk.errors import AlloykError, ConfigError
 from alloyk.explanation.explanation import Explanation
 from alloyk.explanation.gradcam import enlarged
 from alloyk.explanation.sanity import describe_sanity
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import few, shown
 from alloyk.plots.style import Axes
 from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.file_names import EXPLANATION, OVERVIEW

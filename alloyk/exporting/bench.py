@@ -11,11 +11,11 @@ from alloyk.exporting.device_script import DESCRIPTION, MODEL
 from alloyk.exporting.proof import PARITY, PROOF_SUFFIX, proof_folder
 from alloyk.exporting.subject import Subject, logger, open_subject
 from alloyk.files import size_of
-from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.backends import model_file
 from alloyk.inference.latency import Speed, measured_speed
 from alloyk.inference.novelty_fitting import evenly_spaced
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.json_file import read_json

@@ -109,18 +109,16 @@ def write_bundle(folder: Path, input_shape: tuple[int | None, ...]) -> None:
 
 
 def _readme(metadata: ModelMetadata, input_shape: tuple[int | None, ...]) -> str:
-    height, width, channels = input_shape
+    shape = "x".join(map(str, input_shape))
     thresholds = [
         f"| {rate:g} | {threshold:.6g} |" for rate, threshold in sorted(metadata.thresholds.items())
     ]
     table = "\n".join(["| error rate | probability |", "|---|---|", *thresholds])
     simulated = "\nIt was trained on simulated images.\n" if metadata.simulated else ""
-    plural = "s" if channels != 1 else ""
     return f"""# Classifier of radiographs
 
 It tells {", ".join(metadata.classes)} apart
-in one raw image of {height}x{width} pixels (height x width), {channels} channel{plural}. All
-preprocessing is inside the model.
+in one raw image of {shape} (height x width x channels). All preprocessing is inside the model.
 {simulated}
     pip install ai-edge-litert numpy pillow
     python predict.py IMAGE... > found.csv

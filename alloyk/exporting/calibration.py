@@ -12,8 +12,9 @@ from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.exporting.agreement import as_input
 from alloyk.files import sha256
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import read_image
 from alloyk.inference.novelty_fitting import evenly_spaced
+from alloyk.messages import shown
 
 IMAGES = 300
 """Images of one draw, if the training split has twice as many."""

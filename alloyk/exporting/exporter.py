@@ -21,7 +21,6 @@ from alloyk.exporting.quantization import Scheme
 from alloyk.exporting.result import Draws, ExportReport
 from alloyk.exporting.subject import Subject, logger, open_subject
 from alloyk.files import size_of, unfinished_path
-from alloyk.imaging import shown
 from alloyk.inference import Classifier, load
 from alloyk.inference.latency import measured_speed
 from alloyk.inference.metadata import (
@@ -31,6 +30,7 @@ from alloyk.inference.metadata import (
     write_metadata,
 )
 from alloyk.inference.novelty_file import write_detector
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_existing, refuse_run_file
 from alloyk.runs.fine_tuning import fine_tuning_command

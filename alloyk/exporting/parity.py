@@ -9,8 +9,8 @@ import numpy as np
 from alloyk.exporting.agreement import Agreement, Outputs, compare
 from alloyk.exporting.policy import POINTS, Policy
 from alloyk.exporting.subject import Subject
-from alloyk.imaging import shown
 from alloyk.inference import Classifier
+from alloyk.messages import shown
 from alloyk.metrics.calibration import log_loss, reliability
 from alloyk.metrics.intervals import upper_bound
 from alloyk.metrics.selective import ERROR_RATES, abstaining, abstention

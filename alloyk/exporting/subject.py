@@ -14,9 +14,10 @@ import numpy as np
 from alloyk.data import ImageDataset
 from alloyk.errors import ConfigError, DataError, ModelError
 from alloyk.exporting.agreement import Outputs, Shape, classify
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import read_image
 from alloyk.inference import Classifier, load
 from alloyk.inference.backends import KerasBackend
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import Predictions

@@ -3,6 +3,7 @@
 from alloyk.exporting.agreement import Agreement
 from alloyk.exporting.policy import POINTS
 from alloyk.exporting.result import Attempt, ExportReport
+from alloyk.messages import counted
 from alloyk.runs.folder import RunFolder
 
 MEGABYTE, MILLI = 1e6, 1e3
@@ -77,8 +78,9 @@ def _calibration(report: ExportReport) -> list[tuple[str, str]]:
         return [("calibration", "none: the ranges of fine-tuning")] if learned else []
     drawn, other = report.draws.calibration, report.draws.difference
     text = (
-        f"{len(drawn.of('A'))} training images; {len(drawn.of('B'))} others change "
-        f"{len(other.differing)} predictions, max |Δp| {other.max_difference:.1e}"
+        f"{counted(len(drawn.of('A')), 'training image')}; "
+        f"{counted(len(drawn.of('B')), 'other', 'change')} "
+        f"{counted(len(other.differing), 'prediction')}, max |Δp| {other.max_difference:.1e}"
     )
     return [("calibration", text)]
 
@@ -87,11 +89,12 @@ def _described(shape: tuple[int | None, ...]) -> str:
     height, width, channels = shape
     if height is None or width is None or channels is None:
         return f"raw images of any size, {channels or '1 or 3'} channels"
-    return f"one raw image of {height}x{width}, {channels} channel{'s' if channels > 1 else ''}"
+    return f"one raw image of {height}x{width}, {counted(channels, 'channel')}"
 
 
 def _recorded_row(recorded: Agreement | None) -> str:
     if recorded is None:
         return "not compared: missing, or of other images"
-    row = f"{len(recorded.differing)} predictions differ, max |Δp| {recorded.max_difference:.1e}"
+    differing = counted(len(recorded.differing), "prediction", "differ")
+    row = f"{differing}, max |Δp| {recorded.max_difference:.1e}"
     return row + "".join(f", |Δ {name}| {x:.1e}" for name, x in recorded.estimates.items())

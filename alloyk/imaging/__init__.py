@@ -25,7 +25,6 @@ from alloyk.imaging.described import (
     describe_files,
 )
 from alloyk.imaging.formats import IMAGE_SUFFIXES
-from alloyk.imaging.messages import shown
 from alloyk.imaging.opening import is_image_file, is_image_name
 from alloyk.imaging.pages import (
     Page,
@@ -76,7 +75,6 @@ __all__ = [
     "raw_layout",
     "read_image",
     "several",
-    "shown",
     "split_page",
     "without_page",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from alloyk.errors import DataError
 from alloyk.imaging.jpeg import Frame, Header, lacks_scans, with_filling
 from alloyk.imaging.limits import CUT_SHORT, refuse_bad_size
+from alloyk.messages import counted
 
 _END = b"\xff\xd9"
 _LS = 0xF7
@@ -45,8 +46,8 @@ def read(data: bytes, header: Header, frame: Frame) -> np.ndarray:
     lossy = frame.marker in _SEQUENTIAL and frame.depth == 12
     if frame.channels not in (1, 3) or not (lossy or frame.marker in (_LOSSLESS, _LS)):
         raise DataError(
-            f"its kind of JPEG (SOF{frame.marker - 0xC0}, {frame.depth} bit, {frame.channels} "
-            "channels) is not read; convert it to PNG or TIFF"
+            f"its kind of JPEG (SOF{frame.marker - 0xC0}, {frame.depth} bit, "
+            f"{counted(frame.channels, 'channel')}) is not read; convert it to PNG or TIFF"
         )
     try:
         if frame.marker == _LS:

@@ -14,7 +14,7 @@ from alloyk.imaging.contents import open_image_file
 from alloyk.imaging.formats import IMAGE_SUFFIXES, kind_of_file
 from alloyk.imaging.lab import HDF5_SUFFIXES
 from alloyk.imaging.limits import CUT_SHORT
-from alloyk.imaging.messages import shown
+from alloyk.messages import shown
 
 Result = TypeVar("Result")
 

@@ -15,9 +15,9 @@ from alloyk.imaging.channels import channel_files
 from alloyk.imaging.formats import Format, format_of
 from alloyk.imaging.gray import to_gray
 from alloyk.imaging.limits import unusable_values
-from alloyk.imaging.messages import shown
 from alloyk.imaging.opening import named, with_open_image
 from alloyk.imaging.pages import CHANNELS, Page, split_page
+from alloyk.messages import shown
 
 Result = TypeVar("Result")
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import DataError
-from alloyk.imaging.messages import shown
 from alloyk.imaging.records import OVERHEAD, content_of
+from alloyk.messages import shown
 
 SHARDS = "shards"
 DESCRIPTION = "shards.json"

@@ -11,7 +11,6 @@ import numpy as np
 
 from alloyk.errors import DataError
 from alloyk.imaging.contents import image_bytes, image_stamp
-from alloyk.imaging.messages import shown
 from alloyk.imaging.records import OVERHEAD, write_record
 from alloyk.imaging.store import (
     DESCRIPTION,
@@ -24,6 +23,7 @@ from alloyk.imaging.store import (
     index_digest,
     name_keys,
 )
+from alloyk.messages import shown
 
 MAX_SHARDS = 100_000
 _AHEAD = 32  # files are read together: shared storage takes milliseconds to open one

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.errors import AlloykError, ConfigError
-from alloyk.imaging import shown
 from alloyk.inference.metadata import ModelMetadata
 from alloyk.inference.results import UNCERTAIN, UNLIKE, Classification
+from alloyk.messages import shown
 
 
 def run_thresholds(model_file: Path) -> dict[float, float]:

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from alloyk.errors import ModelError, reason
-from alloyk.imaging import shown
 from alloyk.inference.members import ONNX_SUFFIX
 from alloyk.inference.metadata import SIGNATURE
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_file import has_detector
+from alloyk.messages import shown
 from alloyk.runtime.cores import available_cores
 from alloyk.runtime.native_output import held_output
 from alloyk.runtime.tensorflow import load_tensorflow

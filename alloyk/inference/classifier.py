@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import AlloykError, DataError, ModelError
-from alloyk.imaging import FileSettings, PageChoice, RawLayout, shown
+from alloyk.imaging import FileSettings, PageChoice, RawLayout
 from alloyk.imaging.gray import to_gray, with_channels
 from alloyk.inference.abstention import abstaining, run_thresholds, threshold_for
 from alloyk.inference.backends import BACKENDS, Backend, model_file
@@ -32,6 +32,7 @@ from alloyk.inference.sources import (
     with_pages,
 )
 from alloyk.inference.training_counts import UnlikeTraining
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.targets import LOGITS
 

@@ -13,10 +13,10 @@ from alloyk.imaging import (
     image_exists,
     is_image_file,
     several,
-    shown,
     split_page,
 )
 from alloyk.imaging.store import has_store, store_around, stored
+from alloyk.messages import shown
 
 STANDARD_INPUT = "-"
 

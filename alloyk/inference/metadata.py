@@ -9,8 +9,9 @@ from typing import Any
 from alloyk import __version__
 from alloyk.errors import DataError, ModelError
 from alloyk.errors import reason as shortened
-from alloyk.imaging import ChannelChoice, FileSettings, PageChoice, RawLayout, shown
+from alloyk.imaging import ChannelChoice, FileSettings, PageChoice, RawLayout
 from alloyk.inference.members import UNREADABLE, read_member, replace_member, write_member
+from alloyk.messages import shown
 from alloyk.targets import LOGITS
 
 MEMBER = "alloyk.json"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
 from alloyk.inference.backends import Backend
 from alloyk.inference.metadata import ModelMetadata
 from alloyk.inference.novelty import FEATURES, NoveltyDetector
+from alloyk.messages import shown
 
 
 def refuse_misfit(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import ModelError, reason
-from alloyk.imaging import shown
 from alloyk.inference.members import read_member, write_member
 from alloyk.inference.novelty import NoveltyDetector
 from alloyk.inference.raw_statistics import NAMES
+from alloyk.messages import shown
 
 MEMBER = "alloyk_novelty.npz"
 

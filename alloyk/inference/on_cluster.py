@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from alloyk.errors import ModelError
 from alloyk.files import sha256
-from alloyk.imaging import PageChoice, RawLayout, shown
+from alloyk.imaging import PageChoice, RawLayout
 from alloyk.inference import sources
 from alloyk.inference.abstention import threshold_for
 from alloyk.inference.classifier import Classifier, describe_model, load
@@ -24,6 +24,7 @@ from alloyk.inference.shards import ShardFolder, ShardRows, named_shards
 from alloyk.inference.tables import TABLES
 from alloyk.inference.training_counts import UnlikeTraining
 from alloyk.locks import locked_path
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Advance, Progress
 from alloyk.runtime.cores import available_cores
 from alloyk.runtime.ray_cluster import (

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from alloyk.errors import AlloykError
 from alloyk.inference.classifier import Stream
 from alloyk.inference.tables import Table
+from alloyk.messages import counted
 
 
 class Rows:
@@ -51,14 +52,13 @@ class Outcome(NamedTuple):
         """Raise AlloykError if no image could be classified: the table has no row to keep."""
         if self.errors == self.images:
             raise AlloykError(
-                f"none of the {self.images} images could be classified; the first: "
-                f"{self.first_error}"
+                f"none of {counted(self.images)} could be classified; the first: {self.first_error}"
             )
 
     def raise_if_any_failed(self) -> None:
         """Raise AlloykError if an image could not be classified."""
         if self.errors:
             raise AlloykError(
-                f"{self.errors} of {self.images} images could not be classified, see the column "
+                f"{self.errors} of {counted(self.images)} could not be classified, see the column "
                 f"error; the first: {self.first_error}"
             )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from alloyk.errors import ConfigError
 from alloyk.files import whole_file, writing
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.json_file import read_json, write_json
 from alloyk.runtime.ray_map import Shard
 

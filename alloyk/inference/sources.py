@@ -17,11 +17,11 @@ from alloyk.imaging import (
     page_count,
     page_paths,
     read_image,
-    shown,
     split_page,
 )
 from alloyk.imaging.limits import unusable_values
 from alloyk.imaging.pages import CHANNELS, names_channels
+from alloyk.messages import shown
 from alloyk.runtime.cores import available_cores
 
 # Limits on the images and pixels decoded together: memory is bounded by pixels, not by files

@@ -14,6 +14,7 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import read_image
 from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.inference.sources import Item
+from alloyk.messages import counted
 
 # Images of the training split that are measured, evenly spaced.
 MEASURED = 32
@@ -99,15 +100,15 @@ class UnlikeTraining:
         count, first = self._unlike
         if count:
             yield (
-                f"{_counted(count)} unlike the training images (column unlike, 1 or more; first: "
-                f"{first}); predictions of such images may be wrong"
+                f"{counted(count, verb='are')} unlike the training images (column unlike, 1 or "
+                f"more; first: {first}); predictions of such images may be wrong"
             )
 
     def count_notes(self) -> Iterator[str]:
         """Yield a sentence on images of another depth, and on those of another range."""
         for depth, (count, first) in self._other_depth.items():
             yield (
-                f"{_counted(count)} of depth {depth}, but the model was trained on "
+                f"{counted(count, verb='are')} of depth {depth}, but the model was trained on "
                 f"{' and '.join(self._depths)} ({first}); predictions may be wrong: give images "
                 "of the training depth"
             )
@@ -115,11 +116,7 @@ class UnlikeTraining:
         if count and self._brightest is not None:
             low, high = self._brightest
             yield (
-                f"{_counted(count)} beyond the range of training: the largest count "
+                f"{counted(count, verb='are')} beyond the range of training: the largest count "
                 f"of a training image was {low:g} to {high:g}, that of {name} is {highest:g}; "
                 "predictions may be wrong: check exposure and depth"
             )
-
-
-def _counted(count: int) -> str:
-    return "1 image is" if count == 1 else f"{count} images are"

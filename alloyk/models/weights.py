@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from alloyk.errors import AlloykError
+from alloyk.messages import counted
 from alloyk.models.applications import APPLICATIONS, MIN_SIDE
 from alloyk.models.estimate import is_estimate_layer
 
@@ -151,9 +152,9 @@ def _check_fit(backbone, arrays, *, origin, name):
     needed = {layer.name: _shapes(layer.weights) for layer in backbone.layers if layer.weights}
     found = {layer: _shapes(values) for layer, values in arrays.items() if not _of_head(layer)}
     if missing := [layer for layer in needed if layer not in found]:
-        problem = f"{len(missing)} layers are missing, first {missing[0]}"
+        problem = f"{counted(len(missing), 'layer', 'are')} missing, first {missing[0]}"
     elif extra := [layer for layer in found if layer not in needed]:
-        problem = f"{len(extra)} layers are unknown, first {extra[0]}"
+        problem = f"{counted(len(extra), 'layer', 'are')} unknown, first {extra[0]}"
     elif differing := [layer for layer in needed if needed[layer] != found[layer]]:
         layer = differing[0]
         problem = f"the shapes of layer {layer} must be {needed[layer]}, got {found[layer]}"

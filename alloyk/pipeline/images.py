@@ -16,8 +16,8 @@ import tensorflow as tf
 from alloyk import __version__
 from alloyk.errors import AlloykError
 from alloyk.files import whole_file
-from alloyk.imaging import shown
 from alloyk.locks import locked_path
+from alloyk.messages import shown
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 from alloyk.pipeline.reading import (
     AUTOTUNE,

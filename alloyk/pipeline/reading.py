@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from alloyk import errors
 from alloyk.errors import AlloykError
-from alloyk.imaging import image_bytes, plain_format, read_image, shown
+from alloyk.imaging import image_bytes, plain_format, read_image
 from alloyk.imaging.contents import open_image_file
+from alloyk.messages import shown
 from alloyk.pipeline.grouping import Grouping
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 from alloyk.runtime.cores import available_cores

@@ -17,13 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import (
-    assume_files,
-    is_image_file,
-    shown,
-    split_page,
-)
+from alloyk.imaging import assume_files, is_image_file, split_page
 from alloyk.imaging.described import file_settings
+from alloyk.messages import shown
 from alloyk.preprocessing.frame_means import DarkSignal, by_exposure, mean_of, size_of
 from alloyk.preprocessing.frame_sessions import of_nearest_session
 from alloyk.preprocessing.gain_curves import fit_gain_curves

@@ -9,8 +9,9 @@ import numpy as np
 
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import read_image
 from alloyk.imaging.times import parsed_time
+from alloyk.messages import shown
 from alloyk.preprocessing.flat_frames import load_flat_frames
 from alloyk.preprocessing.frame_means import is_same_time
 from alloyk.preprocessing.layers import build_preprocessing

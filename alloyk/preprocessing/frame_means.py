@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from alloyk.errors import AlloykError
-from alloyk.imaging import page_count, page_paths, read_image, shown, split_page
+from alloyk.imaging import page_count, page_paths, read_image, split_page
 from alloyk.imaging.gray import to_gray
 from alloyk.imaging.header import header_settings, page_settings
+from alloyk.messages import shown
 
 # Exposure times that differ by less than this fraction are one.
 _SAME_TIME = 1e-3

@@ -43,9 +43,9 @@ def reference_blocks(metrics: Metrics) -> list[Block]:
         for label, of_class in metrics["per_class"].items()
     ]
     notes = [
-        "The reference ceiling holds for single images of plates that were not used in training. "
-        "It belongs to the simulator's own, linearised model, and is printed even where a run is "
-        "above it.",
+        "The reference ceiling is for one image, or one sample of several channels, of a plate "
+        "that was not used in training. It belongs to the simulator's own, linearised model, and "
+        "is printed even where a run is above it.",
         *ceiling.get("notes", []),
     ]
     if interval and interval[0] > value + 2 * error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from alloyk.alloys import display_name
 from alloyk.evaluation.text_report import OTHER_DATA, describe_grouping, undefined_lines
+from alloyk.messages import counted
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.metrics import Metrics
@@ -95,7 +96,8 @@ def _few(metrics: Metrics) -> list[str]:
         found.append("Plates are not known: if images share a plate, the intervals are too narrow.")
     elif resampling["groups"] < FEW_PLATES:
         found.append(
-            f"The test images show {resampling['groups']} plates: intervals from so few are rough."
+            f"The test images show {counted(resampling['groups'], 'plate')}: intervals from so few "
+            "are rough."
         )
     rare = [
         f"{_name(label)} ({of_class['support']})"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alloyk.data import SPLITS
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.reporting.page import Block, Code, NameValues, Table
 from alloyk.runs.facts import UNKNOWN_GROUPING, Facts
 from alloyk.runs.folder import RunFolder

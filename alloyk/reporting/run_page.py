@@ -9,7 +9,7 @@ import numpy as np
 
 from alloyk.errors import ModelError
 from alloyk.evaluation.text_report import describe, describe_grouping
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.metrics.fold_spread import SUMMARY_METRICS, metric_at
 from alloyk.reporting import tables
 from alloyk.reporting.calibration import calibration_blocks, reference_blocks

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.errors import AlloykError
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import counted, few, shown
 from alloyk.reporting.page import Block, Code, NameValues, Text
 from alloyk.reporting.search_data import SearchData, shown_value
 from alloyk.runs.lineage import Lineage
@@ -27,8 +26,8 @@ def best_blocks(data: SearchData) -> list[Block]:
         blocks.append(
             Text(
                 [
-                    f"{len(data.tied):,} other trial{'s' * (len(data.tied) != 1)} cannot be told "
-                    f"apart from it on the validation images: {few(data.tied, 10)}."
+                    f"{counted(len(data.tied), 'other trial')} cannot be told apart from it "
+                    f"on the validation images: {few(data.tied, 10)}."
                 ]
             )
         )

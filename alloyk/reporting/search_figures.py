@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from alloyk.messages import counted
 from alloyk.metrics.certainty import metric_of
 from alloyk.metrics.importance import importance_of
 from alloyk.plots.hyperparameters import plot_parallel_coordinates, plot_slice
@@ -76,7 +77,7 @@ def _over_trials(data: SearchData) -> Picture:
     lost = len(data.trials) - len(data.finished)
     alt = (
         f"{data.monitor} of {len(data.finished):,} finished trials; the best is {best.result:.4f} "
-        f"in trial {best.name}. {lost:,} trials have no result."
+        f"in trial {best.name}. {counted(lost, 'trial', 'have')} no result."
     )
     return Picture("Objective over trials", alt, png_of(ax))
 
@@ -182,7 +183,7 @@ def slice_blocks(data: SearchData) -> list[Block]:
         having = np.isfinite(one.values)
         if not having.any():
             continue
-        subtitle = f"{having.sum():,} trial{'s' * int(having.sum() != 1)}"
+        subtitle = counted(int(having.sum()), "trial")
         if one.condition:
             subtitle = f"{subtitle}, only if {one.condition}"
         short = subtitle if len(subtitle) < 62 else f"{subtitle[:61]}…"

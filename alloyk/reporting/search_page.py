@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import counted, few, shown
 from alloyk.metrics.certainty import metric_of
 from alloyk.reporting.page import (
     Block,
@@ -55,8 +54,8 @@ def search_page(folder: SearchFolder) -> Page:
     name = folder.path.resolve().name
     return Page(
         title=f"Search: {name}",
-        lead=f"{kind} over {keys} hyperparameter{'s' * (keys != 1)}: "
-        f"{counted(data)}. {_objective(data)}The test split was not used.",
+        lead=f"{kind} over {counted(keys, 'hyperparameter')}: "
+        f"{_trials_by_state(data)}. {_objective(data)}The test split was not used.",
         simulated=simulated,
         tiles=tiles(data),
         sections=[
@@ -80,12 +79,11 @@ def _objective(data: SearchData) -> str:
     return f"The objective is the mean over {folds} folds of the training and validation images. "
 
 
-def counted(data: SearchData) -> str:
+def _trials_by_state(data: SearchData) -> str:
     """The number of trials, and how many have each state."""
     states = Counter(one.state for one in data.done.values())
     parts = [f"{n:,} {state}" for state, n in states.most_common()]
-    many = len(data.trials)
-    return f"{many:,} trial{'s' * (many != 1)}" + (f" ({', '.join(parts)})" if parts else "")
+    return counted(len(data.trials), "trial") + (f" ({', '.join(parts)})" if parts else "")
 
 
 def tiles(data: SearchData) -> list[tuple[str, str, str]]:
@@ -135,7 +133,7 @@ def trial_table(data: SearchData) -> Table:
                "seconds")  # fmt: skip
     many = len(data.trials)
     return Table(
-        f"{many:,} trial{'s' * (many != 1)}, the best first; those without a result at the end",
+        f"{counted(many, 'trial')}, the best first; those without a result at the end",
         columns,
         [_row(data, trial, parameters) for trial in [*data.best_first, *rest]],
         closed=many > MAX_OPEN,

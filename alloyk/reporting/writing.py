@@ -5,7 +5,7 @@ from pathlib import Path
 from alloyk.comparison.output import COMPARISON
 from alloyk.errors import ConfigError, ModelError
 from alloyk.files import whole_file
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.reporting.comparison import comparison_page
 from alloyk.reporting.page import Page, render
 from alloyk.reporting.run_page import run_page

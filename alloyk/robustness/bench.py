@@ -10,10 +10,11 @@ import numpy as np
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.files import files_together
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import read_image
 from alloyk.imaging.gray import to_gray
 from alloyk.inference import Classifier, load
 from alloyk.inference.metadata import read_metadata, refuse_channels
+from alloyk.messages import shown
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.robustness.kinds import KINDS, Kind

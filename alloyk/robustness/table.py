@@ -9,8 +9,8 @@ import numpy as np
 
 from alloyk.errors import DataError
 from alloyk.files import write_csv
-from alloyk.imaging import shown
 from alloyk.inference.novelty import FALSE_ALARMS
+from alloyk.messages import shown
 from alloyk.metrics.selective import CONFIDENT
 from alloyk.plots.style import in_house_style, new_axes, save_figure
 

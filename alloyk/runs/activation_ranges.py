@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.json_file import read_json, write_json
 
 

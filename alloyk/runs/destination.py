@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from alloyk.errors import ConfigError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.folder import RunFolder, owner_of
 
 HEAD_BYTES = 1 << 16

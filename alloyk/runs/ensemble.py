@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 
 
 @dataclass(frozen=True)

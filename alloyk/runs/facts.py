@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.metrics import Ceiling
 
 UNKNOWN_GROUPING = "unknown"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.folder import RunFolder
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from alloyk.errors import ModelError
 from alloyk.files import whole_file
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.activation_ranges import ActivationRange, read_activation_ranges
 from alloyk.runs.ensemble import Ensemble
 from alloyk.runs.facts import Facts

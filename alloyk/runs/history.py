@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from alloyk.csv_lines import line_of_row
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.metrics import TrainMetrics
 
 Column = npt.NDArray[np.float64]

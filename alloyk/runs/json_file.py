@@ -7,7 +7,7 @@ from typing import Any
 
 from alloyk.errors import ModelError
 from alloyk.files import whole_file
-from alloyk.imaging import shown
+from alloyk.messages import shown
 
 
 def read_json(path: Path) -> dict[str, Any]:

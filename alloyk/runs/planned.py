@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from alloyk.errors import ModelError
 from alloyk.files import whole_file
-from alloyk.imaging import shown
+from alloyk.messages import shown
 
 
 class Planned(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from alloyk.csv_lines import line_of_row
 from alloyk.data.text_table import TextColumns
 from alloyk.errors import ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.targets.estimates import UNLIKE, number_or_nan
 
 Columns = Mapping[str, Sequence[str]]

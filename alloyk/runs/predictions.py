@@ -12,7 +12,7 @@ import numpy as np
 from alloyk.csv_lines import line_of_row
 from alloyk.errors import DataError, ModelError
 from alloyk.files import write_csv
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.notebook import html_table
 from alloyk.runs.prediction_columns import KEY_COLUMNS as KEY_COLUMNS
 from alloyk.runs.prediction_columns import (

@@ -17,8 +17,7 @@ from alloyk.data.dataset import read_record, read_table
 from alloyk.data.notes import shared_group_notes, taken_notes
 from alloyk.data.source import data_path, open_dataset, skipped_notes, without_unreadable
 from alloyk.errors import DataError, ModelError
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import counted, few, shown
 from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.split_record import SKIPPED, SplitRecord, image_digests
@@ -271,14 +270,14 @@ def _change_notes(
     missing = record.used.index.difference(list(table["path"]), sort=False)
     relabelled = table["label"] != record.table.loc[table["path"], "label"].to_numpy()
     changes = {
-        "were added after training and are left out": added,
-        "of the training are missing": missing,
-        "have another label than in training": table.loc[relabelled, "path"],
-        "now have another split than in training, which is kept": moved,
+        ("were", "added after training and left out"): added,
+        ("are", "missing since training"): missing,
+        ("have", "another label than in training"): table.loc[relabelled, "path"],
+        ("have", "another split now than in training, which is kept"): moved,
     }
     return [
-        f"{len(paths)} images {what}: {few(paths)}."
-        for what, paths in changes.items()
+        f"{counted(len(paths), verb=verb)} {what}: {few(paths)}."
+        for (verb, what), paths in changes.items()
         if paths is not None and len(paths)
     ]
 

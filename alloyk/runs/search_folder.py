@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.errors import ConfigError, ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.json_file import read_json
 from alloyk.runs.planned import Planned, recorded_plan
 from alloyk.runs.search_records import SEARCH_FILE, Trial, TrialRecords

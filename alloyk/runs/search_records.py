@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from alloyk.errors import AlloykError, ModelError
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.json_file import read_json, write_json
 
 SEARCH_FILE = "search.json"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alloyk.errors import ModelError
-from alloyk.imaging import ChannelChoice, PageChoice, RawLayout, shown
+from alloyk.imaging import ChannelChoice, PageChoice, RawLayout
+from alloyk.messages import shown
 from alloyk.settings.data import RATIOS, DataSettings
 
 _T = TypeVar("_T")

@@ -16,7 +16,8 @@ from alloyk.data import PLATE, SPLITS, ImageDataset
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.errors import ModelError
 from alloyk.files import whole_file
-from alloyk.imaging import image_files, open_image_file, shown
+from alloyk.imaging import image_files, open_image_file
+from alloyk.messages import shown
 
 if TYPE_CHECKING:
     import pandas as pd

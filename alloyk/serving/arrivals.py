@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alloyk.errors import DataError
-from alloyk.imaging import is_image_file, is_image_name, shown
+from alloyk.imaging import is_image_file, is_image_name
+from alloyk.messages import shown
 
 SETTLE_S = 2.0
 """Seconds without a change after which a file counts as complete."""

@@ -16,9 +16,9 @@ from types import TracebackType
 from alloyk.csv_lines import csv_line
 from alloyk.errors import ConfigError, DataError, reason
 from alloyk.files import sync_folder, writing
-from alloyk.imaging import shown
 from alloyk.inference.tables import json_line
 from alloyk.locks import locked_path
+from alloyk.messages import shown
 
 logger = logging.getLogger(__name__)
 

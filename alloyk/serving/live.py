@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.serving.arrivals import PATIENCE_S, POLL_S, SETTLE_S, Arrival, Arrivals
 from alloyk.serving.limits import BusyError
 

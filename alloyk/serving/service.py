@@ -12,12 +12,13 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.errors import AlloykError, ConfigError, DataError
-from alloyk.imaging import assume_files, decoded_pixels, image_size, read_image, shown
+from alloyk.imaging import assume_files, decoded_pixels, image_size, read_image
 from alloyk.inference import Classifier
 from alloyk.inference.abstention import abstaining, threshold_for
 from alloyk.inference.sources import Item
 from alloyk.inference.tables import objects
 from alloyk.inference.training_counts import UnlikeTraining
+from alloyk.messages import shown
 from alloyk.runtime.cores import available_cores
 from alloyk.serving.batching import Batches
 from alloyk.serving.budget import Budget

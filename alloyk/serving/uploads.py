@@ -11,8 +11,8 @@ from alloyk.imaging import (
     image_size,
     page_count,
     read_image,
-    shown,
 )
+from alloyk.messages import shown
 
 FORMATS = frozenset({"png", "jpeg", "bmp", "tiff", "dicom", "npy"})
 """Accepted formats. HDF5 may refer to other files of the server; raw files need a sidecar."""

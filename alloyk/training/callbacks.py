@@ -11,7 +11,8 @@ from pathlib import Path
 import keras
 
 from alloyk.errors import AlloykError
-from alloyk.files import few, whole_file, writing
+from alloyk.files import whole_file, writing
+from alloyk.messages import few
 from alloyk.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)

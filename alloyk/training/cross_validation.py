@@ -19,8 +19,8 @@ from alloyk.data.source import open_dataset
 from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import whole_file
-from alloyk.imaging import shown
 from alloyk.locks import is_empty, locked_folder
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder

@@ -16,10 +16,11 @@ from alloyk.data.sameness import sample_digest
 from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import whole_file, writing
-from alloyk.imaging import several, shown
+from alloyk.imaging import several
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_fitting import with_threshold
 from alloyk.locks import LOCK_FILE, is_empty, locked_folder
+from alloyk.messages import shown
 from alloyk.models.pooled import with_features
 from alloyk.models.quantization_aware import activation_ranges_of
 from alloyk.preprocessing.for_dataset import preprocessing_for

@@ -11,7 +11,7 @@ import tensorflow as tf
 from alloyk import pipeline
 from alloyk.config.sections import TrainConfig
 from alloyk.errors import AlloykError, ConfigError
-from alloyk.files import few
+from alloyk.messages import few
 from alloyk.runtime.cluster import VARIABLE, Cluster, cluster_from_environment
 from alloyk.runtime.peers import Peers
 from alloyk.training.multi_worker import refuse_untested_keras, started_strategy

@@ -18,9 +18,9 @@ from typing import Any
 
 from alloyk.config import write_config
 from alloyk.errors import AlloykError, ConfigError
-from alloyk.files import few, whole_file, write_csv
-from alloyk.imaging import shown
+from alloyk.files import whole_file, write_csv
 from alloyk.locks import is_empty
+from alloyk.messages import few, shown
 from alloyk.metrics.certainty import Certainty, metric_of, trial_certainties
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_in_data

@@ -13,7 +13,7 @@ from alloyk.errors import AlloykError, ConfigError, ModelError
 from alloyk.evaluation import evaluate_run
 from alloyk.evaluation.ceiling import recorded_ceiling
 from alloyk.files import unfinished_path
-from alloyk.imaging import shown
+from alloyk.messages import shown
 from alloyk.runs.destination import refuse_other_run
 from alloyk.runs.ensemble import Ensemble, Member
 from alloyk.runs.facts import Facts

@@ -123,8 +123,8 @@ def test_a_split_by_image_of_known_plates_is_said_now_and_later(runner, tmp_path
     refused(runner, "--group-by none", source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     result = run(runner, source, tmp_path / "out", "--group-by", "none")
-    assert "groups in test (by plate_id) are also in train" in result.stderr
-    assert any("also in train" in note for note in load_dataset(tmp_path / "out").notes)
+    assert "groups (by plate_id) with train" in result.stderr
+    assert any("with train" in note for note in load_dataset(tmp_path / "out").notes)
 
 
 def test_a_regular_expression_groups(runner, tmp_path):
@@ -169,7 +169,7 @@ def test_a_finished_move_names_images_added_since(runner, tmp_path, place):
     run(runner, source, out, "--mode", "move")
     assert "nothing is left to move" in run(runner, source, out, "--mode", "move").stdout
     make(source, {"1050/new.png": "new"})
-    message = f"has this split already, but 1 images of {source} are not in it (1050/new.png)"
+    message = f"has this split already, but lacks 1 image of {source} (1050/new.png)"
     refused(runner, message, source, out, "--mode", "move")
     assert images(source)["1050/new.png"] == "new"
 

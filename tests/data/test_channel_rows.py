@@ -29,7 +29,7 @@ def test_rows_of_a_plate_become_one_sample_in_the_order_of_the_values():
     assert found["path"].tolist() == ["a/1_40.png|1_50.png", "b/2_40.png|2_50.png"]
     assert found["label"].tolist() == ["a", "b"]
     assert found["kv"].tolist() == ["40.0|50", "40|50,0"]
-    assert notes == ["1 images with kv 60 match no channel and were left out."]
+    assert notes == ["Left out 1 image with kv 60, which no channel has."]
 
 
 def test_one_value_takes_its_images_alone():

@@ -176,7 +176,7 @@ def test_the_configuration_names_a_fold_or_a_condition(data):
 
 def test_plates_on_both_sides_of_a_condition_are_noted(data):
     notes = " ".join(load_dataset(data, leave_out=("tube_voltage_kvp", "55.0")).notes)
-    assert re.search(r"\d+ of the 36 groups in test \(by plate_id\) are also in train", notes)
+    assert re.search(r"test shares \d+ of its 36 groups \(by plate_id\) with train", notes)
 
 
 @pytest.mark.parametrize(

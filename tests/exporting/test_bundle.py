@@ -239,7 +239,7 @@ def test_every_file_has_its_checksum_and_a_changed_one_is_refused(
 def test_the_readme_and_the_description_name_classes_and_thresholds(bundle):
     text = (bundle / "README.md").read_text()
     assert "1050, 2017, steel" in text
-    assert "40x48 pixels" in text
+    assert "40x48x1 (height x width x channels)" in text
     assert "| 0.05 | 0.6 |" in text
     described = json.loads((bundle / "model.json").read_text())
     assert described["thresholds"] == {"0.05": 0.6, "0.02": 0.9}

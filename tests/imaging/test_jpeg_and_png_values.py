@@ -260,5 +260,5 @@ def test_jpeg_with_its_height_behind_the_pixels_is_read():
 
 def test_a_kind_of_jpeg_that_is_not_read_is_named():
     data = jpeg_bytes(GRAY).replace(b"\xff\xc0", b"\xff\xc5")
-    with pytest.raises(AlloykError, match=r"\(SOF5, 8 bit, 1 channels\) is not read; convert it"):
+    with pytest.raises(AlloykError, match=r"\(SOF5, 8 bit, 1 channel\) is not read; convert it"):
         read_image(data)

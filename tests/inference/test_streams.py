@@ -136,7 +136,7 @@ def test_without_one_good_image_nothing_is_written(tmp_path, model, runner):
     for more in ([], ["--output", str(out)]):
         done = runner.invoke(main, ["predict", str(model), *paths, *more])
         assert (done.exit_code, done.stdout) == (1, "")
-        assert "none of the 40 images could be classified; the first: cannot read" in done.stderr
+        assert "none of 40 images could be classified; the first: cannot read" in done.stderr
     assert not out.exists()
 
 

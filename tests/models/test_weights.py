@@ -123,7 +123,7 @@ def change(tensors, how):
     ("how", "message"),
     [
         ("missing", r"the shapes of layer layer3\.1\.bn2 must be .*, got "),
-        ("extra", r"1 layers are unknown, first layer4\.2\.conv1\.weight"),
+        ("extra", r"1 layer is unknown, first layer4\.2\.conv1\.weight"),
         ("shape", r"conv1 must be \[\(7, 7, 3, 64\)\], got \[\(7, 7, 1, 64\)\]"),
     ],
 )

@@ -155,10 +155,10 @@ def test_a_grown_data_set_keeps_its_test_images_and_none_that_taught(data, tmp_p
     assert set(again.split("test")["path"]) == before
     pd.testing.assert_frame_equal(again.table, dataset.table, check_dtype=False)
     assert [note for note in again.notes if note not in dataset.notes] == [
-        "40 images were added after training and are left out: "
+        "40 images were added after training and left out: "
         "1050/30a.png, 1050/30b.png, 1050/32a.png and 37 more."
         if data.is_dir()
-        else "40 images were added after training and are left out: "
+        else "40 images were added after training and left out: "
         "1050/30a.png, 1050/30b.png, 2017/31a.png and 37 more."
     ]
 
@@ -181,7 +181,7 @@ def test_a_split_column_that_was_edited_moves_no_image(tmp_path):
     again = open_run_data(run)
     pd.testing.assert_frame_equal(again.table, dataset.table, check_dtype=False)
     assert again.notes == (
-        "2 images now have another split than in training, which is kept: "
+        "2 images have another split now than in training, which is kept: "
         "1050/00a.png, 1050/00b.png.",
     )
 
@@ -197,7 +197,7 @@ def test_a_corrected_label_is_taken_and_said(tmp_path):
     table.to_csv(root / "manifest.csv", index=False)
     again = open_run_data(run)
     assert again.split("test")["label"][0] == other
-    assert again.notes == (f"1 images have another label than in training: {path}.",)
+    assert again.notes == (f"1 image has another label than in training: {path}.",)
 
 
 def remove(data, path):
@@ -212,7 +212,7 @@ def test_a_missing_test_image_stops_and_a_missing_training_image_is_said(data, t
     taught, tested = dataset.split("train")["path"][0], dataset.split("test")["path"][0]
     remove(data, taught)
     again = open_run_data(run)
-    assert again.notes[-1] == f"1 images of the training are missing: {taught}."
+    assert again.notes[-1] == f"1 image is missing since training: {taught}."
     assert len(again.split("train")) == len(dataset.split("train")) - 1
     remove(data, tested)
     n = len(dataset.split("test"))
@@ -403,7 +403,7 @@ def test_an_evaluation_judges_the_test_images_of_the_training_or_none(trained, t
     after = read_predictions(trained / "predictions.csv").table["path"]
     assert list(after) == list(before)
     report = (trained / "report.txt").read_text()
-    assert "1 images were added after training and are left out: test/1050/later.png." in report
+    assert "1 image was added after training and left out: test/1050/later.png." in report
 
     kept = (trained / "predictions.csv").read_bytes()
     Image.fromarray(raw_image(100)).save(tmp_path / "three" / before[0])

@@ -14,9 +14,9 @@ from alloyk.data.reorganize.plan import SplitPlan, plan_to_json
 from alloyk.data.text_table import lines_of_table
 from alloyk.errors import DataError
 from alloyk.files import unfinished_path
-from alloyk.imaging import shown
 from alloyk.imaging.raw import SIDECAR, SIDECAR_FOLDERS, sidecar_layout
 from alloyk.imaging.store_writing import write_store
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Advance, Progress
 
 _RECIPE = "simulation.yaml"

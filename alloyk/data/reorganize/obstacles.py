@@ -6,9 +6,9 @@ from pathlib import Path
 from alloyk.data import journal
 from alloyk.data.tree import find_images, inside
 from alloyk.errors import DataError
-from alloyk.files import few
-from alloyk.imaging import shown, split_page
+from alloyk.imaging import split_page
 from alloyk.imaging.opening import files_beside
+from alloyk.messages import counted, few, shown
 
 
 def refuse_places(root: Path, target: Path, mode: str, paths: list[str]) -> None:
@@ -48,8 +48,8 @@ def _refuse_pages(root: Path, paths: list[str]) -> None:
     pages = [path for path in paths if split_page(root / path)[1] is not None]
     if pages:
         raise DataError(
-            f"{len(pages)} rows name a page of a file ({few(pages)}), and only whole files can go "
-            "into folders; use --mode manifest"
+            f"{counted(len(pages), 'row', 'name')} a page of a file ({few(pages)}), and only whole "
+            "files can go into folders; use --mode manifest"
         )
 
 
@@ -88,6 +88,6 @@ def _refuse_links(root: Path, paths: list[str]) -> None:
     links += [path for path, kept in find_images(root).repeats.items() if kept in moved]
     if links:
         raise DataError(
-            f"{len(links)} entries of {shown(root)} are links ({few(links)}), and moving a link "
+            f"{shown(root)} has {counted(len(links), 'link')} ({few(links)}), and moving a link "
             "breaks it; use --mode copy or --mode link"
         )

@@ -20,8 +20,7 @@ from alloyk.data.splits import checked_ratios, group_name, split_table
 from alloyk.data.text_table import parse_text_table, text_of_table
 from alloyk.data.tree import find_images, inside
 from alloyk.errors import DataError
-from alloyk.files import few
-from alloyk.imaging import shown
+from alloyk.messages import counted, few, shown
 from alloyk.settings.data import RATIOS
 
 if TYPE_CHECKING:
@@ -294,8 +293,9 @@ def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
         added = [path for path in added if path.split("/")[0] not in SPLITS or "/" not in path]
     if added:
         raise DataError(
-            f"{shown(target)} has this split already, but {len(added)} images of {shown(source)} "
-            f"are not in it ({few(added)}); move them into its split folders, or name another OUT"
+            f"{shown(target)} has this split already, but lacks "
+            f"{counted(len(added))} of {shown(source)} ({few(added)}); move new images into its "
+            "split folders, or name another OUT"
         )
     empty = pd.DataFrame(columns=["path", "split"], dtype=object)
     return SplitPlan(root, target, "move", earlier, empty, [], None, finished=True)

@@ -12,8 +12,9 @@ import numpy as np
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.evaluation.baselines.noise_statistics import MIN_SIDE, noise_features
-from alloyk.imaging import read_image, shown
+from alloyk.imaging import read_image
 from alloyk.inference.wedge_curve import wedge_curve
+from alloyk.messages import shown
 from alloyk.pipeline import keep_images
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.predictions import write_predictions

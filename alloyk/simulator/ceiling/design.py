@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.errors import ConfigError
+from alloyk.messages import counted
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.simulator.ceiling.reference import Ceiling, reference_ceiling
 from alloyk.simulator.physics.beam import Beam
@@ -209,8 +210,7 @@ def verdict(plan: Plan) -> str:
     if best.gain <= 2 * best.gain_error:
         return f"{line}. This is within the Monte Carlo error: no reason to change the set-up."
     if others := len(equals) - 1:
-        are = "other set-up is" if others == 1 else "other set-ups are"
-        line += f". {others} {are} as good within the Monte Carlo error"
+        line += f". {counted(others, 'other set-up', 'are')} as good within the Monte Carlo error"
     return f"{line}."
 
 
