@@ -251,6 +251,7 @@ def main() -> None:
 
 def write(run, dataset, train, val, chosen, numbers) -> None:
     """Put a detector into the run's `model.keras`, fitted as training fits it."""
+    from alloyk.inference.measuring import read_curves, read_measurements, read_statistics
     from alloyk.inference.novelty_file import write_detector
     from alloyk.inference.novelty_fitting import (
         MAX_CURVES,
@@ -259,7 +260,6 @@ def write(run, dataset, train, val, chosen, numbers) -> None:
         with_threshold,
     )
     from alloyk.models.pooled import COARSE_SIDE
-    from alloyk.training.predicting import read_curves, read_measurements, read_statistics
 
     paths, val_paths = dataset.paths("train"), dataset.paths("val")
     raw = read_statistics([paths[n] for n in chosen])

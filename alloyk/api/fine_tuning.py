@@ -66,10 +66,8 @@ def fine_tuning_config(run: str | Path, overrides: Mapping[str, Any]) -> "Config
 
 def _refuse_another_network(overrides: Mapping[str, Any]) -> None:
     """Raise ConfigError for a setting that must be that of the source run."""
-    kept = ("model", "preprocess")
-    for section in kept:
-        changed = set(overrides.get(section) or {}) - {"dropout"}
-        if changed:
+    for section in ("model", "preprocess"):
+        if changed := overrides.get(section):
             raise ConfigError(
                 f"{section}.{sorted(changed)[0]} must be that of the run to fine-tune; omit it"
             )

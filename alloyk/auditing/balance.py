@@ -1,5 +1,6 @@
 """Findings about classes: too small, imbalanced, missing from a split, similar names."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -121,14 +122,22 @@ def _listed(classes: dict[str, int]) -> str:
     return few((f"{name} ({count})" for name, count in classes.items()), 6)
 
 
+# Punctuation, but for a sign at the end and the point or comma in a number.
+_WITHOUT_MEANING = re.compile(r"(?<=\d)[.,](?!\d)|(?<!\d)[.,]|-(?=.)|[^\w.,+-]")
+
+
 def alike_labels(audited: Audited) -> Iterator[Finding]:
-    """Labels that differ only in case, spaces or hyphens."""
+    """Labels that differ only in case, spaces or punctuation.
+
+    A sign at the end and the point or comma of a number count: `A+` and `A-` differ, as do `1.5`
+    and `15`.
+    """
     labels = audited.labels
     if labels is None:
         return
     spellings: dict[str, list[str]] = {}
     for label in sorted(set(labels)):
-        plain = "".join(letter for letter in label.casefold() if letter.isalnum())
+        plain = _WITHOUT_MEANING.sub("", label.casefold().replace("_", " "))
         spellings.setdefault(plain or label, []).append(label)
     doubled = [names for names in spellings.values() if len(names) > 1]
     if doubled:

@@ -105,7 +105,7 @@ def shared_series(audited: Audited) -> Iterator[Finding]:
     splits = audited.splits
     if splits is None or not audited.series_reliable:
         return
-    noun, plural = ("plate", "plates") if audited.series_name == PLATE else ("series", "series")
+    noun = "plate" if audited.series_name == PLATE else "series"
     for earlier, later in SPLIT_PAIRS:
         known = audited.series != ""
         shared = sorted(
@@ -119,8 +119,9 @@ def shared_series(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             f"shared-{noun}",
             FIX,
-            f"Of the {total:,} {plural} in {later} (by {audited.series_name}), {len(shared):,} are "
-            f"in {earlier} too, with {counted(int(rows.sum()))} of {later}: {few(shared, 5)}.",
+            f"{later} shares {len(shared):,} of its {counted(total, noun)} (by "
+            f"{audited.series_name}) with {earlier}: {few(shared, 5)}, with "
+            f"{counted(int(rows.sum()))} of {later}.",
             f"Split again by group: `alloyk split SRC OUT --group-by {_group_by(audited)}`. A "
             f"network recognises a {noun} from training, so the metrics of {later} measure "
             "memorisation.",

@@ -180,14 +180,14 @@ SHORTCUT_CHECKS = (shortcuts, equalization)
 
 
 def _chosen(audited: Audited, most: int) -> _Rows | None:
-    """Readable, labelled images, drawn at random if there are many; None if too few."""
+    """Readable, labelled images, some of each class if there are many; None if too few."""
     import pandas as pd
 
     if audited.labels is None:
         return None
     rows = np.flatnonzero(audited.scan.readable)
     if len(rows) > most:
-        rows = np.sort(np.random.default_rng(SEED).choice(rows, most, replace=False))
+        rows = _drawn(rows, audited.labels[rows], most)
     labels, names = pd.factorize(audited.labels[rows], sort=True)
     if len(names) < 2 or np.bincount(labels).min() < MIN_PER_CLASS:
         return None
@@ -201,6 +201,14 @@ def _chosen(audited: Audited, most: int) -> _Rows | None:
     chance = 1 / len(names)
     size = len(names) * _fewest_groups(labels, groups)
     return _Rows(rows, labels, groups, chance, float(np.sqrt(chance * (1 - chance) / size)))
+
+
+def _drawn(rows: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """At most equally many rows of each class, so that rare classes keep theirs."""
+    rng = np.random.default_rng(SEED)
+    of_classes = [rows[labels == label] for label in sorted(set(labels))]
+    share = most // len(of_classes)
+    return np.sort(np.concatenate([rng.permutation(some)[:share] for some in of_classes]))
 
 
 def _fewest_groups(labels, groups) -> int:

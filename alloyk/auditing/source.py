@@ -13,6 +13,7 @@ from alloyk.data.names import split_called
 from alloyk.data.notes import reference_notes, repeat_notes, split_notes
 from alloyk.data.reorganize.plan import read_source
 from alloyk.data.rows import image_rows
+from alloyk.data.splits import group_cells
 from alloyk.data.tree import find_images
 from alloyk.errors import AlloykError
 from alloyk.imaging import PageChoice, RawLayout, without_page
@@ -84,11 +85,11 @@ def series_of(table: "pd.DataFrame", series: str | None) -> tuple[np.ndarray, st
     Raises:
         AlloykError: The regular expression is wrong, or does not match every file name.
     """
-    groups = group_column(table, series)
-    if series is not None and groups is not None:
+    column = PLATE if series is None else series
+    if column in table.columns:
+        return group_cells(table[column]).to_numpy(dtype=object), column, True
+    if series is not None and (groups := group_column(table, series)) is not None:
         return groups.to_numpy(dtype=object), series, True
-    if PLATE in table.columns:
-        return table[PLATE].astype(str).to_numpy(dtype=object), PLATE, True
     pattern = re.compile(NAME_BEFORE_LAST)
     matches = [pattern.match(without_page(path.rpartition("/")[2])) for path in table["path"]]
     found = np.array([match.group(1) if match else "" for match in matches], dtype=object)

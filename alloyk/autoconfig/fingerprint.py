@@ -125,7 +125,7 @@ def fingerprint_of(dataset: ImageDataset, progress: Progress = NO_PROGRESS) -> F
     scene = common_scene(audited)
     sure = scene.sure if scene else np.zeros(1, bool)
     other = (scene.turn != scene.usual)[sure] if scene else np.zeros(0, bool)
-    plates = int(table[PLATE].nunique()) if PLATE in table else None
+    plates = len(set(table[PLATE]) - {""}) if PLATE in table else None
     defects = audited.scan.defects.values()
     bad = sum(bool(len(found.pixels) or found.rows or found.columns) for found in defects)
     return Fingerprint(

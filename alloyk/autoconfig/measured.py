@@ -128,4 +128,7 @@ def _lines(plan: Plan, need: StepNeed, start: float) -> tuple[str, ...]:
 
 def _workload(plan: Plan) -> Workload:
     images = plan.fingerprint.images
-    return Workload(images["train"], images["val"], images["test"], plan.config.train.batch_size)
+    return Workload(
+        images["train"], images["val"], images["test"], plan.config.train.batch_size,
+        plan.measuring_seconds,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from alloyk.config.loading import holds
 from alloyk.data import ImageDataset
 from alloyk.data.source import open_dataset
 from alloyk.errors import ConfigError, DataError
+from alloyk.inference.measuring import measuring_seconds
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runtime.memory import usable_memory_bytes
 from alloyk.settings.assignments import nest
@@ -53,12 +54,15 @@ class Plan:
         config: The whole configuration.
         choices: The settings that the user or a rule has chosen, in the order of the sections.
         cost: Lines about duration and memory; empty where they were not measured.
+        measuring_seconds: How long the raw images are measured after training, see
+            `alloyk.inference.measuring`.
     """
 
     fingerprint: Fingerprint
     config: Config
     choices: tuple[Choice, ...]
     cost: tuple[str, ...] = ()
+    measuring_seconds: float = 0.0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -111,6 +115,11 @@ def plan_training(
         DataError: The data set cannot be used.
     """
     config = resolve_config(None, overlay(given, {"data": dict(held_out or {})}))
+    if config.recipe == "study":
+        raise ConfigError(
+            "recipe must be alloyk to make a configuration, got study, which is Table 1 unchanged; "
+            "train with it: alloyk train --data DATA --set recipe=study"
+        )
     if config.data.path is None:
         raise ConfigError("data.path must be set to make a configuration, got none; pass DATA")
     dataset, by = _grouped_dataset(config)
@@ -120,7 +129,8 @@ def plan_training(
         fixed = (Choice(GROUP_BY, by, reason),)
     found = fingerprint_of(dataset, progress)
     _warn_of_few(found)
-    return _apply_rules(given, found, fixed)
+    plan = _apply_rules(given, found, fixed)
+    return replace(plan, measuring_seconds=measuring_seconds(dataset))
 
 
 def replanned(plan: Plan, given: Mapping[str, Any], *fixed: Choice) -> Plan:
@@ -132,7 +142,8 @@ def replanned(plan: Plan, given: Mapping[str, Any], *fixed: Choice) -> Plan:
         fixed: Settings, not of the user, that are fixed before the rules are applied.
     """
     grouped = [one for one in plan.choices if one.key == GROUP_BY and one.reason != BY_USER]
-    return _apply_rules(given, plan.fingerprint, (*grouped, *fixed))
+    again = _apply_rules(given, plan.fingerprint, (*grouped, *fixed))
+    return replace(again, measuring_seconds=plan.measuring_seconds)
 
 
 def _apply_rules(given: Mapping[str, Any], found: Fingerprint, fixed: Sequence[Choice]) -> Plan:

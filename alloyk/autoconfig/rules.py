@@ -172,7 +172,7 @@ def intensities(found: Fingerprint, config: Config) -> Iterator[Setting]:
     bad = f"bad pixels or lines in {percent(found.defective)} of the images"
     yield "preprocess.repair", True, f"{bad}; later detectors may have some"
     if not config.data.attenuation:
-        yield "preprocess.normalize", "robust", "two percentiles: single pixels do not move it"
+        yield "preprocess.normalize", "robust", "two percentiles: single pixels hardly move them"
     common = found.scene >= COMMON_SCENE
     reason = f"{percent(found.scene)} of the images show a common scene"
     effect = found.equalizing
@@ -324,12 +324,18 @@ def augmentation(found: Fingerprint, config: Config) -> Iterator[Setting]:
         ("shift", SHIFT), ("crop", CROP), ("brightness", BRIGHTNESS), ("contrast", CONTRAST),
     ):  # fmt: skip
         yield f"augment.{key}", round(largest * strength, 3), f"strength {strength:.2f}"
+    yield _orientation(found, config)
+    yield "augment.response", RESPONSE, "drift of the detector: gradient, vignette, gain, offset"
+    yield "augment.defects", BAD_PIXELS, "single bad pixels that repair misses"
+
+
+def _orientation(found: Fingerprint, config: Config) -> Setting:
+    if config.preprocess.upright:
+        return "augment.orientation", False, "preprocess.upright turns every image the same way"
     free = found.scene < FREE_ORIENTATION or found.turned > FREE_ORIENTATION
     conclusion = "carries no class" if free else "may carry the class"
     scene = f"common scene in {percent(found.scene)}, of these {percent(found.turned)} turned"
-    yield "augment.orientation", free, f"{scene}: orientation {conclusion}"
-    yield "augment.response", RESPONSE, "drift of the detector: gradient, vignette, gain, offset"
-    yield "augment.defects", BAD_PIXELS, "single bad pixels that repair misses"
+    return "augment.orientation", free, f"{scene}: orientation {conclusion}"
 
 
 def strength_for(per_class: float) -> float:

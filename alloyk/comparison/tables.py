@@ -51,6 +51,8 @@ def _number(value: float, form: str) -> str:
     if form.endswith("p"):  # a p value
         digits = int(form[1:-1])
         return f"{value:.{digits}f}" if value >= 10**-digits else f"<{10**-digits:.{digits}f}"
+    if form.endswith("f"):
+        form = form.replace(".", "z.")  # no minus zero
     return f"{value:{form}}".replace("-", "−")
 
 

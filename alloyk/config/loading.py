@@ -84,13 +84,23 @@ def _weaker_settings(
 ) -> dict[str, Any]:
     """The settings of the recipe, and of the embedded default or the plan where it is used."""
     arch = str(_section(overlay(planned, given), "model").get("arch", ModelConfig().arch))
-    default = dict(planned) if own_data else lengthened(default_settings(), arch)
+    default = _of_kinds(planned, given) if own_data else lengthened(default_settings(), arch)
     recipe = recipe_settings(arch, str(given.get("recipe", "alloyk")))
     # A recipe chosen by the user overrides a default that was not chosen, but not a plan, which
     # starts from the recipe.
     if "recipe" in given and not own_data:
         return override(default, recipe)
     return override(recipe, default)
+
+
+def _of_kinds(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan with the kinds that the user chose, whose settings it has: the recipe's have to go."""
+    names = {
+        key: {"name": _section(given, key)["name"]}
+        for key in planned
+        if "name" in _section(given, key)
+    }
+    return overlay(planned, names)
 
 
 def _with_kind_names(settings: dict[str, Any]) -> dict[str, Any]:

@@ -253,9 +253,10 @@ class Config(Section):
                 "preprocess.standardize=imagenet is for colours and must not be combined with "
                 "data.channels; set preprocess.standardize=dataset"
             )
-        if self.model.weights is not None and count != 3:
+        own = (self.model.weights or "").endswith((".keras", ".weights.h5"))
+        if self.model.weights is not None and count != 3 and not own:
             raise ValueError(
-                f"model.weights are for one or three channels, got {count} in data.channels; "
+                f"published weights are for one or three channels, got {count} in data.channels; "
                 "remove model.weights, or name three values"
             )
         return self

@@ -99,6 +99,8 @@ def read_manifest(file: Path, *, labelled: bool = True) -> "tuple[pd.DataFrame, 
     for name in ("split", PLATE):
         if name in table.columns and (table[name].str.strip() == "").all():
             table = table.drop(columns=name)
+    if PLATE in table.columns:
+        table[PLATE] = table[PLATE].str.strip()
     if "label" in table.columns:
         _refuse_padded_duplicates(file, table["label"])
     if "split" in table.columns:

@@ -21,7 +21,7 @@ from alloyk.data.folds import parse_condition, parse_fold
 from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.imaging import read_image
 from alloyk.locks import locked_path
-from alloyk.messages import few, shown
+from alloyk.messages import counted, few, shown
 from alloyk.settings.data import DataSettings
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def readable_dataset(dataset: ImageDataset) -> ImageDataset:
         raise DataError(
             f"train must keep a readable image of every class of {shown(dataset.root)}, val and "
             f"test at least one each, got none in {few(empty)} without the "
-            f"{len(readable.skipped)} unreadable images; restore images, or split again"
+            f"{counted(len(readable.skipped), 'unreadable image')}; restore images, or split again"
         )
     return readable
 
@@ -142,4 +142,4 @@ def without_unreadable(dataset: ImageDataset) -> ImageDataset:
 
 def skipped_notes(paths: Sequence[str]) -> list[str]:
     """The note on the images left out, if any; `facts.json` has their paths."""
-    return [f"{len(paths)} unreadable images were left out."] if paths else []
+    return [f"Left out {counted(len(paths), 'unreadable image')}."] if paths else []

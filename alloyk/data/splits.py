@@ -308,7 +308,7 @@ def _refuse_few_groups(
     raise DataError(
         f"a split by {group_by} into {into} needs at least {len(names)} groups of each class (at "
         f"each thickness), but {strata[first]} has {have[first]}"
-        + (f" (and {len(few) - 1} more have too few)" if len(few) > 1 else "")
+        + (f" (and {len(few) - 1} more with too few)" if len(few) > 1 else "")
         + '; add plates, or split image by image with group_by="none" (--group-by none), which '
         "puts images of one plate into both training and test"
     )

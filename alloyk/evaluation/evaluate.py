@@ -125,7 +125,7 @@ def write_evaluation(
     metrics: Metrics = {
         **split_metrics(predictions, validation, resamples=resamples, seed=seed),
         "split": split,
-        "evaluated": facts.evaluated or f"{split} split",
+        "evaluated": facts.evaluated or ("all splits" if split == "all" else f"{split} split"),
         "grouped_by": facts.grouped_by,
         "simulated": facts.simulated,
         "notes": list(facts.notes),

@@ -48,22 +48,22 @@ def _differences(report: ExportReport) -> list[tuple[str, str]]:
     allowed = ""
     if policy.max_difference is not None:
         allowed = f" (allowed: {policy.max_difference:.0e})"
-    accuracy = f"{parity.accuracy.difference * POINTS:+.2f} points"
+    accuracy = f"{parity.accuracy.difference * POINTS:+z.2f} points"
     if parity.interval is not None:
         low, high = (end * POINTS for end in parity.interval)
-        accuracy += f" (95 % interval {low:+.2f} to {high:+.2f})"
+        accuracy += f" (95 % interval {low:+z.2f} to {high:+z.2f})"
     if policy.accuracy_loss is not None and parity.least is not None:
         accuracy += (
-            f", at least {parity.least * POINTS:+.2f} with 95 % confidence "
-            f"(required: {-policy.accuracy_loss * POINTS:+.2f})"
+            f", at least {parity.least * POINTS:+z.2f} with 95 % confidence "
+            f"(required: {-policy.accuracy_loss * POINTS:+z.2f})"
         )
     return [
         ("predictions that differ", str(len(found.differing))),
         ("max |Δp|", f"{found.max_difference:.1e}{allowed}"),
         ("mean |Δp|", f"{found.mean_difference:.1e}"),
         ("Δ accuracy", accuracy),
-        ("Δ calibration error", f"{parity.calibration_error.difference:+.4f}"),
-        ("Δ log loss", f"{parity.log_loss.difference:+.4f}"),
+        ("Δ calibration error", f"{parity.calibration_error.difference:+z.4f}"),
+        ("Δ log loss", f"{parity.log_loss.difference:+z.4f}"),
         *(
             (f"max |Δ {name}|", f"{difference:.1e} (allowed: {report.allowed[name]:.0e})")
             for name, difference in found.estimates.items()

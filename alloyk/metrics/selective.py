@@ -135,7 +135,7 @@ def abstention(
             row["error_bound"] = float(curve.error_bound[last])
             row |= abstaining(predictions, row["threshold"], resamples=resamples, seed=seed)
         else:
-            row["why"] = _why_no_threshold(chosen, rate, chosen_on)
+            row["why"] = _why_no_threshold(chosen, len(set(kept.groups)), rate, chosen_on)
         table.append(row)
     return table
 
@@ -168,9 +168,8 @@ def unlike_metrics(
     }
 
 
-def _why_no_threshold(chosen: Predictions, rate: float, chosen_on: str) -> str:
-    has, needed = int(chosen.groups.max()) + 1, groups_needed(rate)
-    what = "plates" if chosen.has_plates else "images"
+def _why_no_threshold(chosen: Predictions, has: int, rate: float, chosen_on: str) -> str:
+    needed, what = groups_needed(rate), "plates" if chosen.has_plates else "images"
     if has < needed:
-        return f"needs {needed} {what} of {chosen_on} without an error, got {has}"
+        return f"needs {needed} {what} without an error on {chosen_on}, got {has}"
     return f"too many errors at high confidence on {chosen_on}"

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from alloyk.data import ImageDataset
+from alloyk.data.depths import depth_of
 from alloyk.errors import DataError
-from alloyk.imaging import read_image
 from alloyk.imaging.times import parsed_time
 from alloyk.messages import shown
 from alloyk.preprocessing.flat_frames import load_flat_frames
@@ -102,16 +102,17 @@ def scale_of(dataset: ImageDataset) -> float:
     Raises:
         DataError: The files differ in depth.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[float, Path]] = {}
     root = dataset.root.absolute()
     for path in (root / name for name in dataset.table["path"]):
-        found.setdefault(read_image(path).dtype.name, path)
+        depth = depth_of(path)
+        found.setdefault(depth.dtype, (depth.full_scale, path))
     if len(found) > 1:
-        examples = ", ".join(f"{depth} ({shown(path)})" for depth, path in sorted(found.items()))
+        files = {dtype: path for dtype, (_, path) in sorted(found.items())}
+        examples = ", ".join(f"{dtype} ({shown(path)})" for dtype, path in files.items())
         raise DataError(
             f"preprocess.normalize=full_scale needs images of one depth, got {examples}; convert "
             "them to one depth, or set preprocess.normalize=robust"
         )
-    (name,) = found
-    depth = np.dtype(name)
-    return float(np.iinfo(depth).max) if depth.kind in "iu" else 1.0
+    ((full_scale, _),) = found.values()
+    return full_scale

@@ -26,8 +26,9 @@ LEVELS = 4096
 class RobustScale(ImageLayer):
     """Scale each image so that two of its percentiles become `margin` and `1 - margin`.
 
-    The result is clipped to [0, 1]. A defective pixel that repair missed does not affect other
-    pixels. An image without contrast becomes `margin`.
+    The result is clipped to [0, 1]. A defective pixel that repair missed hardly moves the others:
+    only if it is far outside, because bins between smallest and largest count are wide then. An
+    image without contrast becomes `margin`.
 
     Args:
         low: Float, fraction of the pixels below the lower percentile.

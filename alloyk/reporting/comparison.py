@@ -93,7 +93,7 @@ def _pictures(folder: Path, comparison: Mapping) -> dict[str, Picture]:
     """Name → figure; the alternative text refers to the tables."""
     runs = ", ".join(f"{run['name']} {run['accuracy']:.4f}" for run in comparison["runs"])
     pairs = "; ".join(
-        f"{pair['second']} less {pair['first']} {pair['difference']:+.4f}"
+        f"{pair['second']} less {pair['first']} {pair['difference']:+z.4f}"
         for pair in comparison["pairs"][:MAX_PAIRS]
     )
     known = {

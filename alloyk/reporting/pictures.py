@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alloyk.alloys import display_name
+from alloyk.messages import counted
 from alloyk.reporting.page import Picture
 from alloyk.runs.metrics import ClassMetric, Metrics
 
@@ -58,7 +59,7 @@ def _confusions(metrics: Metrics) -> str:
         found = [f"{count:,} as {other}" for other, count in zip(names, row, strict=True) if count]
         texts.append(f"{name}: {', '.join(found) or 'no image'}")
     rest = len(names) - len(texts)
-    more = f"; and {rest} more classes" if rest > 0 else ""
+    more = f"; and {counted(rest, 'more class')}" if rest > 0 else ""
     return f"Confusion matrix. Images of {'; of '.join(texts)}{more}."
 
 

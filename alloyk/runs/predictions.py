@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloyk.csv_lines import line_of_row
+from alloyk.data.names import PLATE
 from alloyk.errors import DataError, ModelError
 from alloyk.files import write_csv
 from alloyk.messages import shown
@@ -85,7 +86,7 @@ class Predictions:
     @cached_property
     def has_plates(self) -> bool:
         """Whether at least one image has a `plate_id`."""
-        return "plate_id" in self.table and bool((self.table["plate_id"] != "").any())
+        return PLATE in self.table and bool((self.table[PLATE] != "").any())
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -95,7 +96,7 @@ class Predictions:
         """
         if not self.has_plates:
             return np.arange(len(self))
-        plates = self.table["plate_id"]
+        plates = self.table[PLATE]
         keys = [(plate, "" if plate else row) for row, plate in enumerate(plates)]
         seen: dict[tuple[str, int | str], int] = {}
         return np.array([seen.setdefault(key, len(seen)) for key in keys])
@@ -245,8 +246,11 @@ def read_predictions(path: Path, split: str = "test") -> Predictions:
 
     ours = (PROBABILITY_PREFIX, ESTIMATE_PREFIX)
     own = [name for name in header if not name.startswith(ours) and name != UNLIKE]
+    table = pd.DataFrame({name: columns[name] for name in own}, dtype=object)
+    if PLATE in table:
+        table[PLATE] = table[PLATE].str.strip()
     return Predictions(
-        table=pd.DataFrame({name: columns[name] for name in own}, dtype=object),
+        table=table,
         classes=classes,
         y_true=class_indices(path, columns, "label", classes),
         y_pred=class_indices(path, columns, "predicted", classes),

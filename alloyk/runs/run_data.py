@@ -172,20 +172,22 @@ def refuse_changed_data(run: str | Path, dataset: ImageDataset) -> None:
     digests = image_digests(dataset.root, both.index).to_numpy()
     columns = [name for name in ("label", "split", PLATE) if name in both and name in now]
     changes = {
-        "were added": now.index.difference(before.index),
-        "are missing": before.index.difference(now.index),
-        "have different content": both.index[both["sha256"] != digests],
+        ("were", "added"): now.index.difference(before.index),
+        ("are", "missing"): before.index.difference(now.index),
+        ("have", "different content"): both.index[both["sha256"] != digests],
         **{
-            f"have another {name}": both.index[both[name] != now.loc[both.index, name].astype(str)]
+            ("have", f"another {name}"): both.index[
+                both[name] != now.loc[both.index, name].astype(str)
+            ]
             for name in columns
         },
     }
-    for what, paths in changes.items():
+    for (verb, what), paths in changes.items():
         if len(paths):
             raise DataError(
                 f"the images must be those that {shown(folder.path)} was started with, but "
-                f"{len(paths)} in {shown(dataset.root)} {what} ({few(paths)}); restore the data "
-                "set, or train into a new folder"
+                f"in {shown(dataset.root)} {counted(len(paths), verb=verb)} {what} ({few(paths)}); "
+                "restore the data set, or train into a new folder"
             )
 
 
@@ -300,13 +302,13 @@ def _refuse_changed(
         digests = image_digests(dataset.root, needed.index)
         changed = needed.index[digests != needed["sha256"].to_numpy()]
     for paths, what in (
-        (missing, "are missing"),
-        (changed, "have different content than in training"),
+        (missing, "missing"),
+        (changed, "with different content"),
     ):
         if len(paths):
-            run = shown(folder.path)
+            run, all_of_them = shown(folder.path), counted(len(needed), f"{which}image")
             raise DataError(
-                f"{len(paths)} of the {len(needed)} {which}images of {run} {what} "
+                f"the {all_of_them} of {run} must be there unchanged, got {len(paths)} {what} "
                 f"({few(paths)}); restore them in {shown(dataset.root)}, or evaluate the images "
                 f"there as other data: alloyk evaluate {run} --data {shown(path)} --split all"
             )

@@ -1,7 +1,8 @@
 """The search space of a search, as `search.json` keeps it: parameters with choices or a range."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,18 +65,23 @@ def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
     while waiting:
         ready = [one for one in waiting if set(one.when) <= set(ordered)]
         if not ready:
-            one = waiting[0]
-            missing = next(iter(set(one.when) - set(ordered)))
-            problem = "depend on each other" if missing in space else "is not in the space"
-            raise ConfigError(
-                f"search space, {one.key}: when must name other keys of the space, got {missing}, "
-                f"which {problem}"
-            )
+            _refuse_unknown(waiting, space)
+            circle = " and ".join(one.key for one in waiting)
+            raise ConfigError(f"search space: when must not go in a circle, got {circle}")
         for one in ready:
             _refuse_impossible(one, ordered)
             ordered[one.key] = one
         waiting = [one for one in waiting if one.key not in ordered]
     return tuple(ordered.values())
+
+
+def _refuse_unknown(waiting: Sequence[Parameter], space: Mapping[str, Any]) -> None:
+    for one in waiting:
+        for key in one.when:
+            if key not in space:
+                raise ConfigError(
+                    f"search space, {one.key}: when must name keys of the space, got {key}; add it"
+                )
 
 
 def _parameter(key: str, values: Any) -> Parameter:
@@ -113,8 +119,9 @@ def _range(key: str, values: Mapping[str, Any], when: Mapping[str, tuple[str, ..
     except (KeyError, TypeError, ValueError):
         low, high, step = 1.0, 0.0, None
     log = bool(values.get("log"))
-    wrong_step = step is not None and (log or step <= 0)
-    if unknown or low >= high or (log and low <= 0) or wrong_step:
+    wrong_step = step is not None and (log or not 0 < step < math.inf)
+    finite = math.isfinite(low) and math.isfinite(high)
+    if unknown or not finite or low >= high or (log and low <= 0) or wrong_step:
         raise ConfigError(
             f"search space, {key}: must be {{min: A, max: B}} with A < B, optionally with step, or "
             f"with log and A > 0; got {dict(values)}"

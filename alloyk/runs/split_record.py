@@ -141,6 +141,8 @@ def read_split_record(file: Path) -> SplitRecord | None:
             f"{shown(file)} must have the columns {','.join(_COLUMNS)} and each path once; "
             "restore it, or train again into a new folder"
         )
+    if PLATE in table:
+        table[PLATE] = table[PLATE].str.strip()
     return SplitRecord(table.set_index("path"))
 
 

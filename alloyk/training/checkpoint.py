@@ -184,6 +184,7 @@ class Checkpoint(keras.callbacks.Callback):
             **position,
             "described": self.described,
             "kernels": self.kernels,
+            "precision": keras.config.dtype_policy().name,
             "callbacks": [callback.get_state() for callback in self.stateful],
         }
         arrays = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
@@ -192,6 +193,13 @@ class Checkpoint(keras.callbacks.Callback):
     def restore(self) -> None:
         """Restore the model, its optimizer and the other callbacks from the file."""
         header = self._read_header()
+        precision = keras.config.dtype_policy().name
+        if header.get("precision", precision) != precision:
+            raise AlloykError(
+                f"{self.path} must be resumed in the precision of its training, "
+                f"{header['precision']}, got {precision}; resume on such a device, GPU or CPU, or "
+                "train into a new folder"
+            )
         variables, arrays = self._variables(), _load_arrays(self.path)
         fits = [tuple(v.shape) for v in variables] == [a.shape for a in arrays]
         self._refuse_another(None if fits else "the weights of another network")

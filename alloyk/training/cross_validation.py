@@ -26,6 +26,7 @@ from alloyk.runs.destination import refuse_in_data
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.planned import NOT_PLANNED, Planned
 from alloyk.runs.predictions import with_fold, write_predictions
+from alloyk.runs.run_data import refuse_changed_data
 from alloyk.training.identity import difference
 from alloyk.training.release import networks_released
 from alloyk.training.run import run_training
@@ -75,11 +76,20 @@ def cross_validate(
         raise AlloykError(f"--out must be a folder, got {shown(out)}, a file; choose another")
     with locked_folder(out):
         _record_plan(out, plan, config)
+        _refuse_mixed_data(out, configs)
         planned.write_text(RunFolder(out).plan_file)
         _train_each(out, plan, configs, progress)
         _write_out_of_fold(out, plan)
         evaluate_run(out)
     return out
+
+
+def _refuse_mixed_data(out: Path, configs: dict[str, Config]) -> None:
+    """Raise if the images are no longer those of a finished part."""
+    for name, one in configs.items():
+        part = RunFolder(out / name)
+        if part.is_finished and part.split_record is not None:
+            refuse_changed_data(part.path, open_dataset(one.data_settings()))
 
 
 def _train_each(out: Path, plan: dict, configs: dict[str, Config], progress: Progress) -> None:

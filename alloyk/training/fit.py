@@ -33,7 +33,7 @@ from alloyk.training.losses.multitask import MultitaskNetwork, error_name
 from alloyk.training.phases import Phase, phases_of
 from alloyk.training.predicting import PREDICTION_BATCH
 from alloyk.training.run_clock import RunClock
-from alloyk.training.splits import Split, standardization_for, targets_for
+from alloyk.training.splits import Split, refuse_clipping, standardization_for, targets_for
 from alloyk.training.strategy import (
     Distribution,
     clip_over_all_devices,
@@ -190,6 +190,7 @@ def train_network(
     until: int | None = None,
     changing: bool = False,
     test_images: int = 0,
+    measuring_seconds: float = 0.0,
     started: float | None = None,
     distribution: Distribution | None = None,
     data: Callable[[], str] = lambda: "",
@@ -210,6 +211,7 @@ def train_network(
         changing: Whether the checkpoint may be of other values of the settings that can change
             between epochs, see `alloyk.runs.lineage`.
         test_images: Number of test images, for estimates of the time.
+        measuring_seconds: How long the raw images are measured afterwards, for the same.
         started: `time.monotonic()` when the run began; a time budget counts from there. None: now.
         distribution: The devices; None: those of this process, by the configuration.
         data: Identifies the images, for a checkpoint within the first epoch.
@@ -222,6 +224,7 @@ def train_network(
     """
     distribution = distribution or local_distribution(config.train)
     refuse_uneven_batches(config.train.batch_size, distribution.part)
+    refuse_clipping(Augmentation(**config.augment.model_dump()), train)
     targets = targets_for(train)
     if config.quantize.run is not None and start is None:
         raise ConfigError("quantize.run must be unset here; fine-tune with `alloyk train`")
@@ -232,7 +235,7 @@ def train_network(
         else:
             network = start(train, targets)
     synchronize_batch_norm(network, not distribution.is_one_device)
-    work = Workload(len(train), len(val), test_images, config.train.batch_size)
+    work = Workload(len(train), len(val), test_images, config.train.batch_size, measuring_seconds)
     clock = RunClock(work, started)
     epochs = config.train.epochs if until is None else min(until, config.train.epochs)
     described = lasting_identity(config) if changing else identity(config)

@@ -1,9 +1,6 @@
 """Predict a split with a trained network, and fit the detector of unlike images."""
 
-from collections.abc import Callable, Sequence
-from multiprocessing.pool import ThreadPool
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,17 +9,13 @@ from scipy.special import softmax
 
 from alloyk import pipeline
 from alloyk.data import ImageDataset
-from alloyk.imaging import read_image, several
-from alloyk.imaging.gray import to_gray
-from alloyk.inference.measurements import curve_of, statistics_of
+from alloyk.imaging import several
+from alloyk.inference.measuring import read_curves, read_statistics
 from alloyk.inference.novelty import FEATURES, NoveltyDetector
 from alloyk.inference.novelty_fitting import MAX_CURVES, evenly_spaced, fit_novelty
 from alloyk.models.pooled import COARSE_SIDE
-from alloyk.runtime.cores import available_cores
 from alloyk.targets import LOGITS
 from alloyk.training.splits import Split
-
-Measured = TypeVar("Measured")
 
 PREDICTION_BATCH = 64
 
@@ -119,48 +112,3 @@ def fit_detector(
         COARSE_SIDE**2,
         read_curves(of_curves, by_channel),
     )
-
-
-class Measurements(NamedTuple):
-    """What is measured on the raw images of a split.
-
-    Attributes:
-        statistics: `raw_statistics`, `(n, 7)`; of images of c channels `(n, 7 · c)`.
-        curves: `wedge_curve`, `(n, 3)`; of several channels that of their mean.
-    """
-
-    statistics: np.ndarray
-    curves: np.ndarray
-
-
-def read_measurements(paths: Sequence[Path], by_channel: bool = False) -> Measurements:
-    """Measure the raw image of each file; each channel for itself with `by_channel`."""
-
-    def measured(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return statistics_of(raw), curve_of(raw)
-
-    statistics, curves = zip(*_of_each(paths, by_channel, measured), strict=True)
-    return Measurements(np.stack(statistics), np.stack(curves))
-
-
-def read_statistics(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """The statistics of `read_measurements` alone, `(n, 7)` or `(n, 7 · c)`."""
-    return np.stack(_of_each(paths, by_channel, statistics_of))
-
-
-def read_curves(paths: Sequence[Path], by_channel: bool = False) -> np.ndarray:
-    """The wedge curves of `read_measurements` alone, `(n, 3)`."""
-    return np.stack(_of_each(paths, by_channel, curve_of))
-
-
-def _of_each(
-    paths: Sequence[Path], by_channel: bool, measure: Callable[[np.ndarray], Measured]
-) -> list[Measured]:
-    """What is measured on the raw image of each file."""
-
-    def measured(path: Path) -> Measured:
-        image = read_image(path)
-        return measure(image if by_channel else to_gray(image))
-
-    with ThreadPool(available_cores()) as pool:
-        return pool.map(measured, paths)

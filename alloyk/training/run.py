@@ -17,6 +17,7 @@ from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.evaluation import evaluate_run
 from alloyk.files import whole_file, writing
 from alloyk.imaging import several
+from alloyk.inference.measuring import measuring_seconds, read_measurements
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_fitting import with_threshold
 from alloyk.locks import LOCK_FILE, is_empty, locked_folder
@@ -38,7 +39,7 @@ from alloyk.training.checkpoint import data_of, epochs_in, kernels_used
 from alloyk.training.fine_tuning import fine_tuning_of
 from alloyk.training.fit import train_network
 from alloyk.training.keras_setup import set_up_keras, setup_undone
-from alloyk.training.predicting import fit_detector, predict_split, read_measurements
+from alloyk.training.predicting import fit_detector, predict_split
 from alloyk.training.replay import replay
 from alloyk.training.saving import save_classifier, training_facts
 from alloyk.training.splits import Split, load_splits, open_training_data, targets_for
@@ -190,7 +191,8 @@ def _train_and_evaluate(
     train_parts = partial(
         train_network, run=run, train=train, val=val, num_classes=len(dataset.classes),
         progress=progress, after_first_epoch=None if recorded else record_split,
-        test_images=len(dataset.split("test")), started=started, distribution=distribution,
+        test_images=len(dataset.split("test")), measuring_seconds=measuring_seconds(dataset),
+        started=started, distribution=distribution,
         data=partial(sample_digest, dataset),
         start=fine_tuning.start if fine_tuning else None,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from alloyk import pipeline
 from alloyk.config import Config
@@ -12,9 +13,17 @@ from alloyk.data import SPLITS, ImageDataset
 from alloyk.data.depths import depth_notes
 from alloyk.data.source import cache_folder, open_dataset
 from alloyk.errors import ConfigError
+from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.models import expects_unit_range
 from alloyk.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Standardize
+from alloyk.preprocessing.augmentation import Augmentation
 from alloyk.targets import Target, check_tasks, column_values, target_columns, target_of, task_notes
+
+MOST_EXAMINED = 16
+"""Training images whose range is examined before they are augmented."""
+
+CLIPPED_SHARE = 0.01
+"""Largest share of pixels below -0.5 or above 1.5: noise and open beam are nearer to [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,28 @@ def load_splits(
 def targets_for(train: Split) -> tuple[Target, ...]:
     """The numbers to estimate, with their statistics over the training split."""
     return tuple(target_of(column, values) for column, values in train.values.items())
+
+
+def refuse_clipping(augmentation: Augmentation, train: Split) -> None:
+    """Require images in [0, 1], to which augmentation clips them.
+
+    Args:
+        augmentation: That of the training images.
+        train: The training split; some of its images are examined.
+
+    Raises:
+        ConfigError: Augmentation would clip a part of them that noise does not explain.
+    """
+    if not augmentation.active:
+        return
+    numbers = evenly_spaced(len(train), MOST_EXAMINED)
+    (images,) = train.images.batches(tf.data.Dataset.from_tensors(numbers))
+    low, high = float(np.min(images)), float(np.max(images))
+    if np.mean(np.abs(images - 0.5) > 1) > CLIPPED_SHARE:
+        raise ConfigError(
+            f"augmentation needs images from 0 to 1, got {low:g} to {high:g} after preprocessing; "
+            "set preprocess.normalize=robust, or every key of augment to 0"
+        )
 
 
 def standardization_for(config: Config, train: Split) -> list[keras.layers.Layer]:

@@ -29,19 +29,22 @@ EPOCHS_WITHOUT_END = 1_000_000
 
 @dataclass(frozen=True)
 class Workload:
-    """Numbers of images on which the duration of a run depends.
+    """What the duration of a run depends on, beside the network.
 
     Attributes:
         train: Training images.
         val: Validation images.
         test: Test images.
         batch_size: Images per training batch.
+        measuring_seconds: How long the raw images are measured after training, see
+            `alloyk.inference.measuring`.
     """
 
     train: int
     val: int
     test: int
     batch_size: int
+    measuring_seconds: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -53,10 +56,11 @@ class Workload:
         return self.val / self.batch_size * step_seconds / 3
 
     def tail_seconds(self, step_seconds: float, start_seconds: float) -> float:
-        """Estimated time after training: prediction of all splits, files and figures."""
+        """Estimated time after training: predicting and measuring all splits, files, figures."""
         predicted = self.val + self.test + min(self.train, MAX_IMAGES)
         fixed = TAIL_SECONDS * min(max(start_seconds / START_SECONDS, 1.0), 3.0)
-        return predicted / self.batch_size * step_seconds / 3 + fixed
+        predicting = predicted / self.batch_size * step_seconds / 3
+        return predicting + self.measuring_seconds + fixed
 
     def epoch_seconds(self, step_seconds: float) -> float:
         """Estimated time of an epoch with its validation."""

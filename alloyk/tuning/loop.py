@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from alloyk.errors import AlloykError, ImageError
 from alloyk.locks import InUseError, locked_folder, locked_path
+from alloyk.messages import counted
 from alloyk.runs.search_records import Trial, TrialRecords
 from alloyk.runtime.interrupts import raise_noted_interrupt
 
@@ -177,6 +178,6 @@ def _refuse_standstill(records: TrialRecords) -> None:
     if changed and time.time() - max(changed) > STANDSTILL_S:
         names = ", ".join(trial.name for trial in running)
         raise AlloykError(
-            f"trials {names} have made no progress for {STANDSTILL_S / 3600:g} h; stop their "
-            "workers and run the command again"
+            f"no progress of {counted(len(running), 'running trial')} ({names}) for "
+            f"{STANDSTILL_S / 3600:g} h; stop their workers and run the command again"
         )

@@ -20,7 +20,7 @@ from alloyk.config import write_config
 from alloyk.errors import AlloykError, ConfigError
 from alloyk.files import whole_file, write_csv
 from alloyk.locks import is_empty
-from alloyk.messages import few, shown
+from alloyk.messages import counted, few, shown
 from alloyk.metrics.certainty import Certainty, metric_of, trial_certainties
 from alloyk.progress import NO_PROGRESS, Progress
 from alloyk.runs.destination import refuse_in_data
@@ -252,32 +252,35 @@ def _write_results(
 ) -> Path:
     """Write `trials.csv` and `best.yaml`; return the latter."""
     finished = records.best_first(experiment.monitor)
-    if not finished:
-        if not records.failed():
-            raise NoResultError(
-                f"a trial of {shown(out)} must end within the time budget, got none; give the "
-                "command again to resume it",
-                out,
-            )
-        raise NoResultError(f"every trial of {shown(out)} failed; see the messages above", out)
+    failed = records.failed()
+    if not finished and not failed:
+        raise NoResultError(
+            f"a trial of {shown(out)} must end within the time budget, got none; give the command "
+            "again to resume it",
+            out,
+        )
     search, name = SearchFolder(out), metric_of(experiment.monitor)
     certain = trial_certainties(
         records, finished, experiment.monitor, by_fold=experiment.folds is not None
     )
-    best, *others = finished
-    evolved = GENERATION in best.values
+    evolved = any(GENERATION in trial.values for trial in [*finished, *failed])
     keys = {one.key: one.key for one in parameters} | (_LINE_COLUMNS if evolved else {})
     _write_trials(
-        search.trials_file, [*finished, *records.failed()], keys, experiment.monitor, name, certain,
+        search.trials_file, [*finished, *failed], keys, experiment.monitor, name, certain,
         experiment.folds or 0,
     )  # fmt: skip
+    if not finished:
+        file = shown(search.trials_file)
+        raise NoResultError(f"every trial of {shown(out)} failed; {file} has their errors", out)
+    best, *others = finished
     tied = [trial.name for trial in others if trial.name in certain and certain[trial.name].tied]
     over = f", mean of {experiment.folds} folds" if experiment.folds else ""
-    header = f"# {experiment.monitor} {best.result:.4f}{over}, best of {len(finished)} trials.\n"
+    trials = counted(len(finished), "trial")
+    header = f"# {experiment.monitor} {best.result:.4f}{over}, best of {trials}.\n"
     if tied:
         header += (
-            f"# Statistically tied with {len(tied)} other trials on the validation images "
-            f"({name}): {few(tied, 10)}.\n"
+            f"# Statistically tied with {counted(len(tied), 'other trial')} on the validation "
+            f"images ({name}): {few(tied, 10)}.\n"
         )
     if evolved:
         write_schedules(search, best, records, experiment, parameters)

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.exposure import equalize_hist
 
 import alloyk
-from alloyk.auditing import audit_dataset, blocks, find_all, similarity
+from alloyk.auditing import audit_dataset, blocks, find_all, shortcuts, similarity
 from alloyk.auditing.measure import measure_array, measure_image
 from alloyk.auditing.quality import sorted_rows
 from alloyk.auditing.similarity import near_duplicates
@@ -387,10 +387,25 @@ def test_a_set_split_by_image_is_reported_and_one_by_plate_is_not(tmp_path, runn
     by_image = simulated(tmp_path / "by_image", plates_apart=False)
     shared = found(by_image)["shared-plate"]
     assert [f.severity for f in shared] == ["fix"] * len(shared)
-    assert any("in test (by plate_id)" in f.what for f in shared)
+    assert any(f.what.startswith("test shares") and "(by plate_id)" in f.what for f in shared)
     result = run(runner, by_image, code=1)
     assert "180 images, simulated" in result.stdout
     assert "--group-by plate_id" in result.stdout
+
+
+def test_plates_are_told_by_their_names_without_blanks_and_may_be_unknown(tmp_path):
+    data = write_set(tmp_path, per_class=6)
+    with open(data / "manifest.csv", "w") as file:
+        file.write("path,label,split,plate_id\n")
+        for number, path in enumerate(sorted(data.rglob("*.png"))):
+            split = ("train", "train", "test")[number % 3]
+            plate = {0: "", 1: "A", 2: " A "}.get(number, f"P{number}")
+            file.write(f"{path.relative_to(data)},{path.parent.name},{split},{plate}\n")
+    (shared,) = found(data)["shared-plate"]
+    assert shared.images == ["A"]
+    assert shared.what == (
+        "test shares 1 of its 4 plates (by plate_id) with train: A, with 1 image of test."
+    )
 
 
 def test_series_of_file_names_are_believed_when_they_tell_images_apart(tmp_path):
@@ -451,6 +466,14 @@ def test_labels_that_differ_by_signs_only(tmp_path):
     assert "'10-50' and '1050'" in found(tmp_path)["labels-alike"][0].what
 
 
+@pytest.mark.parametrize("names", [("A+", "A-"), ("1.5 mm", "15 mm"), ("AlSi1,0", "AlSi10")])
+def test_signs_and_decimal_points_tell_labels_apart(tmp_path, names):
+    write_set(tmp_path)
+    for old, new in zip(("1050", "2017"), names, strict=True):
+        os.rename(tmp_path / old, tmp_path / new)
+    assert "labels-alike" not in found(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["size", "format", "border"])
 def test_what_tells_the_class_without_the_metal_is_found(tmp_path, kind):
     rng = np.random.default_rng(0)
@@ -472,6 +495,17 @@ def test_what_tells_the_class_without_the_metal_is_found(tmp_path, kind):
     assert shortcut.values["chance"] == 0.5
     others = {"size", "format", "border", "brightness"} - {kind}
     assert not {f"shortcut-{other}" for other in others} & set(findings)
+
+
+def test_a_shortcut_to_a_rare_class_is_found_among_many_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortcuts, "MAX_IMAGES", 100)
+    rng = np.random.default_rng(0)
+    for number in range(400):
+        save(tmp_path / "1050" / f"x-{number}.png", radiograph(rng))
+    for number in range(12):
+        save(tmp_path / "2017" / f"x-{number}.png", radiograph(rng)[:44])
+    (shortcut,) = found(tmp_path)["shortcut-size"]
+    assert shortcut.values["balanced_accuracy"] == pytest.approx(1, abs=0.03)
 
 
 def test_random_labels_have_no_shortcut(tmp_path):

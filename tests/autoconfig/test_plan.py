@@ -9,7 +9,7 @@ from PIL import Image
 import alloyk
 from alloyk.autoconfig import plan_training
 from alloyk.config import parse_overrides, parse_yaml, resolve_config
-from alloyk.errors import DataError
+from alloyk.errors import ConfigError, DataError
 
 
 def write_images(folder, counts, size=(40, 48), name="{number:04}.png"):
@@ -51,6 +51,20 @@ def test_the_file_resolves_to_the_planned_configuration(plates, tmp_path, settin
         key, _, value = setting.partition("=")
         choice = next(choice for choice in plan.choices if choice.key == key)
         assert (choice.value, choice.reason) == (parse_yaml(value), "set by you")
+
+
+def test_the_rules_hold_for_another_optimizer_and_schedule(plates):
+    kinds = ("optimizer.name=sgd", "schedule.name=step")
+    plan = plan_training(given(plates, *kinds, "train.batch_size=8"))
+    default = resolve_config(None, given(plates, *kinds)).optimizer.learning_rate
+    assert plan.config.optimizer.learning_rate == pytest.approx(default * 8 / 32)
+    assert plan.config.schedule.warmup_epochs == pytest.approx(plan.config.train.epochs / 10)
+    assert {"optimizer.learning_rate", "schedule.warmup_epochs"} <= {c.key for c in plan.choices}
+
+
+def test_the_study_s_recipe_is_not_planned(plates):
+    with pytest.raises(ConfigError, match=r"recipe must be alloyk to make a config.* got study"):
+        plan_training(given(plates, "recipe=study"))
 
 
 def test_every_value_in_the_file_has_a_reason(plates):

@@ -243,6 +243,11 @@ def test_images_without_a_common_scene_are_turned_in_training():
         assert chosen(rules.intensities, free)["preprocess.upright"] is False
 
 
+def test_images_that_are_turned_upright_are_not_turned_in_training():
+    free, upright = replace(FOUND, turned=0.85), {"upright": True}
+    assert chosen(rules.augmentation, free, preprocess=upright)["augment.orientation"] is False
+
+
 def test_images_that_do_not_fit_into_memory_are_kept_on_disk():
     config = resolve_config(None, DATA)
     needed = 4 * 3500 * 96 * 96

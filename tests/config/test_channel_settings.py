@@ -46,9 +46,15 @@ THREE = "data.channels.values=40,45,50"
         ([THREE, "preprocess.mean=[0.1,0.2]", "preprocess.std=[1,1]"],
          r"preprocess.mean must have 1 number or 3, one for each of data.channels, got 2"),
         (["data.channels.values=40,50", "model.weights=imagenet"],
-         r"model.weights are for one or three channels, got 2 in data.channels"),
+         r"published weights are for one or three channels, got 2 in data.channels"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         configured(*settings)
+
+
+@pytest.mark.parametrize("weights", ["two.keras", "two.weights.h5"])
+def test_weights_of_alloyk_may_be_for_any_channels(weights):
+    config = configured("data.channels.values=40,50", f"model.weights={weights}")
+    assert config.model.weights.endswith(weights)

@@ -331,7 +331,7 @@ def test_calibration_plates_and_thresholds_are_in_the_metrics(tmp_path):
     lines = report.splitlines()
     begin = lines.index("No confidence threshold is shown to keep the error rate at")
     assert lines[begin + 1 : begin + 4] == [
-        f"  {rate} %: needs {needed} plates of validation without an error, got 20."
+        f"  {rate} %: needs {needed} plates without an error on validation, got 20."
         for rate, needed in ((5, 59), (2, 149), (1, 299))
     ]
     assert f"accuracy per plate    {metrics['plates']['accuracy']:.4f}" in report
@@ -359,7 +359,7 @@ def test_the_report_says_how_little_an_abstention_rests_on(run):
         "where at most 2.47 % are wrong with 95 % confidence); that classifies 3.3 % of the "
         "images, of 1 plate, 0.00 % [0.00, 97.50] of them wrong."
     ) in report
-    assert "2 %: needs 149 plates of validation without an error, got 120" in report
+    assert "2 %: needs 149 plates without an error on validation, got 120" in report
 
 
 def test_one_changed_row_changes_the_breakdown_too(rendered, tmp_path):

@@ -1,5 +1,6 @@
 """Abstaining: coverage and thresholds against counts by hand and by brute force."""
 
+from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
@@ -137,8 +138,17 @@ def test_too_few_plates_without_an_error_show_no_rate(n, found):
     (row,) = abstention(predictions_of([0.9] * 4 * n, [True] * 4 * n, plates), error_rates=[0.05])
     assert row["threshold"] == found
     if found is None:
-        expected = "needs 59 plates of the same images without an error, got 58"
+        expected = "needs 59 plates without an error on the same images, got 58"
         assert row["why"] == expected
+
+
+@pytest.mark.parametrize("unlike", [2, 59])
+def test_plates_that_are_unlike_training_do_not_count_for_a_rate(unlike):
+    scores = (np.arange(59) < unlike).astype(float)
+    found = replace(predictions_of([0.9] * 59, [True] * 59, range(59)), unlike=scores)
+    (row,) = abstention(found, error_rates=[0.05])
+    expected = f"needs 59 plates without an error on the same images, got {59 - unlike}"
+    assert row["why"] == expected
 
 
 def test_a_confidence_that_tells_nothing_is_rarely_trusted():

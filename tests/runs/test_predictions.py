@@ -194,7 +194,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_the_user(tmp_path):
 def test_groups_are_plates_and_images_without_a_plate_stand_alone(tmp_path):
     path = tmp_path / "predictions.csv"
     likely = np.tile([0.9, 0.1], (5, 1))
-    plates = ["7", "7", "", "8", ""]
+    plates = ["7", " 7", "", "8 ", "  "]  # blanks around a name do not matter
     write_predictions(path, table_of(["A"] * 5, plate_id=plates), likely, ["A", "B"])
     read = read_predictions(path)
     assert read.has_plates

@@ -219,7 +219,7 @@ def test_a_missing_test_image_stops_and_a_missing_training_image_is_said(data, t
     with pytest.raises(AlloykError) as stopped:
         open_run_data(run)
     assert str(stopped.value).startswith(
-        f"1 of the {n} test images of {run} are missing ({tested}); restore them in "
+        f"the {n} test images of {run} must be there unchanged, got 1 missing ({tested}); restore "
     )
     assert str(stopped.value).endswith(f"alloyk evaluate {run} --data {data} --split all")
     assert len(open_run_data(run, split="val").split("val")) == len(dataset.split("val"))
@@ -230,7 +230,7 @@ def test_a_test_image_overwritten_by_one_of_the_same_size_and_time_stops(data, t
     taught, tested = dataset.paths("train")[0], dataset.paths("test")[0]
     shutil.copy2(taught, tested)
     n = len(dataset.split("test"))
-    with pytest.raises(AlloykError, match=f"1 of the {n} test images .* have different content"):
+    with pytest.raises(AlloykError, match=f"the {n} test images .* got 1 with different content"):
         open_run_data(run)
     open_run_data(run, split=None)
 
@@ -310,7 +310,7 @@ def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):
     bad = tmp_path / "data" / "test" / "1050" / "26a.png"
     bad.write_bytes(bad.read_bytes()[:60])
     run, dataset = begun_run(tmp_path / "run", tmp_path / "data", on_bad_image="skip")
-    assert dataset.notes == ("1 unreadable images were left out.",)
+    assert dataset.notes == ("Left out 1 unreadable image.",)
     assert open_run_data(run).notes == dataset.notes
 
 
@@ -319,12 +319,12 @@ def test_an_unreadable_image_of_a_given_split_has_not_moved(tmp_path):
     [
         (
             lambda data, paths: grow(data, [90]),
-            r"2 in .* were added \(1050/90a.png, 1050/90b.png\)",
+            r"in .* 2 images were added \(1050/90a.png, 1050/90b.png\)",
         ),
-        (lambda data, paths: remove(data, paths[0]), r"1 in .* are missing"),
+        (lambda data, paths: remove(data, paths[0]), r"in .* 1 image is missing"),
         (
             lambda data, paths: shutil.copy(folder(data) / paths[1], folder(data) / paths[0]),
-            "1 in .* have different content",
+            "in .* 1 image has different content",
         ),
     ],
 )
@@ -346,7 +346,7 @@ def test_training_does_not_go_on_with_another_label_or_without_the_file(tmp_path
     table.loc[0, "label"] = "2017"
     table.to_csv(root / "manifest.csv", index=False)
     dataset = open_dataset(resolve_config(run / "config.yaml").data_settings())
-    with pytest.raises(AlloykError, match=r"1 in .* have another label \(1050/00a.png\)"):
+    with pytest.raises(AlloykError, match=r"in .* 1 image has another label \(1050/00a.png\)"):
         refuse_changed_data(run, dataset)
     (run / "split.csv").unlink()
     with pytest.raises(AlloykError, match=r"has no split.csv, so the images of its epochs"):
@@ -407,7 +407,7 @@ def test_an_evaluation_judges_the_test_images_of_the_training_or_none(trained, t
 
     kept = (trained / "predictions.csv").read_bytes()
     Image.fromarray(raw_image(100)).save(tmp_path / "three" / before[0])
-    with pytest.raises(AlloykError, match=r"1 of the 18 test images .* have different content"):
+    with pytest.raises(AlloykError, match=r"the 18 test images .* got 1 with different content"):
         evaluate_split(trained)
     assert (trained / "predictions.csv").read_bytes() == kept
 

@@ -8,6 +8,7 @@ import pytest
 
 from alloyk.config import Config
 from alloyk.errors import AlloykError
+from alloyk.models.precision import precision
 from alloyk.runtime import kernels
 from alloyk.training.checkpoint import BestEpoch, Checkpoint, kernels_used
 from alloyk.training.identity import identity
@@ -57,6 +58,14 @@ def test_other_kernels_are_said_and_recorded(checkpoint, tmp_path, caplog):
     third = checkpoint("1")
     third.restore()
     assert third.kernels == ["Eigen", "oneDNN"]
+
+
+def test_a_checkpoint_of_another_precision_names_both(checkpoint):
+    with precision("mixed_float16"):
+        checkpoint("1").on_epoch_end(0)
+    message = "precision of its training, mixed_float16, got float32; resume on such a device"
+    with pytest.raises(AlloykError, match=message):
+        checkpoint("1").restore()
 
 
 def test_a_first_epoch_without_a_number_does_not_stay_the_best(checkpoint):

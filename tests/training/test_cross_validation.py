@@ -21,6 +21,7 @@ from alloyk.errors import AlloykError
 from alloyk.evaluation import evaluate_run
 from alloyk.runs.history import read_history
 from alloyk.runs.predictions import read_predictions, write_predictions
+from alloyk.runs.split_record import write_split_record
 from alloyk.training import cross_validation
 from alloyk.training.cross_validation import cross_validate
 
@@ -87,6 +88,7 @@ def training_replaced():
         facts = {"simulated": False, "grouped_by": dataset.grouped_by, "notes": list(dataset.notes)}
         (run / "facts.json").write_text(json.dumps(facts))
         (run / "metrics.json").write_text("{}")
+        write_split_record(run / "split.csv", dataset, {})
         return run
 
     with pytest.MonkeyPatch.context() as patch:
@@ -194,6 +196,20 @@ def test_it_resumes_where_it_was_interrupted(data, trained, tmp_path, monkeypatc
     assert trained == [("fold_1", False), ("fold_2", True), ("fold_3", False)]
     assert caplog.messages[0] == "fold_1 (1 of 3): already finished"
     assert (tmp_path / "cv" / "fold_1" / "metrics.json").stat().st_mtime_ns == first
+
+
+def test_images_changed_since_a_finished_part_stop_it(data, trained, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    out = cross_validate(configuration(copy), tmp_path / "cv", leave_out="thickness_mm")
+    before = (out / "predictions.csv").read_bytes()
+    table = pd.read_csv(copy / "manifest.csv", dtype=str)
+    shutil.copy(copy / "00.png", copy / "new.png")
+    more = table.iloc[:1].assign(path="new.png")
+    pd.concat([table, more]).to_csv(copy / "manifest.csv", index=False)
+    with pytest.raises(AlloykError, match=r"in \S+data 1 image was added \(new\.png\); restore"):
+        cross_validate(configuration(copy), out, leave_out="thickness_mm")
+    assert (out / "predictions.csv").read_bytes() == before
 
 
 def test_each_thickness_is_left_out_in_turn(data, trained, tmp_path):

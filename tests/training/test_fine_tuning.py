@@ -131,6 +131,7 @@ def test_epochs_and_learning_rate_follow_from_the_run(source, tmp_path):
     [
         ({"arch": "cnn"}, OptionError, "`quantize_from` takes `run`, `data` and `set` only"),
         ({"set": {"model.arch": "fnn"}}, ConfigError, "model.arch must be that of the run to fine"),
+        ({"set": {"model.dropout": 0.1}}, ConfigError, "model.dropout must be that of the run to"),
         ({"set": {"preprocess.image_size": 8}}, ConfigError, "preprocess.image_size must be that"),
         ({"set": {"train.strategy": "mirrored"}}, ConfigError, "set train.strategy=single"),
     ],
@@ -224,7 +225,7 @@ def test_data_that_has_gone_or_changed_is_refused(source, tmp_path):
     image = next((data / "train").rglob("*.png"))
     content = image.read_bytes()
     image.write_bytes(next((data / "test").rglob("*.png")).read_bytes())
-    with pytest.raises(AlloykError, match=r"1 in \S+ have different content"):
+    with pytest.raises(AlloykError, match=r"in \S+ 1 image has different content"):
         alloyk.train(quantize_from=run, run=tmp_path / "new")
     image.write_bytes(content)
     data.rename(tmp_path / "elsewhere")

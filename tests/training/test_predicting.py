@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from alloyk.inference.novelty import FEATURES
 from alloyk.inference.novelty_fitting import fit_novelty
@@ -11,12 +10,7 @@ from alloyk.models import build_model
 from alloyk.models.pooled import COARSE_SIDE, with_features
 from alloyk.pipeline import KeptImages
 from alloyk.training import predicting
-from alloyk.training.predicting import (
-    predict_split,
-    read_curves,
-    read_measurements,
-    read_statistics,
-)
+from alloyk.training.predicting import predict_split
 from alloyk.training.splits import Split
 
 
@@ -43,18 +37,3 @@ def test_a_split_in_parts_gives_what_it_gives_as_a_whole(network, split, monkeyp
     assert found.distances.shape == (300, 3)
     np.testing.assert_allclose(found.distances, expected, rtol=1e-3, atol=1e-3)
     assert predict_split(network, split).distances is None
-
-
-def test_parts_alone_are_those_of_the_measurements(tmp_path, monkeypatch):
-    rows, columns = np.mgrid[:40, :48]
-    paths = []
-    for number, contrast in enumerate((0.3, 0.6, 0.9)):
-        counts = 12000 * np.exp(-columns / 40 - contrast * (rows >= 20))
-        paths.append(tmp_path / f"{number}.png")
-        Image.fromarray(counts.astype(np.uint16)).save(paths[-1])
-    measured = read_measurements(paths)
-    expected = measured.curves
-    np.testing.assert_allclose(expected[:, 1], (0.3, 0.6, 0.9), atol=0.02)
-    np.testing.assert_array_equal(read_statistics(paths), measured.statistics)
-    monkeypatch.setattr(predicting, "statistics_of", None)  # slow on large images
-    np.testing.assert_array_equal(read_curves(paths), expected)

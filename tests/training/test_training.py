@@ -241,7 +241,7 @@ def test_a_run_goes_on_with_its_own_settings_data_and_files_only(
     refused(
         one,
         lambda whole: other.read_bytes(),
-        r"was started with, but 1 in .* have different content \(1050/00\.png\)",
+        r"was started with, but in .* 1 image has different content \(1050/00\.png\)",
     )
     moved = data.rename(tmp_path / "moved")
     with pytest.raises(AlloykError, match=r"run is no longer at .*data, .*data\.path in .*config"):

@@ -249,7 +249,8 @@ def test_a_standstill_is_named_and_its_lock_does_not_count(tmp_path):
     yesterday -= 2 * 3600
     os.utime(folder / "trial.json", (yesterday, yesterday))
     message = (
-        "^trials 0000 have made no progress for 24 h; stop their workers and run the command again$"
+        r"^no progress of 1 running trial \(0000\) for 24 h; stop their workers and run the "
+        "command again$"
     )
     with pytest.raises(AlloykError, match=message):
         _refuse_standstill(records)

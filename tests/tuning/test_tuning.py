@@ -33,7 +33,7 @@ from alloyk.training.checkpoint import Checkpoint
 from alloyk.training.run import run_training
 from alloyk.tuning.experiment import Experiment
 from alloyk.tuning.keras_space import hyperparameters_of
-from alloyk.tuning.search import _default_folder, run_search
+from alloyk.tuning.search import NoResultError, _default_folder, run_search
 from alloyk.tuning.space import (
     complete,
     extremes,
@@ -102,6 +102,15 @@ def test_a_trial_that_diverges_is_named_and_the_search_goes_on(tmp_path, caplog)
     assert bad["val_loss"] == ""
 
 
+def test_a_search_of_failed_trials_lists_their_errors(tmp_path):
+    overrides = parse_overrides([*TINY, "optimizer.name=sgd", "optimizer.weight_decay=0"])
+    with pytest.raises(NoResultError, match=r"every trial .* failed; \S+trials\.csv has their err"):
+        run_search("grid", {"optimizer.learning_rate": [1e30]}, tmp_path / "s", overrides=overrides)
+    (bad,) = trials_of(tmp_path / "s")
+    assert "the loss became" in bad["error"]
+    assert bad["val_loss"] == ""
+
+
 def test_wrong_data_fails_before_the_first_trial(tmp_path):
     overrides = parse_overrides([*TINY, f"data.path={tmp_path / 'nowhere'}"])
     with pytest.raises(AlloykError, match=r"/nowhere does not exist"):
@@ -149,9 +158,11 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         ({"model.dropout": {"min": 0, "max": 1, "steps": 3}}, "steps"),
         ({"model.dropout": {"min": 0, "max": 1, "step": 0}}, r"with step, or .*'step': 0"),
         ({"model.dropout": {"min": "low", "max": 1}}, "A < B"),
+        ({"model.dropout": {"min": float("nan"), "max": 1}}, "A < B"),
+        ({"model.dropout": {"min": 0.1, "max": float("inf")}}, "A < B"),
         (
             {"loss.gamma": {"min": 0, "max": 5, "when": {"loss.name": "focal"}}},
-            r"loss\.gamma: when must name other keys of the space, got loss\.name, which is not",
+            r"loss\.gamma: when must name keys of the space, got loss\.name; add it",
         ),
         (
             {
@@ -159,6 +170,20 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
                 "loss.name": ["focal"],
             },
             r'when must name choices of loss\.name, got "ldam"; loss\.name has "focal"',
+        ),
+        (
+            {
+                "loss.gamma": {"choices": [1], "when": {"loss.beta": 1}},
+                "loss.beta": {"choices": [1], "when": {"loss.name": "focal"}},
+            },
+            r"loss\.beta: when must name keys of the space, got loss\.name; add it",
+        ),
+        (
+            {
+                "loss.gamma": {"choices": [1], "when": {"loss.beta": 1}},
+                "loss.beta": {"choices": [1], "when": {"loss.gamma": 1}},
+            },
+            r"when must not go in a circle, got loss\.gamma and loss\.beta",
         ),
         ({"loss.gamma": {"choices": [1], "when": 3}}, "when must map a key to its values, got 3"),
         ({"loss.gamma": {"choices": [], "when": {"a": 1}}}, "must be a list of choices"),

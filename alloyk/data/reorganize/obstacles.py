@@ -71,9 +71,9 @@ def refuse_parts(root: Path, paths: list[str], *, in_shards: bool) -> None:
     if parts:
         first, others = next(iter(parts.items()))
         raise DataError(
-            f"{len(parts)} HDF5 files ({few(parts)}) take images from other files ({first} from "
-            f"{few(others)}), which they would not find from a new place; use --mode manifest, or "
-            "save the images into one file"
+            f"images of {counted(len(parts), 'HDF5 file')} ({few(parts)}) are in other files "
+            f"({first} takes them from {few(others)}), which would not be found from a new place; "
+            "use --mode manifest, or save the images into one file"
         )
 
 
