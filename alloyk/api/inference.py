@@ -102,10 +102,11 @@ def predict(
             raising.
         abstain: Error rate, such as 0.02: the class is left empty below the run's threshold for
             it, and for images unlike the training images.
-        output: With `address`, the `.csv`, `.json` or `.jsonl` file that is written; the same call
-            continues one that was interrupted.
+        output: The `.csv`, `.json` or `.jsonl` file to write, as `alloyk predict --output` does;
+            the result has the seven digits that it holds.
         address: `HOST:PORT` of a Ray cluster that classifies the files, or `local` to start one
-            here. All its machines must see the model and the images.
+            here. All its machines must see the model and the images. It needs `output`, and the
+            same call continues one that was interrupted.
         workers: Number of processes on the cluster; by default one per GPU, or without GPUs one
             per four processors.
         progress: Progress display, see `alloyk.progress`.
@@ -126,15 +127,17 @@ def predict(
 
     layout = RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw
     given = [images] if isinstance(images, str | Path) else images
-    if address is not None:
-        if output is None or names is not None or not _are_paths(given):
-            raise OptionError("`address` needs `output`, and files without `names`")
-        return _predict_on_cluster(
-            Path(model), given, Path(output), address, workers, progress, keep_going=keep_going,
+    if address is not None and output is None:
+        raise OptionError("`address` needs `output`")
+    if workers is not None and address is None:
+        raise OptionError("`workers` needs `address`")
+    if output is not None:
+        if names is not None or not _are_paths(given):
+            raise OptionError("`output` needs files without `names`")
+        return _predict_into(
+            Path(output), Path(model), given, address, workers, progress, keep_going=keep_going,
             page=page, raw=layout, hdf5_path=hdf5_path, abstain=abstain,
         )  # fmt: skip
-    if output is not None or workers is not None:
-        raise OptionError("`output` and `workers` need `address`")
     classifier = load(model)
     if names is None and _are_paths(given):
         given = find_images([str(one) for one in given], channels=classifier.metadata.channels)
@@ -255,36 +258,49 @@ def bench(
     return BenchResult(Path(run), tuple(rows))
 
 
-def _predict_on_cluster(
+def _predict_into(
+    output: Path,
     model: Path,
     images: Sequence[str | Path],
-    output: Path,
-    address: str,
+    address: str | None,
     workers: int | None,
     progress: Progress,
     *,
     keep_going: bool,
     **options: Any,
 ) -> "Classification":
+    """Write the table of files, here or on a cluster, and read it back."""
+    from alloyk.files import whole_file
     from alloyk.inference import find_images
     from alloyk.inference.backends import model_file
     from alloyk.inference.metadata import read_metadata
-    from alloyk.inference.on_cluster import Options
-    from alloyk.inference.on_cluster import predict_on_cluster as on_cluster
+    from alloyk.inference.rows import several_rows, write_table
     from alloyk.inference.table_files import read_table
     from alloyk.inference.tables import TABLES, refuse_other_file
     from alloyk.runs.destination import refuse_run_file
 
-    if output.suffix.lower() not in TABLES:
+    kind = output.suffix.lower()
+    if kind not in TABLES:
         raise OptionError(f"`output` must be a .csv, .json or .jsonl file, got {output}")
     refuse_run_file(output, model, "output")
     refuse_other_file(output)
     metadata = read_metadata(model_file(model)[1])
     names = find_images([str(one) for one in images], channels=metadata.channels)
-    outcome = on_cluster(
-        model, names, output, Options(len(names) > 1, **options), address, workers=workers,
-        progress=progress,
-    )  # fmt: skip
+    if address is None:
+        with whole_file(output) as unfinished, unfinished.open("wb") as file:
+            outcome = write_table(
+                load(model), names, names, kind,
+                lambda text: file.write(text.encode(errors="surrogateescape")),
+                progress=progress, **options,
+            )  # fmt: skip
+    else:
+        from alloyk.inference.on_cluster import Options, predict_on_cluster
+
+        several = several_rows(names, options["page"], metadata)
+        outcome = predict_on_cluster(
+            model, names, output, Options(several, **options), address, workers=workers,
+            progress=progress,
+        )  # fmt: skip
     if not keep_going:
         outcome.raise_if_any_failed()
     return read_table(output, metadata.classes, outcome.notes)

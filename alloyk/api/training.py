@@ -118,7 +118,10 @@ def _resumed(run: str | Path) -> "tuple[Config, Lineage | None]":
 
     folder = RunFolder(run)
     if not folder.config_file.is_file():
-        raise ModelError(f"`resume` needs an interrupted run; {folder.config_file} not found")
+        raise ModelError(
+            f"an interrupted run is needed to resume, but {folder.config_file} was not found; give "
+            "the folder of one as --run"
+        )
     if folder.lineage_file.is_file():
         return _scheduled(folder.lineage_file, None)
     return resolve_config(folder.config_file), None

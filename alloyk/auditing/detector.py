@@ -131,7 +131,7 @@ def orientations(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "mixed-orientations",
         FIX if _follows_class(shares) else CHECK,
-        f"{counted(int(other.sum()))} show the common scene rotated or flipped: "
+        f"{counted(int(other.sum()), verb='show')} the common scene rotated or flipped: "
         f"{few([f'{name} ({n:,})' for name, n in names.most_common()], 4)}{_by_class(shares)}.",
         "Rotate or flip them back: a network trained on one orientation fails on another, and an "
         "orientation that only one class has reveals the class.",

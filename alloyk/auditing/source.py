@@ -88,7 +88,7 @@ def series_of(table: "pd.DataFrame", series: str | None) -> tuple[np.ndarray, st
     column = PLATE if series is None else series
     if column in table.columns:
         return group_cells(table[column]).to_numpy(dtype=object), column, True
-    if series is not None and (groups := group_column(table, series)) is not None:
+    if series is not None and (groups := group_column(table, series, "--series")) is not None:
         return groups.to_numpy(dtype=object), series, True
     pattern = re.compile(NAME_BEFORE_LAST)
     matches = [pattern.match(without_page(path.rpartition("/")[2])) for path in table["path"]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from alloyk.cli.options import FiniteRange
 from alloyk.cli.terminal import PROGRESS
 
 FORMATS = ("savedmodel", "tflite", "onnx", "tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
@@ -48,7 +49,7 @@ class ImageSize(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="POINTS",
     help="Largest loss of accuracy of a quantised file, in points.  [default: 0.5]",
 )

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,6 +8,19 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers without NaN and infinity, which are in every `click.FloatRange`."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or exit with a usage error."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class PageChoice(click.ParamType):
@@ -68,7 +82,7 @@ cluster_workers_option = click.option(
     "processors]",
 )  # fmt: skip
 abstain_option = click.option(
-    "--abstain", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="RATE",
+    "--abstain", type=FiniteRange(0, 1, min_open=True, max_open=True), metavar="RATE",
     help="Leave the class empty below the run's threshold for this error rate, such as 0.02, and "
     "for images unlike the training images.",
 )  # fmt: skip
@@ -103,7 +117,7 @@ set_option = click.option(
     help="Any key of the configuration; may be repeated.",
 )  # fmt: skip
 time_budget_option = click.option(
-    "--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    "--time-budget", type=FiniteRange(min=0, min_open=True), metavar="MINUTES",
     help="Time limit for the whole command, in minutes; the learning-rate schedule is fitted to "
     "it.",
 )  # fmt: skip

@@ -19,11 +19,10 @@ from alloyk.cli.options import (
 )
 from alloyk.cli.terminal import PROGRESS
 from alloyk.messages import counted, few, shown
-from alloyk.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
     from alloyk.inference import Classification, Classifier
-    from alloyk.inference.rows import Outcome, Rows
+    from alloyk.inference.rows import Outcome
 
 
 @click.command()
@@ -109,13 +108,15 @@ def predict(
         refuse_other_file(output)
     if images.count(STANDARD_INPUT) > 1:
         raise click.UsageError("- (an image on standard input) can be given only once")
-    channels = read_metadata(model_file(model)[1]).channels
-    names = find_images(images, _name_ignored, channels)
+    metadata = read_metadata(model_file(model)[1])
+    names = find_images(images, _name_ignored, metadata.channels)
     if address is not None and output is not None:
         from alloyk.inference.on_cluster import Options, predict_on_cluster
+        from alloyk.inference.rows import several_rows
 
+        several = several_rows(names, options["page"], metadata)
         outcome = predict_on_cluster(
-            model, names, output, Options(len(names) > 1, **options), address, workers=workers,
+            model, names, output, Options(several, **options), address, workers=workers,
             progress=PROGRESS,
         )  # fmt: skip
     else:
@@ -128,26 +129,14 @@ def _predict_here(
 ) -> "Outcome":
     """Write the table of all images."""
     from alloyk.inference import load
-    from alloyk.inference.rows import Outcome, Rows
-    from alloyk.inference.tables import TABLES
+    from alloyk.inference.rows import write_table
 
     classifier = load(model)
-    several = len(names) > 1
-    stream = classifier.stream(
-        _with_standard_input(names, classifier, page, options["hdf5_path"]),
-        names=names, page=page, progress=PROGRESS if several else NO_PROGRESS,
-        keep_going=several, **options,
-    )  # fmt: skip
-    table = TABLES[kind](several)
-    rows = Rows(stream, table)
+    images = _with_standard_input(names, classifier, page, options["hdf5_path"])
     with _writer(output) as write:
-        _write_all(rows, write)
-        outcome = Outcome(
-            rows.images, rows.errors, rows.first_error, stream.notes, classifier.simulated
+        return write_table(
+            classifier, images, names, kind, write, page=page, progress=PROGRESS, **options
         )
-        outcome.raise_if_all_failed()
-        write(table.end())
-    return outcome
 
 
 def _page_of_bytes(classifier: "Classifier", page: Any) -> Any:
@@ -215,16 +204,6 @@ def _with_standard_input(
     files = FileSettings(hdf5_path=hdf5_path or classifier.metadata.hdf5_path)
     image = image_from_bytes(data, "on standard input", _page_of_bytes(classifier, page), files)
     return [image if name == STANDARD_INPUT else name for name in names]
-
-
-def _write_all(rows: "Rows", write: Callable[[str], object]) -> None:
-    """Write rows as they arrive; nothing if no image can be classified."""
-    held = ""
-    for text in rows:
-        held += text
-        if rows.errors < rows.images:
-            write(held)
-            held = ""
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import abstain_option
+from alloyk.cli.options import FiniteRange, abstain_option
 from alloyk.serving.limits import Limits
 
 _DEFAULTS = Limits()
@@ -36,7 +36,7 @@ _DEFAULTS = Limits()
     help="Largest image, in pixels.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.seconds,
+    "--timeout", type=FiniteRange(0, min_open=True), default=_DEFAULTS.seconds,
     show_default=True, metavar="S",
     help="Time limit in seconds for an upload, and again for its classification.",
 )  # fmt: skip

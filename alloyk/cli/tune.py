@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from alloyk.cli.options import (
+    FiniteRange,
     arch_option,
     config_argument,
     data_option,
@@ -40,7 +41,7 @@ from alloyk.cli.terminal import PROGRESS
     "by plate; not for pbt.  [default: the validation split]",
 )  # fmt: skip
 @click.option(
-    "--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    "--time-budget", type=FiniteRange(min=0, min_open=True), metavar="MINUTES",
     help="Start no further epoch after this time; the same command resumes the search.",
 )  # fmt: skip
 @click.option(

@@ -288,7 +288,7 @@ def _refuse_contradiction(file: Path, table: "pd.DataFrame") -> None:
     other = table.loc[folder.notna() & (folder != table["split"]), "path"]
     if len(other):
         raise DataError(
-            f"{shown(file)} gives {counted(len(other))} another split than their folder "
+            f"{shown(file)} gives {counted(len(other))} another split than the folder does "
             f"({few(other)}); make them agree"
         )
 

@@ -127,16 +127,20 @@ def group_name(columns: Iterable[str], group_by: str | None) -> str | None:
     return column_called(columns, group_by) or group_by
 
 
-def group_column(table: "pd.DataFrame", group_by: str | None) -> "pd.Series | None":
+def group_column(
+    table: "pd.DataFrame", group_by: str | None, option: str = "group_by"
+) -> "pd.Series | None":
     """Return the group of every image as text, or None for image by image.
 
-    Args and errors as in `split_table`.
+    Args and errors as in `split_table`; `option` is what the errors call `group_by`.
     """
     name = group_name(table.columns, group_by)
     if name is None:
         return None
     return (
-        _groups_in_column(table, name) if name in table.columns else _groups_in_names(table, name)
+        _groups_in_column(table, name)
+        if name in table.columns
+        else _groups_in_names(table, name, option)
     )
 
 
@@ -160,7 +164,7 @@ def _groups_in_column(table: "pd.DataFrame", name: str) -> "pd.Series":
     return column
 
 
-def _groups_in_names(table: "pd.DataFrame", name: str) -> "pd.Series":
+def _groups_in_names(table: "pd.DataFrame", name: str, option: str) -> "pd.Series":
     """The groups that a regular expression finds in the file names."""
     import pandas as pd
 
@@ -169,14 +173,14 @@ def _groups_in_names(table: "pd.DataFrame", name: str) -> "pd.Series":
         pattern = re.compile(name)
     except re.error as error:
         raise DataError(
-            f"group_by must be a column ({columns}) or a regular expression, got {name!r}: {error}"
+            f"{option} must be a column ({columns}) or a regular expression, got {name!r}: {error}"
         ) from None
     files = [without_page(path.rpartition("/")[2]) for path in table["path"]]
     matches = [pattern.search(file) for file in files]
     missed = [file for file, match in zip(files, matches, strict=True) if match is None]
     if missed:
         raise DataError(
-            f"group_by must be a column ({columns}) or a regular expression that matches every "
+            f"{option} must be a column ({columns}) or a regular expression that matches every "
             f"file name, got {name!r}, which does not match {len(missed)} of {len(files)} "
             f"(first: {missed[0]!r})"
         )

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ class Classifier:
         with np.errstate(over="ignore"):  # beyond the range: refused as infinite
             counts = np.asarray(image, np.float32)
         if bad := int((~np.isfinite(counts)).sum()):
-            raise ValueError(f"{bad} of its values are NaN, infinite or beyond ±3.4e+38")
+            raise ValueError(f"its values must be finite and within ±3.4e+38, got {bad} others")
         counts = counts[..., None] if counts.ndim == 2 else counts
         height, width, channels = self.size
         if counts.shape[:2] != (height, width):
@@ -189,6 +190,12 @@ def read_image(path: str) -> np.ndarray:
         samples = sample_type(opened) if opened.format == "TIFF" else ()
         if samples == (SIGNED, 8):
             raise ValueError("signed 8-bit TIFF is not read; save it as 16-bit")
+        full_depth = image.mode in ("I", "F") or image.mode.startswith("I;16")
+        if samples and samples[1] > 8 and not full_depth:  # its planes as 8 bits
+            raise ValueError("16-bit colour is not read; save it as 16-bit gray")
+        if samples and opened.tag_v2.get(274, 1) > 4:  # type: ignore[attr-defined]
+            # Pillow swaps the sides before it decodes the rows.
+            raise ValueError("TIFF turned by a quarter is not read; save it upright")
         image = ImageOps.exif_transpose(image)
         if image.mode in ("1", "LA", "La"):
             image = image.convert("L")
@@ -262,8 +269,13 @@ def main(arguments: list[str] | None = None) -> int:
         except Exception as error:  # decoders raise errors of almost any type
             row, code = [path, *[""] * (len(names) - 2), f"{type(error).__name__}: {error}"], 1
         print(csv_line(row), end="")
+    sys.stdout.flush()
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -74,7 +74,9 @@ def export_run(
     run, out = Path(run), Path(out or default_out(run, file_format))
     check_out(out, chosen, file_format)
     if input_size and not chosen.fixed_shape:
-        raise ConfigError(f"{file_format} takes images of any size; omit --input-size")
+        raise ConfigError(f"{file_format} takes no --input-size; omit it")
+    if margin is not None and chosen.policy.accuracy_loss is None:
+        raise ConfigError(f"--margin is for 8-bit formats, got {file_format}; omit it")
     policy = chosen.policy.with_accuracy_loss(margin)
     RunFolder(run).require_model()  # before its images are searched for
     refuse_run_file(out, run)

@@ -87,9 +87,11 @@ def _calibration(report: ExportReport) -> list[tuple[str, str]]:
 
 def _described(shape: tuple[int | None, ...]) -> str:
     height, width, channels = shape
-    if height is None or width is None or channels is None:
-        return f"raw images of any size, {channels or '1 or 3'} channels"
-    return f"one raw image of {height}x{width}, {counted(channels, 'channel')}"
+    size = "any size" if height is None or width is None else f"{height}x{width}"
+    if channels is None:
+        return f"raw images of {size}, 1 or 3 channels"
+    images = "raw images" if size == "any size" else "one raw image"
+    return f"{images} of {size}, {counted(channels, 'channel')}"
 
 
 def _recorded_row(recorded: Agreement | None) -> str:

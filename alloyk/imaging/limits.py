@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from alloyk.errors import DataError
+from alloyk.messages import counted
 
 CUT_SHORT = "the file is cut short"
 
@@ -39,6 +40,8 @@ def refuse_bad_page(page: int | None, pages: int) -> None:
             "FILE[0], their mean as FILE[mean]"
         )
     if page is not None and not 0 <= page < pages:
+        if pages == 1:
+            raise DataError(f"it has only page 0, got {page}; name no page")
         raise DataError(f"the page must be 0 to {pages - 1}, got {page}; choose another")
 
 
@@ -48,11 +51,12 @@ def unusable_values(image: np.ndarray) -> str:
         return ""
     bad = image.size - int(np.isfinite(image).sum())
     if bad:
-        return f"{bad} of its values are NaN or infinite; repair or remove it"
+        return f"{counted(bad, 'value', 'are')} NaN or infinite; repair or remove it"
     limit = np.finfo(np.float32).max
     if image.dtype.itemsize > 4 and max(image.max(), -image.min()) > limit:
         large = int((np.abs(image) > limit).sum())
-        return f"{large} of its values are beyond ±{limit:.2g}, the range of float32; rescale it"
+        beyond = counted(large, "value", "are")
+        return f"{beyond} beyond ±{limit:.2g}, the range of float32; rescale it"
     return ""
 
 

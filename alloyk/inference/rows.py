@@ -1,12 +1,15 @@
 """Write the table of a stream of images, whether all images or one shard on a cluster."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from alloyk.errors import AlloykError
-from alloyk.inference.classifier import Stream
-from alloyk.inference.tables import Table
+from alloyk.imaging import PageChoice
+from alloyk.inference.classifier import Classifier, Stream
+from alloyk.inference.metadata import ModelMetadata
+from alloyk.inference.tables import TABLES, Table
 from alloyk.messages import counted
+from alloyk.progress import NO_PROGRESS, Progress
 
 
 class Rows:
@@ -62,3 +65,61 @@ class Outcome(NamedTuple):
                 f"{self.errors} of {counted(self.images)} could not be classified, see the column "
                 f"error; the first: {self.first_error}"
             )
+
+
+def several_rows(names: Sequence[Any], page: PageChoice | None, metadata: ModelMetadata) -> bool:
+    """Whether a table may have several rows: then it has a column for their errors.
+
+    Args:
+        names: Image files.
+        page: What is read of files with several pages; None as in training.
+        metadata: That of the model.
+    """
+    return len(names) > 1 or (metadata.page if page is None else page) == "each"
+
+
+def write_table(
+    classifier: Classifier,
+    images: Sequence[Any],
+    names: Sequence[str],
+    kind: str,
+    write: Callable[[str], object],
+    *,
+    page: PageChoice | None = None,
+    progress: Progress = NO_PROGRESS,
+    **options: Any,
+) -> Outcome:
+    """Classify images, and write their table part by part.
+
+    Args:
+        classifier: The model.
+        images: Image files or pixels.
+        names: What to call them.
+        kind: Key of `TABLES`.
+        write: Writes text; not called before an image is classified.
+        page: As in `Classifier.stream`.
+        progress: Progress display of several images, see `alloyk.progress`.
+        **options: As in `Classifier.stream`.
+
+    Raises:
+        AlloykError: No image could be classified, or the only one could not.
+    """
+    several = several_rows(names, page, classifier.metadata)
+    stream = classifier.stream(
+        images, names=names, page=page, progress=progress if several else NO_PROGRESS,
+        keep_going=several, **options,
+    )  # fmt: skip
+    table = TABLES[kind](several)
+    rows = Rows(stream, table)
+    held = ""
+    for text in rows:
+        held += text
+        if rows.errors < rows.images:
+            write(held)
+            held = ""
+    outcome = Outcome(
+        rows.images, rows.errors, rows.first_error, stream.notes, classifier.simulated
+    )
+    outcome.raise_if_all_failed()
+    write(table.end())
+    return outcome

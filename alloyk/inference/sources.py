@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alloyk.errors import AlloykError, DataError
+from alloyk.errors import AlloykError, ConfigError, DataError
 from alloyk.imaging import (
     NO_SETTINGS,
     FileSettings,
@@ -91,9 +91,14 @@ def with_pages(
         items: Images; those that name a page, or are pixels, stay.
         page: What to take; None changes nothing.
         files: How raw and HDF5 files are read.
+
+    Raises:
+        ConfigError: `page` is none of these.
     """
     if page is None:
         return list(items)
+    if not (page in ("mean", "each") or (type(page) is int and page >= 0)):
+        raise ConfigError(f"page must be a page number (0 or more), mean or each, got {page!r}")
     taken: list[Item] = []
     for item in items:
         if not isinstance(item.source, str) or split_page(item.source)[1] is not None:

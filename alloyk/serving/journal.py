@@ -111,6 +111,8 @@ class Journal:
         """Remove an incomplete last row; refuse a file that does not begin like such a table."""
         if not rest:
             return
+        if self._is_csv:
+            self._refuse_open_quote(rest)
         begin = csv_line(self._columns).encode() if self._is_csv else b'{"path": '
         if self._size == 0 and rest[: len(begin)] != begin[: len(rest)]:
             raise ConfigError(
@@ -120,6 +122,18 @@ class Journal:
         logger.warning("removed an incomplete last row of %s", shown(self.path))
         os.ftruncate(self._file, self._size)
         os.fsync(self._file)
+
+    def _refuse_open_quote(self, rest: bytes) -> None:
+        """Raise if whole rows follow a quote that is not closed: they must not be removed."""
+        first, *others = (line.decode(errors="surrogateescape") for line in _lines(rest))
+        for line in others:
+            if line.endswith("\n") and line.count('"') % 2 == 0:
+                (cells,) = csv.reader([line])
+                if len(cells) == len(self._columns):
+                    raise DataError(
+                        f"{shown(self.path)} must be CSV, got a quote that is not closed in "
+                        f"{first.strip()!r}; repair it or choose another --output"
+                    )
 
     def _records(self, content: bytes) -> Iterator[bytes]:
         """Split into complete rows; in CSV, a quoted cell may span several lines."""

@@ -97,7 +97,7 @@ def safe_name(name: str | None) -> str:
     """Return a printable name for an upload; it is never used as a path.
 
     >>> safe_name("a.png"), safe_name("../" * 100)[:12], safe_name("")
-    ('a.png', '../../../../', 'image')
+    ('a.png', '../../../../', 'upload')
     """
     text = "".join(c for c in name or "" if c.isprintable())[:NAME_LENGTH]
-    return text or "image"
+    return text or "upload"

@@ -76,8 +76,8 @@ def images(tmp_path_factory):
     return sorted(map(str, folder.iterdir()))
 
 
-def script(bundle, environment, *arguments):
-    """Run the script of a bundle where nothing but the three packages can be imported."""
+def command_of(bundle, environment, *arguments):
+    """The script of a bundle where nothing but the three packages can be imported."""
     code = (
         "import runpy, sys; script = sys.argv[1]; sys.argv = sys.argv[2:]\n"
         f"sys.path[:0] = [{str(bundle)!r}, {str(environment)!r}]\n"
@@ -85,9 +85,13 @@ def script(bundle, environment, *arguments):
         "finally: print(sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
     command = [sys.executable, "-I", "-S", "-B", "-c", code, bundle / "predict.py", "predict.py"]
-    done = subprocess.run(
-        [*map(str, command), *map(str, arguments)], capture_output=True, check=False
-    )
+    return [*map(str, command), *map(str, arguments)]
+
+
+def script(bundle, environment, *arguments):
+    """Run it."""
+    command = command_of(bundle, environment, *arguments)
+    done = subprocess.run(command, capture_output=True, check=False)
     # Not with text=True, which would make a line feed of a carriage return in a name.
     done.stdout, done.stderr = map(os.fsdecode, (done.stdout, done.stderr))
     return done
@@ -198,7 +202,7 @@ def test_an_image_with_values_that_are_no_counts_is_refused(bundle, environment,
         Image.fromarray(image).save(paths[-1])
     done = script(bundle, environment, *paths)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    reason = "ValueError: 1 of its values are NaN, infinite or beyond ±3.4e+38"
+    reason = "ValueError: its values must be finite and within ±3.4e+38, got 1 others"
     assert [row["error"] for row in rows] == [reason] * 3
     assert done.returncode == 1
     assert "Warning" not in done.stderr
@@ -217,6 +221,42 @@ def test_tiff_has_the_counts_that_alloyk_reads_or_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "signed.tif", counts.astype(np.int8), photometric="minisblack")
     with pytest.raises(ValueError, match="signed 8-bit TIFF is not read"):
         device_script.read_image(str(tmp_path / "signed.tif"))
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_colour_tiff_of_16_bit_is_refused_however_it_is_stored(tmp_path, planes):
+    """Pillow reads each plane as 8 bits."""
+    colours = np.random.default_rng(0).integers(0, 65535, (40, 48, 3)).astype(np.uint16)
+    stored = colours if planes == "contig" else colours.transpose(2, 0, 1)
+    path = tmp_path / "colours.tif"
+    tifffile.imwrite(path, stored, photometric="rgb", planarconfig=planes)
+    np.testing.assert_array_equal(read_image(path), colours)
+    with pytest.raises(ValueError, match="16-bit colour is not read"):
+        device_script.read_image(str(path))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_tiff_has_the_pixels_that_alloyk_reads_or_is_refused(tmp_path, dtype, orientation):
+    """Pillow scrambles raw rows that are not square, and are turned by a quarter."""
+    path = tmp_path / "turned.tif"
+    image = np.arange(48, dtype=dtype).reshape(6, 8)
+    tag = (274, "H", 1, orientation, True)
+    tifffile.imwrite(path, image, photometric="minisblack", extratags=[tag])
+    if orientation > 4:
+        with pytest.raises(ValueError, match="TIFF turned by a quarter is not read"):
+            device_script.read_image(str(path))
+    else:
+        np.testing.assert_array_equal(device_script.read_image(str(path)), read_image(path))
+
+
+def test_a_reader_that_ends_early_ends_the_script_quietly(bundle, environment, images):
+    command = command_of(bundle, environment, *[*images] * 400)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+        assert done.stdout.readline().startswith(b"path,")
+        done.stdout.close()
+        assert b"Error" not in done.stderr.read()
+    assert done.returncode == 1
 
 
 def test_every_file_has_its_checksum_and_a_changed_one_is_refused(

@@ -211,7 +211,7 @@ def test_test_images_of_several_sizes_need_an_input_size(tmp_path, colour_run, c
 
 
 def test_input_size_is_refused_where_any_size_will_do(tmp_path, gray_run):
-    with pytest.raises(AlloykError, match="savedmodel takes images of any size"):
+    with pytest.raises(AlloykError, match="savedmodel takes no --input-size"):
         export_run(gray_run, "savedmodel", tmp_path / "saved", input_size=(32, 32))
 
 

@@ -406,7 +406,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, value, dtype):
     array[3, 4] = array[0, 0] = value
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, array)
-    with pytest.raises(AlloykError, match=r"a\.tif: 2 of its values are NaN or infinite"):
+    with pytest.raises(AlloykError, match=r"a\.tif: 2 values are NaN or infinite"):
         read_image(path)
 
 

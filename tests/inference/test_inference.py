@@ -149,7 +149,7 @@ def test_what_is_no_number_is_refused_by_name(classifier):
     good, bad = np.zeros((4, 4)), np.full((4, 4), np.inf)
     with pytest.raises(AlloykError, match=r"cannot use image 1 \(counted from 0\): 16 of its"):
         classifier.predict([good, bad])
-    with pytest.raises(AlloykError, match="cannot use plate 7: 16 of its values are NaN"):
+    with pytest.raises(AlloykError, match="cannot use plate 7: 16 values are NaN"):
         classifier.predict([good, bad], names=["plate 6", "plate 7"])
     with pytest.raises(ValueError, match="must hold numbers, got dtype <U1"):
         classifier.predict([np.full((4, 4), "a")])
@@ -233,7 +233,7 @@ def test_pixels_that_do_not_fit_into_float32_are_refused(classifier, value, faul
     image = np.full((20, 24), 100.0)
     image[3, 4] = value
     found = classifier.predict([image], names=["a"], keep_going=True)
-    assert f"cannot use a: 1 of its values are {fault}" in found.errors[0]
+    assert f"cannot use a: 1 value is {fault}" in found.errors[0]
 
 
 def write_described(tmp_path, monkeypatch, **metadata):

@@ -103,8 +103,9 @@ def test_python_returns_what_it_returns_here(cluster, folder, tmp_path, ending):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"address": "local"}, "`address` needs `output`, and files without `names`"),
-        ({"output": "a.csv"}, "`output` and `workers` need `address`"),
+        ({"address": "local"}, "`address` needs `output`"),
+        ({"workers": 2}, "`workers` needs `address`"),
+        ({"output": "a.csv", "names": ["a"]}, "`output` needs files without `names`"),
         ({"address": "local", "output": "a.txt"}, "`output` must be a .csv, .json or .jsonl file"),
     ],
 )

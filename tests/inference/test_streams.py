@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from tiny_run import raw_image
 
+import alloyk
 from alloyk.cli import main
 from alloyk.errors import AlloykError, ConfigError
 from alloyk.inference import Classification, backends, load
@@ -126,6 +128,42 @@ def test_every_table_has_a_row_for_every_image(tmp_path, model, runner, ending):
     assert [row["path"] for row in rows] == paths
     assert [bool(row.get("error")) for row in rows] == [n == 3 for n in range(70)]
     assert rows[15]["predicted"] == "1050"
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+def test_python_writes_the_table_of_the_command(tmp_path, model, runner, ending):
+    paths = images(tmp_path / "images", 5)
+    there, here = tmp_path / f"command.{ending}", tmp_path / f"python.{ending}"
+    runner.invoke(main, ["predict", str(model), *paths, "--output", str(there)])
+    found = alloyk.predict(model, paths, output=here)
+    assert here.read_bytes() == there.read_bytes()
+    assert found.labels == alloyk.predict(model, paths).labels
+    with open(paths[3], "r+b") as file:
+        file.truncate(50)
+    with pytest.raises(AlloykError, match="1 of 5 images could not be classified"):
+        alloyk.predict(model, paths, output=here)
+    assert list(alloyk.predict(model, paths, output=here, keep_going=True).errors) == [3]
+
+
+def test_a_bad_page_has_its_row_as_a_bad_file_has(tmp_path, model, runner):
+    pages = np.full((3, 8, 8), 150, np.float32)
+    pages[1, 2, 2] = np.nan
+    tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
+    stack = str(tmp_path / "stack.tif")
+    done = runner.invoke(main, ["predict", str(model), stack, "--page", "each"])
+    assert done.exit_code == 1
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert rows[1]["path"] == f"{stack}[1]"
+
+
+@pytest.mark.parametrize("page", ["all", -1, 1.0, True])
+def test_a_page_that_is_none_is_named(tmp_path, model, page):
+    (path,) = images(tmp_path / "images", 1)
+    with pytest.raises(
+        ConfigError, match=r"page must be a page number \(0 or more\), mean or each"
+    ):
+        alloyk.predict(model, path, page=page)
 
 
 def test_without_one_good_image_nothing_is_written(tmp_path, model, runner):

@@ -135,7 +135,7 @@ def test_a_fault_of_the_client_is_named(server):
     pages[0].save(stack, "tiff", save_all=True, append_images=pages[1:])
     for content, query, status, message in (
         (b"", "", 422, "got none"),
-        (b"no image", "", 422, "cannot read the image image: it is not a PNG"),
+        (b"no image", "", 422, "cannot read the image upload: it is not a PNG"),
         (png(1)[:-30], "?name=a.png", 422, "cannot read the image a.png: the file is cut short"),
         (small.getvalue(), "?name=b.png", 422, "b.png must have the size 40x48"),
         (
@@ -446,11 +446,15 @@ def test_what_the_user_can_mend_ends_with_1_and_one_line(tmp_path, runner):
         (["--watch", str(tmp_path / "x")], "the folder to watch must be an existing folder"),
         (["--abstain", "0.3"], "the error rate for abstaining must be one"),
         (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid"),
+        (["--host", "ünï.."], "cannot listen on ünï.."),
     ):
         done = runner.invoke(main, ["serve", str(MODEL), "--port", "0", *arguments])
         assert done.exit_code == 1, done.output
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+    done = runner.invoke(main, ["serve", str(MODEL), "--timeout", "nan"])
+    assert done.exit_code == 2
+    assert "nan is not a finite number." in done.stderr
 
 
 def test_a_missing_package_is_named(monkeypatch):

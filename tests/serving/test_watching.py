@@ -179,6 +179,15 @@ def test_an_incomplete_last_row_is_removed(tmp_path, ending):
         assert file.read_bytes() == (whole[: ends[count - 1]] if count else head)
 
 
+def test_whole_rows_after_an_open_quote_are_not_removed(tmp_path):
+    file = tmp_path / "found.csv"
+    before = 'path,bytes\na.png,1\nb".png,2\nc.png,3\nd.png,4\n'
+    file.write_text(before)
+    with pytest.raises(DataError, match=r"got a quote that is not closed in 'b\"\.png,2'; repair"):
+        Journal(file, ["path", "bytes"])
+    assert file.read_text() == before
+
+
 def test_another_table_is_refused(tmp_path):
     file = tmp_path / "found.csv"
     file.write_text("path,predicted,p_1050\n")
