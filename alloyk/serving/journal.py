@@ -127,7 +127,9 @@ class Journal:
         """Raise if whole rows follow a quote that is not closed: they must not be removed."""
         first, *others = (line.decode(errors="surrogateescape") for line in _lines(rest))
         for line in others:
-            if line.endswith("\n") and line.count('"') % 2 == 0:
+            if not line.endswith("\n") or line.count('"') % 2:
+                continue
+            with contextlib.suppress(csv.Error):
                 (cells,) = csv.reader([line])
                 if len(cells) == len(self._columns):
                     raise DataError(
