@@ -197,7 +197,7 @@ def export(
         raise OptionError("give a `format`, `quantize` or `bundle`")
     if bundle is not None and format is not None and not format.startswith("tflite"):
         raise OptionError(f"`bundle` needs a .tflite `format` or `quantize`, got `format` {format}")
-    _load_tensorflow(run)
+    load_tensorflow_for(run)
     options: dict[str, Any] = {
         "input_size": input_size, "data": data, "margin": margin, "progress": progress
     }  # fmt: skip
@@ -248,7 +248,7 @@ def bench(
 
     if out is not None:
         refuse_existing(Path(out))
-    _load_tensorflow(run)
+    load_tensorflow_for(run)
     from alloyk.exporting.bench import bench_run, format_csv
 
     rows = bench_run(run, files, data=data, images=images, progress=progress)
@@ -310,8 +310,9 @@ def _are_paths(images: Iterable[Any]) -> bool:
     return isinstance(images, list | tuple) and all(isinstance(i, str | Path) for i in images)
 
 
-def _load_tensorflow(run: str | Path) -> None:
+def load_tensorflow_for(model: str | Path) -> None:
+    """Load TensorFlow with the CPU kernels for the network of a run."""
     from alloyk.runs.network import network_of
     from alloyk.runtime.tensorflow import load_tensorflow
 
-    load_tensorflow(*network_of(Path(run)))
+    load_tensorflow(*network_of(model))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alloyk.api.inference import load_tensorflow_for
 from alloyk.api.settings import check_choice, path_if
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
@@ -68,7 +69,7 @@ def evaluate(
         folder = Path(out) if out else Run(run).evaluation_folder(split)
         evaluate_run(Path(run), out=path_if(out), split=split)
         return Run(folder)
-    _load_tensorflow(run)
+    load_tensorflow_for(run)
     from alloyk.evaluation.split_predictions import evaluate_split
 
     return Run(
@@ -180,7 +181,7 @@ def explain(
     files = FileSettings(RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw, hdf5_path)
     given = [images] if isinstance(images, str | Path) else images
     paths: Sequence[str | Path] = find_images([str(one) for one in given]) if given else []
-    _load_tensorflow(run)
+    load_tensorflow_for(run)
     from alloyk.explanation.explanation import EXPLAINERS, METHODS
     from alloyk.explanation.explanation import explain as explain_run
     from alloyk.explanation.image_selection import chosen_images
@@ -230,7 +231,7 @@ def stress(
         >>> import alloyk
         >>> alloyk.stress("saved_models/resnet18").summary  # doctest: +SKIP
     """
-    _load_tensorflow(Path(run))
+    load_tensorflow_for(run)
     from alloyk.robustness.bench import stress_run
 
     return stress_run(run, data=data, out=out, most_images=images, seed=seed, progress=progress)
@@ -256,10 +257,3 @@ def report(folder: str | Path, *, out: str | Path | None = None) -> Path:
     from alloyk.reporting.writing import write_report
 
     return write_report(folder, out)
-
-
-def _load_tensorflow(run: str | Path) -> None:
-    from alloyk.runs.network import network_of
-    from alloyk.runtime.tensorflow import load_tensorflow
-
-    load_tensorflow(*network_of(Path(run)))

@@ -13,6 +13,7 @@ from alloyk.imaging.described import file_settings
 from alloyk.imaging.frames import Frames, frames_of_array
 from alloyk.imaging.hdf5_sources import WrittenData
 from alloyk.imaging.hdf5_tree import Entry, attribute, entry_at, opened, walk
+from alloyk.messages import few
 
 _OPTION = "--hdf5-path (data.hdf5_path)"
 _NUMBERS = "buif"
@@ -87,7 +88,8 @@ def _chosen_image(archive: Any, path: str | None) -> Any:
         raise DataError(f"{broken[0]}{choice}")
     if len(found) != 1:
         raise DataError(
-            f"it must contain one array of images or a NeXus default, got {_few(found)}"
+            "it must contain one array of images or a NeXus default, got "
+            f"{few(found, _NAMED) or 'none'}"
             + (f"; choose one with {_OPTION}" if found else "; save the images into it")
         )
     return entry_at(archive, found[0])
@@ -110,7 +112,7 @@ def _at(archive: Any, path: str) -> Any:
         return image
     raise DataError(
         f"{_OPTION} must name an array (height, width) or (frames, height, width), got {path}, "
-        f"{fault}; the file has {_few(_arrays(walk(archive))[0])}"
+        f"{fault}; the file has {few(_arrays(walk(archive))[0], _NAMED) or 'none'}"
     )
 
 
@@ -137,7 +139,7 @@ def _nexus_default(archive: Any) -> Any:
     if marked is not None:
         raise DataError(
             f"its NeXus default {marked.name} must be an image, got the shape {marked.shape} and "
-            f"the type {marked.dtype}; choose one of {_few(others)} with {_OPTION}"
+            f"the type {marked.dtype}; choose one of {few(others, _NAMED) or 'none'} with {_OPTION}"
         )
     return None
 
@@ -185,8 +187,3 @@ def _is_image(entry: Any) -> bool:
     import h5py
 
     return isinstance(entry, h5py.Dataset) and entry.ndim >= 2 and entry.dtype.kind in _NUMBERS
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more if names else "none"
