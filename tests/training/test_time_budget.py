@@ -1,5 +1,7 @@
 """The learning rate follows the clock, and training ends with it."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -87,6 +89,13 @@ def test_training_and_what_follows_end_with_the_time_and_the_schedule(clock, ste
     assert budget.spent + tail == pytest.approx(120, abs=2.5 * step_seconds + 1)
     assert schedule.share > 0.9
     assert float(schedule(0)) < 0.03
+
+
+def test_time_to_measure_large_raw_images_is_kept_back(clock):
+    work = replace(WORK, measuring_seconds=40.0)
+    budget = TimeBudget(120, PacedSchedule(cosine(), 100), work, started=clock.now)
+    run_epochs(budget, clock, 0.4, validation_seconds=0.3)
+    assert budget.spent + 40 + WORK.tail_seconds(0.42, 8.0) == pytest.approx(120, abs=2)
 
 
 def test_a_slower_machine_later_on_is_followed(clock):
