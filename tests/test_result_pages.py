@@ -1,5 +1,6 @@
 """Pages with tables of committed results are what their scripts make of them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,17 @@ def test_a_row_of_learning_rates_has_the_accuracy_of_the_first_epochs(tmp_path):
     assert table(tmp_path).splitlines()[2:] == [
         "| Adam | 0.001 | 2 | 0.500 | 0.750 | 0.812 | 0.900 |"
     ]
+
+
+def test_the_table_of_real_radiographs_has_what_was_measured(tmp_path):
+    from real_tables import table
+
+    measured = {"test_images": 40, "alloyk": [0.98, 1.0], "plain": [0.9, 0.8],
+                "minus_plain": [0.14, 0.05, 0.2]}  # fmt: skip
+    for name in ("castings", "fishbones", "threatobjects"):
+        more = {"random": [0.97], "minus_random": [0.02, -0.01, 0.04]} if name == "castings" else {}
+        (tmp_path / f"{name}.json").write_text(json.dumps({name: measured | more}))
+    lines = table(tmp_path).splitlines()
+    assert "| plain script | 0.850 (0.900, 0.800) | 0.850 (0.900, 0.800) |" in lines[4]
+    assert "| best random settings | 0.970 | – | – |" in lines
+    assert "| alloyk minus best random settings | +0.020 [−0.010, +0.040] | – | – |" in lines
