@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alloyk.cli.options import FiniteRange, simulator_set_option
+from alloyk.cli.options import simulator_set_option
 from alloyk.cli.terminal import PROGRESS
 
 
@@ -36,7 +36,7 @@ from alloyk.cli.terminal import PROGRESS
     help="Number of images of each plate.",
 )  # fmt: skip
 @click.option(
-    "--imbalance", default=1.0, show_default=True, type=FiniteRange(1),
+    "--imbalance", default=1.0, show_default=True, type=click.FloatRange(1),
     help="Size of the largest class over that of the smallest.",
 )  # fmt: skip
 @click.option("--class-order", metavar="A,B…", help="Classes from the largest to the smallest.")

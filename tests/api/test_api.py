@@ -214,7 +214,7 @@ def test_build_model():
     [
         (lambda: alloyk.train(resume=True), OptionError, "`resume` takes `run` and nothing else"),
         (lambda: alloyk.train(set={"train.epoch": 3}), ConfigError, "train.epoch"),
-        (lambda: alloyk.train(run="nowhere", resume=True), ModelError, "config.yaml not found"),
+        (lambda: alloyk.train(run="nowhere", resume=True), ModelError, "config.yaml was not found"),
         (
             lambda: alloyk.cross_validate(folds=3, leave_out="plate_id"),
             OptionError,

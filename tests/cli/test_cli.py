@@ -167,7 +167,7 @@ def test_a_process_ends_with_one_line_too(radiographs, tmp_path):
         (["train", "--epochs", "3"], 2, "No such option"),
         (["train", "missing.yaml"], 2, "does not exist"),
         (["train", "--resume"], 2, "--resume takes --run"),
-        (["train", "--run", "nowhere", "--resume"], 1, "nowhere/config.yaml not found"),
+        (["train", "--run", "nowhere", "--resume"], 1, "nowhere/config.yaml was not found"),
         (["train", "--arch", "resnet19"], 1, "got 'resnet19'; did you mean resnet18?"),
         (
             ["train", "--set", "train.epoch=3"],

@@ -575,7 +575,7 @@ def test_hdf5_files_that_need_other_files_stay_in_their_place(tmp_path, runner, 
         result = runner.invoke(main, ["split", str(data), str(tmp_path / "out"), *options])
         assert result.exit_code == 1
         assert "8 HDF5 files (a/0.h5, " in result.stderr
-        assert "(a/0.h5 from ../../scans/0.h5), which they would not find" in result.stderr
+        assert "(a/0.h5 takes them from ../../scans/0.h5), which would not be" in result.stderr
         assert not (tmp_path / "out").exists()
     table = data / "split.csv"
     result = runner.invoke(main, ["split", str(data), str(table), "--mode", "manifest"])

@@ -135,7 +135,7 @@ def test_one_plate_per_alloy_and_thickness_is_refused_with_the_way_on():
         split_table(table, RATIOS)
     message = str(error.value)
     assert "by plate_id into train, val, test needs at least 3 groups of each class" in message
-    assert "class '1050' at 1 mm has 1 (and 5 more have too few)" in message
+    assert "class '1050' at 1 mm has 1 (and 5 more with too few)" in message
     assert 'group_by="none"' in message
     assert "\n" not in message
     split = split_table(table, RATIOS, "none")

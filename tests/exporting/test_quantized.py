@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer.quantizer import Quantizer
 from tiny_run import write_dataset, write_run
 
-from alloyk.errors import AlloykError, ModelError
+from alloyk.errors import AlloykError, ConfigError, ModelError
 from alloyk.exporting import export_run, format_report
 from alloyk.exporting import exporter as export
 from alloyk.exporting.quantization import (
@@ -31,7 +31,8 @@ from alloyk.inference.metadata import read_metadata, replace_metadata
 
 pytestmark = pytest.mark.usefixtures("untimed", "untraced", "converted_once")
 
-QUANTIZED = ("tflite-fp16", "tflite-w8", "tflite-16x8", "tflite-int8")
+EIGHT_BIT = ("tflite-w8", "tflite-16x8", "tflite-int8")
+QUANTIZED = ("tflite-fp16", *EIGHT_BIT)
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,17 @@ def run(tmp_path_factory):
 def exports(run):
     """A report for each format; 18 test images prove little, so the margin is wide."""
     return {
-        name: export_run(run, name, run.parent / f"{name}.tflite", margin=50)
+        name: export_run(
+            run, name, run.parent / f"{name}.tflite", margin=50 if name in EIGHT_BIT else None
+        )
         for name in ("tflite", *QUANTIZED)
     }
+
+
+@pytest.mark.parametrize("name", ["savedmodel", "tflite", "tflite-fp16"])
+def test_a_margin_is_refused_where_it_has_no_effect(run, name):
+    with pytest.raises(ConfigError, match=f"--margin is for 8-bit formats, got {name}; omit it"):
+        export_run(run, name, margin=3)
 
 
 def tensors(path):

@@ -147,7 +147,7 @@ def test_an_array_that_is_no_image_is_refused(classifier, shape):
 
 def test_what_is_no_number_is_refused_by_name(classifier):
     good, bad = np.zeros((4, 4)), np.full((4, 4), np.inf)
-    with pytest.raises(AlloykError, match=r"cannot use image 1 \(counted from 0\): 16 of its"):
+    with pytest.raises(AlloykError, match=r"cannot use image 1 \(counted from 0\): 16 values"):
         classifier.predict([good, bad])
     with pytest.raises(AlloykError, match="cannot use plate 7: 16 values are NaN"):
         classifier.predict([good, bad], names=["plate 6", "plate 7"])
