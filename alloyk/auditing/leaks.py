@@ -232,8 +232,8 @@ def _across_splits(audited: Audited, codes: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             "duplicates-across-splits",
             FIX,
-            f"{len(rows):,} of {counted(int((splits == later).sum()))} in {later} also in "
-            f"{earlier}, pixel by pixel{by_class}: "
+            f"{later} shares {counted(len(rows), 'pixel-identical image')} of its "
+            f"{int((splits == later).sum()):,} with {earlier}{by_class}: "
             f"{few([' = '.join(pair) for pair in pairs], SAMPLE_PAIRS)}.",
             f"Delete them from {earlier}, or from {later} if they do not belong there: the "
             f"metrics of {later} measure memorisation.",

@@ -94,7 +94,7 @@ def _weaker_settings(
 
 
 def _of_kinds(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan with the kinds that the user chose, whose settings it has: the recipe's have to go."""
+    """The plan with the kinds that the user chose, so that it replaces the recipe's sections."""
     names = {
         key: {"name": _section(given, key)["name"]}
         for key in planned

@@ -100,7 +100,7 @@ class Classifier:
         with np.errstate(over="ignore"):  # beyond the range: refused as infinite
             counts = np.asarray(image, np.float32)
         if bad := int((~np.isfinite(counts)).sum()):
-            raise ValueError(f"its values must be finite and within ±3.4e+38, got {bad} others")
+            raise ValueError(f"its values must be finite and within ±3.4e+38, unlike {bad} of them")
         counts = counts[..., None] if counts.ndim == 2 else counts
         height, width, channels = self.size
         if counts.shape[:2] != (height, width):
@@ -195,7 +195,7 @@ def read_image(path: str) -> np.ndarray:
             raise ValueError("16-bit colour is not read; save it as 16-bit gray")
         if samples and opened.tag_v2.get(274, 1) > 4:  # type: ignore[attr-defined]
             # Pillow swaps the sides before it decodes the rows.
-            raise ValueError("TIFF turned by a quarter is not read; save it upright")
+            raise ValueError("TIFF with an orientation of 5 to 8 is not read; save it upright")
         image = ImageOps.exif_transpose(image)
         if image.mode in ("1", "LA", "La"):
             image = image.convert("L")

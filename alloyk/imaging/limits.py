@@ -41,7 +41,7 @@ def refuse_bad_page(page: int | None, pages: int) -> None:
         )
     if page is not None and not 0 <= page < pages:
         if pages == 1:
-            raise DataError(f"it has only page 0, got {page}; name no page")
+            raise DataError(f"the page must be 0, the only one, got {page}; omit it")
         raise DataError(f"the page must be 0 to {pages - 1}, got {page}; choose another")
 
 

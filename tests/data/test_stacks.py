@@ -68,7 +68,9 @@ def test_one_page_or_the_mean_of_each_file(tmp_path, page):
 def test_a_page_that_is_not_there_is_named_by_the_reader(tmp_path):
     dataset = load_dataset(write_stacks(tmp_path / "data"), page=1)
     (path,) = [path for path in dataset.table["path"] if path.startswith("1050/single")]
-    with pytest.raises(AlloykError, match=r"single\.tif: it has only page 0, got 1; name no page"):
+    with pytest.raises(
+        AlloykError, match=r"single\.tif: the page must be 0, the only one, got 1; omit it"
+    ):
         read_image(dataset.root / path)
 
 

@@ -202,7 +202,7 @@ def test_an_image_with_values_that_are_no_counts_is_refused(bundle, environment,
         Image.fromarray(image).save(paths[-1])
     done = script(bundle, environment, *paths)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    reason = "ValueError: its values must be finite and within ±3.4e+38, got 1 others"
+    reason = "ValueError: its values must be finite and within ±3.4e+38, unlike 1 of them"
     assert [row["error"] for row in rows] == [reason] * 3
     assert done.returncode == 1
     assert "Warning" not in done.stderr
@@ -244,7 +244,7 @@ def test_turned_tiff_has_the_pixels_that_alloyk_reads_or_is_refused(tmp_path, dt
     tag = (274, "H", 1, orientation, True)
     tifffile.imwrite(path, image, photometric="minisblack", extratags=[tag])
     if orientation > 4:
-        with pytest.raises(ValueError, match="TIFF turned by a quarter is not read"):
+        with pytest.raises(ValueError, match="TIFF with an orientation of 5 to 8 is not read"):
             device_script.read_image(str(path))
     else:
         np.testing.assert_array_equal(device_script.read_image(str(path)), read_image(path))
