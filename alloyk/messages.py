@@ -28,8 +28,8 @@ def few(names: Iterable[str], limit: int = 3) -> str:
 def counted(count: int, noun: str = "image", verb: str = "") -> str:
     """Return a number with its noun, and the verb after it in the singular or plural.
 
-    >>> counted(1), counted(2816), counted(3, "class"), counted(2, "series"), counted(2, "entry")
-    ('1 image', '2,816 images', '3 classes', '2 series', '2 entries')
+    >>> counted(1), counted(2816), counted(3, "class"), counted(2, "series"), counted(2, "copy")
+    ('1 image', '2,816 images', '3 classes', '2 series', '2 copies')
     >>> counted(1, "image", "are"), counted(2, "row", "name"), counted(1, "row", "name")
     ('1 image is', '2 rows name', '1 row names')
     """
@@ -45,6 +45,6 @@ _SINGULAR = {"are": "is", "have": "has", "were": "was"}
 def _plural(noun: str) -> str:
     if noun.endswith("series"):
         return noun
-    if noun.endswith("ry"):
+    if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}{'es' if noun.endswith('s') else 's'}"
