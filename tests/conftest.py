@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,16 @@ LONGEST = (
     "models/test_models.py", "explanation/test_explain.py", "exporting/test_auto.py",
     "inference/test_inference.py", "training/test_cross_validation.py", "cli/test_cli_predict.py",
 )  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Refuse two test files of one name at once: pytest-xdist would run all others first."""
+    files = defaultdict(list)
+    for file in sorted(Path(__file__).parent.rglob("test_*.py")):
+        files[file.name].append(str(file.relative_to(Path(__file__).parent)))
+    for paths in files.values():
+        if len(paths) > 1:
+            raise pytest.UsageError(f"test files need different names: {', '.join(paths)}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
