@@ -236,7 +236,8 @@ def bench(
         agreement with the run.
 
     Raises:
-        AlloykError: The run, its data set or a file is missing, or `out` exists.
+        AlloykError: The run, its data set or a file is missing, or `out` exists or
+            does not end in .csv.
 
     Example:
         >>> import alloyk
@@ -244,9 +245,10 @@ def bench(
     """
     from alloyk.api.results import BenchResult
     from alloyk.files import whole_file
-    from alloyk.runs.destination import refuse_existing
+    from alloyk.runs.destination import refuse_existing, refuse_other_ending
 
     if out is not None:
+        refuse_other_ending(Path(out), (".csv",))
         refuse_existing(Path(out))
     load_tensorflow_for(run)
     from alloyk.exporting.bench import bench_run, format_csv

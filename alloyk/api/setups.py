@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import Settings, as_strings, sweep_strings
 from alloyk.errors import DataError, OptionError
+from alloyk.messages import shown
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ def ceiling(
         set: Parameters of the simulator, for example `{"wedge.length_mm": 70}`.
         seed: Seed of the Monte Carlo draws.
         drawn: Linearise at twelve drawn poses and voltages instead of the mean ones; slower.
-        figure: File for the confusion matrix of the ideal classifier; it must not exist.
+        figure: PNG file for the confusion matrix of the ideal classifier; it must not exist.
 
     Returns:
         The ceiling with its Monte Carlo error and its limitations.
 
     Raises:
-        AlloykError: A setting is wrong, `data` is not a simulated data set, or `figure` exists or
-            lies in `data`.
+        AlloykError: A setting is wrong, `data` is not a simulated data set, or `figure` exists,
+            lies in `data` or does not end in .png.
 
     Example:
         >>> import alloyk
@@ -57,13 +58,14 @@ def ceiling(
         True
     """
     from alloyk.api.results import CeilingResult
-    from alloyk.runs.destination import refuse_existing, refuse_in_data
+    from alloyk.runs.destination import refuse_existing, refuse_in_data, refuse_other_ending
     from alloyk.simulator.ceiling.reference import caveats, reference_ceiling
     from alloyk.simulator.settings.channels import steps_as_taken
     from alloyk.simulator.settings.overrides import add_alloys, parse_settings, with_overrides
     from alloyk.simulator.settings.presets import preset_parameters
 
     if figure is not None:
+        refuse_other_ending(Path(figure), (".png",), "--figure")
         refuse_existing(Path(figure), "--figure")
         refuse_in_data(Path(figure), data, "--figure")
     shares, images_per_plate = None, None
@@ -155,10 +157,15 @@ def _recipe_of(data: Path) -> "Recipe":
     """Return the recipe of a simulated data set, given its folder or its simulation.yaml."""
     from alloyk.simulator.dataset.recipe import load_recipe
 
+    if not data.exists():
+        raise DataError(
+            "the data set must be a simulated folder or its simulation.yaml, but "
+            f"{shown(data)} does not exist; check the path"
+        )
     file = data / "simulation.yaml" if data.is_dir() else data
     if not file.is_file():
         raise DataError(
-            f"a ceiling needs a simulated data set, {data} has no simulation.yaml; only the "
+            f"a ceiling needs a simulated data set, {shown(data)} has no simulation.yaml; only the "
             "simulator's images have a known ceiling"
         )
     return load_recipe(file)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("data", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--preset", metavar="NAME",
     help="easy, study, study-noisy, hard2, hard5 or alloys5.  [default: study]",

@@ -10,7 +10,7 @@ from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
 @data_option
 @click.option(
     "--split", type=click.Choice(["train", "val", "test", "all"]), default="test",

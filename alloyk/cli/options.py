@@ -100,9 +100,7 @@ def out_file_option(metavar: str, help: str) -> Callable[[Command], Command]:
     return click.option("--out", type=kind, metavar=metavar, help=help)
 
 
-config_argument = click.argument(
-    "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+config_argument = click.argument("config", required=False, type=click.Path(path_type=Path))
 arch_option = click.option("--arch", metavar="NAME", help="Architecture, such as resnet18.")
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), metavar="DATA",

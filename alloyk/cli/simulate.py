@@ -51,8 +51,7 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @click.option("--contact-sheet", is_flag=True, help="Also draw each class and thickness.")
 @click.option(
-    "--from", "recipe", metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--from", "recipe", metavar="FILE", type=click.Path(path_type=Path),
     help="Repeat the data set of this simulation.yaml.",
 )  # fmt: skip
 @simulator_set_option

@@ -9,7 +9,7 @@ from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
-@click.argument("src", type=click.Path(exists=True, path_type=Path))
+@click.argument("src", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--ratios", nargs=3, type=float, default=(0.70, 0.15, 0.15), show_default=True,

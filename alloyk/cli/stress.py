@@ -9,7 +9,7 @@ from alloyk.cli.terminal import PROGRESS
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
 @run_data_option
 @out_folder_option("Folder for stress.csv, stress.md and stress.png.  [default: RUN/stress]")
 @click.option(

@@ -23,7 +23,7 @@ from alloyk.cli.terminal import PROGRESS
     default="grid", show_default=True, help="How the values of trials are chosen.",
 )  # fmt: skip
 @click.option(
-    "--space", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    "--space", type=click.Path(path_type=Path), metavar="FILE",
     help="YAML file that maps each key to a list of choices or to a range (min, max, optionally "
     "step or log).",
 )  # fmt: skip

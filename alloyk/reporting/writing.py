@@ -10,7 +10,7 @@ from alloyk.reporting.comparison import comparison_page
 from alloyk.reporting.page import Page, render
 from alloyk.reporting.run_page import run_page
 from alloyk.reporting.search_page import search_page
-from alloyk.runs.destination import refuse_other_content, refuse_other_run
+from alloyk.runs.destination import refuse_other_content, refuse_other_ending, refuse_other_run
 from alloyk.runs.folder import RunFolder
 from alloyk.runs.search_folder import SearchFolder
 
@@ -59,8 +59,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
             comparison, or is no report.
     """
     out = Path(out or RunFolder(folder).page_file)
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--out must end in {' or '.join(SUFFIXES)}, got {shown(out)}")
+    refuse_other_ending(out, SUFFIXES)
     _refuse_other_page(out, Path(folder))
     text = render(report_page(folder))
     with whole_file(out) as unfinished:

@@ -29,6 +29,21 @@ def refuse_existing(out: Path, option: str = "--out") -> None:
         raise ConfigError(f"{shown(out)} already exists; choose another {option}, or delete it")
 
 
+def refuse_other_ending(out: Path, endings: Collection[str], option: str = "--out") -> None:
+    """Require a name that ends as the file that will be written.
+
+    Args:
+        out: The file to write.
+        endings: Endings in lower case, such as `.png`.
+        option: What it was given by, for the error.
+
+    Raises:
+        ConfigError: The name ends otherwise.
+    """
+    if out.suffix.lower() not in endings:
+        raise ConfigError(f"{option} must end in {' or '.join(endings)}, got {shown(out)}")
+
+
 def refuse_foreign_folder(out: Path, run: Path, *, own_test: bool) -> None:
     """Require a folder that an evaluation of `run` may write to.
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from alloyk.errors import ConfigError
+from alloyk.messages import shown
 
 _TAG = "tag:yaml.org,2002:"
 _NOT_1_2 = {_TAG + name for name in ("bool", "int", "float", "timestamp", "value")}
@@ -120,7 +121,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read {path}: {why}") from error
+        raise ConfigError(f"cannot read {shown(path)}: {why}; give a YAML file") from error
     return parse_mapping(text, str(path))
 
 

@@ -165,7 +165,8 @@ def test_a_process_ends_with_one_line_too(radiographs, tmp_path):
     [
         (["trian"], 2, "No such command"),
         (["train", "--epochs", "3"], 2, "No such option"),
-        (["train", "missing.yaml"], 2, "does not exist"),
+        (["train", "missing.yaml"], 1, "cannot read missing.yaml: No such file or directory; give"),
+        (["train", "."], 1, "cannot read .: Is a directory; give a YAML file"),
         (["train", "--resume"], 2, "--resume takes --run"),
         (["train", "--run", "nowhere", "--resume"], 1, "nowhere/config.yaml was not found"),
         (["train", "--arch", "resnet19"], 1, "got 'resnet19'; did you mean resnet18?"),
@@ -175,7 +176,11 @@ def test_a_process_ends_with_one_line_too(radiographs, tmp_path):
             "unknown key train.epoch; did you mean train.epochs?",
         ),
         (["train", "--set", "train.epochs"], 1, "--set must be KEY=VALUE, got 'train.epochs'"),
-        (["evaluate", "nowhere"], 2, "does not exist"),
+        (["evaluate", "nowhere"], 1, "must be a run folder, but nowhere does not exist"),
+        (["stress", "nowhere"], 1, "must be a run folder, but nowhere does not exist"),
+        (["split", "nowhere", "out"], 1, "but nowhere does not exist; check the path"),
+        (["tune", "--space", "no.yaml"], 1, "cannot read no.yaml: No such file or directory"),
+        (["simulate", "out", "--from", "no.yaml"], 1, "cannot read no.yaml: No such file"),
         (["tune"], 2, "give --space or --over"),
     ],
 )

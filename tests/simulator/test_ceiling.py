@@ -379,6 +379,8 @@ def test_what_is_approximated_is_said():
         (["--preset", "hard"], "preset must be"),
         (["--set", "tube.voltge_kvp=3"], "did you mean tube.voltage_kvp"),
         (["."], "a ceiling needs a simulated data set, . has no simulation.yaml; only"),
+        (["none"], "must be a simulated folder or its simulation.yaml, but none does not exist"),
+        (["--figure", "ceiling.pdf"], "--figure must end in .png, got ceiling.pdf"),
     ],
 )
 def test_a_user_error_is_one_line(runner, arguments, message, tmp_path, monkeypatch):
