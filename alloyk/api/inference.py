@@ -236,8 +236,8 @@ def bench(
         agreement with the run.
 
     Raises:
-        AlloykError: The run, its data set or a file is missing, or `out` exists or
-            does not end in .csv.
+        AlloykError: The run, its data set or a file is missing, or `out` exists
+            or does not end in .csv.
 
     Example:
         >>> import alloyk
