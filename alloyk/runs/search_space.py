@@ -9,6 +9,7 @@ from typing import Any
 from alloyk.errors import ConfigError
 
 RANGE_KEYS = {"min", "max", "step", "log"}
+MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,21 @@ class Parameter:
         """A number of the range: an integer where the range is one of integers."""
         return int(value) if self.whole else float(value)
 
+    def steps(self) -> tuple[float | int, ...]:
+        """The values of a range with a step, from its lower end; empty for others.
+
+        >>> Parameter("a", low=0.1, high=0.3, step=0.1).steps()
+        (0.1, 0.2, 0.3)
+        """
+        if self.step is None:
+            return ()
+        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
+        values = (self.low + number * self.step for number in range(count))
+        return tuple(self.number(float(f"{value:.12g}")) for value in values)
+
     def ends(self) -> tuple[Any, ...]:
         """Every choice, or both ends of the range."""
-        return self.choices or (self.number(self.low), self.number(self.high))
+        return self.choices or (self.number(self.low), (self.steps() or (self.high,))[-1])
 
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside these values."""
@@ -94,10 +107,20 @@ def _parameter(key: str, values: Any) -> Parameter:
     if isinstance(values, Mapping):
         return _range(key, values, when)
     if isinstance(values, list) and values:
+        _refuse_repeated(key, values)
         return Parameter(key, tuple(json.dumps(value) for value in values), when=when)
     raise ConfigError(
         f"search space, {key}: must be a list of choices or {{min: …, max: …}}, got {values!r}"
     )
+
+
+def _refuse_repeated(key: str, choices: Sequence[Any]) -> None:
+    """Raise if two choices are the same: a grid would wait for another one for ever."""
+    for number, one in enumerate(choices):
+        if any(one == other and type(one) is type(other) for other in choices[:number]):
+            raise ConfigError(
+                f"search space, {key}: must name each choice once, got {json.dumps(one)} twice"
+            )
 
 
 def _condition(key: str, when: Any) -> dict[str, tuple[str, ...]]:
@@ -118,13 +141,20 @@ def _range(key: str, values: Mapping[str, Any], when: Mapping[str, tuple[str, ..
         step = None if step is None else float(step)
     except (KeyError, TypeError, ValueError):
         low, high, step = 1.0, 0.0, None
-    log = bool(values.get("log"))
+    log = values.get("log", False)
     wrong_step = step is not None and (log or not 0 < step < math.inf)
     finite = math.isfinite(low) and math.isfinite(high)
-    if unknown or not finite or low >= high or (log and low <= 0) or wrong_step:
+    flags = [name for name in ("min", "max", "step") if isinstance(values.get(name), bool)]
+    wrong_kind = unknown or flags or not isinstance(log, bool)
+    if wrong_kind or not finite or low >= high or (log and low <= 0) or wrong_step:
         raise ConfigError(
             f"search space, {key}: must be {{min: A, max: B}} with A < B, optionally with step, or "
-            f"with log and A > 0; got {dict(values)}"
+            f"with log: true and A > 0; got {dict(values)}"
+        )
+    if step is not None and (high - low) / step > MOST_STEPS:
+        raise ConfigError(
+            f"search space, {key}: step must divide the range into at most {MOST_STEPS:,} steps, "
+            f"got {dict(values)}; leave step out"
         )
     whole = all(isinstance(values[name], int) for name in ("min", "max", "step") if name in values)
     return Parameter(key, (), low, high, step, log, whole, when)

@@ -1,10 +1,13 @@
 """A search space as Keras Tuner describes it."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import keras_tuner
+from keras_tuner.engine import hyperparameters as kinds
+
+# Not exported: Keras Tuner makes conditions by scopes, in which a key can depend on one other only.
+from keras_tuner.src.engine.conditions import Parent
 
 from alloyk.runs.search_space import Parameter, parameters_of
 
@@ -18,19 +21,19 @@ def hyperparameters_of(
         ConfigError: The space is wrong, see `alloyk.runs.search_space.parameters_of`.
     """
     hp = keras_tuner.HyperParameters()
-    for one in space if isinstance(space, tuple) else parameters_of(space):
-        with ExitStack() as conditions:
-            for key, allowed in one.when.items():
-                conditions.enter_context(hp.conditional_scope(key, list(allowed)))
-            _add(hp, one)
+    parameters = space if isinstance(space, tuple) else parameters_of(space)
+    hp.merge([_hyperparameter(one) for one in parameters])
     return hp
 
 
-def _add(hp: keras_tuner.HyperParameters, one: Parameter) -> None:
-    if one.choices:
-        hp.Choice(one.key, list(one.choices))
-        return
-    add = hp.Int if one.whole else hp.Float
-    step = None if one.step is None else one.number(one.step)
-    add(one.key, one.number(one.low), one.number(one.high), step=step,
-        sampling="log" if one.log else "linear")  # fmt: skip
+def _hyperparameter(one: Parameter) -> kinds.HyperParameter:
+    conditions = [Parent(key, list(allowed)) for key, allowed in one.when.items()]
+    # Keras Tuner's own steps leave out the end of a range: 0.1 to 0.3 by 0.1 is 0.1 and 0.2.
+    values = one.choices or one.steps()
+    if values:
+        return kinds.Choice(one.key, list(values), conditions=conditions)
+    kind = kinds.Int if one.whole else kinds.Float
+    return kind(
+        one.key, one.number(one.low), one.number(one.high),
+        sampling="log" if one.log else "linear", conditions=conditions,
+    )  # fmt: skip

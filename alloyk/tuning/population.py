@@ -206,14 +206,18 @@ def _perturbed(one: Parameter, value: Any, up: int) -> Any:
     if one.choices:
         place = one.choices.index(value) + (1 if up else -1)
         return one.choices[min(max(place, 0), len(one.choices) - 1)]
-    return _inside(one, value * FACTORS[up])
+    changed = _inside(one, value * FACTORS[up])
+    step = one.step or (1 if one.whole else None)
+    if changed == value and step:  # too small a change for the next value
+        changed = _inside(one, value + (step if up else -step))
+    return changed
 
 
 def _inside(one: Parameter, value: float) -> float | int:
     """The number of a range that is nearest to a value."""
     if one.step is not None:
-        last = math.floor((one.high - one.low) / one.step + 1e-9)
-        value = one.low + one.step * min(max(round((value - one.low) / one.step), 0), last)
+        steps = one.steps()
+        return steps[min(max(round((value - one.low) / one.step), 0), len(steps) - 1)]
     value = min(max(value, one.low), one.high)
     return one.number(round(value) if one.whole else value)
 

@@ -142,9 +142,9 @@ def refuse_other_images(parameters: Iterable[Parameter]) -> None:
 
 
 def refuse_ranges_without_step(parameters: Iterable[Parameter]) -> None:
-    """Raise if a grid has a real range without step: Keras Tuner would choose ten values."""
+    """Raise if a grid has a real or logarithmic range: Keras Tuner would choose ten values."""
     for one in parameters:
-        if not one.choices and not one.whole and one.step is None:
+        if not one.choices and one.step is None and (one.log or not one.whole):
             raise ConfigError(
                 f"search space, {one.key}: a grid needs a list of values, or min, max and step; "
                 "use --search random for a range without step"

@@ -14,6 +14,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 from keras_tuner import oracles
+from keras_tuner.engine import hyperparameters as kinds
 from sklearn.exceptions import ConvergenceWarning
 
 from alloyk.errors import ModelError
@@ -27,6 +28,10 @@ DEFAULT_TRIALS = {"random": 10, "bayesian": 20}
 
 FACTOR = 3
 """Hyperband trains a third of the trials for three times as many epochs."""
+
+RANDOM_PER_KEY, RANDOM_SHARE, FEWEST_RANDOM = 3, 3, 3
+"""Bayesian search draws three trials per key at random before it models the results, as Keras Tuner
+does, but a third of its trials at most: the default of 20 would end before that with seven keys."""
 
 
 class _InMemory:
@@ -43,7 +48,24 @@ class _Grid(_InMemory, oracles.GridSearchOracle): ...
 class _Random(_InMemory, oracles.RandomSearchOracle): ...
 
 
-class _Hyperband(_InMemory, oracles.HyperbandOracle): ...
+class _Hyperband(_InMemory, oracles.HyperbandOracle):
+    """Continues the best of what there is if a space has too few values for a whole bracket."""
+
+    def __init__(self, **options: Any) -> None:
+        self._begun: dict[int, int] = {}  # bracket → trials, where no others are left
+        super().__init__(**options)
+
+    def _random_trial(self, trial_id: str, bracket: dict[str, Any]) -> dict[str, Any]:
+        found = super()._random_trial(trial_id, bracket)
+        if "values" in found:
+            return found
+        self._begun[bracket["bracket_num"]] = len(bracket["rounds"][0])
+        return self.populate_space(trial_id)
+
+    def _get_size(self, bracket_num: int, round_num: int) -> int:
+        if bracket_num in self._begun:
+            return math.ceil(self._begun[bracket_num] / FACTOR**round_num)
+        return int(super()._get_size(bracket_num, round_num))
 
 
 class _Bayesian(_InMemory, oracles.BayesianOptimizationOracle):
@@ -60,9 +82,16 @@ class _Bayesian(_InMemory, oracles.BayesianOptimizationOracle):
         with warnings.catch_warnings():  # the fit of a smooth objective may not converge
             warnings.simplefilter("ignore", ConvergenceWarning)
             found = super().populate_space(trial_id)
+        self._clip(found["values"])
         if found["values"] is not None and self._duplicate(found["values"]):
             return self._random_populate_space()
         return found
+
+    def _clip(self, values: dict[str, Any] | None) -> None:
+        """Bring integers back into their range, of which Keras Tuner proposes `max + 1` too."""
+        for hp in self.get_space().space:
+            if values and isinstance(hp, kinds.Int) and hp.name in values:
+                values[hp.name] = min(values[hp.name], hp.max_value)
 
 
 class Sequence:
@@ -72,16 +101,19 @@ class Sequence:
         self, search: str, hp: keras_tuner.HyperParameters, seed: int, limit: int | None
     ) -> None:
         kind: Any = {"grid": _Grid, "random": _Random}[search]
+        self._limit = limit
         self._oracle: Any = kind(
             objective=keras_tuner.Objective(OBJECTIVE, "min"), hyperparameters=hp, seed=seed,
-            max_trials=limit, max_consecutive_failed_trials=None,
+            max_trials=None, max_consecutive_failed_trials=None,
         )  # fmt: skip
         self._oracle.verbose = 0
         self._made: list[dict[str, Any]] = []
 
     def next(self, records: TrialRecords) -> dict[str, Any] | None:
-        """The first values of the sequence that no trial has; None at its end."""
+        """The first values of the sequence that no trial has; None at its end or the limit."""
         known = {trial.key for trial in records}
+        if self._limit is not None and len(known) >= self._limit:
+            return None
         number = 0
         while number < len(self._made) or self._extend():
             values = self._made[number]
@@ -120,7 +152,7 @@ class Feedback:
         self._limit = limit
         self._waiting_at: int | None = None
         self._make = (
-            partial(_Bayesian, max_trials=None, **common)
+            partial(_Bayesian, max_trials=None, num_initial_points=_random(hp, limit), **common)
             if search == "bayesian"
             else partial(_Hyperband, max_epochs=epochs, factor=FACTOR, **common)
         )
@@ -180,6 +212,15 @@ class Feedback:
         if trial.state == FAILED and isinstance(self._oracle, _Bayesian):
             result = math.nan
         _end(self._oracle, self._oracle.trials[trial.name], result)
+
+
+def _random(hp: keras_tuner.HyperParameters, limit: int | None) -> int:
+    """Number of trials that Bayesian search draws at random."""
+    searched = [
+        one for one in hp.space if not (isinstance(one, kinds.Choice) and len(one.values) == 1)
+    ]
+    wanted = max(RANDOM_PER_KEY * len(searched), FEWEST_RANDOM)
+    return wanted if limit is None else min(wanted, max(limit // RANDOM_SHARE, FEWEST_RANDOM))
 
 
 def _end(oracle: Any, trial: Any, result: float) -> None:

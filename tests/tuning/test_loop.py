@@ -72,7 +72,7 @@ def test_bayesian_search_finds_what_random_search_misses(tmp_path, seed):
 
 @pytest.mark.parametrize("kind", ["random", *FEEDBACK])
 def test_a_search_cut_off_anywhere_makes_the_same_trials(tmp_path, kind):
-    trials = 8  # Bayesian search draws the first 6 at random
+    trials = 8  # Bayesian search draws the first 3 at random
     undisturbed = search(tmp_path / "undisturbed", kind, trials=trials)
     calls = 0
 

@@ -279,6 +279,25 @@ def test_values_are_changed_as_by_ray_tune():
     assert shares(ours) == pytest.approx(shares(theirs), abs=0.04)
 
 
+@pytest.mark.parametrize(
+    "range_",
+    [
+        {"min": 0.05, "max": 0.6, "step": 0.05},
+        {"min": 1, "max": 4},
+        {"min": 0, "max": 8, "step": 2},
+    ],
+)
+def test_a_change_moves_by_a_step_at_least(range_):
+    space = parameters_of({"a": range_})
+    rng = np.random.default_rng(0)
+    step = range_.get("step", 1)
+    low, high = range_["min"], range_["max"]
+    moved = [explored_values(space, {"a": low + step}, rng)["a"] for _ in range(400)]
+    assert np.mean(np.isclose(moved, low + step)) < 0.25  # only where it was drawn again
+    assert min(moved) == low
+    assert max(moved) <= high
+
+
 @pytest.mark.parametrize("generation_epochs", [1, 3])
 def test_a_search_cut_off_anywhere_makes_the_same_trials(tmp_path, generation_epochs):
     """Ray's #9036: a search that cannot be restored."""

@@ -187,6 +187,10 @@ def test_another_search_does_not_mix_with_the_trials_in_its_folder(tmp_path):
         ),
         ({"loss.gamma": {"choices": [1], "when": 3}}, "when must map a key to its values, got 3"),
         ({"loss.gamma": {"choices": [], "when": {"a": 1}}}, "must be a list of choices"),
+        ({"loss.gamma": [1, 2, 1]}, r"must name each choice once, got 1 twice"),
+        ({"loss.gamma": {"min": 1, "max": 9, "log": "no"}}, "with log: true and A > 0; got"),
+        ({"loss.gamma": {"min": True, "max": 9}}, "must be {min: A, max: B} with A < B"),
+        ({"loss.gamma": {"min": 0, "max": 9, "step": 1e-9}}, "into at most 10,000 steps"),
     ],
 )
 def test_a_wrong_space_is_named(space, message):
