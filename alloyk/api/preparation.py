@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import Settings, alloy_labels, as_strings, check_choice
 from alloyk.errors import OptionError
+from alloyk.messages import counted
 from alloyk.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def simulate(
     from alloyk.simulator.dataset.writer import write_dataset
     from alloyk.simulator.physics.beam import Beam
     from alloyk.simulator.physics.validity import validity_notes
+    from alloyk.simulator.settings.channels import unused_steps
     from alloyk.simulator.settings.overrides import parse_settings
 
     drawn: dict[str, Any] = {
@@ -103,8 +105,17 @@ def simulate(
             **drawn,
         )
     write_dataset(made, out, contact_sheet=contact_sheet, workers=workers, progress=progress)
-    notes = tuple(validity_notes(Beam(made.parameters), made.image_size))
-    return SimulatedData(Path(out), made, notes)
+    notes = validity_notes(Beam(made.parameters), made.image_size)
+    unused = unused_steps(made.parameters, made.images_per_plate)
+    if unused:
+        voltages = ", ".join(f"{voltage:g}" for voltage in unused)
+        steps = len(made.parameters.tube.voltage_steps_kvp or ())
+        notes.append(
+            f"no image is at {voltages} kV, because a plate has "
+            f"{counted(made.images_per_plate)}: for every voltage of tube.voltage_steps_kvp, a "
+            f"plate needs {steps} (--images-per-plate {steps})"
+        )
+    return SimulatedData(Path(out), made, tuple(notes))
 
 
 def audit(

@@ -66,7 +66,7 @@ def sanity_check(
         `head` and `all`: the mean over images and draws of Spearman's rank correlation of the
         maps' absolute values, or None where no pair of maps has one; `empty`: the share of
         shuffled maps that are the same everywhere; `passed`: whether `all` is below
-        `limit`.
+        `limit`, None where all trained maps are flat, so that nothing can be compared.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, float | None] = {}
@@ -87,7 +87,7 @@ def sanity_check(
         "images": len(maps),
         "draws": draws,
         "limit": MAX_CORRELATION,
-        "passed": found["all"] is None or found["all"] < MAX_CORRELATION,
+        "passed": None if all(map(_is_flat, maps)) else (found["all"] or 0) < MAX_CORRELATION,
     }
 
 
@@ -120,6 +120,8 @@ def describe_sanity(found: Mapping[str, Any]) -> str:
         "rank correlation with maps of the same network with shuffled weights: "
         f"{number(found['head'])} (head), {number(found['all'])} (all layers)"
     )
+    if found["passed"] is None:
+        return "Sanity check not possible: the maps are empty, there is nothing to compare."
     if found["passed"]:
         return f"Sanity check passed, the maps depend on the weights: {measured}."
     return (

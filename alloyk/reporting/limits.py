@@ -109,6 +109,11 @@ def _few(metrics: Metrics) -> list[str]:
     return found
 
 
+def _channels(channels: Mapping[str, Any]) -> str:
+    """The images that are one sample, for example `tube_voltage_kvp (40, 50)`."""
+    return f"{channels['column']} ({', '.join(map(str, channels['values']))})"
+
+
 def model_card(
     run: RunFolder, kind: str, metrics: Metrics, facts: Facts, settings: RunSettings
 ) -> list[tuple[str, str]]:

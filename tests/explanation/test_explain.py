@@ -273,6 +273,13 @@ def test_an_edge_detector_fails_the_sanity_check(cue_network):
     assert "FAILED" in describe_sanity(found)
 
 
+def test_empty_maps_neither_pass_nor_fail_the_sanity_check(cue_network):
+    empty = np.zeros((2, 8, 8))
+    found = sanity_check(cue_network, lambda: empty + np.eye(8), empty)
+    assert found["passed"] is None
+    assert "Sanity check not possible: the maps are empty" in describe_sanity(found)
+
+
 def test_shuffling_the_head_leaves_the_backbone_alone():
     network = build_model("cnn", (32, 32, 1), 2, seed=0)
     first = network.layers[1].get_weights()[0]

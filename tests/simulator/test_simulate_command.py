@@ -104,6 +104,14 @@ def test_a_signal_ends_it_and_leaves_nothing(tmp_path, sent, code):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_voltages_that_no_plate_has_images_for_get_a_note(runner, tmp_path):
+    steps = ["--image-size", 16, "--images", 6, "--set", "tube.voltage_steps_kvp=40,45,50"]
+    result = run(runner, tmp_path / "one", *steps)
+    assert "note: no image is at 45, 50 kV, because a plate has 1 image" in result.stderr
+    assert "(--images-per-plate 3)" in result.stderr
+    assert run(runner, tmp_path / "three", *steps, "--images-per-plate", 3).stderr == ""
+
+
 def test_many_saturated_pixels_get_a_note(runner, tmp_path):
     result = run(runner, tmp_path / "out", "--images", 2, "--image-size", 16,
                  "--set", "detector.full_scale=1", "--set", "scatter.ratio=0.5")  # fmt: skip

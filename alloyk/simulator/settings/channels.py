@@ -43,6 +43,11 @@ def parameters_as_used(parameters: Parameters, channels: Mapping[str, Any] | Non
     return with_overrides(parameters, {"tube.channels_kvp": values})
 
 
+def unused_steps(parameters: Parameters, images_per_plate: int) -> tuple[float, ...]:
+    """The stepped voltages, in kV, that no image takes: plates have fewer images than steps."""
+    return tuple((parameters.tube.voltage_steps_kvp or ())[images_per_plate:])
+
+
 def steps_as_taken(parameters: Parameters, images_per_plate: int) -> Parameters:
     """The parameters with a stepped voltage for each image of a plate; the same without steps.
 
