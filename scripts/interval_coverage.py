@@ -2,9 +2,10 @@
 
     python scripts/interval_coverage.py                  # accuracy: plates, sizes, likeness
     python scripts/interval_coverage.py --figures        # every other figure, five classes
+    python scripts/interval_coverage.py --rare           # means over a common and a rare class
     python scripts/interval_coverage.py --bounds         # one-sided: error rate, loss of accuracy
 
-Likeness is the correlation between the images of one plate (beta-binomial). About 15, 10 and 3
+Likeness is the correlation between the images of one plate (beta-binomial). About 15, 10, 4 and 3
 minutes on one core.
 """
 
@@ -12,6 +13,8 @@ import argparse
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
+from scipy.stats import norm
 
 from alloyk.metrics import classification_metrics
 from alloyk.metrics.intervals import accuracy_interval, confidence_intervals, upper_bound
@@ -148,15 +151,51 @@ def figures_table(experiments, resamples, plates=150, per_plate=4):
                 print(f"  {path:32} {held[path] / had[path]:.3f}", flush=True)
 
 
+RARE = ((5, 0.9), (10, 0.9), (20, 0.95), (40, 0.98))
+MEANS = ("balanced_accuracy", "macro.precision", "macro.f1", "macro.average_precision")
+
+
+def rare_table(experiments, resamples, common=100, recall=0.9):
+    """A common class, and one with few plates, which often has no error at all."""
+    rng = np.random.default_rng(3)
+    print(f"{common} plates of A, true recall {recall}; {experiments:,} experiments each")
+    for rare, of_rare in RARE:
+        truth = classification_metrics(
+            two_classes(rng, 1000 * common, 1000 * rare, recall, of_rare)
+        )
+        held = dict.fromkeys(MEANS, 0)
+        for seed in range(experiments):
+            predictions = two_classes(rng, common, rare, recall, of_rare)
+            figures = classification_metrics(predictions)
+            found, _ = confidence_intervals(predictions, figures, resamples=resamples, seed=seed)
+            for path in MEANS:
+                low, high = found[path]
+                held[path] += low <= at(truth, path) <= high
+        row = "  ".join(f"{path} {held[path] / experiments:.3f}" for path in MEANS)
+        print(f"{rare:3} plates of B, true recall {of_rare:.2f}:  {row}", flush=True)
+
+
+def two_classes(rng, common, rare, recall, recall_of_rare):
+    """Predictions of plates of one image, the logits shifted so that the recalls are as given."""
+    y = np.repeat([0, 1], [common, rare])
+    shift = np.where(y == 0, norm.ppf(recall), norm.ppf(recall_of_rare))
+    of_true = expit(rng.normal(size=len(y)) + shift)
+    p = np.stack([np.where(y == k, of_true, 1 - of_true) for k in (0, 1)], axis=1)
+    table = pd.DataFrame({"path": np.arange(len(y)).astype(str).astype(object)})
+    return Predictions(table, ("A", "B"), y, p.argmax(axis=1), p)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--figures", action="store_true")
+    parser.add_argument("--rare", action="store_true")
     parser.add_argument("--bounds", action="store_true")
     parser.add_argument("--experiments", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=500)
     options = parser.parse_args()
     table = bounds_table if options.bounds else accuracy_table
     table = figures_table if options.figures else table
+    table = rare_table if options.rare else table
     table(options.experiments, options.resamples)
 
 

@@ -161,13 +161,10 @@ def _with_holm(tests: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]
 
 def _seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and spread of runs that differ by their seed, and tests between such groups."""
-    groups: dict[str, list[int]] = {}
-    for number, run in enumerate(runs):
-        if run.settings.values and run.ensemble is None:
-            groups.setdefault(_experiment(run.settings.values), []).append(number)
+    groups = [list(firsts) for firsts in _by_seed(runs)]
     found: list[dict[str, Any]] = []
-    names = _common_names([[runs[i].name for i in numbers] for numbers in groups.values()])
-    for name, numbers in zip(names, groups.values(), strict=True):
+    names = _common_names([[runs[i].name for i in numbers] for numbers in groups])
+    for name, numbers in zip(names, groups, strict=True):
         accuracies = [rows[i]["accuracy"] for i in numbers]
         several = len(numbers) > 1
         found.append({
@@ -186,6 +183,16 @@ def _seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> dict[str, 
         for one, two in combinations(repeated, 2)
     ]
     return {"groups": found, "tests": _with_holm(tests, "p")}
+
+
+def _by_seed(runs: Sequence[Run]) -> list[dict[int, list[int]]]:
+    """Runs that differ by their seed only: the first one of each seed, to its repetitions."""
+    groups: dict[str, dict[int | None, list[int]]] = {}
+    for number, run in enumerate(runs):
+        if run.settings.values and run.ensemble is None:
+            seeds = groups.setdefault(_experiment(run.settings.values), {})
+            seeds.setdefault(run.settings.seed, []).append(number)
+    return [{first: others for first, *others in seeds.values()} for seeds in groups.values()]
 
 
 def _experiment(config: Mapping[str, Any]) -> str:
@@ -250,4 +257,12 @@ def _notes(runs: Sequence[Run]) -> list[str]:
             f"Split image by image: {', '.join(seen)} may have been trained on plates of the test "
             "images."
         )
+    for group in _by_seed(runs):
+        for first, others in group.items():
+            if others:
+                names = ", ".join(runs[number].name for number in others)
+                notes.append(
+                    f"{names}: the settings and the seed are those of {runs[first].name}, so that "
+                    "the comparison of seeds counts them once."
+                )
     return notes

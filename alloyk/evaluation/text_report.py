@@ -8,7 +8,10 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.messages import counted, few
+from alloyk.metrics.classification import PER_CLASS
 from alloyk.metrics.fold_spread import SUMMARY_METRICS, metric_at
+from alloyk.metrics.regression import ERROR_METRICS
+from alloyk.metrics.selective import threshold_text
 from alloyk.runs.facts import UNKNOWN_GROUPING
 from alloyk.runs.metrics import Interval, Metrics
 from alloyk.runs.predictions import Predictions
@@ -16,7 +19,11 @@ from alloyk.runs.predictions import Predictions
 OTHER_DATA = "other data"
 """Value of `grouped_by`: the images are not a split of the run's own data set."""
 
-_PER_CLASS = re.compile(r"(?P<before>(?:.*\.)?per_class\.)(?P<label>.+)(?P<metric>\.\w+)")
+# A label may have dots, and the path of estimates without any true value ends with it.
+_METRICS = "|".join((*PER_CLASS, *ERROR_METRICS))
+_PER_CLASS = re.compile(
+    rf"(?P<before>(?:.*\.)?per_class\.)(?P<label>.+?)(?P<metric>(?:\.(?:{_METRICS}))?)"
+)
 
 
 def describe(predictions: Predictions, metrics: Metrics) -> str:
@@ -207,7 +214,7 @@ def _abstention(metrics: Metrics) -> list[str]:
             continue
         line = (
             f"For an error rate of {' or '.join(rates)}: abstain below a confidence of "
-            f"{threshold:.6g}{also} (chosen on {last['chosen_on']}, where at most "
+            f"{threshold_text(threshold)}{also} (chosen on {last['chosen_on']}, where at most "
             f"{100 * last['error_bound']:.2f} % are wrong with 95 % confidence)"
         )
         if last["error_rate"] is None:

@@ -18,6 +18,9 @@ from alloyk.runs.predictions import KEY_COLUMNS, Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+SAME = 1e-9
+"""Averages of votes that differ by less are equal but for rounding."""
+
 METRICS = ("images", "plates", "accuracy", "low", "high")
 
 
@@ -151,6 +154,9 @@ def informative_columns(predictions: Predictions) -> list[str]:
 def plate_predictions(predictions: Predictions) -> Predictions:
     """Average the probabilities of the images of each plate.
 
+    Of classes with the same average, as hard votes give it, the one that more images were
+    classified as is taken.
+
     Returns:
         A row per plate, in the order of first appearance: `path` is the `plate_id`, `images`
         their number. An image without a plate counts as its own plate.
@@ -174,7 +180,10 @@ def plate_predictions(predictions: Predictions) -> Predictions:
         )
     sums = [np.bincount(groups, column) for column in predictions.probabilities.T]
     probabilities = np.stack(sums, axis=1) / count[:, None]
-    y_pred = probabilities.argmax(axis=1)
+    votes = np.zeros(probabilities.shape)
+    np.add.at(votes, (groups, predictions.y_pred), 1)
+    highest = probabilities.max(axis=1, keepdims=True)
+    y_pred = np.where(probabilities > highest - SAME, votes, -1).argmax(axis=1)
     names = np.where(plates == "", predictions.table["path"].to_numpy(), plates)[first]
     classes = np.array(predictions.classes, dtype=object)
     table = {

@@ -117,7 +117,7 @@ def temperature_scaling(validation: Predictions) -> dict[str, Any]:
     folds = min(FOLDS, int(groups.max()) + 1)
     if folds < 2:
         return {**found, "why": "validation has only one plate or image"}
-    wrong = validation.probabilities.argmax(axis=1) != y
+    wrong = validation.y_pred != y
     if len(np.unique(groups[wrong])) < MIN_ERRORS:
         what = "plates" if validation.has_plates else "images"
         return {**found, "why": f"fewer than {MIN_ERRORS} validation {what} have an error"}

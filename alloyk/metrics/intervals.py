@@ -8,7 +8,7 @@ the log loss one on the log scale. The percentile interval of the same bootstrap
 few plates and few errors. `scripts/interval_coverage.py` measures the coverage of the intervals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def confidence_intervals(
                 why = f"too few {what}s"
             missing[f"confidence_intervals.{name}"] = why
         else:
-            found[name] = [round(bound, DIGITS) for bound in interval]
+            found[name] = [_rounded(bound) for bound in interval]
 
     add("accuracy", metrics["accuracy"], drawn["accuracy"], of_accuracy)
     add("log_loss", metrics["log_loss"], drawn["log_loss"], of_accuracy, interval_of_loss)
@@ -98,13 +98,59 @@ def confidence_intervals(
         defined = [one for one in by_class if one is not None]
         if defined:
             mean = mean_evidence(defined)
+            of_classes = [metrics["per_class"][label][name] for label in predictions.classes]
+            parts = [
+                (value, one.groups)
+                for value, one in zip(of_classes, by_class, strict=True)
+                if one is not None and value is not None
+            ]
+            interval_of_mean = _interval_of_mean(interval_of, parts)
             if name == "recall":
-                add("balanced_accuracy", metrics["balanced_accuracy"], over_classes, mean)
-            add(f"macro.{name}", metrics["macro"][name], over_classes, mean, interval_of)
+                balanced = metrics["balanced_accuracy"]
+                add("balanced_accuracy", balanced, over_classes, mean, interval_of_mean)
+            add(f"macro.{name}", metrics["macro"][name], over_classes, mean, interval_of_mean)
         for k, label in enumerate(predictions.classes):
             value = metrics["per_class"][label][name]
             add(f"per_class.{label}.{name}", value, drawn[name][:, k], by_class[k], interval_of)
     return found, missing
+
+
+def _rounded(bound: float) -> float:
+    """A bound with `DIGITS` decimals; where that is less, with as many digits.
+
+    >>> _rounded(0.12345678), _rounded(1.2345678e-7)
+    (0.123457, 1.23457e-07)
+    """
+    return round(bound, DIGITS) if abs(bound) >= 0.1 else float(f"{bound:.{DIGITS}g}")
+
+
+def _interval_of_mean(interval_of: IntervalOf, parts: Sequence[tuple[float, int]]) -> IntervalOf:
+    """The interval of the mean over classes, of which some may be exactly 0 or 1.
+
+    Such a class does not vary between resamples, so that `interval_of` takes it as known. Its exact
+    binomial interval over its groups is added here: squared distances to the bounds add up (MOVER:
+    Zou and Donner, Statistics in Medicine 27, 2008).
+
+    Args:
+        interval_of: The interval from the classes that vary.
+        parts: Value and number of groups of each class.
+    """
+
+    def interval(
+        value: float, replicates: np.ndarray, evidence: Evidence
+    ) -> tuple[float, float] | None:
+        found = interval_of(value, replicates, evidence)
+        if found is None or not ROUNDING < value < 1 - ROUNDING:
+            return found
+        below, above = value - found[0], found[1] - value
+        for part, groups in parts:
+            if not ROUNDING < part < 1 - ROUNDING and groups:
+                low, high = clopper_pearson(groups if part > 0.5 else 0, groups)
+                below = np.hypot(below, (part - low) / len(parts))
+                above = np.hypot(above, (high - part) / len(parts))
+        return max(value - below, 0.0), min(value + above, 1.0)
+
+    return interval
 
 
 def _mean_of_defined(drawn: np.ndarray) -> np.ndarray:

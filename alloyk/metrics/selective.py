@@ -1,5 +1,6 @@
 """Selective classification: accuracy when the classifier may abstain on uncertain images."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,19 @@ def groups_needed(error_rate: float) -> int:
     [59, 149, 299]
     """
     return int(np.ceil(np.log(1 - CONFIDENCE) / np.log(1 - error_rate)))
+
+
+def threshold_text(threshold: float) -> str:
+    """A confidence threshold with two digits of its distance from 1 or more, rounded down.
+
+    >>> threshold_text(0.83127), threshold_text(0.99998809), threshold_text(1.0)
+    ('0.8312', '0.999988', '1')
+    """
+    if threshold >= 1:
+        return f"{threshold:g}"
+    decimals = max(4, 1 - math.floor(math.log10(1 - threshold)))
+    scale = 10**decimals
+    return f"{math.floor(threshold * scale) / scale:.{decimals}f}"
 
 
 def abstaining(

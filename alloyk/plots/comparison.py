@@ -134,10 +134,9 @@ def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | No
         sure = p is not None and p < 0.05
         _dot(ax, at, pair["difference"], pair["interval"], COLORS[0] if sure else GRAY)
     ax.axvline(0, color="black", linewidth=0.8, zorder=1)
-    names = [
-        f"{two} − {one}"
-        for one, two in (readable_names([pair["first"], pair["second"]], 24, 1) for pair in pairs)
-    ]
+    runs = list(dict.fromkeys(pair[end] for pair in pairs for end in ("first", "second")))
+    shown = dict(zip(runs, readable_names(runs, 24, 1), strict=True))
+    names = [f"{shown[pair['second']]} − {shown[pair['first']]}" for pair in pairs]
     ax.set_yticks(range(len(pairs)), names, fontsize=8.5)
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from alloyk.alloys import display_name
+from alloyk.metrics.selective import threshold_text
 from alloyk.reporting.page import (
     Block,
     Cell,
@@ -101,11 +102,12 @@ def abstention_table(abstention: list[dict[str, Any]], over: str) -> Table:
     """Tabulate what abstaining below a confidence threshold gives."""
     rows = []
     for row in abstention:
+        threshold = row["threshold"]
         percent = Cell(f"{100 * row['wanted_error_rate']:g} %", row["wanted_error_rate"])
         rows.append(
             [
                 percent,
-                number(row["threshold"]),
+                Cell("–" if threshold is None else threshold_text(threshold), threshold),
                 number(row.get("coverage")),
                 count(row.get("groups")),
                 with_interval(row.get("error_rate"), row.get("interval")),

@@ -71,7 +71,7 @@ def limits(
             "optimistic."
         )
     for explanation in explanations:
-        if not explanation["sanity_check"]["passed"]:
+        if explanation["sanity_check"]["passed"] is False:
             found.append(
                 f"The {explanation['method']} maps depend little on the weights: they are no "
                 "evidence of what was learned."
@@ -125,7 +125,9 @@ def model_card(
     simulated = bool(metrics.get("simulated"))
     preprocess, size = settings.section("preprocess"), settings.image_size
     parameters = facts.parameters
-    what = f"{kind or 'a classifier'}, from one radiograph to one of: {classes}"
+    channels = settings.section("data").get("channels")
+    one = f"one radiograph for each {_channels(channels)}" if channels else "one radiograph"
+    what = f"{kind or 'a classifier'}, from {one} to one of: {classes}"
     if parameters:
         what += f"; {parameters:,} parameters"
     rows = [("Model", what)]
@@ -135,8 +137,10 @@ def model_card(
         rows.append(
             (
                 "Input",
-                "a raw X-ray transmission image of any size and depth, as decoded; the model "
-                f"converts it to gray, {', '.join(steps)}, resized to {size[0]}×{size[1]}",
+                "a raw X-ray transmission image of any size and depth, as decoded"
+                + (f", for each {_channels(channels)}" if channels else "")
+                + f"; the model converts {'each' if channels else 'it'} to gray, "
+                f"{', '.join(steps)}, resized to {size[0]}×{size[1]}",
             )
         )
     rows += [

@@ -209,6 +209,18 @@ def count(value: int | None) -> Cell:
     return Cell("–") if value is None else Cell(f"{value:,}", value)
 
 
+def in_unit(value: float | None, interval: Sequence[float] | None) -> Cell:
+    """A number of any size, with four digits, and its 95 % interval.
+
+    >>> in_unit(3.1e-5, [2.8e-5, 3.4e-5])
+    Cell(text='3.100e-05', value=3.1e-05, note='[2.800e-05, 3.400e-05]')
+    """
+    if value is None:
+        return number(value)
+    note = "[{:#.4g}, {:#.4g}]".format(*interval) if interval else ""
+    return Cell(f"{value:#.4g}", value, note)
+
+
 def with_interval(value: float | None, interval: Sequence[float] | None) -> Cell:
     """A number with its 95 % interval.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from alloyk.alloys import display_name
 from alloyk.metrics.fold_spread import SUMMARY_METRICS
-from alloyk.reporting.page import Block, Cell, Table, Text, count, number, with_interval
+from alloyk.reporting.page import Block, Cell, Table, Text, count, in_unit, number, with_interval
 from alloyk.runs.metrics import ClassMetric, ClassMetrics, Interval, Metrics
 from alloyk.runs.predictions import Predictions
 
@@ -145,5 +145,5 @@ def estimate_tables(metrics: Metrics) -> list[Block]:
 def _estimate_row(
     title: str, path: str, errors: Mapping[str, Any], intervals: Mapping[str, Interval]
 ) -> list[Cell | str]:
-    cells = [with_interval(errors[name], intervals.get(f"{path}.{name}")) for name in ERRORS]
+    cells = [in_unit(errors[name], intervals.get(f"{path}.{name}")) for name in ERRORS]
     return [title, *cells, count(errors["n"])]

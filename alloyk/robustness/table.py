@@ -79,7 +79,7 @@ def format_markdown(rows: Sequence[Row], *, simulated: bool) -> str:
             _percent([row.silent_errors for row in own]),
         ]
         if limited:
-            known = own[0].detectable is not None
+            known = any(row.detectable is not None for row in own)
             cells.append(_percent([row.detectable for row in own]) if known else "")
         lines.append(f"| {name} | {strengths} | {' | '.join(cells)} |")
     lines += [

@@ -121,6 +121,16 @@ def test_seeds_are_summed_up(runs):
     assert test["p"] == test["p_holm"]
 
 
+def test_a_run_trained_again_with_the_same_seed_counts_once(runs, tmp_path):
+    again = shutil.copytree(runs[1], tmp_path / "cnn-again")
+    found = compare([*runs, again])
+    assert found["seeds"] == compare(runs)["seeds"]
+    assert found["notes"][-1].startswith("cnn-again: the settings and the seed are those of cnn-2,")
+    assert compare([runs[0], shutil.copytree(runs[0], tmp_path / "cnn-0")])["seeds"] == {
+        "groups": [], "tests": [],
+    }  # fmt: skip
+
+
 def test_estimated_numbers_have_a_table_of_their_own(runs, tmp_path):
     found = read_predictions(runs[0] / "predictions.csv")
     table = found.table.drop(columns="predicted").assign(thickness_mm=2.0)

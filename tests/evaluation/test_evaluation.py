@@ -452,6 +452,20 @@ def test_a_single_undefined_metric_keeps_its_class():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "why", "line"),
+    [
+        ("regression.t.per_class.{}", "no image with a true value",
+         "regression.t.per_class.* of 2 classes (AlMg1.5, AlMg2.5): no image with a true value"),
+        ("confidence_intervals.per_class.{}.recall", "too few plates",
+         "confidence_intervals.per_class.*.recall of 2 classes (AlMg1.5, AlMg2.5): too few plates"),
+    ],
+)  # fmt: skip
+def test_a_class_name_may_have_dots(name, why, line):
+    names = {name.format(label): why for label in ("AlMg1.5", "AlMg2.5")}
+    assert undefined_lines(names) == [line]
+
+
 def test_the_ceiling_is_computed_by_evaluation_and_kept_when_the_images_are_gone(tmp_path):
     data = simulate_dataset(tmp_path / "set", preset="easy", images=60, image_size=16)
     table = load_dataset(data).split("test")

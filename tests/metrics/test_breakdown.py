@@ -151,6 +151,14 @@ def test_a_plate_is_decided_by_the_mean_of_its_images(predictions):
     assert list(plates.table["path"]) == list(dict.fromkeys(predictions.table["plate_id"]))
 
 
+def test_a_tie_of_votes_goes_to_the_class_of_more_images(predictions):
+    votes = np.tile([0.0, 0.5, 0.5], (360, 1))
+    tied = replace(predictions, probabilities=votes, y_pred=np.tile([1, 2, 2], 120))
+    assert set(plate_predictions(tied).y_pred) == {2}
+    votes[::3] = [0.2, 0.5, 0.3]  # now class 1 has the higher average
+    assert set(plate_predictions(tied).y_pred) == {1}
+
+
 def test_an_image_without_a_plate_stands_for_itself(predictions):
     predictions.table.loc[[0, 1], "plate_id"] = ""
     plates = plate_predictions(predictions)

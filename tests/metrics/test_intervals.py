@@ -134,6 +134,35 @@ def test_plates_that_show_every_class_count_once_in_a_mean_over_classes(plates):
         np.testing.assert_allclose(found[name], exact, atol=1e-6, err_msg=name)
 
 
+def test_a_class_without_an_error_widens_the_interval_of_a_mean():
+    """Of A 90 in 100 are right, of B all 5: its recall is known no better than [0.48, 1]."""
+    y = np.repeat([0, 1], [100, 5])
+    p = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
+    p[:10] = p[:10, ::-1]
+    predictions = Predictions(
+        pd.DataFrame({"path": np.arange(105).astype(str).astype(object)}), ("A", "B"), y,
+        p.argmax(axis=1), p,
+    )  # fmt: skip
+    found, _ = confidence_intervals(predictions, classification_metrics(predictions))
+    (low_a, high_a), (low_b, high_b) = (found[f"per_class.{name}.recall"] for name in "AB")
+    assert (low_b, high_b) == pytest.approx(clopper_pearson(5, 5), abs=1e-6)
+    low, high = found["balanced_accuracy"]
+    assert low == pytest.approx(0.95 - np.hypot(0.9 - low_a, 1 - low_b) / 2, abs=0.005)
+    assert high == pytest.approx(0.95 + (high_a - 0.9) / 2, abs=0.005)
+
+
+def test_a_very_small_loss_lies_inside_its_interval():
+    rng = np.random.default_rng(0)
+    y = np.tile([0, 1], 50)
+    wrong = 10 ** rng.uniform(-8, -6, 100)
+    p = np.where(np.eye(2)[y] == 1, 1 - wrong[:, None], wrong[:, None])
+    table = pd.DataFrame({"path": np.arange(100).astype(str).astype(object)})
+    predictions = Predictions(table, ("A", "B"), y, y, p)
+    figures = classification_metrics(predictions)
+    low, high = confidence_intervals(predictions, figures)[0]["log_loss"]
+    assert 0 < low < figures["log_loss"] < high < 1e-6
+
+
 def test_without_plates_an_interval_rests_on_images():
     perfect = simulate(40, 5, skill=60, plates=False)
     found, _ = confidence_intervals(perfect, classification_metrics(perfect), resamples=50)

@@ -1,5 +1,7 @@
 """Figures of several runs: they show the numbers they are given, and nothing is cut off."""
 
+import itertools
+
 import numpy as np
 import pytest
 from readable_figures import (
@@ -79,6 +81,18 @@ def test_differences_name_both_runs_and_their_p(count):
     shown = [text.get_text() for text in texts_in(ax)]
     assert "0.500" in shown
     assert ("<0.001" in shown) == (count > 1)
+
+
+def test_long_names_in_differences_stay_different():
+    names = [f"castings_resnet{depth}_{kind}_seed_0" for depth in (18, 50) for kind in ("a", "bb")]
+    pairs = [
+        {"first": one, "second": two, "difference": 0, "interval": None, "p_bootstrap_holm": 1}
+        for one, two in itertools.combinations(names, 2)
+    ]  # fmt: skip
+    labels = [tick.get_text() for tick in plots.plot_differences(pairs).get_yticklabels()]
+    assert len(set(labels)) == 6
+    assert labels[0].startswith("2: castin")
+    assert " − 1: castin" in labels[0]
 
 
 @pytest.mark.parametrize("low", [0.0, 0.6])

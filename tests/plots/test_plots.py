@@ -48,6 +48,14 @@ def test_confusion_matrices_are_readable(names, normalize):
     assert_everything_is_readable(ax)
 
 
+@pytest.mark.parametrize(("classes", "scales"), [(30, 0), (31, 1)])
+def test_a_confusion_matrix_without_numbers_has_a_colour_scale(classes, scales):
+    names = [f"k{i}" for i in range(classes)]
+    ax = plots.plot_confusion_matrix(np.eye(classes, dtype=int), names)
+    assert len(ax.figure.axes) == 1 + scales
+    assert_everything_is_readable(ax)
+
+
 def test_a_confusion_matrix_of_a_thousand_classes_is_a_picture_of_a_metre():
     """Half an inch for each would be 75,000 pixels along each side."""
     k = 1000

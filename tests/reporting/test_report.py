@@ -223,6 +223,16 @@ def test_ceiling_controls_folds_and_estimates_are_shown(run, tmp_path):
     ]  # fmt: skip
 
 
+def test_the_model_card_names_the_channels_of_a_sample(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    settings = (folder / "config.yaml").read_text()
+    channels = "channels: {column: tube_voltage_kvp, values: [40, 50]}"
+    (folder / "config.yaml").write_text(settings.replace("data: {", f"data: {{{channels}, "))
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert "from one radiograph for each tube_voltage_kvp (40, 50) to one of" in html
+    assert "the model converts each to gray" in html
+
+
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     """Folder of a comparison of three runs, and what it found."""

@@ -117,11 +117,14 @@ def test_the_table_shows_what_physics_lets_be_detected(tmp_path):
         Row("clean", 0, "", 4, 1.0, 0.0, 0.0),
         Row("scatter", 0.4, "of the mean", 4, 0.5, 0.0, 0.5),
         Row("other alloy", 5083, "EN AW", 4, None, 0.0, 1.0, 0.375),
+        Row("other thickness", 3, "mm", 4, 0.5, 0.0, 1.0, None),
+        Row("other thickness", 4, "mm", 4, 0.5, 0.0, 1.0, 0.8),
     )
     write_rows(rows, tmp_path / "stress.csv")
     assert read_rows(tmp_path / "stress.csv") == rows
     text = format_markdown(rows, simulated=True)
     assert "| other alloy | 5083 EN AW | – | 0.0 | 100.0 | 37.5 |" in text
+    assert "| 100.0 / 100.0 | – / 80.0 |" in text
     assert "| scatter | 0.4 of the mean | 50.0 | 0.0 | 50.0 |  |" in text
     assert "detectable" not in format_markdown(rows[:2], simulated=True).lower()
 
