@@ -1,6 +1,7 @@
 """What all figures share: colours, axes, class names, legend and title."""
 
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,8 +71,30 @@ def readable_names(names: Sequence[str], width: int = 18, lines: int = 3) -> lis
             half = width * lines // 2 - width // 4
             wrapped[i] = _wrap(f"{name[:half]}…{name[-half:]}", width)
     if len(set(wrapped)) < len(wrapped):
-        wrapped = [f"{i + 1}: {name}" for i, name in enumerate(wrapped)]
+        parts = _different_parts(names)
+        short = len(set(parts)) == len(parts) and max(map(len, parts)) <= width
+        wrapped = parts if short else [f"{i + 1}: {name}" for i, name in enumerate(wrapped)]
     return [name.replace("$", r"\$") for name in wrapped]
+
+
+def _different_parts(names: Sequence[str]) -> list[str]:
+    """The names without the words that all of them begin or end with.
+
+    >>> _different_parts(["plates_resnet18_seed_0", "plates_resnet50_seed_0"])
+    ['…resnet18_…', '…resnet50_…']
+    """
+    words = [re.findall(r"[^\s_\-/]+[\s_\-/]?|[\s_\-/]", name) for name in names]
+    head = _shared(words)
+    tail = _shared([one[head:][::-1] for one in words])
+    return [
+        "…" * bool(head) + "".join(one[head : len(one) - tail]) + "…" * bool(tail) for one in words
+    ]
+
+
+def _shared(lists: Sequence[list[str]]) -> int:
+    """Number of words that all lists begin with."""
+    columns = zip(*lists, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _wrap(name: str, width: int) -> str:
