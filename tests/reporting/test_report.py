@@ -45,7 +45,7 @@ def write_run(folder, *, classes=CLASSES, seed=0):
     write_predictions(folder / "predictions.csv", table, np.exp(logits), classes)
     (folder / "history.csv").write_text(HISTORY)
     (folder / "config.yaml").write_text(
-        "seed: 7\ndata: {path: /images/<b>, split_seed: 3}\n"
+        f"seed: {7 + seed}\ndata: {{path: /images/<b>, split_seed: 3}}\n"
         "preprocess: {image_size: [64, 48], normalize: min_max, equalize: true}\n"
         "model: {arch: resnet18}\n"
     )
