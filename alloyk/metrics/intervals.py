@@ -31,6 +31,15 @@ ROUNDING = 1e-12
 IntervalOf = Callable[[float, np.ndarray, Evidence], tuple[float, float] | None]
 
 
+def rounded(interval: tuple[float, float]) -> list[float]:
+    """An interval with `DIGITS` significant digits, so that a small one keeps its ends apart.
+
+    >>> rounded((1.2345678e-7, 0.12345678))
+    [1.23457e-07, 0.123457]
+    """
+    return [float(f"{bound:.{DIGITS}g}") for bound in interval]
+
+
 def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact binomial interval (Clopper and Pearson, 1934) for `successes` out of `n`.
 
@@ -88,7 +97,7 @@ def confidence_intervals(
                 why = f"too few {what}s"
             missing[f"confidence_intervals.{name}"] = why
         else:
-            found[name] = [_rounded(bound) for bound in interval]
+            found[name] = rounded(interval)
 
     add("accuracy", metrics["accuracy"], drawn["accuracy"], of_accuracy)
     add("log_loss", metrics["log_loss"], drawn["log_loss"], of_accuracy, interval_of_loss)
@@ -113,15 +122,6 @@ def confidence_intervals(
             value = metrics["per_class"][label][name]
             add(f"per_class.{label}.{name}", value, drawn[name][:, k], by_class[k], interval_of)
     return found, missing
-
-
-def _rounded(bound: float) -> float:
-    """A bound with `DIGITS` decimals; where that is less, with as many digits.
-
-    >>> _rounded(0.12345678), _rounded(1.2345678e-7)
-    (0.123457, 1.23457e-07)
-    """
-    return round(bound, DIGITS) if abs(bound) >= 0.1 else float(f"{bound:.{DIGITS}g}")
 
 
 def _interval_of_mean(interval_of: IntervalOf, parts: Sequence[tuple[float, int]]) -> IntervalOf:

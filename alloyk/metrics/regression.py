@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
-from alloyk.metrics.intervals import DIGITS, ROUNDING, log_interval
+from alloyk.metrics.intervals import ROUNDING, log_interval, rounded
 from alloyk.runs.predictions import Predictions
 
 ERROR_METRICS = ("mae", "rmse", "r2")
@@ -50,7 +50,7 @@ def regression_metrics(
             if interval is None:
                 undefined[f"confidence_intervals.{path}"] = _why_no_interval(groups, error, what)
             else:
-                intervals[path] = [float(f"{bound:.{DIGITS}g}") for bound in interval]
+                intervals[path] = rounded(interval)
         return metrics
 
     for column, estimate in predictions.estimates.items():
