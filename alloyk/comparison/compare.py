@@ -137,19 +137,19 @@ def _pairs(runs: Sequence[Run], resamples: int, seed: int) -> list[dict[str, Any
     pairs = []
     groups = runs[0].predictions.groups
     for one, two in combinations(runs, 2):
-        boot = accuracy_difference(one.right, two.right, groups, resamples=resamples, seed=seed)
+        found = accuracy_difference(one.right, two.right, groups, resamples=resamples, seed=seed)
         exact = mcnemar(one.right, two.right)
         pairs.append({
             "first": one.name,
             "second": two.name,
-            "difference": boot["difference"],
-            "interval": boot["interval"],
-            "p_bootstrap": boot["p"],
+            "difference": found["difference"],
+            "interval": found["interval"],
+            "p_score": found["p"],
             "only_first_right": exact["only_first_right"],
             "only_second_right": exact["only_second_right"],
             "p_mcnemar": exact["p"],
         })  # fmt: skip
-    return _with_holm(pairs, "p_bootstrap", "p_mcnemar")
+    return _with_holm(pairs, "p_score", "p_mcnemar")
 
 
 def _with_holm(tests: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | No
     """
     ax = ax or new_axes(8.2, 1.5 + 0.3 * len(pairs))
     for at, pair in enumerate(pairs):
-        p = pair["p_bootstrap_holm"]
+        p = pair["p_score_holm"]
         sure = p is not None and p < 0.05
         _dot(ax, at, pair["difference"], pair["interval"], COLORS[0] if sure else GRAY)
     ax.axvline(0, color="black", linewidth=0.8, zorder=1)
@@ -146,7 +146,7 @@ def plot_differences(pairs: Sequence[dict], *, subtitle: str = "", ax: Axes | No
         "va": "center",
     }
     for at, pair in enumerate(pairs):
-        ax.text(1.02, at, _p(pair["p_bootstrap_holm"]), **beside)
+        ax.text(1.02, at, _p(pair["p_score_holm"]), **beside)
     ax.text(1.02, -0.85, "p, Holm", color=GRAY, **beside)
     finish(ax, "Difference in accuracy, 95 % intervals", subtitle, "Difference in accuracy", "")
     ax.grid(visible=False, axis="y")

@@ -72,7 +72,7 @@ def test_differences_name_both_runs_and_their_p(count):
     pairs = [
         {"first": "cnn", "second": f"vgg16-{i}", "difference": 0.01 * i - 0.03,
          "interval": [0.01 * i - 0.05, 0.01 * i] if i != 3 else None,
-         "p_bootstrap_holm": [0.5, 0.0001, 0.04, None][i % 4]}
+         "p_score_holm": [0.5, 0.0001, 0.04, None][i % 4]}
         for i in range(count)
     ]  # fmt: skip
     ax = plots.plot_differences(pairs, subtitle="simulated")
@@ -86,7 +86,7 @@ def test_differences_name_both_runs_and_their_p(count):
 def test_long_names_in_differences_stay_different():
     names = [f"castings_resnet{depth}_{kind}_seed_0" for depth in (18, 50) for kind in ("a", "bb")]
     pairs = [
-        {"first": one, "second": two, "difference": 0, "interval": None, "p_bootstrap_holm": 1}
+        {"first": one, "second": two, "difference": 0, "interval": None, "p_score_holm": 1}
         for one, two in itertools.combinations(names, 2)
     ]  # fmt: skip
     labels = [tick.get_text() for tick in plots.plot_differences(pairs).get_yticklabels()]
