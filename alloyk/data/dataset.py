@@ -35,6 +35,7 @@ from alloyk.data.notes import (
 from alloyk.data.rows import image_rows
 from alloyk.data.splits import (
     checked_ratios,
+    group_cells,
     group_name,
     split_table,
 )
@@ -313,6 +314,11 @@ def _complete_splits(
     }
     shares = tuple(kept.get(name, 0.0) / sum(kept.values()) for name in SPLITS)
     train = table[table["split"] == "train"]
+    name = group_name(train.columns, group_by)
+    if name in train.columns:  # an image whose plate is not known is a plate of its own
+        cells = group_cells(train[name])
+        alone = "image " + train["path"]
+        train = train.assign(**{name: cells.where(cells != "", alone)})
     table = table.copy()
     table.loc[train.index, "split"] = split_table(train, shares, group_by, seed)
     return table

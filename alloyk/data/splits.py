@@ -106,8 +106,8 @@ def part_table(
 def checked_ratios(ratios: tuple[float, ...]) -> tuple[float, ...]:
     """Return the ratios as floats, or raise."""
     numbers = tuple(float(ratio) for ratio in ratios)
-    wrong = len(numbers) != len(SPLITS) or min(numbers) < 0 or abs(sum(numbers) - 1) > 1e-6
-    if wrong or numbers[0] == 0:
+    shares = len(numbers) == len(SPLITS) and all(0 <= number <= 1 for number in numbers)
+    if not shares or abs(sum(numbers) - 1) > 1e-6 or numbers[0] == 0:
         raise DataError(
             "the ratios of train, val and test must be three numbers from 0 to 1 that sum to 1, "
             f"train above 0, got {' '.join(f'{n:g}' for n in numbers)}"

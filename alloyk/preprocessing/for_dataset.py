@@ -1,6 +1,7 @@
 """The preprocessing layers of one data set."""
 
 import datetime
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from alloyk.data import ImageDataset
 from alloyk.data.depths import depth_of
 from alloyk.errors import DataError
 from alloyk.imaging.times import parsed_time
-from alloyk.messages import shown
+from alloyk.messages import counted, shown
 from alloyk.preprocessing.flat_frames import load_flat_frames
 from alloyk.preprocessing.frame_means import is_same_time
 from alloyk.preprocessing.layers import build_preprocessing
 from alloyk.targets.cells import numbers_in
+
+logger = logging.getLogger(__name__)
 
 
 def preprocessing_for(
@@ -76,16 +79,24 @@ def preprocessing_for(
 
 
 def exposure_of(dataset: ImageDataset) -> float | None:
-    """The exposure time of all images, seconds; None if it is not known or differs.
+    """The exposure time of all images, seconds; None, with a warning, if it differs.
 
     Times that a detector has measured may differ by their rounding.
     """
     if "exposure_s" not in dataset.table.columns:
         return None
     times = numbers_in(dataset.table["exposure_s"])
-    if not (np.isfinite(times).all() and (times > 0).all()):
+    known = times[times > 0]  # False for NaN
+    if not len(known):
         return None
-    return float(np.median(times)) if is_same_time(times.min(), times.max()) else None
+    if len(known) == len(times) and is_same_time(known.min(), known.max()):
+        return float(np.median(known))
+    logger.warning(
+        "data.flat: images must have one exposure time for flat frames to be scaled to it, got %g "
+        "to %g s, and %s without; their levels are not comparable",
+        known.min(), known.max(), counted(len(times) - len(known)),
+    )  # fmt: skip
+    return None
 
 
 def times_of(dataset: ImageDataset) -> list[datetime.datetime]:

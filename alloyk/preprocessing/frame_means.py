@@ -1,5 +1,6 @@
 """Means of detector frames: of each exposure time, and the dark signal at any."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,6 +12,8 @@ from alloyk.imaging import page_count, page_paths, read_image, split_page
 from alloyk.imaging.gray import to_gray
 from alloyk.imaging.header import header_settings, page_settings
 from alloyk.messages import shown
+
+logger = logging.getLogger(__name__)
 
 # Exposure times that differ by less than this fraction are one.
 _SAME_TIME = 1e-3
@@ -91,9 +94,18 @@ class DarkSignal:
             )
 
     def at(self, exposure_s: float | None) -> np.ndarray:
-        """Dark signal at an exposure time, by a line fitted to those measured."""
+        """Dark signal at an exposure time, by a line fitted to those measured.
+
+        Frames of one exposure time are taken as they are, with a warning if it is another one.
+        """
         if len(self._means) == 1:
-            (mean,) = self._means.values()
+            ((time, mean),) = self._means.items()
+            if time and exposure_s and not is_same_time(time, exposure_s):
+                logger.warning(
+                    "data.dark: the frames were exposed for %g s, but images or flat frames for "
+                    "%g s, and dark current grows with time; use frames of %g s, or of several "
+                    "exposure times", time, exposure_s, exposure_s,
+                )  # fmt: skip
             return mean
         times = np.array([time for time in self._means if time is not None])
         if exposure_s is None:

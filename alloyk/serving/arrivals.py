@@ -47,11 +47,11 @@ class Arrival(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A pending file, the time its state was first seen, and the time of the next attempt."""
+    """A pending file, the time of the next attempt, and that of the first one that failed."""
 
     state: Arrival
-    since: float
     due: float
+    failed: float | None = None
 
 
 class Arrivals:
@@ -96,8 +96,15 @@ class Arrivals:
         self._waiting.pop(arrival.name, None)
 
     def is_final(self, arrival: Arrival, *, failed: bool) -> bool:
-        """Return whether the result for a file is final; if not, `ready` returns the file again."""
-        if self.has_changed(arrival):  # what was read may mix the old and the new content
+        """Return whether the result for a file is final; if not, `ready` returns the file again.
+
+        One that cannot be found any more is listed again if its share comes back.
+        """
+        try:
+            status = os.stat(self.folder / arrival.name)
+        except OSError:
+            return not failed
+        if _state(arrival.name, status) != arrival:  # the result may mix old and new content
             return False
         return not failed or self._postpone(arrival) >= self._patience_s
 
@@ -106,21 +113,14 @@ class Arrivals:
         return max(poll_s, self._scan_s / _SCAN_SHARE)
 
     def _postpone(self, arrival: Arrival) -> float:
-        """Schedule another attempt; return the seconds for which the file has been complete."""
+        """Schedule another attempt; return the seconds since the first one."""
         now = self._clock()
         waiting = self._waiting.get(arrival.name)
         if waiting is None or waiting.state != arrival:
             return 0.0
-        self._waiting[arrival.name] = waiting._replace(due=now + self._settle_s)
-        return now - waiting.since - self._settle_s
-
-    def has_changed(self, arrival: Arrival) -> bool:
-        """Return whether the file now differs from `arrival`; False if it has been deleted."""
-        try:
-            status = os.stat(self.folder / arrival.name)
-        except OSError:
-            return False
-        return _state(arrival.name, status) != arrival
+        failed = now if waiting.failed is None else waiting.failed
+        self._waiting[arrival.name] = _Waiting(arrival, now + self._settle_s, failed)
+        return now - failed
 
     def ready(self) -> list[Arrival]:
         """List the folder; return the files that are complete, the oldest first."""
@@ -131,7 +131,7 @@ class Arrivals:
                 continue
             known = self._waiting.get(state.name)
             if known is None or known.state != state:
-                known = _Waiting(state, now, now + self._settle_s)
+                known = _Waiting(state, now + self._settle_s)
             waiting[state.name] = known
         self._waiting = waiting
         self._scan_s = time.monotonic() - before
@@ -182,7 +182,13 @@ class Arrivals:
             return is_image_name(name)
         known = self._unnamed.get(state.name)
         if known is None or known[0] != state:
-            known = state, is_image_file(self.folder / state.name)
+            path = self.folder / state.name
+            try:
+                with path.open("rb") as file:
+                    file.read(1)
+            except OSError:  # locked while it is written: the next listing asks again
+                return False
+            known = state, is_image_file(path)
             self._unnamed[state.name] = known
         return known[1]
 

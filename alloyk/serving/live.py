@@ -76,7 +76,9 @@ class LiveFolder:
         """Watch until cancelled."""
         while True:
             ready = await asyncio.to_thread(self._arrivals.ready)
-            for arrival in ready:
+            for arrival in ready[:-KEPT]:  # not kept: a long backlog would delay new ones
+                self._arrivals.mark_processed(arrival)
+            for arrival in ready[-KEPT:]:
                 await self._classify_file(arrival)
             await asyncio.sleep(self._arrivals.pause_s(self._poll_s))
 

@@ -234,6 +234,16 @@ def test_a_manifest_that_cannot_be_written_is_an_error_of_one_line(runner, tmp_p
     refused(runner, message, source, source / "split.csv", "--mode", "manifest")
 
 
+def test_a_finished_move_with_another_grouping_is_not_taken_for_the_same(runner, tmp_path):
+    make(tmp_path, {f"1050/p{plate}_{i}.png": "x" for plate in range(6) for i in range(3)})
+    make(tmp_path, {f"2017/q{plate}_{i}.png": "x" for plate in range(6) for i in range(3)})
+    run(runner, tmp_path, tmp_path, "--mode", "move")
+    again = [tmp_path, tmp_path, "--mode", "move"]
+    assert "nothing is left to move" in run(runner, *again).stdout
+    found = run(runner, *again, "--group-by", "^(.\\d)_", code=1)
+    assert "is split already" in found.stderr
+
+
 def test_what_stands_in_the_way_is_named(runner, tmp_path):
     source = class_folders(tmp_path / "in")
     make(tmp_path, {"full/x.txt": "", "file": ""})

@@ -329,6 +329,27 @@ def test_a_test_class_that_training_lacks_is_named(tmp_path):
     refused(tmp_path, "has the class '7075' in test but not in train")
 
 
+def test_images_of_unknown_plates_are_plates_of_their_own_where_the_split_is_completed(tmp_path):
+    rows = [
+        (
+            f"{label}/{n}.png",
+            label,
+            "test" if n < 4 else "train",
+            "" if n % 3 else f"{label}-{n // 6}",
+        )
+        for label in ("1050", "2017")
+        for n in range(40)
+    ]
+    manifest(tmp_path, rows, ("path", "label", "split", "plate_id"))
+    table = load_dataset(tmp_path).table
+    assert set(table["split"]) == {"train", "val", "test"}
+    assert set(table.loc[table["split"] == "test", "path"]) == {
+        row[0] for row in rows if row[2] == "test"
+    }
+    drawn = table[(table["plate_id"] != "") & (table["split"] != "test")]
+    assert (drawn.groupby("plate_id")["split"].nunique() == 1).all()
+
+
 def test_an_empty_split_and_a_missing_train_are_named(tmp_path):
     class_folders(tmp_path, above="test/")
     refused(tmp_path, "must have images in train, got none")

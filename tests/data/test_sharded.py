@@ -1,5 +1,6 @@
 """`alloyk split --shards`: a data set in shards is read like the folders it was made of."""
 
+import json
 import os
 
 import numpy as np
@@ -38,6 +39,28 @@ def packed(folders):
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 0, result.output
     return folders / "packed"
+
+
+def test_shards_of_a_given_split_record_how_it_was_drawn(folders, packed, tmp_path):
+    copied = folders / "copied"
+
+    def split(out, *options):
+        command = ["split", str(copied), str(tmp_path / out), "--shards", "2", *options]
+        return CliRunner().invoke(main, command)
+
+    result = split("again")
+    assert result.exit_code == 0, result.output
+    assert "seed 4" in result.stdout
+    before, after = (
+        json.loads((one / "split.json").read_text()) for one in (copied, tmp_path / "again")
+    )
+    assert [after[key] for key in ("seed", "ratios", "group_by")] == [
+        before[key] for key in ("seed", "ratios", "group_by")
+    ]
+    for option in (["--seed", "9"], ["--group-by", "plate_id"], ["--ratios", "0.5", "0.3", "0.2"]):
+        refused = split("no", *option)
+        assert refused.exit_code == 1
+        assert "is split already, and shards keep that split; leave out" in refused.stderr
 
 
 def test_images_labels_split_and_digests_are_those_of_the_folders(folders, packed):

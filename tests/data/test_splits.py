@@ -202,7 +202,9 @@ def test_wrong_groups_are_explained(change, group_by, message):
         split_table(table, RATIOS, group_by)
 
 
-@pytest.mark.parametrize("ratios", [(0.7, 0.3), (0.7, 0.2, 0.2), (-0.1, 0.6, 0.5), (0, 0.5, 0.5)])
+@pytest.mark.parametrize(
+    "ratios", [(0.7, 0.3), (0.7, 0.2, 0.2), (-0.1, 0.6, 0.5), (0, 0.5, 0.5), (0.5, np.nan, 0.5)]
+)
 def test_wrong_ratios_are_refused(ratios):
     with pytest.raises(AlloykError, match="three numbers from 0 to 1 that sum to 1"):
         split_table(plates(), ratios)

@@ -254,9 +254,20 @@ def test_a_stuck_pixel_of_a_step_has_no_curve(count):
         (["0.1", ""], None), (["0", "0"], None),
     ],
 )  # fmt: skip
-def test_measured_exposure_times_may_differ_by_their_rounding(times, expected):
+def test_measured_exposure_times_may_differ_by_their_rounding(times, expected, caplog):
     dataset = SimpleNamespace(table=pd.DataFrame({"exposure_s": times}))
     assert exposure_of(dataset) == pytest.approx(expected)
+    warned = "must have one exposure time for flat frames to be scaled to it" in caplog.text
+    assert warned == (expected is None and times[0] != "0")
+
+
+@pytest.mark.parametrize(("images_s", "warned"), [(1.0, False), (10.0, True), (None, False)])
+def test_dark_frames_of_another_exposure_time_are_named(tmp_path, caplog, images_s, warned):
+    write_exposed(tmp_path / "darks" / "0.his", np.full((8, 8), 100.0), 1.0)
+    write_exposed(tmp_path / "flats" / "0.his", np.full((8, 8), 9000.0), 1.0)
+    load_flat_frames(tmp_path, "flats", "darks", images_s)
+    text = "the frames were exposed for 1 s, but images or flat frames for 10 s"
+    assert (text in caplog.text) == warned
 
 
 def test_dark_frames_of_several_times_have_one_size(tmp_path):

@@ -44,6 +44,31 @@ def test_a_fault_on_one_image_does_not_end_the_watch(tmp_path):
     ]
 
 
+def test_only_the_newest_images_of_a_long_backlog_are_classified(tmp_path, monkeypatch):
+    monkeypatch.setattr("alloyk.serving.live.KEPT", 2)
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+        os.utime(tmp_path / f"{number}.png", (number, number))
+    names = []
+
+    async def classify(path, name):
+        names.append(name)
+        return {"path": name}
+
+    async def watch():
+        task = asyncio.create_task(LiveFolder(tmp_path, classify, 0, 0, 0.01).run())
+        async with asyncio.timeout(10):
+            while len(names) < 2:
+                await asyncio.sleep(0.01)
+            (tmp_path / "new.png").write_bytes(b"x")
+            while len(names) < 3:
+                await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(watch())
+    assert names == ["3.png", "4.png", "new.png"]
+
+
 def test_a_name_of_any_bytes_is_answered_and_files_are_asked_outside_the_loop(
     tmp_path, monkeypatch
 ):

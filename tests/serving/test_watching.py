@@ -153,6 +153,46 @@ def test_a_folder_that_is_gone_for_a_while_is_waited_for(folder):
         Arrivals(folder / "nowhere", 0.0)
 
 
+def test_files_behind_a_share_that_drops_out_are_kept_for_later(folder):
+    arrivals = Arrivals(folder, 0.0, patience_s=0.0)
+    (folder / "a.png").write_bytes(b"x")
+    (first,) = arrivals.ready()
+    folder.rename(folder.parent / "away")
+    assert not arrivals.is_final(first, failed=True)
+    assert arrivals.ready() == []
+    (folder.parent / "away").rename(folder)
+    assert arrivals.ready() == [first]
+
+
+def test_patience_begins_with_the_first_attempt(folder):
+    """Behind a long backlog, a file may have been complete for minutes before it is read."""
+    times = [0.0]
+    arrivals = Arrivals(folder, 2.0, 30.0, clock=lambda: times[-1])
+    (folder / "a.png").write_bytes(b"x")
+    arrivals.ready()
+    times.append(300.0)
+    (first,) = arrivals.ready()
+    final = []
+    for now in (300.0, 302.0, 329.0, 330.0):
+        times.append(now)
+        assert arrivals.ready() == [first]
+        final.append(arrivals.is_final(first, failed=True))
+    assert final == [False, False, False, True]
+
+
+def test_a_file_that_was_locked_is_looked_at_again(folder, monkeypatch):
+    arrivals = Arrivals(folder, 0.0)
+    (folder / "IM0001").write_bytes(png(1))
+
+    def locked(self, *arguments, **options):
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", locked)
+        assert arrivals.ready() == []
+    assert [one.name for one in arrivals.ready()] == ["IM0001"]
+
+
 # The table.
 
 
@@ -266,11 +306,11 @@ def test_an_image_that_is_moved_away_after_reading_has_its_row(folder):
     arrivals = Arrivals(folder, 0.0)
     (folder / "a.png").write_bytes(b"x")
     (first,) = arrivals.ready()
-    assert not arrivals.has_changed(first)
+    assert arrivals.is_final(first, failed=False)
     (folder / "a.png").unlink()
-    assert not arrivals.has_changed(first)
+    assert arrivals.is_final(first, failed=False)
     (folder / "a.png").write_bytes(b"another")
-    assert arrivals.has_changed(first)
+    assert not arrivals.is_final(first, failed=False)
 
 
 def test_one_process_writes_a_table(tmp_path):

@@ -112,7 +112,13 @@ def plan_split(
             "train on it unchanged, or join its splits first"
         )
     if is_split:
-        record["group_by"] = (read_record(root) or {"group_by": "manifest"})["group_by"]
+        if group_by is not None or seed or ratios != RATIOS:
+            raise DataError(
+                f"{shown(source)} is split already, and shards keep that split; leave out "
+                "--group-by, --ratios and --seed"
+            )
+        given = read_record(root) or {"group_by": "manifest", "ratios": None, "seed": None}
+        record |= {key: given.get(key) for key in ("group_by", "ratios", "seed")}
     else:
         table = _split(table, ratios, group_by, seed)
         notes += shared_group_notes(table, group_by)
@@ -146,7 +152,8 @@ def _split(
 def summary(plan: SplitPlan) -> str:
     """Return the numbers of images as a table of classes and splits, for the terminal."""
     how = plan.record["group_by"] or "image"
-    head = f"{shown(plan.target)}: split by {how}, seed {plan.record['seed']}"
+    seed = plan.record["seed"]
+    head = f"{shown(plan.target)}: split by {how}" + ("" if seed is None else f", seed {seed}")
     if plan.finished:
         return f"{head}; nothing is left to move"
     splits = plan.table["split"]
@@ -250,9 +257,7 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
         return None
     current = {key: record[key] for key in ("source", "ratios", "seed")}
     found = {key: plan["record"][key] for key in current}
-    asked, drawn = record["group_by"], plan["record"]["group_by"]
-    same_groups = asked is None or folded(asked) == folded(drawn or "none")
-    if current != found or not same_groups:
+    if current != found or not _same_groups(record, plan["record"]):
         raise DataError(
             f"{shown(target)} holds an unfinished move from {shown(plan['record']['source'])} with "
             f"ratios {' '.join(f'{r:g}' for r in plan['record']['ratios'])}, seed "
@@ -274,6 +279,12 @@ def _unfinished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
     )
 
 
+def _same_groups(record: dict[str, Any], earlier: dict[str, Any]) -> bool:
+    """Whether the grouping that is asked for, if any, is that of an earlier split."""
+    asked, drawn = record["group_by"], earlier["group_by"]
+    return asked is None or folded(asked) == folded(drawn or "none")
+
+
 def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
     """Return an empty plan if this same move is already finished.
 
@@ -285,6 +296,8 @@ def _finished(target: Path, record: dict[str, Any]) -> SplitPlan | None:
     earlier = read_record(target)
     keys = ("source", "ratios", "seed", "mode")
     if earlier is None or any(earlier.get(key) != record[key] for key in keys):
+        return None
+    if not _same_groups(record, earlier):
         return None
     source = Path(record["source"])
     root = source if source.is_dir() else source.parent
