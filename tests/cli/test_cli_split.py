@@ -255,7 +255,7 @@ def test_what_stands_in_the_way_is_named(runner, tmp_path):
     run(runner, source, tmp_path / "out")
     refused(runner, "is split already (into test, train, val)", tmp_path / "out", tmp_path / "o")
     refused(runner, "no image in", tmp_path / "full", tmp_path / "o")
-    run(runner, tmp_path / "absent", tmp_path / "o", code=2)
+    refused(runner, "absent does not exist", tmp_path / "absent", tmp_path / "o")
     os.symlink(make(tmp_path, {"y.png": ""}) / "y.png", source / "2017/link.png")
     refused(runner, "moving a link breaks it", source, tmp_path / "o", "--mode", "move")
     (source / "2017/link.png").unlink()

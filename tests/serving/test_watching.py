@@ -173,7 +173,7 @@ def test_patience_begins_with_the_first_attempt(folder):
     times.append(300.0)
     (first,) = arrivals.ready()
     final = []
-    for now in (300.0, 302.0, 329.0, 330.0):
+    for now in (300.0, 302.0, 329.0, 331.0):
         times.append(now)
         assert arrivals.ready() == [first]
         final.append(arrivals.is_final(first, failed=True))
