@@ -315,9 +315,9 @@ def _complete_splits(
     shares = tuple(kept.get(name, 0.0) / sum(kept.values()) for name in SPLITS)
     train = table[table["split"] == "train"]
     name = group_name(train.columns, group_by)
-    if name in train.columns:  # an image whose plate is not known is a plate of its own
+    if name is not None and name in train.columns:
         cells = group_cells(train[name])
-        alone = "image " + train["path"]
+        alone = "image " + train["path"]  # one whose plate is not known is a plate of its own
         train = train.assign(**{name: cells.where(cells != "", alone)})
     table = table.copy()
     table.loc[train.index, "split"] = split_table(train, shares, group_by, seed)
