@@ -1,8 +1,8 @@
 """Selective classification: accuracy when the classifier may abstain on uncertain images."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
@@ -73,14 +73,12 @@ def groups_needed(error_rate: float) -> int:
 def threshold_text(threshold: float) -> str:
     """A confidence threshold with two digits of its distance from 1 or more, rounded down.
 
-    >>> threshold_text(0.83127), threshold_text(0.99998809), threshold_text(1.0)
-    ('0.8312', '0.999988', '1')
+    >>> [threshold_text(one) for one in (0.83127, 0.9999, 0.99998809, 1.0)]
+    ['0.8312', '0.9999', '0.999988', '1']
     """
-    if threshold >= 1:
-        return f"{threshold:g}"
-    decimals = max(4, 1 - math.floor(math.log10(1 - threshold)))
-    scale = 10**decimals
-    return f"{math.floor(threshold * scale) / scale:.{decimals}f}"
+    exact = Decimal(repr(float(threshold)))
+    decimals = max(4, 1 - (1 - exact).adjusted())
+    return f"{exact.quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR).normalize()}"
 
 
 def abstaining(
