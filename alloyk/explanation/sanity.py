@@ -121,7 +121,7 @@ def describe_sanity(found: Mapping[str, Any]) -> str:
         f"{number(found['head'])} (head), {number(found['all'])} (all layers)"
     )
     if found["passed"] is None:
-        return "Sanity check not possible: the maps are empty, there is nothing to compare."
+        return "Sanity check not possible: the maps are empty, so there is nothing to compare."
     if found["passed"]:
         return f"Sanity check passed, the maps depend on the weights: {measured}."
     return (

@@ -71,7 +71,7 @@ def groups_needed(error_rate: float) -> int:
 
 
 def threshold_text(threshold: float) -> str:
-    """A confidence threshold with two digits of its distance from 1 or more, rounded down.
+    """A threshold rounded down to four decimals, or close to 1 to as many as tell it from 1.
 
     >>> [threshold_text(one) for one in (0.83127, 0.9999, 0.99998809, 1.0)]
     ['0.8312', '0.9999', '0.999988', '1']

@@ -91,10 +91,11 @@ def exposure_of(dataset: ImageDataset) -> float | None:
         return None
     if len(known) == len(times) and is_same_time(known.min(), known.max()):
         return float(np.median(known))
+    unknown = len(times) - len(known)
     logger.warning(
         "data.flat: images must have one exposure time for flat frames to be scaled to it, got %g "
-        "to %g s, and %s without; their levels are not comparable",
-        known.min(), known.max(), counted(len(times) - len(known)),
+        "to %g s%s; their levels are not comparable",
+        known.min(), known.max(), f" and {counted(unknown)} without" if unknown else "",
     )  # fmt: skip
     return None
 

@@ -152,7 +152,9 @@ class Feedback:
         self._limit = limit
         self._waiting_at: int | None = None
         self._make = (
-            partial(_Bayesian, max_trials=None, num_initial_points=_random(hp, limit), **common)
+            partial(
+                _Bayesian, max_trials=None, num_initial_points=_random_trials(hp, limit), **common
+            )
             if search == "bayesian"
             else partial(_Hyperband, max_epochs=epochs, factor=FACTOR, **common)
         )
@@ -214,13 +216,15 @@ class Feedback:
         _end(self._oracle, self._oracle.trials[trial.name], result)
 
 
-def _random(hp: keras_tuner.HyperParameters, limit: int | None) -> int:
+def _random_trials(hp: keras_tuner.HyperParameters, limit: int | None) -> int:
     """Number of trials that Bayesian search draws at random."""
     searched = [
         one for one in hp.space if not (isinstance(one, kinds.Choice) and len(one.values) == 1)
     ]
-    wanted = max(RANDOM_PER_KEY * len(searched), FEWEST_RANDOM)
-    return wanted if limit is None else min(wanted, max(limit // RANDOM_SHARE, FEWEST_RANDOM))
+    trials = RANDOM_PER_KEY * len(searched)
+    if limit is not None:
+        trials = min(trials, limit // RANDOM_SHARE)
+    return max(trials, FEWEST_RANDOM)
 
 
 def _end(oracle: Any, trial: Any, result: float) -> None:

@@ -112,7 +112,7 @@ def plan_split(
             "train on it unchanged, or join its splits first"
         )
     if is_split:
-        if group_by is not None or seed or ratios != RATIOS:
+        if group_by is not None or seed or tuple(ratios) != RATIOS:
             raise DataError(
                 f"{shown(source)} is split already, and shards keep that split; leave out "
                 "--group-by, --ratios and --seed"
