@@ -17,7 +17,8 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from alloyk.metrics import classification_metrics
-from alloyk.metrics.intervals import accuracy_interval, confidence_intervals, upper_bound
+from alloyk.metrics.bounds import upper_bound
+from alloyk.metrics.intervals import accuracy_interval, confidence_intervals
 from alloyk.metrics.significance import least_difference
 from alloyk.runs.predictions import Predictions
 

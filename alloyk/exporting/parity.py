@@ -11,8 +11,8 @@ from alloyk.exporting.policy import POINTS, Policy
 from alloyk.exporting.subject import Subject
 from alloyk.inference import Classifier
 from alloyk.messages import shown
+from alloyk.metrics.bounds import upper_bound
 from alloyk.metrics.calibration import log_loss, reliability
-from alloyk.metrics.intervals import upper_bound
 from alloyk.metrics.selective import ERROR_RATES, abstaining, abstention
 from alloyk.metrics.significance import accuracy_difference, least_difference
 from alloyk.runs.predictions import Predictions

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from alloyk.metrics.bootstrap import RESAMPLES
-from alloyk.metrics.intervals import CONFIDENCE, accuracy_interval, upper_bound
+from alloyk.metrics.bounds import upper_bound
+from alloyk.metrics.intervals import CONFIDENCE, accuracy_interval
 from alloyk.runs.metrics import Unlike
 from alloyk.runs.predictions import Predictions
 

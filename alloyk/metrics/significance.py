@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from alloyk.metrics.bootstrap import RESAMPLES, resampled_counts
+from alloyk.metrics.bounds import bound_without_error
 from alloyk.metrics.intervals import (
     CONFIDENCE,
-    bound_without_error,
     clopper_pearson,
     degrees_of_freedom,
     standard_error,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from alloyk.metrics.intervals import upper_bound
+from alloyk.metrics.bounds import upper_bound
 from alloyk.metrics.selective import abstaining, abstention, accuracy_over_coverage
 from alloyk.runs.predictions import Predictions
 
