@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_run import write_dataset
 
+import alloyk
 from alloyk.cli import main
 from alloyk.data import SPLITS, load_dataset
 from alloyk.data.depths import depth_census
@@ -57,6 +58,7 @@ def test_shards_of_a_given_split_record_how_it_was_drawn(folders, packed, tmp_pa
     assert [after[key] for key in ("seed", "ratios", "group_by")] == [
         before[key] for key in ("seed", "ratios", "group_by")
     ]
+    alloyk.split(copied, tmp_path / "listed", shards=2, ratios=[0.7, 0.15, 0.15])
     for option in (["--seed", "9"], ["--group-by", "plate_id"], ["--ratios", "0.5", "0.3", "0.2"]):
         refused = split("no", *option)
         assert refused.exit_code == 1
