@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloyk.api.settings import Settings, configuration_overrides
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from alloyk.autoconfig import Plan
@@ -52,14 +53,13 @@ def configure(
     from alloyk.autoconfig import plan_training
     from alloyk.files import whole_file
     from alloyk.runtime.memory import usable_memory_bytes
-    from alloyk.runtime.tensorflow import load_tensorflow
 
     started = time.monotonic()
     if out is not None:
         _refuse_other_configuration(Path(out))
     given = configuration_overrides(set, arch, data, time_budget)
     plan = plan_training(given, progress)
-    load_tensorflow(plan.config.model.arch, plan.config.preprocess.image_size)
+    load_tensorflow()
     from alloyk.autoconfig.measured import with_measured_cost
 
     plan = with_measured_cost(plan, given, started=started, memory_bytes=usable_memory_bytes())
@@ -113,11 +113,9 @@ def planned_in_time(plan: "Plan", given: Mapping[str, Any], started: float) -> "
         given: The user's settings.
         started: `time.monotonic()` when the command began.
     """
-    from alloyk.runtime.tensorflow import load_tensorflow
-
     if plan.config.train.time_budget_minutes is None:
         return plan
-    load_tensorflow(plan.config.model.arch, plan.config.preprocess.image_size)
+    load_tensorflow()
     from alloyk.autoconfig.measured import in_time_budget
 
     fitted = in_time_budget(plan, given, started=started)

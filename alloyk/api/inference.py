@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -41,9 +42,7 @@ def build_model(
         >>> alloyk.build_model("cnn", (64, 64, 1), num_classes=6).output_shape
         (None, 6)
     """
-    from alloyk.runtime.tensorflow import load_tensorflow
-
-    load_tensorflow(name, image_shape[:2])
+    load_tensorflow()
     from alloyk.models import build_model as build
 
     return build(name, image_shape, num_classes, **options)
@@ -197,7 +196,7 @@ def export(
         raise OptionError("give a `format`, `quantize` or `bundle`")
     if bundle is not None and format is not None and not format.startswith("tflite"):
         raise OptionError(f"`bundle` needs a .tflite `format` or `quantize`, got `format` {format}")
-    load_tensorflow_for(run)
+    load_tensorflow()
     options: dict[str, Any] = {
         "input_size": input_size, "data": data, "margin": margin, "progress": progress
     }  # fmt: skip
@@ -250,7 +249,7 @@ def bench(
     if out is not None:
         refuse_other_ending(Path(out), (".csv",))
         refuse_existing(Path(out))
-    load_tensorflow_for(run)
+    load_tensorflow()
     from alloyk.exporting.bench import bench_run, format_csv
 
     rows = bench_run(run, files, data=data, images=images, progress=progress)
@@ -310,11 +309,3 @@ def _predict_into(
 
 def _are_paths(images: Iterable[Any]) -> bool:
     return isinstance(images, list | tuple) and all(isinstance(i, str | Path) for i in images)
-
-
-def load_tensorflow_for(model: str | Path) -> None:
-    """Load TensorFlow with the CPU kernels for the network of a run."""
-    from alloyk.runs.network import network_of
-    from alloyk.runtime.tensorflow import load_tensorflow
-
-    load_tensorflow(*network_of(model))

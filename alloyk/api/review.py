@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloyk.api.inference import load_tensorflow_for
 from alloyk.api.settings import check_choice, path_if
 from alloyk.errors import OptionError
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from alloyk.api.results import Comparison, ExplanationResult
@@ -69,7 +69,7 @@ def evaluate(
         folder = Path(out) if out else Run(run).evaluation_folder(split)
         evaluate_run(Path(run), out=path_if(out), split=split)
         return Run(folder)
-    load_tensorflow_for(run)
+    load_tensorflow()
     from alloyk.evaluation.split_predictions import evaluate_split
 
     return Run(
@@ -181,7 +181,7 @@ def explain(
     files = FileSettings(RawLayout.of(raw, "raw") if isinstance(raw, Mapping) else raw, hdf5_path)
     given = [images] if isinstance(images, str | Path) else images
     paths: Sequence[str | Path] = find_images([str(one) for one in given]) if given else []
-    load_tensorflow_for(run)
+    load_tensorflow()
     from alloyk.explanation.explanation import EXPLAINERS, METHODS
     from alloyk.explanation.explanation import explain as explain_run
     from alloyk.explanation.image_selection import chosen_images
@@ -231,7 +231,7 @@ def stress(
         >>> import alloyk
         >>> alloyk.stress("saved_models/resnet18").summary  # doctest: +SKIP
     """
-    load_tensorflow_for(run)
+    load_tensorflow()
     from alloyk.robustness.bench import stress_run
 
     return stress_run(run, data=data, out=out, most_images=images, seed=seed, progress=progress)

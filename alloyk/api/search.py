@@ -12,6 +12,7 @@ from alloyk.api.settings import Settings, configuration_overrides, path_if
 from alloyk.errors import OptionError
 from alloyk.notebook import html_table
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +191,6 @@ def run_search(
     from alloyk.api.configuration import planned_once
     from alloyk.config import combine, resolve_config
     from alloyk.runs.search_folder import SearchFolder
-    from alloyk.runtime.tensorflow import load_tensorflow
     from alloyk.tuning.space import architectures_in, read_space
 
     given = space if isinstance(space, Mapping) else read_space(Path(space)) if space else {}
@@ -199,8 +199,8 @@ def run_search(
         config, overrides, progress, architectures=architectures_in(given),
         recorded=SearchFolder(out).planned if out else None,
     )  # fmt: skip
-    resolved = resolve_config(config, overrides, planned.for_arch())
-    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
+    resolve_config(config, overrides, planned.for_arch())  # refuses wrong settings at once
+    load_tensorflow()
     from alloyk.tuning import search as engine
 
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alloyk.api.settings import Settings, check_choice, configuration_overrides, path_if
 from alloyk.errors import ModelError, OptionError
 from alloyk.progress import NO_PROGRESS, Progress
+from alloyk.runtime.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from alloyk.api.run import Run
@@ -73,7 +74,6 @@ def train(
     from alloyk.api.run import Run
     from alloyk.config import resolve_config
     from alloyk.locks import new_numbered_folder
-    from alloyk.runtime.tensorflow import load_tensorflow
 
     started = time.monotonic()
     lineage, plan = None, None
@@ -98,7 +98,7 @@ def train(
         if plan:
             plan = planned_in_time(plan, overrides, started)
         resolved = plan.config if plan else resolve_config(path_if(config), overrides)
-    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
+    load_tensorflow()
     if not run and not _chooses_folder(resolved):
         run = RUNS
     name = f"{Path(quantize_from).absolute().name}-int8" if quantize_from else resolved.model.arch
@@ -203,7 +203,6 @@ def cross_validate(
     from alloyk.config import resolve_config
     from alloyk.data.held_out import held_out_parts
     from alloyk.runs.folder import RunFolder
-    from alloyk.runtime.tensorflow import load_tensorflow
 
     if leave_out and folds is not None:
         raise OptionError("`folds` and `leave_out` are two ways to hold images out; give one")
@@ -218,7 +217,7 @@ def cross_validate(
     name = f"without-{leave_out}" if leave_out else "folds"
     folder = Path(out) if out else RUNS / f"{resolved.model.arch}-{name}"
 
-    load_tensorflow(resolved.model.arch, resolved.preprocess.image_size)
+    load_tensorflow()
     from alloyk.training import cross_validation
 
     try:
@@ -262,8 +261,6 @@ def ensemble(
     from alloyk.api.run import Run
 
     if vote == "soft":
-        from alloyk.runtime.tensorflow import load_tensorflow
-
         load_tensorflow()
     from alloyk.voting.combine import VOTES, WEIGHTS, ensemble_runs
 

@@ -91,7 +91,7 @@ def main() -> None:
     from alloyk.runtime.tensorflow import load_tensorflow
 
     try:
-        load_tensorflow(config.model.arch, config.preprocess.image_size)
+        load_tensorflow()
         found = _measure(config, given["classes"])
     except ConfigError as error:
         found = {"problem": str(error)}

@@ -59,8 +59,9 @@ class KerasBackend:
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        tf = _tensorflow(path)
+        load_tensorflow()
         import keras
+        import tensorflow as tf
 
         import alloyk.preprocessing  # noqa: F401 - registers the layers
         from alloyk.models.precision import in_float32
@@ -106,7 +107,8 @@ class SavedModelBackend:
     takes_batches = True
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        tf = _tensorflow(path)
+        load_tensorflow()
+        import tensorflow as tf
 
         try:
             self._loaded = tf.saved_model.load(str(path))  # owns the weights
@@ -287,16 +289,6 @@ def _with_features(model: Any) -> Any:
     from alloyk.models.pooled import with_features
 
     return with_features(model, FEATURES) or model
-
-
-def _tensorflow(path: Path) -> Any:
-    """Import TensorFlow with the CPU kernels that suit the model."""
-    from alloyk.runs.network import network_of
-
-    load_tensorflow(*network_of(path))
-    import tensorflow as tf
-
-    return tf
 
 
 def _cannot_load(path: Path, error: Exception) -> str:

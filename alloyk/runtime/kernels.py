@@ -1,9 +1,8 @@
 """The choice between TensorFlow's two sets of CPU kernels, oneDNN and Eigen.
 
 TensorFlow switches oneDNN on by itself only on processors with instructions for neural networks.
-On others with AVX2, oneDNN trains residual networks two to five times faster, and slows
-EfficientNetB0 down at small image sizes: `docs/performance.md`. The choice is an environment
-variable that TensorFlow reads when it is imported.
+On others with AVX2, oneDNN trains up to 1.4 times as fast as Eigen: `docs/performance.md`. The
+choice is an environment variable that TensorFlow reads when it is imported.
 """
 
 import os
@@ -23,49 +22,36 @@ OURS = "ALLOYK_CHOSE_CPU_KERNELS"
 NEURAL_INSTRUCTIONS = frozenset(
     {"avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"}
 )
-# Architecture -> the smallest image side at which oneDNN is not slower than Eigen.
-MIN_SIDE = {"efficientnetb0": 64}
 
 
-def choose_kernels(arch: str | None = None, image_size: tuple[int, int] | None = None) -> None:
+def choose_kernels() -> None:
     """Set the environment variable by which TensorFlow chooses its kernels.
 
     A value that the user has set stays. Nothing is set on processors for which there is no
     measurement: TensorFlow decides there. Has no effect after TensorFlow is imported. Several
     workers use Eigen: a worker may get no image of a last batch, for which a convolution of oneDNN
     returns the channels of its input.
-
-    Args:
-        arch: Name of the architecture; None if it is not known.
-        image_size: `(height, width)` that the network sees, in pixels; None if it is not known.
     """
     if "tensorflow" in sys.modules or _is_set_by_user():
         return
-    several = _has_several_workers()
-    onednn = False if several else prefer_onednn(cpu_flags(), arch, image_size)
-    if onednn is None:
+    if _has_several_workers():
+        os.environ[VARIABLE] = os.environ[OURS] = "0"
+    elif _is_slow_by_default(cpu_flags()):
+        os.environ[VARIABLE] = os.environ[OURS] = "1"
+    else:
         for name in (VARIABLE, OURS):
             os.environ.pop(name, None)
-        return
-    os.environ[VARIABLE] = os.environ[OURS] = "1" if onednn else "0"
 
 
-def prefer_onednn(
-    flags: frozenset[str], arch: str | None, image_size: tuple[int, int] | None
-) -> bool | None:
-    """Whether oneDNN is the faster choice; None leaves the choice to TensorFlow.
+def _is_slow_by_default(flags: frozenset[str]) -> bool:
+    """Whether a processor is faster with oneDNN and TensorFlow does not choose it by itself.
 
-    >>> prefer_onednn(frozenset({"avx2"}), "resnet18", (32, 32))
+    >>> _is_slow_by_default(frozenset({"avx2"}))
     True
-    >>> prefer_onednn(frozenset({"avx2"}), "efficientnetb0", (32, 32))
+    >>> _is_slow_by_default(frozenset({"avx2", "avx512_vnni"}))
     False
-    >>> prefer_onednn(frozenset({"avx2", "avx512_vnni"}), "resnet18", (32, 32)) is None
-    True
     """
-    if "avx2" not in flags or flags & NEURAL_INSTRUCTIONS:
-        return None
-    smallest = MIN_SIDE.get(arch or "")
-    return smallest is None or image_size is None or min(image_size) >= smallest
+    return "avx2" in flags and not flags & NEURAL_INSTRUCTIONS
 
 
 def describe_kernels() -> dict[str, str]:

@@ -19,19 +19,14 @@ BACKEND = "KERAS_BACKEND"
 REMOVED = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
 
 
-def load_tensorflow(arch: str | None = None, image_size: tuple[int, int] | None = None) -> None:
+def load_tensorflow() -> None:
     """Import TensorFlow, and Keras with the settings that alloyk needs.
-
-    Args:
-        arch: Name of the architecture that will run, if it is known: the choice of CPU kernels
-            depends on it, and cannot be changed once TensorFlow is imported.
-        image_size: `(height, width)` that the network sees, in pixels, if it is known.
 
     Raises:
         ConfigError: Keras runs on another backend, or its own settings file is invalid.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    choose_kernels(arch, image_size)
+    choose_kernels()
     if "keras" not in sys.modules:
         # Keras imports matplotlib, which fails if `MPLBACKEND` names one that is not installed.
         import alloyk.runtime.drawing  # noqa: F401

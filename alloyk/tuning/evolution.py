@@ -26,7 +26,7 @@ from alloyk.tuning.population import (
     refuse_fixed_keys,
     refuse_wrong_members,
 )
-from alloyk.tuning.ray_workers import run_on_ray, setup_for
+from alloyk.tuning.ray_workers import current_setup, run_on_ray
 from alloyk.tuning.task import Members, Task
 
 # Members are trained to the end and must repeat bit for bit.
@@ -77,10 +77,8 @@ def evolve(task: Task, experiment: Experiment, workers: int, address: str | None
         return not records.running() and population.next(records) is None
 
     if not is_complete():
-        config = experiment.base
-        setup = setup_for(config.model.arch, config.preprocess.image_size)
         report = _Report(task, experiment.monitor)
-        run_on_ray(task, setup, workers, address, report)
+        run_on_ray(task, current_setup(), workers, address, report)
         report()
     return is_complete()
 

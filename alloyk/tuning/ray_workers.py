@@ -38,26 +38,20 @@ class Setup(NamedTuple):
     """What a worker needs besides its task.
 
     Attributes:
-        arch: Architecture.
-        image_size: `(height, width)` of the network's images.
         kernels: TensorFlow's CPU kernels of the process that started the search: all members have
             the same.
         folder: Working folder, for relative paths.
         versions: Package → version; every worker must have the same.
     """
 
-    arch: str
-    image_size: tuple[int, int]
     kernels: str
     folder: str
     versions: Mapping[str, str]
 
 
-def setup_for(arch: str, image_size: tuple[int, int]) -> Setup:
+def current_setup() -> Setup:
     """What the workers of this process's search need."""
-    return Setup(
-        arch, image_size, describe_kernels()["kernels"], os.getcwd(), installed_versions(PACKAGES)
-    )
+    return Setup(describe_kernels()["kernels"], os.getcwd(), installed_versions(PACKAGES))
 
 
 def pbt_ray() -> Any:
@@ -91,7 +85,7 @@ class Worker:
         os.environ[VARIABLE] = "1" if setup.kernels == "oneDNN" else "0"
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several may share a GPU
         try:
-            take_trials(task, setup.arch, setup.image_size)
+            take_trials(task)
         except AlloykError as error:
             return f"{host}: {error}"
         return None

@@ -201,11 +201,10 @@ def _further_workers(count: int, experiment: Experiment, task: Task) -> Iterator
     """Further processes that take trials of the same search; waits for them at the end."""
     context = multiprocessing.get_context("spawn")
     level = logging.getLogger("alloyk").getEffectiveLevel()
-    config = experiment.base
     processes = [
         context.Process(
             target=work, daemon=True,
-            args=(number + 2, level, config.model.arch, config.preprocess.image_size, task),
+            args=(number + 2, level, task),
         )
         for number in range(count)
     ]  # fmt: skip

@@ -213,7 +213,7 @@ def test_a_search_without_a_result_leaves_its_report_too(tmp_path, monkeypatch):
         raise engine.NoResultError("every trial failed", folder)
 
     monkeypatch.setattr(engine, "run_search", fail)
-    monkeypatch.setattr("alloyk.runtime.tensorflow.load_tensorflow", lambda *args: None)
+    monkeypatch.setattr("alloyk.api.search.load_tensorflow", lambda: None)
     with pytest.raises(engine.NoResultError):
         api.run_search("grid", SPACE, (), folder, None, {})
     html = (folder / "report.html").read_text(encoding="utf-8")

@@ -332,7 +332,7 @@ def test_a_port_that_is_no_cluster_is_an_error_within_the_limit(monkeypatch):
 def test_a_worker_says_what_its_machine_lacks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, task = experiment_and_task(tmp_path / "s")
-    setup = ray_workers.setup_for("fnn", (16, 16))
+    setup = ray_workers.current_setup()
     worker = ray_workers.Worker()
     elsewhere = setup._replace(folder="/nowhere")
     assert "must see the folder /nowhere" in worker.work(task, elsewhere)
