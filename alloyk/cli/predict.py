@@ -18,6 +18,7 @@ from alloyk.cli.options import (
     raw_option,
 )
 from alloyk.cli.terminal import PROGRESS
+from alloyk.errors import AlloykError
 from alloyk.messages import counted, few, shown
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _name_ignored(names: list[str]) -> None:
 def _with_standard_input(
     names: list[str], classifier: "Classifier", page: Any, hdf5_path: str | None
 ) -> list[object]:
-    """Replace the name `-` by the pixels read from standard input."""
+    """Replace the name `-` by the pixels read from standard input, or by why they cannot be."""
     from alloyk.imaging import FileSettings
     from alloyk.inference import STANDARD_INPUT, image_from_bytes
 
@@ -202,7 +203,12 @@ def _with_standard_input(
         return list(names)
     data = sys.stdin.buffer.read()
     files = FileSettings(hdf5_path=hdf5_path or classifier.metadata.hdf5_path)
-    image = image_from_bytes(data, "on standard input", _page_of_bytes(classifier, page), files)
+    page = _page_of_bytes(classifier, page)
+    image: object
+    try:
+        image = image_from_bytes(data, "on standard input", page, files)
+    except AlloykError as error:
+        image = error
     return [image if name == STANDARD_INPUT else name for name in names]
 
 

@@ -32,7 +32,8 @@ READ_AHEAD_PIXELS = 2**25
 # images share a batch, and a shard that is classified alone has the rows of the whole.
 SHARD_IMAGES = 1024
 
-Image = str | np.ndarray
+# An error stands for an image that turned out to be unreadable before.
+Image = str | np.ndarray | AlloykError
 
 
 class Item(NamedTuple):
@@ -41,7 +42,7 @@ class Item(NamedTuple):
     Attributes:
         number: Its place among all.
         name: What it is called, if anything.
-        source: A path to read, or the pixels.
+        source: A path to read, the pixels, or why there are none.
         shard: Number of the shard of what was given.
     """
 
@@ -58,7 +59,7 @@ def as_items(images: Any, names: Sequence[str | None] | None, channels: int = 1)
     """Number and name the images given to `Classifier.predict`.
 
     Args:
-        images: Paths and arrays.
+        images: Paths, arrays, and errors of images that cannot be read.
         names: What to call them.
         channels: Channels of an image; with 1, colour and alpha are allowed too.
 
@@ -75,6 +76,8 @@ def as_items(images: Any, names: Sequence[str | None] | None, channels: int = 1)
         source: Image
         if isinstance(image, str | os.PathLike):
             source = name = str(os.fspath(image))
+        elif isinstance(image, AlloykError):
+            source = image
         else:
             source = _as_image(np.asarray(image), channels)
         name = names[number] if names is not None else name
@@ -186,8 +189,10 @@ def chunks(
 
 def _pixels_of(item: Item, channels: int) -> int:
     """Pixels of all channels."""
-    if not isinstance(item.source, str):
+    if isinstance(item.source, np.ndarray):
         return item.source.size
+    if isinstance(item.source, AlloykError):
+        return 0
     try:
         height, width = image_size(item.source)
     except AlloykError:
@@ -218,6 +223,8 @@ def _pixels_or_error(item: Item) -> np.ndarray | AlloykError:
             return read_image(item.source)
         except AlloykError as error:
             return error
+    if isinstance(item.source, AlloykError):
+        return item.source
     unusable = unusable_values(item.source)
     return DataError(f"cannot use {item}: {unusable}") if unusable else item.source
 

@@ -133,6 +133,18 @@ def test_one_image_on_standard_input(exported, runner, tmp_path):
     assert done.exit_code == 2
 
 
+def test_a_bad_image_on_standard_input_is_a_row_beside_others(exported, runner, tmp_path):
+    image = tmp_path / "plate.png"
+    Image.fromarray(raw_image(52)).save(image)
+    done = runner.invoke(main, ["predict", str(exported[1]), "-", str(image)], input=b"no image")
+    assert done.exit_code == 1
+    bad, good = rows_of(done.stdout)
+    assert bad["path"] == "-"
+    assert bad["error"].startswith("cannot read the image on standard input: it is not")
+    assert good["predicted"]
+    assert not good["error"]
+
+
 def test_the_path_inside_an_hdf5_file(exported, runner, tmp_path):
     h5py = pytest.importorskip("h5py")
     pytest.importorskip("hdf5plugin")
