@@ -29,6 +29,7 @@ from alloyk.data.notes import (
     reference_notes,
     repeat_notes,
     shared_group_notes,
+    spelling_notes,
     split_notes,
     taken_notes,
 )
@@ -232,6 +233,11 @@ def read_table(
 def read_files(data: Path, *, labelled: bool = True) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     """`read_table`, a row for each file."""
     refuse_unfinished(data.parent if data.is_file() else data)
+    root, table, given_by, notes = _manifest_or_folders(data, labelled)
+    return root, table, given_by, notes + spelling_notes(table)
+
+
+def _manifest_or_folders(data: Path, labelled: bool) -> "tuple[Path, pd.DataFrame, str, list[str]]":
     if data.is_file():
         if data.suffix.lower() != ".csv":
             existing_folder(data)

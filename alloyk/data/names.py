@@ -69,6 +69,7 @@ SPLIT_SPELLINGS = {
 }
 # Used for validation by some and for testing by others.
 AMBIGUOUS_SPLITS = ("eval", "evaluation", "holdout")
+_SEPARATORS = r"[\s\ufeff\u200b_\-\u2010-\u2015]"
 _FILLER = ("set", "data", "dataset", "image", "images", "img", "imgs", "split")
 
 
@@ -78,8 +79,7 @@ def folded(name: str) -> str:
     >>> folded(" Plate-ID"), folded("plate_id")
     ('plateid', 'plateid')
     """
-    name = unicodedata.normalize("NFKC", name)
-    return re.sub(r"[\s\ufeff\u200b_\-\u2010-\u2015]", "", name).casefold()
+    return re.sub(_SEPARATORS, "", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def known_names(file_name: str, columns: Sequence[str]) -> dict[str, str]:
@@ -120,6 +120,23 @@ def column_called(columns: Iterable[str], name: str) -> str | None:
             f"the column {name!r} could be {' or '.join(map(repr, alike))}; write it exactly"
         )
     return alike[0] if alike else None
+
+
+def spelled_alike(names: Iterable[str]) -> list[list[str]]:
+    """The names that differ in spelling alone, together, each list and all of them sorted.
+
+    A separator between digits counts: plate 1-12 is not plate 11-2. A number is the same with `.0`,
+    which a spreadsheet or pandas appends where a column has empty cells.
+
+    >>> spelled_alike(["Al 2017", "al2017", "1050", "1050.0", "1-12", "11-2"])
+    [['1050', '1050.0'], ['Al 2017', 'al2017']]
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        parts = re.split(rf"(?<=\d){_SEPARATORS}+(?=\d)", unicodedata.normalize("NFKC", name))
+        key = "-".join(map(folded, parts))
+        found.setdefault(re.sub(r"^(\d+)\.0+$", r"\1", key), []).append(name)
+    return sorted(spellings for spellings in found.values() if len(spellings) > 1)
 
 
 def plate_alike(columns: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alloyk.data.names import PLATE, SPLITS, plate_alike
+from alloyk.data.names import PLATE, SPLITS, plate_alike, spelled_alike
 from alloyk.data.splits import group_cells, group_column, group_name
 from alloyk.messages import counted, few, shown
 
@@ -49,6 +49,17 @@ def reference_notes(paths: Sequence[str]) -> list[str]:
         "such names hold flat and dark frames, which belong to no class; rename them if they are "
         "classes."
     ]
+
+
+def spelling_notes(table: "pd.DataFrame") -> list[str]:
+    """Describe classes, and plates, whose names differ in spelling alone."""
+    notes = []
+    for column, what in (("label", "classes"), (PLATE, "plates")):
+        names = table[column].dropna() if column in table.columns else ()
+        alike = [" and ".join(map(repr, spellings)) for spellings in spelled_alike(names)]
+        if alike:
+            notes.append(f"{few(alike)} are different {what}; if they are not, spell them alike.")
+    return notes
 
 
 def taken_notes(

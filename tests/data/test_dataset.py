@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alloyk.data import load_dataset
-from alloyk.data.dataset import RECORD
+from alloyk.data.dataset import RECORD, read_table
 from alloyk.errors import AlloykError
 
 
@@ -149,6 +149,21 @@ def test_labels_are_text_even_when_they_look_like_something_else(tmp_path):
     dataset = load_dataset(manifest(tmp_path, rows))
     assert dataset.classes == tuple(sorted(labels))
     assert all(type(label) is str for label in dataset.table["label"])
+
+
+def test_names_that_differ_in_spelling_alone_are_pointed_out(tmp_path):
+    labels = ["Al 1050", "al-1050", "2017", "2017.0"]
+    plates = ["P1", "p 1", "1-11", "11-1", "2"]
+    rows = [(f"{i}.png", labels[i % 4], plates[i % 5]) for i in range(20)]
+    _, _, _, notes = read_table(manifest(tmp_path / "a", rows, ("path", "label", "plate_id")))
+    assert notes == [
+        "'2017' and '2017.0', 'Al 1050' and 'al-1050' are different classes; if they are not, "
+        "spell them alike.",
+        "'P1' and 'p 1' are different plates; if they are not, spell them alike.",
+    ]
+    for number, name in enumerate(["Al 1050", "al1050"]):
+        touch(tmp_path / "b", f"{name}/{number}.png")
+    assert "'Al 1050' and 'al1050' are different classes" in read_table(tmp_path / "b")[3][0]
 
 
 def test_numbers_and_gaps_in_other_columns_survive(tmp_path):
