@@ -103,8 +103,8 @@ def image_size(found: Fingerprint, config: Config) -> Iterator[Setting]:
     side, reason = side_for(short, found.sharpness)
     if side < least:
         side, reason = least, f"{config.model.arch} takes no smaller images than {least} pixels"
-    stretch = min(long / short, MAX_SIDE / side) if short else 1.0
-    other = max(_rounded(side * stretch), side)
+    # Multiplied first: 22 · (30 / 22) is below 30.
+    other = max(_rounded(min(side * long / short, MAX_SIDE)), side) if short else side
     size = [side, other] if found.height <= found.width else [other, side]
     yield "preprocess.image_size", size, reason
 

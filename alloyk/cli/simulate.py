@@ -129,4 +129,7 @@ def _as_setting(value: Any) -> str:
         return ",".join(map(_as_setting, value))
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_as_setting(v)}" for key, v in value.items()) + "}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value)

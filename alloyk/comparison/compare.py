@@ -7,10 +7,9 @@ the evaluation of one run.
 import copy
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import combinations
+from itertools import combinations, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def _seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     """Mean and spread of runs that differ by their seed, and tests between such groups."""
     groups = [list(firsts) for firsts in _by_seed(runs)]
     found: list[dict[str, Any]] = []
-    names = _common_names([[runs[i].name for i in numbers] for numbers in groups])
+    names = _common_names(groups, [run.name for run in runs])
     for name, numbers in zip(names, groups, strict=True):
         accuracies = [rows[i]["accuracy"] for i in numbers]
         several = len(numbers) > 1
@@ -206,16 +205,29 @@ def _experiment(config: Mapping[str, Any]) -> str:
     return json.dumps(compared, sort_keys=True, default=str)
 
 
-def _common_names(groups: Sequence[Sequence[str]]) -> list[str]:
-    """Return the common beginning of the names in each group, where it is distinct.
+def _common_names(groups: Sequence[Sequence[int]], runs: Sequence[str]) -> list[str]:
+    """Return the common beginning of the names in each group, where no other run has it.
 
-    >>> _common_names([["cnn", "cnn-2"], ["vgg16-1", "vgg16-2"]])
+    >>> _common_names([[0, 1], [2, 3]], ["cnn", "cnn-2", "vgg16-10", "vgg16-11"])
     ['cnn', 'vgg16']
+    >>> _common_names([[0, 1], [2]], ["cnn-1", "cnn-2", "cnn"])
+    ['cnn-1', 'cnn']
     """
-    common = os.path.commonprefix
-    names = [common(list(group)).rstrip("-_./ ") for group in groups]
-    distinct = len(set(names)) == len(names) and all(names)
-    return names if distinct else [group[0] for group in groups]
+    names = [_common_beginning([runs[i] for i in group]) for group in groups]
+    others = [{runs[i] for i in set(range(len(runs))).difference(group)} for group in groups]
+    taken = any(name in other for name, other in zip(names, others, strict=True))
+    distinct = len(set(names)) == len(names) and all(names) and not taken
+    return names if distinct else [runs[group[0]] for group in groups]
+
+
+def _common_beginning(names: list[str]) -> str:
+    """What all names begin with, up to a separator, without part of a number."""
+    first, last = min(names), max(names)
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    common = "".join(letter for letter, _ in same)
+    if any(name[len(common) :][:1].isdigit() for name in names):
+        common = common.rstrip("0123456789")
+    return common.rstrip("-_./ ")
 
 
 def _image_shape(runs: Sequence[Run]) -> tuple[int, int, int]:

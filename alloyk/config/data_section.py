@@ -72,6 +72,8 @@ class ChannelsConfig(Section):
         if isinstance(value, str):
             value = value.split(",")
         parts = value if isinstance(value, list | tuple) else [value]
+        if any(one is None or isinstance(one, bool) for one in parts):
+            raise ValueError("must name one or more values of the column, each once")
         return [f"{one:g}" if type(one) is float else str(one).strip() for one in parts]
 
     @field_validator("values")

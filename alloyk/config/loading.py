@@ -159,9 +159,11 @@ def holds(settings: Any, path: Iterable[str]) -> bool:
     for part in path:
         if not isinstance(settings, Mapping):
             return True
-        if part not in settings:
+        # A key in YAML may be a number, whose part of the path is text.
+        keys = {str(key): key for key in settings}
+        if part not in keys:
             return False
-        settings = settings[part]
+        settings = settings[keys[part]]
     return True
 
 

@@ -1,6 +1,7 @@
 """The trials of a search as its report shows them: what became of each, and when."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,10 +31,8 @@ from alloyk.settings.dialect import dump_inline
 
 POPULATION = "pbt"
 # Words of an error that say what happened.
-DIVERGED, MEMORY = (
-    ("the loss became", "must be finite"),
-    ("ResourceExhausted", "MemoryError", "OOM"),
-)
+DIVERGED = re.compile(r"the loss became|must be finite")
+MEMORY = re.compile(r"ResourceExhausted|MemoryError|\bOOM\b")
 
 
 @dataclass(frozen=True)
@@ -124,9 +123,9 @@ class SearchData:
             return "unfinished"
         if trial.state == FAILED:
             error = trial.error or ""
-            if any(words in error for words in DIVERGED):
+            if DIVERGED.search(error):
                 return "diverged"
-            return "out of memory" if any(word in error for word in MEMORY) else "failed"
+            return "out of memory" if MEMORY.search(error) else "failed"
         if continued:
             return "continued"
         last = self.description.settings.section("train").get("epochs")

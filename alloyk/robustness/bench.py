@@ -134,7 +134,7 @@ def disturbed(
         top = min(full_scale, float(np.iinfo(image.dtype).max)) if counts else full_scale
         result = kind.change(image[..., 0].astype(np.float64), strength, top, rng)
         if counts:
-            result = np.rint(np.clip(result, 0, top))
+            result = np.rint(np.clip(result, min(0, int(image.min())), top))
         changed.append(result.astype(image.dtype)[..., None])
     return changed
 
@@ -153,7 +153,8 @@ def _test_images(
     images = []
     for place in chosen:
         image = read_image(paths[int(place)])
-        images.append(to_gray(image).astype(image.dtype))
+        gray = to_gray(image)
+        images.append((np.rint(gray) if image.dtype.kind in "iu" else gray).astype(image.dtype))
     return images, table["label"].to_numpy()[chosen]
 
 

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+# A pixel below this share of the brightest counts as one at it: about one count of 16 bits.
+DARK = 2.0**-16
+
 Change = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
 
 
@@ -106,8 +109,11 @@ def _blur(image, deviation, full_scale, rng):
 
 
 def noise_per_root(image: np.ndarray) -> float:
-    """Noise deviation over the root of the level, from second differences along columns."""
-    middle = np.maximum(image[1:-1], 1)
+    """Noise deviation over the root of the level, from second differences along columns.
+
+    Proportional to the root of the images' unit: float images may hold any.
+    """
+    middle = np.maximum(image[1:-1], max(DARK * image.max(), np.finfo(np.float64).tiny))
     difference = image[1:-1] - (image[:-2] + image[2:]) / 2
     return float(np.median(np.abs(difference) / np.sqrt(middle)) * 1.4826 / math.sqrt(1.5))
 
@@ -134,8 +140,8 @@ def _rotation(image, degrees, full_scale, rng):
 
 def _shift(image, share, full_scale, rng):
     direction = rng.uniform(0, 2 * math.pi)
-    distance = share * image.shape[0]
-    step = (distance * math.sin(direction), distance * math.cos(direction))
+    height, width = image.shape
+    step = (share * height * math.sin(direction), share * width * math.cos(direction))
     return _moved(image, np.eye(2), step)
 
 
@@ -199,7 +205,8 @@ def _inverted(image, strength, full_scale, rng):
 
 def _empty(image, level, full_scale, rng):
     mean = level * full_scale
-    noise = max(noise_per_root(image), 1e-3) * math.sqrt(mean)
+    least = 1e-3 * math.sqrt(DARK * full_scale)
+    noise = max(noise_per_root(image), least) * math.sqrt(mean)
     return mean + noise * rng.standard_normal(image.shape)
 
 

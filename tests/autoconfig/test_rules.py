@@ -66,6 +66,17 @@ def test_the_size_keeps_the_shape_of_the_images():
     assert chosen(rules.image_size, found)["preprocess.image_size"] == [64, 128]
 
 
+@pytest.mark.parametrize("size", [(30, 22), (22, 30), (11, 240), (19, 53), (96, 97), (23, 26)])
+def test_small_images_keep_their_size_to_the_pixel(size):
+    found = replace(FOUND, height=size[0], width=size[1], sharpness=0.5)
+    size_of = chosen(rules.image_size, found, model={"arch": "cnn"})
+    height, width = size_of["preprocess.image_size"]
+    assert min(height, width) == min(size)
+    longest = max(size)
+    expected = longest if longest <= rules.SMALL_SIDE else longest - longest % rules.SIDE_STEP
+    assert max(height, width) == expected
+
+
 @pytest.mark.parametrize(
     ("size", "steps", "found"),
     [

@@ -121,6 +121,20 @@ def test_seeds_are_summed_up(runs):
     assert test["p"] == test["p_holm"]
 
 
+def test_a_group_of_seeds_has_no_name_of_another_run_nor_half_a_number(runs, tmp_path):
+    names = ("cnn-10", "cnn-11", "cnn-1", "cnn-2")
+    copies = [
+        shutil.copytree(run, tmp_path / "more" / name)
+        for run, name in zip(runs, names, strict=True)
+    ]
+    groups = compare(copies)["seeds"]["groups"]
+    assert [group["name"] for group in groups] == ["cnn-10", "cnn-1"]  # "cnn" is both
+    copies[3] = copies[3].rename(more / "vgg-2")
+    copies[2] = copies[2].rename(more / "vgg-1")
+    groups = compare(copies)["seeds"]["groups"]
+    assert [group["name"] for group in groups] == ["cnn", "vgg"]
+
+
 def test_a_run_trained_again_with_the_same_seed_counts_once(runs, tmp_path):
     again = shutil.copytree(runs[1], tmp_path / "cnn-again")
     found = compare([*runs, again])

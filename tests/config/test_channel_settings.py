@@ -40,6 +40,8 @@ THREE = "data.channels.values=40,45,50"
     ("settings", "message"),
     [
         (["data.channels.values=40,40"], r"values must name one or more values .* once"),
+        (["data.channels.values=null"], r"values must name one or more values .* once"),
+        (["data.channels.values=[true]"], r"values must name one or more values .* once"),
         (["data.channels.column=kv"], r"data.channels.values must be given"),
         ([THREE, "data.flat=flat.png"], r"data.flat corrects images of one channel only"),
         ([THREE, "preprocess.standardize=imagenet"], r"imagenet is for colours"),

@@ -1,8 +1,11 @@
 """Tests between classifiers: against statsmodels, scipy, and by how often they err."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import t as student
 from scipy.stats import ttest_ind
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -173,6 +176,15 @@ def test_welch_equals_scipy():
     assert found["p"] == pytest.approx(expected.pvalue)
     assert found["difference"] == pytest.approx(np.mean(second) - np.mean(first))
     assert found["interval"][0] < found["difference"] < found["interval"][1]
+
+
+def test_welch_of_one_set_of_equal_values_is_a_test_against_them():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = welch([0.9, 0.9], [0.95, 0.96])
+    # One variance alone: Welch's degrees of freedom are those of the other set.
+    t = 0.055 / (0.005)
+    assert found["p"] == pytest.approx(2 * student.sf(t, 1), rel=1e-6)
 
 
 @pytest.mark.parametrize(("first", "second"), [([0.9], [0.8, 0.7]), ([0.9, 0.9], [0.8, 0.8])])

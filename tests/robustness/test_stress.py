@@ -6,13 +6,16 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from tiny_run import write_dataset, write_run
 
 from alloyk.cli import main
+from alloyk.data import load_dataset
 from alloyk.errors import DataError
-from alloyk.imaging import ChannelChoice
+from alloyk.imaging import ChannelChoice, read_image
+from alloyk.imaging.gray import to_gray
 from alloyk.metrics.selective import CONFIDENT
-from alloyk.robustness.bench import disturbed
+from alloyk.robustness.bench import _test_images, disturbed
 from alloyk.robustness.kinds import KINDS, noise_per_root
 from alloyk.robustness.simulated import (
     OTHER_ALLOY,
@@ -82,6 +85,50 @@ def test_a_quarter_of_the_dose_doubles_the_noise():
     after = noise_per_root(changed("dose", 0.25, image)[..., 0].astype(float))
     assert before == pytest.approx(2, rel=0.05)
     assert after / before == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("unit", [1, 1e-5, 1e4])
+def test_the_noise_of_a_lower_dose_does_not_depend_on_the_unit_of_float_images(unit):
+    image = plate((200, 200)).astype(np.float32) * np.float32(unit)
+    full = float(image.max())
+    less = disturbed([image], KINDS["dose"], 0.25, full, 0)[0]
+    before, after = (noise_per_root(one[..., 0].astype(float)) for one in (image, less))
+    assert after / before == pytest.approx(2, rel=0.05)
+    dark = (image * np.float32(0.01)).astype(np.float32)
+    assert disturbed([dark], KINDS["empty beam"], 0.5, full, 0)[0].std() > 0
+    assert noise_per_root(np.zeros((4, 4))) == 0
+
+
+def test_negative_counts_stay():
+    image = (plate().astype(np.int32) - 2000).astype(np.int16)
+    assert image.min() < 0
+    dead = changed("dead pixels", 1e-4, image)
+    assert (dead != image).sum() == 1
+
+
+def test_a_shift_is_a_share_of_each_side():
+    wide = np.zeros((10, 1000))
+    wide[:, 500] = 1
+    moved = []
+    for seed in range(8):
+        step = KINDS["shift"].change(wide, 0.1, 1, np.random.default_rng(seed))
+        direction = np.random.default_rng(seed).uniform(0, 2 * np.pi)
+        moved.append(500 - step.sum(0).argmax())
+        assert moved[-1] == pytest.approx(100 * np.cos(direction), abs=1)
+    assert max(map(abs, moved)) > 50
+
+
+def test_colour_test_images_are_rounded_to_gray(tmp_path):
+    folder = write_dataset(tmp_path / "data", per_class=4)
+    rng = np.random.default_rng(0)
+    for file in folder.rglob("*.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(file)
+    dataset = load_dataset(folder)
+    images, _ = _test_images(dataset, 1000, 0)
+    for image, path in zip(images, dataset.paths("test"), strict=True):
+        gray = to_gray(read_image(path))
+        assert image.dtype == np.uint8
+        assert np.abs(image - gray).max() <= 0.5
 
 
 def test_the_bench_writes_table_figure_and_summary(tmp_path):

@@ -148,6 +148,14 @@ def test_list_keys_prints_what_set_takes(runner):
     assert "tube.voltage_steps_kvp=null" in lines
 
 
+def test_list_keys_prints_every_digit(runner):
+    given = ["exposure.photons_per_mm2=1234567", "tube.voltage_kvp=48.1234567"]
+    result = run(runner, "--list-keys", *(f"--set={one}" for one in given))
+    values = dict(line.split("=", 1) for line in result.stdout.splitlines())
+    assert values["tube.voltage_kvp"] == "48.1234567"
+    assert float(values["exposure.photons_per_mm2"]) == 1234567
+
+
 def test_help_has_an_example_and_names_every_preset(runner):
     from alloyk.simulator.settings.presets import PRESETS
 
