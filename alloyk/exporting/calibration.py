@@ -11,10 +11,10 @@ from alloyk.csv_lines import csv_line
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.exporting.agreement import as_input
-from alloyk.files import sha256
 from alloyk.imaging import read_image
 from alloyk.inference.novelty_fitting import evenly_spaced
 from alloyk.messages import shown
+from alloyk.runs.split_record import image_digests
 
 IMAGES = 300
 """Images of one draw, if the training split has twice as many."""
@@ -72,8 +72,12 @@ class Calibration:
 
     def manifest(self) -> str:
         """The images as CSV: `path,label,draw,reason,sha256`."""
-        rows = [(i.path, i.label, i.draw, i.reason, sha256(i.file)) for i in self.images]
-        return csv_line(COLUMNS) + "".join(csv_line(row) for row in rows)
+        digests = image_digests(Path(), [str(image.file) for image in self.images])
+        rows = (
+            (image.path, image.label, image.draw, image.reason, digest)
+            for image, digest in zip(self.images, digests, strict=True)
+        )
+        return csv_line(COLUMNS) + "".join(map(csv_line, rows))
 
 
 def draw_calibration(dataset: ImageDataset, *, count: int = IMAGES, seed: int = 0) -> Calibration:

@@ -261,7 +261,8 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"--abstain must be a rate with a threshold ({known})")
     names, code = header(classifier, threshold), 0
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a file name may be any bytes
+        # As `alloyk predict` writes it everywhere; a file name may be any bytes.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
     print(csv_line(names), end="")
     for path in options.images:
         try:

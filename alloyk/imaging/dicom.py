@@ -4,7 +4,7 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -41,7 +41,18 @@ _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of one frame as `(height, width, 1 or 3)`; the window is not applied."""
+    return _pixels(_whole(file), page)
+
+
+def read_all(file: BinaryIO) -> Iterator[np.ndarray]:
+    """Yield the pixels of each frame, as `read` does."""
     dataset = _whole(file)
+    _refuse_bad_header(dataset, 0)
+    for page in range(_frames(dataset)):
+        yield _pixels(dataset, page)
+
+
+def _pixels(dataset: pydicom.Dataset, page: int | None) -> np.ndarray:
     _refuse_bad_header(dataset, page)
     array = native(_frame(dataset, page or 0))
     photometric = dataset.PhotometricInterpretation

@@ -63,12 +63,12 @@ def format_of(kind: str) -> Format:
         from alloyk.imaging import tiff
 
         return Format(
-            tiff.read, tiff.size, tiff.pages, tiff.decoded_pixels, read_samples=tiff.read_samples
+            tiff.read, tiff.size, tiff.pages, tiff.decoded_pixels, tiff.read_all, tiff.read_samples
         )
     if kind == "dicom":
         from alloyk.imaging import dicom
 
-        return Format(dicom.read, dicom.size, dicom.pages, dicom.decoded_pixels)
+        return Format(dicom.read, dicom.size, dicom.pages, dicom.decoded_pixels, dicom.read_all)
     return Format(
         partial(lab.read, kind=kind),
         partial(lab.size, kind=kind),

@@ -227,7 +227,11 @@ def _hdf5(file: BinaryIO) -> list[_Found]:
 
 def _with_unit(value: Any, units: Mapping[str, float], default: str = "") -> list[str]:
     """NeXus numbers in the unit of the setting; none if their unit is unknown."""
-    scale = None if value is None else factor(text(value.attrs.get("units", default)), units)
+    from alloyk.imaging.hdf5_tree import attribute
+
+    if value is None:
+        return []
+    scale = factor(attribute(value, "units") if "units" in value.attrs else default, units)
     return [] if scale is None else [number(found, scale) for found in _values(value)]
 
 

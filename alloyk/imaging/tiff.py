@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -16,7 +17,14 @@ from alloyk.imaging.limits import (
     oriented,
     oriented_size,
 )
-from alloyk.imaging.tiff_pages import Frame, chosen, decoded_sizes, page_numbers, planes_of
+from alloyk.imaging.tiff_pages import (
+    Frame,
+    all_frames,
+    chosen,
+    decoded_sizes,
+    page_numbers,
+    planes_of,
+)
 from alloyk.imaging.tiff_strips import refuse_missing_pixels
 
 # tifffile logs problems before it raises; the user needs only the error.
@@ -40,14 +48,24 @@ _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 def read(file: BinaryIO, page: int | None) -> np.ndarray:
     """Return the pixels of one page as `(height, width, 1 or 3)`, at their stored depth."""
     with tifffile.TiffFile(file) as tiff:
-        frame = chosen(tiff, page)
-        sheet = frame.page
-        _refuse_damaged_tags(tiff, sheet)
-        _refuse_missing_decoder(sheet)
-        refuse_missing_pixels(file, sheet)
-        _refuse_many_channels(sheet)
-        samples = _samples(file, frame)
-        return oriented(native(_gray_or_rgb(samples, sheet)), _orientation(sheet))
+        return _pixels(file, tiff, chosen(tiff, page))
+
+
+def read_all(file: BinaryIO) -> Iterator[np.ndarray]:
+    """Yield the pixels of each page, as `read` does."""
+    with tifffile.TiffFile(file) as tiff:
+        for frame in all_frames(tiff):
+            yield _pixels(file, tiff, frame)
+
+
+def _pixels(file: BinaryIO, tiff: tifffile.TiffFile, frame: Frame) -> np.ndarray:
+    sheet = frame.page
+    _refuse_damaged_tags(tiff, sheet)
+    _refuse_missing_decoder(sheet)
+    refuse_missing_pixels(file, sheet)
+    _refuse_many_channels(sheet)
+    samples = _samples(file, frame)
+    return oriented(native(_gray_or_rgb(samples, sheet)), _orientation(sheet))
 
 
 def read_samples(file: BinaryIO) -> np.ndarray:

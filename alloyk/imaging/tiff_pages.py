@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import tifffile
@@ -33,6 +34,7 @@ def page_numbers(tiff: tifffile.TiffFile) -> list[int]:
     """
     if not len(tiff.pages):
         raise ValueError(f"{CUT_SHORT} or its header is damaged: it has no page")
+    tiff.pages.cache = True  # each directory is parsed once, not once in each loop
     _refuse_missing_tags(tiff.pages[0])
     _refuse_lost_pages(tiff)
     _refuse_images_elsewhere(tiff)
@@ -80,14 +82,29 @@ def chosen(tiff: tifffile.TiffFile, page: int | None) -> Frame:
         DataError: It does not exist, was not chosen, or is of a kind that is not read.
         ValueError: As `page_numbers`.
     """
-    numbers = page_numbers(tiff)
-    sheet = tiff.pages[numbers[0]]
-    planes = planes_of(tiff, sheet) if len(numbers) == 1 else 1
+    numbers, planes = _numbers_and_planes(tiff)
     refuse_bad_page(page, max(len(numbers), planes))
-    plane = (page or 0) if planes > 1 else 0
-    if planes == 1:
-        sheet = tiff.pages[numbers[page or 0]]
-        _refuse_missing_tags(sheet)
+    return _frame(tiff, numbers, planes, page or 0)
+
+
+def all_frames(tiff: tifffile.TiffFile) -> Iterator[Frame]:
+    """Yield each image of a file; raises as `chosen` does, at the image that cannot be read."""
+    numbers, planes = _numbers_and_planes(tiff)
+    for page in range(max(len(numbers), planes)):
+        yield _frame(tiff, numbers, planes, page)
+
+
+def _numbers_and_planes(tiff: tifffile.TiffFile) -> tuple[list[int], int]:
+    """The numbers of the pages with images, and the images in the only one, if it is only one."""
+    numbers = page_numbers(tiff)
+    return numbers, planes_of(tiff, tiff.pages[numbers[0]]) if len(numbers) == 1 else 1
+
+
+def _frame(tiff: tifffile.TiffFile, numbers: list[int], planes: int, page: int) -> Frame:
+    """Return an image whose number exists."""
+    plane = page if planes > 1 else 0
+    sheet = tiff.pages[numbers[0 if planes > 1 else page]]
+    _refuse_missing_tags(sheet)
     if isinstance(sheet.bitspersample, tuple):
         bits = "-".join(map(str, sheet.bitspersample))
         raise DataError(f"its samples must have one number of bits, got {bits}; save it as RGB")

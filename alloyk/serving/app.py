@@ -57,7 +57,7 @@ _HEADERS = {
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "required": True,
-    "description": "The bytes of one image file: PNG, JPEG, BMP, TIFF, DICOM or NumPy.",
+    "description": "The bytes of one image file: PNG, JPEG, BMP, TIFF, DICOM or .npy.",
     "content": {"application/octet-stream": _BINARY, "image/*": _BINARY},
 }
 

@@ -45,7 +45,7 @@ class Upload:
         kind = image_format(data, name=name)
         if kind not in FORMATS:
             raise DataError(
-                f"{shown(name)} must be a PNG, JPEG, BMP, TIFF, DICOM or NumPy file, got "
+                f"{shown(name)} must be a PNG, JPEG, BMP, TIFF, DICOM or .npy file, got "
                 f"{kind.upper()}; convert it"
             )
         chosen: Page | None = None if page == "each" else page

@@ -123,14 +123,11 @@ def test_seeds_are_summed_up(runs):
 
 def test_a_group_of_seeds_has_no_name_of_another_run_nor_half_a_number(runs, tmp_path):
     names = ("cnn-10", "cnn-11", "cnn-1", "cnn-2")
-    copies = [
-        shutil.copytree(run, tmp_path / "more" / name)
-        for run, name in zip(runs, names, strict=True)
-    ]
+    more = tmp_path / "more"
+    copies = [shutil.copytree(run, more / name) for run, name in zip(runs, names, strict=True)]
     groups = compare(copies)["seeds"]["groups"]
     assert [group["name"] for group in groups] == ["cnn-10", "cnn-1"]  # "cnn" is both
-    copies[3] = copies[3].rename(more / "vgg-2")
-    copies[2] = copies[2].rename(more / "vgg-1")
+    copies[2:] = [copies[2].rename(more / "vgg-1"), copies[3].rename(more / "vgg-2")]
     groups = compare(copies)["seeds"]["groups"]
     assert [group["name"] for group in groups] == ["cnn", "vgg"]
 

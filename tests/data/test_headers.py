@@ -198,7 +198,8 @@ def test_symbols_of_units_are_case_sensitive(unit, factor_to_s):
     assert factor("kilovolt", KILOVOLTS) == factor("kV", KILOVOLTS) == 1
 
 
-def test_nexus_units(tmp_path):
+@pytest.mark.parametrize("written", [str, lambda unit: np.array([unit.encode()])])
+def test_nexus_units(tmp_path, written):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "a.nxs"
     with h5py.File(path, "w") as file:
@@ -208,11 +209,11 @@ def test_nexus_units(tmp_path):
             file.create_group(name).attrs["NX_class"] = kind
         file["entry/start_time"] = "2026-03-14T10:15:02"
         file["entry/source/voltage"] = np.float32(45000)
-        file["entry/source/voltage"].attrs["units"] = "V"
+        file["entry/source/voltage"].attrs["units"] = written("V")
         file["entry/source/current"] = 80.0
-        file["entry/source/current"].attrs["units"] = "furlong"
+        file["entry/source/current"].attrs["units"] = written("furlong")
         file["entry/detector/count_time"] = [500.0]
-        file["entry/detector/count_time"].attrs["units"] = "ms"
+        file["entry/detector/count_time"].attrs["units"] = written("ms")
         file["entry/detector/local_name"] = "flat panel"
         file["entry/detector/data"] = PIXELS
     assert header_settings(path) == {

@@ -174,6 +174,15 @@ def test_a_file_name_of_any_bytes_comes_back_as_it_is(bundle, environment, image
     assert [row["path"] for row in csv.DictReader(io.StringIO(done.stdout))] == [name, images[0]]
 
 
+def test_the_table_is_utf8_whatever_the_console_is(bundle, environment, images, tmp_path):
+    named = shutil.copy(images[0], tmp_path / "板.png")
+    command = command_of(bundle, environment, named)
+    place = command.index("-c") + 1
+    command[place] = f"import sys; sys.stdout.reconfigure(encoding='cp1252')\n{command[place]}"
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert "板.png" in done.stdout.decode("utf-8")
+
+
 def test_nan_from_the_model_is_no_class(bundle, images):
     classifier = device_script.load(bundle)
     name = classifier._outputs["probabilities"]["index"]

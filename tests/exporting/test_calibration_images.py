@@ -1,16 +1,19 @@
 """Which training images calibrate a quantised file."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from alloyk.data import ImageDataset
 from alloyk.errors import DataError
 from alloyk.exporting import calibration
 from alloyk.exporting.calibration import draw_calibration
+from alloyk.files import sha256
 from alloyk.imaging import read_image
 
 
@@ -78,6 +81,23 @@ def test_a_few_images_are_read_at_a_time_in_order(dataset, monkeypatch):
     assert len(read) <= calibration.READ_AHEAD < len(images)
     for image, same in zip(found, expected[1:], strict=True):
         np.testing.assert_array_equal(image, same)
+
+
+def test_the_manifest_has_digests_of_pages_and_of_channels(tmp_path):
+    for number in range(8):
+        stack = np.full((3, 4, 4), 100 * number, np.uint16)
+        tifffile.imwrite(tmp_path / f"{number}.tif", stack, photometric="minisblack")
+    digests = [sha256(tmp_path / f"{number}.tif") for number in range(8)]
+    both = [hashlib.sha256(f"{digests[n]}{digests[n + 4]}".encode()).hexdigest() for n in range(4)]
+    for names, expected in (
+        ([f"{n}.tif[{page}]" for page in (0, 2) for n in range(4)], digests[:4] * 2),
+        ([f"{n}.tif[1]|{n + 4}.tif[1]" for n in range(4)], both),
+    ):
+        labels = ("ab" * 4)[: len(names)]
+        table = pd.DataFrame({"path": names, "label": list(labels), "split": "train"})
+        drawn = draw_calibration(ImageDataset(tmp_path, table, ("a", "b"), None, ()))
+        rows = [row.split(",") for row in drawn.manifest().splitlines()[1:]]
+        assert {row[0]: row[-1] for row in rows} == dict(zip(names, expected, strict=True))
 
 
 def test_the_manifest_names_each_image(dataset):
