@@ -14,6 +14,7 @@ from pathlib import Path
 SCRIPTS = (
     "default_tables.py",
     "experiment_tables.py",
+    "pretraining_tables.py",
     "real_tables.py",
     "stress_tables.py",
     "study_tables.py",

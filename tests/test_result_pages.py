@@ -98,6 +98,21 @@ def test_a_row_of_learning_rates_has_the_accuracy_of_the_first_epochs(tmp_path):
     ]
 
 
+def test_the_table_of_pretrained_weights_has_the_accuracy_of_each_seed_and_the_gain(tmp_path):
+    from pretraining_tables import table
+
+    result = {"target": "castings", "arch": "resnet18", "seeds": [0, 1], "gain": -0.012}
+    result["accuracy"] = {"from scratch": [0.9, 0.92], "pretrained": [0.9, 0.896]}
+    for labels, more in ((100, {}), (20, {"interval": [-0.1, 0.005]})):
+        (tmp_path / f"{labels}.json").write_text(
+            json.dumps({**result, "labels_per_class": labels, **more})
+        )
+    few, more = table(tmp_path).splitlines()[2:]
+    accuracies = "0.900, 0.920 | 0.900, 0.896"
+    assert few == f"| `resnet18` | `castings` | 20 | {accuracies} | −1.2 [−10.0, +0.5] |"
+    assert more == f"| `resnet18` | `castings` | 100 | {accuracies} | −1.2 |"
+
+
 def test_the_table_of_real_radiographs_has_what_was_measured(tmp_path):
     from real_tables import table
 
