@@ -199,7 +199,9 @@ def _sides(gray: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _digest(image: np.ndarray) -> bytes:
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    whole = image.min() >= 0 and image.max() < 2**16 and bool((image == np.floor(image)).all())
+    whole = image.min() >= 0 and image.max() < 2**16
+    if image.dtype.kind == "f":
+        whole = whole and bool((image == np.floor(image)).all())
     digest.update(np.ascontiguousarray(image, "<u2" if whole else "<f8").data)
     return digest.digest()
 

@@ -75,6 +75,16 @@ def test_yaml_1_1_traps_are_avoided(tmp_path):
         resolve("seed=1:30")
 
 
+def test_an_error_about_a_number_as_a_key_names_the_file(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    for text in ("train: {3: 4}\n", "2017: 3\n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}: "):
+            resolve(path=path)
+    with pytest.raises(ConfigError, match=r"^seed must be a whole number of fewer digits, got"):
+        resolve("seed=1e30")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

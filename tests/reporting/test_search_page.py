@@ -3,6 +3,7 @@ in a browser.
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 from test_report import Elements
@@ -61,6 +62,20 @@ def test_every_trial_is_in_the_table_with_its_state(search, html):
                 "diverged", "failed", "out of memory",
             )  # fmt: skip
             assert " ".join(trial.error.split()) in row["state"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        ("ResourceExhaustedError: OOM when allocating tensor", "out of memory"),
+        ("cannot read the image /data/XRAY_ROOM/1.png: the file is cut short", "failed"),
+        ("the loss became NaN in epoch 2", "diverged"),
+    ],
+)
+def test_the_state_of_a_failed_trial_is_told_by_whole_words(search, error, state):
+    data = SearchData(SearchFolder(search))
+    failed = next(trial for trial in data.folder.records if trial.state == "failed")
+    assert data._state(replace(failed, error=error), continued=False) == state
 
 
 def test_the_best_comes_with_its_interval_and_the_trials_it_cannot_be_told_from(search, html):
