@@ -242,6 +242,17 @@ def image_from_bytes(
         name: Its name in error messages.
         page: The page, or `mean` of all of them, where there are several.
         files: How HDF5 files are read.
+
+    Raises:
+        DataError: It cannot be read, or has several pages and `page` is `each` or None.
     """
     with assume_files(files):
-        return read_image(data, name=name, page=None if page == "each" else page)
+        if page == "each":
+            count = page_count(data, name=name)
+            if count > 1:
+                raise DataError(
+                    f"the image {name} must be one page with --page each, got {count}; give --page "
+                    "a number or mean, or pass the file by its name"
+                )
+            page = None
+        return read_image(data, name=name, page=page)

@@ -133,6 +133,17 @@ def test_one_image_on_standard_input(exported, runner, tmp_path):
     assert done.exit_code == 2
 
 
+def test_several_pages_on_standard_input_are_refused_with_what_to_do(exported, runner, tmp_path):
+    pages = [Image.fromarray(raw_image(n)) for n in range(2)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    command = ["predict", str(exported[1]), "-", "--page"]
+    content = (tmp_path / "stack.tif").read_bytes()
+    done = runner.invoke(main, [*command, "each"], input=content)
+    assert done.exit_code == 1
+    assert "must be one page with --page each, got 2; give --page a number or mean" in done.stderr
+    assert runner.invoke(main, [*command, "mean"], input=content).exit_code == 0
+
+
 def test_a_bad_image_on_standard_input_is_a_row_beside_others(exported, runner, tmp_path):
     image = tmp_path / "plate.png"
     Image.fromarray(raw_image(52)).save(image)
