@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from alloyk.runtime.kernels import choose_kernels
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+choose_kernels()  # before a test imports TensorFlow: the same as in the processes that tests start
 
 # Files whose tests take over half a minute, the longest first.
 LONGEST = (

@@ -144,7 +144,7 @@ def test_a_fault_of_the_client_is_named(server):
             422,
             "must have one page, got 2; choose one with the parameter",
         ),
-        (b"\x89HDF\r\n\x1a\n" + bytes(600), "", 422, "NumPy file, got HDF5"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "", 422, "DICOM or .npy file, got HDF5"),
         (png(1), "?abstain=0.01", 400, "has a threshold for (0.02, 0.05), got 0.01"),
         (png(1), "?abstain=2", 422, "abstain: input should be less than 1"),
         (png(1), "?page=-1", 422, "page: "),
