@@ -206,18 +206,19 @@ def _experiment(config: Mapping[str, Any]) -> str:
 
 
 def _common_names(groups: Sequence[Sequence[int]], runs: Sequence[str]) -> list[str]:
-    """Return the common beginning of the names in each group, where no other run has it.
+    """Return the common beginning of the names in each group, or a first name where it is taken.
 
     >>> _common_names([[0, 1], [2, 3]], ["cnn", "cnn-2", "vgg16-10", "vgg16-11"])
     ['cnn', 'vgg16']
-    >>> _common_names([[0, 1], [2]], ["cnn-1", "cnn-2", "cnn"])
-    ['cnn-1', 'cnn']
+    >>> _common_names([[0, 1], [2], [3, 4]], ["cnn-1", "cnn-2", "cnn", "fnn-1", "fnn-2"])
+    ['cnn-1', 'cnn', 'fnn']
     """
-    names = [_common_beginning([runs[i] for i in group]) for group in groups]
-    others = [{runs[i] for i in set(range(len(runs))).difference(group)} for group in groups]
-    taken = any(name in other for name, other in zip(names, others, strict=True))
-    distinct = len(set(names)) == len(names) and all(names) and not taken
-    return names if distinct else [runs[group[0]] for group in groups]
+    common = [_common_beginning([runs[i] for i in group]) for group in groups]
+    names = []
+    for name, group in zip(common, groups, strict=True):
+        taken = any(run == name for i, run in enumerate(runs) if i not in group)
+        names.append(runs[group[0]] if taken or not name or common.count(name) > 1 else name)
+    return names
 
 
 def _common_beginning(names: list[str]) -> str:

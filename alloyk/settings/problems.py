@@ -40,6 +40,9 @@ _MUST = {
     "too_long": "must have at most {max_length} values",
 }
 
+# In pydantic's location: the name itself is wrong, not the value that has it.
+_OF_A_NAME = "[key]"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -97,6 +100,9 @@ class _Place:
         kind: str | None = None
         choice: dict[str, type[Section]] = {}
         for part in map(str, location):
+            if part == _OF_A_NAME:
+                path.pop()
+                continue
             if part in choice:
                 section, kind, choice = choice[part], part, {}
                 continue
@@ -116,6 +122,8 @@ def _wrong_value(found: Mapping[str, Any], place: _Place) -> str:
     key, value, kind = place.key, found["input"], found["type"]
     context = {name: _whole(one) for name, one in found.get("ctx", {}).items()}
     got, near = shown_value(value), ""
+    if found["loc"][-1:] == (_OF_A_NAME,):
+        key = f"the names in {key}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         key, value = f"{key}.name", value.get("name")
         got, tags = shown_value(value), context.get("expected_tags", "")

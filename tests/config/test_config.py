@@ -162,6 +162,10 @@ def test_an_error_about_a_number_as_a_key_names_the_file(tmp_path):
             "model.tasks must contain alloy, such as [alloy, thickness], got ['thickness']",
         ),
         (
+            "multitask.weights={2017: 1}",
+            "the names in multitask.weights must be text, got 2017; put it in quotes",
+        ),
+        (
             "model.tasks=[alloy,alloy]",
             "model.tasks must name each task once, got ['alloy', 'alloy']",
         ),
