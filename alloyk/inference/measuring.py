@@ -1,4 +1,4 @@
-"""Measure the raw images of a split, on all cores, and estimate how long that takes."""
+"""Measure the raw images of a split, and estimate how long that takes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,13 +9,17 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from alloyk.data import ImageDataset
-from alloyk.imaging import read_image, several
+from alloyk.imaging import image_size, read_image, several
 from alloyk.imaging.gray import to_gray
 from alloyk.inference.measurements import curve_of, statistics_of
 from alloyk.inference.novelty_fitting import MAX_CURVES, MAX_IMAGES, evenly_spaced
 from alloyk.runtime.cores import available_cores
 
 Measured = TypeVar("Measured")
+
+SMALL_PIXELS = 96**2
+"""Images of up to this size are measured in one thread: several would wait for Python's lock, and
+take up to 1.7 times as long together."""
 
 
 class Measurements(NamedTuple):
@@ -69,7 +73,7 @@ def measuring_seconds(dataset: ImageDataset) -> float:
         + min(len(paths), MAX_CURVES) * seconds(curve_of)
         + others * seconds(_both_of)
     )
-    return needed / available_cores()
+    return needed / _threads(paths[0])
 
 
 def _both_of(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,8 +84,14 @@ def _of_each(
     paths: Sequence[Path], by_channel: bool, measure: Callable[[np.ndarray], Measured]
 ) -> list[Measured]:
     """What is measured on the raw image of each file."""
-    with ThreadPool(available_cores()) as pool:
+    with ThreadPool(_threads(paths[0])) as pool:
         return pool.map(lambda path: _measured(path, by_channel, measure), paths)
+
+
+def _threads(path: Path) -> int:
+    """How many threads measure images of the size of this one in the least time."""
+    height, width = image_size(path)
+    return 1 if height * width <= SMALL_PIXELS else available_cores()
 
 
 def _measured(path: Path, by_channel: bool, measure: Callable[[np.ndarray], Measured]) -> Measured:

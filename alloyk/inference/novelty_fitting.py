@@ -56,7 +56,8 @@ def fit_novelty(
     unit = unit_length(pooled)
     directions = np.zeros((0, 0))
     if width > BANK_DIRECTIONS:
-        directions = np.linalg.svd(unit, full_matrices=False)[2][:BANK_DIRECTIONS].T
+        most = min(BANK_DIRECTIONS, len(unit))
+        _, directions = _leading_eigenvectors(unit.T @ unit, most)  # right singular vectors
     detector = NoveltyDetector(
         bank=(unit @ directions if directions.size else unit).astype(np.float16),
         bank_directions=directions.astype(np.float16),
@@ -106,15 +107,29 @@ def _whitening(values: np.ndarray, most: int | None = None) -> tuple[np.ndarray,
     The matrix is `(c, k)`: k is c, or at most `most`, the directions of the largest variances.
     """
     mean = values.mean(axis=0)
+    if not len(mean):
+        return mean, np.zeros((0, 0))
     centred = values - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred / len(values))
-    if not len(variances):
-        return mean, directions
+    covariance = centred.T @ centred / len(values)
+    variances, directions = _leading_eigenvectors(covariance, min(most or len(mean), len(mean)))
     # Noise of few images or of rounding must not become the measure of a direction.
-    floor = max(VARIANCE_FLOOR * float(variances.mean()), 1e-12)
-    first = max(len(variances) - most, 0) if most is not None else 0
-    scale = np.sqrt(np.maximum(variances[first:], 0) + floor)
-    return mean, directions[:, first:] / scale
+    floor = max(VARIANCE_FLOOR * float(np.trace(covariance)) / len(mean), 1e-12)
+    return mean, directions / np.sqrt(np.maximum(variances, 0) + floor)
+
+
+def _leading_eigenvectors(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues `(count,)` of a symmetric matrix `(c, c)`, and their vectors.
+
+    The vectors are the columns of a `(c, count)` matrix. In one thread, because OpenBLAS takes up
+    to twenty times as long for a matrix of this kind if its threads wait for a busy core.
+    """
+    from scipy.linalg import eigh
+    from threadpoolctl import threadpool_limits
+
+    last = len(matrix) - 1
+    with threadpool_limits(1, user_api="blas"):
+        values, vectors = eigh(matrix, subset_by_index=(last - count + 1, last))
+    return values, vectors
 
 
 def with_threshold(
