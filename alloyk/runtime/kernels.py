@@ -92,6 +92,11 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(_cpuinfo("flags").split())
 
 
+def processor_name() -> str:
+    """The processor's name, such as `AMD EPYC`; where it is not known, its architecture."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
 def _cpuinfo(key: str) -> str:
     """A line of the first processor in `/proc/cpuinfo`; empty on other systems than Linux."""
     try:

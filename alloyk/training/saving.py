@@ -16,7 +16,7 @@ from alloyk.inference.novelty import NoveltyDetector
 from alloyk.inference.novelty_file import write_detector
 from alloyk.inference.training_counts import measured_counts
 from alloyk.runs.facts import Facts
-from alloyk.runtime.kernels import describe_kernels
+from alloyk.runtime.kernels import describe_kernels, processor_name
 from alloyk.targets import LOGITS, Target
 from alloyk.training.losses.multitask import MultitaskNetwork
 
@@ -84,7 +84,7 @@ def training_facts(
         loss_weights=network.loss_weights() if several else {},
         packages={name: installed.version(name) for name in packages},
         python=platform.python_version(),
-        processor=platform.processor() or platform.machine(),
+        processor=processor_name(),
         cpu_kernels={
             **describe_kernels(),
             **({"before_a_break": ", ".join(kernels[:-1])} if len(kernels) > 1 else {}),

@@ -79,6 +79,14 @@ def test_the_instruction_sets_are_read():
     assert not flags or "sse2" in flags
 
 
+def test_a_processor_without_a_name_is_named_by_its_architecture(monkeypatch):
+    assert kernels.processor_name()
+    monkeypatch.setattr(kernels, "_cpuinfo", lambda key: "")
+    monkeypatch.setattr(kernels.platform, "processor", lambda: "")
+    monkeypatch.setattr(kernels.platform, "machine", lambda: "aarch64")
+    assert kernels.processor_name() == "aarch64"
+
+
 def test_the_choice_is_made_before_tensorflow_is_imported():
     """The variable is read once, when TensorFlow's library is loaded."""
     code = """
