@@ -214,5 +214,5 @@ def test_a_network_keeps_its_length_relative_to_others_in_recipe_and_default():
 
 
 def test_a_recipe_of_the_command_line_replaces_the_embedded_default():
-    assert resolve_config().train.epochs == 7
+    assert resolve_config().train.epochs == 5
     assert resolve_config(None, parse_overrides(["recipe=study"])).train.epochs == 100
