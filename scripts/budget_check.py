@@ -3,7 +3,8 @@
     python scripts/budget_check.py DATA OUT [--budgets 2 5 20] [--arch NAME] [--seed 0]
 
 Runs `alloyk train --data DATA --time-budget MINUTES` for each budget, one after the other, prints
-minutes asked and taken, their ratio, epochs, and the test accuracy. Takes the sum of the budgets.
+minutes asked and taken, their ratio, epochs, and the test accuracy, and writes OUT/budgets.json.
+Takes the sum of the budgets.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from experiments import machine
 
 from alloyk.config.recipes import ARCHITECTURES
 
@@ -29,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
+    rows = []
     print(f"{'asked':>6s} {'taken':>6s} {'ratio':>6s} {'epochs':>7s} {'accuracy':>9s}  load")
     for minutes in options.budgets:
         run = options.out / f"{minutes:g}min"
@@ -43,12 +47,19 @@ def main() -> None:
         if done.returncode:
             print(f"{minutes:6.1f} {taken:6.2f} {done.stderr.splitlines()[-1]}", flush=True)
             continue
-        accuracy = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["accuracy"]
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         epochs = len((run / "history.csv").read_text(encoding="utf-8").splitlines()) - 1
         print(
-            f"{minutes:6.1f} {taken:6.2f} {taken / minutes:6.2f} {epochs:7d} {accuracy:9.4f}  "
-            f"{os.getloadavg()[0]:.1f}", flush=True,
+            f"{minutes:6.1f} {taken:6.2f} {taken / minutes:6.2f} {epochs:7d} "
+            f"{metrics['accuracy']:9.4f}  {os.getloadavg()[0]:.1f}", flush=True,
         )  # fmt: skip
+        rows.append(
+            {"minutes": minutes, "taken": round(taken, 2), "epochs": epochs,
+             "images": metrics["n"], "accuracy": metrics["accuracy"]}
+        )  # fmt: skip
+        result = {"machine": machine(), "seed": options.seed, "rows": rows}
+        text = json.dumps(result, indent=1)
+        (options.out / "budgets.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ WARMUP_SHARE = 0.1
 
 Settings = dict[str, object]
 
+# Linux' names → ours, the newest first.
+INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx2": "AVX2"}
+
 # What differed in an earlier embedded default, with which some results were made.
 EARLIER_DEFAULT: Settings = {
     "preprocess.equalize": False,
@@ -129,6 +132,14 @@ def _train_on_jax(run: Path, settings: Settings) -> None:
     ):
         command = [sys.executable, str(ROOT / "scripts" / script), *options]
         subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def machine() -> str:
+    """The processor, and the newest of the instructions that decide which kernels are fast."""
+    from alloyk.runtime.kernels import cpu_flags, processor_name
+
+    newest = [name for flag, name in INSTRUCTIONS.items() if flag in cpu_flags()]
+    return f"{processor_name()} with {newest[0]}" if newest else processor_name()
 
 
 def environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ SCRIPTS = (
     "real_tables.py",
     "stress_tables.py",
     "study_tables.py",
+    "time_tables.py",
     "views_tables.py",
 )
 

@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 from baseline_plain_keras import ARCHITECTURES
-from experiments import simulated
+from experiments import machine, simulated
 
 SCRIPTS = Path(__file__).resolve().parent
 RATIOS = (0.5667, 0.1, 0.3333)  # of 4,500 images: 2,550, 450 and 1,500
@@ -62,7 +62,8 @@ def main() -> None:
             rows += found
             of_seeds.append(found)
             print(verdict(found, options.target), flush=True)
-            text = json.dumps({"target": options.target, "rows": rows}, indent=1)
+            result = {"machine": machine(), "target": options.target, "rows": rows}
+            text = json.dumps(result, indent=1)
             (options.out / "time_to_accuracy.json").write_text(text + "\n", encoding="utf-8")
         if len(of_seeds) > 1:
             print(summary(arch, of_seeds, options.target), flush=True)
