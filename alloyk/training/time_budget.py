@@ -16,7 +16,7 @@ from alloyk.errors import ConfigError
 from alloyk.inference.novelty_fitting import MAX_IMAGES
 from alloyk.training.schedules import PacedSchedule
 
-TAIL_SECONDS = 9.0
+TAIL_SECONDS = 8.0
 """Time after training that does not depend on the images: figures, files, traced functions. Of a
 machine on which a run takes `START_SECONDS` before it trains; scaled with what this one took, at
 most threefold."""
