@@ -19,7 +19,7 @@ Measured = TypeVar("Measured")
 
 SMALL_PIXELS = 96**2
 """Images of up to this size are measured in one thread: several would wait for Python's lock, and
-take up to 1.7 times as long together."""
+take longer together."""
 
 
 class Measurements(NamedTuple):
