@@ -16,7 +16,7 @@ from alloyk.errors import ConfigError
 from alloyk.inference.novelty_fitting import MAX_IMAGES
 from alloyk.training.schedules import PacedSchedule
 
-TAIL_SECONDS = 8.0
+TAIL_SECONDS = 5.0
 """Time after training that does not depend on the images: figures, files, traced functions. Of a
 machine on which a run takes `START_SECONDS` before it trains; scaled with what this one took, at
 most threefold."""
@@ -180,8 +180,8 @@ class TimeBudget(keras.callbacks.Callback):
         self._validation, self._traced = seconds, True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        # A rest too short for a few steps would only cost another validation.
-        if self.left < 5 * (self.step_seconds or 0.0):
+        # Not worth another validation.
+        if self.left < max(2 * (self.step_seconds or 0.0), self._validation or 0.0):
             self.model.stop_training = True
 
 
