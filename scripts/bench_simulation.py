@@ -39,7 +39,7 @@ def one_core(image_size: int, images: int = 300) -> None:
 
 
 def growth(image_size: int, counts: list[int], workers: int) -> None:
-    print(f"on disk, {workers} threads:")
+    print(f"on disk, {workers} processes:")
     print("  images   seconds   images/s   core seconds   peak memory")
     for images in counts:
         recipe = make_recipe(images=images, image_size=image_size)

@@ -3,10 +3,9 @@
 import math
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +16,29 @@ from alloyk.auditing.defects import Defects
 from alloyk.auditing.measure import DETAIL, THUMB, Measures, measure_image
 from alloyk.auditing.pixel_budget import PixelBudget
 from alloyk.errors import AlloykError
-from alloyk.imaging import image_size
+from alloyk.imaging import FileSettings, describe_files, described_folders, image_size
 from alloyk.progress import Advance
 from alloyk.runtime.cores import available_cores
+from alloyk.runtime.processes import in_order, in_processes, processes_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 16
 """Number of images that a worker measures at a time."""
+
+Chunk = tuple[int, Sequence[Path]]
+"""The first row of some images, and their paths."""
+
+SECONDS_PER_IMAGE = 3e-3
+"""How long an image takes at least, roughly, on one core: with many short calls of NumPy."""
+
+SMALL_PIXELS = 2**18
+"""Larger images are measured in threads: these share the memory for their pixels, and seldom wait
+for Python's lock."""
+
+SAMPLED = 16
+"""Of how many images the size is looked at, for the same."""
 
 PIXELS_AT_ONCE = 2**25
 """All workers together measure as many, or one larger image: some 18 bytes for each."""
@@ -80,9 +93,7 @@ def scan_images(
     advance: Advance = lambda _: None,
     measured: Iterable[tuple[int, list[Measures | str]]] | None = None,
 ) -> Scan:
-    """Read and measure images in threads; unreadable ones are recorded without an error.
-
-    Reading, unpacking and NumPy release Python's global lock.
+    """Read and measure images on all cores; unreadable ones are recorded without an error.
 
     Args:
         paths: Image files.
@@ -134,23 +145,47 @@ def measure_images(paths: Sequence[Path]) -> Iterator[tuple[int, list[Measures |
 
     An image that cannot be read is replaced by the reason.
     """
-    starts = iter(range(0, len(paths), CHUNK))
+    chunks = ((start, paths[start : start + CHUNK]) for start in range(0, len(paths), CHUNK))
+    count = processes_for(len(paths) * SECONDS_PER_IMAGE)
+    if count > 1 and _are_small(paths):
+        yield from in_processes(_Measurer(described_folders(), count), chunks, count)
+        return
     workers = available_cores()
-
-    budget = PixelBudget(PIXELS_AT_ONCE)
-
-    def work(start: int) -> tuple[int, list[Measures | str]]:
-        return start, [_measures_or_error(path, budget) for path in paths[start : start + CHUNK]]
-
     with ThreadPoolExecutor(workers) as pool:
-        pending = [pool.submit(work, start) for start in islice(starts, 4 * workers)]
-        try:
-            while pending:
-                yield pending.pop(0).result()
-                pending += [pool.submit(work, start) for start in islice(starts, 1)]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+        yield from in_order(pool, _Measurer()(), chunks, ahead=4 * workers)
+
+
+def _are_small(paths: Sequence[Path]) -> bool:
+    """Whether some of the images have no more than `SMALL_PIXELS`."""
+    try:
+        sizes = [image_size(path) for path in paths[:: max(len(paths) // SAMPLED, 1)]]
+    except AlloykError:
+        return False  # then threads read them
+    return max(height * width for height, width in sizes) <= SMALL_PIXELS
+
+
+@dataclass(frozen=True)
+class _Measurer:
+    """Makes the function that measures a chunk of images, in a process of its own or in threads.
+
+    Attributes:
+        described: Folder → how its files are read, where another process has to know.
+        processes: Number of processes that share `PIXELS_AT_ONCE`.
+    """
+
+    described: Mapping[str, FileSettings] = field(default_factory=dict)
+    processes: int = 1
+
+    def __call__(self) -> Callable[[Chunk], tuple[int, list[Measures | str]]]:
+        for folder, settings in self.described.items():
+            describe_files(folder, settings)
+        budget = PixelBudget(PIXELS_AT_ONCE // self.processes)
+
+        def measure(chunk: Chunk) -> tuple[int, list[Measures | str]]:
+            start, paths = chunk
+            return start, [_measures_or_error(path, budget) for path in paths]
+
+        return measure
 
 
 def _measures_or_error(path: Path, budget: PixelBudget) -> Measures | str:

@@ -23,6 +23,7 @@ from alloyk.imaging.described import (
     RawLayout,
     assume_files,
     describe_files,
+    described_folders,
 )
 from alloyk.imaging.formats import IMAGE_SUFFIXES
 from alloyk.imaging.opening import is_image_file, is_image_name
@@ -58,6 +59,7 @@ __all__ = [
     "channel_name",
     "decoded_pixels",
     "describe_files",
+    "described_folders",
     "image_bytes",
     "image_exists",
     "image_file",

@@ -125,6 +125,11 @@ def describe_files(folder: str | Path, settings: FileSettings) -> None:
         _OF_FOLDERS[place] = settings
 
 
+def described_folders() -> dict[str, FileSettings]:
+    """Folder → settings, as `describe_files` has set them; for another process."""
+    return dict(_OF_FOLDERS)
+
+
 @contextmanager
 def assume_files(settings: FileSettings) -> Iterator[None]:
     """Set how files are read, within the block and this thread.

@@ -93,7 +93,7 @@ def simulate_dataset(
         with_flats: Whether to write flat and dark frames into `_calibration/` too.
         contact_sheet: Whether to draw `contact_sheet.png` too.
         overrides: Dotted parameter key → value, see `alloyk.simulator.settings.overrides`.
-        workers: Number of threads; by default one per core.
+        workers: Number of processes, by default one per core, or one for a small data set.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:

@@ -1,19 +1,19 @@
 """Write a data set; its folder appears only when it is complete."""
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from alloyk.errors import DataError
 from alloyk.locks import locked_path
 from alloyk.progress import NO_PROGRESS, Progress
-from alloyk.runtime.cores import available_cores
+from alloyk.runtime.processes import in_processes, processes_for
 from alloyk.simulator.dataset.contact_sheet import write_contact_sheet
 from alloyk.simulator.dataset.image_files import write_image
 from alloyk.simulator.dataset.manifest import CsvTable, circumstance_columns, noted
@@ -21,8 +21,11 @@ from alloyk.simulator.dataset.recipe import SUFFIXES, Recipe, recipe_text
 from alloyk.simulator.dataset.render import Simulator
 from alloyk.simulator.dataset.sampling import PlannedImage
 
-CHUNK = 8
-"""Number of images that a thread renders at a time."""
+CHUNK_SECONDS = 0.05
+"""A process renders images for about as long at a time."""
+
+SECONDS_PER_IMAGE, SECONDS_PER_PIXEL = 1.5e-3, 6e-8
+"""How long an image takes, roughly, on one core."""
 
 FRAMES = "_calibration"
 """Folder of the flat and dark frames; the underscore distinguishes it from a class."""
@@ -50,9 +53,7 @@ def write_dataset(
         recipe: The recipe.
         out: Folder to create; an existing one must be empty.
         contact_sheet: Whether to draw `contact_sheet.png` too.
-        workers: Number of threads, by default one per core. NumPy and zlib release Python's
-            global lock, so threads use all cores; forking a process that runs TensorFlow is not
-            safe.
+        workers: Number of processes, by default one per core, or one for a small data set.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:
@@ -72,7 +73,7 @@ def write_dataset(
                 (folder / label).mkdir()
             planned = noted(recipe.plan(), folder)
             with progress.task("simulating", recipe.files) as advance:
-                for done in _write_images(simulator, planned, folder, workers):
+                for done in _write_images(recipe, planned, folder, workers):
                     advance(done)
             (folder / "simulation.yaml").write_text(recipe_text(recipe), encoding="utf-8")
             if recipe.with_flats:
@@ -83,29 +84,32 @@ def write_dataset(
 
 
 def _write_images(
-    simulator: Simulator, planned: Iterable[PlannedImage], folder: Path, workers: int | None
+    recipe: Recipe, planned: Iterable[PlannedImage], folder: Path, workers: int | None
 ) -> Iterator[int]:
     """Yield the number of images written since the last time; few are planned ahead."""
+    seconds = SECONDS_PER_IMAGE + SECONDS_PER_PIXEL * recipe.image_size**2
+    planned, size = iter(planned), math.ceil(CHUNK_SECONDS / seconds)
+    chunks = iter(lambda: list(islice(planned, size)), [])
+    count = workers or processes_for(recipe.files * seconds)
+    return in_processes(_Renderer(recipe, folder), chunks, count)
 
-    def write_chunk(chunk: list[PlannedImage]) -> int:
-        for one in chunk:
-            write_image(folder / one.path, simulator.image(one), simulator.recipe.bits)
-        return len(chunk)
 
-    workers = workers or available_cores()
-    planned = iter(planned)
-    pending: deque[Future[int]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while chunk := list(islice(planned, CHUNK)):
-                pending.append(pool.submit(write_chunk, chunk))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+@dataclass(frozen=True)
+class _Renderer:
+    """Makes the function that writes images, in a process of its own."""
+
+    recipe: Recipe
+    folder: Path
+
+    def __call__(self) -> Callable[[list[PlannedImage]], int]:
+        simulator = Simulator(self.recipe)
+
+        def write(chunk: list[PlannedImage]) -> int:
+            for one in chunk:
+                write_image(self.folder / one.path, simulator.image(one), self.recipe.bits)
+            return len(chunk)
+
+        return write
 
 
 def _write_frames(simulator: Simulator, folder: Path) -> None:
