@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from alloyk.pipeline.autograph import without_autograph
 from alloyk.pipeline.parts import WHOLE, PartBatches, parts_in_order
 from alloyk.pipeline.reading import AUTOTUNE, reading_errors
 from alloyk.preprocessing.mixup import mix_pairs
@@ -32,6 +33,7 @@ def _targets(labels, values):
     return {LOGITS: labels, **further}
 
 
+@without_autograph
 def training_batches(
     images, labels, *, batch_size, seed, epochs, first_epoch=0, first_step=0, augmentation=None,
     class_aware=False, values=None, part=WHOLE,
@@ -98,6 +100,7 @@ def training_batches(
     return batches.map(finish, num_parallel_calls=AUTOTUNE, deterministic=True).prefetch(AUTOTUNE)
 
 
+@without_autograph
 def evaluation_batches(images, labels, *, batch_size, values=None, part=WHOLE) -> tf.data.Dataset:
     """Every image once, in order, with its label; the last batch may be smaller.
 

@@ -18,6 +18,7 @@ from alloyk.errors import AlloykError
 from alloyk.files import whole_file
 from alloyk.locks import locked_path
 from alloyk.messages import shown
+from alloyk.pipeline.autograph import without_autograph
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 from alloyk.pipeline.reading import (
     AUTOTUNE,
@@ -46,6 +47,7 @@ class KeptImages:
             yield KeptImages(self.array[start : start + length])
             start += length
 
+    @without_autograph
     def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
         """Images for batches of numbers."""
 
@@ -75,6 +77,7 @@ class StreamedImages:
     preprocessing: object
     digests: Digests | None = None
 
+    @without_autograph
     def batches(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
         """Images for batches of numbers."""
         names = tf.constant([os.fsencode(path) for path in self.paths])

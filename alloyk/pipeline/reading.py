@@ -16,6 +16,7 @@ from alloyk.errors import AlloykError
 from alloyk.imaging import image_bytes, plain_format, read_image
 from alloyk.imaging.contents import open_image_file
 from alloyk.messages import shown
+from alloyk.pipeline.autograph import without_autograph
 from alloyk.pipeline.grouping import Grouping
 from alloyk.pipeline.python_calls import PYTHON_CALLS
 from alloyk.runtime.cores import available_cores
@@ -186,6 +187,7 @@ class _FilesOfBatch:
         return tf.switch_case(number, [*branches, lambda: _read(path, self._size)])
 
 
+@without_autograph
 def preprocessed_batches(
     batches: tf.data.Dataset,
     preprocessing: Any,

@@ -96,7 +96,7 @@ def estimate_step(config: Config, num_classes: int) -> float:
         num_classes: Number of classes.
     """
     network = build_network(config, [], num_classes)
-    forward = tf.function(partial(network, training=True))
+    forward = tf.function(partial(network, training=True), autograph=False)
     shape = (config.train.batch_size, *network.input_shape[1:])
     images = tf.constant(np.random.default_rng(0).random(shape, np.float32))
     with faster_layers(network):
