@@ -8,6 +8,7 @@ alloyk does. Prints seconds, medians of the turns, and their ratio.
 """
 
 import argparse
+import importlib
 import statistics
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def seconds_of(way: str) -> float:
 
     if way == WAYS[0]:
         with mock.patch.object(tf.autograph.experimental, "do_not_convert", lambda make: make):
-            import alloyk.pipeline
+            importlib.import_module("alloyk.pipeline")
     import numpy as np
     from experiments import DEFAULT
 

@@ -56,7 +56,11 @@ from alloyk.cli.terminal import PROGRESS
 )  # fmt: skip
 @simulator_set_option
 @click.option("--list-keys", is_flag=True, help="Print every KEY with its value, and exit.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one per core, one for few images]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes.  [default: one per core, one for few images]",
+)
 def simulate(
     out: Path | None, bits: str, list_keys: bool, settings: tuple[str, ...],
     **options: Any,

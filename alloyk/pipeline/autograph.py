@@ -13,8 +13,6 @@ def without_autograph(make: Callable[Arguments, Result]) -> Callable[Arguments, 
     """For a function that makes a data set: AutoGraph leaves the functions that it maps alone.
 
     AutoGraph rewrites Python's conditions on tensors. Ours have none, and looking for them in all
-    that they call takes seconds (`scripts/bench_pipeline.py --part trace`).
+    that they call takes seconds (`scripts/bench_tracing.py`).
     """
-    return cast(
-        Callable[Arguments, Result], tf.autograph.experimental.do_not_convert(make)
-    )
+    return cast(Callable[Arguments, Result], tf.autograph.experimental.do_not_convert(make))

@@ -5,6 +5,7 @@ their own: another backend cannot run them, another number type or image layout 
 limit on steps would leave images out.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def load_tensorflow() -> None:
     if "keras" not in sys.modules:
         # Keras imports matplotlib, which fails if `MPLBACKEND` names one that is not installed.
         import alloyk.runtime.drawing  # noqa: F401
-    with _keras_environment(), held_output():
+    with _keras_environment(), held_output(), _without_collection():
         problem = _keras_problem()  # before TensorFlow, which imports it too
         if problem is None:
             import tensorflow as tf
@@ -85,6 +86,18 @@ def _keras_environment() -> Iterator[None]:
     finally:
         del os.environ[BACKEND]
         os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Without Python's search for garbage, which takes a tenth of the time of such an import."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _keras_folder() -> str:

@@ -54,7 +54,7 @@ def test_an_error_is_raised_as_it_is(count):
 
 
 def test_a_process_that_was_ended_is_named():
-    with pytest.raises(AlloykError, match="all 2 processes must run to the end.*smaller number"):
+    with pytest.raises(AlloykError, match=r"all 2 processes must run to the end.*smaller number"):
         list(in_processes(Squares(), range(45, 55), 2))
 
 
