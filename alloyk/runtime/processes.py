@@ -29,8 +29,11 @@ _work: Callable[[Any], Any] | None = None
 
 
 def processes_for(seconds: float) -> int:
-    """Number of processes for work that takes one core this long: one per core, or only one."""
-    return available_cores() if seconds > 2 * START_SECONDS else 1
+    """Number of processes for work that takes one core this long, at most one per core.
+
+    Each works for at least twice the time that it takes to start.
+    """
+    return max(min(available_cores(), int(seconds / (2 * START_SECONDS))), 1)
 
 
 def in_processes(
@@ -65,7 +68,7 @@ def in_processes(
     except BrokenProcessPool as error:
         raise AlloykError(
             f"all {count} processes must run to the end, but one was ended, perhaps for lack of "
-            "memory; set a smaller number of workers"
+            "memory; free some and try again"
         ) from error
     finally:
         pool.shutdown(kill_workers=True)

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from alloyk.errors import AlloykError, DataError
-from alloyk.runtime.processes import in_processes
+from alloyk.runtime import processes
+from alloyk.runtime.processes import in_processes, processes_for
 
 
 class Squares:
@@ -37,6 +38,11 @@ def test_results_come_in_order_from_as_many_processes(count):
     assert (os.getpid() in done_in) == (count == 1)
 
 
+def test_more_processes_for_more_work_up_to_one_per_core(monkeypatch):
+    monkeypatch.setattr(processes, "available_cores", lambda: 8)
+    assert [processes_for(seconds) for seconds in (0, 7, 8, 13, 32, 1e6)] == [1, 1, 2, 3, 8, 8]
+
+
 def test_the_list_is_taken_as_it_is_needed():
     taken = []
     chunks = (taken.append(number) or number for number in range(30))
@@ -54,7 +60,7 @@ def test_an_error_is_raised_as_it_is(count):
 
 
 def test_a_process_that_was_ended_is_named():
-    with pytest.raises(AlloykError, match=r"all 2 processes must run to the end.*smaller number"):
+    with pytest.raises(AlloykError, match=r"all 2 processes must run to the end.*free some"):
         list(in_processes(Squares(), range(45, 55), 2))
 
 
