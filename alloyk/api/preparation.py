@@ -59,7 +59,7 @@ def simulate(
         recipe: A `simulation.yaml` to repeat. Of the options above only `out` and
             `contact_sheet` may be given then, and not `set`.
         set: Parameters of the simulator, for example `{"tube.voltage_kvp": 45}`.
-        workers: Threads; by default one per core.
+        workers: Number of processes; by default as many as save time, at most one per core.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:

@@ -38,7 +38,7 @@ SMALL_PIXELS = 2**18
 for Python's lock."""
 
 SAMPLED = 16
-"""Of how many images the size is looked at, for the same."""
+"""About as many images are looked at for their size."""
 
 PIXELS_AT_ONCE = 2**25
 """All workers together measure as many, or one larger image: some 18 bytes for each."""
@@ -156,12 +156,15 @@ def measure_images(paths: Sequence[Path]) -> Iterator[tuple[int, list[Measures |
 
 
 def _are_small(paths: Sequence[Path]) -> bool:
-    """Whether some of the images have no more than `SMALL_PIXELS`."""
-    try:
-        sizes = [image_size(path) for path in paths[:: max(len(paths) // SAMPLED, 1)]]
-    except AlloykError:
-        return False  # then threads read them
-    return max(height * width for height, width in sizes) <= SMALL_PIXELS
+    """Whether no image of a sample has more than `SMALL_PIXELS`."""
+
+    def pixels(path: Path) -> int:
+        try:
+            return math.prod(image_size(path))
+        except AlloykError:
+            return 0  # measuring will find out why
+
+    return max(map(pixels, paths[:: max(len(paths) // SAMPLED, 1)])) <= SMALL_PIXELS
 
 
 @dataclass(frozen=True)

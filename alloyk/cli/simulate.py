@@ -59,7 +59,7 @@ from alloyk.cli.terminal import PROGRESS
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Processes.  [default: one per core, one for few images]",
+    help="Processes.  [default: up to one per core]",
 )
 def simulate(
     out: Path | None, bits: str, list_keys: bool, settings: tuple[str, ...],

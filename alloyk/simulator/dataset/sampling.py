@@ -12,7 +12,7 @@ from alloyk.simulator.physics.scene import Circumstances, draw_channel, draw_cir
 from alloyk.simulator.settings.parameters import Parameters
 
 # Random streams, each with its own spawn key: a seed gives the same panel, plate 7 and image 12
-# for any number of plates, images and threads.
+# for any number of plates, images and processes.
 PANEL, PLATES, IMAGES, TEXTURES, FLATS, DARKS, CHANNELS = range(7)
 CIRCUMSTANCES, NOISE = 0, 1
 

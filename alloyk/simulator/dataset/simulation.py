@@ -93,7 +93,7 @@ def simulate_dataset(
         with_flats: Whether to write flat and dark frames into `_calibration/` too.
         contact_sheet: Whether to draw `contact_sheet.png` too.
         overrides: Dotted parameter key → value, see `alloyk.simulator.settings.overrides`.
-        workers: Number of processes, by default one per core, or one for a small data set.
+        workers: Number of processes; by default as many as save time, at most one per core.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:

@@ -53,7 +53,7 @@ def write_dataset(
         recipe: The recipe.
         out: Folder to create; an existing one must be empty.
         contact_sheet: Whether to draw `contact_sheet.png` too.
-        workers: Number of processes, by default one per core, or one for a small data set.
+        workers: Number of processes; by default as many as save time, at most one per core.
         progress: Progress display, see `alloyk.progress`.
 
     Returns:
