@@ -39,7 +39,7 @@ def processes_for(seconds: float) -> int:
 def in_processes(
     make: Callable[[], Callable[[Chunk], Result]], chunks: Iterable[Chunk], count: int
 ) -> Iterator[Result]:
-    """Yield the result of each chunk in order, few are taken from the list ahead.
+    """Yield the result of each chunk in order; few chunks are taken from the list ahead.
 
     The processes are new ones, not copies of this one, which may run TensorFlow. A script need not
     guard its main part.

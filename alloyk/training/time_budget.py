@@ -180,7 +180,7 @@ class TimeBudget(keras.callbacks.Callback):
         self._validation, self._traced = seconds, True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        # Not worth another validation.
+        # The rest is not worth another validation.
         if self.left < max(2 * (self.step_seconds or 0.0), self._validation or 0.0):
             self.model.stop_training = True
 
