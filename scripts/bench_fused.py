@@ -20,7 +20,7 @@ from unittest.mock import patch
 from alloyk.config.recipes import ARCHITECTURES
 
 STEPS = 10
-KINDS = ("batch_norm", "depthwise", "pointwise", "by_taps", "rate")
+KINDS = ("batch_norm", "depthwise", "pointwise", "by_taps", "gelu", "rate")
 
 
 def main() -> None:

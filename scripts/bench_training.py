@@ -1,7 +1,7 @@
 """Images per second in training, beside what the processor can compute.
 
     python scripts/bench_training.py [--arch resnet18 efficientnetb0] [--image-size 32 64 96]
-        [--kernels eigen onednn bfloat16] [--turns 3] [--images 512]
+        [--kernels eigen onednn bfloat16] [--turns 3] [--images 512] [--pytorch PYTHON]
 
 Prints a row for each architecture, image size and set of TensorFlow's CPU kernels:
 
@@ -16,10 +16,14 @@ Prints a row for each architecture, image size and set of TensorFlow's CPU kerne
 `bfloat16` is oneDNN with Keras' policy `mixed_bfloat16`, which alloyk does not use. The kernels are
 measured in turns, each in a process of its own that waits while the others measure. Rates are
 medians over the turns, ratios medians of the ratios of single turns.
+
+With `--pytorch`, a Python of an environment with torch and timm measures the bare step and
+prediction of these networks in PyTorch, as one more set (`bench_training_pytorch.py`).
 """
 
 import argparse
 import atexit
+import itertools
 import json
 import os
 import statistics
@@ -39,6 +43,8 @@ KERNELS = {  # name -> TF_ENABLE_ONEDNN_OPTS and Keras' precision policy
     "bfloat16": ("1", "mixed_bfloat16"),
 }
 MATRIX_SIDE = 2048
+PYTORCH_WORKER = Path(__file__).with_name("bench_training_pytorch.py")
+IN_PYTORCH = {"resnet18", "resnet50", "efficientnetb0"}
 
 
 def parse_arguments():
@@ -50,8 +56,15 @@ def parse_arguments():
     parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=["eigen", "onednn"])
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--pytorch", metavar="PYTHON", help="also measure PyTorch, with this Python"
+    )
     parser.add_argument("--worker", metavar="POLICY", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    others = sorted(set(options.arch) - IN_PYTORCH)
+    if options.pytorch and others:
+        parser.error(f"--pytorch compares {', '.join(sorted(IN_PYTORCH))}, not {', '.join(others)}")
+    return options
 
 
 def main():
@@ -59,6 +72,8 @@ def main():
     if options.worker:
         return work(options.worker)
     workers = {name: start_worker(name) for name in options.kernels}
+    if options.pytorch:
+        workers = {"pytorch": start([options.pytorch, PYTORCH_WORKER], os.environ)} | workers
     rates = {name: ask(worker, {"do": "matmul"}) for name, worker in workers.items()}
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, matrix product "
@@ -79,23 +94,25 @@ def main():
 def measure(workers, rates, arch, size, options):
     """Measure one network in all workers, in turns, and print its rows."""
     task = {"do": "build", "arch": arch, "size": size, "images": options.images}
-    flop = {name: ask(worker, task) for name, worker in workers.items()}
+    # PyTorch's worker, which comes first, does not count operations.
+    *_, gflop = [ask(worker, task) for worker in workers.values()]
     found: dict[str, list] = {name: [] for name in workers}
     for _ in range(options.turns):
         for name, worker in workers.items():
             found[name].append(ask(worker, {"do": "turn"}))
     for name, turns in found.items():
-        bare, train, predict = (
-            statistics.median(turn[what] for turn in turns) for what in ("bare", "train", "predict")
-        )
-        ratio = statistics.median(turn["train"] / turn["bare"] for turn in turns)
+        median = {what: statistics.median(turn[what] for turn in turns) for what in turns[0]}
+        trained = f"{'':7s} {'':6s}"
+        if "train" in median:
+            ratio = statistics.median(turn["train"] / turn["bare"] for turn in turns)
+            trained = f"{median['train']:7.1f} {ratio:6.2f}"
+        share = median["bare"] * gflop / rates[name]
         print(
-            f"{arch:16s} {size:5d} {name:>8s} {bare:7.1f} {train:7.1f} {ratio:6.2f} "
-            f"{predict:8.1f} {flop[name] / 1e9:7.3f} {bare * flop[name] / 1e9 / rates[name]:6.2f}"
+            f"{arch:16s} {size:5d} {name:>8s} {median['bare']:7.1f} {trained} "
+            f"{median['predict']:8.1f} {gflop:7.3f} {share:6.2f}"
         )
-    if len(found) == 2:
-        first, second = found
-        for what in ("bare", "train", "predict"):
+    for first, second in itertools.combinations(found, 2):
+        for what in found[first][0]:
             pairs = zip(found[first], found[second], strict=True)
             ratio = statistics.median(two[what] / one[what] for one, two in pairs)
             print(f"{'':16s} {'':5s} {what}: {second} over {first} {ratio:.2f}", flush=True)
@@ -104,15 +121,21 @@ def measure(workers, rates, arch, size, options):
 def start_worker(kernels):
     onednn, policy = KERNELS[kernels]
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return start([sys.executable, __file__, "--worker", policy], environment)
+
+
+def start(command, environment):
     return subprocess.Popen(
-        [sys.executable, __file__, "--worker", policy], env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 def ask(worker, task):
     print(json.dumps(task), file=worker.stdin, flush=True)
-    return json.loads(worker.stdout.readline())
+    answer = worker.stdout.readline()
+    if not answer:
+        sys.exit(f"{worker.args[0]} has ended; its error is above")
+    return json.loads(answer)
 
 
 def work(policy):
@@ -124,7 +147,7 @@ def work(policy):
             answer = matrix_product_rate()
         elif task["do"] == "build":
             bench = Bench(task["arch"], task["size"], task["images"], policy)
-            answer = bench.training_flop()
+            answer = bench.training_gflop()
         elif bench:
             answer = bench.turn()
         print(json.dumps(answer), flush=True)
@@ -233,9 +256,9 @@ class Bench:
         )  # fmt: skip
         return time.perf_counter() - start
 
-    def training_flop(self):
-        """Floating-point operations of one training image: forward, and twice that backward."""
-        return 3 * forward_flop(self.network)
+    def training_gflop(self):
+        """Operations of one training image, in GFLOP: forward, and twice that backward."""
+        return 3 * forward_flop(self.network) / 1e9
 
 
 def forward_flop(layer):

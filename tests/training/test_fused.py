@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 from alloyk.training import fused_optimizers
@@ -122,6 +123,33 @@ def test_batch_norm_and_its_moving_averages_against_float64():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(layer.moving_mean, 0.25 * mean, rtol=1e-5)
     np.testing.assert_allclose(layer.moving_variance, 0.75 + 0.25 * variance, rtol=1e-4)
+
+
+def test_gelu_and_its_gradient_against_float64():
+    layer = keras.layers.Activation("gelu")
+    model = keras.Sequential([keras.Input((5, 4, 3)), layer])
+    images = RNG.normal(0, 3, (2, 5, 4, 3)).astype(np.float32)
+    images[0, 0, 0] = [0, 30, -30]
+    with faster_layers(model), tf.GradientTape() as tape:
+        assert "call" in vars(layer)
+        inputs = tf.constant(images)
+        tape.watch(inputs)
+        found = layer(inputs)
+    exact = images.astype(np.float64)
+    below = scipy.stats.norm.cdf(exact)
+    np.testing.assert_allclose(found, exact * below, rtol=1e-5, atol=1e-30)
+    slope = below + exact * scipy.stats.norm.pdf(exact)
+    np.testing.assert_allclose(tape.gradient(found, inputs), slope, rtol=1e-5, atol=2e-6)
+
+
+def test_other_activations_stay_those_of_keras(monkeypatch):
+    layers = [keras.layers.Activation(name) for name in ("relu", "silu", "gelu")]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    with faster_layers(model):
+        assert ["call" in vars(layer) for layer in layers] == [False, False, True]
+        monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+        monkeypatch.setattr("alloyk.training.faster_layers._compiled_gelu", None)
+        assert layers[2](tf.zeros((2, 4, 4, 1))).shape == (2, 4, 4, 1)  # on a GPU
 
 
 def same_numbers(layer, sides):
