@@ -26,6 +26,7 @@ import atexit
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -57,12 +58,16 @@ def parse_arguments():
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument(
-        "--pytorch", metavar="PYTHON", help="also measure PyTorch, with this Python"
+        "--pytorch", metavar="PYTHON", help="also measure PyTorch; a Python that has torch and timm"
     )
     parser.add_argument("--worker", metavar="POLICY", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not options.pytorch:
+        return options
+    if not shutil.which(options.pytorch):
+        parser.error(f"--pytorch: there is no program {options.pytorch}")
     others = sorted(set(options.arch) - IN_PYTORCH)
-    if options.pytorch and others:
+    if others:
         parser.error(f"--pytorch compares {', '.join(sorted(IN_PYTORCH))}, not {', '.join(others)}")
     return options
 
@@ -95,7 +100,8 @@ def measure(workers, rates, arch, size, options):
     """Measure one network in all workers, in turns, and print its rows."""
     task = {"do": "build", "arch": arch, "size": size, "images": options.images}
     # PyTorch's worker, which comes first, does not count operations.
-    *_, gflop = [ask(worker, task) for worker in workers.values()]
+    *_, flop = [ask(worker, task) for worker in workers.values()]
+    gflop = flop / 1e9
     found: dict[str, list] = {name: [] for name in workers}
     for _ in range(options.turns):
         for name, worker in workers.items():
@@ -147,7 +153,7 @@ def work(policy):
             answer = matrix_product_rate()
         elif task["do"] == "build":
             bench = Bench(task["arch"], task["size"], task["images"], policy)
-            answer = bench.training_gflop()
+            answer = bench.training_flop()
         elif bench:
             answer = bench.turn()
         print(json.dumps(answer), flush=True)
@@ -256,9 +262,9 @@ class Bench:
         )  # fmt: skip
         return time.perf_counter() - start
 
-    def training_gflop(self):
-        """Operations of one training image, in GFLOP: forward, and twice that backward."""
-        return 3 * forward_flop(self.network) / 1e9
+    def training_flop(self):
+        """Floating-point operations of one training image: forward, and twice that backward."""
+        return 3 * forward_flop(self.network)
 
 
 def forward_flop(layer):

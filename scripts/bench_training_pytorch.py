@@ -2,8 +2,8 @@
 
 Needs no alloyk: it runs in an environment with torch and timm, whose networks it takes, with the
 activations of alloyk's. Answers the tasks of `bench_training.py` from standard input, one line of
-JSON each. The memory format is channels-last, the faster one on CPUs; the optimizer is Adam,
-without weight decay and clipping, which alloyk's step has.
+JSON each. The memory format is channels-last, the faster one on CPUs; the optimizer is Adam
+without weight decay and clipping, where alloyk's step has the optimizer of its recipe with both.
 """
 
 import json

@@ -53,7 +53,7 @@ def main() -> None:
         operators = operators_of(Path(folder))
     if not operators:
         sys.exit("the profile has no operators; this version of TensorFlow records none")
-    flop = bench.training_gflop() * 1e9 / 3 * bench.batch_size
+    flop = bench.training_flop() / 3 * bench.batch_size
     print(
         f"{options.arch}, {options.image_size} pixels, batches of {bench.batch_size}: "
         f"{1000 * seconds / options.steps:.0f} ms a step, matrix product {rate:.0f} GFLOP/s"
